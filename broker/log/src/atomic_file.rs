@@ -1,0 +1,76 @@
+//! Small files that are replaced as a whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{StorageContext, StorageError};
+use crate::names::TEMPORARY_SUFFIX;
+
+/// What is read of a small file at most: a checkpoint of a million partitions stays below.
+const SMALL_FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// Replaces `path` by a file with `contents`: written beside it, flushed, renamed, and the
+/// directory flushed, so that after a crash the old or the new contents are there.
+pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), StorageError> {
+    let temporary = with_suffix(path, TEMPORARY_SUFFIX);
+    let mut file = File::create(&temporary).at("create", &temporary)?;
+    file.write_all(contents).at("write", &temporary)?;
+    file.sync_all().at("flush", &temporary)?;
+    fs::rename(&temporary, path).at("rename", &temporary)?;
+    flush_directory(parent(path))
+}
+
+/// Like [`replace`], but not durable before the caller has flushed the file and the directory.
+pub(crate) fn replace_unflushed(path: &Path, contents: &[u8]) -> Result<(), StorageError> {
+    let temporary = with_suffix(path, TEMPORARY_SUFFIX);
+    fs::write(&temporary, contents).at("write", &temporary)?;
+    fs::rename(&temporary, path).at("rename", &temporary)
+}
+
+/// Makes the contents of a file durable.
+pub(crate) fn flush_file(path: &Path) -> Result<(), StorageError> {
+    File::open(path)
+        .and_then(|file| file.sync_data())
+        .at("flush", path)
+}
+
+/// Makes creations, renames and removals in `directory` durable.
+pub(crate) fn flush_directory(directory: &Path) -> Result<(), StorageError> {
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .at("flush", directory)
+}
+
+/// The whole of a small file; `None` when it does not exist.
+pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("open", path),
+    };
+    let mut contents = Vec::new();
+    file.take(SMALL_FILE_BYTES_MAX)
+        .read_to_end(&mut contents)
+        .at("read", path)?;
+    Ok(Some(contents))
+}
+
+/// Removes a file; it is fine when it is gone already.
+pub(crate) fn remove_if_exists(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
+        _ => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}

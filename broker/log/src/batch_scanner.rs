@@ -1,0 +1,177 @@
+//! Walks over the batches of a file with a bounded buffer, whatever their lengths claim.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use foz_protocol::batch::{BatchError, BatchHeader, CRC_COVERED_FROM, HEADER_LENGTH};
+
+/// Read at once where only headers matter: small, so that the records of large batches are skipped.
+pub(crate) const HEADER_CHUNK_BYTES: usize = 16 << 10;
+/// Read at once where every byte is checked.
+pub(crate) const CHECK_CHUNK_BYTES: usize = 256 << 10;
+
+/// A batch and where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scanned {
+    pub(crate) position: u64,
+    pub(crate) header: BatchHeader,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{error}")]
+    Bad { position: u64, error: BatchError },
+}
+
+#[derive(Debug)]
+pub(crate) struct BatchScanner {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+    chunk_bytes: usize,
+    buffer: Vec<u8>,
+    buffer_position: u64,
+}
+
+impl BatchScanner {
+    /// `from` is where a batch begins, `end` is where the last one should end.
+    pub(crate) fn new(file: Arc<File>, from: u64, end: u64, chunk_bytes: usize) -> Self {
+        Self {
+            file,
+            position: from,
+            end,
+            chunk_bytes,
+            buffer: Vec::new(),
+            buffer_position: from,
+        }
+    }
+
+    /// The next batch, which lies within the file as a whole; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Scanned>, ScanError> {
+        let position = self.position;
+        if position >= self.end {
+            return Ok(None);
+        }
+        let available = self.end - position;
+        let wanted = available.min(HEADER_LENGTH as u64) as usize;
+        let bad = |error| ScanError::Bad { position, error };
+        let header = BatchHeader::parse(self.bytes(position, wanted)?).map_err(bad)?;
+        let needed = header.total_length();
+        if needed as u64 > available {
+            return Err(bad(BatchError::Truncated {
+                needed,
+                available: available as usize,
+            }));
+        }
+        self.position += needed as u64;
+        Ok(Some(Scanned { position, header }))
+    }
+
+    /// Reads this much at once from now on.
+    pub(crate) fn set_chunk_bytes(&mut self, chunk_bytes: usize) {
+        self.chunk_bytes = chunk_bytes;
+    }
+
+    /// Checks the CRC of a batch that [`Self::next`] has just given.
+    pub(crate) fn check_crc(&mut self, batch: &Scanned) -> Result<(), ScanError> {
+        let end = batch.position + batch.header.total_length() as u64;
+        let mut at = batch.position + CRC_COVERED_FROM as u64;
+        let mut computed = 0;
+        while at < end {
+            let length = (end - at).min(self.chunk_bytes as u64) as usize;
+            computed = crc32c::crc32c_append(computed, self.bytes(at, length)?);
+            at += length as u64;
+        }
+        if computed == batch.header.crc {
+            return Ok(());
+        }
+        let error = BatchError::Crc {
+            stored: batch.header.crc,
+            computed,
+        };
+        Err(ScanError::Bad {
+            position: batch.position,
+            error,
+        })
+    }
+
+    /// `length` is at most a chunk and lies before `end`.
+    fn bytes(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
+        let held = self.buffer_position..self.buffer_position + self.buffer.len() as u64;
+        if at < held.start || at + length as u64 > held.end {
+            let chunk = (self.end - at).min(self.chunk_bytes.max(length) as u64) as usize;
+            self.buffer.resize(chunk, 0);
+            self.buffer_position = at;
+            if let Err(error) = self.file.read_exact_at(&mut self.buffer, at) {
+                self.buffer.clear();
+                return Err(error);
+            }
+        }
+        let from = (at - self.buffer_position) as usize;
+        Ok(&self.buffer[from..from + length])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foz_protocol::codec::Compression;
+    use foz_protocol::record::{BatchBuilder, RecordToWrite};
+
+    fn file_with(batches: &[Vec<u8>]) -> (tempfile::TempDir, Arc<File>, u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, batches.concat()).unwrap();
+        let length = batches.concat().len() as u64;
+        (dir, Arc::new(File::open(path).unwrap()), length)
+    }
+
+    fn batch(value_bytes: usize, base_offset: i64) -> Vec<u8> {
+        let value = vec![7; value_bytes];
+        let mut builder = BatchBuilder::new(Compression::None).at(base_offset, 0);
+        builder.push(&RecordToWrite {
+            value: Some(&value),
+            ..RecordToWrite::default()
+        });
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn batches_larger_than_the_buffer_are_walked_and_checked() {
+        let batches = [batch(10, 0), batch(5000, 1), batch(70_000, 2), batch(1, 3)];
+        let (_dir, file, end) = file_with(&batches);
+        let mut scanner = BatchScanner::new(file, 0, end, 1000);
+        let mut position = 0;
+        for (n, batch) in batches.iter().enumerate() {
+            let scanned = scanner.next().unwrap().unwrap();
+            assert_eq!(
+                (scanned.position, scanned.header.base_offset),
+                (position, n as i64)
+            );
+            scanner.check_crc(&scanned).unwrap();
+            position += batch.len() as u64;
+        }
+        assert!(scanner.next().unwrap().is_none());
+        assert!(scanner.buffer.capacity() <= 2000);
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_allocates_nothing() {
+        let mut lying = batch(10, 0);
+        lying[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+        let (_dir, file, end) = file_with(&[lying]);
+        let mut scanner = BatchScanner::new(file, 0, end, 1000);
+        let Err(ScanError::Bad {
+            position: 0,
+            error: BatchError::Truncated { .. },
+        }) = scanner.next()
+        else {
+            panic!("the batch does not fit");
+        };
+        assert!(scanner.buffer.capacity() <= 2000);
+    }
+}

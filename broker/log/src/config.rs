@@ -1,0 +1,68 @@
+//! What a topic's configuration means to its log.
+
+/// Kafka's topic configuration as the log uses it; names and defaults are Kafka's.
+///
+/// `compression.type` is not here: batches are stored as they came (`compression.type=producer`),
+/// and whoever accepts configuration refuses any other setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`
+    pub segment_bytes: u64,
+    /// `segment.ms`
+    pub segment_ms: i64,
+    /// `segment.index.bytes`
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`: the greatest batch, headers included.
+    pub max_message_bytes: usize,
+    /// `message.timestamp.type`
+    pub message_timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`
+    pub message_timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`
+    pub message_timestamp_after_max_ms: i64,
+    /// `cleanup.policy` contains `delete`.
+    pub cleanup_delete: bool,
+    /// `cleanup.policy` contains `compact`: every record needs a key.
+    pub cleanup_compact: bool,
+    /// `retention.ms`; `None` is Kafka's -1, without limit.
+    pub retention_ms: Option<i64>,
+    /// `retention.bytes`; `None` is Kafka's -1, without limit.
+    pub retention_bytes: Option<u64>,
+    /// `producer.id.expiration.ms` of the broker.
+    pub producer_id_expiration_ms: i64,
+    /// Every append is flushed before it is acknowledged (a partition with a single replica and
+    /// `foz.flush.single.replica`): space is allocated ahead, so that a flush changes no file size.
+    pub flush_before_acknowledge: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            max_message_bytes: 1_048_588,
+            message_timestamp_type: TimestampType::CreateTime,
+            message_timestamp_before_max_ms: i64::MAX,
+            message_timestamp_after_max_ms: 3_600_000,
+            cleanup_delete: true,
+            cleanup_compact: false,
+            retention_ms: Some(7 * 24 * 3_600_000),
+            retention_bytes: None,
+            producer_id_expiration_ms: 24 * 3_600_000,
+            flush_before_acknowledge: false,
+        }
+    }
+}
+
+/// Whose clock stamps the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, when it appends.
+    LogAppendTime,
+}

@@ -1,0 +1,221 @@
+//! What can go wrong, with the Kafka error code that a client gets for it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use foz_protocol::batch::BatchError;
+use foz_protocol::error::ErrorCode;
+
+/// An operation on a file or directory failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", .path.display())]
+pub struct StorageError {
+    /// What was tried, as a verb: "read", "write", "flush".
+    pub action: &'static str,
+    /// On which file or directory.
+    pub path: PathBuf,
+    /// What the operating system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Names the file and the action in an I/O error.
+pub(crate) trait StorageContext<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, StorageError>;
+}
+
+impl<T, E: Into<io::Error>> StorageContext<T> for Result<T, E> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, StorageError> {
+        self.map_err(|source| StorageError {
+            action,
+            path: path.to_path_buf(),
+            source: source.into(),
+        })
+    }
+}
+
+/// Why a partition cannot be opened or created.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk or the file system refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Data that had been flushed is damaged or gone: truncating it would hide a loss.
+    #[error("{} is damaged at byte {position}: {reason}; everything before offset {recovery_offset} had been flushed, so it is not cut off", .file.display())]
+    Corrupt {
+        /// The segment at fault.
+        file: PathBuf,
+        /// Byte position in it.
+        position: u64,
+        /// What is wrong there.
+        reason: String,
+        /// Offsets below this one had been flushed.
+        recovery_offset: i64,
+    },
+    /// A small file beside the segments says what cannot be.
+    #[error("{} cannot be understood: {reason}", .file.display())]
+    Malformed {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The partition is there already.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// Another process works on this data directory.
+    #[error("{} is in use by another process (its .lock file is held)", .0.display())]
+    InUse(PathBuf),
+}
+
+/// Why batches were not appended. Nothing of them is in the log then.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Bytes that are not whole batches with the right CRC.
+    #[error("batch at byte {position} of the request: {source}")]
+    Corrupt {
+        /// Where the batch begins in what was given.
+        position: usize,
+        /// What is wrong with it.
+        #[source]
+        source: BatchError,
+    },
+    /// Whole batches that break a rule of the format or of the topic.
+    #[error("{0}")]
+    InvalidRecord(String),
+    /// One batch over `max.message.bytes`.
+    #[error("a batch of {bytes} bytes is over max.message.bytes={max}")]
+    MessageTooLarge {
+        /// Bytes of the batch.
+        bytes: usize,
+        /// The topic's limit.
+        max: usize,
+    },
+    /// All batches together do not fit into one segment.
+    #[error("batches of {bytes} bytes together are over segment.bytes={max}")]
+    RecordListTooLarge {
+        /// Bytes of all batches.
+        bytes: usize,
+        /// The topic's limit.
+        max: u64,
+    },
+    /// A timestamp outside `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.
+    #[error("timestamp {timestamp_ms} is out of bounds: {rule}={limit_ms}, now is {now_ms}")]
+    InvalidTimestamp {
+        /// The timestamp, in ms since 1970.
+        timestamp_ms: i64,
+        /// The config key it breaks.
+        rule: &'static str,
+        /// The value of that key, in ms.
+        limit_ms: i64,
+        /// The broker's clock, in ms since 1970.
+        now_ms: i64,
+    },
+    /// A batch of this producer is missing before this one (KIP-98).
+    #[error("producer {producer_id} sent sequence {found}, {expected} comes next")]
+    OutOfOrderSequence {
+        /// Whose batch.
+        producer_id: i64,
+        /// The sequence that would follow.
+        expected: i32,
+        /// The sequence of the batch.
+        found: i32,
+    },
+    /// A newer instance of this producer has written already (KIP-98).
+    #[error("producer {producer_id} has epoch {current}, the batch says {found}")]
+    InvalidProducerEpoch {
+        /// Whose batch.
+        producer_id: i64,
+        /// The newest epoch seen.
+        current: i16,
+        /// The epoch of the batch.
+        found: i16,
+    },
+    /// A transactional batch without a transaction.
+    #[error("producer {producer_id} has no open transaction on this partition")]
+    NoTransaction {
+        /// Whose batch.
+        producer_id: i64,
+    },
+    /// The log has seen a newer leader.
+    #[error("leader epoch {found} is over, the log has seen {current}")]
+    StaleLeaderEpoch {
+        /// The newest epoch in the log.
+        current: i32,
+        /// The epoch given.
+        found: i32,
+    },
+    /// The log was closed, deleted, or a flush failed.
+    #[error("the log of {0} is {1}")]
+    Unusable(String, &'static str),
+    /// The disk or the file system refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl AppendError {
+    /// What Kafka calls it on the wire.
+    #[must_use]
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Corrupt {
+                source: BatchError::Magic(_) | BatchError::Contradiction { .. },
+                ..
+            }
+            | Self::InvalidRecord(_) => ErrorCode::InvalidRecord,
+            Self::Corrupt { .. } => ErrorCode::CorruptMessage,
+            Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
+            Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+            Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::NoTransaction { .. } => ErrorCode::InvalidTxnState,
+            Self::StaleLeaderEpoch { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::Unusable(..) | Self::Storage(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The offset is before the log's start or after its end.
+    #[error("offset {offset} is not within {start}..={end}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: i64,
+        /// First offset in the log.
+        start: i64,
+        /// Offset that the next record will get.
+        end: i64,
+    },
+    /// The bytes on disk are not a batch.
+    #[error("{} is damaged at byte {position}: {reason}", .file.display())]
+    Corrupt {
+        /// The segment at fault.
+        file: PathBuf,
+        /// Byte position in it.
+        position: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The log was deleted, or a flush failed.
+    #[error("the log of {0} is {1}")]
+    Unusable(String, &'static str),
+    /// The disk or the file system refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// What Kafka calls it on the wire.
+    #[must_use]
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Corrupt { .. } | Self::Unusable(..) | Self::Storage(_) => {
+                ErrorCode::KafkaStorageError
+            }
+        }
+    }
+}

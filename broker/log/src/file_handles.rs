@@ -1,0 +1,234 @@
+//! Open files, bounded for the whole process.
+//!
+//! A log opens its files when it needs them and keeps none itself, so that an idle partition costs
+//! no descriptor. Closing a file that has unflushed pages loses nothing: they belong to the inode,
+//! and a write-back error is reported to the first descriptor that was opened or flushed after it
+//! (Linux errseq_t, since 4.16), so a later flush through a new descriptor still sees it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+const EMFILE: i32 = 24;
+
+/// The least recently used of these files are closed when there are too many.
+#[derive(Debug)]
+pub struct FileHandles {
+    open_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    next_tick: u64,
+    /// Ticks below this one were given out before the last call of `close_idle`.
+    idle_below_tick: u64,
+    by_id: HashMap<u64, Handle>,
+    id_by_tick: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    file: Arc<File>,
+    tick: u64,
+}
+
+impl FileHandles {
+    /// At most `open_max` files stay open between uses; those in use at the moment come on top.
+    #[must_use]
+    pub fn new(open_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            open_max: open_max.max(1),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Files held open now.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.state.lock().by_id.len()
+    }
+
+    /// Closes the files that nobody used since the last call. Returns how many.
+    pub fn close_idle(&self) -> usize {
+        let mut state = self.state.lock();
+        let idle_below_tick = state.idle_below_tick;
+        let used_since = state.id_by_tick.split_off(&idle_below_tick);
+        let idle = std::mem::replace(&mut state.id_by_tick, used_since);
+        for id in idle.values() {
+            state.by_id.remove(id);
+        }
+        state.idle_below_tick = state.next_tick;
+        if state.by_id.is_empty() {
+            state.by_id.shrink_to_fit();
+        }
+        idle.len()
+    }
+
+    fn new_id(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.next_id += 1;
+        state.next_id
+    }
+
+    fn get(&self, id: u64, open: impl Fn() -> io::Result<File>) -> io::Result<Arc<File>> {
+        if let Some(file) = self.state.lock().touch(id) {
+            return Ok(file);
+        }
+        let opened = match open() {
+            Err(error) if error.raw_os_error() == Some(EMFILE) => {
+                self.close_least_recently_used(self.open_max / 2);
+                open()
+            }
+            other => other,
+        };
+        let file = Arc::new(opened?);
+        let mut state = self.state.lock();
+        // Another thread may have opened it meanwhile; all must share one.
+        if let Some(file) = state.touch(id) {
+            return Ok(file);
+        }
+        state.insert(id, Arc::clone(&file));
+        while state.by_id.len() > self.open_max {
+            state.remove_oldest();
+        }
+        Ok(file)
+    }
+
+    fn close_least_recently_used(&self, count: usize) {
+        let mut state = self.state.lock();
+        for _ in 0..count.max(1) {
+            state.remove_oldest();
+        }
+    }
+
+    fn forget(&self, id: u64) {
+        let mut state = self.state.lock();
+        if let Some(handle) = state.by_id.remove(&id) {
+            state.id_by_tick.remove(&handle.tick);
+        }
+    }
+}
+
+impl State {
+    fn touch(&mut self, id: u64) -> Option<Arc<File>> {
+        let tick = self.next_tick;
+        let handle = self.by_id.get_mut(&id)?;
+        self.next_tick += 1;
+        self.id_by_tick.remove(&handle.tick);
+        handle.tick = tick;
+        self.id_by_tick.insert(tick, id);
+        Some(Arc::clone(&handle.file))
+    }
+
+    fn insert(&mut self, id: u64, file: Arc<File>) {
+        let tick = self.next_tick;
+        self.next_tick += 1;
+        self.by_id.insert(id, Handle { file, tick });
+        self.id_by_tick.insert(tick, id);
+    }
+
+    fn remove_oldest(&mut self) {
+        if let Some((_, id)) = self.id_by_tick.pop_first() {
+            self.by_id.remove(&id);
+        }
+    }
+}
+
+/// One file that is opened when it is used.
+#[derive(Debug)]
+pub(crate) struct LazyFile {
+    handles: Arc<FileHandles>,
+    id: u64,
+    path: Box<Path>,
+}
+
+impl LazyFile {
+    /// The file should exist; nothing is opened yet.
+    pub(crate) fn new(handles: &Arc<FileHandles>, path: PathBuf) -> Self {
+        Self {
+            handles: Arc::clone(handles),
+            id: handles.new_id(),
+            path: path.into_boxed_path(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file. Never creates one: a reader must not bring back what retention removed.
+    pub(crate) fn open(&self) -> io::Result<Arc<File>> {
+        self.handles.get(self.id, || {
+            OpenOptions::new().read(true).write(true).open(&self.path)
+        })
+    }
+}
+
+impl Drop for LazyFile {
+    fn drop(&mut self) {
+        self.handles.forget(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(count: usize, handles: &Arc<FileHandles>, dir: &Path) -> Vec<LazyFile> {
+        (0..count)
+            .map(|n| {
+                let path = dir.join(n.to_string());
+                std::fs::write(&path, n.to_string()).unwrap();
+                LazyFile::new(handles, path)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_least_recently_used_is_closed_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(2);
+        let files = files(3, &handles, dir.path());
+        let first = files[0].open().unwrap();
+        files[1].open().unwrap();
+        assert!(Arc::ptr_eq(&first, &files[0].open().unwrap()));
+        files[2].open().unwrap();
+        assert_eq!(handles.open_count(), 2);
+        assert!(
+            Arc::ptr_eq(&first, &files[0].open().unwrap()),
+            "1 was older and went"
+        );
+    }
+
+    #[test]
+    fn idle_files_close_and_open_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(10);
+        let files = files(2, &handles, dir.path());
+        files[0].open().unwrap();
+        assert_eq!(handles.close_idle(), 0, "used since the last call");
+        files[1].open().unwrap();
+        assert_eq!(handles.close_idle(), 1);
+        assert_eq!(handles.close_idle(), 1);
+        assert_eq!(handles.open_count(), 0);
+        files[0].open().unwrap();
+        drop(files);
+        assert_eq!(handles.open_count(), 0, "a dropped file is forgotten");
+    }
+
+    #[test]
+    fn a_removed_file_stays_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(10);
+        let files = files(1, &handles, dir.path());
+        std::fs::remove_file(files[0].path()).unwrap();
+        assert_eq!(files[0].open().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!files[0].path().exists());
+    }
+}

@@ -1,0 +1,368 @@
+//! The sparse indexes beside a segment: `.index` (offset to position) and `.timeindex` (timestamp to
+//! offset), in Kafka's formats.
+//!
+//! They are hints: what they say is checked against the log where it is used, and they are rebuilt
+//! from the log when they are missing.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use foz_protocol::batch::BatchHeader;
+use parking_lot::Mutex;
+
+use crate::error::{StorageContext, StorageError};
+use crate::file_handles::{FileHandles, LazyFile};
+
+/// Entries that a search reads at once when it has come near.
+const SEARCH_BLOCK_ENTRIES: u32 = 256;
+
+/// Offset of the last record of a batch, and the batch's byte position in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OffsetPosition {
+    pub(crate) offset: i64,
+    pub(crate) position: u32,
+}
+
+/// The greatest timestamp so far, and the last offset of the batch that brought it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimestampOffset {
+    pub(crate) timestamp_ms: i64,
+    pub(crate) offset: i64,
+}
+
+/// An entry of fixed size; keys rise from entry to entry. Offsets are stored relative to the
+/// segment's base offset.
+pub(crate) trait Entry: Copy {
+    const BYTES: usize;
+    fn key(&self) -> i64;
+    fn encode(&self, base_offset: i64, out: &mut Vec<u8>);
+    /// `bytes` are exactly [`Self::BYTES`].
+    fn decode(base_offset: i64, bytes: &[u8]) -> Self;
+}
+
+impl Entry for OffsetPosition {
+    const BYTES: usize = 8;
+
+    fn key(&self) -> i64 {
+        self.offset
+    }
+
+    fn encode(&self, base_offset: i64, out: &mut Vec<u8>) {
+        out.extend(((self.offset - base_offset) as i32).to_be_bytes());
+        out.extend(self.position.to_be_bytes());
+    }
+
+    fn decode(base_offset: i64, bytes: &[u8]) -> Self {
+        Self {
+            offset: base_offset.saturating_add(i64::from(u32_at(bytes, 0) as i32)),
+            position: u32_at(bytes, 4),
+        }
+    }
+}
+
+impl Entry for TimestampOffset {
+    const BYTES: usize = 12;
+
+    fn key(&self) -> i64 {
+        self.timestamp_ms
+    }
+
+    fn encode(&self, base_offset: i64, out: &mut Vec<u8>) {
+        out.extend(self.timestamp_ms.to_be_bytes());
+        out.extend(((self.offset - base_offset) as i32).to_be_bytes());
+    }
+
+    fn decode(base_offset: i64, bytes: &[u8]) -> Self {
+        let high = u64::from(u32_at(bytes, 0));
+        let low = u64::from(u32_at(bytes, 4));
+        Self {
+            timestamp_ms: ((high << 32) | low) as i64,
+            offset: base_offset.saturating_add(i64::from(u32_at(bytes, 8) as i32)),
+        }
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Decides which batches get entries, as Kafka does: one in each index when more than
+/// `index.interval.bytes` came since the last one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IndexBuilder {
+    bytes_since_entry: u64,
+    max_timestamp: Option<TimestampOffset>,
+    last_time_entry_ms: Option<i64>,
+}
+
+impl IndexBuilder {
+    /// Goes on where the indexes of a closed log end.
+    pub(crate) fn resume(bytes_since_entry: u64, last_time_entry: Option<TimestampOffset>) -> Self {
+        Self {
+            bytes_since_entry,
+            max_timestamp: last_time_entry,
+            last_time_entry_ms: last_time_entry.map(|entry| entry.timestamp_ms),
+        }
+    }
+
+    /// The entries for a batch that lies at `position`.
+    pub(crate) fn add(
+        &mut self,
+        batch: &BatchHeader,
+        position: u64,
+        interval_bytes: u32,
+    ) -> (Option<OffsetPosition>, Option<TimestampOffset>) {
+        let offset = batch.last_offset();
+        let timestamp_ms = batch.max_timestamp;
+        if timestamp_ms >= 0
+            && self
+                .max_timestamp
+                .is_none_or(|max| timestamp_ms > max.timestamp_ms)
+        {
+            self.max_timestamp = Some(TimestampOffset {
+                timestamp_ms,
+                offset,
+            });
+        }
+        let due = self.bytes_since_entry > u64::from(interval_bytes);
+        let entries = if due {
+            self.bytes_since_entry = 0;
+            (
+                Some(OffsetPosition {
+                    offset,
+                    position: position as u32,
+                }),
+                self.time_entry(),
+            )
+        } else {
+            (None, None)
+        };
+        self.bytes_since_entry += batch.total_length() as u64;
+        entries
+    }
+
+    /// An entry for the greatest timestamp, unless the last entry says it: due at regular distances
+    /// and when the segment is closed.
+    pub(crate) fn time_entry(&mut self) -> Option<TimestampOffset> {
+        let max = self.max_timestamp?;
+        if self
+            .last_time_entry_ms
+            .is_some_and(|last| max.timestamp_ms <= last)
+        {
+            return None;
+        }
+        self.last_time_entry_ms = Some(max.timestamp_ms);
+        Some(max)
+    }
+
+    pub(crate) fn max_timestamp(&self) -> Option<TimestampOffset> {
+        self.max_timestamp
+    }
+}
+
+/// One index file. One writer at a time; readers need no lock.
+#[derive(Debug)]
+pub(crate) struct SparseIndex<E> {
+    file: LazyFile,
+    base_offset: i64,
+    entries: AtomicU32,
+    /// `None` until somebody asked, or when there are no entries.
+    last: Mutex<Option<E>>,
+}
+
+impl<E: Entry> SparseIndex<E> {
+    /// An empty index; what was under that name is overwritten.
+    pub(crate) fn create(
+        handles: &Arc<FileHandles>,
+        path: PathBuf,
+        base_offset: i64,
+    ) -> Result<Self, StorageError> {
+        File::create(&path).at("create", &path)?;
+        Ok(Self::with_entries(handles, path, base_offset, 0))
+    }
+
+    /// `None` when the file is missing or cannot be an index.
+    pub(crate) fn open(
+        handles: &Arc<FileHandles>,
+        path: PathBuf,
+        base_offset: i64,
+    ) -> Result<Option<Self>, StorageError> {
+        let length = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at("read", &path),
+        };
+        let entries = u32::try_from(length / E::BYTES as u64).ok();
+        Ok(entries
+            .filter(|_| length.is_multiple_of(E::BYTES as u64))
+            .map(|entries| Self::with_entries(handles, path, base_offset, entries)))
+    }
+
+    fn with_entries(
+        handles: &Arc<FileHandles>,
+        path: PathBuf,
+        base_offset: i64,
+        entries: u32,
+    ) -> Self {
+        Self {
+            file: LazyFile::new(handles, path),
+            base_offset,
+            entries: AtomicU32::new(entries),
+            last: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.entries.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn append(&self, entry: E) -> Result<(), StorageError> {
+        let mut bytes = Vec::with_capacity(E::BYTES);
+        entry.encode(self.base_offset, &mut bytes);
+        let at = u64::from(self.len()) * E::BYTES as u64;
+        self.open_file()?
+            .write_all_at(&bytes, at)
+            .at("write", self.file.path())?;
+        *self.last.lock() = Some(entry);
+        self.entries.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes these the only entries.
+    pub(crate) fn replace(&self, entries: &[E]) -> Result<(), StorageError> {
+        let mut bytes = Vec::with_capacity(entries.len() * E::BYTES);
+        entries
+            .iter()
+            .for_each(|entry| entry.encode(self.base_offset, &mut bytes));
+        let file = self.open_file()?;
+        file.write_all_at(&bytes, 0).at("write", self.file.path())?;
+        file.set_len(bytes.len() as u64)
+            .at("truncate", self.file.path())?;
+        *self.last.lock() = None;
+        self.entries.store(entries.len() as u32, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn last(&self) -> Result<Option<E>, StorageError> {
+        let entries = self.len();
+        let mut last = self.last.lock();
+        if last.is_none() && entries > 0 {
+            *last = Some(self.read(entries - 1)?);
+        }
+        Ok(*last)
+    }
+
+    /// The last entry whose key is at most `key`.
+    pub(crate) fn floor(&self, key: i64) -> Result<Option<E>, StorageError> {
+        if let Some(last) = self.last()?
+            && last.key() <= key
+        {
+            return Ok(Some(last));
+        }
+        // Invariant: entries before `low` have keys at most `key`, those from `high` on greater ones.
+        let (mut low, mut high) = (0, self.len());
+        while high - low > SEARCH_BLOCK_ENTRIES {
+            let middle = low + (high - low) / 2;
+            if self.read(middle)?.key() <= key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let from = low.saturating_sub(1);
+        let mut bytes = vec![0; (high - from) as usize * E::BYTES];
+        let at = u64::from(from) * E::BYTES as u64;
+        self.open_file()?
+            .read_exact_at(&mut bytes, at)
+            .at("read", self.file.path())?;
+        let entries = bytes
+            .chunks_exact(E::BYTES)
+            .map(|bytes| E::decode(self.base_offset, bytes));
+        Ok(entries.take_while(|entry| entry.key() <= key).last())
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        self.open_file()?.sync_data().at("flush", self.file.path())
+    }
+
+    fn read(&self, entry: u32) -> Result<E, StorageError> {
+        let mut bytes = vec![0; E::BYTES];
+        let at = u64::from(entry) * E::BYTES as u64;
+        self.open_file()?
+            .read_exact_at(&mut bytes, at)
+            .at("read", self.file.path())?;
+        Ok(E::decode(self.base_offset, &bytes))
+    }
+
+    fn open_file(&self) -> Result<Arc<File>, StorageError> {
+        self.file.open().at("open", self.file.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(n: i64) -> OffsetPosition {
+        OffsetPosition {
+            offset: 100 + n * 3,
+            position: n as u32 * 10,
+        }
+    }
+
+    #[test]
+    fn bytes_are_kafkas() {
+        let mut bytes = Vec::new();
+        OffsetPosition {
+            offset: 107,
+            position: 0x0102_0304,
+        }
+        .encode(100, &mut bytes);
+        assert_eq!(bytes, [0, 0, 0, 7, 1, 2, 3, 4]);
+        let mut bytes = Vec::new();
+        let time = TimestampOffset {
+            timestamp_ms: 0x0102_0304_0506_0708,
+            offset: 109,
+        };
+        time.encode(100, &mut bytes);
+        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9]);
+        assert_eq!(TimestampOffset::decode(100, &bytes), time);
+    }
+
+    #[test]
+    fn floor_finds_what_a_scan_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(4);
+        proptest!(ProptestConfig::with_cases(40), |(count in 0_i64..2000, key in 90_i64..6200)| {
+            let path = dir.path().join("i");
+            let index = SparseIndex::create(&handles, path.clone(), 100).unwrap();
+            let entries: Vec<_> = (0..count).map(entry).collect();
+            index.replace(&entries).unwrap();
+            let expected = entries.iter().rev().find(|e| e.offset <= key).copied();
+            prop_assert_eq!(index.floor(key).unwrap(), expected);
+            prop_assert_eq!(index.last().unwrap(), entries.last().copied());
+            index.append(entry(5000)).unwrap();
+            let again = SparseIndex::<OffsetPosition>::open(&handles, path, 100).unwrap().unwrap();
+            prop_assert_eq!(again.len(), count as u32 + 1);
+            prop_assert_eq!(again.last().unwrap(), Some(entry(5000)));
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_an_index_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(4);
+        let path = dir.path().join("i");
+        let open = || SparseIndex::<TimestampOffset>::open(&handles, path.clone(), 0).unwrap();
+        assert!(open().is_none());
+        fs::write(&path, [0; 13]).unwrap();
+        assert!(open().is_none());
+        fs::write(&path, [0; 24]).unwrap();
+        assert_eq!(open().unwrap().len(), 2);
+    }
+}

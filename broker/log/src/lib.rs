@@ -1,0 +1,54 @@
+//! Partitions on disk, in Apache Kafka's own layout.
+//!
+//! A [`LogDirectory`] is one data directory (one of `log.dirs`); it holds a [`PartitionLog`] for each
+//! partition, which is a sequence of segments. A batch is stored as it came, but for base offset,
+//! leader epoch and, where the broker's clock decides, the timestamp: `compression.type` is always
+//! `producer`, batches are never compressed anew.
+//!
+//! What holds at all times:
+//! - Bytes are written first and offsets published after, so a reader sees whole batches only.
+//! - What is below [`PartitionLog::flushed_offset`] survives a power failure. The recovery point on
+//!   disk is never above it, so damage below the recovery point is an error that takes the partition
+//!   offline, and only what is above it can be a torn tail that is cut off. Both are reported.
+//! - A flush that failed is never tried again: the log stops and the process must.
+//! - Indexes, snapshots of producers and epochs are made anew from the log when they are missing.
+//! - Nothing read from disk decides how much memory is taken.
+//! - A partition that nobody uses holds no open file ([`FileHandles`]).
+//!
+//! Kafka's `kafka-dump-log` reads closed segments, and the whole log after a clean stop.
+//!
+//! Start reading at [`PartitionLog`], then `recovery.rs` for what opening does, `active_segment.rs`
+//! for what is written, `producer_state.rs` for idempotence (KIP-98), [`Flusher`] for durability.
+//! Records for [`PartitionLog::append_as_leader`] are made by `foz_protocol::record::BatchBuilder`.
+
+mod active_segment;
+mod atomic_file;
+mod batch_scanner;
+mod checkpoint;
+mod clean_shutdown;
+mod config;
+mod error;
+mod file_handles;
+mod flusher;
+mod index;
+mod leader_epochs;
+mod log_directory;
+mod names;
+mod partition_log;
+mod partition_metadata;
+mod producer_snapshot;
+mod producer_state;
+mod recovery;
+mod segment;
+mod validate;
+
+pub use clean_shutdown::CleanShutdown;
+pub use config::{LogConfig, TimestampType};
+pub use error::{AppendError, OpenError, ReadError, StorageError};
+pub use file_handles::FileHandles;
+pub use flusher::{FlushObserver, Flusher};
+pub use leader_epochs::EpochStart;
+pub use log_directory::{LogDirectory, OfflinePartition, OpenProgress, OpenReport};
+pub use names::TopicPartition;
+pub use partition_log::{Appended, PartitionLog, TimestampAndOffset};
+pub use recovery::Finding;

@@ -1,0 +1,297 @@
+//! One data directory: all its partitions, their checkpoints, and the mark of a clean stop.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::atomic_file::flush_directory;
+use crate::checkpoint::{
+    HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets, RECOVERY_POINT_FILE, write_offsets,
+};
+use crate::clean_shutdown::{self, CleanShutdown};
+use crate::config::LogConfig;
+use crate::error::{OpenError, StorageContext, StorageError};
+use crate::file_handles::FileHandles;
+use crate::names::{TopicPartition, delete_directory_name};
+use crate::partition_log::PartitionLog;
+use crate::recovery::{Finding, OpenState};
+
+mod open;
+
+/// Threads that close partitions; they mostly wait for the disk.
+const CLOSING_THREADS: usize = 8;
+
+/// Whoever has it open holds a lock on its `.lock` file, as Kafka does.
+#[derive(Debug)]
+pub struct LogDirectory {
+    path: PathBuf,
+    handles: Arc<FileHandles>,
+    logs: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
+    /// Partitions that could not be opened, with what the checkpoints say about them: that must not
+    /// be forgotten, or the next start would take damage for a torn tail.
+    offline: RwLock<HashMap<TopicPartition, OpenState>>,
+    written: Mutex<Checkpoints>,
+    _lock: File,
+}
+
+/// The three checkpoint files.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Checkpoints {
+    recovery_points: Offsets,
+    log_start_offsets: Offsets,
+    high_watermarks: Offsets,
+}
+
+/// How far opening has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenProgress {
+    /// Partitions done, those that failed included.
+    pub opened: usize,
+    /// Partitions in the directory.
+    pub total: usize,
+}
+
+/// What was found when a data directory was opened.
+#[derive(Debug, Default)]
+pub struct OpenReport {
+    /// The mark, if it was stopped in good order.
+    pub clean_shutdown: Option<CleanShutdown>,
+    /// What was not as a clean stop leaves it.
+    pub findings: Vec<(TopicPartition, Finding)>,
+    /// Partitions that cannot be served. Their files are left as they are.
+    pub offline: Vec<OfflinePartition>,
+    /// Rests of deletions and creations, and partitions being deleted: removed.
+    pub removed: Vec<PathBuf>,
+    /// Directories that are not partitions: left alone.
+    pub ignored: Vec<PathBuf>,
+}
+
+/// A partition whose files are there but cannot be used.
+#[derive(Debug)]
+pub struct OfflinePartition {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Its topic's id where that could be read.
+    pub topic_id: Option<Uuid>,
+    /// Why.
+    pub error: OpenError,
+}
+
+impl LogDirectory {
+    /// Opens every partition below `path` with `threads` threads and takes the mark of the last
+    /// clean stop away.
+    ///
+    /// `config_of` gives the configuration of a partition of a topic with this id; `progress` is
+    /// called from those threads after each partition.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`], [`OpenError::Malformed`] for a checkpoint, [`OpenError::Storage`].
+    /// A partition that cannot be opened is no error: it is in [`OpenReport::offline`].
+    pub fn open(
+        path: &Path,
+        threads: usize,
+        handles: &Arc<FileHandles>,
+        now_ms: i64,
+        config_of: &(dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
+        progress: &(dyn Fn(OpenProgress) + Sync),
+    ) -> Result<(Self, OpenReport), OpenError> {
+        open::open(path, threads, handles, now_ms, config_of, progress)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The log of a partition that is here and online.
+    #[must_use]
+    pub fn get(&self, partition: &TopicPartition) -> Option<Arc<PartitionLog>> {
+        self.logs.read().get(partition).cloned()
+    }
+
+    /// All logs that are online.
+    #[must_use]
+    pub fn logs(&self) -> Vec<Arc<PartitionLog>> {
+        self.logs.read().values().cloned().collect()
+    }
+
+    /// A new, empty log.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] also for a partition that is offline; [`OpenError::Storage`].
+    pub fn create(
+        &self,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<Arc<PartitionLog>, OpenError> {
+        if self.written.lock().recovery_points.contains_key(&partition)
+            && !self.logs.read().contains_key(&partition)
+            && !self.offline.read().contains_key(&partition)
+        {
+            // What the files say is about an earlier partition of that name.
+            self.checkpoint()?;
+        }
+        let mut logs = self.logs.write();
+        let handles = &self.handles;
+        let log = PartitionLog::create(
+            &self.path,
+            partition.clone(),
+            topic_id,
+            config,
+            handles,
+            now_ms,
+        )?;
+        let log = Arc::new(log);
+        logs.insert(partition, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Removes a partition and its files, online or not; it is fine when it is gone already. Blocks
+    /// while the files go.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        let log = self.logs.write().remove(partition);
+        if let Some(log) = log {
+            return log.delete(Uuid::new_v4());
+        }
+        if self.offline.write().remove(partition).is_none() {
+            return Ok(());
+        }
+        let directory = self.path.join(partition.to_string());
+        let doomed = self
+            .path
+            .join(delete_directory_name(partition, Uuid::new_v4()));
+        fs::rename(&directory, &doomed).at("rename", &directory)?;
+        flush_directory(&self.path)?;
+        fs::remove_dir_all(&doomed).at("remove", &doomed)
+    }
+
+    /// Cuts off everything of `log` from `offset` on; a batch that holds `offset` goes as a whole.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn truncate(&self, log: &PartitionLog, offset: i64, now_ms: i64) -> Result<(), OpenError> {
+        // First the files that say what was flushed: a crash in between must not look like a loss.
+        self.write_checkpoints(Some((log.partition(), offset)))?;
+        log.truncate_to(offset, now_ms)
+    }
+
+    /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
+    /// seconds; writes nothing when nothing changed.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn checkpoint(&self) -> Result<(), StorageError> {
+        self.write_checkpoints(None)
+    }
+
+    /// Closes every partition and leaves the mark of a clean stop. The caller has stopped all
+    /// appends.
+    ///
+    /// # Errors
+    /// The first [`StorageError`]; then no mark is left and the next start recovers. There is none
+    /// either when a partition is offline: its damage must be seen again.
+    pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
+        self.close_all()?;
+        self.checkpoint()?;
+        let failed = self.logs.read().values().any(|log| log.has_failed_flush());
+        if failed || !self.offline.read().is_empty() {
+            return Ok(());
+        }
+        clean_shutdown::write(&self.path, mark)
+    }
+
+    /// In parallel: the file system commits flushes that come together as one.
+    fn close_all(&self) -> Result<(), StorageError> {
+        let left = Mutex::new(self.logs().into_iter());
+        let close = || -> Result<(), StorageError> {
+            loop {
+                let Some(log) = left.lock().next() else {
+                    return Ok(());
+                };
+                log.close_cleanly()?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CLOSING_THREADS).map(|_| scope.spawn(close)).collect();
+            let mut results = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            results.find(Result::is_err).unwrap_or(Ok(()))
+        })
+    }
+
+    fn write_checkpoints(&self, limit: Option<(&TopicPartition, i64)>) -> Result<(), StorageError> {
+        let mut written = self.written.lock();
+        let mut now = self.gather();
+        if let Some((partition, offset)) = limit {
+            for offsets in [&mut now.recovery_points, &mut now.high_watermarks] {
+                offsets
+                    .entry(partition.clone())
+                    .and_modify(|o| *o = (*o).min(offset));
+            }
+        }
+        for (file, before, now) in [
+            (
+                RECOVERY_POINT_FILE,
+                &written.recovery_points,
+                &now.recovery_points,
+            ),
+            (
+                LOG_START_OFFSET_FILE,
+                &written.log_start_offsets,
+                &now.log_start_offsets,
+            ),
+            (
+                HIGH_WATERMARK_FILE,
+                &written.high_watermarks,
+                &now.high_watermarks,
+            ),
+        ] {
+            if before != now {
+                write_offsets(&self.path.join(file), now)?;
+            }
+        }
+        *written = now;
+        Ok(())
+    }
+
+    fn gather(&self) -> Checkpoints {
+        let mut checkpoints = Checkpoints::default();
+        for (partition, state) in self.offline.read().iter() {
+            checkpoints.add(partition, state.recovery_point, state.log_start_offset, 0);
+            checkpoints
+                .high_watermarks
+                .insert(partition.clone(), state.high_watermark);
+        }
+        for log in self.logs() {
+            let (flushed, start) = (log.flushed_offset(), log.log_start_offset());
+            checkpoints.add(log.partition(), flushed, start, log.first_base_offset());
+            checkpoints
+                .high_watermarks
+                .insert(log.partition().clone(), log.high_watermark());
+        }
+        checkpoints
+    }
+}
+
+impl Checkpoints {
+    fn add(&mut self, partition: &TopicPartition, flushed: i64, start: i64, first_base: i64) {
+        self.recovery_points.insert(partition.clone(), flushed);
+        // As Kafka: only where the files themselves do not tell.
+        if start > first_base {
+            self.log_start_offsets.insert(partition.clone(), start);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Opening a data directory: partitions in parallel, leftovers removed.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rustix::fs::FlockOperation;
+use uuid::Uuid;
+
+use super::{Checkpoints, LogDirectory, OfflinePartition, OpenProgress, OpenReport};
+use crate::checkpoint::{
+    HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE, read_offsets,
+};
+use crate::clean_shutdown;
+use crate::config::LogConfig;
+use crate::error::{OpenError, StorageContext, StorageError};
+use crate::file_handles::FileHandles;
+use crate::names::{
+    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, TEMPORARY_SUFFIX, TopicPartition, parse_offset_file,
+};
+use crate::partition_log::PartitionLog;
+use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
+use crate::recovery::{Finding, OpenState};
+
+const LOCK_FILE: &str = ".lock";
+
+/// What every opening thread needs.
+struct Context<'a> {
+    handles: &'a Arc<FileHandles>,
+    now_ms: i64,
+    config_of: &'a (dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
+    clean_shutdown: bool,
+    checkpoints: Checkpoints,
+}
+
+/// A partition that is open, or why it is not.
+type Opened = (
+    TopicPartition,
+    PathBuf,
+    Result<(PartitionLog, Vec<Finding>), OfflinePartition>,
+);
+
+pub(super) fn open(
+    path: &Path,
+    threads: usize,
+    handles: &Arc<FileHandles>,
+    now_ms: i64,
+    config_of: &(dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
+    progress: &(dyn Fn(OpenProgress) + Sync),
+) -> Result<(LogDirectory, OpenReport), OpenError> {
+    fs::create_dir_all(path).at("create", path)?;
+    let lock = lock(path)?;
+    let mut report = OpenReport::default();
+    let partitions = tidy(path, &mut report)?;
+    let checkpoints = Checkpoints {
+        recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
+        log_start_offsets: read_offsets(&path.join(LOG_START_OFFSET_FILE))?,
+        high_watermarks: read_offsets(&path.join(HIGH_WATERMARK_FILE))?,
+    };
+    report.clean_shutdown = clean_shutdown::take(path)?;
+    let context = Context {
+        handles,
+        now_ms,
+        config_of,
+        clean_shutdown: report.clean_shutdown.is_some(),
+        checkpoints,
+    };
+    let opened = open_all(partitions, threads, &context, progress);
+    let mut logs = HashMap::with_capacity(opened.len());
+    let mut offline = HashMap::new();
+    for (partition, _, result) in opened {
+        match result {
+            Ok((log, findings)) => {
+                report
+                    .findings
+                    .extend(findings.into_iter().map(|f| (partition.clone(), f)));
+                logs.insert(partition, Arc::new(log));
+            }
+            Err(failed) => {
+                offline.insert(partition.clone(), context.state_of(&partition));
+                report.offline.push(failed);
+            }
+        }
+    }
+    let directory = LogDirectory {
+        path: path.to_path_buf(),
+        handles: Arc::clone(handles),
+        logs: RwLock::new(logs),
+        offline: RwLock::new(offline),
+        written: Mutex::new(context.checkpoints),
+        _lock: lock,
+    };
+    Ok((directory, report))
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = path.join(LOCK_FILE);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .at("open", &lock_path)?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(path.to_path_buf())),
+        Err(error) => Err(error).at("lock", &lock_path)?,
+    }
+}
+
+/// Removes what interrupted deletions, creations and checkpoints left, and lists the partitions.
+fn tidy(
+    path: &Path,
+    report: &mut OpenReport,
+) -> Result<Vec<(TopicPartition, PathBuf)>, StorageError> {
+    let mut partitions = Vec::new();
+    for entry in fs::read_dir(path).at("list", path)? {
+        let entry = entry.at("list", path)?;
+        let (name, entry_path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        if !entry.file_type().at("read", &entry_path)?.is_dir() {
+            if is_checkpoint_leftover(&name) {
+                fs::remove_file(&entry_path).at("remove", &entry_path)?;
+                report.removed.push(entry_path);
+            }
+            continue;
+        }
+        match TopicPartition::from_directory_name(&name) {
+            _ if is_being_deleted(&name) => {
+                fs::remove_dir_all(&entry_path).at("remove", &entry_path)?;
+                report.removed.push(entry_path);
+            }
+            Some(_) if is_unfinished(&entry_path)? => {
+                fs::remove_dir_all(&entry_path).at("remove", &entry_path)?;
+                report.removed.push(entry_path);
+            }
+            Some(partition) => partitions.push((partition, entry_path)),
+            None => report.ignored.push(entry_path),
+        }
+    }
+    Ok(partitions)
+}
+
+fn is_checkpoint_leftover(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
+        [
+            RECOVERY_POINT_FILE,
+            LOG_START_OFFSET_FILE,
+            HIGH_WATERMARK_FILE,
+            clean_shutdown::CLEAN_SHUTDOWN_FILE,
+        ]
+        .contains(&name)
+    })
+}
+
+/// `<topic>-<partition>.<32 hexadecimal digits>-delete`
+fn is_being_deleted(name: &str) -> bool {
+    name.strip_suffix(DELETE_DIRECTORY_SUFFIX)
+        .and_then(|name| name.rsplit_once('.'))
+        .is_some_and(|(_, unique)| {
+            unique.len() == 32 && unique.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+}
+
+/// A creation that a crash interrupted: no (whole) `partition.metadata` yet, and nothing was written.
+fn is_unfinished(directory: &Path) -> Result<bool, StorageError> {
+    match partition_metadata::read(directory) {
+        Ok(Some(_)) => return Ok(false),
+        Ok(None) | Err(OpenError::Malformed { .. }) => {}
+        Err(OpenError::Storage(error)) => return Err(error),
+        Err(_) => return Ok(false),
+    }
+    for entry in fs::read_dir(directory).at("list", directory)? {
+        let entry = entry.at("list", directory)?;
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| {
+            parse_offset_file(name).is_some()
+                || name == PARTITION_METADATA_FILE
+                || name.ends_with(TEMPORARY_SUFFIX)
+        });
+        let is_log = name.to_string_lossy().ends_with(LOG_SUFFIX);
+        if !ours || (is_log && entry.metadata().at("read", directory)?.len() > 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn open_all(
+    partitions: Vec<(TopicPartition, PathBuf)>,
+    threads: usize,
+    context: &Context<'_>,
+    progress: &(dyn Fn(OpenProgress) + Sync),
+) -> Vec<Opened> {
+    let total = partitions.len();
+    let opened = AtomicUsize::new(0);
+    let left = Mutex::new(partitions.into_iter());
+    let results = Mutex::new(Vec::with_capacity(total));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, total.max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let Some((partition, directory)) = left.lock().next() else {
+                        break;
+                    };
+                    let result = context.open_one(&partition, &directory);
+                    results.lock().push((partition, directory, result));
+                    let opened = opened.fetch_add(1, Ordering::AcqRel) + 1;
+                    progress(OpenProgress { opened, total });
+                }
+            });
+        }
+    });
+    results.into_inner()
+}
+
+impl Context<'_> {
+    fn state_of(&self, partition: &TopicPartition) -> OpenState {
+        let at =
+            |offsets: &crate::checkpoint::Offsets| offsets.get(partition).copied().unwrap_or(0);
+        OpenState {
+            clean_shutdown: self.clean_shutdown,
+            recovery_point: at(&self.checkpoints.recovery_points),
+            log_start_offset: at(&self.checkpoints.log_start_offsets),
+            high_watermark: at(&self.checkpoints.high_watermarks),
+        }
+    }
+
+    fn open_one(
+        &self,
+        partition: &TopicPartition,
+        directory: &Path,
+    ) -> Result<(PartitionLog, Vec<Finding>), OfflinePartition> {
+        let offline = |topic_id, error| OfflinePartition {
+            partition: partition.clone(),
+            topic_id,
+            error,
+        };
+        let topic_id = partition_metadata::read(directory)
+            .and_then(|topic_id| {
+                topic_id.ok_or_else(|| OpenError::Malformed {
+                    file: directory.join(PARTITION_METADATA_FILE),
+                    reason: "it is missing, but the directory holds data".to_owned(),
+                })
+            })
+            .map_err(|error| offline(None, error))?;
+        PartitionLog::open(
+            directory,
+            partition.clone(),
+            topic_id,
+            (self.config_of)(partition, topic_id),
+            self.handles,
+            self.state_of(partition),
+            self.now_ms,
+        )
+        .map_err(|error| offline(Some(topic_id), error))
+    }
+}

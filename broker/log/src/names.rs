@@ -1,0 +1,128 @@
+//! Names of files and directories, as Kafka gives them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A topic's name and a partition's number: what a partition's directory is named after.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// `topic` is a legal topic name.
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self {
+            topic: topic.into(),
+            partition,
+        }
+    }
+
+    /// The partition that a directory `topic-N` belongs to; `None` for any other name.
+    #[must_use]
+    pub fn from_directory_name(name: &str) -> Option<Self> {
+        let (topic, number) = name.rsplit_once('-')?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let canonical = number == "0" || !number.starts_with('0');
+        if topic.is_empty() || !topic.chars().all(legal) || !canonical {
+            return None;
+        }
+        if !number.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self::new(topic, number.parse().ok()?))
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+pub(crate) const LOG_SUFFIX: &str = ".log";
+pub(crate) const OFFSET_INDEX_SUFFIX: &str = ".index";
+pub(crate) const TIME_INDEX_SUFFIX: &str = ".timeindex";
+pub(crate) const TRANSACTION_INDEX_SUFFIX: &str = ".txnindex";
+pub(crate) const SNAPSHOT_SUFFIX: &str = ".snapshot";
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+/// Kafka marks files it is about to remove with this.
+pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+/// A partition directory that is being removed ends with this.
+pub(crate) const DELETE_DIRECTORY_SUFFIX: &str = "-delete";
+/// Kafka cuts the name of a directory that is being removed, so that it stays a legal file name.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// `00000000000000000042.log` and its companions.
+pub(crate) fn offset_file(directory: &Path, offset: i64, suffix: &str) -> PathBuf {
+    directory.join(format!("{offset:020}{suffix}"))
+}
+
+/// The offset and the suffix of a file that [`offset_file`] names.
+pub(crate) fn parse_offset_file(name: &str) -> Option<(i64, &str)> {
+    let (digits, suffix) = name.split_at_checked(20)?;
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((digits.parse().ok()?, suffix))
+}
+
+/// `topic-0.0123456789abcdef0123456789abcdef-delete`
+pub(crate) fn delete_directory_name(partition: &TopicPartition, unique: uuid::Uuid) -> String {
+    let suffix = format!(".{}{DELETE_DIRECTORY_SUFFIX}", unique.simple());
+    let mut name = partition.to_string();
+    // Topic names are ASCII, so any byte is a boundary.
+    name.truncate(FILE_NAME_BYTES_MAX - suffix.len());
+    name + &suffix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_names_are_kafkas() {
+        let parse = TopicPartition::from_directory_name;
+        assert_eq!(parse("orders-0"), Some(TopicPartition::new("orders", 0)));
+        assert_eq!(
+            parse("a-b.c_d-12"),
+            Some(TopicPartition::new("a-b.c_d", 12))
+        );
+        for other in [
+            "lost+found",
+            "orders",
+            "-1",
+            "orders-",
+            "orders-x",
+            "orders-01",
+            "orders-+1",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+        assert_eq!(parse("orders-0.0123-delete"), None);
+        assert_eq!(parse("orders-99999999999"), None);
+    }
+
+    #[test]
+    fn the_longest_topic_can_be_deleted() {
+        let partition = TopicPartition::new("t".repeat(249), 12345);
+        let name = delete_directory_name(&partition, uuid::Uuid::nil());
+        assert_eq!(name.len(), 255);
+        assert!(name.ends_with("-delete"));
+    }
+
+    #[test]
+    fn offset_files_round_trip() {
+        let path = offset_file(Path::new("/d"), 42, LOG_SUFFIX);
+        assert_eq!(path, Path::new("/d/00000000000000000042.log"));
+        assert_eq!(
+            parse_offset_file("00000000000000000042.log"),
+            Some((42, ".log"))
+        );
+        assert_eq!(parse_offset_file("leader-epoch-checkpoint"), None);
+        assert_eq!(parse_offset_file("99999999999999999999.log"), None);
+    }
+}

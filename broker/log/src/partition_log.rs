@@ -1,0 +1,309 @@
+//! The log of one partition: append, read, flush, roll, close.
+//!
+//! Writers take the writer lock. Readers take none of it: they see the log up to the offsets that
+//! are published after the bytes are written, and read with positioned reads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::active_segment::ActiveSegment;
+use crate::config::LogConfig;
+use crate::error::{OpenError, StorageContext};
+use crate::file_handles::FileHandles;
+use crate::index::IndexBuilder;
+use crate::leader_epochs::{EpochStart, LeaderEpochs};
+use crate::names::TopicPartition;
+use crate::partition_metadata;
+use crate::producer_state::Producers;
+use crate::recovery::{self, Finding, OpenState, Recovered};
+use crate::segment::Segment;
+
+mod append;
+mod flush;
+mod offsets;
+mod read;
+mod shorten;
+
+pub use append::Appended;
+pub use offsets::TimestampAndOffset;
+
+/// One partition's log. Share it as `Arc<PartitionLog>`; every method takes `&self`.
+#[derive(Debug)]
+pub struct PartitionLog {
+    partition: TopicPartition,
+    topic_id: Uuid,
+    directory: PathBuf,
+    handles: Arc<FileHandles>,
+    config: RwLock<Arc<LogConfig>>,
+    /// Never empty. Changed only under the writer lock.
+    segments: RwLock<BTreeMap<i64, Arc<Segment>>>,
+    writer: Mutex<Writer>,
+    epochs: RwLock<LeaderEpochs>,
+    epochs_changed: AtomicBool,
+    log_start_offset: AtomicI64,
+    log_end_offset: AtomicI64,
+    high_watermark: AtomicI64,
+    flushed_offset: AtomicI64,
+    flushing: Mutex<()>,
+    /// Files were created or removed since the directory was flushed.
+    directory_changed: AtomicBool,
+    /// Something is not as a clean stop would leave it.
+    changed: AtomicBool,
+    /// The directory itself is new.
+    parent_changed: AtomicBool,
+    usability: AtomicU8,
+    /// The flusher has it in its queue.
+    pub(crate) flush_queued: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Writer {
+    active: ActiveSegment,
+    producers: Producers,
+}
+
+const USABLE: u8 = 0;
+const CLOSED: u8 = 1;
+const DELETED: u8 = 2;
+const FLUSH_FAILED: u8 = 3;
+
+impl PartitionLog {
+    /// A new, empty log in a directory of its own below `data_directory`.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] when the directory is there already, [`OpenError::Storage`].
+    pub(crate) fn create(
+        data_directory: &Path,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        handles: &Arc<FileHandles>,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        let directory = data_directory.join(partition.to_string());
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(OpenError::Exists(directory));
+            }
+            other => other.at("create", &directory)?,
+        }
+        let segment = Segment::create(handles, &directory, 0)?;
+        // Last: a directory without it is the rest of a creation that did not finish.
+        partition_metadata::write(&directory, topic_id)?;
+        let recovered = Recovered {
+            segments: BTreeMap::from([(0, Arc::new(segment))]),
+            active_index: IndexBuilder::default(),
+            producers: Producers::default(),
+            epochs: LeaderEpochs::default(),
+            epochs_changed: false,
+            is_clean: false,
+            log_start_offset: 0,
+            log_end_offset: 0,
+            findings: Vec::new(),
+        };
+        let log = Self::assemble(
+            partition, topic_id, directory, handles, config, recovered, now_ms,
+        )?;
+        log.directory_changed.store(true, Ordering::Release);
+        log.parent_changed.store(true, Ordering::Release);
+        Ok(log)
+    }
+
+    /// The log in an existing directory `topic-N`.
+    ///
+    /// # Errors
+    /// [`OpenError::Corrupt`] when flushed data is damaged or missing: the partition is offline,
+    /// its files are left as they are. [`OpenError::Malformed`], [`OpenError::Storage`].
+    pub(crate) fn open(
+        directory: &Path,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+        handles: &Arc<FileHandles>,
+        state: OpenState,
+        now_ms: i64,
+    ) -> Result<(Self, Vec<Finding>), OpenError> {
+        let mut recovered = recovery::open(directory, handles, state, config.index_interval_bytes)?;
+        recovered
+            .producers
+            .expire(now_ms, config.producer_id_expiration_ms);
+        let findings = std::mem::take(&mut recovered.findings);
+        let directory = directory.to_path_buf();
+        let log = Self::assemble(
+            partition, topic_id, directory, handles, config, recovered, now_ms,
+        )?;
+        log.set_high_watermark(state.high_watermark);
+        Ok((log, findings))
+    }
+
+    fn assemble(
+        partition: TopicPartition,
+        topic_id: Uuid,
+        directory: PathBuf,
+        handles: &Arc<FileHandles>,
+        config: LogConfig,
+        recovered: Recovered,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        let (_, last) = recovered
+            .segments
+            .last_key_value()
+            .expect("a log has a segment");
+        let first = last.first_batch().map_err(|error| OpenError::Malformed {
+            file: last.path().to_path_buf(),
+            reason: error.to_string(),
+        })?;
+        let active = ActiveSegment::new(
+            Arc::clone(last),
+            recovered.active_index,
+            first.as_ref(),
+            now_ms,
+            last.file_length()?,
+        );
+        let (start, end) = (recovered.log_start_offset, recovered.log_end_offset);
+        Ok(Self {
+            partition,
+            topic_id,
+            directory,
+            handles: Arc::clone(handles),
+            config: RwLock::new(Arc::new(config)),
+            writer: Mutex::new(Writer {
+                active,
+                producers: recovered.producers,
+            }),
+            segments: RwLock::new(recovered.segments),
+            epochs: RwLock::new(recovered.epochs),
+            epochs_changed: AtomicBool::new(recovered.epochs_changed),
+            log_start_offset: AtomicI64::new(start),
+            log_end_offset: AtomicI64::new(end),
+            high_watermark: AtomicI64::new(start),
+            flushed_offset: AtomicI64::new(end),
+            flushing: Mutex::new(()),
+            directory_changed: AtomicBool::new(false),
+            changed: AtomicBool::new(!recovered.is_clean),
+            parent_changed: AtomicBool::new(false),
+            usability: AtomicU8::new(USABLE),
+            flush_queued: AtomicBool::new(false),
+        })
+    }
+
+    /// Which partition.
+    #[must_use]
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The topic's id.
+    #[must_use]
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Takes effect with the next call of any method.
+    pub fn set_config(&self, config: LogConfig) {
+        *self.config.write() = Arc::new(config);
+    }
+
+    /// First offset that can be read.
+    #[must_use]
+    pub fn log_start_offset(&self) -> i64 {
+        self.log_start_offset.load(Ordering::Acquire)
+    }
+
+    /// Offset that the next record gets.
+    #[must_use]
+    pub fn log_end_offset(&self) -> i64 {
+        self.log_end_offset.load(Ordering::Acquire)
+    }
+
+    /// Everything below is on disk.
+    #[must_use]
+    pub fn flushed_offset(&self) -> i64 {
+        self.flushed_offset.load(Ordering::Acquire)
+    }
+
+    /// What the leader last said with [`Self::set_high_watermark`], or the last checkpoint.
+    #[must_use]
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// Remembers the high watermark for checkpoints and as the limit of retention. Returns it as it
+    /// is now: never above the end of the log, never lower than before.
+    pub fn set_high_watermark(&self, offset: i64) -> i64 {
+        let bounded = offset.min(self.log_end_offset());
+        self.high_watermark
+            .fetch_max(bounded, Ordering::AcqRel)
+            .max(bounded)
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.segments
+            .read()
+            .values()
+            .map(|segment| segment.size())
+            .sum()
+    }
+
+    /// How many segments.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.read().len()
+    }
+
+    /// Producers remembered.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.writer.lock().producers.len()
+    }
+
+    /// The newest leader epoch that this log knows.
+    #[must_use]
+    pub fn latest_leader_epoch(&self) -> Option<EpochStart> {
+        self.epochs.read().latest()
+    }
+
+    /// Whether [`Self::flush`] failed once.
+    #[must_use]
+    pub fn has_failed_flush(&self) -> bool {
+        self.usability.load(Ordering::Acquire) == FLUSH_FAILED
+    }
+
+    pub(crate) fn first_base_offset(&self) -> i64 {
+        self.first_segment().base_offset
+    }
+
+    fn check_usable(&self) -> Result<(), &'static str> {
+        match self.usability.load(Ordering::Acquire) {
+            USABLE => Ok(()),
+            CLOSED => Err("closed"),
+            DELETED => Err("deleted"),
+            _ => Err("stopped, because a flush failed"),
+        }
+    }
+
+    fn first_segment(&self) -> Arc<Segment> {
+        let segments = self.segments.read();
+        Arc::clone(segments.values().next().expect("a log has a segment"))
+    }
+}

@@ -1,0 +1,197 @@
+//! Appending as the leader, and rolling segments.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use foz_protocol::batch::{self, BatchHeader};
+
+use super::{PartitionLog, Writer};
+use crate::active_segment::ActiveSegment;
+use crate::config::TimestampType;
+use crate::error::{AppendError, StorageContext, StorageError};
+use crate::index::IndexBuilder;
+use crate::names::{SNAPSHOT_SUFFIX, offset_file};
+use crate::producer_snapshot;
+use crate::producer_state::Sequence;
+use crate::segment::Segment;
+use crate::validate::validate;
+
+/// What became of batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub first_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// The broker's clock in ms where `message.timestamp.type` is `LogAppendTime`, else -1.
+    pub log_append_time_ms: i64,
+    /// First offset of the log, as a produce response tells it.
+    pub log_start_offset: i64,
+    /// The batch had been appended before; the offsets are those of then. It may not be flushed yet.
+    pub duplicate: bool,
+    /// A new segment was begun: the one before should be flushed soon.
+    pub rolled: bool,
+}
+
+impl PartitionLog {
+    /// Appends what a producer sent for this partition: one or more whole batches. Their offsets and
+    /// leader epoch (and timestamps, where `message.timestamp.type` says so) are set in `batches`.
+    ///
+    /// The bytes are in the page cache afterwards and readers see them; see [`Self::flush`].
+    ///
+    /// # Errors
+    /// [`AppendError`]; then nothing is appended.
+    pub fn append_as_leader(
+        &self,
+        batches: &mut [u8],
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let mut headers = validate(batches, &config, now_ms)?;
+        let log_append_time_ms = match config.message_timestamp_type {
+            TimestampType::CreateTime => -1,
+            TimestampType::LogAppendTime => now_ms,
+        };
+        let mut writer = self.writer.lock();
+        self.check_usable()
+            .map_err(|why| AppendError::Unusable(self.partition.to_string(), why))?;
+        self.check_leader_epoch(leader_epoch)?;
+        if let Some(appended) = self.find_duplicate(&writer, &headers)? {
+            return Ok(appended);
+        }
+        self.changed.store(true, Ordering::Release);
+        let first_offset = self.log_end_offset();
+        let last_offset = assign_offsets(batches, &mut headers, first_offset, leader_epoch);
+
+        let length = batches.len() as u64;
+        let rolled = writer
+            .active
+            .must_roll(&headers, length, last_offset, &config, now_ms);
+        if rolled {
+            self.roll(&mut writer, now_ms)?;
+        }
+        writer.active.append(batches, &headers, &config)?;
+        headers
+            .iter()
+            .for_each(|header| writer.producers.record(header));
+        if self
+            .epochs
+            .read()
+            .latest()
+            .is_none_or(|latest| latest.epoch < leader_epoch)
+        {
+            self.begin_leader_epoch(leader_epoch, first_offset);
+        }
+        self.log_end_offset
+            .store(last_offset + 1, Ordering::Release);
+        Ok(Appended {
+            first_offset,
+            last_offset,
+            log_append_time_ms,
+            log_start_offset: self.log_start_offset(),
+            duplicate: false,
+            rolled,
+        })
+    }
+
+    /// A leader of `epoch` takes over, even if it has written nothing yet (KIP-101).
+    pub fn assign_leader_epoch(&self, epoch: i32) {
+        let _writer = self.writer.lock();
+        self.begin_leader_epoch(epoch, self.log_end_offset());
+    }
+
+    fn check_leader_epoch(&self, leader_epoch: i32) -> Result<(), AppendError> {
+        match self.epochs.read().latest() {
+            Some(latest) if latest.epoch > leader_epoch => Err(AppendError::StaleLeaderEpoch {
+                current: latest.epoch,
+                found: leader_epoch,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn find_duplicate(
+        &self,
+        writer: &Writer,
+        headers: &[BatchHeader],
+    ) -> Result<Option<Appended>, AppendError> {
+        let [header] = headers else { return Ok(None) };
+        if !header.has_producer_id() {
+            return Ok(None);
+        }
+        let Sequence::Duplicate(batch) = writer.producers.check(header)? else {
+            return Ok(None);
+        };
+        let log_append_time_ms = match self.config().message_timestamp_type {
+            TimestampType::CreateTime => -1,
+            TimestampType::LogAppendTime => batch.timestamp_ms,
+        };
+        Ok(Some(Appended {
+            first_offset: batch.first_offset(),
+            last_offset: batch.last_offset,
+            log_append_time_ms,
+            log_start_offset: self.log_start_offset(),
+            duplicate: true,
+            rolled: false,
+        }))
+    }
+
+    fn begin_leader_epoch(&self, epoch: i32, start_offset: i64) {
+        if self.epochs.write().assign(epoch, start_offset) {
+            self.epochs_changed.store(true, Ordering::Release);
+            self.changed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Begins a segment at the end of the log. After a failure the old one goes on.
+    pub(super) fn roll(&self, writer: &mut Writer, now_ms: i64) -> Result<(), StorageError> {
+        writer.active.seal()?;
+        self.write_snapshot(writer)?;
+        let base_offset = self.log_end_offset();
+        let segment = Arc::new(Segment::create(
+            &self.handles,
+            &self.directory,
+            base_offset,
+        )?);
+        self.directory_changed.store(true, Ordering::Release);
+        let index = IndexBuilder::default();
+        writer.active = ActiveSegment::new(Arc::clone(&segment), index, None, now_ms, 0);
+        self.segments.write().insert(base_offset, segment);
+        Ok(())
+    }
+
+    /// Returns its path; none is needed where the log begins. Not flushed here: its CRC tells a torn
+    /// one, and then the log is walked.
+    pub(super) fn write_snapshot(&self, writer: &Writer) -> Result<Option<PathBuf>, StorageError> {
+        let offset = self.log_end_offset();
+        if offset == self.first_segment().base_offset {
+            return Ok(None);
+        }
+        let path = offset_file(&self.directory, offset, SNAPSHOT_SUFFIX);
+        fs::write(&path, producer_snapshot::encode(&writer.producers)).at("write", &path)?;
+        Ok(Some(path))
+    }
+}
+
+/// Returns the last offset.
+fn assign_offsets(
+    batches: &mut [u8],
+    headers: &mut [BatchHeader],
+    first_offset: i64,
+    leader_epoch: i32,
+) -> i64 {
+    let mut offset = first_offset;
+    let mut rest = batches;
+    for header in headers {
+        let (bytes, after) = rest.split_at_mut(header.total_length());
+        batch::assign(bytes, offset, leader_epoch);
+        header.base_offset = offset;
+        header.partition_leader_epoch = leader_epoch;
+        offset = header.next_offset();
+        rest = after;
+    }
+    offset - 1
+}

@@ -1,0 +1,347 @@
+//! Opening a partition: what is on disk becomes segments, producers and epochs that can be trusted.
+//!
+//! After a clean stop the files are taken as they are. Otherwise the log is walked from the recovery
+//! point on: everything before it had been flushed, so damage there is an error; what comes after is
+//! the tail that a crash may have torn, and is cut off at the first batch that is not whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::atomic_file::{read_small, remove_if_exists};
+use crate::batch_scanner::ScanError;
+use crate::error::{OpenError, StorageContext, StorageError};
+use crate::file_handles::FileHandles;
+use crate::index::IndexBuilder;
+use crate::leader_epochs::LeaderEpochs;
+use crate::names::{
+    DELETED_SUFFIX, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SNAPSHOT_SUFFIX, TEMPORARY_SUFFIX,
+    TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
+};
+use crate::producer_snapshot;
+use crate::producer_state::Producers;
+use crate::segment::Segment;
+
+mod indexes;
+mod walk;
+
+pub(crate) use indexes::Indexes;
+
+/// What the data directory knows about a partition before it is opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct OpenState {
+    /// The data directory was stopped in good order.
+    pub clean_shutdown: bool,
+    /// Everything below was flushed.
+    pub recovery_point: i64,
+    /// First offset that may be read.
+    pub log_start_offset: i64,
+    /// As of the last checkpoint.
+    pub high_watermark: i64,
+}
+
+/// Something that was not as a clean stop leaves it, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// Bytes after the last whole batch were cut off; none of them had been flushed. Zeros alone are
+    /// no finding: they are space allocated ahead.
+    TailTruncated {
+        /// The segment that was cut.
+        file: PathBuf,
+        /// Where it ends now.
+        position: u64,
+        /// Bytes that were cut off, those of later segments included.
+        bytes: u64,
+        /// Offset that the next record gets.
+        log_end_offset: i64,
+        /// Why the bytes are not a batch.
+        reason: String,
+    },
+    /// A file could be made anew from the log.
+    Rebuilt {
+        /// Which file.
+        file: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
+/// What opening gives.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// At least one.
+    pub(crate) segments: BTreeMap<i64, Arc<Segment>>,
+    pub(crate) active_index: IndexBuilder,
+    pub(crate) producers: Producers,
+    pub(crate) epochs: LeaderEpochs,
+    /// The epochs on disk are others.
+    pub(crate) epochs_changed: bool,
+    /// The files are as a clean stop left them.
+    pub(crate) is_clean: bool,
+    pub(crate) log_start_offset: i64,
+    pub(crate) log_end_offset: i64,
+    pub(crate) findings: Vec<Finding>,
+}
+
+pub(crate) fn open(
+    directory: &Path,
+    handles: &Arc<FileHandles>,
+    state: OpenState,
+    index_interval_bytes: u32,
+) -> Result<Recovered, OpenError> {
+    let files = list(directory)?;
+    let mut recovery = Recovery {
+        directory,
+        handles,
+        state,
+        index_interval_bytes,
+        snapshots: files.snapshots,
+        findings: Vec::new(),
+        epochs: LeaderEpochs::default(),
+        epochs_known: true,
+    };
+    recovery.read_epochs()?;
+    let segments = recovery.open_segments(&files.bases)?;
+    recovery.run(segments)
+}
+
+/// The newest snapshot that can be read and is not above `offset`, with its own offset.
+pub(crate) fn newest_snapshot(
+    directory: &Path,
+    snapshots: impl DoubleEndedIterator<Item = i64>,
+    offset: i64,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<(i64, Producers)>, StorageError> {
+    for at in snapshots.rev().filter(|at| *at <= offset) {
+        let path = offset_file(directory, at, SNAPSHOT_SUFFIX);
+        let Some(bytes) = read_small(&path)? else {
+            continue;
+        };
+        match producer_snapshot::decode(&bytes) {
+            Ok(producers) => return Ok(Some((at, producers))),
+            Err(reason) => findings.push(Finding::Rebuilt { file: path, reason }),
+        }
+    }
+    Ok(None)
+}
+
+/// Offsets of the snapshots in `directory`, rising.
+pub(crate) fn list_snapshots(directory: &Path) -> Result<Vec<i64>, StorageError> {
+    Ok(list(directory)?.snapshots)
+}
+
+struct Files {
+    bases: Vec<i64>,
+    snapshots: Vec<i64>,
+}
+
+/// Also removes what an interrupted step left behind.
+fn list(directory: &Path) -> Result<Files, StorageError> {
+    let mut files = Files {
+        bases: Vec::new(),
+        snapshots: Vec::new(),
+    };
+    let mut companions = Vec::new();
+    for entry in fs::read_dir(directory).at("list", directory)? {
+        let path = entry.at("list", directory)?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if name.ends_with(TEMPORARY_SUFFIX) || name.ends_with(DELETED_SUFFIX) {
+            remove_if_exists(&path)?;
+            continue;
+        }
+        match parse_offset_file(name) {
+            Some((base, LOG_SUFFIX)) => files.bases.push(base),
+            Some((offset, SNAPSHOT_SUFFIX)) => files.snapshots.push(offset),
+            Some((base, OFFSET_INDEX_SUFFIX | TIME_INDEX_SUFFIX | TRANSACTION_INDEX_SUFFIX)) => {
+                companions.push((base, path))
+            }
+            _ => {}
+        }
+    }
+    files.bases.sort_unstable();
+    files.snapshots.sort_unstable();
+    for (base, path) in companions {
+        if files.bases.binary_search(&base).is_err() {
+            remove_if_exists(&path)?;
+        }
+    }
+    Ok(files)
+}
+
+struct Recovery<'a> {
+    directory: &'a Path,
+    handles: &'a Arc<FileHandles>,
+    state: OpenState,
+    index_interval_bytes: u32,
+    snapshots: Vec<i64>,
+    findings: Vec<Finding>,
+    epochs: LeaderEpochs,
+    /// Otherwise all batches are asked.
+    epochs_known: bool,
+}
+
+/// What the segments hold.
+struct Contents {
+    /// Nothing was missing.
+    is_clean: bool,
+    segments: Vec<Arc<Segment>>,
+    active_index: IndexBuilder,
+    producers: Producers,
+    log_end_offset: i64,
+}
+
+impl Recovery<'_> {
+    fn read_epochs(&mut self) -> Result<(), OpenError> {
+        match LeaderEpochs::read(self.directory) {
+            Ok(Some(epochs)) => self.epochs = epochs,
+            Ok(None) => self.epochs_known = false,
+            Err(OpenError::Malformed { file, reason }) => {
+                self.epochs_known = false;
+                self.findings.push(Finding::Rebuilt { file, reason });
+            }
+            Err(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    fn open_segments(&mut self, bases: &[i64]) -> Result<Vec<Arc<Segment>>, OpenError> {
+        let mut segments = Vec::with_capacity(bases.len());
+        for base in bases {
+            let (segment, rebuild) = Segment::open(self.handles, self.directory, *base)?;
+            if rebuild && segment.size() > 0 {
+                self.rebuild_indexes(&segment, bases.last() == Some(base))?;
+            }
+            segments.push(Arc::new(segment));
+        }
+        if segments.is_empty() {
+            let base = self.state.log_start_offset;
+            segments.push(Arc::new(Segment::create(
+                self.handles,
+                self.directory,
+                base,
+            )?));
+        }
+        Ok(segments)
+    }
+
+    /// For a segment that is perhaps not walked. What cannot be scanned is left to those who are to
+    /// judge it.
+    fn rebuild_indexes(&mut self, segment: &Segment, is_last: bool) -> Result<(), OpenError> {
+        let mut rebuilt = Indexes::default();
+        let mut scanner = segment.scan(0)?;
+        while let Ok(Some(batch)) = scanner.next() {
+            rebuilt.add(&batch.header, batch.position, self.index_interval_bytes);
+        }
+        rebuilt.store(segment, is_last)?;
+        let file = offset_file(self.directory, segment.base_offset, OFFSET_INDEX_SUFFIX);
+        let reason = "an index was missing or had an impossible length".to_owned();
+        self.findings.push(Finding::Rebuilt { file, reason });
+        Ok(())
+    }
+
+    fn run(mut self, segments: Vec<Arc<Segment>>) -> Result<Recovered, OpenError> {
+        let contents = if self.state.clean_shutdown && self.epochs_known {
+            self.take_as_is(&segments)?
+        } else {
+            None
+        };
+        match contents {
+            Some(contents) => self.finish(contents),
+            None => {
+                let contents = self.walk(segments)?;
+                self.finish(contents)
+            }
+        }
+    }
+
+    /// `None` when something is missing or not as it should be: then the log is walked.
+    fn take_as_is(&mut self, segments: &[Arc<Segment>]) -> Result<Option<Contents>, OpenError> {
+        let Some(last) = segments.last() else {
+            return Ok(None);
+        };
+        let entry = last.offset_index.last()?;
+        let from = entry.map_or(0, |entry| u64::from(entry.position));
+        let mut indexed = entry.map(|entry| entry.offset);
+        let mut end_offset = last.base_offset;
+        let mut scanner = last.scan(from)?;
+        loop {
+            let header = match scanner.next() {
+                Ok(None) => break,
+                Ok(Some(batch)) => batch.header,
+                Err(ScanError::Bad { .. }) => return Ok(None),
+                Err(ScanError::Io(source)) => return Err(source).at("read", last.path())?,
+            };
+            let is_indexed = indexed
+                .take()
+                .is_none_or(|offset| offset == header.last_offset());
+            if !is_indexed || header.base_offset < end_offset || header.last_offset_delta < 0 {
+                return Ok(None);
+            }
+            end_offset = header.next_offset();
+        }
+        if indexed.is_some() {
+            return Ok(None);
+        }
+        let snapshots = self.snapshots.iter().copied();
+        let found = newest_snapshot(self.directory, snapshots, end_offset, &mut self.findings)?;
+        let producers = match found {
+            Some((at, producers)) if at == end_offset => producers,
+            None if end_offset == segments[0].base_offset => Producers::default(),
+            _ => return Ok(None),
+        };
+        Ok(Some(Contents {
+            is_clean: true,
+            segments: segments.to_vec(),
+            active_index: IndexBuilder::resume(last.size() - from, last.time_index.last()?),
+            producers,
+            log_end_offset: end_offset,
+        }))
+    }
+
+    fn finish(mut self, mut contents: Contents) -> Result<Recovered, OpenError> {
+        let first = contents.segments[0].base_offset;
+        let log_start_offset = self.state.log_start_offset.max(first);
+        if contents.log_end_offset < log_start_offset {
+            // Records up to the start were deleted on request, so what is left is nothing.
+            for segment in contents.segments {
+                segment.remove_files()?;
+            }
+            let segment = Segment::create(self.handles, self.directory, log_start_offset)?;
+            contents = Contents {
+                is_clean: false,
+                segments: vec![Arc::new(segment)],
+                active_index: IndexBuilder::default(),
+                producers: Producers::default(),
+                log_end_offset: log_start_offset,
+            };
+        }
+        let (end, segments) = (contents.log_end_offset, contents.segments);
+        // An epoch that has written nothing yet begins right at the end.
+        let cut = self.epochs.truncate_from_end(end + 1);
+        let moved = self.epochs.truncate_from_start(log_start_offset);
+        // Snapshots of a longer log would be taken for ones of the log as it goes on.
+        for at in self
+            .snapshots
+            .iter()
+            .filter(|at| !(contents.is_clean && **at == end))
+        {
+            if segments.iter().all(|segment| segment.base_offset != *at) {
+                remove_if_exists(&offset_file(self.directory, *at, SNAPSHOT_SUFFIX))?;
+            }
+        }
+        Ok(Recovered {
+            segments: segments.into_iter().map(|s| (s.base_offset, s)).collect(),
+            active_index: contents.active_index,
+            producers: contents.producers,
+            epochs: self.epochs,
+            epochs_changed: cut || moved || !contents.is_clean,
+            is_clean: contents.is_clean,
+            log_start_offset,
+            log_end_offset: end,
+            findings: self.findings,
+        })
+    }
+}

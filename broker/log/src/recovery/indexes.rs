@@ -1,0 +1,31 @@
+//! The indexes of a segment, made anew.
+
+use foz_protocol::batch::BatchHeader;
+
+use crate::error::StorageError;
+use crate::index::{IndexBuilder, OffsetPosition, TimestampOffset};
+use crate::segment::Segment;
+
+/// Indexes of a segment as a walk finds them.
+#[derive(Default)]
+pub(crate) struct Indexes {
+    pub(crate) builder: IndexBuilder,
+    offsets: Vec<OffsetPosition>,
+    times: Vec<TimestampOffset>,
+}
+
+impl Indexes {
+    pub(crate) fn add(&mut self, header: &BatchHeader, position: u64, interval_bytes: u32) {
+        let (offset, time) = self.builder.add(header, position, interval_bytes);
+        self.offsets.extend(offset);
+        self.times.extend(time);
+    }
+
+    pub(crate) fn store(&mut self, segment: &Segment, is_last: bool) -> Result<(), StorageError> {
+        if !is_last {
+            self.times.extend(self.builder.time_entry());
+        }
+        segment.offset_index.replace(&self.offsets)?;
+        segment.time_index.replace(&self.times)
+    }
+}

@@ -1,0 +1,272 @@
+//! The walk over a log that was not stopped in good order.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::indexes::Indexes;
+use super::{Contents, Finding, Recovery, newest_snapshot};
+use crate::atomic_file::flush_directory;
+use crate::batch_scanner::{BatchScanner, CHECK_CHUNK_BYTES, HEADER_CHUNK_BYTES, ScanError};
+use crate::error::{OpenError, StorageContext, StorageError};
+use crate::index::IndexBuilder;
+use crate::producer_state::Producers;
+use crate::segment::Segment;
+
+/// How far a walk has come.
+struct Walk {
+    next_offset: i64,
+    producers: Producers,
+    /// Batches that end below were in the snapshot.
+    producers_from: i64,
+    active_index: IndexBuilder,
+    walked: Vec<Arc<Segment>>,
+}
+
+/// Where a segment stops being whole batches.
+struct Torn {
+    position: u64,
+    reason: String,
+}
+
+impl Recovery<'_> {
+    pub(super) fn walk(&mut self, mut segments: Vec<Arc<Segment>>) -> Result<Contents, OpenError> {
+        let floor = |offset| segments.partition_point(|s| s.base_offset <= offset).max(1) - 1;
+        // One less where a segment begins right at the recovery point: the indexes of the one before
+        // are flushed after its log.
+        let unchecked = floor(self.state.recovery_point - 1);
+        let snapshots = self.snapshots.iter().copied();
+        let snapshot = newest_snapshot(
+            self.directory,
+            snapshots,
+            segments[unchecked].base_offset,
+            &mut self.findings,
+        )?;
+        let (producers_from, producers) = snapshot.unwrap_or_default();
+        let from = if self.epochs_known {
+            unchecked.min(floor(producers_from))
+        } else {
+            0
+        };
+        let mut walk = Walk {
+            next_offset: segments[from].base_offset,
+            producers,
+            producers_from,
+            active_index: IndexBuilder::default(),
+            walked: Vec::new(),
+        };
+        for at in from..segments.len() {
+            let segment = Arc::clone(&segments[at]);
+            if segment.base_offset < walk.next_offset {
+                self.cut_off_overlap(&segments[at - 1], &segments[at..], walk.next_offset)?;
+                segments.truncate(at);
+                break;
+            }
+            let is_last = at + 1 == segments.len();
+            let torn = self.walk_segment(&segment, is_last, &mut walk)?;
+            walk.walked.push(Arc::clone(&segment));
+            if let Some(torn) = torn {
+                self.cut_off(&segment, &segments[at + 1..], &torn, walk.next_offset)?;
+                segments.truncate(at + 1);
+                break;
+            }
+        }
+        self.check_nothing_flushed_is_missing(&segments, walk.next_offset)?;
+        // A crash of the process alone leaves in the page cache what is not on disk yet.
+        for segment in &walk.walked {
+            segment.flush()?;
+            if Some(segment.base_offset) != segments.last().map(|last| last.base_offset) {
+                segment.flush_indexes()?;
+            }
+        }
+        Ok(Contents {
+            is_clean: false,
+            segments,
+            active_index: walk.active_index,
+            producers: walk.producers,
+            log_end_offset: walk.next_offset,
+        })
+    }
+
+    fn walk_segment(
+        &mut self,
+        segment: &Segment,
+        is_last: bool,
+        walk: &mut Walk,
+    ) -> Result<Option<Torn>, OpenError> {
+        walk.next_offset = segment.base_offset;
+        let mut indexes = Indexes::default();
+        let torn = self.walk_batches(segment, walk, &mut indexes)?;
+        if let Some(torn) = &torn {
+            // Before anything is changed on disk.
+            self.check_nothing_flushed_is_torn(segment, torn, walk.next_offset)?;
+            segment.set_size(torn.position);
+        }
+        indexes.store(segment, is_last || torn.is_some())?;
+        walk.active_index = indexes.builder;
+        Ok(torn)
+    }
+
+    fn walk_batches(
+        &mut self,
+        segment: &Segment,
+        walk: &mut Walk,
+        indexes: &mut Indexes,
+    ) -> Result<Option<Torn>, OpenError> {
+        let recovery_point = self.state.recovery_point;
+        // Only headers matter in a segment that was flushed as a whole; the position where checks
+        // begin is not known before.
+        let mut scanner = BatchScanner::new(segment.file()?, 0, segment.size(), HEADER_CHUNK_BYTES);
+        loop {
+            let scanned = match scanner.next() {
+                Ok(None) => return Ok(None),
+                Ok(Some(batch)) => batch,
+                Err(error) => return torn_or_failed(error, segment).map(Some),
+            };
+            let header = scanned.header;
+            if header.last_offset() >= recovery_point {
+                scanner.set_chunk_bytes(CHECK_CHUNK_BYTES);
+                if let Err(error) = scanner.check_crc(&scanned) {
+                    return torn_or_failed(error, segment).map(Some);
+                }
+            }
+            if header.base_offset < walk.next_offset || header.last_offset_delta < 0 {
+                let reason = format!(
+                    "the batch covers offsets {}..={}, {} or more comes next",
+                    header.base_offset,
+                    header.last_offset(),
+                    walk.next_offset
+                );
+                return Ok(Some(Torn {
+                    position: scanned.position,
+                    reason,
+                }));
+            }
+            walk.next_offset = header.next_offset();
+            if header.base_offset >= walk.producers_from {
+                walk.producers.record(&header);
+            }
+            self.epochs
+                .assign(header.partition_leader_epoch, header.base_offset);
+            indexes.add(&header, scanned.position, self.index_interval_bytes);
+        }
+    }
+
+    /// Segments that begin before the one in front of them ends.
+    fn cut_off_overlap(
+        &mut self,
+        last: &Segment,
+        later: &[Arc<Segment>],
+        log_end_offset: i64,
+    ) -> Result<(), OpenError> {
+        let base_offset = later[0].base_offset;
+        let reason = format!("the next segment begins at offset {base_offset}");
+        let torn = Torn {
+            position: last.size(),
+            reason,
+        };
+        self.check_nothing_flushed_is_torn(last, &torn, log_end_offset)?;
+        self.cut_off(last, later, &torn, log_end_offset)
+    }
+
+    fn cut_off(
+        &mut self,
+        segment: &Segment,
+        later: &[Arc<Segment>],
+        torn: &Torn,
+        log_end_offset: i64,
+    ) -> Result<(), OpenError> {
+        let file = segment.file()?;
+        let length = file.metadata().at("read", segment.path())?.len();
+        let later_bytes: u64 = later.iter().map(|segment| segment.size()).sum();
+        let zeroed = is_zeroed(&file, torn.position, length).at("read", segment.path())?;
+        for segment in later {
+            segment.remove_files()?;
+        }
+        if !later.is_empty() {
+            // If they came back they would follow what is appended now.
+            flush_directory(self.directory)?;
+        }
+        if zeroed && later_bytes == 0 {
+            // Allocated ahead, and as useful as before.
+            return Ok(());
+        }
+        segment.trim()?;
+        self.findings.push(Finding::TailTruncated {
+            file: segment.path().to_path_buf(),
+            position: torn.position,
+            bytes: length - torn.position + later_bytes,
+            log_end_offset,
+            reason: torn.reason.clone(),
+        });
+        Ok(())
+    }
+
+    fn check_nothing_flushed_is_torn(
+        &self,
+        segment: &Segment,
+        torn: &Torn,
+        log_end_offset: i64,
+    ) -> Result<(), OpenError> {
+        if log_end_offset >= self.state.recovery_point {
+            return Ok(());
+        }
+        Err(OpenError::Corrupt {
+            file: segment.path().to_path_buf(),
+            position: torn.position,
+            reason: torn.reason.clone(),
+            recovery_offset: self.state.recovery_point,
+        })
+    }
+
+    fn check_nothing_flushed_is_missing(
+        &self,
+        segments: &[Arc<Segment>],
+        log_end_offset: i64,
+    ) -> Result<(), OpenError> {
+        let Some(last) = segments
+            .last()
+            .filter(|_| log_end_offset < self.state.recovery_point)
+        else {
+            return Ok(());
+        };
+        Err(OpenError::Corrupt {
+            file: last.path().to_path_buf(),
+            position: last.size(),
+            reason: format!("the log ends at offset {log_end_offset}"),
+            recovery_offset: self.state.recovery_point,
+        })
+    }
+}
+
+fn torn_or_failed(error: ScanError, segment: &Segment) -> Result<Torn, OpenError> {
+    match error {
+        ScanError::Bad { position, error } => Ok(Torn {
+            position,
+            reason: error.to_string(),
+        }),
+        ScanError::Io(source) => {
+            let path = segment.path().to_path_buf();
+            Err(StorageError {
+                action: "read",
+                path,
+                source,
+            }
+            .into())
+        }
+    }
+}
+
+fn is_zeroed(file: &File, from: u64, to: u64) -> std::io::Result<bool> {
+    let mut buffer = vec![0; CHECK_CHUNK_BYTES];
+    let mut at = from;
+    while at < to {
+        let length = (to - at).min(CHECK_CHUNK_BYTES as u64) as usize;
+        file.read_exact_at(&mut buffer[..length], at)?;
+        if buffer[..length].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
+}

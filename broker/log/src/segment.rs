@@ -1,0 +1,349 @@
+//! One segment as readers see it: a log file, its two indexes, and how far they are valid.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use foz_protocol::batch::{BatchError, BatchHeader, Batches};
+use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+
+use crate::atomic_file::remove_if_exists;
+use crate::batch_scanner::{BatchScanner, HEADER_CHUNK_BYTES, ScanError, Scanned};
+use crate::error::{ReadError, StorageContext, StorageError};
+use crate::file_handles::{FileHandles, LazyFile};
+use crate::index::{OffsetPosition, SparseIndex, TimestampOffset};
+use crate::names::{
+    LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX,
+    offset_file,
+};
+
+/// The greatest batch that is appended or read back, and the most that one read gives: no request that brought one can have been larger
+/// (Kafka's `socket.request.max.bytes`), so a greater length is damage.
+pub(crate) const BATCH_BYTES_MAX: usize = 100 << 20;
+
+/// Consumers of one segment whose places are remembered.
+const READ_ENDS: usize = 4;
+
+/// Read at once to find a batch: with the default `index.interval.bytes` an index entry is about as
+/// near.
+const FIND_CHUNK_BYTES: usize = 4 << 10;
+
+/// Everything but `size` and `max_timestamp` stays as it is.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base_offset: i64,
+    pub(crate) offset_index: SparseIndex<OffsetPosition>,
+    pub(crate) time_index: SparseIndex<TimestampOffset>,
+    log: LazyFile,
+    /// Bytes of whole batches; the file may be longer (allocated ahead, or a failed write).
+    size: AtomicU64,
+    /// Where the latest reads ended: a consumer goes on there.
+    read_ends: Mutex<[Option<OffsetPosition>; READ_ENDS]>,
+    /// Greatest timestamp so far, where it is known without asking the time index.
+    max_timestamp: Mutex<Option<TimestampOffset>>,
+}
+
+impl Segment {
+    /// New and empty. A file of that name can only be the rest of an attempt that failed: the log
+    /// ends here.
+    pub(crate) fn create(
+        handles: &Arc<FileHandles>,
+        directory: &Path,
+        base_offset: i64,
+    ) -> Result<Self, StorageError> {
+        let path = offset_file(directory, base_offset, LOG_SUFFIX);
+        File::create(&path).at("create", &path)?;
+        let index_path = |suffix| offset_file(directory, base_offset, suffix);
+        Ok(Self {
+            base_offset,
+            offset_index: SparseIndex::create(
+                handles,
+                index_path(OFFSET_INDEX_SUFFIX),
+                base_offset,
+            )?,
+            time_index: SparseIndex::create(handles, index_path(TIME_INDEX_SUFFIX), base_offset)?,
+            log: LazyFile::new(handles, path),
+            size: AtomicU64::new(0),
+            read_ends: Mutex::new([None; READ_ENDS]),
+            max_timestamp: Mutex::new(None),
+        })
+    }
+
+    /// From existing files. The second value tells whether an index was missing or unusable: it is
+    /// empty then and must be rebuilt.
+    pub(crate) fn open(
+        handles: &Arc<FileHandles>,
+        directory: &Path,
+        base_offset: i64,
+    ) -> Result<(Self, bool), StorageError> {
+        let path = offset_file(directory, base_offset, LOG_SUFFIX);
+        let size = fs::metadata(&path).at("read", &path)?.len();
+        let offset_path = offset_file(directory, base_offset, OFFSET_INDEX_SUFFIX);
+        let time_path = offset_file(directory, base_offset, TIME_INDEX_SUFFIX);
+        let offset_index = SparseIndex::open(handles, offset_path.clone(), base_offset)?;
+        let time_index = SparseIndex::open(handles, time_path.clone(), base_offset)?;
+        let rebuild = offset_index.is_none() || time_index.is_none();
+        let segment = Self {
+            base_offset,
+            offset_index: match offset_index {
+                Some(index) => index,
+                None => SparseIndex::create(handles, offset_path, base_offset)?,
+            },
+            time_index: match time_index {
+                Some(index) => index,
+                None => SparseIndex::create(handles, time_path, base_offset)?,
+            },
+            log: LazyFile::new(handles, path),
+            size: AtomicU64::new(size),
+            read_ends: Mutex::new([None; READ_ENDS]),
+            max_timestamp: Mutex::new(None),
+        };
+        Ok((segment, rebuild))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.log.path()
+    }
+
+    pub(crate) fn file(&self) -> Result<Arc<File>, StorageError> {
+        self.log.open().at("open", self.path())
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Publishes what was written (or cut off) to readers.
+    pub(crate) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    pub(crate) fn set_max_timestamp(&self, max: Option<TimestampOffset>) {
+        *self.max_timestamp.lock() = max;
+    }
+
+    /// The greatest timestamp, with the last offset of the batch that has it.
+    pub(crate) fn max_timestamp(&self) -> Result<Option<TimestampOffset>, StorageError> {
+        let known = *self.max_timestamp.lock();
+        match known {
+            Some(max) => Ok(Some(max)),
+            None => self.time_index.last(),
+        }
+    }
+
+    /// Walks over the headers from the batch at `position` on.
+    pub(crate) fn scan(&self, position: u64) -> Result<BatchScanner, StorageError> {
+        Ok(BatchScanner::new(
+            self.file()?,
+            position,
+            self.size(),
+            HEADER_CHUNK_BYTES,
+        ))
+    }
+
+    /// The first batch that ends at `offset` or after it.
+    pub(crate) fn find(&self, offset: i64) -> Result<Option<Scanned>, ReadError> {
+        let read_end = self
+            .read_ends
+            .lock()
+            .iter()
+            .flatten()
+            .find(|e| e.offset == offset)
+            .copied();
+        let near = match read_end {
+            Some(end) => Some(end),
+            None => self.offset_index.floor(offset)?,
+        };
+        let from = near.map_or(0, |near| u64::from(near.position));
+        match self.find_from(from, offset) {
+            // An index that lies is no reason to fail: the log itself knows.
+            Err(ReadError::Corrupt { .. }) | Ok(None) if from > 0 => self.find_from(0, offset),
+            found => found,
+        }
+    }
+
+    fn find_from(&self, position: u64, offset: i64) -> Result<Option<Scanned>, ReadError> {
+        let mut scanner = BatchScanner::new(self.file()?, position, self.size(), FIND_CHUNK_BYTES);
+        loop {
+            match scanner.next() {
+                Ok(None) => return Ok(None),
+                Ok(Some(batch)) if batch.header.last_offset() >= offset => {
+                    return Ok(Some(batch));
+                }
+                Ok(Some(_)) => {}
+                Err(error) => return Err(self.read_error(error)),
+            }
+        }
+    }
+
+    /// Whole batches from `first` on, all below `upper_bound_offset`, together at most `max_bytes`
+    /// unless `minimum_one_batch` and the first one alone is larger.
+    pub(crate) fn read(
+        &self,
+        first: &Scanned,
+        max_bytes: usize,
+        upper_bound_offset: i64,
+        minimum_one_batch: bool,
+    ) -> Result<Bytes, ReadError> {
+        let first_bytes = first.header.total_length();
+        if first.header.last_offset() >= upper_bound_offset
+            || (first_bytes > max_bytes && !minimum_one_batch)
+        {
+            return Ok(Bytes::new());
+        }
+        let max_bytes = max_bytes.min(BATCH_BYTES_MAX);
+        let available = self.size().saturating_sub(first.position);
+        let wanted = available.min(max_bytes.max(first_bytes) as u64) as usize;
+        let bytes = self.read_bytes(first.position, wanted)?;
+        let mut whole = 0;
+        let mut next_offset = None;
+        for parsed in Batches::new(&bytes) {
+            match parsed {
+                Ok((header, batch)) if header.last_offset() < upper_bound_offset => {
+                    whole += batch.len();
+                    next_offset = Some(header.next_offset());
+                }
+                Ok(_) | Err(BatchError::Truncated { .. }) => break,
+                Err(error) => {
+                    let position = first.position + whole as u64;
+                    return Err(self.corrupt(position, &error));
+                }
+            }
+        }
+        if let Some(offset) = next_offset {
+            let position = (first.position + whole as u64) as u32;
+            self.remember_read_end(OffsetPosition { offset, position });
+        }
+        Ok(bytes.slice(..whole))
+    }
+
+    fn remember_read_end(&self, end: OffsetPosition) {
+        let mut ends = self.read_ends.lock();
+        ends.rotate_right(1);
+        ends[0] = Some(end);
+    }
+
+    /// The bytes of one batch.
+    pub(crate) fn read_batch(&self, batch: &Scanned) -> Result<Bytes, ReadError> {
+        self.read_bytes(batch.position, batch.header.total_length())
+    }
+
+    fn read_bytes(&self, position: u64, length: usize) -> Result<Bytes, ReadError> {
+        if length > BATCH_BYTES_MAX {
+            return Err(ReadError::Corrupt {
+                file: self.path().to_path_buf(),
+                position,
+                reason: format!("{length} bytes at once, a batch has at most {BATCH_BYTES_MAX}"),
+            });
+        }
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let file = self.file()?;
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = position + bytes.len() as u64;
+            match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
+                Ok(0) => {
+                    let reason = "the file is shorter than it was".to_owned();
+                    let file = self.path().to_path_buf();
+                    return Err(ReadError::Corrupt {
+                        file,
+                        position: at,
+                        reason,
+                    });
+                }
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).at("read", self.path()).map_err(Into::into),
+            }
+        }
+        // The allocator may have given more than was asked for, and then more was read.
+        bytes.truncate(length);
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Header of the first batch.
+    pub(crate) fn first_batch(&self) -> Result<Option<BatchHeader>, ReadError> {
+        match self.scan(0)?.next() {
+            Ok(first) => Ok(first.map(|batch| batch.header)),
+            Err(error) => Err(self.read_error(error)),
+        }
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8], position: u64) -> Result<(), StorageError> {
+        self.file()?
+            .write_all_at(bytes, position)
+            .at("write", self.path())
+    }
+
+    /// Where reads ended is not where batches begin once others have taken their place.
+    pub(crate) fn forget_read_ends(&self) {
+        *self.read_ends.lock() = [None; READ_ENDS];
+    }
+
+    pub(crate) fn file_length(&self) -> Result<u64, StorageError> {
+        Ok(fs::metadata(self.path()).at("read", self.path())?.len())
+    }
+
+    /// The file gets exactly the length of its batches.
+    pub(crate) fn trim(&self) -> Result<(), StorageError> {
+        let file = self.file()?;
+        if file.metadata().at("read", self.path())?.len() == self.size() {
+            return Ok(());
+        }
+        file.set_len(self.size()).at("truncate", self.path())
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        self.file()?.sync_data().at("flush", self.path())
+    }
+
+    pub(crate) fn flush_indexes(&self) -> Result<(), StorageError> {
+        self.offset_index.flush()?;
+        self.time_index.flush()
+    }
+
+    /// Removes the files. Readers that have them open go on.
+    pub(crate) fn remove_files(&self) -> Result<(), StorageError> {
+        let directory = self.path().parent().unwrap_or(Path::new("."));
+        // The log last: indexes without one are removed when the partition is opened.
+        for suffix in [
+            OFFSET_INDEX_SUFFIX,
+            TIME_INDEX_SUFFIX,
+            TRANSACTION_INDEX_SUFFIX,
+            SNAPSHOT_SUFFIX,
+            LOG_SUFFIX,
+        ] {
+            remove_if_exists(&offset_file(directory, self.base_offset, suffix))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_error(&self, error: ScanError) -> ReadError {
+        match error {
+            ScanError::Io(source) => {
+                let path = self.path().to_path_buf();
+                StorageError {
+                    action: "read",
+                    path,
+                    source,
+                }
+                .into()
+            }
+            ScanError::Bad { position, error } => self.corrupt(position, &error),
+        }
+    }
+
+    fn corrupt(&self, position: u64, error: &BatchError) -> ReadError {
+        let file = self.path().to_path_buf();
+        ReadError::Corrupt {
+            file,
+            position,
+            reason: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The rules for what a leader appends. Pure: bytes, configuration and the time come in.
+
+use foz_protocol::batch::{self, BatchError, BatchHeader, Batches};
+use foz_protocol::record::{Records, record_bytes};
+
+use crate::config::{LogConfig, TimestampType};
+use crate::error::AppendError;
+use crate::segment::BATCH_BYTES_MAX;
+
+/// What a batch of a compacted topic may take when it is decompressed to look at its keys.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+const NO_TIMESTAMP: i64 = -1;
+
+/// Checks `bytes`, one or more whole batches, and stamps them where the broker's clock decides.
+/// Returns their headers.
+pub(crate) fn validate(
+    bytes: &mut [u8],
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<Vec<BatchHeader>, AppendError> {
+    let mut headers = check(bytes, config, now_ms)?;
+    if bytes.len() as u64 > config.segment_bytes {
+        let (bytes, max) = (bytes.len(), config.segment_bytes);
+        return Err(AppendError::RecordListTooLarge { bytes, max });
+    }
+    let one_batch = headers.len() == 1;
+    if !one_batch && headers.iter().any(BatchHeader::has_producer_id) {
+        // As Kafka: so that a duplicate is a duplicate as a whole.
+        return Err(AppendError::InvalidRecord(format!(
+            "{} batches for one partition: an idempotent producer sends exactly one",
+            headers.len()
+        )));
+    }
+    if config.message_timestamp_type == TimestampType::LogAppendTime {
+        stamp(bytes, &mut headers, now_ms);
+    }
+    Ok(headers)
+}
+
+fn check(bytes: &[u8], config: &LogConfig, now_ms: i64) -> Result<Vec<BatchHeader>, AppendError> {
+    let mut headers = Vec::with_capacity(1);
+    let mut position = 0;
+    for parsed in Batches::new(bytes) {
+        let corrupt = |source| AppendError::Corrupt { position, source };
+        let (header, batch) = parsed.map_err(corrupt)?;
+        let max = config.max_message_bytes.min(BATCH_BYTES_MAX);
+        if batch.len() > max {
+            let bytes = batch.len();
+            return Err(AppendError::MessageTooLarge { bytes, max });
+        }
+        header.check_crc(batch).map_err(corrupt)?;
+        header.check_produced().map_err(corrupt)?;
+        if header.has_delete_horizon() {
+            return Err(corrupt(BatchError::Contradiction {
+                field: "attributes",
+                value: i64::from(header.attributes),
+                rule: "only the log cleaner sets a delete horizon (bit 6)",
+            }));
+        }
+        if header.is_transactional() {
+            return Err(AppendError::NoTransaction {
+                producer_id: header.producer_id,
+            });
+        }
+        if config.message_timestamp_type == TimestampType::CreateTime {
+            check_timestamps(&header, batch, config, now_ms)?;
+        }
+        if config.cleanup_compact {
+            check_keys(&header, batch)?;
+        }
+        position += batch.len();
+        headers.push(header);
+    }
+    if headers.is_empty() {
+        return Err(AppendError::InvalidRecord(
+            "no record batch was sent".to_owned(),
+        ));
+    }
+    Ok(headers)
+}
+
+fn stamp(bytes: &mut [u8], headers: &mut [BatchHeader], now_ms: i64) {
+    let mut rest = bytes;
+    for header in headers {
+        let (batch, after) = rest.split_at_mut(header.total_length());
+        batch::assign_log_append_time(batch, now_ms);
+        // Only timestamp, attributes and CRC changed, so what could be parsed still can.
+        if let Ok(stamped) = BatchHeader::parse(batch) {
+            *header = stamped;
+        }
+        rest = after;
+    }
+}
+
+fn check_timestamps(
+    header: &BatchHeader,
+    batch: &[u8],
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<(), AppendError> {
+    if header.is_log_append_time() {
+        return Err(AppendError::InvalidRecord(
+            "a producer must not claim LogAppendTime (attributes bit 3)".to_owned(),
+        ));
+    }
+    // The greatest timestamp is in the header; the least one only in the records.
+    check_timestamp(header.max_timestamp, config, now_ms)?;
+    check_timestamp(header.base_timestamp, config, now_ms)?;
+    if config.message_timestamp_before_max_ms == i64::MAX {
+        return Ok(());
+    }
+    for_each_record(header, batch, |_, timestamp_ms, _| {
+        check_timestamp(timestamp_ms, config, now_ms)
+    })
+}
+
+fn check_timestamp(timestamp_ms: i64, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
+    if timestamp_ms == NO_TIMESTAMP {
+        return Ok(());
+    }
+    let before = config.message_timestamp_before_max_ms;
+    let after = config.message_timestamp_after_max_ms;
+    let (rule, limit_ms) = if now_ms.saturating_sub(timestamp_ms) > before {
+        ("message.timestamp.before.max.ms", before)
+    } else if timestamp_ms.saturating_sub(now_ms) > after {
+        ("message.timestamp.after.max.ms", after)
+    } else {
+        return Ok(());
+    };
+    Err(AppendError::InvalidTimestamp {
+        timestamp_ms,
+        rule,
+        limit_ms,
+        now_ms,
+    })
+}
+
+fn check_keys(header: &BatchHeader, batch: &[u8]) -> Result<(), AppendError> {
+    for_each_record(header, batch, |index, _, has_key| {
+        if has_key {
+            return Ok(());
+        }
+        Err(AppendError::InvalidRecord(format!(
+            "record {index} has no key: a compacted topic (cleanup.policy=compact) needs one"
+        )))
+    })
+}
+
+fn for_each_record(
+    header: &BatchHeader,
+    batch: &[u8],
+    mut check: impl FnMut(i32, i64, bool) -> Result<(), AppendError>,
+) -> Result<(), AppendError> {
+    let invalid = |e: foz_protocol::record::RecordError| AppendError::InvalidRecord(e.to_string());
+    let bytes = record_bytes(header, batch, DECOMPRESSED_BYTES_MAX).map_err(invalid)?;
+    for record in Records::new(header, &bytes) {
+        let record = record.map_err(invalid)?;
+        check(
+            record.offset_delta,
+            record.timestamp(header),
+            record.key.is_some(),
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+use foz_protocol::codec::Compression;
+use foz_protocol::error::ErrorCode;
+use foz_protocol::record::{BatchBuilder, RecordToWrite};
+
+use super::*;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn record(key: Option<&'static [u8]>, timestamp_ms: i64) -> RecordToWrite<'static> {
+    RecordToWrite {
+        timestamp_ms,
+        key,
+        value: Some(b"value"),
+        headers: &[],
+    }
+}
+
+fn batch_of(compression: Compression, records: &[RecordToWrite<'_>]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(compression);
+    records.iter().for_each(|record| builder.push(record));
+    builder.build().unwrap()
+}
+
+fn batch() -> Vec<u8> {
+    batch_of(
+        Compression::None,
+        &[record(None, NOW_MS), record(Some(b"k"), NOW_MS)],
+    )
+}
+
+/// Changes a field behind the producer's back and makes the CRC right again.
+fn patched(mut batch: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    batch[at..at + bytes.len()].copy_from_slice(bytes);
+    let crc = crc32c::crc32c(&batch[batch::CRC_COVERED_FROM..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+fn code(mut bytes: Vec<u8>, config: &LogConfig) -> ErrorCode {
+    let before = bytes.clone();
+    let error = validate(&mut bytes, config, NOW_MS).unwrap_err();
+    assert_eq!(bytes, before, "what is refused is not changed");
+    error.error_code()
+}
+
+#[test]
+fn whole_batches_pass_unchanged() {
+    let mut bytes = [batch(), batch()].concat();
+    let before = bytes.clone();
+    let headers = validate(&mut bytes, &LogConfig::default(), NOW_MS).unwrap();
+    assert_eq!(headers.len(), 2);
+    assert_eq!(bytes, before);
+}
+
+#[test]
+fn nothing_and_garbage_are_refused() {
+    let config = LogConfig::default();
+    assert_eq!(code(Vec::new(), &config), ErrorCode::InvalidRecord);
+    assert_eq!(
+        code(vec![0; 100], &config),
+        ErrorCode::CorruptMessage,
+        "zeros have an impossible length"
+    );
+    for cut in 1..batch().len() {
+        assert_eq!(
+            code(batch()[..cut].to_vec(), &config),
+            ErrorCode::CorruptMessage,
+            "cut at {cut}"
+        );
+    }
+    let trailing = [batch(), vec![1, 2, 3]].concat();
+    assert_eq!(code(trailing, &config), ErrorCode::CorruptMessage);
+}
+
+#[test]
+fn every_flipped_bit_is_seen() {
+    let config = LogConfig::default();
+    let good = batch();
+    // Base offset and leader epoch are the leader's to set, so the CRC does not cover them.
+    let free = |byte: usize| byte < 8 || (12..16).contains(&byte);
+    for bit in (0..good.len() * 8).filter(|bit| !free(bit / 8)) {
+        let mut flipped = good.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let code = code(flipped, &config);
+        assert!(
+            matches!(
+                code,
+                ErrorCode::CorruptMessage | ErrorCode::InvalidRecord | ErrorCode::MessageTooLarge
+            ),
+            "bit {bit}: {code:?}"
+        );
+    }
+}
+
+#[test]
+fn contradictions_are_invalid_records() {
+    let config = LogConfig::default();
+    for (what, at, bytes) in [
+        ("magic", 16, &[1_u8][..]),
+        ("record_count 0", 57, &[0, 0, 0, 0]),
+        ("record_count 3 of 2", 57, &[0, 0, 0, 3]),
+        ("negative last_offset_delta", 23, &[0xff; 4]),
+        ("codec 5", 22, &[5]),
+        ("control", 22, &[0x20]),
+        ("delete horizon", 22, &[0x40]),
+        ("LogAppendTime from a producer", 22, &[0x08]),
+        ("producer id without epoch", 43, &[0, 0, 0, 0, 0, 0, 0, 9]),
+    ] {
+        assert_eq!(
+            code(patched(batch(), at, bytes), &config),
+            ErrorCode::InvalidRecord,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn transactions_are_refused_as_long_as_there_are_none() {
+    let mut builder = BatchBuilder::new(Compression::None)
+        .idempotent(7, 0, 0)
+        .transactional();
+    builder.push(&record(None, NOW_MS));
+    assert_eq!(
+        code(builder.build().unwrap(), &LogConfig::default()),
+        ErrorCode::InvalidTxnState
+    );
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let length = batch().len();
+    let mut config = LogConfig {
+        max_message_bytes: length,
+        ..LogConfig::default()
+    };
+    validate(&mut batch(), &config, NOW_MS).unwrap();
+    config.max_message_bytes = length - 1;
+    assert_eq!(code(batch(), &config), ErrorCode::MessageTooLarge);
+    let config = LogConfig {
+        segment_bytes: length as u64,
+        ..LogConfig::default()
+    };
+    validate(&mut batch(), &config, NOW_MS).unwrap();
+    assert_eq!(
+        code([batch(), batch()].concat(), &config),
+        ErrorCode::RecordListTooLarge
+    );
+}
+
+#[test]
+fn timestamps_are_bounded() {
+    let config = LogConfig {
+        message_timestamp_before_max_ms: 1000,
+        message_timestamp_after_max_ms: 500,
+        ..LogConfig::default()
+    };
+    let at = |ms| batch_of(Compression::Gzip, &[record(None, NOW_MS), record(None, ms)]);
+    for ms in [NOW_MS - 1000, NOW_MS, NOW_MS + 500, -1] {
+        validate(&mut at(ms), &config, NOW_MS).unwrap();
+    }
+    for ms in [NOW_MS - 1001, NOW_MS + 501, 0, i64::MAX] {
+        assert_eq!(code(at(ms), &config), ErrorCode::InvalidTimestamp, "{ms}");
+    }
+    let append_time = LogConfig {
+        message_timestamp_type: TimestampType::LogAppendTime,
+        ..config
+    };
+    validate(&mut at(0), &append_time, NOW_MS).unwrap();
+}
+
+#[test]
+fn the_brokers_clock_is_stamped_with_a_right_crc() {
+    let config = LogConfig {
+        message_timestamp_type: TimestampType::LogAppendTime,
+        ..LogConfig::default()
+    };
+    let mut bytes = [batch(), batch()].concat();
+    let headers = validate(&mut bytes, &config, 42).unwrap();
+    for (parsed, header) in Batches::new(&bytes).zip(headers) {
+        let (found, batch) = parsed.unwrap();
+        assert_eq!(found, header);
+        found.check_crc(batch).unwrap();
+        assert!(found.is_log_append_time());
+        assert_eq!(found.max_timestamp, 42);
+    }
+}
+
+#[test]
+fn compacted_topics_need_keys_in_every_codec() {
+    let config = LogConfig {
+        cleanup_compact: true,
+        ..LogConfig::default()
+    };
+    for codec in [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ] {
+        let keyed = [record(Some(b""), NOW_MS), record(Some(b"k"), NOW_MS)];
+        validate(&mut batch_of(codec, &keyed), &config, NOW_MS).unwrap();
+        let one_without = [record(Some(b"k"), NOW_MS), record(None, NOW_MS)];
+        assert_eq!(
+            code(batch_of(codec, &one_without), &config),
+            ErrorCode::InvalidRecord,
+            "{codec:?}"
+        );
+    }
+}
+
+#[test]
+fn an_idempotent_producer_sends_one_batch() {
+    let idempotent = |sequence| {
+        let mut builder = BatchBuilder::new(Compression::None).idempotent(7, 0, sequence);
+        builder.push(&record(None, NOW_MS));
+        builder.build().unwrap()
+    };
+    assert_eq!(
+        code(
+            [idempotent(0), idempotent(1)].concat(),
+            &LogConfig::default()
+        ),
+        ErrorCode::InvalidRecord
+    );
+    validate(&mut idempotent(0), &LogConfig::default(), NOW_MS).unwrap();
+}

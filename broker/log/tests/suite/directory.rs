@@ -1,0 +1,211 @@
+use std::fs;
+use std::sync::Mutex;
+
+use foz_log::{CleanShutdown, LogConfig, LogDirectory, OpenError, OpenProgress, TopicPartition};
+use foz_protocol::error::ErrorCode;
+use uuid::Uuid;
+
+use crate::support::*;
+
+#[test]
+fn many_partitions_come_back_and_progress_is_told() {
+    let world = World::new(LogConfig::default());
+    let (directory, _) = world.open();
+    for n in 0..40 {
+        let id = Uuid::from_u128(n as u128);
+        let name = TopicPartition::new(format!("t{}", n / 4), n % 4);
+        let log = directory
+            .create(name, id, world.config.clone(), NOW_MS)
+            .unwrap();
+        append_numbers(&log, i64::from(n));
+        log.set_high_watermark(i64::from(n) - 1);
+    }
+    directory
+        .close_cleanly(CleanShutdown { broker_epoch: 12 })
+        .unwrap();
+    drop(directory);
+
+    let told = Mutex::new(Vec::new());
+    let config_of = |_: &TopicPartition, _| LogConfig::default();
+    let progress = |p: OpenProgress| told.lock().unwrap().push((p.opened, p.total));
+    let (directory, report) = LogDirectory::open(
+        &world.data(),
+        4,
+        &world.handles,
+        NOW_MS,
+        &config_of,
+        &progress,
+    )
+    .unwrap();
+    assert_eq!(
+        report.clean_shutdown,
+        Some(CleanShutdown { broker_epoch: 12 })
+    );
+    assert!(
+        report.findings.is_empty() && report.offline.is_empty(),
+        "{report:?}"
+    );
+    let mut told = told.into_inner().unwrap();
+    told.sort_unstable();
+    assert_eq!(told, (1..=40).map(|n| (n, 40)).collect::<Vec<_>>());
+    assert_eq!(directory.logs().len(), 40);
+    for n in 0..40 {
+        let log = directory
+            .get(&TopicPartition::new(format!("t{}", n / 4), n % 4))
+            .unwrap();
+        assert_numbers(&log, 0, i64::from(n));
+        assert_eq!(log.topic_id(), Uuid::from_u128(n as u128));
+        assert_eq!(log.high_watermark(), i64::from(n).max(1) - 1);
+    }
+    world.handles.close_idle();
+    world.handles.close_idle();
+    assert_eq!(
+        world.handles.open_count(),
+        0,
+        "idle partitions hold no file"
+    );
+}
+
+#[test]
+fn the_mark_is_there_after_a_clean_stop_only() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 1);
+    World::stop(directory, log);
+    let mark = fs::read_to_string(world.data().join(".kafka_cleanshutdown")).unwrap();
+    assert_eq!(mark, "{\"version\":0,\"brokerEpoch\":1}");
+    let (directory, report) = world.open();
+    assert!(report.clean_shutdown.is_some());
+    drop(directory);
+    let (_directory, report) = world.open();
+    assert!(report.clean_shutdown.is_none(), "that was a crash");
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let world = World::new(LogConfig::default());
+    let (directory, _log) = world.log();
+    let config_of = |_: &TopicPartition, _| LogConfig::default();
+    let open = || LogDirectory::open(&world.data(), 1, &world.handles, 0, &config_of, &|_| {});
+    assert!(matches!(open(), Err(OpenError::InUse(_))));
+    drop(directory);
+    assert!(open().is_ok());
+}
+
+#[test]
+fn a_partition_is_created_once_and_deleted_for_good() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 9);
+    log.flush().unwrap();
+    directory.checkpoint().unwrap();
+    let again = directory.create(partition(), TOPIC_ID, world.config.clone(), NOW_MS);
+    assert!(matches!(again, Err(OpenError::Exists(_))));
+
+    directory.delete(&partition()).unwrap();
+    directory.delete(&partition()).unwrap();
+    assert!(directory.get(&partition()).is_none() && !world.partition_dir().exists());
+    assert_eq!(
+        log.read(0, 100, i64::MAX, true).unwrap_err().error_code(),
+        ErrorCode::KafkaStorageError
+    );
+    let error = log
+        .append_as_leader(&mut batch(&[b"x"]), 0, NOW_MS)
+        .unwrap_err();
+    assert!(error.to_string().contains("deleted"), "{error}");
+    log.flush().unwrap();
+
+    // Its successor must not be measured by the old recovery point, even after a crash.
+    let id = Uuid::from_u128(9);
+    let log = directory
+        .create(partition(), id, world.config.clone(), NOW_MS)
+        .unwrap();
+    append_numbers(&log, 1);
+    drop((directory, log));
+    let (_directory, log) = world.log();
+    assert_numbers(&log, 0, 1);
+    assert_eq!(log.topic_id(), id);
+}
+
+#[test]
+fn rests_of_deletions_and_creations_go_and_strangers_stay() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 1);
+    drop((directory, log));
+    let data = world.data();
+    let doomed = "orders-1.0123456789abcdef0123456789abcdef-delete";
+    for name in [doomed, "half-0", "lost+found", "data-loss-0", "my-delete"] {
+        fs::create_dir(data.join(name)).unwrap();
+    }
+    fs::write(data.join("half-0/00000000000000000000.log"), b"").unwrap();
+    fs::write(data.join("half-0/partition.metadata.tmp"), b"ver").unwrap();
+    fs::write(data.join("data-loss-0/00000000000000000000.log"), b"data").unwrap();
+    fs::write(data.join("recovery-point-offset-checkpoint.tmp"), b"0").unwrap();
+
+    let (directory, report) = world.open();
+    let names = |paths: &[std::path::PathBuf]| -> Vec<String> {
+        let mut names: Vec<_> = paths
+            .iter()
+            .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names(&report.removed),
+        ["half-0", doomed, "recovery-point-offset-checkpoint.tmp"]
+    );
+    assert_eq!(names(&report.ignored), ["lost+found", "my-delete"]);
+    let [offline] = report.offline.as_slice() else {
+        panic!("{report:?}")
+    };
+    assert_eq!(offline.partition, TopicPartition::new("data-loss", 0));
+    assert!(
+        offline.error.to_string().contains("partition.metadata"),
+        "{}",
+        offline.error
+    );
+    assert!(data.join("data-loss-0/00000000000000000000.log").exists());
+
+    directory.delete(&offline.partition).unwrap();
+    assert!(!data.join("data-loss-0").exists());
+    assert_numbers(&directory.get(&partition()).unwrap(), 0, 1);
+}
+
+#[test]
+fn checkpoints_are_kafkas_and_damage_to_them_is_named() {
+    let world = World::new(small_segments(250));
+    let (directory, log) = world.log();
+    append_numbers(&log, 10);
+    log.flush().unwrap();
+    log.set_high_watermark(7);
+    log.advance_log_start_offset(1).unwrap();
+    append_numbers(&log, 1);
+    directory.checkpoint().unwrap();
+    let text = |name| fs::read_to_string(world.data().join(name)).unwrap();
+    assert_eq!(
+        text("recovery-point-offset-checkpoint"),
+        "0\n1\norders 0 10\n"
+    );
+    assert_eq!(text("replication-offset-checkpoint"), "0\n1\norders 0 7\n");
+    assert_eq!(text("log-start-offset-checkpoint"), "0\n1\norders 0 1\n");
+    drop((directory, log));
+    let (directory, log) = world.log();
+    assert_eq!((log.log_start_offset(), log.high_watermark()), (1, 7));
+    drop((directory, log));
+
+    fs::write(
+        world.data().join("recovery-point-offset-checkpoint"),
+        "0\n5\n",
+    )
+    .unwrap();
+    let config_of = |_: &TopicPartition, _| LogConfig::default();
+    let error = LogDirectory::open(&world.data(), 1, &world.handles, 0, &config_of, &|_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("recovery-point-offset-checkpoint"),
+        "{error}"
+    );
+}

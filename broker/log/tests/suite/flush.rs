@@ -1,0 +1,128 @@
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use foz_log::{FlushObserver, Flusher, LogConfig, PartitionLog, StorageError};
+use foz_protocol::error::ErrorCode;
+
+use crate::support::*;
+
+#[derive(Default)]
+struct Heard {
+    flushed: AtomicI64,
+    calls: AtomicUsize,
+    failures: Mutex<Vec<String>>,
+    changed: Condvar,
+}
+
+impl FlushObserver for Heard {
+    fn flushed(&self, log: &Arc<PartitionLog>, flushed_offset: i64) {
+        assert!(log.flushed_offset() >= flushed_offset);
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        let _guard = self.failures.lock().unwrap();
+        self.flushed.fetch_max(flushed_offset, Ordering::AcqRel);
+        self.changed.notify_all();
+    }
+
+    fn failed(&self, _log: &Arc<PartitionLog>, error: &StorageError) {
+        self.failures.lock().unwrap().push(error.to_string());
+        self.changed.notify_all();
+    }
+}
+
+impl Heard {
+    fn wait(&self, until: impl Fn(&Self, &Vec<String>) -> bool) {
+        let mut guard = self.failures.lock().unwrap();
+        while !until(self, &guard) {
+            guard = self.changed.wait(guard).unwrap();
+        }
+    }
+}
+
+#[test]
+fn many_waiters_share_flushes() {
+    let world = World::new(LogConfig {
+        flush_before_acknowledge: true,
+        ..LogConfig::default()
+    });
+    let (_directory, log) = world.log();
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    std::thread::scope(|scope| {
+        for id in 0..8 {
+            let (log, heard, flusher) = (&log, &heard, &flusher);
+            scope.spawn(move || {
+                for sequence in 0..50 {
+                    let appended = append(log, idempotent(id, 0, sequence, &[b"x"]));
+                    flusher.request(log);
+                    heard.wait(|h, _| h.flushed.load(Ordering::Acquire) > appended.last_offset);
+                    assert!(log.flushed_offset() > appended.last_offset);
+                }
+            });
+        }
+    });
+    assert_eq!(log.flushed_offset(), 400);
+    let calls = heard.calls.load(Ordering::Acquire);
+    assert!(calls < 400, "{calls} flushes for 400 acknowledgements");
+}
+
+#[test]
+fn dropping_the_flusher_flushes_what_was_asked_for() {
+    let world = World::new(LogConfig::default());
+    let (_directory, log) = world.log();
+    append_numbers(&log, 3);
+    assert_eq!(log.flushed_offset(), 0);
+    let flusher = Flusher::start(Arc::new(Heard::default())).unwrap();
+    flusher.request(&log);
+    drop(flusher);
+    assert_eq!(log.flushed_offset(), 3);
+}
+
+#[test]
+fn a_failed_flush_is_fatal_and_not_tried_again() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 3);
+    world.handles.close_idle();
+    world.handles.close_idle();
+    let path = world.partition_dir().join("00000000000000000000.log");
+    let aside = world.dir.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    flusher.request(&log);
+    heard.wait(|_, failures| !failures.is_empty());
+    assert!(heard.failures.lock().unwrap()[0].contains("00000000000000000000.log"));
+
+    // Even though it would work now.
+    std::fs::rename(&aside, &path).unwrap();
+    assert!(log.has_failed_flush());
+    assert!(
+        log.flush()
+            .unwrap_err()
+            .to_string()
+            .contains("not tried again")
+    );
+    assert_eq!(log.flushed_offset(), 0);
+    let error = log
+        .append_as_leader(&mut batch(&[b"x"]), 0, NOW_MS)
+        .unwrap_err();
+    assert_eq!(error.error_code(), ErrorCode::KafkaStorageError);
+    assert!(log.read(0, 100, i64::MAX, true).is_err());
+    drop(flusher);
+    World::stop(directory, log);
+    assert!(!world.data().join(".kafka_cleanshutdown").exists());
+}
+
+#[test]
+fn flushing_reaches_over_rolled_segments() {
+    let world = World::new(small_segments(250));
+    let (directory, log) = world.log();
+    append_numbers(&log, 20);
+    assert_eq!(log.flush().unwrap(), 20);
+    directory.checkpoint().unwrap();
+    drop((directory, log));
+    let (_directory, log) = world.log();
+    assert_eq!(log.flushed_offset(), 20);
+    assert_numbers(&log, 0, 20);
+}

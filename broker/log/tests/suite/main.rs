@@ -1,0 +1,14 @@
+//! The log on real files: what is appended is read again, whatever happens in between.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod append;
+mod directory;
+mod flush;
+mod kafka;
+mod model;
+mod offsets;
+mod read;
+mod recovery;
+mod shorten;
+mod support;

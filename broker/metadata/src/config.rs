@@ -1,0 +1,254 @@
+//! Every config key of topics and brokers: what it means, what it may be, where its value comes from.
+//!
+//! The two tables, [`TOPIC_KEYS`] and [`BROKER_KEYS`], have one row for each key. The names, types, defaults
+//! and bounds are those of Apache Kafka 4.4; keys of our own begin with `foz.`.
+//!
+//! [`validate`] checks a value before it becomes a record, [`Resolver`] finds the value that counts.
+
+mod broker_keys;
+mod kind;
+mod nearest;
+mod resolve;
+mod topic_keys;
+
+pub use broker_keys::BROKER_KEYS;
+pub use kind::Kind;
+pub(crate) use kind::split_list;
+pub use resolve::{Effective, Resolver, Source, SynonymValue};
+pub use topic_keys::TOPIC_KEYS;
+
+/// What a key is set on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One topic.
+    Topic,
+    /// One broker, or the default of all brokers.
+    Broker,
+}
+
+/// What happens after a key was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It counts at once.
+    Applied,
+    /// It is read when a broker starts.
+    NeedsRestart,
+    /// It belongs to the properties file of each broker and cannot be changed by a request.
+    FileOnly,
+}
+
+/// One row of a table.
+#[derive(Debug)]
+pub struct ConfigKey {
+    /// As administrators write it.
+    pub name: &'static str,
+    /// What it is set on.
+    pub scope: Scope,
+    /// Its type and bounds.
+    pub kind: Kind,
+    /// `None` where Kafka's default is null.
+    pub default: Option<&'static str>,
+    /// For a topic key: the broker keys that give its default, the first that is set counts. For a
+    /// broker key: others that stand in for it when it is not set.
+    pub synonyms: &'static [Synonym],
+    /// When a change counts.
+    pub effect: Effect,
+    /// A sentence or two for `DescribeConfigs`.
+    pub documentation: &'static str,
+}
+
+/// Another key whose value can count for this one.
+#[derive(Clone, Copy, Debug)]
+pub struct Synonym {
+    /// A broker key.
+    pub name: &'static str,
+    /// What its number is multiplied by; negative numbers (no limit) become -1.
+    pub factor: i64,
+}
+
+/// Why a config cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No such key for this kind of resource.
+    #[error("unknown {} config {key:?}{}", scope.noun(), suggestion_text(suggestion.as_deref()))]
+    UnknownKey {
+        /// As it was given.
+        key: String,
+        /// What it was to be set on.
+        scope: Scope,
+        /// The key that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// The value is not one that the key can have.
+    #[error("invalid value {value:?} for {} config {key}: it must be {expected}", scope.noun())]
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// What it is set on.
+        scope: Scope,
+        /// As it was given.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// The key cannot be changed by a request.
+    #[error("{key} cannot be changed by a request: it is set in each broker's properties file")]
+    FileOnly {
+        /// The key.
+        key: &'static str,
+    },
+    /// A value that Kafka has and this broker does not honour yet.
+    #[error("{key}={value} is not supported: {why}")]
+    NotSupported {
+        /// The key.
+        key: &'static str,
+        /// As it was given.
+        value: String,
+        /// What is missing.
+        why: &'static str,
+    },
+}
+
+impl Scope {
+    /// The table of its keys.
+    #[must_use]
+    pub fn keys(self) -> &'static [ConfigKey] {
+        match self {
+            Self::Topic => TOPIC_KEYS,
+            Self::Broker => BROKER_KEYS,
+        }
+    }
+
+    /// The row of a key.
+    #[must_use]
+    pub fn key(self, name: &str) -> Option<&'static ConfigKey> {
+        self.keys().iter().find(|key| key.name == name)
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Broker => "broker",
+        }
+    }
+}
+
+/// Checks a key and its value as a request gives them, and finds the key's row.
+pub fn validate(scope: Scope, name: &str, value: &str) -> Result<&'static ConfigKey, ConfigError> {
+    let key = settable(scope, name)?;
+    key.check(value)?;
+    let value = value.trim();
+    let why = match key.name {
+        "remote.storage.enable" if value.eq_ignore_ascii_case("true") => {
+            Some("there is no tiered storage in this version")
+        }
+        "default.replication.factor" | "offsets.topic.replication.factor" if value != "1" => {
+            Some("this version keeps one replica of each partition, so it must be 1")
+        }
+        "compression.type" if value != "producer" => {
+            Some("batches are stored as their producer compressed them, so it must be producer")
+        }
+        _ => None,
+    };
+    if let Some(why) = why {
+        return Err(ConfigError::NotSupported {
+            key: key.name,
+            value: value.to_owned(),
+            why,
+        });
+    }
+    Ok(key)
+}
+
+/// The row of a key that a request may set or remove.
+pub fn settable(scope: Scope, name: &str) -> Result<&'static ConfigKey, ConfigError> {
+    let key = scope.key(name).ok_or_else(|| ConfigError::UnknownKey {
+        key: name.to_owned(),
+        scope,
+        suggestion: nearest::suggestion(scope, name),
+    })?;
+    match key.effect {
+        Effect::FileOnly => Err(ConfigError::FileOnly { key: key.name }),
+        Effect::Applied | Effect::NeedsRestart => Ok(key),
+    }
+}
+
+impl ConfigKey {
+    /// Whether `value` is one that the key can have.
+    pub fn check(&self, value: &str) -> Result<(), ConfigError> {
+        if self.kind.accepts(value) {
+            return Ok(());
+        }
+        Err(ConfigError::BadValue {
+            key: self.name,
+            scope: self.scope,
+            value: value.to_owned(),
+            expected: self.kind.to_string(),
+        })
+    }
+
+    const fn topic(
+        name: &'static str,
+        kind: Kind,
+        default: &'static str,
+        synonyms: &'static [Synonym],
+        documentation: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            scope: Scope::Topic,
+            kind,
+            default: Some(default),
+            synonyms,
+            effect: Effect::Applied,
+            documentation,
+        }
+    }
+
+    const fn broker(
+        name: &'static str,
+        kind: Kind,
+        default: Option<&'static str>,
+        effect: Effect,
+        documentation: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            scope: Scope::Broker,
+            kind,
+            default,
+            synonyms: &[],
+            effect,
+            documentation,
+        }
+    }
+
+    const fn or(mut self, synonyms: &'static [Synonym]) -> Self {
+        self.synonyms = synonyms;
+        self
+    }
+}
+
+const fn same(name: &'static str) -> Synonym {
+    Synonym { name, factor: 1 }
+}
+
+const fn minutes(name: &'static str) -> Synonym {
+    Synonym {
+        name,
+        factor: 60_000,
+    }
+}
+
+const fn hours(name: &'static str) -> Synonym {
+    Synonym {
+        name,
+        factor: 3_600_000,
+    }
+}
+
+fn suggestion_text(suggestion: Option<&str>) -> String {
+    suggestion
+        .map(|nearest| format!("; did you mean {nearest}?"))
+        .unwrap_or_default()
+}

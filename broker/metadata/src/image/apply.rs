@@ -1,0 +1,274 @@
+//! Turns an image and a batch into the next image.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Broker, Image, Partition, Resource, Topic};
+use crate::record::{
+    Batch, BrokerFenceRecord, ConfigRecord, Fact, PartitionChangeRecord, PartitionRecord, Record,
+    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UnregisterBrokerRecord,
+};
+
+/// Why a batch was not applied; the image is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// It was decided on another state, for example by an active controller that had been replaced.
+    /// Every replica rejects it alike.
+    #[error(
+        "the batch follows offset {follows} of term {batch_term}, \
+         the image is at offset {offset} of term {image_term}"
+    )]
+    DoesNotFollow {
+        /// What the batch follows.
+        follows: i64,
+        /// The batch's term.
+        batch_term: i64,
+        /// Where the image is.
+        offset: i64,
+        /// The term of the image's newest batch.
+        image_term: i64,
+    },
+    /// It follows, yet it cannot be applied: it was written by a newer version, or it is damaged. Going
+    /// on without it would be another truth, so a process that meets one has to stop.
+    #[error("record {position} of the batch at offset {offset}: {reason}")]
+    Unusable {
+        /// The batch's own offset.
+        offset: i64,
+        /// From 0.
+        position: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Image {
+    /// The image after `batch`.
+    pub fn apply(&self, batch: &Batch) -> Result<Self, ApplyError> {
+        if batch.follows != self.offset || batch.term < self.term {
+            return Err(ApplyError::DoesNotFollow {
+                follows: batch.follows,
+                batch_term: batch.term,
+                offset: self.offset,
+                image_term: self.term,
+            });
+        }
+        let mut next = self.clone();
+        for (position, record) in batch.records.iter().enumerate() {
+            next.apply_record(record)
+                .map_err(|reason| ApplyError::Unusable {
+                    offset: batch.offset(),
+                    position,
+                    reason,
+                })?;
+        }
+        next.offset = batch.offset();
+        next.term = batch.term;
+        Ok(next)
+    }
+
+    pub(crate) fn apply_record(&mut self, record: &Record) -> Result<(), String> {
+        let fact = record
+            .record
+            .as_ref()
+            .ok_or("this version does not know the record")?;
+        match fact {
+            Fact::Cluster(record) => self.cluster_id = record.cluster_id.as_str().into(),
+            Fact::RegisterBroker(record) => self.register_broker(record)?,
+            Fact::UnregisterBroker(record) => self.unregister_broker(record)?,
+            Fact::BrokerFence(record) => self.fence_broker(record)?,
+            Fact::Topic(record) => self.add_topic(record)?,
+            Fact::Partition(record) => self.add_partition(record)?,
+            Fact::PartitionChange(record) => self.change_partition(record)?,
+            Fact::RemoveTopic(record) => self.remove_topic(record)?,
+            Fact::Config(record) => self.set_config(record)?,
+            Fact::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
+            Fact::OperatorEpoch(record) => {
+                self.operator_epoch = record.epoch;
+                self.operator_holder = record.holder.as_str().into();
+            }
+            Fact::Rack(record) => match &record.rack {
+                Some(rack) => self.racks.insert_mut(record.node_id, rack.as_str().into()),
+                None => {
+                    self.racks.remove_mut(&record.node_id);
+                }
+            },
+            Fact::FeatureLevel(record) => {
+                self.features
+                    .insert_mut(record.name.as_str().into(), record.level);
+            }
+        }
+        Ok(())
+    }
+
+    fn register_broker(&mut self, record: &RegisterBrokerRecord) -> Result<(), String> {
+        let broker = Broker {
+            node_id: record.node_id,
+            epoch: record.epoch,
+            incarnation: read_id(&record.incarnation)?,
+            directory_ids: record
+                .directory_ids
+                .iter()
+                .map(|id| read_id(id))
+                .collect::<Result<_, _>>()?,
+            host: record.host.clone(),
+            port: u16::try_from(record.port).map_err(|_| format!("port {}", record.port))?,
+            reported_rack: record.rack.clone(),
+            version: record.version.clone(),
+            fenced: true,
+        };
+        self.brokers.insert_mut(record.node_id, Arc::new(broker));
+        Ok(())
+    }
+
+    fn unregister_broker(&mut self, record: &UnregisterBrokerRecord) -> Result<(), String> {
+        self.broker_of_epoch(record.node_id, record.epoch)?;
+        self.brokers.remove_mut(&record.node_id);
+        Ok(())
+    }
+
+    fn fence_broker(&mut self, record: &BrokerFenceRecord) -> Result<(), String> {
+        let mut broker = self.broker_of_epoch(record.node_id, record.epoch)?;
+        Arc::make_mut(&mut broker).fenced = record.fenced;
+        self.brokers.insert_mut(record.node_id, broker);
+        Ok(())
+    }
+
+    fn broker_of_epoch(&self, node_id: i32, epoch: i64) -> Result<Arc<Broker>, String> {
+        match self.broker(node_id) {
+            Some(broker) if broker.epoch == epoch => Ok(broker.clone()),
+            Some(broker) => Err(format!(
+                "broker {node_id} has epoch {}, not {epoch}",
+                broker.epoch
+            )),
+            None => Err(format!("no broker {node_id}")),
+        }
+    }
+
+    fn add_topic(&mut self, record: &TopicRecord) -> Result<(), String> {
+        let id = read_id(&record.id)?;
+        let name: Arc<str> = record.name.as_str().into();
+        if self.topic_ids.contains_key(&name) || self.topics.contains_key(&id) {
+            return Err(format!("topic {name} or its id {id} exists already"));
+        }
+        let topic = Topic {
+            id,
+            name: name.clone(),
+            internal: record.internal,
+            partitions: Vec::new(),
+        };
+        self.topics.insert_mut(id, Arc::new(topic));
+        self.topic_ids.insert_mut(name, id);
+        Ok(())
+    }
+
+    fn add_partition(&mut self, record: &PartitionRecord) -> Result<(), String> {
+        let topic = self.topic_mut(&record.topic_id)?;
+        if usize::try_from(record.index) != Ok(topic.partitions.len()) {
+            return Err(format!(
+                "partition {} of topic {} does not come next: it has {}",
+                record.index,
+                topic.name,
+                topic.partitions.len()
+            ));
+        }
+        let partition = Partition {
+            replicas: record.replicas.clone(),
+            isr: record.isr.clone(),
+            leader: record.leader,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+            elr: record.elr.clone(),
+            last_known_elr: record.last_known_elr.clone(),
+        };
+        let preferred = partition.preferred_leader();
+        topic.partitions.push(partition);
+        self.count_preferred(preferred, 1);
+        Ok(())
+    }
+
+    fn change_partition(&mut self, record: &PartitionChangeRecord) -> Result<(), String> {
+        let topic = self.topic_mut(&record.topic_id)?;
+        let name = topic.name.clone();
+        let partition = usize::try_from(record.index)
+            .ok()
+            .and_then(|index| topic.partitions.get_mut(index))
+            .ok_or_else(|| format!("topic {name} has no partition {}", record.index))?;
+        let preferred = partition.preferred_leader();
+        partition.partition_epoch = record.partition_epoch;
+        partition.leader = record.leader.unwrap_or(partition.leader);
+        partition.leader_epoch = record.leader_epoch.unwrap_or(partition.leader_epoch);
+        for (list, change) in [
+            (&mut partition.replicas, &record.replicas),
+            (&mut partition.isr, &record.isr),
+            (&mut partition.elr, &record.elr),
+            (&mut partition.last_known_elr, &record.last_known_elr),
+        ] {
+            if let Some(change) = change {
+                list.clone_from(&change.node_ids);
+            }
+        }
+        let preferred_now = partition.preferred_leader();
+        if preferred_now != preferred {
+            self.count_preferred(preferred, -1);
+            self.count_preferred(preferred_now, 1);
+        }
+        Ok(())
+    }
+
+    fn remove_topic(&mut self, record: &RemoveTopicRecord) -> Result<(), String> {
+        let id = read_id(&record.topic_id)?;
+        let topic = self
+            .topics
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| format!("no topic {id}"))?;
+        self.topics.remove_mut(&id);
+        self.topic_ids.remove_mut(&topic.name);
+        self.configs
+            .remove_mut(&Resource::Topic(topic.name.clone()));
+        for partition in &topic.partitions {
+            self.count_preferred(partition.preferred_leader(), -1);
+        }
+        Ok(())
+    }
+
+    /// A count of zero is not kept: equal images have equal maps.
+    fn count_preferred(&mut self, node_id: i32, change: isize) {
+        match self.preferred_count(node_id).saturating_add_signed(change) {
+            0 => {
+                self.preferred_counts.remove_mut(&node_id);
+            }
+            count => self.preferred_counts.insert_mut(node_id, count),
+        }
+    }
+
+    fn set_config(&mut self, record: &ConfigRecord) -> Result<(), String> {
+        let resource = Resource::from_record(record.kind, &record.name)
+            .ok_or_else(|| format!("no resource of kind {} is {:?}", record.kind, record.name))?;
+        let mut configs = self.configs.get(&resource).cloned().unwrap_or_default();
+        match &record.value {
+            Some(value) => Arc::make_mut(&mut configs).insert(record.key.clone(), value.clone()),
+            None => Arc::make_mut(&mut configs).remove(&record.key),
+        };
+        if configs.is_empty() {
+            self.configs.remove_mut(&resource);
+        } else {
+            self.configs.insert_mut(resource, configs);
+        }
+        Ok(())
+    }
+
+    fn topic_mut(&mut self, id: &[u8]) -> Result<&mut Topic, String> {
+        let id = read_id(id)?;
+        let topic = self
+            .topics
+            .get_mut(&id)
+            .ok_or_else(|| format!("no topic {id}"))?;
+        Ok(Arc::make_mut(topic))
+    }
+}
+
+fn read_id(bytes: &[u8]) -> Result<Uuid, String> {
+    Uuid::from_slice(bytes).map_err(|_| format!("an id has 16 bytes, this one {}", bytes.len()))
+}

@@ -1,0 +1,163 @@
+//! An image as the records that build it, so that a snapshot and the log cannot differ in meaning.
+
+use prost::Message;
+
+use super::Image;
+use crate::record::{
+    BrokerFenceRecord, ClusterRecord, ConfigRecord, DecodeError, Fact, FeatureLevelRecord,
+    OperatorEpochRecord, PartitionRecord, ProducerIdsRecord, RackRecord, Record,
+    RegisterBrokerRecord, Snapshot, TopicRecord, id_bytes,
+};
+
+/// The bytes are not an image.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Not even a message.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// A message whose records contradict each other, or that a newer version wrote.
+    #[error("record {position} of the snapshot at offset {offset}: {reason}")]
+    Unusable {
+        /// The snapshot's offset.
+        offset: i64,
+        /// From 0.
+        position: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Image {
+    /// The whole image; equal images give equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        Snapshot {
+            offset: self.offset,
+            term: self.term,
+            records: self.to_records(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RestoreError> {
+        let snapshot = Snapshot::decode_from(bytes)?;
+        let mut image = Self::default();
+        for (position, record) in snapshot.records.iter().enumerate() {
+            image
+                .apply_record(record)
+                .map_err(|reason| RestoreError::Unusable {
+                    offset: snapshot.offset,
+                    position,
+                    reason,
+                })?;
+        }
+        image.offset = snapshot.offset;
+        image.term = snapshot.term;
+        Ok(image)
+    }
+
+    fn to_records(&self) -> Vec<Record> {
+        let mut facts = Vec::new();
+        if !self.cluster_id.is_empty() {
+            facts.push(Fact::Cluster(ClusterRecord {
+                cluster_id: self.cluster_id.to_string(),
+            }));
+        }
+        self.features_to_facts(&mut facts);
+        self.brokers_to_facts(&mut facts);
+        self.topics_to_facts(&mut facts);
+        self.configs_to_facts(&mut facts);
+        if self.next_producer_id > 0 {
+            // Who got the last block is of interest in the log only.
+            facts.push(Fact::ProducerIds(ProducerIdsRecord {
+                next_producer_id: self.next_producer_id,
+                node_id: -1,
+                broker_epoch: -1,
+            }));
+        }
+        if self.operator_epoch > 0 {
+            facts.push(Fact::OperatorEpoch(OperatorEpochRecord {
+                epoch: self.operator_epoch,
+                holder: self.operator_holder.to_string(),
+            }));
+        }
+        facts.into_iter().map(Record::from).collect()
+    }
+
+    fn features_to_facts(&self, facts: &mut Vec<Fact>) {
+        for (name, level) in self.features() {
+            facts.push(Fact::FeatureLevel(FeatureLevelRecord {
+                name: name.to_owned(),
+                level,
+            }));
+        }
+    }
+
+    fn brokers_to_facts(&self, facts: &mut Vec<Fact>) {
+        for broker in self.brokers() {
+            facts.push(Fact::RegisterBroker(RegisterBrokerRecord {
+                node_id: broker.node_id,
+                epoch: broker.epoch,
+                incarnation: id_bytes(broker.incarnation),
+                directory_ids: broker.directory_ids.iter().copied().map(id_bytes).collect(),
+                host: broker.host.clone(),
+                port: i32::from(broker.port),
+                rack: broker.reported_rack.clone(),
+                version: broker.version.clone(),
+            }));
+            if !broker.fenced {
+                let (node_id, epoch) = (broker.node_id, broker.epoch);
+                facts.push(Fact::BrokerFence(BrokerFenceRecord {
+                    node_id,
+                    epoch,
+                    fenced: false,
+                }));
+            }
+        }
+        for (node_id, rack) in self.assigned_racks() {
+            facts.push(Fact::Rack(RackRecord {
+                node_id,
+                rack: Some(rack.to_owned()),
+            }));
+        }
+    }
+
+    fn topics_to_facts(&self, facts: &mut Vec<Fact>) {
+        for topic in self.topics() {
+            let topic_id = id_bytes(topic.id);
+            facts.push(Fact::Topic(TopicRecord {
+                id: topic_id.clone(),
+                name: topic.name.to_string(),
+                internal: topic.internal,
+            }));
+            for (index, partition) in topic.indexed_partitions() {
+                facts.push(Fact::Partition(PartitionRecord {
+                    topic_id: topic_id.clone(),
+                    index,
+                    replicas: partition.replicas.clone(),
+                    isr: partition.isr.clone(),
+                    leader: partition.leader,
+                    leader_epoch: partition.leader_epoch,
+                    partition_epoch: partition.partition_epoch,
+                    elr: partition.elr.clone(),
+                    last_known_elr: partition.last_known_elr.clone(),
+                }));
+            }
+        }
+    }
+
+    fn configs_to_facts(&self, facts: &mut Vec<Fact>) {
+        for (resource, configs) in self.configured() {
+            let (kind, name) = resource.to_record();
+            for (key, value) in &**configs {
+                facts.push(Fact::Config(ConfigRecord {
+                    kind: kind.into(),
+                    name: name.clone(),
+                    key: key.clone(),
+                    value: Some(value.clone()),
+                }));
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The rules that change the metadata: one file for each command.
+//!
+//! A rule is a plain function. It gets the image (committed and pending batches applied), the command,
+//! and what chance the command needs (ids, a seed); it returns the records to replicate and the answer
+//! to give once they are committed, or a [`Refusal`]. A command that has nothing to change returns no
+//! records. Only the active controller runs rules; everybody else applies their records.
+
+mod acquire_operator_epoch;
+mod allocate_producer_ids;
+mod alter_configs;
+mod assign_racks;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod draft;
+mod election;
+mod fence_broker;
+mod found_cluster;
+mod named_once;
+mod placement;
+mod refusal;
+mod register_broker;
+mod replicas;
+
+pub use acquire_operator_epoch::acquire_operator_epoch;
+pub use allocate_producer_ids::{PRODUCER_IDS_PER_BLOCK, ProducerIdBlock, allocate_producer_ids};
+pub use alter_configs::{
+    AlterConfigs, AlterResource, ConfigChange, ConfigOperation, KeyEffect, ResourceName,
+    alter_configs,
+};
+pub use assign_racks::assign_racks;
+pub use create_partitions::{CreatePartitions, Increase, create_partitions};
+pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics};
+pub use delete_topics::{DeleteTopics, TopicRef, delete_topics};
+pub use fence_broker::{fence_broker, unfence_broker};
+pub use found_cluster::{FOZ_VERSION, FOZ_VERSION_FEATURE, found_cluster};
+pub use refusal::{ErrorCode, Refusal};
+pub use register_broker::{RegisterBroker, register_broker};
+
+use crate::image::Image;
+use crate::record::Record;
+
+/// What a rule decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision<A> {
+    /// To be replicated in this order; none when nothing changes.
+    pub records: Vec<Record>,
+    /// True once the records are committed.
+    pub answer: A,
+}
+
+/// A decision, or why there is none.
+pub type Decided<A> = Result<Decision<A>, Refusal>;
+
+/// A caller that says it is the operator must be the newest one. 0: the caller does not say so.
+fn check_operator_epoch(image: &Image, operator_epoch: i64) -> Result<(), Refusal> {
+    let newest = image.operator_epoch();
+    if operator_epoch == 0 || operator_epoch == newest {
+        return Ok(());
+    }
+    let reason = if operator_epoch < newest {
+        format!("{} acquired epoch {newest} since", image.operator_holder())
+    } else {
+        format!("the newest one handed out is {newest}")
+    };
+    Err(Refusal::new(
+        ErrorCode::StaleOperatorEpoch,
+        format!("operator epoch {operator_epoch} does not count: {reason}"),
+    ))
+}
+
+/// The caller must be the registered incarnation of the broker.
+fn check_broker_epoch(image: &Image, node_id: i32, broker_epoch: i64) -> Result<(), Refusal> {
+    match image.broker(node_id) {
+        None => Err(Refusal::new(
+            ErrorCode::BrokerIdNotRegistered,
+            format!("broker {node_id} is not registered"),
+        )),
+        Some(broker) if broker.epoch != broker_epoch => Err(Refusal::new(
+            ErrorCode::StaleBrokerEpoch,
+            format!(
+                "broker {node_id} is registered with epoch {}, not {broker_epoch}",
+                broker.epoch
+            ),
+        )),
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,40 @@
+//! The image while a command is being decided: what the command wrote so far is already in it.
+
+use super::Decision;
+use crate::image::Image;
+use crate::record::{Fact, Record};
+
+#[derive(Debug)]
+pub(super) struct Draft {
+    image: Image,
+    records: Vec<Record>,
+}
+
+impl Draft {
+    pub(super) fn new(image: &Image) -> Self {
+        Self {
+            image: image.clone(),
+            records: Vec::new(),
+        }
+    }
+
+    /// The image with everything written so far; its offset is still that of the start.
+    pub(super) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    pub(super) fn write(&mut self, fact: Fact) {
+        let record = Record::from(fact);
+        self.image
+            .apply_record(&record)
+            .expect("a rule writes only what can be applied");
+        self.records.push(record);
+    }
+
+    pub(super) fn decide<A>(self, answer: A) -> Decision<A> {
+        Decision {
+            records: self.records,
+            answer,
+        }
+    }
+}

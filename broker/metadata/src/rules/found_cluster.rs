@@ -1,0 +1,34 @@
+//! The first records of a cluster.
+
+use super::draft::Draft;
+use super::{Decided, ErrorCode, Refusal};
+use crate::image::Image;
+use crate::record::{ClusterRecord, Fact, FeatureLevelRecord};
+
+/// The feature whose level says which records may be written.
+pub const FOZ_VERSION_FEATURE: &str = "foz.version";
+/// The level of a new cluster.
+pub const FOZ_VERSION: i32 = 1;
+
+/// Writes the id that the quorum minted into the metadata, once.
+pub fn found_cluster(image: &Image, cluster_id: &str) -> Decided<()> {
+    let mut draft = Draft::new(image);
+    if image.cluster_id().is_empty() {
+        draft.write(Fact::Cluster(ClusterRecord {
+            cluster_id: cluster_id.to_owned(),
+        }));
+        draft.write(Fact::FeatureLevel(FeatureLevelRecord {
+            name: FOZ_VERSION_FEATURE.to_owned(),
+            level: FOZ_VERSION,
+        }));
+    } else if image.cluster_id() != cluster_id {
+        return Err(Refusal::new(
+            ErrorCode::InconsistentClusterId,
+            format!(
+                "the metadata belongs to cluster {}, the quorum to cluster {cluster_id}",
+                image.cluster_id()
+            ),
+        ));
+    }
+    Ok(draft.decide(()))
+}

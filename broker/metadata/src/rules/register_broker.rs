@@ -1,0 +1,131 @@
+//! A broker process announces itself.
+
+use uuid::Uuid;
+
+use super::draft::Draft;
+use super::election::elect_on;
+use super::{Decided, ErrorCode, Refusal};
+use crate::image::{Broker, Image};
+use crate::record::{Fact, RegisterBrokerRecord, id_bytes};
+
+/// What a broker says of itself.
+#[derive(Debug, Clone)]
+pub struct RegisterBroker {
+    /// From 0.
+    pub node_id: i32,
+    /// Made anew by every process start.
+    pub incarnation: Uuid,
+    /// Of its `log.dirs`.
+    pub directory_ids: Vec<Uuid>,
+    /// What its volume says; empty on a new volume.
+    pub cluster_id: String,
+    /// The advertised host of the client listener.
+    pub host: String,
+    /// The advertised port of the client listener.
+    pub port: i32,
+    /// The failure domain as the broker knows it.
+    pub rack: Option<String>,
+    /// Of the broker's program.
+    pub version: String,
+}
+
+/// Decides a registration. The answer is the broker's epoch, which is also the offset that the broker
+/// must have applied before it may be unfenced.
+///
+/// The same process may ask again, when it did not get the answer: nothing changes then. Another process
+/// of the same node is refused while the one before it is unfenced: two brokers with one node id, or one
+/// volume, must not both live.
+pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> {
+    let port = check(image, request)?;
+    let epoch = image.offset() + 1;
+    let mut draft = Draft::new(image);
+    if let Some(known) = image.broker(request.node_id) {
+        if is_same(known, request, port) {
+            return Ok(draft.decide(known.epoch));
+        }
+        if !known.fenced && known.incarnation != request.incarnation {
+            return Err(Refusal::new(
+                ErrorCode::DuplicateBrokerRegistration,
+                format!(
+                    "broker {} is alive at {}:{} as incarnation {}; its lease has to end first",
+                    request.node_id, known.host, known.port, known.incarnation
+                ),
+            ));
+        }
+    }
+    draft.write(Fact::RegisterBroker(RegisterBrokerRecord {
+        node_id: request.node_id,
+        epoch,
+        incarnation: id_bytes(request.incarnation),
+        directory_ids: request
+            .directory_ids
+            .iter()
+            .copied()
+            .map(id_bytes)
+            .collect(),
+        host: request.host.clone(),
+        port: i32::from(port),
+        rack: request.rack.clone(),
+        version: request.version.clone(),
+    }));
+    // It begins fenced, so whatever an earlier registration led has to go.
+    elect_on(&mut draft, request.node_id);
+    Ok(draft.decide(epoch))
+}
+
+fn check(image: &Image, request: &RegisterBroker) -> Result<u16, Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRegistration, message));
+    if !request.cluster_id.is_empty() && request.cluster_id != image.cluster_id() {
+        return Err(Refusal::new(
+            ErrorCode::InconsistentClusterId,
+            format!(
+                "the volume of broker {} belongs to cluster {}, this is cluster {}",
+                request.node_id,
+                request.cluster_id,
+                image.cluster_id()
+            ),
+        ));
+    }
+    if request.node_id < 0 {
+        return invalid(format!("node id {} must be 0 or more", request.node_id));
+    }
+    if request.incarnation.is_nil() {
+        return invalid("the incarnation id must not be zero".to_owned());
+    }
+    if request.host.is_empty() {
+        return invalid("the advertised host is empty".to_owned());
+    }
+    if request.directory_ids.is_empty() || request.directory_ids.iter().any(Uuid::is_nil) {
+        return invalid("there must be a directory id for each of log.dirs, none zero".to_owned());
+    }
+    for directory_id in &request.directory_ids {
+        let owner = image.brokers().find(|broker| {
+            broker.node_id != request.node_id && broker.directory_ids.contains(directory_id)
+        });
+        if let Some(owner) = owner {
+            return invalid(format!(
+                "directory {directory_id} belongs to broker {}, not to broker {}",
+                owner.node_id, request.node_id
+            ));
+        }
+    }
+    match u16::try_from(request.port) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(Refusal::new(
+            ErrorCode::InvalidRegistration,
+            format!(
+                "the advertised port {} must be from 1 to 65535",
+                request.port
+            ),
+        )),
+    }
+}
+
+fn is_same(known: &Broker, request: &RegisterBroker, port: u16) -> bool {
+    known.incarnation == request.incarnation
+        && known.directory_ids == request.directory_ids
+        && known.host == request.host
+        && known.port == port
+        && known.reported_rack == request.rack
+        && known.version == request.version
+}

@@ -1,0 +1,133 @@
+//! The tables of config keys are consistent in themselves.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use foz_metadata::config::{BROKER_KEYS, ConfigError, Scope, TOPIC_KEYS, validate};
+
+#[test]
+fn keys_are_in_order_and_each_is_there_once() {
+    for keys in [TOPIC_KEYS, BROKER_KEYS] {
+        assert!(keys.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+}
+
+#[test]
+fn every_default_passes_its_own_validation_and_every_key_is_documented() {
+    for key in TOPIC_KEYS.iter().chain(BROKER_KEYS) {
+        if let Some(default) = key.default {
+            assert_eq!(key.check(default), Ok(()), "{}", key.name);
+        }
+        assert!(key.documentation.ends_with('.'), "{}", key.name);
+    }
+}
+
+#[test]
+fn every_synonym_is_a_broker_key_and_the_first_has_the_same_default() {
+    for key in TOPIC_KEYS {
+        for synonym in key.synonyms {
+            assert!(
+                Scope::Broker.key(synonym.name).is_some(),
+                "{} of {}",
+                synonym.name,
+                key.name
+            );
+        }
+        let first = key
+            .synonyms
+            .iter()
+            .find_map(|synonym| Some((Scope::Broker.key(synonym.name)?.default?, synonym.factor)));
+        if let Some((default, factor)) = first {
+            let scaled = default.parse::<i64>().map_or(default.to_owned(), |number| {
+                if factor == 1 {
+                    default.to_owned()
+                } else {
+                    (number * factor).to_string()
+                }
+            });
+            assert_eq!(key.default, Some(scaled.as_str()), "{}", key.name);
+        }
+    }
+}
+
+/// `LogConfig.configNames()` of Kafka 4.4, without the internal one.
+#[test]
+fn every_topic_key_of_kafka_is_there() {
+    let names = "cleanup.policy compression.gzip.level compression.lz4.level compression.type \
+        compression.zstd.level delete.retention.ms errors.deadletterqueue.group.enable \
+        file.delete.delay.ms flush.messages flush.ms follower.replication.throttled.replicas \
+        index.interval.bytes leader.replication.throttled.replicas local.retention.bytes \
+        local.retention.ms max.compaction.lag.ms max.decompressed.message.bytes max.message.bytes \
+        message.timestamp.after.max.ms message.timestamp.before.max.ms message.timestamp.type \
+        min.cleanable.dirty.ratio min.compaction.lag.ms min.insync.replicas preallocate \
+        remote.copy.lag.bytes remote.copy.lag.ms remote.log.copy.disable \
+        remote.log.delete.on.disable remote.storage.enable retention.bytes retention.ms \
+        segment.bytes segment.index.bytes segment.jitter.ms segment.ms \
+        unclean.leader.election.enable";
+    let ours: Vec<_> = TOPIC_KEYS
+        .iter()
+        .map(|key| key.name)
+        .filter(|name| !name.starts_with("foz."))
+        .collect();
+    assert_eq!(ours, names.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn errors_name_the_key_the_value_and_what_would_be_right() {
+    for (scope, key, value, expected) in [
+        (
+            Scope::Topic,
+            "retention.msx",
+            "1",
+            "unknown topic config \"retention.msx\"; did you mean retention.ms?",
+        ),
+        (
+            Scope::Topic,
+            "colour",
+            "1",
+            "unknown topic config \"colour\"",
+        ),
+        (
+            Scope::Topic,
+            "retention.ms",
+            "7d",
+            "invalid value \"7d\" for topic config retention.ms: it must be a 64-bit number, at least -1",
+        ),
+        (
+            Scope::Topic,
+            "cleanup.policy",
+            "keep",
+            "invalid value \"keep\" for topic config cleanup.policy: it must be any of compact, \
+             delete, separated by commas, none twice",
+        ),
+        (
+            Scope::Broker,
+            "node.id",
+            "1",
+            "node.id cannot be changed by a request: it is set in each broker's properties file",
+        ),
+        (
+            Scope::Topic,
+            "remote.storage.enable",
+            "true",
+            "remote.storage.enable=true is not supported: there is no tiered storage in this version",
+        ),
+        (
+            Scope::Topic,
+            "compression.type",
+            "zstd",
+            "compression.type=zstd is not supported: batches are stored as their producer compressed \
+             them, so it must be producer",
+        ),
+    ] {
+        let refused = validate(scope, key, value).map(|key| key.name).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    assert!(validate(Scope::Topic, "remote.storage.enable", "false").is_ok());
+    assert!(matches!(
+        validate(Scope::Broker, "min.insync.replicas", "0"),
+        Err(ConfigError::BadValue {
+            key: "min.insync.replicas",
+            ..
+        })
+    ));
+}

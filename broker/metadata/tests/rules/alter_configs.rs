@@ -1,0 +1,94 @@
+//! Configs are set, deleted, appended to and subtracted from.
+
+use foz_metadata::config::Effect;
+use foz_metadata::image::{Image, Resource};
+use foz_metadata::record::Record;
+use foz_metadata::rules::{ConfigChange, ConfigOperation, ErrorCode, ResourceName};
+
+use crate::support::{alter, cluster, commit, create, new_topic, set};
+
+#[test]
+fn lists_grow_and_shrink_from_their_effective_value() {
+    let mut image = cluster(1);
+    create(&mut image, new_topic("t"));
+    let topic = || ResourceName::Topic("t".to_owned());
+    let value = |image: &Image| {
+        image
+            .config(&Resource::topic("t"), "cleanup.policy")
+            .map(str::to_owned)
+    };
+    for (operation, given, expected) in [
+        (ConfigOperation::Append, "compact", Some("delete,compact")),
+        (ConfigOperation::Append, "compact", Some("delete,compact")),
+        (ConfigOperation::Subtract, "delete", Some("compact")),
+        (ConfigOperation::Delete, "", None),
+        (ConfigOperation::Set, " delete ", Some("delete")),
+    ] {
+        let change = ConfigChange {
+            operation,
+            ..set("cleanup.policy", given)
+        };
+        let decision = alter(&image, topic(), &[change]).unwrap();
+        commit(&mut image, decision);
+        assert_eq!(value(&image).as_deref(), expected, "{operation:?} {given}");
+    }
+    let unchanged = alter(&image, topic(), &[set("cleanup.policy", "delete")]).unwrap();
+    assert_eq!(unchanged.records, [] as [Record; 0]);
+}
+
+#[test]
+fn bad_config_changes_are_refused_and_good_ones_say_when_they_count() {
+    let mut image = cluster(1);
+    create(&mut image, new_topic("t"));
+    let topic = || ResourceName::Topic("t".to_owned());
+    let broker = |name: &str| ResourceName::Broker(name.to_owned());
+    let append = ConfigChange {
+        operation: ConfigOperation::Append,
+        ..set("retention.ms", "1")
+    };
+    for (name, changes, code) in [
+        (
+            ResourceName::Topic("x".to_owned()),
+            vec![],
+            ErrorCode::UnknownTopicOrPartition,
+        ),
+        (broker("one"), vec![], ErrorCode::InvalidRequest),
+        (broker("-1"), vec![], ErrorCode::InvalidRequest),
+        (
+            ResourceName::Other("GROUP".to_owned()),
+            vec![],
+            ErrorCode::InvalidRequest,
+        ),
+        (topic(), vec![append], ErrorCode::InvalidConfig),
+        (
+            topic(),
+            vec![set("retention.ms", "1"), set("retention.ms", "2")],
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            topic(),
+            vec![set("retention.ms", "1"), set("nope", "2")],
+            ErrorCode::InvalidConfig,
+        ),
+        (
+            broker(""),
+            vec![set("node.id", "2")],
+            ErrorCode::InvalidConfig,
+        ),
+        (
+            broker(""),
+            vec![set("default.replication.factor", "3")],
+            ErrorCode::InvalidConfig,
+        ),
+    ] {
+        let what = format!("{name:?} {changes:?}");
+        assert_eq!(
+            alter(&image, name, &changes).unwrap_err().code,
+            code,
+            "{what}"
+        );
+    }
+    let changes = [set("log.retention.ms", "1"), set("num.io.threads", "2")];
+    let effects = alter(&image, broker("0"), &changes).unwrap().answer;
+    assert_eq!(effects, [Effect::Applied, Effect::NeedsRestart]);
+}

@@ -1,0 +1,177 @@
+//! Topics are made with their defaults, or refused with Kafka's code.
+
+use std::collections::BTreeMap;
+
+use foz_metadata::rules::{ErrorCode, NewTopic};
+
+use crate::support::{alter_broker_default, cluster, create, new_topic, refusal_of, try_create};
+
+#[test]
+fn topics_get_defaults_that_were_set_by_request() {
+    let mut image = cluster(3);
+    alter_broker_default(&mut image, "num.partitions", "5");
+    create(&mut image, new_topic("t"));
+    assert_eq!(image.topic("t").unwrap().partitions.len(), 5);
+}
+
+#[test]
+fn bad_topics_are_refused_with_kafkas_code() {
+    let mut image = cluster(1);
+    create(&mut image, new_topic("taken.name"));
+    for (topic, code) in [
+        (new_topic("taken.name"), ErrorCode::TopicAlreadyExists),
+        (new_topic("taken_name"), ErrorCode::InvalidTopic),
+        (new_topic(""), ErrorCode::InvalidTopic),
+        (new_topic("a/b"), ErrorCode::InvalidTopic),
+        (
+            NewTopic {
+                partitions: 0,
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidPartitions,
+        ),
+        (
+            NewTopic {
+                partitions: -2,
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidPartitions,
+        ),
+        (
+            NewTopic {
+                partitions: 10_001,
+                ..new_topic("t")
+            },
+            ErrorCode::PolicyViolation,
+        ),
+        (
+            NewTopic {
+                replication_factor: 0,
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidReplicationFactor,
+        ),
+        (
+            NewTopic {
+                replication_factor: 2,
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidReplicationFactor,
+        ),
+        (
+            NewTopic {
+                assignments: vec![vec![0, 1]],
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidReplicaAssignment,
+        ),
+        (
+            NewTopic {
+                assignments: vec![vec![0, 0]],
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidReplicaAssignment,
+        ),
+        (
+            NewTopic {
+                assignments: vec![vec![]],
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidReplicaAssignment,
+        ),
+        (
+            NewTopic {
+                assignments: vec![vec![7]],
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidReplicaAssignment,
+        ),
+        (
+            NewTopic {
+                assignments: vec![vec![0]],
+                partitions: 1,
+                ..new_topic("t")
+            },
+            ErrorCode::InvalidRequest,
+        ),
+    ] {
+        let what = format!("{topic:?}");
+        assert_eq!(refusal_of(&image, topic).0, code, "{what}");
+    }
+    let configured = |key: &str, value: &str| NewTopic {
+        config: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+        ..new_topic("t")
+    };
+    assert_eq!(
+        refusal_of(&image, configured("retention.mss", "1")),
+        (
+            ErrorCode::InvalidConfig,
+            "unknown topic config \"retention.mss\"; did you mean retention.ms?".to_owned()
+        )
+    );
+    let long = "x".repeat(40_000);
+    assert_eq!(
+        refusal_of(&image, configured("cleanup.policy", &long)).0,
+        ErrorCode::InvalidConfig
+    );
+}
+
+#[test]
+fn two_replicas_of_two_living_brokers_are_still_too_many() {
+    let image = cluster(2);
+    let two = NewTopic {
+        assignments: vec![vec![0, 1]],
+        ..new_topic("t")
+    };
+    let (code, message) = refusal_of(&image, two);
+    assert_eq!(code, ErrorCode::InvalidReplicationFactor);
+    assert!(
+        message.contains("replication factor 2 is not supported"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_name_twice_in_a_request_fails_both_times_and_the_others_are_made() {
+    let image = cluster(1);
+    let decision = try_create(&image, vec![new_topic("a"), new_topic("b"), new_topic("a")]);
+    let codes: Vec<_> = decision
+        .answer
+        .iter()
+        .map(|result| result.as_ref().map_err(|refusal| refusal.code).copied())
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            Err(ErrorCode::InvalidRequest),
+            Ok(()),
+            Err(ErrorCode::InvalidRequest)
+        ]
+    );
+    assert_eq!(decision.records.len(), 2);
+}
+
+#[test]
+fn the_partitions_of_a_whole_request_are_bounded() {
+    let image = cluster(1);
+    let big = |name: &str| NewTopic {
+        partitions: 6_000,
+        ..new_topic(name)
+    };
+    let decision = try_create(&image, vec![big("a"), big("b"), new_topic("c")]);
+    assert!(decision.answer[0].is_ok() && decision.answer[2].is_ok());
+    assert_eq!(
+        decision.answer[1].as_ref().unwrap_err().code,
+        ErrorCode::PolicyViolation
+    );
+}
+
+#[test]
+fn without_living_brokers_no_topic_is_made() {
+    let (code, message) = refusal_of(&cluster(0), new_topic("t"));
+    assert_eq!(code, ErrorCode::InvalidReplicationFactor);
+    assert_eq!(
+        message,
+        "unable to place the partitions: no broker is registered and unfenced"
+    );
+}

@@ -1,0 +1,467 @@
+//! Whatever commands come in whatever order, the image stays right.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use foz_metadata::Changes;
+use foz_metadata::image::{Image, NO_LEADER};
+use foz_metadata::record::Batch;
+use foz_metadata::rules::{
+    AlterConfigs, AlterResource, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics,
+    Decision, DeleteTopics, Increase, NewTopic, Refusal, RegisterBroker, ResourceName, TopicRef,
+    acquire_operator_epoch, allocate_producer_ids, alter_configs, assign_racks, create_partitions,
+    create_topics, delete_topics, fence_broker, found_cluster, register_broker, unfence_broker,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+#[derive(Debug, Clone)]
+enum Command {
+    Register {
+        node_id: i32,
+        incarnation: u8,
+    },
+    Fence {
+        node_id: i32,
+    },
+    Unfence {
+        node_id: i32,
+    },
+    Create {
+        names: Vec<u8>,
+        partitions: i32,
+        assigned_to: Option<i32>,
+        validate_only: bool,
+    },
+    Delete {
+        names: Vec<u8>,
+    },
+    Increase {
+        name: u8,
+        count: i32,
+    },
+    Configure {
+        name: u8,
+        operation: ConfigOperation,
+        value: u8,
+    },
+    ProducerIds {
+        node_id: i32,
+    },
+    Operator,
+    Rack {
+        node_id: i32,
+        rack: u8,
+    },
+}
+
+const NODES: std::ops::Range<i32> = 0..4;
+
+fn command() -> impl Strategy<Value = Command> {
+    use ConfigOperation::{Append, Delete, Set, Subtract};
+    prop_oneof![
+        3 => (NODES, 1..3u8).prop_map(|(node_id, incarnation)| Command::Register { node_id, incarnation }),
+        2 => NODES.prop_map(|node_id| Command::Fence { node_id }),
+        4 => NODES.prop_map(|node_id| Command::Unfence { node_id }),
+        4 => (
+            prop::collection::vec(0..8u8, 1..3),
+            -1..5,
+            prop::option::weighted(0.2, NODES),
+            prop::bool::weighted(0.1),
+        ).prop_map(|(names, partitions, assigned_to, validate_only)| {
+            Command::Create { names, partitions, assigned_to, validate_only }
+        }),
+        1 => prop::collection::vec(0..8u8, 1..3).prop_map(|names| Command::Delete { names }),
+        1 => (0..8u8, 0..8).prop_map(|(name, count)| Command::Increase { name, count }),
+        1 => (0..8u8, prop::sample::select(vec![Append, Delete, Set, Subtract]), 0..4u8)
+            .prop_map(|(name, operation, value)| Command::Configure { name, operation, value }),
+        1 => NODES.prop_map(|node_id| Command::ProducerIds { node_id }),
+        1 => Just(Command::Operator),
+        1 => (NODES, 0..3u8).prop_map(|(node_id, rack)| Command::Rack { node_id, rack }),
+    ]
+}
+
+struct Cluster {
+    image: Image,
+    batches: Vec<Batch>,
+    ids_made: u128,
+    topic_ids_seen: BTreeSet<Uuid>,
+    producer_ids_seen: BTreeSet<i64>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut cluster = Self {
+            image: Image::default(),
+            batches: Vec::new(),
+            ids_made: 0,
+            topic_ids_seen: BTreeSet::new(),
+            producer_ids_seen: BTreeSet::new(),
+        };
+        let decision = found_cluster(&cluster.image, "the-cluster").unwrap();
+        cluster.commit(decision);
+        cluster
+    }
+
+    fn commit<A>(&mut self, decision: Decision<A>) -> A {
+        if decision.records.is_empty() {
+            return decision.answer;
+        }
+        let term = 1 + i64::try_from(self.batches.len() / 5).unwrap();
+        let batch = Batch {
+            follows: self.image.offset(),
+            term,
+            records: decision.records,
+        };
+        let after = self.image.apply(&batch).unwrap();
+        check_step(&self.image, &batch, &after);
+        for topic in after
+            .topics()
+            .filter(|topic| self.image.topic_by_id(topic.id).is_none())
+        {
+            assert!(
+                self.topic_ids_seen.insert(topic.id),
+                "topic id {} was used before",
+                topic.id
+            );
+        }
+        self.image = after;
+        self.batches.push(batch);
+        decision.answer
+    }
+
+    fn commit_if_allowed<A>(&mut self, decided: Result<Decision<A>, Refusal>) -> Option<A> {
+        match decided {
+            Ok(decision) => Some(self.commit(decision)),
+            Err(refusal) => {
+                assert!(!refusal.message.is_empty() && refusal.code.kafka_code() != 0);
+                None
+            }
+        }
+    }
+
+    fn epoch(&self, node_id: i32) -> i64 {
+        self.image.broker(node_id).map_or(-1, |broker| broker.epoch)
+    }
+
+    fn run(&mut self, command: Command) {
+        let properties = BTreeMap::new();
+        let image = self.image.clone();
+        match command {
+            Command::Register {
+                node_id,
+                incarnation,
+            } => {
+                let request = RegisterBroker {
+                    node_id,
+                    incarnation: Uuid::from_u128(incarnation.into()),
+                    directory_ids: vec![Uuid::from_u128(100 + u128::try_from(node_id).unwrap())],
+                    cluster_id: "the-cluster".to_owned(),
+                    host: "localhost".to_owned(),
+                    port: 9092,
+                    rack: None,
+                    version: "1".to_owned(),
+                };
+                self.commit_if_allowed(register_broker(&image, &request));
+            }
+            Command::Fence { node_id } => {
+                let decided = fence_broker(&image, node_id, self.epoch(node_id));
+                self.commit_if_allowed(decided);
+                assert!(!self.image.is_alive(node_id));
+            }
+            Command::Unfence { node_id } => {
+                let decided = unfence_broker(&image, node_id, self.epoch(node_id));
+                self.commit_if_allowed(decided);
+            }
+            Command::Create {
+                names,
+                partitions,
+                assigned_to,
+                validate_only,
+            } => {
+                self.create(&names, partitions, assigned_to, validate_only);
+            }
+            Command::Delete { names } => {
+                let topics = names
+                    .iter()
+                    .map(|name| TopicRef {
+                        name: topic(*name),
+                        id: None,
+                    })
+                    .collect();
+                let request = DeleteTopics {
+                    topics,
+                    operator_epoch: image.operator_epoch(),
+                };
+                let deleted = self.commit_if_allowed(delete_topics(&image, &properties, &request));
+                for gone in deleted.unwrap().into_iter().flatten() {
+                    assert!(self.image.topic(&gone.name).is_none());
+                }
+            }
+            Command::Increase { name, count } => {
+                let request = CreatePartitions {
+                    topics: vec![Increase {
+                        name: topic(name),
+                        count,
+                        assignments: vec![],
+                    }],
+                    validate_only: false,
+                    operator_epoch: 0,
+                    seed: 3,
+                };
+                self.commit_if_allowed(create_partitions(&image, &request));
+            }
+            Command::Configure {
+                name,
+                operation,
+                value,
+            } => {
+                self.configure(name, operation, value);
+            }
+            Command::ProducerIds { node_id } => {
+                let decided = allocate_producer_ids(&image, node_id, self.epoch(node_id));
+                if let Some(block) = self.commit_if_allowed(decided) {
+                    for id in block.first_id..block.first_id + i64::from(block.count) {
+                        assert!(self.producer_ids_seen.insert(id));
+                    }
+                }
+            }
+            Command::Operator => {
+                let epoch = self
+                    .commit_if_allowed(acquire_operator_epoch(&image, "me"))
+                    .unwrap();
+                assert!(epoch > image.operator_epoch());
+                let stale = assign_racks(&self.image, &BTreeMap::new(), epoch - 1);
+                assert_eq!(stale.is_err(), epoch > 1);
+            }
+            Command::Rack { node_id, rack } => {
+                let rack = if rack == 0 {
+                    String::new()
+                } else {
+                    format!("rack-{rack}")
+                };
+                let racks = BTreeMap::from([(node_id, rack.clone())]);
+                self.commit_if_allowed(assign_racks(&image, &racks, 0))
+                    .unwrap();
+                assert_eq!(self.image.rack(node_id).unwrap_or_default(), rack);
+            }
+        }
+    }
+
+    fn create(&mut self, names: &[u8], partitions: i32, assigned_to: Option<i32>, validate: bool) {
+        let topics = names
+            .iter()
+            .map(|name| {
+                self.ids_made += 1;
+                NewTopic {
+                    name: topic(*name),
+                    id: Uuid::from_u128(self.ids_made << 64),
+                    partitions: if assigned_to.is_some() {
+                        -1
+                    } else {
+                        partitions
+                    },
+                    replication_factor: -1,
+                    assignments: assigned_to
+                        .map(|node_id| vec![node_id])
+                        .into_iter()
+                        .collect(),
+                    config: BTreeMap::from([("retention.ms".to_owned(), "60000".to_owned())]),
+                    internal: false,
+                }
+            })
+            .collect();
+        let request = CreateTopics {
+            topics,
+            validate_only: validate,
+            operator_epoch: 0,
+            seed: 7,
+        };
+        let before = self.image.clone();
+        let decided = create_topics(&before, &BTreeMap::new(), &request);
+        let created = self.commit_if_allowed(decided).unwrap();
+        if validate {
+            assert_eq!(self.image, before);
+            return;
+        }
+        for topic in created.into_iter().flatten() {
+            assert_eq!(
+                self.image.topic(&topic.name).map(|found| &**found),
+                Some(&topic)
+            );
+        }
+    }
+
+    fn configure(&mut self, name: u8, operation: ConfigOperation, value: u8) {
+        let (key, value) = if value < 2 {
+            (
+                "cleanup.policy",
+                ["compact", "delete"][usize::from(value)].to_owned(),
+            )
+        } else {
+            ("retention.bytes", value.to_string())
+        };
+        let change = ConfigChange {
+            key: key.to_owned(),
+            operation,
+            value,
+        };
+        let resource = AlterResource {
+            name: ResourceName::Topic(topic(name)),
+            changes: vec![change],
+        };
+        let request = AlterConfigs {
+            resources: vec![resource],
+            validate_only: false,
+            operator_epoch: self.image.operator_epoch(),
+        };
+        let decided = alter_configs(&self.image, &BTreeMap::new(), &request);
+        self.commit_if_allowed(decided);
+    }
+}
+
+fn topic(name: u8) -> String {
+    // Two of the names collide with each other.
+    ["a", "b", "c", "d", "e", "f", "g.h", "g_h"][usize::from(name)].to_owned()
+}
+
+fn check_step(before: &Image, batch: &Batch, after: &Image) {
+    assert_eq!(after.offset(), before.offset() + 1);
+    for (topic, index, partition) in after.partitions() {
+        let alive: Vec<_> = partition
+            .isr
+            .iter()
+            .filter(|id| after.is_alive(**id))
+            .collect();
+        if partition.leader == NO_LEADER {
+            assert!(
+                alive.is_empty(),
+                "{} {index} could have a leader",
+                topic.name
+            );
+        } else {
+            assert!(
+                alive.contains(&&partition.leader),
+                "{} {index} {partition:?}",
+                topic.name
+            );
+            assert!(partition.replicas.contains(&partition.leader));
+        }
+        let old = before
+            .topic_by_id(topic.id)
+            .and_then(|topic| topic.partition(index));
+        if let Some(old) = old.filter(|old| *old != partition) {
+            assert!(partition.partition_epoch > old.partition_epoch);
+            let leader_moved = partition.leader != old.leader;
+            assert_eq!(
+                partition.leader_epoch,
+                old.leader_epoch + i32::from(leader_moved)
+            );
+        }
+    }
+    for broker in after.brokers() {
+        let old = before.broker(broker.node_id).map_or(0, |old| old.epoch);
+        assert!(broker.epoch >= old && broker.epoch <= after.offset());
+    }
+    for node_id in NODES {
+        let preferred = after
+            .partitions()
+            .filter(|(_, _, p)| p.preferred_leader() == node_id);
+        assert_eq!(after.preferred_count(node_id), preferred.count());
+    }
+    let names: Vec<_> = after.topic_names().collect();
+    assert_eq!(names.len(), after.topic_count());
+    assert!(!(names.contains(&"g.h") && names.contains(&"g_h")));
+    check_changes(before, batch, after);
+}
+
+/// What the batch names covers what differs.
+fn check_changes(before: &Image, batch: &Batch, after: &Image) {
+    let named = Changes::of_batch(before, batch);
+    let differ = Changes::between(before, after);
+    assert_eq!(named.topics_created, differ.topics_created);
+    assert_eq!(named.topics_deleted, differ.topics_deleted);
+    assert_eq!(named.brokers_removed, differ.brokers_removed);
+    assert!(named.brokers_changed.is_superset(&differ.brokers_changed));
+    assert!(
+        named
+            .partitions_changed
+            .is_superset(&differ.partitions_changed)
+    );
+    assert!(named.configs_changed.is_superset(&differ.configs_changed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_commands_keep_the_image_right(commands in prop::collection::vec(command(), 1..60)) {
+        let mut cluster = Cluster::new();
+        for command in commands {
+            cluster.run(command);
+        }
+        // A snapshot is the image, in bytes that equal images share.
+        let bytes = cluster.image.encode();
+        let restored = Image::decode(&bytes).unwrap();
+        prop_assert_eq!(&restored, &cluster.image);
+        prop_assert_eq!(restored.encode(), bytes);
+        // Replaying the log, as bytes, gives the same image.
+        let mut replayed = Image::default();
+        for batch in &cluster.batches {
+            let batch = Batch::decode_from(&batch.encode_to_bytes()).unwrap();
+            replayed = replayed.apply(&batch).unwrap();
+        }
+        prop_assert_eq!(&replayed, &cluster.image);
+        // A batch applies once, and only where it follows.
+        if let Some(last) = cluster.batches.last() {
+            prop_assert!(cluster.image.apply(last).is_err());
+            prop_assert!(Image::default().apply(last).is_err() || cluster.batches.len() == 1);
+        }
+    }
+
+    #[test]
+    fn placement_stays_within_one(
+        topics in prop::collection::vec((1..20i32, any::<u64>()), 1..20),
+        nodes in 1..6i32,
+    ) {
+        let mut cluster = Cluster::new();
+        for node_id in 0..nodes {
+            cluster.run(Command::Register { node_id, incarnation: 1 });
+            cluster.run(Command::Unfence { node_id });
+        }
+        for (position, (partitions, seed)) in topics.into_iter().enumerate() {
+            let new = NewTopic {
+                name: format!("topic-{position}"),
+                id: Uuid::from_u128(u128::try_from(position).unwrap() + 1),
+                partitions,
+                replication_factor: 1,
+                ..NewTopic::default()
+            };
+            let request =
+                CreateTopics { topics: vec![new], validate_only: false, operator_epoch: 0, seed };
+            let decision = create_topics(&cluster.image, &BTreeMap::new(), &request).unwrap();
+            let created = cluster.commit(decision).remove(0).unwrap();
+            let mut all: HashMap<i32, i32> = (0..nodes).map(|node_id| (node_id, 0)).collect();
+            let mut here = all.clone();
+            for (_, _, partition) in cluster.image.partitions() {
+                *all.get_mut(&partition.leader).unwrap() += 1;
+            }
+            for partition in &created.partitions {
+                *here.get_mut(&partition.leader).unwrap() += 1;
+            }
+            for counts in [all, here] {
+                let spread = counts.values().max().unwrap() - counts.values().min().unwrap();
+                prop_assert!(spread <= 1, "{:?}", counts);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Image::decode(&bytes);
+        if let Ok(batch) = Batch::decode_from(&bytes) {
+            let _ = Image::default().apply(&batch);
+        }
+    }
+}

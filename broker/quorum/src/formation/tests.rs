@@ -1,0 +1,196 @@
+use super::*;
+use crate::status::Member;
+
+fn view(node_id: i32) -> PeerView {
+    PeerView {
+        node_id,
+        directory_id: KafkaUuid::from_slice(&u128::try_from(node_id).unwrap().to_be_bytes())
+            .unwrap(),
+        cluster_id: None,
+        configured: vec![1000, 1001, 1002],
+        membership: None,
+    }
+}
+
+fn membership(index: u64, views: &[&PeerView]) -> Membership {
+    let members = views.iter().map(|view| Member {
+        raft_id: view.raft_id(),
+        node_id: view.node_id,
+        directory_id: view.directory_id,
+        address: String::new(),
+    });
+    Membership {
+        index,
+        ..Membership::founding(members)
+    }
+}
+
+fn formed(mut view: PeerView, cluster_id: &str, membership: &Membership) -> PeerView {
+    view.cluster_id = Some(cluster_id.into());
+    view.membership = Some(membership.clone());
+    view
+}
+
+fn peers<'a>(views: impl IntoIterator<Item = &'a PeerView>) -> BTreeMap<i32, PeerView> {
+    views
+        .into_iter()
+        .map(|view| (view.node_id, view.clone()))
+        .collect()
+}
+
+fn waits_for(action: &Action, reason: &str) {
+    assert!(
+        matches!(action, Action::Wait(why) if why.contains(reason)),
+        "{action:?}"
+    );
+}
+
+#[test]
+fn one_controller_founds_alone() {
+    let mut me = view(1000);
+    me.configured = vec![1000];
+    assert_eq!(decide(&me, &BTreeMap::new()), Action::Found);
+}
+
+#[test]
+fn only_the_lowest_founds_and_only_when_all_are_there_and_empty() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    assert_eq!(decide(&low, &peers([&middle, &high])), Action::Found);
+    waits_for(&decide(&middle, &peers([&low, &high])), "node 1000 founds");
+    waits_for(&decide(&low, &peers([&middle])), "[1002] have not answered");
+    waits_for(&decide(&low, &BTreeMap::new()), "[1001, 1002]");
+
+    let mut lost = high.clone();
+    lost.cluster_id = Some("old".into());
+    waits_for(&decide(&low, &peers([&middle, &lost])), "cluster old");
+    waits_for(&decide(&lost, &peers([&low, &middle])), "cluster old");
+
+    let mut alone = high;
+    alone.configured = vec![1002];
+    waits_for(&decide(&low, &peers([&middle, &alone])), "differs");
+}
+
+#[test]
+fn a_founder_adopts_the_founding_however_often_it_was_interrupted() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    let founding = membership(FOUNDING_INDEX, &[&low, &middle, &high]);
+    let founder = formed(low.clone(), "C", &founding);
+    let adopt = Action::Adopt {
+        cluster_id: "C".into(),
+        membership: founding.clone(),
+    };
+    // The others in any state: silent, empty, or founded already.
+    assert_eq!(decide(&high, &peers([&founder])), adopt);
+    assert_eq!(decide(&high, &peers([&founder, &middle])), adopt);
+    let second = formed(middle, "C", &founding);
+    assert_eq!(decide(&high, &peers([&second])), adopt);
+    // The founder lost its disk at once: it is another volume now, and enters what it founded.
+    let mut wiped = low;
+    wiped.directory_id = KafkaUuid::random();
+    assert_eq!(
+        decide(&wiped, &peers([&second])),
+        Action::Enter {
+            cluster_id: "C".into()
+        }
+    );
+}
+
+#[test]
+fn an_empty_disk_never_founds_beside_a_quorum() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    let mut wiped = low.clone();
+    wiped.directory_id = KafkaUuid::random();
+    let grown = membership(99, &[&low, &middle, &high]);
+    let enter = Action::Enter {
+        cluster_id: "C".into(),
+    };
+    assert_eq!(
+        decide(&wiped, &peers([&formed(middle.clone(), "C", &grown)])),
+        enter
+    );
+    // It was a founder; but the membership has changed since, and only the leader knows what it is.
+    assert_eq!(
+        decide(&low, &peers([&formed(middle.clone(), "C", &grown)])),
+        enter
+    );
+
+    let two = [formed(middle, "C", &grown), formed(high, "D", &grown)];
+    waits_for(&decide(&wiped, &peers(&two)), "several clusters");
+}
+
+#[test]
+fn the_majority_says_which_cluster_this_is() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    let founding = membership(FOUNDING_INDEX, &[&low, &middle, &high]);
+    let good = [formed(low, "C", &founding), formed(middle, "C", &founding)];
+    let foreign = formed(high.clone(), "D", &membership(FOUNDING_INDEX, &[&high]));
+    let refusal = Refusal::WrongCluster {
+        found: "D".into(),
+        expected: "C".into(),
+        peers: vec![1000, 1001],
+    };
+    assert_eq!(
+        decide_running(&foreign, &peers(&good), true),
+        RunningAction::Refuse(refusal.clone())
+    );
+    assert!(has_all_configured(&good[0]));
+    assert!(
+        !has_all_configured(&foreign),
+        "it leads itself and must go on asking"
+    );
+    let mut lost = foreign.clone();
+    lost.membership = None;
+    assert_eq!(decide(&lost, &peers(&good)), Action::Refuse(refusal));
+    // One of two cannot tell who is wrong, and the good ones are not stopped by the foreign one.
+    assert_eq!(
+        decide_running(&foreign, &peers(&good[..1]), true),
+        RunningAction::Rest
+    );
+    assert_eq!(
+        decide_running(&good[0], &peers([&foreign]), true),
+        RunningAction::Rest
+    );
+}
+
+#[test]
+fn a_volume_that_was_replaced_refuses() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    let mut new_high = high.clone();
+    new_high.directory_id = KafkaUuid::random();
+    let founding = membership(FOUNDING_INDEX, &[&low, &middle, &high]);
+    let later = membership(50, &[&low, &middle, &new_high]);
+    let old = formed(high.clone(), "C", &founding);
+    let peer = formed(low.clone(), "C", &later);
+    assert_eq!(
+        decide_running(&old, &peers([&peer]), true),
+        RunningAction::Refuse(Refusal::Removed {
+            cluster_id: "C".into(),
+            node_id: 1002,
+            directory_id: high.directory_id,
+        })
+    );
+    // A peer that is behind proves nothing.
+    let new = formed(new_high, "C", &later);
+    let behind = formed(low, "C", &founding);
+    assert_eq!(
+        decide_running(&new, &peers([&behind]), true),
+        RunningAction::Rest
+    );
+    // One that does not vote yet asks to.
+    assert_eq!(
+        decide_running(&new, &peers([&peer]), false),
+        RunningAction::Join
+    );
+}
+
+#[test]
+fn views_survive_the_wire() {
+    let [low, middle] = [view(1000), view(1001)];
+    let founding = membership(FOUNDING_INDEX, &[&low, &middle]);
+    for view in [low.clone(), formed(low, "C", &founding)] {
+        assert_eq!(PeerView::from_wire(view.to_wire()), Some(view));
+    }
+    let mut malformed = middle.to_wire();
+    malformed.directory_id = vec![1, 2].into();
+    assert_eq!(PeerView::from_wire(malformed), None);
+}

@@ -1,0 +1,101 @@
+//! What is asked of the quorum's thread from outside of Raft.
+
+use raft::INVALID_ID;
+
+use super::Replica;
+use crate::command::Proposal;
+use crate::error::{ProposeError, TransferError};
+use crate::membership::{JoinStep, JoinView, next_join_step};
+use crate::state_machine::StateMachine;
+use crate::status::Member;
+
+impl<S: StateMachine> Replica<S> {
+    pub(super) fn propose(&mut self, proposal: Proposal) {
+        let term = self.node.raft.term;
+        if !self.leads() || proposal.term != term {
+            let leader = self
+                .voter(self.node.raft.leader_id)
+                .filter(|_| !self.leads());
+            proposal.refuse(ProposeError::NotLeader { leader });
+            return;
+        }
+        // An error: leadership is being handed over.
+        match self.node.propose(Vec::new(), proposal.data.to_vec()) {
+            Ok(()) => self
+                .proposals
+                .push(self.node.raft.raft_log.last_index(), proposal),
+            Err(_) => proposal.refuse(ProposeError::NotLeader { leader: None }),
+        }
+    }
+
+    pub(super) fn transfer(&mut self, to: Option<i32>) -> Result<(), TransferError> {
+        if !self.leads() {
+            return Err(TransferError::NotLeader);
+        }
+        let progress = self.node.raft.prs();
+        let others = self
+            .conf_state
+            .voters
+            .iter()
+            .filter(|id| **id != self.raft_id);
+        let mut candidates = others.filter_map(|id| Some((*id, progress.get(*id)?)));
+        let target = match to {
+            Some(node_id) => candidates
+                .find(|(id, _)| {
+                    self.membership
+                        .members
+                        .get(id)
+                        .is_some_and(|m| m.node_id == node_id)
+                })
+                .map(|(id, _)| id)
+                .ok_or(TransferError::UnknownVoter { node_id })?,
+            None => candidates
+                .filter(|(_, progress)| progress.recent_active)
+                .max_by_key(|(_, progress)| progress.matched)
+                .map(|(id, _)| id)
+                .ok_or(TransferError::NoTarget)?,
+        };
+        self.node.transfer_leader(target);
+        Ok(())
+    }
+
+    pub(super) fn join(&mut self, joining: &Member) {
+        let known = self.membership.members.get(&joining.raft_id);
+        if known.is_some_and(|known| {
+            (known.node_id, known.directory_id) != (joining.node_id, joining.directory_id)
+        }) {
+            tracing::error!(
+                ?joining,
+                ?known,
+                "two volumes have the same raft id; empty the one that joins once more"
+            );
+            return;
+        }
+        let step = next_join_step(
+            &JoinView {
+                conf_state: &self.conf_state,
+                membership: &self.membership,
+                change_pending: self.node.raft.has_pending_conf(),
+                committed: self.node.raft.raft_log.committed,
+                matched: self
+                    .node
+                    .raft
+                    .prs()
+                    .get(joining.raft_id)
+                    .map(|progress| progress.matched),
+            },
+            joining,
+        );
+        if let JoinStep::Propose(change) = step {
+            // An error: leadership is being handed over; the controller asks again.
+            let _ = self.node.propose_conf_change(Vec::new(), change);
+        }
+    }
+
+    pub(super) fn campaign(&mut self) {
+        if self.node.raft.leader_id == INVALID_ID {
+            // An error: it may not stand for election now.
+            let _ = self.node.campaign();
+        }
+    }
+}

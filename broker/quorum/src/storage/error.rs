@@ -1,0 +1,77 @@
+//! Errors of the quorum's files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the quorum's files cannot be used, or can no longer be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file system refused. After a failed write or fsync it is not known what is durable, so the
+    /// quorum stops and never tries again.
+    #[error("{path}: cannot {action}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// Another process uses the directory.
+    #[error("{path}: in use by another process", path = path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The bytes are not what was once written. Dropping them could drop what was acknowledged.
+    #[error(
+        "{path}: damaged at byte {offset}: {what}; empty the volume of this controller to let it join again from the others",
+        path = path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What does not fit.
+        what: String,
+    },
+    /// Files that should be there are not.
+    #[error("{path}: {what}; empty the volume of this controller to let it join again from the others", path = path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// What is not there.
+        what: String,
+    },
+    /// A newer program wrote the file.
+    #[error("{path}: format version {found}, this program knows {supported}", path = path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest known one.
+        supported: u32,
+    },
+}
+
+impl StorageError {
+    /// For `map_err`: what was being done to which file.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            path,
+            action,
+            source,
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, offset: usize, what: impl Into<String>) -> Self {
+        Self::Corrupt {
+            path: path.to_owned(),
+            offset: offset as u64,
+            what: what.into(),
+        }
+    }
+}

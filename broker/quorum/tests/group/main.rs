@@ -1,0 +1,9 @@
+//! Groups of controllers over real connections and real files.
+
+#![allow(clippy::unwrap_used)] // the harness is test code too
+
+mod formation;
+mod harness;
+mod membership;
+mod replication;
+mod single;

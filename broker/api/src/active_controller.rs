@@ -1,0 +1,214 @@
+//! Finds the active controller among the quorum's addresses and keeps the channel to it.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+/// The metadata key in which a controller that is not active names the one that is.
+pub const ACTIVE_CONTROLLER_KEY: &str = "foz-active-controller";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Controllers may be in the middle of an election: one round over all of them is not enough. Callers
+/// that cannot wait so long drop the call.
+const SEARCH_MAX: Duration = Duration::from_secs(10);
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why no active controller could answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The active controller answered with an error of its own.
+    #[error("the active controller answered {code:?}: {message}", code = .0.code(), message = .0.message())]
+    Answered(Box<Status>),
+    /// Nobody that is active could be reached.
+    #[error("no active controller among {addresses}: {last}")]
+    NoneActive {
+        /// What was tried.
+        addresses: String,
+        /// The last refusal.
+        last: String,
+    },
+}
+
+/// A client that follows the active controller.
+///
+/// It tries the controller that last answered, follows the hint of one that is not active, else goes
+/// round all addresses. Cheap to share behind an `Arc`; connections are made when needed.
+#[derive(Debug)]
+pub struct ActiveController {
+    addresses: Vec<String>,
+    current: Mutex<Option<(String, Channel)>>,
+}
+
+impl ActiveController {
+    /// `addresses` are `host:port` of the controllers' gRPC listeners, at least one.
+    #[must_use]
+    pub fn new(addresses: Vec<String>) -> Self {
+        assert!(
+            !addresses.is_empty(),
+            "a quorum has at least one controller"
+        );
+        Self {
+            addresses,
+            current: Mutex::new(None),
+        }
+    }
+
+    /// The addresses it was made with.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Calls the active controller: `call` gets a channel and may be called several times, once for
+    /// each controller tried. Only refusals of controllers that are not active, and failures to reach
+    /// one, are tried again.
+    ///
+    /// A call that broke after it was sent is not repeated unless it is known not to have been
+    /// carried out; the caller sees `UNAVAILABLE` and decides.
+    pub async fn call<T, F, Fut>(&self, mut call: F) -> Result<T, CallError>
+    where
+        F: FnMut(Channel) -> Fut,
+        Fut: Future<Output = Result<T, Status>>,
+    {
+        let mut last = String::from("not tried");
+        let mut hint = None;
+        let began = Instant::now();
+        for attempt in 0.. {
+            if attempt > 0 && attempt % self.addresses.len() == 0 {
+                if began.elapsed() > SEARCH_MAX {
+                    break;
+                }
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
+            let (address, channel) = match self.candidate(hint.take(), attempt).await {
+                Ok(found) => found,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            match call(channel.clone()).await {
+                Ok(answer) => {
+                    *self.current.lock().await = Some((address, channel));
+                    return Ok(answer);
+                }
+                Err(status) if is_not_active(&status) => {
+                    self.forget(&address).await;
+                    last = format!("{address}: {}", status.message());
+                    hint = active_hint(status.metadata()).filter(|active| *active != address);
+                }
+                Err(status) if never_sent(&status) => {
+                    self.forget(&address).await;
+                    last = format!("{address}: {}", status.message());
+                }
+                Err(status) => {
+                    let status = with_open_outcome(status);
+                    if status.code() == Code::Unavailable {
+                        self.forget(&address).await;
+                    }
+                    return Err(CallError::Answered(Box::new(status)));
+                }
+            }
+        }
+        Err(CallError::NoneActive {
+            addresses: self.addresses.join(","),
+            last,
+        })
+    }
+
+    async fn candidate(
+        &self,
+        hint: Option<String>,
+        attempt: usize,
+    ) -> Result<(String, Channel), String> {
+        if let Some(address) = hint {
+            return connect(address).await;
+        }
+        if let Some(current) = self.current.lock().await.clone() {
+            return Ok(current);
+        }
+        connect(self.addresses[attempt % self.addresses.len()].clone()).await
+    }
+
+    async fn forget(&self, address: &str) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|(known, _)| known == address) {
+            *current = None;
+        }
+    }
+}
+
+/// The refusal of a controller that is not active. `active` is the address of the one that is.
+#[must_use]
+pub fn not_active(active: Option<&str>) -> Status {
+    let mut metadata = MetadataMap::new();
+    if let Some(value) = active.and_then(|address| address.parse().ok()) {
+        metadata.insert(ACTIVE_CONTROLLER_KEY, value);
+    }
+    let message = match active {
+        Some(address) => format!("not the active controller; {address} is"),
+        None => "not the active controller, and none is known".to_owned(),
+    };
+    metadata.insert(
+        NOT_ACTIVE_KEY,
+        tonic::metadata::MetadataValue::from_static("true"),
+    );
+    Status::with_metadata(Code::FailedPrecondition, message, metadata)
+}
+
+/// Marks the refusal, so that no other FAILED_PRECONDITION is taken for it.
+const NOT_ACTIVE_KEY: &str = "foz-not-active";
+
+fn is_not_active(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition && status.metadata().contains_key(NOT_ACTIVE_KEY)
+}
+
+/// The channel had lost its connection and could not make another one.
+fn never_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A status that was made here and not sent by the controller: the connection broke under the call,
+/// whatever code the library found for it. It may have been carried out.
+fn with_open_outcome(status: Status) -> Status {
+    if std::error::Error::source(&status).is_none() {
+        return status;
+    }
+    Status::unavailable(status.message())
+}
+
+fn active_hint(metadata: &MetadataMap) -> Option<String> {
+    metadata
+        .get(ACTIVE_CONTROLLER_KEY)?
+        .to_str()
+        .ok()
+        .map(ToOwned::to_owned)
+}
+
+async fn connect(address: String) -> Result<(String, Channel), String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| format!("{address}: {error}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(2))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true);
+    let channel = endpoint.connect().await.map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        format!("{address}: {error}: {cause}")
+    })?;
+    Ok((address, channel))
+}

@@ -1,0 +1,468 @@
+//! The task that runs the rules while this controller leads.
+
+mod command;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foz_metadata::Image;
+use foz_metadata::record::{Batch, Record};
+use foz_metadata::rules::{
+    Decided, ErrorCode, Refusal, fence_broker, found_cluster, unfence_broker,
+};
+use foz_quorum::{Leadership, ProposeError, Quorum};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::applied::AppliedOffsets;
+use crate::config::ControllerConfig;
+use crate::leases::{Beat, Leases, Wish};
+use crate::metadata::Metadata;
+use crate::metrics::Metrics;
+
+use command::Done;
+pub(crate) use command::{AnyCommand, NotDone, command};
+
+/// Commands that wait to be decided; more are answered with [`NotDone::Busy`].
+pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
+/// Beats and closed streams that wait to be seen.
+pub(crate) const LEASE_MESSAGES_MAX: usize = 1024;
+/// Batches proposed and not yet committed.
+const IN_FLIGHT_MAX: usize = 1024;
+/// What the quorum takes as one entry.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Where a decision may be split, its batches have this many records: some 50 bytes each.
+const RECORDS_PER_SPLIT_BATCH: usize = 20_000;
+/// How often leases are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// A pause between two looks that says that this process stood still.
+const STALL: Duration = Duration::from_millis(750);
+
+/// What others send to the task.
+pub(crate) enum Message {
+    /// Decide a command.
+    Run(Box<dyn AnyCommand>),
+    /// Decide the registration of a node; it need not wait for the lease of a process whose connection
+    /// is known to have closed.
+    Register(i32, Box<dyn AnyCommand>),
+}
+
+/// What lease streams send to the task.
+pub(crate) enum LeaseMessage {
+    Beat(Beat, oneshot::Sender<Result<LeaseState, NotDone>>),
+    /// (node id, stream)
+    Closed(i32, u64),
+}
+
+/// The answer to a beat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeaseState {
+    pub(crate) committed_offset: i64,
+    pub(crate) is_fenced: bool,
+}
+
+/// What the task works with.
+pub(crate) struct Shared {
+    pub(crate) config: ControllerConfig,
+    pub(crate) quorum: Quorum,
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) applied: AppliedOffsets,
+    pub(crate) metrics: Metrics,
+}
+
+/// Where the task hears from others.
+pub(crate) struct Inbox {
+    pub(crate) messages: mpsc::Receiver<Message>,
+    pub(crate) leases: mpsc::Receiver<LeaseMessage>,
+}
+
+/// Runs until the quorum has stopped or nobody can send any more.
+pub(crate) async fn run(shared: Arc<Shared>, mut inbox: Inbox) {
+    let mut leadership = shared.quorum.leadership();
+    while let Some(term) = wait_until_active(&mut leadership, &mut inbox).await {
+        tracing::info!(
+            node_id = shared.config.node_id,
+            term,
+            "became the active controller"
+        );
+        let mut active = Active::new(shared.clone(), term);
+        active.found();
+        let is_over = active.lead(&mut leadership, &mut inbox).await.is_err();
+        shared.applied.clear();
+        tracing::info!(
+            node_id = shared.config.node_id,
+            term,
+            "is no longer the active controller"
+        );
+        active.resign();
+        if is_over {
+            return;
+        }
+    }
+}
+
+/// The term in which this controller leads; what is asked meanwhile is refused. `None`: the end.
+async fn wait_until_active(
+    leadership: &mut watch::Receiver<Leadership>,
+    inbox: &mut Inbox,
+) -> Option<u64> {
+    loop {
+        if let Some(term) = led_term(&leadership.borrow_and_update()) {
+            return Some(term);
+        }
+        tokio::select! {
+            changed = leadership.changed() => changed.ok()?,
+            message = inbox.messages.recv() => match message? {
+                Message::Run(command) | Message::Register(_, command) => {
+                    command.refuse(NotDone::NotActive);
+                }
+            },
+            message = inbox.leases.recv() => match message? {
+                LeaseMessage::Beat(_, answer) => {
+                    // An error: the stream ended meanwhile.
+                    let _ = answer.send(Err(NotDone::NotActive));
+                }
+                LeaseMessage::Closed(..) => {}
+            },
+        }
+    }
+}
+
+fn led_term(leadership: &Leadership) -> Option<u64> {
+    leadership.is_self.then_some(leadership.term)
+}
+
+/// Nobody needs the task any more.
+struct Over;
+
+/// One term of this controller.
+struct Active {
+    shared: Arc<Shared>,
+    term: u64,
+    /// Committed and proposed batches applied: what the next command is decided on.
+    pending: Image,
+    leases: Leases,
+    in_flight: FuturesOrdered<BoxFuture<'static, Settled>>,
+    /// A batch was not committed, so the ones after it will not be either: no command is decided until
+    /// all of them are known to be lost, and `pending` starts again from what is committed.
+    is_in_doubt: bool,
+}
+
+/// A decision whose outcome is known.
+struct Settled {
+    /// `None`: it had no records, so its outcome is that of the ones before it.
+    outcome: Option<Result<(), NotDone>>,
+    /// Of the image that the decision is true of.
+    offset: i64,
+    proposed: Instant,
+    done: Option<Done>,
+}
+
+impl Active {
+    fn new(shared: Arc<Shared>, term: u64) -> Self {
+        let pending = Image::clone(&shared.metadata.image());
+        let ControllerConfig {
+            lease,
+            reconnect_grace,
+            ..
+        } = shared.config;
+        let leases = Leases::new(
+            lease,
+            reconnect_grace,
+            STALL,
+            alive(&pending),
+            Instant::now(),
+        );
+        let in_flight = FuturesOrdered::new();
+        Self {
+            shared,
+            term,
+            pending,
+            leases,
+            in_flight,
+            is_in_doubt: false,
+        }
+    }
+
+    /// The first active controller of a cluster writes its id into the metadata.
+    fn found(&mut self) {
+        let Some(cluster_id) = self.shared.quorum.cluster_id().borrow().clone() else {
+            tracing::error!("this controller leads a quorum that has no cluster id");
+            return;
+        };
+        self.run_own("found the cluster", |image| {
+            found_cluster(image, &cluster_id)
+        });
+    }
+
+    /// Works until leadership is lost.
+    async fn lead(
+        &mut self,
+        leadership: &mut watch::Receiver<Leadership>,
+        inbox: &mut Inbox,
+    ) -> Result<(), Over> {
+        let mut look = every(LOOK);
+        loop {
+            let has_room = !self.is_in_doubt && self.in_flight.len() < IN_FLIGHT_MAX;
+            tokio::select! {
+                changed = leadership.changed() => {
+                    changed.map_err(|_| Over)?;
+                    if led_term(&leadership.borrow_and_update()) != Some(self.term) {
+                        return Ok(());
+                    }
+                }
+                Some(settled) = self.in_flight.next() => self.settle(settled),
+                _ = look.tick() => self.look_at_leases(),
+                message = inbox.leases.recv() => self.hear(message.ok_or(Over)?),
+                message = inbox.messages.recv(), if has_room => {
+                    match message.ok_or(Over)? {
+                        Message::Run(command) => self.decide(command),
+                        Message::Register(node_id, command) => {
+                            self.free_node_id(node_id);
+                            self.decide(command);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers what is under way as it turns out, while this controller goes on.
+    fn resign(mut self) {
+        tokio::spawn(async move {
+            while let Some(settled) = self.in_flight.next().await {
+                self.settle(settled);
+            }
+        });
+    }
+
+    fn decide(&mut self, command: Box<dyn AnyCommand>) {
+        let (records, done) = command.decide(&self.pending);
+        self.propose(vec![records], done);
+    }
+
+    /// Runs a rule of the controller's own accord. Such decisions may be split over several batches.
+    fn run_own(&mut self, what: &'static str, rule: impl FnOnce(&Image) -> Decided<()>) {
+        match rule(&self.pending) {
+            Ok(decision) => {
+                let parts = decision
+                    .records
+                    .chunks(RECORDS_PER_SPLIT_BATCH)
+                    .map(<[Record]>::to_vec);
+                let done = Box::new(move |outcome: Result<i64, NotDone>| {
+                    if let Err(error) = outcome {
+                        tracing::warn!(%error, "could not {what}");
+                    }
+                });
+                self.propose(parts.collect(), done);
+            }
+            Err(refusal) => tracing::error!(%refusal, "could not {what}"),
+        }
+    }
+
+    /// Proposes batches that follow each other; `done` hears of the last one.
+    fn propose(&mut self, parts: Vec<Vec<Record>>, done: Done) {
+        let mut parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let Some(last) = parts.pop_back() else {
+            let offset = self.pending.offset();
+            return self.expect(None, offset, Some(done));
+        };
+        for records in parts {
+            if let Err(error) = self.propose_batch(records, None) {
+                return done(Err(error.0));
+            }
+        }
+        if let Err((error, Some(done))) = self.propose_batch(last, Some(done)) {
+            done(Err(error));
+        }
+    }
+
+    fn propose_batch(
+        &mut self,
+        records: Vec<Record>,
+        done: Option<Done>,
+    ) -> Result<(), (NotDone, Option<Done>)> {
+        let term = i64::try_from(self.term).expect("terms are counted from 0, one at a time");
+        let batch = Batch {
+            follows: self.pending.offset(),
+            term,
+            records,
+        };
+        let bytes = batch.encode_to_bytes();
+        if bytes.len() > BATCH_BYTES_MAX {
+            let too_large = NotDone::TooLarge {
+                bytes: bytes.len(),
+                bytes_max: BATCH_BYTES_MAX,
+            };
+            return Err((too_large, done));
+        }
+        self.pending = self
+            .pending
+            .apply(&batch)
+            .expect("a decision follows what it is based on");
+        let committed = Box::pin(self.shared.quorum.propose(self.term, bytes));
+        self.expect(Some(committed), batch.offset(), done);
+        Ok(())
+    }
+
+    fn expect(
+        &mut self,
+        committed: Option<BoxFuture<'static, Result<u64, ProposeError>>>,
+        offset: i64,
+        done: Option<Done>,
+    ) {
+        let proposed = Instant::now();
+        self.in_flight.push_back(Box::pin(async move {
+            let outcome = match committed {
+                Some(committed) => Some(committed.await.map(|_| ()).map_err(NotDone::from)),
+                None => None,
+            };
+            Settled {
+                outcome,
+                offset,
+                proposed,
+                done,
+            }
+        }));
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        let Settled {
+            outcome,
+            offset,
+            proposed,
+            done,
+        } = settled;
+        let outcome = match outcome {
+            Some(Ok(())) => {
+                self.shared
+                    .metrics
+                    .commit_seconds
+                    .observe(proposed.elapsed().as_secs_f64());
+                Ok(offset)
+            }
+            Some(Err(error)) => {
+                self.is_in_doubt = true;
+                Err(error)
+            }
+            None if self.is_in_doubt => Err(NotDone::NotActive),
+            None => Ok(offset),
+        };
+        if let Some(done) = done {
+            done(outcome);
+        }
+        if self.is_in_doubt && self.in_flight.is_empty() {
+            self.pending = Image::clone(&self.shared.metadata.image());
+            self.is_in_doubt = false;
+        }
+    }
+
+    fn hear(&mut self, message: LeaseMessage) {
+        match message {
+            LeaseMessage::Beat(beat, answer) => {
+                // An error: the stream ended meanwhile, which is told by itself.
+                let _ = answer.send(self.beat(beat));
+            }
+            LeaseMessage::Closed(node_id, stream) => {
+                self.leases.closed(node_id, stream, Instant::now());
+                self.shared.applied.remove(node_id);
+            }
+        }
+    }
+
+    fn beat(&mut self, beat: Beat) -> Result<LeaseState, NotDone> {
+        check_registration(&self.pending, beat)?;
+        let committed = self.shared.metadata.image();
+        let wish = self.leases.beat(beat, committed.offset(), Instant::now());
+        match (wish, self.pending.is_alive(beat.node_id)) {
+            (Wish::Unfence, false) if !self.is_in_doubt => {
+                tracing::info!(node_id = beat.node_id, beat.epoch, "unfencing a broker");
+                self.run_own("unfence a broker", |image| {
+                    unfence_broker(image, beat.node_id, beat.epoch)
+                });
+            }
+            (Wish::Fence, true) => self.fence(beat.node_id, beat.epoch, "it is stopping"),
+            _ => {}
+        }
+        if self.pending.is_alive(beat.node_id) {
+            self.shared
+                .applied
+                .update(beat.node_id, beat.applied_offset);
+        }
+        let is_fenced = !committed.is_alive(beat.node_id);
+        Ok(LeaseState {
+            committed_offset: committed.offset(),
+            is_fenced,
+        })
+    }
+
+    fn look_at_leases(&mut self) {
+        let now = Instant::now();
+        self.leases.cover(alive(&self.pending), now);
+        for (node_id, epoch) in self.leases.expired(now) {
+            self.fence(node_id, epoch, "its lease has ended");
+        }
+    }
+
+    fn free_node_id(&mut self, node_id: i32) {
+        if let Some(broker) = self.pending.broker(node_id)
+            && !broker.fenced
+            && self.leases.is_disconnected(node_id)
+        {
+            let epoch = broker.epoch;
+            self.fence(
+                node_id,
+                epoch,
+                "its connection closed and the node registers anew",
+            );
+        }
+    }
+
+    fn fence(&mut self, node_id: i32, epoch: i64, why: &'static str) {
+        self.shared.applied.remove(node_id);
+        let is_known = self
+            .pending
+            .broker(node_id)
+            .is_some_and(|broker| broker.epoch == epoch);
+        if is_known && self.pending.is_alive(node_id) && !self.is_in_doubt {
+            tracing::info!(node_id, epoch, why, "fencing a broker");
+            self.run_own("fence a broker", |image| {
+                fence_broker(image, node_id, epoch)
+            });
+        }
+    }
+}
+
+fn alive(image: &Image) -> impl Iterator<Item = (i32, i64)> {
+    image
+        .alive_brokers()
+        .map(|broker| (broker.node_id, broker.epoch))
+}
+
+fn check_registration(image: &Image, beat: Beat) -> Result<(), NotDone> {
+    let refuse = |code, message| Err(NotDone::Refused(Refusal { code, message }));
+    match image.broker(beat.node_id) {
+        Some(broker) if broker.epoch == beat.epoch => Ok(()),
+        Some(broker) => refuse(
+            ErrorCode::StaleBrokerEpoch,
+            format!(
+                "broker {} beats with epoch {}, but is registered with epoch {}",
+                beat.node_id, beat.epoch, broker.epoch
+            ),
+        ),
+        None => refuse(
+            ErrorCode::BrokerIdNotRegistered,
+            format!("broker {} is not registered", beat.node_id),
+        ),
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

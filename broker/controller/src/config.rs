@@ -1,0 +1,57 @@
+//! What a controller is told when it starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use foz_quorum::Voter;
+
+/// How long a broker stays unfenced without a beat. Brokers beat every 500 ms.
+const LEASE: Duration = Duration::from_millis(2500);
+/// How long a broker whose stream closed may take to open another one.
+const RECONNECT_GRACE: Duration = Duration::from_millis(100);
+
+/// All that [`crate::start`] needs to know. Make one with [`ControllerConfig::new`] and change what
+/// differs.
+#[derive(Debug, Clone)]
+pub struct ControllerConfig {
+    /// From 1000; one of `voters`.
+    pub node_id: i32,
+    /// `host:port` on which gRPC is served, as `0.0.0.0:9093`. What others call is in `voters`.
+    pub listen: String,
+    /// The volume: it holds `meta.properties` and the quorum's files.
+    pub data_dir: PathBuf,
+    /// The controllers that found the quorum.
+    pub voters: Vec<Voter>,
+    /// Of the program, for people.
+    pub version: String,
+    /// The controller's properties file: defaults of broker keys that nobody set by a request.
+    pub properties: BTreeMap<String, String>,
+    /// How long a broker stays unfenced without a beat.
+    pub lease: Duration,
+    /// How long a broker whose stream closed may take to open another one.
+    pub reconnect_grace: Duration,
+}
+
+impl ControllerConfig {
+    /// The usual timing and no properties.
+    #[must_use]
+    pub fn new(
+        node_id: i32,
+        listen: String,
+        data_dir: PathBuf,
+        voters: Vec<Voter>,
+        version: String,
+    ) -> Self {
+        Self {
+            node_id,
+            listen,
+            data_dir,
+            voters,
+            version,
+            properties: BTreeMap::new(),
+            lease: LEASE,
+            reconnect_grace: RECONNECT_GRACE,
+        }
+    }
+}

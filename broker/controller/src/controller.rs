@@ -1,0 +1,194 @@
+//! Starting and stopping a controller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foz_api::v1::admin_server::AdminServer;
+use foz_api::v1::node_server::NodeServer;
+use foz_metadata::Image;
+use foz_quorum::{Quorum, QuorumConfig, TransferError};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::active::{self, COMMANDS_WAITING_MAX, Inbox, LEASE_MESSAGES_MAX, Shared};
+use crate::applied::AppliedOffsets;
+use crate::config::ControllerConfig;
+use crate::metadata::{Metadata, MetadataState};
+use crate::metrics::Metrics;
+use crate::services::{AdminService, Calls, NodeService};
+
+/// A peer that does not answer is noticed after the sum of both.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Calls that are being answered get this long when the controller stops.
+const DRAIN: Duration = Duration::from_millis(200);
+/// Connections get this long to close once nothing is served on them.
+const CLOSE: Duration = Duration::from_millis(500);
+
+/// Why a controller refuses to start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The listener cannot be opened.
+    #[error("controller.listener: cannot listen on {listen}: {source}")]
+    Listen {
+        /// As configured.
+        listen: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The quorum refuses.
+    #[error(transparent)]
+    Quorum(#[from] foz_quorum::StartError),
+    /// A metric of the same name is registered already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running controller. Dropping it without [`stop`](Self::stop) leaves its tasks running.
+#[derive(Debug)]
+pub struct ControllerHandle {
+    node_id: i32,
+    quorum: Quorum,
+    metadata: Arc<Metadata>,
+    stopping: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+/// Starts a controller: binds its gRPC listener and serves the quorum, Admin and Node on it. It returns
+/// before the quorum has formed.
+pub async fn start(
+    config: ControllerConfig,
+    registry: &Registry,
+) -> Result<ControllerHandle, StartError> {
+    let listener =
+        TcpListener::bind(&config.listen)
+            .await
+            .map_err(|source| StartError::Listen {
+                listen: config.listen.clone(),
+                source,
+            })?;
+    start_on(listener, config, registry).await
+}
+
+/// As [`start`], on a listener that is bound already; `config.listen` is not used.
+pub async fn start_on(
+    listener: TcpListener,
+    config: ControllerConfig,
+    registry: &Registry,
+) -> Result<ControllerHandle, StartError> {
+    let metadata = Metadata::new();
+    let node_id = config.node_id;
+    let quorum_config = QuorumConfig::new(node_id, config.data_dir.clone(), config.voters.clone());
+    let quorum = foz_quorum::start(quorum_config, MetadataState(metadata.clone())).await?;
+    let metrics = Metrics::register(registry, &metadata, &quorum)?;
+    let shared = Arc::new(Shared {
+        config,
+        quorum: quorum.clone(),
+        metadata: metadata.clone(),
+        applied: AppliedOffsets::default(),
+        metrics,
+    });
+    let (message_sender, messages) = mpsc::channel(COMMANDS_WAITING_MAX);
+    let (lease_sender, leases) = mpsc::channel(LEASE_MESSAGES_MAX);
+    tokio::spawn(active::run(shared.clone(), Inbox { messages, leases }));
+    let stopping = watch::Sender::new(false);
+    let calls = Calls::new(shared, message_sender, lease_sender, stopping.subscribe());
+    let server = tokio::spawn(serve(listener, quorum.clone(), calls, stopping.subscribe()));
+    Ok(ControllerHandle {
+        node_id,
+        quorum,
+        metadata,
+        stopping,
+        server,
+    })
+}
+
+async fn serve(
+    listener: TcpListener,
+    quorum: Quorum,
+    calls: Arc<Calls>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let served = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .add_service(quorum.service())
+        .add_service(AdminServer::new(AdminService(calls.clone())))
+        .add_service(NodeServer::new(NodeService(calls)))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            async move {
+                // An error: the handle is gone, and so is the wish to serve.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            },
+        )
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the controller's gRPC server ended");
+    }
+}
+
+impl ControllerHandle {
+    /// The newest committed image.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.metadata.image()
+    }
+
+    /// The committed metadata of this controller.
+    #[must_use]
+    pub fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+
+    /// The quorum: who leads, who votes, whether it failed.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// Whether the quorum has formed, this controller votes in it and knows its leader. One that came
+    /// back with an empty volume is not ready before it has taken its old place: until then the
+    /// quorum cannot do without another.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.readiness()()
+    }
+
+    /// [`is_ready`](Self::is_ready) for whoever cannot hold the handle.
+    pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let (quorum, node_id) = (self.quorum.clone(), self.node_id);
+        move || {
+            let status = quorum.status();
+            let status = status.borrow();
+            let places = status
+                .members
+                .iter()
+                .filter(|it| it.member.node_id == node_id)
+                .count();
+            status.is_voter && places == 1 && quorum.leadership().borrow().leader.is_some()
+        }
+    }
+
+    /// Hands leadership over where there is someone to take it, ends the streams, answers what is being
+    /// asked, and closes the quorum's files.
+    pub async fn stop(mut self) {
+        match self.quorum.transfer_leadership(None).await {
+            Ok(()) => tracing::info!("leadership was handed over"),
+            Err(TransferError::NotLeader) => {}
+            Err(error) => tracing::info!(%error, "leadership was not handed over"),
+        }
+        self.stopping.send_replace(true);
+        // The other controllers' streams keep the server busy until the quorum has stopped.
+        let is_drained = tokio::time::timeout(DRAIN, &mut self.server).await.is_ok();
+        self.quorum.stop().await;
+        if !is_drained && tokio::time::timeout(CLOSE, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+    }
+}

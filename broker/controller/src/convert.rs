@@ -1,0 +1,101 @@
+//! Between the messages of `foz-api` and the types of `foz-metadata`.
+
+use std::collections::BTreeMap;
+
+use foz_api::v1;
+use foz_metadata::Image;
+use foz_metadata::image::{Broker, Partition, Resource, Topic};
+use foz_metadata::rules::{ErrorCode, Refusal};
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+pub(crate) fn topic(image: &Image, topic: &Topic) -> v1::Topic {
+    let config = image.configs(&Resource::Topic(topic.name.clone()));
+    v1::Topic {
+        name: topic.name.to_string(),
+        id: topic.id.as_bytes().to_vec(),
+        partitions: topic.indexed_partitions().map(partition).collect(),
+        config: config
+            .map(|config| BTreeMap::clone(config))
+            .unwrap_or_default(),
+        internal: topic.internal,
+    }
+}
+
+fn partition((index, partition): (i32, &Partition)) -> v1::Partition {
+    v1::Partition {
+        index,
+        replicas: partition.replicas.clone(),
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        isr: partition.isr.clone(),
+    }
+}
+
+pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
+    v1::Broker {
+        node_id: broker.node_id,
+        epoch: broker.epoch,
+        incarnation: broker.incarnation.as_bytes().to_vec(),
+        host: broker.host.clone(),
+        port: i32::from(broker.port),
+        rack: image.rack(broker.node_id).map(str::to_owned),
+        fenced: broker.fenced,
+        version: broker.version.clone(),
+    }
+}
+
+pub(crate) fn configs_changed(
+    image: &Image,
+    resource: &Resource,
+) -> v1::cluster_event::ConfigsChanged {
+    let (kind, name) = match resource {
+        Resource::Topic(name) => (v1::ResourceType::Topic, name.to_string()),
+        Resource::DefaultBroker => (v1::ResourceType::Broker, String::new()),
+        Resource::Broker(node_id) => (v1::ResourceType::Broker, node_id.to_string()),
+    };
+    let config = image.configs(resource);
+    v1::cluster_event::ConfigsChanged {
+        r#type: kind.into(),
+        name,
+        config: config
+            .map(|config| BTreeMap::clone(config))
+            .unwrap_or_default(),
+    }
+}
+
+pub(crate) fn outcome<T>(result: &Result<T, Refusal>) -> v1::Outcome {
+    match result {
+        Ok(_) => v1::Outcome::default(),
+        Err(refusal) => v1::Outcome {
+            kafka_code: i32::from(refusal.code.kafka_code()),
+            message: refusal.message.clone(),
+        },
+    }
+}
+
+/// A refusal of a whole call.
+pub(crate) fn status(refusal: &Refusal) -> Status {
+    let code = match refusal.code {
+        ErrorCode::StaleOperatorEpoch | ErrorCode::StaleBrokerEpoch => Code::Aborted,
+        ErrorCode::DuplicateBrokerRegistration => Code::AlreadyExists,
+        ErrorCode::BrokerIdNotRegistered => Code::NotFound,
+        ErrorCode::UnknownServerError => Code::Internal,
+        _ => Code::InvalidArgument,
+    };
+    Status::new(code, refusal.message.clone())
+}
+
+/// `field` is for the error.
+pub(crate) fn id(field: &str, bytes: &[u8]) -> Result<Uuid, Status> {
+    Uuid::from_slice(bytes).map_err(|_| {
+        Status::invalid_argument(format!("{field} must have 16 bytes, not {}", bytes.len()))
+    })
+}
+
+pub(crate) fn assignments(assignments: Vec<v1::Assignment>) -> Vec<Vec<i32>> {
+    assignments
+        .into_iter()
+        .map(|assignment| assignment.replicas)
+        .collect()
+}

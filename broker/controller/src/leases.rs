@@ -1,0 +1,286 @@
+//! Who is alive: the leases of brokers, as a plain state machine over monotonic time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The leases that the active controller knows. Nobody is in here without a registration.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    lease: Duration,
+    reconnect_grace: Duration,
+    /// How far apart two calls of [`Leases::expired`] are at most while the process runs well.
+    stall: Duration,
+    brokers: BTreeMap<i32, Lease>,
+    last_look: Instant,
+}
+
+#[derive(Debug)]
+struct Lease {
+    epoch: i64,
+    ends: Instant,
+    /// The stream that holds it; `None` from the takeover, or after the stream closed.
+    stream: Option<u64>,
+    /// The stream closed and no other was opened since.
+    is_disconnected: bool,
+    /// What must be applied before the broker is unfenced.
+    catch_up_offset: i64,
+    /// The broker said that it stops: it is not unfenced again.
+    is_leaving: bool,
+}
+
+/// One beat of one stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beat {
+    pub(crate) node_id: i32,
+    pub(crate) epoch: i64,
+    pub(crate) stream: u64,
+    pub(crate) applied_offset: i64,
+    pub(crate) is_leaving: bool,
+}
+
+/// What a beat asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The broker has caught up: unfence it if it is fenced.
+    Unfence,
+    /// The broker stops: fence it if it is not fenced.
+    Fence,
+    /// It has not caught up yet.
+    Nothing,
+}
+
+impl Leases {
+    /// For a controller that becomes active: every broker in `alive` (node id, epoch) gets a fresh
+    /// lease, since nobody knows when it last beat.
+    pub(crate) fn new(
+        lease: Duration,
+        reconnect_grace: Duration,
+        stall: Duration,
+        alive: impl Iterator<Item = (i32, i64)>,
+        now: Instant,
+    ) -> Self {
+        let brokers = BTreeMap::new();
+        let mut leases = Self {
+            lease,
+            reconnect_grace,
+            stall,
+            brokers,
+            last_look: now,
+        };
+        leases.cover(alive, now);
+        leases
+    }
+
+    /// Gives a fresh lease to each of `alive` (node id, epoch) that has none: nobody stays unfenced
+    /// without one, also when the batch that was to fence it was lost.
+    pub(crate) fn cover(&mut self, alive: impl Iterator<Item = (i32, i64)>, now: Instant) {
+        for (node_id, epoch) in alive {
+            self.brokers.entry(node_id).or_insert(Lease {
+                epoch,
+                ends: now + self.lease,
+                stream: None,
+                is_disconnected: false,
+                catch_up_offset: i64::MAX,
+                is_leaving: false,
+            });
+        }
+    }
+
+    /// Prolongs a lease. A beat of a new stream or of a new registration begins one: the broker may have
+    /// missed anything, so it must first apply `newest_offset`, which is what there is now.
+    pub(crate) fn beat(&mut self, beat: Beat, newest_offset: i64, now: Instant) -> Wish {
+        let ends = now + self.lease;
+        let lease = self.brokers.entry(beat.node_id).or_insert_with(|| Lease {
+            epoch: beat.epoch,
+            ends,
+            stream: None,
+            is_disconnected: false,
+            catch_up_offset: newest_offset,
+            is_leaving: false,
+        });
+        if lease.stream != Some(beat.stream) || lease.epoch != beat.epoch {
+            lease.is_leaving = false;
+            lease.epoch = beat.epoch;
+            lease.stream = Some(beat.stream);
+            lease.catch_up_offset = newest_offset;
+        }
+        lease.ends = ends;
+        lease.is_disconnected = false;
+        lease.is_leaving |= beat.is_leaving;
+        if lease.is_leaving {
+            Wish::Fence
+        } else if beat.applied_offset >= lease.catch_up_offset {
+            Wish::Unfence
+        } else {
+            Wish::Nothing
+        }
+    }
+
+    /// The stream closed. A stream that was replaced by a newer one does not count.
+    pub(crate) fn closed(&mut self, node_id: i32, stream: u64, now: Instant) {
+        let Some(lease) = self.brokers.get_mut(&node_id) else {
+            return;
+        };
+        if lease.stream == Some(stream) {
+            lease.stream = None;
+            lease.is_disconnected = true;
+            lease.ends = lease.ends.min(now + self.reconnect_grace);
+        }
+    }
+
+    /// Whether the broker's connection is known to have closed: another process of the same node need not
+    /// wait for the lease.
+    pub(crate) fn is_disconnected(&self, node_id: i32) -> bool {
+        self.brokers
+            .get(&node_id)
+            .is_none_or(|lease| lease.is_disconnected)
+    }
+
+    /// Takes out the leases that have ended: (node id, epoch) of brokers to fence.
+    ///
+    /// When this process itself stood still (a suspended machine, a starved runtime), beats were not
+    /// heard for that long through no fault of the brokers: every lease is prolonged by as much.
+    pub(crate) fn expired(&mut self, now: Instant) -> Vec<(i32, i64)> {
+        let since_last_look = now.saturating_duration_since(self.last_look);
+        self.last_look = now;
+        if since_last_look > self.stall {
+            for lease in self.brokers.values_mut() {
+                lease.ends += since_last_look;
+            }
+        }
+        let ended: Vec<_> = self
+            .brokers
+            .iter()
+            .filter(|(_, lease)| lease.ends <= now)
+            .map(|(node_id, lease)| (*node_id, lease.epoch))
+            .collect();
+        for (node_id, _) in &ended {
+            self.brokers.remove(node_id);
+        }
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_millis(2500);
+    const GRACE: Duration = Duration::from_millis(100);
+    const STALL: Duration = Duration::from_millis(1000);
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn leases(alive: &[(i32, i64)], now: Instant) -> Leases {
+        Leases::new(LEASE, GRACE, STALL, alive.iter().copied(), now)
+    }
+
+    fn beat(stream: u64, applied_offset: i64) -> Beat {
+        Beat {
+            node_id: 0,
+            epoch: 5,
+            stream,
+            applied_offset,
+            is_leaving: false,
+        }
+    }
+
+    /// Looks every 100 ms, as the active controller does, and says when the broker was fenced.
+    fn expires_after(leases: &mut Leases, from: Instant) -> u64 {
+        (0..100)
+            .map(|step| step * 100)
+            .find(|passed| !leases.expired(from + ms(*passed)).is_empty())
+            .expect("a lease ends")
+    }
+
+    #[test]
+    fn a_takeover_gives_everyone_a_fresh_lease() {
+        let start = Instant::now();
+        let mut leases = leases(&[(0, 5), (1, 6)], start);
+        assert_eq!(expires_after(&mut leases, start), 2500);
+        assert_eq!(leases.brokers.len(), 0);
+    }
+
+    #[test]
+    fn beats_prolong_and_silence_ends_a_lease() {
+        let start = Instant::now();
+        let mut leases = leases(&[], start);
+        for passed in (0..5000).step_by(500) {
+            leases.beat(beat(1, 9), 9, start + ms(passed));
+            assert_eq!(leases.expired(start + ms(passed)), []);
+        }
+        assert_eq!(expires_after(&mut leases, start + ms(4500)), 2500);
+    }
+
+    #[test]
+    fn a_closed_stream_ends_the_lease_after_the_grace_unless_another_opens() {
+        let start = Instant::now();
+        let mut leases = leases(&[], start);
+        leases.beat(beat(1, 9), 9, start);
+        leases.closed(0, 1, start);
+        assert!(leases.is_disconnected(0));
+        leases.beat(beat(2, 9), 9, start + ms(50));
+        assert!(!leases.is_disconnected(0));
+        assert_eq!(leases.expired(start + ms(200)), []);
+        // The old stream's end is noticed late.
+        leases.closed(0, 1, start + ms(200));
+        assert_eq!(leases.expired(start + ms(400)), []);
+        leases.closed(0, 2, start + ms(400));
+        assert_eq!(leases.expired(start + ms(500)), [(0, 5)]);
+    }
+
+    #[test]
+    fn a_broker_is_unfenced_when_it_has_applied_what_there_was() {
+        let start = Instant::now();
+        let mut leases = leases(&[], start);
+        assert_eq!(leases.beat(beat(1, 8), 9, start), Wish::Nothing);
+        assert_eq!(leases.beat(beat(1, 9), 20, start), Wish::Unfence);
+        // It was away: what happened meanwhile has to be applied first.
+        assert_eq!(leases.beat(beat(2, 9), 20, start), Wish::Nothing);
+        assert_eq!(leases.beat(beat(2, 20), 30, start), Wish::Unfence);
+        // A new registration on the same stream begins anew.
+        assert_eq!(
+            leases.beat(
+                Beat {
+                    epoch: 31,
+                    ..beat(2, 20)
+                },
+                31,
+                start
+            ),
+            Wish::Nothing
+        );
+    }
+
+    #[test]
+    fn a_broker_that_leaves_stays_fenced_until_it_registers_or_connects_again() {
+        let start = Instant::now();
+        let mut leases = leases(&[], start);
+        assert_eq!(
+            leases.beat(
+                Beat {
+                    is_leaving: true,
+                    ..beat(1, 9)
+                },
+                9,
+                start
+            ),
+            Wish::Fence
+        );
+        assert_eq!(leases.beat(beat(1, 9), 9, start), Wish::Fence);
+        assert_eq!(leases.beat(beat(2, 9), 9, start), Wish::Unfence);
+    }
+
+    #[test]
+    fn when_the_controller_itself_stood_still_nobody_is_fenced_for_it() {
+        let start = Instant::now();
+        let mut leases = leases(&[(0, 5)], start);
+        assert_eq!(leases.expired(start + ms(500)), []);
+        assert_eq!(leases.expired(start + ms(60_500)), []);
+        assert_eq!(expires_after(&mut leases, start + ms(60_500)), 2000);
+    }
+}

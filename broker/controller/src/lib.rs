@@ -1,0 +1,32 @@
+//! A controller: one voter of the metadata quorum, and the active controller when it leads.
+//!
+//! It is a thin shell around two crates: `foz-quorum` replicates batches of records, `foz-metadata` has
+//! the image and the rules. Here are the clocks, the sockets and the tasks.
+//!
+//! * [`Metadata`] is what every controller has: the committed image, behind one pointer, and the newest
+//!   batches for observers that have only a little to catch up.
+//! * `active` is the task that runs while this controller leads. It alone runs rules, one command after
+//!   the other, against committed plus pending state; it proposes without waiting and answers when the
+//!   quorum has committed. When leadership goes, what was not proposed is refused, and what was proposed
+//!   but not confirmed is answered with "unknown outcome".
+//! * `leases` decides who is alive. Time is the monotonic clock; a controller that becomes active gives
+//!   every broker a fresh lease before it fences anyone.
+//! * `services` are the gRPC calls of `foz-api`, one file each.
+//!
+//! Start with [`start`], then `active.rs`.
+
+mod active;
+mod applied;
+mod config;
+mod controller;
+mod convert;
+mod history;
+mod leases;
+mod metadata;
+mod metrics;
+mod services;
+
+pub use config::ControllerConfig;
+pub use controller::{ControllerHandle, StartError, start, start_on};
+pub use foz_quorum::Voter;
+pub use metadata::Metadata;

@@ -1,0 +1,9 @@
+//! The gRPC services, one file for each call.
+
+mod admin;
+mod calls;
+mod node;
+
+pub(crate) use admin::AdminService;
+pub(crate) use calls::Calls;
+pub(crate) use node::NodeService;

@@ -1,0 +1,93 @@
+//! What administrators ask.
+
+mod acquire_operator_epoch;
+mod alter_configs;
+mod assign_racks;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod describe_quorum;
+mod watch_cluster;
+
+use std::sync::Arc;
+
+use foz_api::v1;
+use foz_api::v1::admin_server::Admin;
+use tonic::{Request, Response, Status};
+
+use super::calls::{AnswerStream, Calls};
+
+pub(crate) struct AdminService(pub(crate) Arc<Calls>);
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type WatchClusterStream = AnswerStream<v1::ClusterEvent>;
+
+    async fn describe_quorum(
+        &self,
+        _: Request<v1::DescribeQuorumRequest>,
+    ) -> Result<Response<v1::DescribeQuorumResponse>, Status> {
+        Ok(Response::new(describe_quorum::describe_quorum(&self.0)))
+    }
+
+    async fn acquire_operator_epoch(
+        &self,
+        request: Request<v1::AcquireOperatorEpochRequest>,
+    ) -> Result<Response<v1::AcquireOperatorEpochResponse>, Status> {
+        acquire_operator_epoch::acquire_operator_epoch(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn watch_cluster(
+        &self,
+        _: Request<v1::WatchClusterRequest>,
+    ) -> Result<Response<Self::WatchClusterStream>, Status> {
+        watch_cluster::watch_cluster(&self.0).map(Response::new)
+    }
+
+    async fn create_topics(
+        &self,
+        request: Request<v1::CreateTopicsRequest>,
+    ) -> Result<Response<v1::CreateTopicsResponse>, Status> {
+        create_topics::create_topics(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn delete_topics(
+        &self,
+        request: Request<v1::DeleteTopicsRequest>,
+    ) -> Result<Response<v1::DeleteTopicsResponse>, Status> {
+        delete_topics::delete_topics(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn create_partitions(
+        &self,
+        request: Request<v1::CreatePartitionsRequest>,
+    ) -> Result<Response<v1::CreatePartitionsResponse>, Status> {
+        create_partitions::create_partitions(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn alter_configs(
+        &self,
+        request: Request<v1::AlterConfigsRequest>,
+    ) -> Result<Response<v1::AlterConfigsResponse>, Status> {
+        alter_configs::alter_configs(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn assign_racks(
+        &self,
+        request: Request<v1::AssignRacksRequest>,
+    ) -> Result<Response<v1::AssignRacksResponse>, Status> {
+        assign_racks::assign_racks(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+}

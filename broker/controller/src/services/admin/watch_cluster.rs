@@ -1,0 +1,109 @@
+//! What is, then what changes.
+//!
+//! The watcher pulls: it compares the newest image with the one it told of last. A slow watcher misses
+//! steps in between, never the end, and costs no buffer but the image it holds.
+
+use std::sync::Arc;
+
+use foz_api::v1::ClusterEvent;
+use foz_api::v1::cluster_event::{Event, Synced, TopicDeleted};
+use foz_metadata::image::Resource;
+use foz_metadata::{Changes, Image};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::convert;
+use crate::services::calls::{AnswerStream, Calls};
+
+/// Events that wait for the connection.
+const EVENTS_MAX: usize = 64;
+
+type Sender = mpsc::Sender<Result<ClusterEvent, Status>>;
+
+pub(super) fn watch_cluster(calls: &Arc<Calls>) -> Result<AnswerStream<ClusterEvent>, Status> {
+    calls.check_active()?;
+    let (sender, events) = mpsc::channel(EVENTS_MAX);
+    let calls = calls.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = watch(&calls, &sender) => {}
+            () = sender.closed() => {}
+            status = calls.until_not_active() => {
+                // An error: the watcher has gone.
+                let _ = sender.send(Err(status)).await;
+            }
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(events)))
+}
+
+/// Ends when the watcher has gone.
+async fn watch(calls: &Calls, sender: &Sender) {
+    let mut offset = calls.shared.metadata.offset();
+    offset.mark_unchanged();
+    let mut told = calls.shared.metadata.image();
+    let mut events = everything(&told);
+    loop {
+        for event in events {
+            if sender
+                .send(Ok(ClusterEvent { event: Some(event) }))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+        if offset.changed().await.is_err() {
+            return;
+        }
+        let newest = calls.shared.metadata.image();
+        events = differences(&told, &newest);
+        told = newest;
+    }
+}
+
+fn everything(image: &Image) -> Vec<Event> {
+    let mut events = differences(&Image::default(), image);
+    events.push(Event::Synced(Synced {
+        metadata_offset: image.offset(),
+        cluster_id: image.cluster_id().to_owned(),
+    }));
+    events
+}
+
+fn differences(before: &Image, after: &Image) -> Vec<Event> {
+    let changes = Changes::between(before, after);
+    let mut events = Vec::new();
+    for node_id in changes.brokers_changed {
+        if let Some(broker) = after.broker(node_id) {
+            events.push(Event::BrokerChanged(convert::broker(after, broker)));
+        }
+    }
+    events.extend(
+        changes
+            .brokers_removed
+            .into_iter()
+            .map(Event::BrokerRemoved),
+    );
+    for (id, topic) in changes.topics_deleted {
+        let (name, id) = (topic.name.to_string(), id.as_bytes().to_vec());
+        events.push(Event::TopicDeleted(TopicDeleted { name, id }));
+    }
+    let mut topics = changes.topics_created;
+    topics.extend(changes.partitions_changed.iter().map(|(id, _)| *id));
+    for resource in &changes.configs_changed {
+        if let Resource::Topic(name) = resource {
+            topics.extend(after.topic(name).map(|topic| topic.id));
+        }
+    }
+    for topic in topics.into_iter().filter_map(|id| after.topic_by_id(id)) {
+        events.push(Event::TopicChanged(convert::topic(after, topic)));
+    }
+    for resource in changes.configs_changed {
+        events.push(Event::ConfigsChanged(convert::configs_changed(
+            after, &resource,
+        )));
+    }
+    events
+}

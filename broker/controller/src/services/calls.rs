@@ -1,0 +1,158 @@
+//! What every call works with.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foz_metadata::Image;
+use foz_metadata::rules::Decided;
+use futures::Stream;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::Status;
+
+use crate::active::{AnyCommand, LeaseMessage, LeaseState, Message, NotDone, Shared, command};
+use crate::convert;
+use crate::leases::Beat;
+
+/// The answer of a streaming call.
+pub(super) type AnswerStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Shared by both services.
+pub(crate) struct Calls {
+    pub(super) shared: Arc<Shared>,
+    messages: mpsc::Sender<Message>,
+    leases: mpsc::Sender<LeaseMessage>,
+    stopping: watch::Receiver<bool>,
+    streams: AtomicU64,
+}
+
+impl Calls {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        messages: mpsc::Sender<Message>,
+        leases: mpsc::Sender<LeaseMessage>,
+        stopping: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            messages,
+            leases,
+            stopping,
+            streams: AtomicU64::new(0),
+        })
+    }
+
+    /// Runs a rule; the answer comes when it is committed, with the offset at which it is true.
+    pub(super) async fn run<A, R>(&self, rule: R) -> Result<(A, i64), Status>
+    where
+        A: Send + 'static,
+        R: FnOnce(&Image) -> Decided<A> + Send + 'static,
+    {
+        self.send(rule, Message::Run).await
+    }
+
+    /// As [`run`](Self::run), for the registration of a node.
+    pub(super) async fn register<R>(&self, node_id: i32, rule: R) -> Result<(i64, i64), Status>
+    where
+        R: FnOnce(&Image) -> Decided<i64> + Send + 'static,
+    {
+        self.send(rule, |command| Message::Register(node_id, command))
+            .await
+    }
+
+    /// As [`run`](Self::run), but the answer comes when the living brokers have seen the change, too.
+    pub(super) async fn change<A, R>(&self, rule: R) -> Result<A, Status>
+    where
+        A: Send + 'static,
+        R: FnOnce(&Image) -> Decided<A> + Send + 'static,
+    {
+        let (answer, offset) = self.run(rule).await?;
+        self.shared.applied.wait(offset).await;
+        Ok(answer)
+    }
+
+    async fn send<A, R>(
+        &self,
+        rule: R,
+        wrap: impl FnOnce(Box<dyn AnyCommand>) -> Message,
+    ) -> Result<(A, i64), Status>
+    where
+        A: Send + 'static,
+        R: FnOnce(&Image) -> Decided<A> + Send + 'static,
+    {
+        self.check_active()?;
+        let (command, answer) = command(rule);
+        self.messages
+            .try_send(wrap(command))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => self.status(NotDone::Busy),
+                TrySendError::Closed(_) => self.not_active(),
+            })?;
+        // An error: the task ended, with the quorum, before it came to the command's outcome.
+        let outcome = answer.await.unwrap_or(Err(NotDone::UnknownOutcome));
+        outcome.map_err(|why| self.status(why))
+    }
+
+    /// Prolongs a lease, if the quorum still answers this controller.
+    pub(super) async fn beat(&self, beat: Beat) -> Result<LeaseState, Status> {
+        if !self.shared.quorum.confirm_leadership().await {
+            return Err(self.not_active());
+        }
+        let (sender, answer) = oneshot::channel();
+        let sent = self.leases.send(LeaseMessage::Beat(beat, sender)).await;
+        sent.map_err(|_| self.not_active())?;
+        let state = answer.await.unwrap_or(Err(NotDone::NotActive));
+        state.map_err(|why| self.status(why))
+    }
+
+    /// The lease stream closed.
+    pub(super) async fn closed(&self, node_id: i32, stream: u64) {
+        // An error: the task has ended, and with it all leases.
+        let _ = self
+            .leases
+            .send(LeaseMessage::Closed(node_id, stream))
+            .await;
+    }
+
+    /// A number for a stream, never used before in this process.
+    pub(super) fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn check_active(&self) -> Result<(), Status> {
+        if self.shared.quorum.leadership().borrow().is_self && !*self.stopping.borrow() {
+            return Ok(());
+        }
+        Err(self.not_active())
+    }
+
+    /// Returns when this controller is not active any more, or stops.
+    pub(super) async fn until_not_active(&self) -> Status {
+        let mut leadership = self.shared.quorum.leadership();
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            _ = leadership.wait_for(|leadership| !leadership.is_self) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        self.not_active()
+    }
+
+    fn not_active(&self) -> Status {
+        let leadership = self.shared.quorum.leadership().borrow().clone();
+        let active = leadership
+            .leader
+            .filter(|leader| leader.node_id != self.shared.config.node_id);
+        foz_api::not_active(active.map(|leader| leader.address).as_deref())
+    }
+
+    fn status(&self, why: NotDone) -> Status {
+        match why {
+            NotDone::NotActive => self.not_active(),
+            NotDone::Refused(refusal) => convert::status(&refusal),
+            NotDone::Busy => Status::resource_exhausted(why.to_string()),
+            NotDone::TooLarge { .. } => Status::invalid_argument(why.to_string()),
+            NotDone::UnknownOutcome => Status::unavailable(why.to_string()),
+        }
+    }
+}

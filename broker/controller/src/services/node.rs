@@ -1,0 +1,54 @@
+//! What brokers ask.
+
+mod allocate_producer_ids;
+mod lease;
+mod register_broker;
+mod watch_metadata;
+
+use std::sync::Arc;
+
+use foz_api::v1;
+use foz_api::v1::node_server::Node;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::calls::{AnswerStream, Calls};
+
+pub(crate) struct NodeService(pub(crate) Arc<Calls>);
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    type LeaseStream = AnswerStream<v1::LeaseAnswer>;
+    type WatchMetadataStream = AnswerStream<v1::MetadataFrame>;
+
+    async fn register_broker(
+        &self,
+        request: Request<v1::RegisterBrokerRequest>,
+    ) -> Result<Response<v1::RegisterBrokerResponse>, Status> {
+        register_broker::register_broker(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn lease(
+        &self,
+        request: Request<Streaming<v1::LeaseBeat>>,
+    ) -> Result<Response<Self::LeaseStream>, Status> {
+        lease::lease(&self.0, request.into_inner()).map(Response::new)
+    }
+
+    async fn watch_metadata(
+        &self,
+        request: Request<v1::WatchMetadataRequest>,
+    ) -> Result<Response<Self::WatchMetadataStream>, Status> {
+        watch_metadata::watch_metadata(&self.0, request.into_inner()).map(Response::new)
+    }
+
+    async fn allocate_producer_ids(
+        &self,
+        request: Request<v1::AllocateProducerIdsRequest>,
+    ) -> Result<Response<v1::AllocateProducerIdsResponse>, Status> {
+        allocate_producer_ids::allocate_producer_ids(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+}

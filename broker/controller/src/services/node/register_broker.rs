@@ -1,0 +1,37 @@
+use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
+use foz_metadata::rules::{self, RegisterBroker};
+use tonic::Status;
+
+use crate::convert;
+use crate::services::calls::Calls;
+
+pub(super) async fn register_broker(
+    calls: &Calls,
+    request: RegisterBrokerRequest,
+) -> Result<RegisterBrokerResponse, Status> {
+    let node_id = request.node_id;
+    let directory_ids = request
+        .directory_ids
+        .iter()
+        .map(|id| convert::id("directory_ids", id));
+    let request = RegisterBroker {
+        node_id,
+        incarnation: convert::id("incarnation", &request.incarnation)?,
+        directory_ids: directory_ids.collect::<Result<_, _>>()?,
+        cluster_id: request.cluster_id,
+        host: request.host,
+        port: request.port,
+        rack: request.rack,
+        version: request.version,
+    };
+    let rule = move |image: &_| rules::register_broker(image, &request);
+    let (broker_epoch, _) = calls.register(node_id, rule).await?;
+    let lease_ms = calls.shared.config.lease.as_millis();
+    Ok(RegisterBrokerResponse {
+        broker_epoch,
+        cluster_id: calls.shared.metadata.image().cluster_id().to_owned(),
+        // A broker's epoch is the offset of its registration.
+        metadata_offset: broker_epoch,
+        lease_ms: i32::try_from(lease_ms).unwrap_or(i32::MAX),
+    })
+}

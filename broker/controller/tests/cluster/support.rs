@@ -1,0 +1,71 @@
+//! Controllers with brokers that are alive, and topics made on them.
+
+use foz_api::v1;
+use foz_api::v1::admin_client::AdminClient;
+use foz_api::{ActiveController, CallError};
+
+use crate::controllers::{Controllers, eventually};
+use crate::fake_broker::FakeBroker;
+
+pub(crate) async fn with_one_broker(controller_count: usize) -> (Controllers, FakeBroker) {
+    let controllers = Controllers::start(controller_count).await;
+    let broker = FakeBroker::start(&controllers, 0).await;
+    eventually("it is unfenced", || controllers.image().is_alive(0)).await;
+    (controllers, broker)
+}
+
+pub(crate) async fn with_two_brokers(controller_count: usize) -> (Controllers, [FakeBroker; 2]) {
+    let controllers = Controllers::start(controller_count).await;
+    let brokers = [
+        FakeBroker::start(&controllers, 0).await,
+        FakeBroker::start(&controllers, 1).await,
+    ];
+    eventually("both are unfenced", || {
+        controllers.image().alive_brokers().count() == 2
+    })
+    .await;
+    (controllers, brokers)
+}
+
+pub(crate) fn new_topic(name: &str, partitions: i32) -> v1::create_topics_request::NewTopic {
+    v1::create_topics_request::NewTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: 1,
+        ..Default::default()
+    }
+}
+
+pub(crate) async fn try_create(
+    client: &ActiveController,
+    topics: Vec<v1::create_topics_request::NewTopic>,
+) -> Result<Vec<v1::create_topics_response::Result>, CallError> {
+    let request = v1::CreateTopicsRequest {
+        topics,
+        ..Default::default()
+    };
+    let call = |channel| {
+        let request = request.clone();
+        async move { AdminClient::new(channel).create_topics(request).await }
+    };
+    Ok(client.call(call).await?.into_inner().results)
+}
+
+pub(crate) async fn create(
+    controllers: &Controllers,
+    topics: Vec<v1::create_topics_request::NewTopic>,
+) -> Vec<v1::create_topics_response::Result> {
+    try_create(&controllers.client, topics).await.unwrap()
+}
+
+pub(crate) async fn create_one(
+    controllers: &Controllers,
+    name: &str,
+    partitions: i32,
+) -> v1::Topic {
+    let result = create(controllers, vec![new_topic(name, partitions)])
+        .await
+        .remove(0);
+    assert_eq!(result.outcome.unwrap().message, "");
+    result.topic.unwrap()
+}

@@ -1,0 +1,197 @@
+//! Controllers stop, start and hand over, and nothing acknowledged is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use foz_api::v1::admin_client::AdminClient;
+use foz_api::v1::node_client::NodeClient;
+use foz_api::{CallError, v1};
+use tonic::Code;
+
+use crate::controllers::{Controllers, eventually};
+use crate::support::{create_one, new_topic, try_create, with_one_broker, with_two_brokers};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_active_controller_stops_another_takes_over_and_nobody_is_fenced() {
+    let (mut controllers, brokers) = with_two_brokers(3).await;
+    create_one(&controllers, "before", 4).await;
+    let epochs = |image: &foz_metadata::Image| {
+        image
+            .topic("before")
+            .unwrap()
+            .partitions
+            .iter()
+            .map(|p| p.leader_epoch)
+            .collect::<Vec<_>>()
+    };
+
+    for hard in [false, true] {
+        let old = controllers.active().await;
+        controllers.stop_one(old, hard).await;
+        let began = Instant::now();
+        let new = controllers.active().await;
+        assert_ne!(new, old);
+        let name = format!("after-{hard}");
+        let topic = create_one(&controllers, &name, 2).await;
+        eprintln!(
+            "a topic {:?} after the controller was stopped (hard: {hard})",
+            began.elapsed()
+        );
+        // Longer than the lease.
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let image = controllers.image_of(new);
+        assert_eq!(image.alive_brokers().count(), 2);
+        assert_eq!(epochs(&image), [0; 4], "nobody lost a leadership");
+        eventually("the brokers follow", || {
+            brokers
+                .iter()
+                .all(|broker| broker.image().topic(&topic.name).is_some())
+        })
+        .await;
+        controllers.restart_one(old).await;
+        eventually("the stopped one catches up", || {
+            controllers.image_of(old).topic(&topic.name).is_some()
+        })
+        .await;
+    }
+    for broker in brokers {
+        broker.stop().await;
+    }
+    controllers.stop().await;
+}
+
+/// Every answer is the truth: "made" is there afterwards, and "nothing happened" left nothing behind, or
+/// the client's next attempt would find its own topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_in_the_middle_of_many_changes_answers_each_of_them_truly() {
+    let (mut controllers, broker) = with_one_broker(3).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut calls = Vec::new();
+    for worker in 0..8 {
+        let (client, is_over) = (controllers.client.clone(), is_over.clone());
+        calls.push(tokio::spawn(async move {
+            let mut made = Vec::new();
+            for number in 0.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let name = format!("topic-{worker}-{number}");
+                let topics = vec![new_topic(&name, 1)];
+                match try_create(&client, topics).await {
+                    Ok(mut results) => {
+                        let outcome = results.remove(0).outcome.unwrap();
+                        assert_eq!(outcome.message, "", "{name}");
+                        made.push(name);
+                    }
+                    Err(error) => assert!(is_unknown(&error), "{name}: {error}"),
+                }
+            }
+            made
+        }));
+    }
+    for hard in [true, false] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let active = controllers.active().await;
+        controllers.stop_one(active, hard).await;
+        controllers.restart_one(active).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    is_over.store(true, Ordering::Relaxed);
+    let mut made = Vec::new();
+    for call in calls {
+        made.extend(call.await.unwrap());
+    }
+    eprintln!("{} topics were made", made.len());
+    assert!(made.len() > 100, "{} topics were made", made.len());
+    controllers.active().await;
+    let image = controllers.image();
+    for name in &made {
+        assert!(
+            image.topic(name).is_some(),
+            "{name} was acknowledged and is gone"
+        );
+    }
+    eventually("the broker follows", || {
+        *broker.image() == *controllers.image()
+    })
+    .await;
+    broker.stop().await;
+    controllers.stop().await;
+}
+
+/// The call broke, or leadership was lost, before the outcome was known.
+fn is_unknown(error: &CallError) -> bool {
+    match error {
+        CallError::Answered(status) => {
+            matches!(
+                status.code(),
+                Code::Unavailable | Code::Unknown | Code::Cancelled
+            )
+        }
+        CallError::NoneActive { .. } => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_from_disk_keeps_everything_and_the_broker_comes_back() {
+    let (mut controllers, broker) = with_one_broker(1).await;
+    let topic = create_one(&controllers, "kept", 2).await;
+    let cluster_id = controllers.image().cluster_id().to_owned();
+    controllers.stop_one(0, true).await;
+    controllers.restart_one(0).await;
+    eventually("the topic is there", || {
+        controllers.image().topic("kept").is_some()
+    })
+    .await;
+    let image = controllers.image();
+    assert_eq!(
+        image.topic("kept").unwrap().id.as_bytes().to_vec(),
+        topic.id
+    );
+    assert_eq!(image.cluster_id(), cluster_id);
+    let after = create_one(&controllers, "new", 1).await;
+    assert_eq!(after.partitions[0].leader, 0);
+    eventually("the broker sees it", || {
+        broker.image().topic("new").is_some()
+    })
+    .await;
+    broker.stop().await;
+    controllers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_not_active_says_who_is() {
+    let controllers = Controllers::start(3).await;
+    let active = controllers.active().await;
+    let other = (active + 1) % 3;
+    let channel = controllers.channel_to(other).await;
+    let request = v1::CreateTopicsRequest::default();
+    let refused = AdminClient::new(channel.clone())
+        .create_topics(request)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let hint = refused
+        .metadata()
+        .get(foz_api::ACTIVE_CONTROLLER_KEY)
+        .unwrap();
+    assert_eq!(hint.to_str().unwrap(), controllers.address(active));
+    let described = AdminClient::new(channel.clone())
+        .describe_quorum(v1::DescribeQuorumRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(described.voters.len(), 3);
+    assert_eq!(described.active_address, controllers.address(active));
+    let watch = v1::WatchMetadataRequest {
+        node_id: 0,
+        from_offset: -1,
+    };
+    let refused = NodeClient::new(channel)
+        .watch_metadata(watch)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    controllers.stop().await;
+}

@@ -1,0 +1,35 @@
+/// Limits and times of the group coordinator, with Kafka's names and defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.min.session.timeout.ms`
+    pub group_min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub group_max_session_timeout_ms: i32,
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for
+    /// more members; each new member extends it, up to the rebalance timeout.
+    pub group_initial_rebalance_delay_ms: i32,
+    /// `group.max.size`: members of one group.
+    pub group_max_size: usize,
+    /// `foz.group.max.pending.members`: member ids of one group that were handed out (KIP-394) and
+    /// not yet used. Kafka has no bound here; without one a client that never comes back with its
+    /// id grows the broker's memory.
+    pub group_max_pending_members: usize,
+    /// `offset.metadata.max.bytes`: longest metadata string of one committed offset.
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            group_min_session_timeout_ms: 6_000,
+            group_max_session_timeout_ms: 1_800_000,
+            group_initial_rebalance_delay_ms: 3_000,
+            group_max_size: i32::MAX as usize,
+            group_max_pending_members: 10_000,
+            offset_metadata_max_bytes: 4_096,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
+        }
+    }
+}

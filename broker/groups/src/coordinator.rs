@@ -1,0 +1,294 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+
+use crate::append::{AppendError, Appends, Deferred};
+use crate::config::GroupConfig;
+use crate::effect::{AppendToken, Effect};
+use crate::group::{Group, GroupState};
+use crate::member::Waiter;
+use crate::now::Now;
+use crate::offsets::Offsets;
+use crate::request::{Request, RequestContext};
+use crate::response::Response;
+use crate::timers::{TimerKey, Timers};
+
+mod apply;
+mod delete_groups;
+mod describe_groups;
+mod expiry;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod load;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod rebalance;
+mod static_member;
+mod sync_group;
+mod turn;
+
+pub use load::Loader;
+
+use turn::Turn;
+
+type Groups = BTreeMap<Arc<str>, Group>;
+
+/// The coordinator of the groups of one partition of `__consumer_offsets`. Made by a [`Loader`].
+///
+/// A consumer that assigns itself commits; the reply comes once the batch is confirmed:
+/// ```
+/// use foz_groups::{Effect, GroupConfig, Loader, Now, Request, RequestContext};
+/// use kafka_protocol::messages::offset_commit_request::{
+///     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+/// };
+/// use kafka_protocol::messages::OffsetCommitRequest;
+///
+/// let now = Now { monotonic_ms: 0, wall_ms: 1_700_000_000_000 };
+/// let (mut coordinator, _) = Loader::new().finish(GroupConfig::default(), now);
+/// let partition = OffsetCommitRequestPartition::default().with_committed_offset(42);
+/// let topic = OffsetCommitRequestTopic::default().with_partitions(vec![partition]);
+/// let request = OffsetCommitRequest::default().with_topics(vec![topic]);
+/// let context = RequestContext {
+///     waiter: 1,
+///     api_version: 9,
+///     client_id: "client".to_owned(),
+///     client_host: "/192.0.2.7".to_owned(),
+///     member_uuid: uuid::Uuid::nil(),
+/// };
+/// let effects = coordinator.handle(&context, Request::OffsetCommit(request), now);
+/// let [Effect::Append { token, records }] = &effects[..] else { panic!("{effects:?}") };
+/// assert_eq!(records.len(), 1);
+/// // The records are appended, the high watermark has passed them:
+/// let effects = coordinator.on_append(*token, Ok(()), now);
+/// assert!(matches!(effects[..], [Effect::Reply { waiter: 1, .. }]));
+/// ```
+#[derive(Debug)]
+pub struct Coordinator {
+    config: GroupConfig,
+    groups: Groups,
+    offsets: Offsets,
+    timers: Timers,
+    appends: Appends,
+}
+
+impl Coordinator {
+    /// Takes a request. Its reply is among the effects of this call or of a later one.
+    ///
+    /// The groups it names must belong to this partition: see [`crate::split`].
+    pub fn handle(&mut self, context: &RequestContext, request: Request, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let effects_of_call = &mut effects;
+        match request {
+            Request::JoinGroup(request) => self.join_group(context, request, now, effects_of_call),
+            Request::SyncGroup(request) => self.sync_group(context, &request, now, effects_of_call),
+            Request::LeaveGroup(request) => {
+                self.leave_group(context, request, now, effects_of_call);
+            }
+            Request::OffsetCommit(request) => {
+                self.offset_commit(context, request, now, effects_of_call);
+            }
+            Request::OffsetFetch(request) => self.offset_fetch(context, request, effects_of_call),
+            Request::DeleteGroups(request) => {
+                self.delete_groups(context, &request, now, effects_of_call);
+            }
+            Request::OffsetDelete(request) => {
+                self.offset_delete(context, &request, now, effects_of_call);
+            }
+            Request::Heartbeat(request) => {
+                let response = self.heartbeat(&request, now);
+                effects.push(Effect::Reply {
+                    waiter: context.waiter,
+                    response,
+                });
+            }
+            Request::DescribeGroups(request) => {
+                let response = self.describe_groups(context.api_version, &request);
+                effects.push(Effect::Reply {
+                    waiter: context.waiter,
+                    response,
+                });
+            }
+            Request::ListGroups(request) => {
+                let response = self.list_groups(&request);
+                effects.push(Effect::Reply {
+                    waiter: context.waiter,
+                    response,
+                });
+            }
+        }
+        effects
+    }
+
+    /// When [`Self::on_timer`] is to be called next, in monotonic milliseconds; may lie in the past.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.timers.next_deadline()
+    }
+
+    /// Acts on every deadline that has passed. Calling it early or late does no harm.
+    pub fn on_timer(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (deadline_ms, key) in self.timers.due(now.monotonic_ms) {
+            if !self.timers.take(deadline_ms, &key) {
+                continue;
+            }
+            let Parts {
+                groups, mut turn, ..
+            } = self.parts(now, &mut effects);
+            let (TimerKey::Heartbeat { group_id, .. }
+            | TimerKey::Join { group_id }
+            | TimerKey::Sync { group_id }) = &key;
+            let Some(group) = groups.get_mut(group_id) else {
+                continue;
+            };
+            match &key {
+                TimerKey::Heartbeat { member_id, .. } => {
+                    rebalance::on_session_timeout(group, member_id, &mut turn);
+                }
+                TimerKey::Join { .. } => rebalance::on_join_timeout(group, &mut turn),
+                TimerKey::Sync { .. } => rebalance::on_sync_timeout(group, &mut turn),
+            }
+            self.forget_if_unused(group_id);
+        }
+        effects
+    }
+
+    /// Takes the outcome of an append: success once the high watermark has passed its batch. An
+    /// unknown token is ignored.
+    pub fn on_append(
+        &mut self,
+        token: AppendToken,
+        outcome: Result<(), AppendError>,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.appends.settle(token, outcome);
+        let mut effects = Vec::new();
+        while let Some((pending, outcome)) = self.appends.pop_settled() {
+            self.apply(pending.token, pending.change, outcome, now, &mut effects);
+            for deferred in pending.deferred {
+                match deferred {
+                    Deferred::Reply { waiter, response } => {
+                        let response = match outcome {
+                            Ok(()) => response,
+                            Err(error) => response.into_failed(error.response_error()),
+                        };
+                        effects.push(Effect::Reply { waiter, response });
+                    }
+                    Deferred::OffsetFetch { waiter, request } => {
+                        let response = self.fetch(waiter.api_version, &request);
+                        effects.push(Effect::Reply {
+                            waiter: waiter.id,
+                            response,
+                        });
+                    }
+                }
+            }
+        }
+        effects
+    }
+
+    /// Ends this coordinator, because another broker leads the partition or none does: everyone who
+    /// waits is told NOT_COORDINATOR. Outcomes of appends that come later are of no interest.
+    pub fn resign(self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let error = ResponseError::NotCoordinator;
+        for member in self
+            .groups
+            .into_values()
+            .flat_map(|group| group.members.into_values())
+        {
+            if let Some(waiter) = member.awaiting_join {
+                let response = join_group::failed(&member.id, error);
+                effects.push(Effect::Reply {
+                    waiter: waiter.id,
+                    response,
+                });
+            }
+            if let Some(waiter) = member.awaiting_sync {
+                effects.push(Effect::Reply {
+                    waiter: waiter.id,
+                    response: sync_group::failed(error),
+                });
+            }
+        }
+        for deferred in self.appends.into_deferred() {
+            let (waiter, response) = match deferred {
+                Deferred::Reply { waiter, response } => (waiter, response.into_failed(error)),
+                Deferred::OffsetFetch { waiter, request } => {
+                    let request = Request::OffsetFetch(request);
+                    (waiter.id, request.error_response(waiter.api_version, error))
+                }
+            };
+            effects.push(Effect::Reply { waiter, response });
+        }
+        effects
+    }
+
+    /// The number of groups in a state, for metrics.
+    pub fn group_count(&self, state: GroupState) -> usize {
+        self.groups
+            .values()
+            .filter(|group| group.state == state)
+            .count()
+    }
+
+    /// The topics that offsets are committed for. Those that are gone when the coordinator has been
+    /// loaded are for [`Self::on_topics_deleted`]: nobody was there when they went.
+    pub fn committed_topics(&self) -> BTreeSet<&str> {
+        let groups = self
+            .offsets
+            .group_ids()
+            .filter_map(|group_id| self.offsets.group(group_id));
+        groups
+            .flat_map(|topics| topics.keys().map(|topic| &**topic))
+            .collect()
+    }
+
+    /// A request that was refused, or a member that never came back, leaves no group behind. One
+    /// that offsets keep alive comes back with them.
+    fn forget_if_unused(&mut self, group_id: &str) {
+        let is_unused = self.groups.get(group_id).is_some_and(Group::is_unused);
+        if is_unused && self.offsets.group(group_id).is_none() {
+            self.groups.remove(group_id);
+        }
+    }
+
+    fn parts<'a>(&'a mut self, now: Now, effects: &'a mut Vec<Effect>) -> Parts<'a> {
+        let turn = Turn {
+            config: &self.config,
+            now,
+            timers: &mut self.timers,
+            appends: &mut self.appends,
+            effects,
+        };
+        Parts {
+            groups: &mut self.groups,
+            offsets: &mut self.offsets,
+            turn,
+        }
+    }
+}
+
+/// The coordinator taken apart, so that a group and what acts on it are borrowed side by side.
+struct Parts<'a> {
+    groups: &'a mut Groups,
+    offsets: &'a mut Offsets,
+    turn: Turn<'a>,
+}
+
+fn waiter_of(context: &RequestContext) -> Waiter {
+    Waiter {
+        id: context.waiter,
+        api_version: context.api_version,
+    }
+}
+
+fn reply(effects: &mut Vec<Effect>, context: &RequestContext, response: Response) {
+    effects.push(Effect::Reply {
+        waiter: context.waiter,
+        response,
+    });
+}

@@ -1,0 +1,134 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Coordinator, Parts};
+use crate::append::Change;
+use crate::effect::Effect;
+use crate::group::{Group, GroupState};
+use crate::now::Now;
+use crate::offsets::{OffsetAndMetadata, OffsetChange, OffsetKey};
+use crate::record::{group_tombstone, offset_record};
+
+/// Tombstones of offsets in one batch, so that it stays far below the largest batch the topic takes.
+const REMOVALS_PER_BATCH_MAX: usize = 2_000;
+
+impl Coordinator {
+    /// Removes offsets older than `offsets.retention.minutes` and empty groups that have none left.
+    /// To be called every `offsets.retention.check.interval.ms` (Kafka's default: 10 minutes).
+    pub fn expire_offsets(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let retention_ms = self.config.offsets_retention_ms;
+        // An offset that is being written is not old, whatever it replaces.
+        let under_way = self.appends.offset_keys();
+        let mut expired = Vec::new();
+        let mut unused = Vec::new();
+        for group in self.groups.values() {
+            let mut keeps_some = under_way.iter().any(|key| key.group_id == group.id);
+            let expired_before = expired.len();
+            for key in self.offsets.keys_of_group(&group.id) {
+                let offset = self.offsets.get(&key.group_id, &key.topic, key.partition);
+                let is_expired = offset.is_some_and(|offset| {
+                    !under_way.contains(&key)
+                        && !group.is_subscribed_to(&key.topic)
+                        && has_expired(group, offset, now.wall_ms, retention_ms)
+                });
+                if is_expired {
+                    expired.push(key);
+                } else {
+                    keeps_some = true;
+                }
+            }
+            // A group goes in one batch with its last offsets, so that neither is left over when a
+            // batch fails; one with too many for a batch goes the next time.
+            let fits_in_batch = expired.len() - expired_before <= REMOVALS_PER_BATCH_MAX;
+            if !keeps_some && group.is_vacant() && fits_in_batch {
+                unused.push((group.id.clone(), expired.split_off(expired_before)));
+            }
+        }
+        self.append_removals(&expired, now, &mut effects);
+        self.append_deletions(unused, now, &mut effects);
+        effects
+    }
+
+    /// Removes what was committed for topics that are no more.
+    pub fn on_topics_deleted(&mut self, topics: &[&str], now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut keys = self.appends.offset_keys();
+        for group_id in self.offsets.group_ids() {
+            keys.extend(self.offsets.keys_of_group(group_id));
+        }
+        let topics: BTreeSet<&str> = topics.iter().copied().collect();
+        keys.retain(|key| topics.contains(&*key.topic));
+        self.append_removals(&Vec::from_iter(keys), now, &mut effects);
+        effects
+    }
+
+    fn append_removals(&mut self, keys: &[OffsetKey], now: Now, effects: &mut Vec<Effect>) {
+        let mut turn = self.parts(now, effects).turn;
+        for keys in keys.chunks(REMOVALS_PER_BATCH_MAX) {
+            let changes: Vec<OffsetChange> = keys.iter().cloned().map(removal).collect();
+            let records = changes.iter().map(offset_record).collect();
+            turn.append(records, Change::Offsets(changes), Vec::new());
+        }
+    }
+
+    fn append_deletions(
+        &mut self,
+        unused: Vec<(Arc<str>, Vec<OffsetKey>)>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Parts {
+            groups, mut turn, ..
+        } = self.parts(now, effects);
+        let mut records = Vec::new();
+        let mut offsets = Vec::new();
+        let mut deleted = Vec::new();
+        for (group_id, keys) in unused {
+            if records.len() + keys.len() >= REMOVALS_PER_BATCH_MAX && !records.is_empty() {
+                let change = Change::Delete {
+                    offsets: std::mem::take(&mut offsets),
+                    groups: std::mem::take(&mut deleted),
+                };
+                turn.append(std::mem::take(&mut records), change, Vec::new());
+            }
+            let removals: Vec<OffsetChange> = keys.into_iter().map(removal).collect();
+            records.extend(removals.iter().map(offset_record));
+            records.push(group_tombstone(&group_id));
+            offsets.extend(removals);
+            deleted.extend(groups.remove(&group_id));
+        }
+        if !records.is_empty() {
+            turn.append(
+                records,
+                Change::Delete {
+                    offsets,
+                    groups: deleted,
+                },
+                Vec::new(),
+            );
+        }
+    }
+}
+
+fn removal(key: OffsetKey) -> OffsetChange {
+    OffsetChange { key, value: None }
+}
+
+/// KIP-211: the time counts from when the group became empty; where nothing is known of members
+/// (consumers that assign themselves) or a living group no longer subscribes, from the commit.
+fn has_expired(group: &Group, offset: &OffsetAndMetadata, now_ms: i64, retention_ms: i64) -> bool {
+    let knows_topics = group.uses_consumer_protocol() && group.subscribed_topics.is_some();
+    let base_ms = match group.state {
+        _ if group.protocol_type.is_none() => offset.commit_timestamp_ms,
+        GroupState::Empty => group
+            .state_timestamp_ms
+            .unwrap_or(offset.commit_timestamp_ms),
+        GroupState::Stable if knows_topics => offset.commit_timestamp_ms,
+        _ => return false,
+    };
+    match offset.expire_timestamp_ms {
+        Some(expire_timestamp_ms) => now_ms >= expire_timestamp_ms,
+        None => now_ms.saturating_sub(base_ms) >= retention_ms,
+    }
+}

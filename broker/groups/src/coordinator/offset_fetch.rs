@@ -1,0 +1,151 @@
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Coordinator, reply, waiter_of};
+use crate::append::Deferred;
+use crate::effect::Effect;
+use crate::offsets::OffsetAndMetadata;
+use crate::request::RequestContext;
+use crate::response::{Response, wire, wire_topic_name};
+
+/// First version that names several groups (KIP-709).
+const BATCH_VERSION: i16 = 8;
+
+impl Coordinator {
+    pub(super) fn offset_fetch(
+        &mut self,
+        context: &RequestContext,
+        request: OffsetFetchRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        // KIP-447: who asks for stable offsets takes over from another, whose last commit may
+        // still be on its way to the log; wait for that rather than answer from before it.
+        let open = if request.require_stable {
+            let of_groups = request.groups.iter().map(|group| &group.group_id);
+            let group_ids = of_groups.chain([&request.group_id]);
+            group_ids
+                .filter_map(|group_id| self.appends.last_on_offsets_of(group_id))
+                .max()
+        } else {
+            None
+        };
+        match open {
+            Some(token) => {
+                let waiter = waiter_of(context);
+                self.appends
+                    .defer(token, Deferred::OffsetFetch { waiter, request });
+            }
+            None => {
+                let response = self.fetch(context.api_version, &request);
+                reply(effects, context, response);
+            }
+        }
+    }
+
+    /// The acknowledged offsets; -1 for what was never committed. A group that does not exist has
+    /// none, which is no error.
+    pub(super) fn fetch(&self, api_version: i16, request: &OffsetFetchRequest) -> Response {
+        let response = OffsetFetchResponse::default();
+        Response::OffsetFetch(if api_version >= BATCH_VERSION {
+            let groups = request.groups.iter().map(|group| self.fetch_group(group));
+            response.with_groups(groups.collect())
+        } else {
+            response.with_topics(self.fetch_single(request))
+        })
+    }
+
+    fn fetch_group(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+        let group_id = request.group_id.as_str();
+        let topics = match &request.topics {
+            Some(topics) => topics
+                .iter()
+                .map(|topic| self.fetch_topic(group_id, topic))
+                .collect(),
+            None => self.fetch_all(group_id),
+        };
+        OffsetFetchResponseGroup::default()
+            .with_group_id(request.group_id.clone())
+            .with_topics(topics)
+    }
+
+    fn fetch_topic(
+        &self,
+        group_id: &str,
+        topic: &OffsetFetchRequestTopics,
+    ) -> OffsetFetchResponseTopics {
+        let partitions = topic.partition_indexes.iter().map(|partition| {
+            let offset = self.offsets.get(group_id, &topic.name, *partition);
+            let offset = offset.filter(|offset| offset.is_of_topic(topic.topic_id));
+            partition_response(*partition, offset)
+        });
+        OffsetFetchResponseTopics::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
+    }
+
+    fn fetch_all(&self, group_id: &str) -> Vec<OffsetFetchResponseTopics> {
+        let topics = self.offsets.group(group_id).into_iter().flatten();
+        let topics = topics.map(|(topic, partitions)| {
+            let partitions = partitions
+                .iter()
+                .map(|(partition, offset)| partition_response(*partition, Some(offset)));
+            OffsetFetchResponseTopics::default()
+                .with_name(wire_topic_name(topic))
+                .with_partitions(partitions.collect())
+        });
+        topics.collect()
+    }
+
+    /// Up to version 7 one group, with types of its own.
+    fn fetch_single(&self, request: &OffsetFetchRequest) -> Vec<OffsetFetchResponseTopic> {
+        let topics = request.topics.as_ref().map(|topics| {
+            let topics = topics.iter().map(|topic| {
+                OffsetFetchRequestTopics::default()
+                    .with_name(topic.name.clone())
+                    .with_partition_indexes(topic.partition_indexes.clone())
+            });
+            topics.collect()
+        });
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(request.group_id.clone())
+            .with_topics(topics);
+        let topics = self.fetch_group(&group).topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|partition| {
+                OffsetFetchResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_committed_offset(partition.committed_offset)
+                    .with_committed_leader_epoch(partition.committed_leader_epoch)
+                    .with_metadata(partition.metadata)
+            });
+            OffsetFetchResponseTopic::default()
+                .with_name(topic.name)
+                .with_partitions(partitions.collect())
+        });
+        topics.collect()
+    }
+}
+
+fn partition_response(
+    partition: i32,
+    committed: Option<&OffsetAndMetadata>,
+) -> OffsetFetchResponsePartitions {
+    let response = OffsetFetchResponsePartitions::default().with_partition_index(partition);
+    match committed {
+        Some(committed) => response
+            .with_committed_offset(committed.offset)
+            .with_committed_leader_epoch(committed.leader_epoch)
+            .with_metadata(Some(wire(&committed.metadata))),
+        None => response
+            .with_committed_offset(-1)
+            .with_committed_leader_epoch(-1)
+            .with_metadata(Some(StrBytes::default())),
+    }
+}

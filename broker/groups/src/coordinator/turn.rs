@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use crate::append::{Appends, Change, Deferred};
+use crate::config::GroupConfig;
+use crate::effect::{AppendToken, Effect, Record};
+use crate::group::Group;
+use crate::member::Waiter;
+use crate::now::Now;
+use crate::response::Response;
+use crate::timers::{TimerKey, Timers};
+
+/// What one call of the coordinator has at hand besides the group it works on.
+pub(super) struct Turn<'a> {
+    pub(super) config: &'a GroupConfig,
+    pub(super) now: Now,
+    pub(super) timers: &'a mut Timers,
+    pub(super) appends: &'a mut Appends,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+impl Turn<'_> {
+    pub(super) fn reply(&mut self, waiter: Waiter, response: Response) {
+        self.effects.push(Effect::Reply {
+            waiter: waiter.id,
+            response,
+        });
+    }
+
+    pub(super) fn append(
+        &mut self,
+        records: Vec<Record>,
+        change: Change,
+        deferred: Vec<Deferred>,
+    ) -> AppendToken {
+        let token = self.appends.push(change, deferred);
+        self.effects.push(Effect::Append { token, records });
+        token
+    }
+
+    pub(super) fn schedule(&mut self, key: TimerKey, delay_ms: i32) {
+        let deadline_ms = self.now.monotonic_ms.saturating_add(delay_ms.max(0).into());
+        self.timers.schedule(key, deadline_ms);
+    }
+
+    /// Gives the member its whole session from now.
+    pub(super) fn schedule_session(&mut self, group: &Group, member_id: &Arc<str>) {
+        if let Some(member) = group.members.get(member_id) {
+            self.schedule(heartbeat_key(group, member_id), member.session_timeout_ms);
+        }
+    }
+}
+
+pub(super) fn heartbeat_key(group: &Group, member_id: &Arc<str>) -> TimerKey {
+    TimerKey::Heartbeat {
+        group_id: group.id.clone(),
+        member_id: member_id.clone(),
+    }
+}

@@ -1,0 +1,51 @@
+//! Kafka's classic consumer groups and committed offsets, as a pure core.
+//!
+//! One [`Coordinator`] stands for one partition of `__consumer_offsets`. It takes requests,
+//! timers and the outcome of appends, and returns [`Effect`]s: replies to send and record
+//! batches to append. It reads no clock, draws no random number and touches no log.
+//!
+//! Invariants:
+//! - Every waiter gets exactly one reply, at once or after an append or a rebalance, also when the
+//!   coordinator resigns.
+//! - What a reply acknowledges was appended before: an offset is visible to a fetch, a group is
+//!   Stable and a deletion is answered only after the append was confirmed. Appends are applied in
+//!   the order they were handed out, whatever the order of their confirmations.
+//! - A failed append leaves offsets and groups as they were, and whoever waited for it gets an error.
+//! - The generation of a group only grows, and each member has one assignment in a generation.
+//! - Records have Kafka's bytes, so `kafka-dump-log --offsets-decoder` reads them, and replaying
+//!   them in a [`Loader`] gives the acknowledged state back.
+//!
+//! Unlike Kafka, a group that never completed a rebalance and never committed writes no record:
+//! nothing about it needs to survive a restart.
+//!
+//! Start reading at `coordinator.rs`, then `group.rs` (what a group is) and
+//! `coordinator/rebalance.rs` (how it moves). `routing.rs` cuts a request that names several
+//! groups into one per partition. Transactional offset commits are not part of this crate yet.
+
+mod append;
+mod config;
+mod coordinator;
+mod effect;
+mod group;
+mod member;
+mod now;
+mod offsets;
+mod partition;
+mod record;
+mod request;
+mod response;
+mod routing;
+mod subscription;
+mod timers;
+
+pub use append::AppendError;
+pub use config::GroupConfig;
+pub use coordinator::{Coordinator, Loader};
+pub use effect::{AppendToken, Effect, Record, WaiterId};
+pub use group::GroupState;
+pub use now::Now;
+pub use partition::partition_for;
+pub use record::RecordError;
+pub use request::{Request, RequestContext};
+pub use response::Response;
+pub use routing::{Route, merge, split};

@@ -1,0 +1,51 @@
+use kafka_protocol::messages::{
+    DeleteGroupsRequest, DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, SyncGroupRequest,
+};
+use uuid::Uuid;
+
+use crate::effect::WaiterId;
+
+/// A request of the group APIs, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Versions 0-9.
+    JoinGroup(JoinGroupRequest),
+    /// Versions 0-5.
+    SyncGroup(SyncGroupRequest),
+    /// Versions 0-4.
+    Heartbeat(HeartbeatRequest),
+    /// Versions 0-5.
+    LeaveGroup(LeaveGroupRequest),
+    /// Versions 2-9. Topics and partitions that do not exist are for the caller to take out and
+    /// answer with UNKNOWN_TOPIC_OR_PARTITION. A `topic_id` that the caller fills in is stored, at
+    /// any version.
+    OffsetCommit(OffsetCommitRequest),
+    /// Versions 1-9. Offsets that were stored with another topic id than the one that the caller
+    /// fills in (from version 8 on) are not told: they belong to a former topic of that name.
+    OffsetFetch(OffsetFetchRequest),
+    /// Versions 0-6.
+    DescribeGroups(DescribeGroupsRequest),
+    /// Versions 0-5.
+    ListGroups(ListGroupsRequest),
+    /// Versions 0-2.
+    DeleteGroups(DeleteGroupsRequest),
+    /// Version 0. As with OffsetCommit the caller checks that topics and partitions exist.
+    OffsetDelete(OffsetDeleteRequest),
+}
+
+/// What the coordinator needs to know of a request besides its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestContext {
+    /// Who is to get the reply.
+    pub waiter: WaiterId,
+    /// The version the request was decoded at.
+    pub api_version: i16,
+    /// From the request header; empty when null.
+    pub client_id: String,
+    /// Kafka shows it with a leading slash: `/192.0.2.7`.
+    pub client_host: String,
+    /// A fresh random number: it becomes part of the member id if the request needs a new one.
+    pub member_uuid: Uuid,
+}

@@ -1,0 +1,449 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use foz_groups::{
+    AppendError, AppendToken, Coordinator, Effect, GroupConfig, Loader, Now, Record, Request,
+    RequestContext, Response, WaiterId,
+};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use uuid::Uuid;
+
+pub(crate) const GROUP: &str = "group";
+
+/// A coordinator with a log and a clock made of numbers.
+pub(crate) struct Harness {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) config: GroupConfig,
+    pub(crate) now: Now,
+    /// What was confirmed, in order: what a restart finds.
+    pub(crate) log: Vec<Record>,
+    pub(crate) pending: VecDeque<(AppendToken, Vec<Record>)>,
+    /// Confirm appends as soon as they are handed out.
+    pub(crate) confirms: bool,
+    pub(crate) open: BTreeMap<WaiterId, i16>,
+    pub(crate) replies: BTreeMap<WaiterId, Response>,
+    next_waiter: WaiterId,
+    next_uuid: u128,
+}
+
+pub(crate) fn text(string: &str) -> StrBytes {
+    StrBytes::from_string(string.to_owned())
+}
+
+pub(crate) fn group_id(string: &str) -> GroupId {
+    GroupId(text(string))
+}
+
+/// ConsumerProtocolSubscription 0 with one topic and no user data.
+pub(crate) fn subscription(topic: &str) -> Bytes {
+    let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, topic.len() as u8];
+    bytes.extend(topic.as_bytes());
+    bytes.extend([0xff; 4]);
+    Bytes::from(bytes)
+}
+
+pub(crate) fn join_request(member_id: &str) -> JoinGroupRequest {
+    JoinGroupRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(60_000)
+        .with_member_id(text(member_id))
+        .with_protocol_type(text("consumer"))
+        .with_protocols(protocols(&["range"]))
+}
+
+pub(crate) fn protocols(names: &[&str]) -> Vec<JoinGroupRequestProtocol> {
+    let protocols = names.iter().map(|name| {
+        JoinGroupRequestProtocol::default()
+            .with_name(text(name))
+            .with_metadata(subscription("orders"))
+    });
+    protocols.collect()
+}
+
+pub(crate) fn sync_request(
+    member_id: &str,
+    generation: i32,
+    assigned: &[(&str, &str)],
+) -> SyncGroupRequest {
+    let assignments = assigned.iter().map(|(member_id, assignment)| {
+        SyncGroupRequestAssignment::default()
+            .with_member_id(text(member_id))
+            .with_assignment(Bytes::from(assignment.as_bytes().to_vec()))
+    });
+    SyncGroupRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_generation_id(generation)
+        .with_member_id(text(member_id))
+        .with_protocol_type(Some(text("consumer")))
+        .with_protocol_name(Some(text("range")))
+        .with_assignments(assignments.collect())
+}
+
+pub(crate) fn heartbeat_request(member_id: &str, generation: i32) -> HeartbeatRequest {
+    HeartbeatRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_member_id(text(member_id))
+        .with_generation_id(generation)
+}
+
+pub(crate) fn leave_request(member_ids: &[&str]) -> LeaveGroupRequest {
+    let members = member_ids
+        .iter()
+        .map(|id| MemberIdentity::default().with_member_id(text(id)));
+    LeaveGroupRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_members(members.collect())
+}
+
+/// Commits `offset` with `metadata` for partition 0 of `topic`.
+pub(crate) fn commit_request(
+    member_id: &str,
+    generation: i32,
+    topic: &str,
+    offset: i64,
+) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(0)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(4)
+        .with_committed_metadata(Some(text("metadata")));
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partitions(vec![partition]);
+    OffsetCommitRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_generation_id_or_member_epoch(generation)
+        .with_member_id(text(member_id))
+        .with_topics(vec![topic])
+}
+
+impl Harness {
+    pub(crate) fn new() -> Self {
+        Self::with_config(GroupConfig::default())
+    }
+
+    pub(crate) fn with_config(config: GroupConfig) -> Self {
+        let now = Now {
+            monotonic_ms: 5_000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let (coordinator, effects) = Loader::new().finish(config.clone(), now);
+        assert_eq!(effects, []);
+        Self {
+            coordinator,
+            config,
+            now,
+            log: Vec::new(),
+            pending: VecDeque::new(),
+            confirms: true,
+            open: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            next_waiter: 1,
+            next_uuid: 1,
+        }
+    }
+
+    pub(crate) fn send(&mut self, api_version: i16, request: Request) -> WaiterId {
+        self.send_as("client", api_version, request)
+    }
+
+    pub(crate) fn send_as(
+        &mut self,
+        client_id: &str,
+        api_version: i16,
+        request: Request,
+    ) -> WaiterId {
+        let context = RequestContext {
+            waiter: self.next_waiter,
+            api_version,
+            client_id: client_id.to_owned(),
+            client_host: "/192.0.2.1".to_owned(),
+            member_uuid: Uuid::from_u128(self.next_uuid),
+        };
+        self.next_waiter += 1;
+        self.next_uuid += 1;
+        self.open.insert(context.waiter, api_version);
+        let effects = self.coordinator.handle(&context, request, self.now);
+        self.absorb(effects);
+        context.waiter
+    }
+
+    /// Sends a request that is answered at once.
+    pub(crate) fn call(&mut self, api_version: i16, request: Request) -> Response {
+        let waiter = self.send(api_version, request);
+        self.take(waiter)
+    }
+
+    pub(crate) fn take(&mut self, waiter: WaiterId) -> Response {
+        self.replies.remove(&waiter).expect("an answer")
+    }
+
+    pub(crate) fn is_open(&self, waiter: WaiterId) -> bool {
+        self.open.contains_key(&waiter)
+    }
+
+    pub(crate) fn absorb(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        loop {
+            while let Some(effect) = effects.pop_front() {
+                match effect {
+                    Effect::Reply { waiter, response } => {
+                        let api_version = self.open.remove(&waiter).expect("one reply per waiter");
+                        encode(&response, api_version);
+                        self.replies.insert(waiter, response);
+                    }
+                    Effect::Append { token, records } => {
+                        assert!(!records.is_empty());
+                        self.pending.push_back((token, records));
+                    }
+                }
+            }
+            if !self.confirms || self.pending.is_empty() {
+                return;
+            }
+            effects.extend(self.confirm_effects());
+        }
+    }
+
+    /// Confirms the oldest append; false when there is none.
+    pub(crate) fn confirm(&mut self) -> bool {
+        let any = !self.pending.is_empty();
+        let effects = self.confirm_effects();
+        self.absorb(effects);
+        any
+    }
+
+    /// Fails the oldest append; false when there is none.
+    pub(crate) fn fail(&mut self, error: AppendError) -> bool {
+        let Some((token, _)) = self.pending.pop_front() else {
+            return false;
+        };
+        let effects = self.coordinator.on_append(token, Err(error), self.now);
+        self.absorb(effects);
+        true
+    }
+
+    /// Lets time pass, stopping at each deadline on the way.
+    pub(crate) fn advance(&mut self, duration_ms: i64) {
+        let end_ms = self.now.monotonic_ms + duration_ms;
+        for _ in 0..100_000 {
+            let deadline_ms = self.coordinator.next_deadline().filter(|ms| *ms <= end_ms);
+            let Some(deadline_ms) = deadline_ms else {
+                self.move_clock_to(end_ms);
+                return;
+            };
+            self.move_clock_to(deadline_ms.max(self.now.monotonic_ms));
+            let effects = self.coordinator.on_timer(self.now);
+            self.absorb(effects);
+        }
+        panic!("the timers never come to rest");
+    }
+
+    /// Resigns and loads again from what was confirmed; what was under way is lost.
+    pub(crate) fn restart(&mut self) {
+        let (fresh, _) = Loader::new().finish(self.config.clone(), self.now);
+        let effects = std::mem::replace(&mut self.coordinator, fresh).resign();
+        self.absorb(effects);
+        assert!(
+            self.open.is_empty(),
+            "left without an answer: {:?}",
+            self.open
+        );
+        self.pending.clear();
+        let mut loader = Loader::new();
+        for record in &self.log {
+            loader
+                .replay(&record.key, record.value.as_deref())
+                .expect("a record of our own");
+        }
+        let (coordinator, effects) = loader.finish(self.config.clone(), self.now);
+        self.coordinator = coordinator;
+        self.absorb(effects);
+    }
+
+    pub(crate) fn join(&mut self, request: JoinGroupRequest) -> WaiterId {
+        self.send(9, Request::JoinGroup(request))
+    }
+
+    pub(crate) fn joined(&mut self, waiter: WaiterId) -> JoinGroupResponse {
+        match self.take(waiter) {
+            Response::JoinGroup(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn synced(&mut self, waiter: WaiterId) -> SyncGroupResponse {
+        match self.take(waiter) {
+            Response::SyncGroup(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks for a member id, as KIP-394 wants.
+    pub(crate) fn member_id(&mut self, request: JoinGroupRequest) -> String {
+        let waiter = self.join(request);
+        let response = self.joined(waiter);
+        assert_eq!(response.error_code, ResponseError::MemberIdRequired.code());
+        response.member_id.to_string()
+    }
+
+    pub(crate) fn sync(
+        &mut self,
+        member_id: &str,
+        generation: i32,
+        assigned: &[(&str, &str)],
+    ) -> WaiterId {
+        self.send(
+            5,
+            Request::SyncGroup(sync_request(member_id, generation, assigned)),
+        )
+    }
+
+    pub(crate) fn heartbeat(&mut self, member_id: &str, generation: i32) -> i16 {
+        match self.call(
+            4,
+            Request::Heartbeat(heartbeat_request(member_id, generation)),
+        ) {
+            Response::Heartbeat(response) => response.error_code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The error of the only member.
+    pub(crate) fn leave(&mut self, member_id: &str) -> i16 {
+        match self.call(5, Request::LeaveGroup(leave_request(&[member_id]))) {
+            Response::LeaveGroup(response) => {
+                assert_eq!(response.error_code, 0);
+                response.members[0].error_code
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The error of the only partition.
+    pub(crate) fn commit(
+        &mut self,
+        member_id: &str,
+        generation: i32,
+        topic: &str,
+        offset: i64,
+    ) -> i16 {
+        let request = commit_request(member_id, generation, topic, offset);
+        match self.call(9, Request::OffsetCommit(request)) {
+            Response::OffsetCommit(response) => response.topics[0].partitions[0].error_code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Every committed offset of the group: topic, partition, offset.
+    pub(crate) fn offsets(&mut self) -> Vec<(String, i32, i64)> {
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(group_id(GROUP))
+            .with_topics(None);
+        let request = OffsetFetchRequest::default().with_groups(vec![group]);
+        let Response::OffsetFetch(response) = self.call(9, Request::OffsetFetch(request)) else {
+            panic!("no OffsetFetch response");
+        };
+        assert_eq!(response.groups[0].error_code, 0);
+        let topics = response.groups[0].topics.iter();
+        let offsets = topics.flat_map(|topic| {
+            let name = topic.name.to_string();
+            topic.partitions.iter().map(move |partition| {
+                (
+                    name.clone(),
+                    partition.partition_index,
+                    partition.committed_offset,
+                )
+            })
+        });
+        offsets.collect()
+    }
+
+    /// State, protocol, and the members' ids with their assignments.
+    pub(crate) fn describe(&mut self) -> (String, String, Vec<(String, String)>) {
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(GROUP)]);
+        let Response::DescribeGroups(response) = self.call(5, Request::DescribeGroups(request))
+        else {
+            panic!("no DescribeGroups response");
+        };
+        let group = &response.groups[0];
+        let members = group.members.iter().map(|member| {
+            let assignment = String::from_utf8(member.member_assignment.to_vec()).expect("text");
+            (member.member_id.to_string(), assignment)
+        });
+        (
+            group.group_state.to_string(),
+            group.protocol_data.to_string(),
+            members.collect(),
+        )
+    }
+
+    pub(crate) fn state(&mut self) -> String {
+        self.describe().0
+    }
+
+    /// A Stable group in generation 1; the first id is the leader's.
+    pub(crate) fn stable(&mut self, count: usize) -> Vec<String> {
+        let ids: Vec<String> = (0..count)
+            .map(|_| self.member_id(join_request("")))
+            .collect();
+        let waiters: Vec<WaiterId> = ids.iter().map(|id| self.join(join_request(id))).collect();
+        while self.is_open(waiters[0]) {
+            self.advance(1_000);
+        }
+        for waiter in waiters {
+            assert_eq!(self.joined(waiter).error_code, 0);
+        }
+        let assigned: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), id.as_str())).collect();
+        for id in ids.iter().rev() {
+            let waiter = self.sync(id, 1, &assigned);
+            if *id == ids[0] {
+                self.synced(waiter);
+            }
+        }
+        self.replies.clear();
+        assert_eq!(self.state(), "Stable");
+        ids
+    }
+
+    fn move_clock_to(&mut self, monotonic_ms: i64) {
+        self.now.wall_ms += monotonic_ms - self.now.monotonic_ms;
+        self.now.monotonic_ms = monotonic_ms;
+    }
+
+    fn confirm_effects(&mut self) -> Vec<Effect> {
+        let Some((token, records)) = self.pending.pop_front() else {
+            return Vec::new();
+        };
+        self.log.extend(records);
+        self.coordinator.on_append(token, Ok(()), self.now)
+    }
+}
+
+/// A response that cannot be encoded at its version would never reach the client.
+fn encode(response: &Response, api_version: i16) {
+    let mut buf = BytesMut::new();
+    let encoded = match response {
+        Response::JoinGroup(response) => response.encode(&mut buf, api_version),
+        Response::SyncGroup(response) => response.encode(&mut buf, api_version),
+        Response::Heartbeat(response) => response.encode(&mut buf, api_version),
+        Response::LeaveGroup(response) => response.encode(&mut buf, api_version),
+        Response::OffsetCommit(response) => response.encode(&mut buf, api_version),
+        Response::OffsetFetch(response) => response.encode(&mut buf, api_version),
+        Response::DescribeGroups(response) => response.encode(&mut buf, api_version),
+        Response::ListGroups(response) => response.encode(&mut buf, api_version),
+        Response::DeleteGroups(response) => response.encode(&mut buf, api_version),
+        Response::OffsetDelete(response) => response.encode(&mut buf, api_version),
+    };
+    encoded.unwrap_or_else(|error| panic!("{response:?} at version {api_version}: {error}"));
+}

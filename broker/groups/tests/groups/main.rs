@@ -1,0 +1,14 @@
+//! The coordinator from outside: one request at a time (tables), whole stories, and random
+//! interleavings. Every reply is also encoded at the version of its request.
+
+mod admin;
+mod appends;
+mod commits;
+mod expiry;
+mod harness;
+mod interleavings;
+mod joins;
+mod limits;
+mod static_members;
+mod stories;
+mod syncs;

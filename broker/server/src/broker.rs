@@ -1,0 +1,132 @@
+//! What all handlers share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use foz_api::ActiveController;
+use foz_api::v1::admin_client::AdminClient;
+use foz_api::v1::create_topics_request::NewTopic;
+use foz_api::v1::{self as api};
+use foz_metadata::Image;
+use foz_metadata::config::{Effective, Resolver};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::authorizer::Authorizer;
+use crate::coordinator::Coordinators;
+use crate::internal_topics::CONSUMER_OFFSETS;
+use crate::metrics::Metrics;
+use crate::net::budget::{Budget, RequestBudget};
+use crate::partition::Partitions;
+use crate::producer_ids::ProducerIds;
+
+/// For topics made on the way (auto-creation, internal topics).
+const CREATE_TIMEOUT_MS: i32 = 5_000;
+
+/// One running broker.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) node_id: i32,
+    /// Of the registration; grows when the broker has to register again.
+    pub(crate) epoch: AtomicI64,
+    /// The broker's own properties file, as far as it is broker configuration.
+    pub(crate) statics: BTreeMap<String, String>,
+    pub(crate) request_bytes_max: usize,
+    /// `connections.max.idle.ms`; `None` is no limit.
+    pub(crate) connection_idle_max: Option<Duration>,
+    pub(crate) request_budget: RequestBudget,
+    pub(crate) response_budget: Budget,
+    pub(crate) authorizer: Box<dyn Authorizer>,
+    pub(crate) controllers: Arc<ActiveController>,
+    pub(crate) partitions: Partitions,
+    pub(crate) coordinators: Coordinators,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) metrics: Metrics,
+    /// The metadata as last applied here, partitions included.
+    pub(crate) image: ArcSwap<Image>,
+    /// Its offset, for those who wait for it.
+    pub(crate) applied_offset: watch::Sender<i64>,
+    /// The quorum has counted this process as alive at least once.
+    pub(crate) alive: watch::Sender<bool>,
+}
+
+impl Broker {
+    /// The metadata now; keep it for the whole of one answer.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        self.image.load_full()
+    }
+
+    /// The epoch of this broker's registration.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The effective value of a broker key.
+    pub(crate) fn config(&self, key: &str) -> Option<Effective> {
+        Resolver::new(&self.image(), self.node_id, &self.statics).broker(key)
+    }
+
+    /// A key that is true or false.
+    pub(crate) fn config_bool(&self, key: &str) -> bool {
+        self.config(key)
+            .is_some_and(|effective| effective.is_true())
+    }
+
+    /// A key that is a number; the tables hold a default for each.
+    pub(crate) fn config_number(&self, key: &str) -> i64 {
+        self.config(key)
+            .and_then(|effective| effective.as_i64())
+            .expect("the key is in the table, with a number")
+    }
+
+    /// Makes topics that a client's request asked for in passing. What could not be made stays unknown,
+    /// and the client asks again.
+    pub(crate) async fn create_topics_for_clients(&self, topics: Vec<NewTopic>) {
+        let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+        let request = api::CreateTopicsRequest {
+            topics,
+            validate_only: false,
+            operator_epoch: 0,
+        };
+        let answer = admin::change(self, CREATE_TIMEOUT_MS, |channel| {
+            let request = request.clone();
+            async move { AdminClient::new(channel).create_topics(request).await }
+        })
+        .await;
+        let Ok(answer) = answer else { return };
+        for (name, result) in names.iter().zip(answer.results) {
+            match admin::outcome(result.outcome) {
+                (0, _) => info!(topic = name, "created for a client"),
+                (code, reason) => warn!(topic = name, code, ?reason, "not created for a client"),
+            }
+        }
+    }
+
+    /// Makes the topic that holds the groups.
+    pub(crate) async fn create_consumer_offsets(&self) {
+        let config = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("compression.type", "producer".to_owned()),
+            (
+                "segment.bytes",
+                self.config_number("offsets.topic.segment.bytes")
+                    .to_string(),
+            ),
+        ];
+        self.create_topics_for_clients(vec![NewTopic {
+            name: CONSUMER_OFFSETS.to_owned(),
+            partitions: self.config_number("offsets.topic.num.partitions") as i32,
+            // More replicas than one come with replication; until then the key's default of 3 would
+            // make every group fail.
+            replication_factor: 1,
+            config: config.map(|(key, value)| (key.to_owned(), value)).into(),
+            internal: true,
+            ..NewTopic::default()
+        }])
+        .await;
+    }
+}

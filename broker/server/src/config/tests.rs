@@ -1,0 +1,125 @@
+use super::*;
+
+const BROKER: &str = "node.id=${POD_INDEX}\nlog.dirs=/data\n\
+    controller.quorum.voters=1000@a:9093,1001@b:9093,1002@c:9093\n\
+    advertised.listeners=PLAINTEXT://demo-broker-${POD_INDEX}.ns.svc:9092\n";
+
+fn roles(text: &str) -> Roles {
+    Roles::parse(text).unwrap()
+}
+
+fn environment(name: &str) -> Option<String> {
+    (name == "POD_INDEX").then(|| "2".to_owned())
+}
+
+fn error(text: &str, roles_text: &str) -> String {
+    ServerConfig::parse(text, roles(roles_text), environment)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_broker_takes_its_number_from_the_environment() {
+    let config = ServerConfig::parse(BROKER, roles("broker"), environment).unwrap();
+    let broker = config.broker.unwrap();
+    assert_eq!(broker.node_id, 2);
+    assert_eq!(broker.advertised_host, "demo-broker-2.ns.svc");
+    assert_eq!(broker.advertised_port, 9092);
+    assert_eq!(config.voters.len(), 3);
+    assert!(config.controller.is_none());
+}
+
+#[test]
+fn clients_are_shown_what_the_file_says() {
+    let text = format!("{BROKER}max.connections=7\nfoz.node.id.base=0\n");
+    let config = ServerConfig::parse(&text, roles("broker"), environment).unwrap();
+    let shown = |key: &str| config.statics.get(key).map(String::as_str);
+    assert_eq!(config.connections_max, 7);
+    assert_eq!(shown("max.connections"), Some("7"));
+    assert_eq!(shown("log.dirs"), Some("/data"));
+    assert_eq!(shown("node.id"), Some("2"));
+    assert_eq!(shown("foz.node.id.base"), None, "no key of a broker");
+}
+
+#[test]
+fn a_controller_counts_from_its_base() {
+    let text = format!("{BROKER}foz.node.id.base=1000\n").replace("advertised.listeners", "#");
+    let config = ServerConfig::parse(&text, roles("controller"), environment).unwrap();
+    assert_eq!(config.controller.unwrap().node_id, 1002);
+}
+
+#[test]
+fn both_roles_keep_apart_on_disk() {
+    let text = "node.id=0\nlog.dirs=/data\ncontroller.quorum.voters=1000@localhost:9093\n";
+    let config = ServerConfig::parse(text, roles("broker,controller"), environment).unwrap();
+    assert_eq!(
+        config.broker.unwrap().data_dir,
+        PathBuf::from("/data/broker")
+    );
+    assert_eq!(
+        config.controller.unwrap().data_dir,
+        PathBuf::from("/data/controller")
+    );
+}
+
+#[test]
+fn errors_name_the_key_the_value_and_what_is_right() {
+    for (change, expected) in [
+        (
+            "node.id=${NOWHERE}\n",
+            "environment variable NOWHERE is not set",
+        ),
+        ("node.id=-3\n", "node.id=-3: a number from 0"),
+        (
+            "node.id=1000\n",
+            "node.id=1000: a broker's id is below 1000",
+        ),
+        (
+            "node.id=1\nlisteners=SSL://x:1\n",
+            "listeners=SSL://x:1: one listener, PLAINTEXT://",
+        ),
+        (
+            "node.id=1\nretention.mss=1\n",
+            "unknown broker config \"retention.mss\"",
+        ),
+        ("node.id=1\nnode.id=2\n", "node.id is set a second time"),
+        (
+            "node.id=1\nsocket.request.max.bytes=lots\n",
+            "socket.request.max.bytes=lots: a number",
+        ),
+        ("node.id=1\njust words\n", "\"just words\" is not key=value"),
+    ] {
+        let text = format!("{change}{}", BROKER.replace("node.id=${POD_INDEX}\n", ""));
+        let message = error(&text, "broker");
+        assert!(message.contains(expected), "{message} lacks {expected}");
+    }
+    let message = error(
+        &BROKER.replace("1002@c:9093", "1002@c:9093,1003@d:9093"),
+        "broker",
+    );
+    assert!(message.contains("1, 3 or 5 controllers"), "{message}");
+    let message = error(&BROKER.replace("log.dirs=/data\n", ""), "broker");
+    assert!(message.contains("log.dirs is missing"), "{message}");
+    let message = error(
+        &BROKER.replace("node.id=${POD_INDEX}", "node.id=7"),
+        "controller",
+    );
+    assert!(
+        message.contains("one of controller.quorum.voters: 1000, 1001, 1002"),
+        "{message}"
+    );
+}
+
+#[test]
+fn lines_may_continue_and_hold_comments() {
+    let parsed = parse_properties("# note\n\na=1,\\\n  2\n! note\nb = x=y \n", |_| None).unwrap();
+    assert_eq!(parsed["a"], "1,2");
+    assert_eq!(parsed["b"], "x=y");
+}
+
+#[test]
+fn a_number_too_great_for_both_roles_is_refused() {
+    let text = BROKER.replace("${POD_INDEX}\nlog", "2147483000\nlog");
+    let refused = error(&text, "broker,controller");
+    assert!(refused.contains("below 1000"), "{refused}");
+}

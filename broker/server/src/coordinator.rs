@@ -1,0 +1,139 @@
+//! The consumer groups of the partitions of `__consumer_offsets` that this broker leads.
+//!
+//! `foz-groups` decides; an actor for each partition feeds it requests, time and the outcome of its
+//! appends, and carries out what it says. A coordinator lives as long as this broker leads its
+//! partition in one leader epoch.
+
+mod actor;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foz_groups::{GroupConfig, Request, Response, Route, merge, split};
+use foz_metadata::config::Resolver;
+use foz_metadata::{Changes, Image};
+use kafka_protocol::ResponseError;
+use parking_lot::Mutex;
+
+use crate::broker::Broker;
+use crate::internal_topics::CONSUMER_OFFSETS;
+use crate::request::RequestContext;
+use actor::ActorHandle;
+
+/// The coordinators that run now, by partition.
+#[derive(Debug, Default)]
+pub(crate) struct Coordinators {
+    running: Mutex<BTreeMap<i32, ActorHandle>>,
+}
+
+impl Coordinators {
+    /// Starts and ends coordinators as leadership moves, and forgets offsets of deleted topics. Called
+    /// after the partitions have followed the same image.
+    pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
+        let mut running = self.running.lock();
+        let led = led_epochs(broker, image);
+        running.retain(|index, actor| led.get(index) == Some(&actor.leader_epoch()));
+        for (index, leader_epoch) in led {
+            if running.contains_key(&index) {
+                continue;
+            }
+            let topic = image.topic(CONSUMER_OFFSETS).map(|topic| topic.id);
+            if let Some(partition) = topic.and_then(|id| broker.partitions.get(id, index)) {
+                let config = group_config(broker, image);
+                let image = Arc::clone(image);
+                let actor = ActorHandle::start(partition, leader_epoch, config, image);
+                running.insert(index, actor);
+            }
+        }
+        if !changes.topics_deleted.is_empty() {
+            let names: Arc<[String]> = changes
+                .topics_deleted
+                .values()
+                .map(|topic| topic.name.to_string())
+                .collect();
+            for actor in running.values() {
+                actor.topics_deleted(Arc::clone(&names));
+            }
+        }
+    }
+
+    /// Ends all.
+    pub(crate) fn stop(&self) {
+        self.running.lock().clear();
+    }
+
+    /// Sends a request to the coordinators that it concerns and puts their answers together.
+    pub(crate) async fn ask(&self, context: &RequestContext, request: Request) -> Response {
+        let version = context.version;
+        let empty = request.empty_response();
+        let image = context.broker.image();
+        let Some(topic) = image.topic(CONSUMER_OFFSETS) else {
+            // Nobody asked for a coordinator yet, so there are no groups.
+            return match request {
+                Request::ListGroups(_) => empty,
+                other => other.error_response(version, ResponseError::CoordinatorNotAvailable),
+            };
+        };
+        let mut responses = Vec::new();
+        for (route, part) in split(request, version, topic.partitions.len() as i32) {
+            match route {
+                Route::Partition(index) => responses.push(self.ask_one(context, index, part).await),
+                Route::Every => {
+                    let indexes: Vec<i32> = self.running.lock().keys().copied().collect();
+                    for index in indexes {
+                        responses.push(self.ask_one(context, index, part.clone()).await);
+                    }
+                }
+            }
+        }
+        merge(responses, empty)
+    }
+
+    async fn ask_one(&self, context: &RequestContext, index: i32, request: Request) -> Response {
+        let refused = request.error_response(context.version, ResponseError::NotCoordinator);
+        let asked = self
+            .running
+            .lock()
+            .get(&index)
+            .map(|actor| actor.ask(context, request));
+        match asked {
+            Some(answer) => tokio::select! {
+                biased;
+                answer = answer => answer.unwrap_or(refused),
+                // A join waits for other members, for minutes; nobody is there to be answered, or this
+                // broker is stopping.
+                () = context.client.gone.cancelled() => refused,
+            },
+            None => refused,
+        }
+    }
+}
+
+/// Leader epochs of the partitions of `__consumer_offsets` that this broker leads.
+fn led_epochs(broker: &Broker, image: &Image) -> BTreeMap<i32, i32> {
+    let Some(topic) = image.topic(CONSUMER_OFFSETS) else {
+        return BTreeMap::new();
+    };
+    topic
+        .indexed_partitions()
+        .filter(|(_, partition)| partition.leader == broker.node_id)
+        .map(|(index, partition)| (index, partition.leader_epoch))
+        .collect()
+}
+
+fn group_config(broker: &Broker, image: &Image) -> GroupConfig {
+    let resolver = Resolver::new(image, broker.node_id, &broker.statics);
+    let number = |key| {
+        let value = resolver.broker(key).and_then(|value| value.as_i64());
+        value.expect("the key is in the table, with a number")
+    };
+    GroupConfig {
+        group_min_session_timeout_ms: number("group.min.session.timeout.ms") as i32,
+        group_max_session_timeout_ms: number("group.max.session.timeout.ms") as i32,
+        group_initial_rebalance_delay_ms: number("group.initial.rebalance.delay.ms") as i32,
+        group_max_size: number("group.max.size") as usize,
+        offset_metadata_max_bytes: number("offset.metadata.max.bytes") as usize,
+        offsets_retention_ms: number("offsets.retention.minutes") * 60_000,
+        ..GroupConfig::default()
+    }
+}

@@ -1,0 +1,396 @@
+//! The task that owns one coordinator.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use foz_groups::{
+    AppendError, AppendToken, Coordinator, Effect, GroupConfig, Loader, Now, Record, Request,
+    RequestContext as GroupContext, Response, WaiterId,
+};
+use foz_metadata::Image;
+use foz_protocol::codec::Compression;
+use foz_protocol::error::ErrorCode;
+use foz_protocol::record::{BatchBuilder, RecordToWrite};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use kafka_protocol::ResponseError;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::partition::{Partition, ProduceError, wall_clock_ms};
+use crate::request::RequestContext;
+
+/// Requests that may wait for one coordinator. More are refused as `COORDINATOR_NOT_AVAILABLE`.
+const QUEUE_MAX: usize = 10_000;
+/// Kafka's `offsets.retention.check.interval.ms`.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+
+/// A running coordinator; dropping the handle makes it resign.
+#[derive(Debug)]
+pub(super) struct ActorHandle {
+    leader_epoch: i32,
+    queue: mpsc::Sender<Message>,
+}
+
+enum Message {
+    Ask(Box<Asked>),
+    TopicsDeleted(Arc<[String]>),
+}
+
+struct Asked {
+    context: GroupContext,
+    request: Request,
+    answer: oneshot::Sender<Response>,
+}
+
+impl ActorHandle {
+    /// Loads the groups from the partition and begins to coordinate. `image` is the one by which this
+    /// broker leads; the handle is told of topics that are deleted after it.
+    pub(super) fn start(
+        partition: Arc<Partition>,
+        leader_epoch: i32,
+        config: GroupConfig,
+        image: Arc<Image>,
+    ) -> Self {
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        let led = Led {
+            partition,
+            leader_epoch,
+        };
+        tokio::spawn(run(led, config, image, messages));
+        Self {
+            leader_epoch,
+            queue,
+        }
+    }
+
+    pub(super) fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    /// The answer never comes when the coordinator has resigned.
+    pub(super) fn ask(
+        &self,
+        context: &RequestContext,
+        request: Request,
+    ) -> oneshot::Receiver<Response> {
+        let (answer, answered) = oneshot::channel();
+        let context = GroupContext {
+            waiter: 0,
+            api_version: context.version,
+            client_id: context.client_id.clone(),
+            client_host: format!("/{}", context.client.peer.ip()),
+            member_uuid: Uuid::new_v4(),
+        };
+        let asked = Box::new(Asked {
+            context,
+            request,
+            answer,
+        });
+        if let Err(TrySendError::Full(Message::Ask(asked))) =
+            self.queue.try_send(Message::Ask(asked))
+        {
+            asked.refuse(ResponseError::CoordinatorNotAvailable);
+        }
+        answered
+    }
+
+    pub(super) fn topics_deleted(&self, names: Arc<[String]>) {
+        if self.queue.try_send(Message::TopicsDeleted(names)).is_err() {
+            warn!(
+                "offsets of deleted topics stay until they expire: the coordinator is overloaded"
+            );
+        }
+    }
+}
+
+impl Asked {
+    fn refuse(self, error: ResponseError) {
+        // A client that has gone needs no answer.
+        let _ = self
+            .answer
+            .send(self.request.error_response(self.context.api_version, error));
+    }
+}
+
+/// What a coordinator may write to: the partition, in the leader epoch that it coordinates for. After
+/// it, another coordinator may have loaded what is there, so nothing may be added.
+#[derive(Clone)]
+struct Led {
+    partition: Arc<Partition>,
+    leader_epoch: i32,
+}
+
+async fn run(
+    led: Led,
+    config: GroupConfig,
+    image: Arc<Image>,
+    mut messages: mpsc::Receiver<Message>,
+) {
+    let clock = Clock {
+        origin: Instant::now(),
+    };
+    let Some(loaded) = load(&led, config, &mut messages, clock).await else {
+        return;
+    };
+    let Loaded {
+        mut coordinator,
+        mut effects,
+        topics_deleted,
+    } = loaded;
+    let gone = gone_topics(&coordinator, &image, &topics_deleted);
+    let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+    effects.extend(coordinator.on_topics_deleted(&gone, clock.now()));
+    drop(image);
+    let mut actor = Actor {
+        led,
+        clock,
+        waiting: HashMap::new(),
+        waiters_made: 0,
+        appending: FuturesUnordered::new(),
+    };
+    actor.serve(coordinator, effects, messages).await;
+}
+
+/// Replays the log; whoever asks meanwhile is told that loading is in progress. `None` when the
+/// coordinator had to resign before it was done, or when the log cannot be read.
+async fn load(
+    led: &Led,
+    config: GroupConfig,
+    messages: &mut mpsc::Receiver<Message>,
+    clock: Clock,
+) -> Option<Loaded> {
+    let mut loading = Box::pin(replay(led.clone()));
+    let mut topics_deleted = Vec::new();
+    let loaded = loop {
+        tokio::select! {
+            loaded = &mut loading => break loaded,
+            message = messages.recv() => match message? {
+                Message::Ask(asked) => asked.refuse(ResponseError::CoordinatorLoadInProgress),
+                Message::TopicsDeleted(names) => topics_deleted.extend(names.iter().cloned()),
+            },
+        }
+    };
+    let partition = led.partition.name();
+    match loaded {
+        Ok((loader, records)) => {
+            if records > 0 {
+                info!(partition, records, "groups loaded");
+            }
+            let (coordinator, effects) = loader.finish(config, clock.now());
+            Some(Loaded {
+                coordinator,
+                effects,
+                topics_deleted,
+            })
+        }
+        Err(reason) => {
+            error!(partition, reason, "groups cannot be loaded");
+            None
+        }
+    }
+}
+
+struct Loaded {
+    coordinator: Coordinator,
+    effects: Vec<Effect>,
+    /// While it was being loaded.
+    topics_deleted: Vec<String>,
+}
+
+/// Reads all that is in the partition, and how many records that were.
+async fn replay(led: Led) -> Result<(Loader, usize), String> {
+    // What an earlier coordinator wrote last may still be on its way to the disk.
+    led.partition
+        .all_acknowledged(led.leader_epoch)
+        .await
+        .map_err(|_| "no longer the leader".to_owned())?;
+    let replaying = tokio::task::spawn_blocking(move || {
+        let mut loader = Loader::new();
+        let records = led.partition.replay(|key, value| {
+            if let Err(error) = loader.replay(key, value) {
+                warn!(%error, "a record of __consumer_offsets is skipped");
+            }
+        })?;
+        Ok((loader, records))
+    });
+    match replaying.await {
+        Ok(replayed) => replayed,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+    }
+}
+
+/// Topics whose offsets are to be forgotten: those that were deleted while nobody coordinated the
+/// groups, which `image` from when the load began does not know, and those `deleted` since.
+fn gone_topics(coordinator: &Coordinator, image: &Image, deleted: &[String]) -> BTreeSet<String> {
+    let committed = coordinator.committed_topics().into_iter();
+    committed
+        .filter(|name| image.topic(name).is_none())
+        .map(ToOwned::to_owned)
+        .chain(deleted.iter().cloned())
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    fn now(self) -> Now {
+        Now {
+            monotonic_ms: self.origin.elapsed().as_millis() as i64,
+            wall_ms: wall_clock_ms(),
+        }
+    }
+
+    fn at(self, monotonic_ms: i64) -> tokio::time::Instant {
+        (self.origin + Duration::from_millis(u64::try_from(monotonic_ms).unwrap_or(0))).into()
+    }
+}
+
+type Outcome = (AppendToken, Result<(), AppendError>);
+
+struct Actor {
+    led: Led,
+    clock: Clock,
+    waiting: HashMap<WaiterId, oneshot::Sender<Response>>,
+    waiters_made: WaiterId,
+    appending: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+}
+
+impl Actor {
+    async fn serve(
+        &mut self,
+        mut coordinator: Coordinator,
+        effects: Vec<Effect>,
+        mut messages: mpsc::Receiver<Message>,
+    ) {
+        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        expiry.tick().await;
+        self.carry_out(effects);
+        loop {
+            let deadline = coordinator
+                .next_deadline()
+                .map(|deadline| self.clock.at(deadline));
+            let timer = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let effects = tokio::select! {
+                message = messages.recv() => match message {
+                    None => break,
+                    // Its place is taken by another, or will be: what is left waits for that one.
+                    Some(Message::Ask(asked)) if messages.is_closed() => {
+                        asked.refuse(ResponseError::NotCoordinator);
+                        continue;
+                    }
+                    Some(message) => self.take(&mut coordinator, message),
+                },
+                Some((token, outcome)) = self.appending.next() => {
+                    coordinator.on_append(token, outcome, self.clock.now())
+                }
+                () = timer => coordinator.on_timer(self.clock.now()),
+                _ = expiry.tick() => coordinator.expire_offsets(self.clock.now()),
+            };
+            self.carry_out(effects);
+        }
+        self.carry_out(coordinator.resign());
+    }
+
+    fn take(&mut self, coordinator: &mut Coordinator, message: Message) -> Vec<Effect> {
+        let now = self.clock.now();
+        match message {
+            Message::Ask(asked) => {
+                let Asked {
+                    mut context,
+                    request,
+                    answer,
+                } = *asked;
+                self.waiters_made += 1;
+                context.waiter = self.waiters_made;
+                self.waiting.insert(context.waiter, answer);
+                coordinator.handle(&context, request, now)
+            }
+            Message::TopicsDeleted(names) => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                coordinator.on_topics_deleted(&names, now)
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Reply { waiter, response } => {
+                    if let Some(answer) = self.waiting.remove(&waiter) {
+                        // A client that has gone needs no answer.
+                        let _ = answer.send(response);
+                    }
+                }
+                Effect::Append { token, records } => self.append(token, &records),
+            }
+        }
+    }
+
+    fn append(&mut self, token: AppendToken, records: &[Record]) {
+        let appended = batch_of(records).and_then(|batch| {
+            self.led
+                .partition
+                .append_in_epoch(self.led.leader_epoch, batch)
+                .map_err(|error| append_error(&error))
+        });
+        let partition = Arc::clone(&self.led.partition);
+        self.appending.push(Box::pin(async move {
+            let outcome = match appended {
+                Ok(produced) => {
+                    // Without a limit of its own: the outcome is open until the flush is done, or the
+                    // leadership is lost and the coordinator with it.
+                    partition
+                        .acknowledged(&produced)
+                        .await
+                        .map_err(|_| AppendError::NotCoordinator)
+                }
+                Err(error) => Err(error),
+            };
+            (token, outcome)
+        }));
+    }
+}
+
+fn batch_of(records: &[Record]) -> Result<BytesMut, AppendError> {
+    let timestamp_ms = wall_clock_ms();
+    let mut builder = BatchBuilder::new(Compression::None);
+    for record in records {
+        builder.push(&RecordToWrite {
+            timestamp_ms,
+            key: Some(&record.key),
+            value: record.value.as_deref(),
+            headers: &[],
+        });
+    }
+    let built = builder.build().map_err(|error| {
+        error!(%error, "records of a group make no batch");
+        AppendError::TooLarge
+    })?;
+    Ok(BytesMut::from(built.as_slice()))
+}
+
+fn append_error(error: &ProduceError) -> AppendError {
+    match error {
+        ProduceError::NotLeader => AppendError::NotCoordinator,
+        ProduceError::Append(error) if error.error_code() == ErrorCode::NotLeaderOrFollower => {
+            AppendError::NotCoordinator
+        }
+        ProduceError::Append(error) if error.error_code() == ErrorCode::MessageTooLarge => {
+            AppendError::TooLarge
+        }
+        ProduceError::Append(_) => AppendError::NotAvailable,
+    }
+}

@@ -1,0 +1,194 @@
+//! From the bytes of a request to the handler of its API.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use foz_protocol::frame::{self, BodyError, FrameError};
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as RequestMessage};
+use tracing::debug;
+
+use crate::broker::Broker;
+use crate::handlers;
+use crate::net::budget::Reserved;
+use crate::request::{Client, RequestContext};
+
+/// A request that was started; its answer.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What goes back to the client.
+pub(crate) enum Answer {
+    /// A whole frame, in pieces; `held` is the memory they take, until they are written.
+    Reply {
+        segments: Vec<Bytes>,
+        held: Option<Reserved>,
+    },
+    /// The client asked for no answer (acks=0).
+    Nothing,
+    /// The connection cannot go on.
+    Close,
+}
+
+/// Why a frame is no request; the connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotARequest {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{api:?} version {version}: {reason}")]
+    Body {
+        api: ApiKey,
+        version: i16,
+        reason: BodyError,
+    },
+}
+
+/// Starts the request in `frame` (without its length).
+pub(crate) fn start(
+    broker: &Arc<Broker>,
+    client: &Arc<Client>,
+    frame: &Bytes,
+) -> Result<Pending, NotARequest> {
+    let (header, body) = match frame::Request::parse(frame)? {
+        frame::Request::Known { header, body } => (header, body),
+        frame::Request::UnsupportedApiVersions { correlation_id } => {
+            let segments = vec![frame::encode_unsupported_api_versions(correlation_id)];
+            return Ok(Box::pin(async {
+                Answer::Reply {
+                    segments,
+                    held: None,
+                }
+            }));
+        }
+    };
+    let api = header.api.key;
+    let context = RequestContext {
+        broker: Arc::clone(broker),
+        client: Arc::clone(client),
+        client_id: header
+            .client_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        version: header.version,
+    };
+    debug!(
+        ?api,
+        version = header.version,
+        client_id = context.client_id,
+        "request"
+    );
+    let call = Call {
+        api,
+        context,
+        correlation_id: header.correlation_id,
+        body,
+    };
+    Ok(measured(broker, api, route(call)?))
+}
+
+fn route(call: Call) -> Result<Pending, NotARequest> {
+    match call.api {
+        ApiKey::Produce => handlers::produce::start(call),
+        ApiKey::Fetch => handlers::fetch::start(call),
+        ApiKey::ApiVersions => call.answer(handlers::api_versions::handle),
+        ApiKey::Metadata => call.answer(handlers::metadata::handle),
+        ApiKey::ListOffsets => call.answer(handlers::list_offsets::handle),
+        ApiKey::OffsetForLeaderEpoch => call.answer(handlers::offset_for_leader_epoch::handle),
+        ApiKey::CreateTopics => call.answer(handlers::create_topics::handle),
+        ApiKey::DeleteTopics => call.answer(handlers::delete_topics::handle),
+        ApiKey::CreatePartitions => call.answer(handlers::create_partitions::handle),
+        ApiKey::DescribeTopicPartitions => call.answer(handlers::describe_topic_partitions::handle),
+        ApiKey::DescribeConfigs => call.answer(handlers::describe_configs::handle),
+        ApiKey::IncrementalAlterConfigs => call.answer(handlers::incremental_alter_configs::handle),
+        ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
+        ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),
+        ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle),
+        ApiKey::JoinGroup => call.answer(handlers::groups::join_group),
+        ApiKey::SyncGroup => call.answer(handlers::groups::sync_group),
+        ApiKey::Heartbeat => call.answer(handlers::groups::heartbeat),
+        ApiKey::LeaveGroup => call.answer(handlers::groups::leave_group),
+        ApiKey::OffsetCommit => call.answer(handlers::groups::offset_commit),
+        ApiKey::OffsetFetch => call.answer(handlers::groups::offset_fetch),
+        ApiKey::DescribeGroups => call.answer(handlers::groups::describe_groups),
+        ApiKey::ListGroups => call.answer(handlers::groups::list_groups),
+        ApiKey::DeleteGroups => call.answer(handlers::groups::delete_groups),
+        ApiKey::OffsetDelete => call.answer(handlers::groups::offset_delete),
+        other => Err(FrameError::UnknownApi {
+            key: other as i16,
+            version: call.context.version,
+        }
+        .into()),
+    }
+}
+
+/// One request on its way to its handler.
+pub(crate) struct Call {
+    pub(crate) api: ApiKey,
+    pub(crate) context: RequestContext,
+    pub(crate) correlation_id: i32,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    /// Decodes the body, runs `handle` when it is the request's turn, and encodes what it answers.
+    fn answer<Request, Response, Handle, Handling>(
+        self,
+        handle: Handle,
+    ) -> Result<Pending, NotARequest>
+    where
+        Request: RequestMessage + Send + 'static,
+        Response: Encodable + HeaderVersion + Send,
+        Handle: FnOnce(RequestContext, Request) -> Handling + Send + 'static,
+        Handling: Future<Output = Response> + Send,
+    {
+        let Self {
+            api,
+            context,
+            correlation_id,
+            body,
+        } = self;
+        let version = context.version;
+        let request =
+            frame::decode_body::<Request>(version, body).map_err(|reason| NotARequest::Body {
+                api,
+                version,
+                reason,
+            })?;
+        Ok(Box::pin(async move {
+            let response = handle(context, request).await;
+            match frame::encode_response(version, correlation_id, &response) {
+                Ok(frame) => Answer::Reply {
+                    segments: vec![frame],
+                    held: None,
+                },
+                Err(error) => {
+                    // A handler filled a field that this version cannot carry: a bug of ours, and no
+                    // reason to fall over.
+                    tracing::error!(?api, version, %error, "the response cannot be encoded");
+                    Answer::Close
+                }
+            }
+        }))
+    }
+
+    /// The error for a body that is not the API's.
+    pub(crate) fn malformed(&self, reason: impl Into<BodyError>) -> NotARequest {
+        let (api, version) = (self.api, self.context.version);
+        NotARequest::Body {
+            api,
+            version,
+            reason: reason.into(),
+        }
+    }
+}
+
+fn measured(broker: &Arc<Broker>, api: ApiKey, pending: Pending) -> Pending {
+    let broker = Arc::clone(broker);
+    let began = Instant::now();
+    Box::pin(async move {
+        let answer = pending.await;
+        broker.metrics.answered(api, began.elapsed());
+        answer
+    })
+}

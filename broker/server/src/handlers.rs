@@ -1,0 +1,31 @@
+//! One file for each API (the group APIs share one: they only pass on to the coordinator).
+//!
+//! A handler gets a decoded request and the context, asks the authorizer, and answers in Kafka's terms.
+
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod groups;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+
+mod authorized_operations;
+mod leader_hint;
+mod topic_view;
+
+use kafka_protocol::protocol::StrBytes;
+
+/// Protocol strings take the bytes over.
+fn text(string: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(string.into())
+}

@@ -1,0 +1,36 @@
+//! InitProducerId (22): a number for an idempotent producer. Transactional producers come later and
+//! are refused clearly.
+
+use foz_protocol::error::ErrorCode;
+use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
+
+use crate::authorizer::{Operation, Resource};
+use crate::request::RequestContext;
+
+pub(crate) async fn handle(
+    context: RequestContext,
+    request: InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    let failed = |error: ErrorCode| {
+        InitProducerIdResponse::default()
+            .with_error_code(error.code())
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1)
+    };
+    if !context.allows(Operation::IdempotentWrite, &Resource::Cluster) {
+        return failed(ErrorCode::ClusterAuthorizationFailed);
+    }
+    if request.transactional_id.is_some() {
+        return failed(ErrorCode::InvalidRequest);
+    }
+    match context.broker.producer_ids.next(&context.broker).await {
+        Ok(id) => InitProducerIdResponse::default()
+            .with_producer_id(ProducerId(id))
+            .with_producer_epoch(0),
+        // Retriable: the client asks again.
+        Err(failure) => failed(match failure.error {
+            ErrorCode::UnknownServerError => ErrorCode::UnknownServerError,
+            _ => ErrorCode::CoordinatorLoadInProgress,
+        }),
+    }
+}

@@ -1,0 +1,213 @@
+//! Produce (0): appended when the request is read, answered when the records are safe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use foz_metadata::Image;
+use foz_metadata::image::Topic;
+use foz_protocol::error::ErrorCode;
+use foz_protocol::frame::BodyError;
+use foz_protocol::produce::{
+    ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
+};
+use foz_protocol::topic::TopicRef;
+use futures::future::join_all;
+
+use super::leader_hint::LeaderHints;
+use super::topic_view;
+use crate::authorizer::{Operation, Resource};
+use crate::dispatch::{Answer, Call, NotARequest, Pending};
+use crate::partition::{Partition, ProduceError, Produced};
+use crate::request::RequestContext;
+
+const ACKS_NONE: i16 = 0;
+
+pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
+    let version = call.context.version;
+    let request = ProduceRequest::parse(version, &call.body)
+        .map_err(|error| call.malformed(BodyError::from(error)))?;
+    let Call {
+        context,
+        correlation_id,
+        ..
+    } = call;
+    let image = context.broker.image();
+    let acks = request.acks;
+    let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let topics: Vec<Appending> = request
+        .topics
+        .into_iter()
+        .map(|topic| Appending::start(&context, &image, acks, topic))
+        .collect();
+    Ok(Box::pin(async move {
+        if acks == ACKS_NONE {
+            // Nobody waits for an answer; a client that did something wrong learns it by the
+            // connection being closed, as with Kafka.
+            let failed = topics.iter().any(Appending::has_failed);
+            return if failed {
+                Answer::Close
+            } else {
+                Answer::Nothing
+            };
+        }
+        let topics = join_all(topics.into_iter().map(|topic| topic.finish(limit))).await;
+        // The leadership may have moved since the records came.
+        let image = context.broker.image();
+        let mut hints = LeaderHints::new(&image);
+        let topics = topics
+            .into_iter()
+            .map(|topic| hints.fill_produce(topic))
+            .collect();
+        let response = ProduceResponse {
+            topics,
+            throttle_time_ms: 0,
+            node_endpoints: hints.endpoints(),
+        };
+        Answer::Reply {
+            segments: vec![response.encode(version, correlation_id)],
+            held: None,
+        }
+    }))
+}
+
+/// A topic of the request, its partitions appended to or refused.
+struct Appending {
+    topic: TopicRef,
+    partitions: Vec<(i32, Appended)>,
+}
+
+type Appended = Result<(Arc<Partition>, Produced), Refusal>;
+
+struct Refusal {
+    error: ErrorCode,
+    message: Option<String>,
+}
+
+impl Appending {
+    fn start(
+        context: &RequestContext,
+        image: &Image,
+        acks: i16,
+        topic: foz_protocol::produce::ProduceTopic,
+    ) -> Self {
+        let known = check_topic(context, image, acks, &topic.topic);
+        let partitions = topic
+            .partitions
+            .into_iter()
+            .map(|partition| {
+                let appended = match &known {
+                    Ok(known) => append(context, known, partition.index, partition.records),
+                    Err(error) => Err(Refusal {
+                        error: *error,
+                        message: None,
+                    }),
+                };
+                (partition.index, appended)
+            })
+            .collect();
+        Self {
+            topic: topic.topic,
+            partitions,
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.partitions
+            .iter()
+            .any(|(_, appended)| appended.is_err())
+    }
+
+    async fn finish(self, limit: Duration) -> ProduceTopicResponse {
+        let waiting = self
+            .partitions
+            .into_iter()
+            .map(|(index, appended)| async move {
+                match appended {
+                    Ok((partition, produced)) => {
+                        acknowledged(index, &partition, produced, limit).await
+                    }
+                    Err(refusal) => {
+                        ProducePartitionResponse::failed(index, refusal.error, refusal.message)
+                    }
+                }
+            });
+        ProduceTopicResponse {
+            topic: self.topic,
+            partitions: join_all(waiting).await,
+        }
+    }
+}
+
+fn check_topic(
+    context: &RequestContext,
+    image: &Image,
+    acks: i16,
+    topic: &TopicRef,
+) -> Result<Arc<Topic>, ErrorCode> {
+    if !(-1..=1).contains(&acks) {
+        return Err(ErrorCode::InvalidRequiredAcks);
+    }
+    let known = topic_view::find(image, topic)?;
+    if !context.allows(Operation::Write, &Resource::Topic(&known.name)) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    if known.internal {
+        // Kafka lets its own admin client alone write to internal topics.
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    Ok(known)
+}
+
+fn append(context: &RequestContext, topic: &Topic, index: i32, records: Option<Bytes>) -> Appended {
+    let refused = |error: ErrorCode| Refusal {
+        error,
+        message: None,
+    };
+    let partition = context
+        .broker
+        .partitions
+        .find(topic, index)
+        .map_err(refused)?;
+    let records = records
+        .filter(|records| !records.is_empty())
+        .ok_or_else(|| Refusal {
+            error: ErrorCode::InvalidRecord,
+            message: Some(format!(
+                "{}-{index}: the request holds no record batch",
+                topic.name
+            )),
+        })?;
+    let bytes = records.len();
+    // The frame is shared by all partitions of the request; the log patches its own copy.
+    match partition.append(BytesMut::from(records)) {
+        Ok(produced) => {
+            context.broker.metrics.produced_bytes.inc_by(bytes as u64);
+            context.broker.metrics.produced_batches.inc();
+            Ok((partition, produced))
+        }
+        Err(ProduceError::NotLeader) => Err(refused(ErrorCode::NotLeaderOrFollower)),
+        Err(ProduceError::Append(error)) => Err(Refusal {
+            error: error.error_code(),
+            message: Some(error.to_string()),
+        }),
+    }
+}
+
+async fn acknowledged(
+    index: i32,
+    partition: &Partition,
+    produced: Produced,
+    limit: Duration,
+) -> ProducePartitionResponse {
+    match tokio::time::timeout(limit, partition.acknowledged(&produced)).await {
+        Ok(Ok(())) => ProducePartitionResponse::written(
+            index,
+            produced.base_offset,
+            produced.log_append_time_ms.unwrap_or(-1),
+            partition.log_start_offset(),
+        ),
+        Ok(Err(error)) => ProducePartitionResponse::failed(index, error, None),
+        Err(_) => ProducePartitionResponse::failed(index, ErrorCode::RequestTimedOut, None),
+    }
+}

@@ -1,0 +1,9 @@
+//! The topics that brokers make for themselves.
+
+/// Committed offsets and the groups that commit them.
+pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
+/// Clients are told, so that they leave these topics out of patterns.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name == CONSUMER_OFFSETS
+}

@@ -1,0 +1,102 @@
+//! `foz-broker`: a controller of the metadata quorum, a broker that serves clients, or both in one
+//! process.
+//!
+//! * `config` reads `server.properties` into a type that cannot be wrong.
+//! * `process` starts the roles, waits for SIGTERM, stops them in order.
+//! * `role` holds what a broker says to the quorum: registration, lease, metadata.
+//! * `net` is sockets, `dispatch` and `handlers` the Kafka protocol, `partition` the logs behind it,
+//!   `coordinator` the consumer groups.
+//!
+//! Invariants: every request has a principal and passes the authorizer; every buffer is counted against
+//! a budget; what is acknowledged by a single replica was flushed before.
+//!
+//! Start with `process.rs`, then `net/connection.rs`.
+
+mod admin;
+mod authorizer;
+mod broker;
+mod config;
+mod config_view;
+mod coordinator;
+mod dispatch;
+mod handlers;
+mod http;
+mod identity;
+mod internal_topics;
+mod metrics;
+mod net;
+mod partition;
+mod process;
+mod producer_ids;
+mod request;
+mod role;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use config::{Roles, ServerConfig};
+
+/// A broker compatible with Apache Kafka, and the controllers of its metadata.
+#[derive(Debug, Parser)]
+#[command(name = "foz-broker", version)]
+struct Arguments {
+    /// The server.properties file.
+    #[arg(long)]
+    config: PathBuf,
+    /// broker, controller or broker,controller.
+    #[arg(long, value_parser = Roles::parse)]
+    roles: Roles,
+    /// Log lines for people instead of JSON.
+    #[arg(long, env = "FOZ_LOG_TEXT")]
+    log_text: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(arguments.log_text);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let path = &arguments.config;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read --config {}", path.display()))?;
+    let config = ServerConfig::parse(&text, arguments.roles, |name| std::env::var(name).ok())
+        .with_context(|| path.display().to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(process::run(config));
+    // What was to be ended in order has ended. A recovery that a signal broke off is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// At least two, so that one slow task never holds up everything.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
+}
+
+fn start_logging(text: bool) {
+    let filter = EnvFilter::try_from_env("FOZ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if text {
+        builder.init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}

@@ -1,0 +1,99 @@
+//! The broker's metrics, all in one table; names follow Kafka's exporters where the meaning is the same.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiKey;
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntGauge, Opts, Registry};
+
+/// 0.1 ms to 10 s.
+const DURATION_BUCKETS: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// What the broker counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) connections: IntGauge,
+    pub(crate) invalid_requests: IntCounter,
+    pub(crate) bytes_in: IntCounter,
+    pub(crate) produced_bytes: IntCounter,
+    pub(crate) produced_batches: IntCounter,
+    pub(crate) fetched_bytes: IntCounter,
+    pub(crate) leader_partitions: IntGauge,
+    pub(crate) offline_log_partitions: IntGauge,
+    pub(crate) metadata_offset: IntGauge,
+    pub(crate) lease_alive: IntGauge,
+    requests: HistogramVec,
+}
+
+impl Metrics {
+    /// Registers all; fails only when a name is taken.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let requests = HistogramVec::new(
+            HistogramOpts::from(Opts::new(
+                "kafka_network_request_duration_seconds",
+                "Time from the last byte of a request to its answer, by API.",
+            ))
+            .buckets(DURATION_BUCKETS.to_vec()),
+            &["request"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        Ok(Self {
+            connections: gauge("kafka_server_connection_count", "Open client connections.")?,
+            invalid_requests: counter(
+                "foz_invalid_requests_total",
+                "Connections closed because a frame was no valid request.",
+            )?,
+            bytes_in: counter(
+                "kafka_network_request_bytes_total",
+                "Bytes of requests read.",
+            )?,
+            produced_bytes: counter(
+                "kafka_server_brokertopicmetrics_bytesin_total",
+                "Bytes of record batches appended for clients.",
+            )?,
+            produced_batches: counter(
+                "foz_produced_batches_total",
+                "Record batches appended for clients.",
+            )?,
+            fetched_bytes: counter(
+                "kafka_server_brokertopicmetrics_bytesout_total",
+                "Bytes of record batches sent to consumers.",
+            )?,
+            leader_partitions: gauge(
+                "kafka_server_replicamanager_leadercount",
+                "Partitions that this broker leads.",
+            )?,
+            offline_log_partitions: gauge(
+                "foz_offline_logs",
+                "Partitions whose log could not be opened here.",
+            )?,
+            metadata_offset: gauge(
+                "foz_broker_metadata_offset",
+                "Offset of the metadata that this broker has applied.",
+            )?,
+            lease_alive: gauge(
+                "foz_broker_lease_alive",
+                "1 while the metadata quorum counts this broker as alive.",
+            )?,
+            requests,
+        })
+    }
+
+    /// Counts one request and how long it took.
+    pub(crate) fn answered(&self, api: ApiKey, took: Duration) {
+        self.requests
+            .with_label_values(&[&format!("{api:?}")])
+            .observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,74 @@
+//! Accepts client connections, up to a bound.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::connection;
+use crate::broker::Broker;
+
+/// Pause after `accept` failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections until `stop`; then no new one is accepted, and each finishes what is in flight.
+/// Returns when the last has ended.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    connections_max: usize,
+    stop: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    let open = Arc::new(AtomicUsize::new(0));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= connections_max {
+            open.fetch_sub(1, Ordering::Relaxed);
+            warn!(%peer, connections_max, "connection refused: max.connections are open");
+            continue;
+        }
+        let guard = Counted {
+            open: Arc::clone(&open),
+            broker: Arc::clone(&broker),
+        };
+        guard.broker.metrics.connections.inc();
+        let (broker, stop) = (Arc::clone(&broker), stop.clone());
+        connections.spawn(async move {
+            let _guard = guard;
+            connection::serve(stream, peer, broker, stop).await;
+        });
+    }
+    // Refused, a client looks elsewhere; in the backlog it would wait for the end of the process.
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// Counts down when the connection ends, however it ends.
+struct Counted {
+    open: Arc<AtomicUsize>,
+    broker: Arc<Broker>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.broker.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,48 @@
+//! Who asks, and what for: the context that every handler gets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::authorizer::{Operation, Principal, Resource};
+use crate::broker::Broker;
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) principal: Principal,
+    pub(crate) peer: SocketAddr,
+    /// Cancelled when nobody waits for answers any longer: long polls end.
+    pub(crate) gone: CancellationToken,
+}
+
+impl Client {
+    /// A client of a plaintext listener.
+    pub(crate) fn anonymous(peer: SocketAddr, gone: CancellationToken) -> Self {
+        Self {
+            principal: Principal::anonymous(),
+            peer,
+            gone,
+        }
+    }
+}
+
+/// One request, its body apart.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestContext {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) client: Arc<Client>,
+    /// Empty when the client gave none.
+    pub(crate) client_id: String,
+    pub(crate) version: i16,
+}
+
+impl RequestContext {
+    /// May the client do this?
+    pub(crate) fn allows(&self, operation: Operation, resource: &Resource<'_>) -> bool {
+        self.broker
+            .authorizer
+            .allows(&self.client.principal, operation, resource)
+    }
+}

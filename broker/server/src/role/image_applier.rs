@@ -1,0 +1,124 @@
+//! Brings the broker in line with each new image: partitions are there before clients hear of them.
+
+use std::sync::Arc;
+
+use foz_metadata::image::ApplyError;
+use foz_metadata::record::Batch;
+use foz_metadata::{Changes, Image};
+
+use crate::broker::Broker;
+
+/// The only one who changes the broker's image.
+pub(crate) struct ImageApplier {
+    broker: Arc<Broker>,
+    image: Arc<Image>,
+    /// What `meta.properties` says; `None` on a new volume.
+    cluster_id: Option<String>,
+    /// Logs of topics that were deleted while the broker was away have been removed.
+    strays_removed: bool,
+}
+
+/// Why a snapshot is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplaceError {
+    /// The metadata is not of the cluster that the volume belongs to.
+    #[error(
+        "the volume belongs to cluster {volume}, and the quorum is cluster {quorum}: \
+         mount a volume of cluster {quorum}, or an empty one"
+    )]
+    OtherCluster { volume: String, quorum: String },
+    /// Topics that it does not know yet would be deleted.
+    #[error("the snapshot is of offset {offset}, before {reached}, which was reached here")]
+    Older { offset: i64, reached: i64 },
+}
+
+impl ImageApplier {
+    /// Begins with the empty image.
+    pub(crate) fn new(broker: Arc<Broker>, cluster_id: Option<String>) -> Self {
+        Self {
+            image: broker.image(),
+            broker,
+            cluster_id,
+            strays_removed: false,
+        }
+    }
+
+    /// Of the image that was reached.
+    pub(crate) fn offset(&self) -> i64 {
+        self.image.offset()
+    }
+
+    /// Takes a snapshot.
+    pub(crate) async fn replace(&mut self, image: Arc<Image>) -> Result<(), ReplaceError> {
+        check(self.cluster_id.as_deref(), self.image.offset(), &image)?;
+        let changes = Changes::between(&self.image, &image);
+        self.advance(image, changes).await;
+        Ok(())
+    }
+
+    /// Takes one committed batch.
+    pub(crate) async fn apply(&mut self, batch: &Batch) -> Result<(), ApplyError> {
+        let image = Arc::new(self.image.apply(batch)?);
+        let changes = Changes::of_batch(&self.image, batch);
+        self.advance(image, changes).await;
+        Ok(())
+    }
+
+    async fn advance(&mut self, image: Arc<Image>, changes: Changes) {
+        self.image = Arc::clone(&image);
+        let broker = Arc::clone(&self.broker);
+        // Opening and deleting logs is file work.
+        let remove_strays = !self.strays_removed && !image.cluster_id().is_empty();
+        self.strays_removed |= remove_strays;
+        let applied = tokio::task::spawn_blocking(move || {
+            if remove_strays {
+                broker.partitions.remove_strays(&image);
+            }
+            broker.partitions.apply(&broker, &image, &changes);
+            broker.coordinators.apply(&broker, &image, &changes);
+            broker.image.store(Arc::clone(&image));
+            broker.metrics.metadata_offset.set(image.offset());
+            broker.applied_offset.send_replace(image.offset());
+        });
+        if let Err(failure) = applied.await {
+            // A panic half-way through would leave partitions and image apart.
+            std::panic::resume_unwind(failure.into_panic());
+        }
+    }
+}
+
+fn check(volume: Option<&str>, reached: i64, image: &Image) -> Result<(), ReplaceError> {
+    let quorum = image.cluster_id();
+    match volume {
+        // Nothing of this volume may be touched by another cluster's metadata.
+        Some(volume) if !quorum.is_empty() && volume != quorum => {
+            return Err(ReplaceError::OtherCluster {
+                volume: volume.to_owned(),
+                quorum: quorum.to_owned(),
+            });
+        }
+        _ => {}
+    }
+    let offset = image.offset();
+    if offset < reached {
+        return Err(ReplaceError::Older { offset, reached });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_never_goes_back() {
+        let image = Image::default();
+        let reached = image.offset();
+        assert!(check(None, reached, &image).is_ok());
+        let refused = check(None, reached + 1, &image).unwrap_err();
+        assert!(
+            matches!(refused, ReplaceError::Older { offset, .. } if offset == reached),
+            "{refused}"
+        );
+    }
+}

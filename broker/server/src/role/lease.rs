@@ -1,0 +1,216 @@
+//! Keeps the broker's lease, from a thread of its own that no stall of the data path can hold up.
+
+use std::time::Duration;
+
+use foz_api::v1::node_client::NodeClient;
+use foz_api::v1::{LeaseAnswer, LeaseBeat};
+use foz_api::{ActiveController, CallError};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Streaming};
+use tracing::{info, warn};
+
+const BEAT_INTERVAL: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Unanswered for this long, the stream is given up and another controller is tried.
+const ANSWER_WAIT_MAX: Duration = Duration::from_millis(1500);
+/// How long a stop waits to be fenced, and how often it asks.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+const LEAVE_PAUSE: Duration = Duration::from_millis(10);
+
+/// What the lease says from one moment to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseState {
+    /// No controller has answered yet, or not lately.
+    Silent,
+    /// Held; the broker is not yet counted as alive.
+    Fenced,
+    /// Held.
+    Alive,
+    /// The registration no longer counts: register again.
+    Lost,
+}
+
+/// Starts the thread. It ends on `stop` (after saying that the broker leaves), or when the state is
+/// [`LeaseState::Lost`].
+///
+/// `controllers` is for the lease alone: a channel lives on the runtime that connected it. Shared, beats
+/// would wait for the data path's runtime, or others be left with a channel whose runtime has ended.
+pub(crate) fn keep(
+    controllers: ActiveController,
+    node_id: i32,
+    broker_epoch: i64,
+    applied_offset: watch::Receiver<i64>,
+    state: watch::Sender<LeaseState>,
+    stop: CancellationToken,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("lease".to_owned())
+        .spawn(move || {
+            let keeper = Keeper {
+                controllers,
+                node_id,
+                broker_epoch,
+                applied_offset,
+                state,
+            };
+            runtime.block_on(keeper.run(&stop));
+        })
+}
+
+struct Keeper {
+    controllers: ActiveController,
+    node_id: i32,
+    broker_epoch: i64,
+    applied_offset: watch::Receiver<i64>,
+    state: watch::Sender<LeaseState>,
+}
+
+enum End {
+    Stopped,
+    Lost,
+    Broken(String),
+}
+
+impl Keeper {
+    async fn run(mut self, stop: &CancellationToken) {
+        loop {
+            match self.hold(stop).await {
+                End::Stopped => return,
+                End::Lost => {
+                    warn!(
+                        broker_epoch = self.broker_epoch,
+                        "the registration no longer counts"
+                    );
+                    self.state.send_replace(LeaseState::Lost);
+                    return;
+                }
+                End::Broken(reason) => {
+                    if self.state.send_replace(LeaseState::Silent) != LeaseState::Silent {
+                        warn!(reason, "lease stream broke; serving on and reconnecting");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+            }
+        }
+    }
+
+    async fn hold(&mut self, stop: &CancellationToken) -> End {
+        let opened = tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            opened = self.open() => opened,
+        };
+        let (beats, mut answers) = match opened {
+            Ok(opened) => opened,
+            Err(CallError::Answered(status)) if lost(status.code()) => return End::Lost,
+            Err(error) => return End::Broken(error.to_string()),
+        };
+        let mut tick = tokio::time::interval(BEAT_INTERVAL);
+        let mut answered = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    self.leave(&beats, &mut answers).await;
+                    return End::Stopped;
+                }
+                _ = tick.tick() => {
+                    if answered.elapsed() > ANSWER_WAIT_MAX {
+                        return End::Broken("beats are not answered".to_owned());
+                    }
+                    if beats.try_send(self.beat(false)).is_err() {
+                        return End::Broken("beats are not taken".to_owned());
+                    }
+                }
+                changed = self.applied_offset.changed() => {
+                    if changed.is_err() {
+                        return End::Stopped;
+                    }
+                    // A full queue holds a beat already; the next tick says the newest offset.
+                    let _ = beats.try_send(self.beat(false));
+                }
+                answer = answers.next() => match answer {
+                    Some(Ok(answer)) => {
+                        answered = tokio::time::Instant::now();
+                        self.answered(&answer);
+                    }
+                    Some(Err(status)) if lost(status.code()) => return End::Lost,
+                    Some(Err(status)) => return End::Broken(status.message().to_owned()),
+                    None => return End::Broken("the controller closed the stream".to_owned()),
+                },
+            }
+        }
+    }
+
+    async fn open(
+        &mut self,
+    ) -> Result<(mpsc::Sender<LeaseBeat>, Streaming<LeaseAnswer>), CallError> {
+        let first = self.beat(false);
+        self.controllers
+            .call(async |channel| {
+                let (beats, queue) = mpsc::channel(8);
+                // The first beat must be on its way before the controller answers at all.
+                let _ = beats.try_send(first);
+                let answers = NodeClient::new(channel)
+                    .lease(ReceiverStream::new(queue))
+                    .await?;
+                Ok((beats, answers.into_inner()))
+            })
+            .await
+    }
+
+    fn beat(&mut self, leaving: bool) -> LeaseBeat {
+        LeaseBeat {
+            node_id: self.node_id,
+            broker_epoch: self.broker_epoch,
+            applied_offset: *self.applied_offset.borrow_and_update(),
+            leaving,
+        }
+    }
+
+    fn answered(&self, answer: &LeaseAnswer) {
+        let now = if answer.fenced {
+            LeaseState::Fenced
+        } else {
+            LeaseState::Alive
+        };
+        if self.state.send_replace(now) != now {
+            info!(fenced = answer.fenced, "lease held");
+        }
+    }
+
+    /// Says that the broker leaves, and waits until it is fenced, so that clients find its partitions
+    /// without a leader before its socket closes.
+    async fn leave(
+        &mut self,
+        beats: &mpsc::Sender<LeaseBeat>,
+        answers: &mut Streaming<LeaseAnswer>,
+    ) {
+        let farewell = async {
+            loop {
+                if beats.send(self.beat(true)).await.is_err() {
+                    return;
+                }
+                match answers.next().await {
+                    Some(Ok(answer)) if !answer.fenced => tokio::time::sleep(LEAVE_PAUSE).await,
+                    _ => return,
+                }
+            }
+        };
+        if tokio::time::timeout(LEAVE_MAX, farewell).await.is_err() {
+            warn!("the controller did not take the goodbye in time");
+        }
+    }
+}
+
+/// The codes by which the controller says that this epoch is not the node's registration.
+fn lost(code: Code) -> bool {
+    matches!(code, Code::NotFound | Code::Aborted)
+}

@@ -1,0 +1,57 @@
+//! Makes the broker known to the quorum.
+
+use std::time::Duration;
+
+use foz_api::v1::node_client::NodeClient;
+use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
+use foz_api::{ActiveController, CallError};
+use tonic::Code;
+use tracing::{info, warn};
+
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why the quorum will never take this broker as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("the metadata quorum refuses this broker: {0}")]
+pub(crate) struct Refused(String);
+
+/// Registers, waiting as long as it takes for a quorum and for the lease of an older process of this
+/// node to end.
+///
+/// # Errors
+/// When the quorum refuses what this broker is: another cluster's volume, say.
+pub(crate) async fn register(
+    controllers: &ActiveController,
+    request: &RegisterBrokerRequest,
+) -> Result<RegisterBrokerResponse, Refused> {
+    let mut last_said = String::new();
+    loop {
+        let answer = controllers
+            .call(async |channel| {
+                let answer = NodeClient::new(channel)
+                    .register_broker(request.clone())
+                    .await?;
+                Ok(answer.into_inner())
+            })
+            .await;
+        let reason = match answer {
+            Ok(registered) => {
+                info!(
+                    broker_epoch = registered.broker_epoch,
+                    cluster_id = registered.cluster_id,
+                    "registered"
+                );
+                return Ok(registered);
+            }
+            Err(CallError::Answered(status)) if status.code() == Code::InvalidArgument => {
+                return Err(Refused(status.message().to_owned()));
+            }
+            Err(error) => error.to_string(),
+        };
+        if reason != last_said {
+            warn!(reason, "not registered yet; trying again");
+            last_said = reason;
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}

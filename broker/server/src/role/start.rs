@@ -1,0 +1,315 @@
+//! Starts and stops the role `broker`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use foz_api::ActiveController;
+use foz_api::v1::RegisterBrokerRequest;
+use foz_metadata::Image;
+use foz_quorum::MetaProperties;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::image_applier::ImageApplier;
+use super::lease::{self, LeaseState};
+use super::{observer, registration};
+use crate::authorizer::AllowAll;
+use crate::broker::Broker;
+use crate::config::{BrokerRole, ServerConfig};
+use crate::coordinator::Coordinators;
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::net::budget::{Budget, RequestBudget};
+use crate::net::listener;
+use crate::partition::Partitions;
+use crate::producer_ids::ProducerIds;
+use crate::{identity, process};
+
+/// Housekeeping of logs: recovery points, idle files.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a stop waits for connections to finish what is in flight.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// A running broker.
+#[derive(Debug)]
+pub(crate) struct BrokerHandle {
+    broker: Arc<Broker>,
+    ready: Arc<AtomicBool>,
+    failures: mpsc::Receiver<String>,
+    stop_lease: CancellationToken,
+    stop_serving: CancellationToken,
+    stop_background: CancellationToken,
+    serving: JoinHandle<()>,
+    keeping: JoinHandle<()>,
+    /// What follows the metadata and keeps the logs in order.
+    background: TaskTracker,
+}
+
+/// Recovers the logs, starts to follow the metadata and to register. Returns before the quorum has
+/// answered; [`BrokerHandle::readiness`] tells when clients are served.
+pub(crate) async fn start_broker(
+    role: &BrokerRole,
+    config: &ServerConfig,
+    registry: &Registry,
+) -> anyhow::Result<BrokerHandle> {
+    let began = Instant::now();
+    let properties = identity::claim(&role.data_dir, role.node_id)?;
+    let listener = TcpListener::bind(role.listen)
+        .await
+        .with_context(|| format!("cannot bind listeners=PLAINTEXT://{}", role.listen))?;
+    let port = match role.advertised_port {
+        0 => listener.local_addr()?.port(),
+        port => port,
+    };
+    let (failed, failures) = mpsc::channel(1);
+    let metrics = Metrics::register(registry)?;
+    let data_dir = role.data_dir.clone();
+    let (fatal, recovery_metrics) = (failed.clone(), metrics.clone());
+    let partitions =
+        tokio::task::spawn_blocking(move || Partitions::open(&data_dir, fatal, recovery_metrics))
+            .await?
+            .context("cannot recover the logs")?;
+    let addresses = config
+        .voters
+        .iter()
+        .map(|voter| voter.address.clone())
+        .collect();
+    let broker = Arc::new(Broker {
+        node_id: role.node_id,
+        epoch: AtomicI64::new(-1),
+        statics: config.statics.clone(),
+        request_bytes_max: config.request_bytes_max,
+        connection_idle_max: config.connection_idle_max,
+        request_budget: RequestBudget::new(config.memory_budget_bytes, config.request_bytes_max),
+        response_budget: Budget::new(config.memory_budget_bytes),
+        authorizer: Box::new(AllowAll),
+        controllers: Arc::new(ActiveController::new(addresses)),
+        partitions,
+        coordinators: Coordinators::default(),
+        producer_ids: ProducerIds::default(),
+        metrics,
+        image: ArcSwap::from_pointee(Image::default()),
+        applied_offset: watch::Sender::new(-1),
+        alive: watch::Sender::new(false),
+    });
+    let ready = Arc::new(AtomicBool::new(false));
+    let (stop_lease, stop_serving, stop_background) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let background = TaskTracker::new();
+    background.spawn(observer::follow(
+        Arc::clone(&broker.controllers),
+        role.node_id,
+        ImageApplier::new(Arc::clone(&broker), properties.cluster_id.clone()),
+        failed.clone(),
+        stop_background.clone(),
+    ));
+    background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
+    let membership = Membership {
+        broker: Arc::clone(&broker),
+        role: role.clone(),
+        port,
+        properties,
+        incarnation: Uuid::new_v4(),
+        stop: stop_lease.clone(),
+    };
+    let keeping = tokio::spawn(keep_membership(membership, failed));
+    let (connections_max, stop) = (config.connections_max, stop_serving.clone());
+    let (serving_broker, serving_ready) = (Arc::clone(&broker), Arc::clone(&ready));
+    let serving = tokio::spawn(async move {
+        let mut alive = serving_broker.alive.subscribe();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            alive = alive.wait_for(|alive| *alive) => if alive.is_err() { return },
+        }
+        info!(
+            took_ms = began.elapsed().as_millis() as u64,
+            "serving clients"
+        );
+        serving_ready.store(true, Ordering::Release);
+        listener::serve(listener, serving_broker, connections_max, stop).await;
+    });
+    Ok(BrokerHandle {
+        broker,
+        ready,
+        failures,
+        stop_lease,
+        stop_serving,
+        stop_background,
+        serving,
+        keeping,
+        background,
+    })
+}
+
+impl BrokerHandle {
+    /// Ready once the broker has recovered, holds a current image and counts as alive; from then on
+    /// also while no controller answers.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let ready = Arc::clone(&self.ready);
+        Arc::new(move || {
+            if ready.load(Ordering::Acquire) {
+                Ok(())
+            } else {
+                Err("broker: not yet registered with the metadata quorum and caught up".to_owned())
+            }
+        })
+    }
+
+    /// Waits until the broker cannot go on.
+    pub(crate) async fn failed(&mut self) -> String {
+        match self.failures.recv().await {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves the quorum, answers what is in flight, flushes and closes the logs.
+    pub(crate) async fn stop(self) {
+        let began = Instant::now();
+        self.ready.store(false, Ordering::Release);
+        self.stop_lease.cancel();
+        if let Err(error) = self.keeping.await {
+            warn!(%error, "leaving the quorum failed");
+        }
+        self.stop_serving.cancel();
+        if tokio::time::timeout(DRAIN_MAX, self.serving).await.is_err() {
+            warn!("connections were still busy when the time to drain was over");
+        }
+        // Nothing may open a log or lead a partition while the logs close.
+        self.stop_background.cancel();
+        self.background.close();
+        self.background.wait().await;
+        let broker = self.broker;
+        let closed = tokio::task::spawn_blocking(move || {
+            broker.coordinators.stop();
+            broker.partitions.close(broker.epoch())
+        });
+        match closed.await {
+            Ok(Ok(())) => info!(
+                took_ms = began.elapsed().as_millis() as u64,
+                "broker stopped"
+            ),
+            Ok(Err(error)) => warn!(%error, "logs not closed cleanly; they will be recovered"),
+            Err(error) => warn!(%error, "logs not closed cleanly; they will be recovered"),
+        }
+    }
+}
+
+struct Membership {
+    broker: Arc<Broker>,
+    role: BrokerRole,
+    port: u16,
+    properties: MetaProperties,
+    incarnation: Uuid,
+    stop: CancellationToken,
+}
+
+/// Registers, keeps the lease, and registers again when the registration was lost.
+async fn keep_membership(mut membership: Membership, failed: mpsc::Sender<String>) {
+    if let Err(error) = membership.keep().await {
+        let _ = failed.send(format!("{error:#}")).await;
+    }
+}
+
+impl Membership {
+    async fn keep(&mut self) -> anyhow::Result<()> {
+        loop {
+            let request = self.request();
+            let registered = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                registered = registration::register(&self.broker.controllers, &request) => registered?,
+            };
+            identity::join(
+                &self.role.data_dir,
+                &mut self.properties,
+                &registered.cluster_id,
+            )?;
+            self.broker
+                .epoch
+                .store(registered.broker_epoch, Ordering::Release);
+            if !self.hold_lease(registered.broker_epoch).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True when the registration was lost.
+    async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<bool> {
+        let (state, mut states) = watch::channel(LeaseState::Silent);
+        let keeper = lease::keep(
+            ActiveController::new(self.broker.controllers.addresses().to_vec()),
+            self.role.node_id,
+            broker_epoch,
+            self.broker.applied_offset.subscribe(),
+            state,
+            self.stop.clone(),
+        )
+        .context("cannot start the lease thread")?;
+        // The thread drops the sender when it ends.
+        while states.changed().await.is_ok() {
+            let now = *states.borrow_and_update();
+            let alive = now == LeaseState::Alive;
+            self.broker.metrics.lease_alive.set(i64::from(alive));
+            if alive {
+                self.broker.alive.send_replace(true);
+            }
+        }
+        let lost = *states.borrow() == LeaseState::Lost;
+        let ended = tokio::task::spawn_blocking(move || keeper.join()).await?;
+        ended.map_err(|_| anyhow::anyhow!("the lease thread panicked"))?;
+        Ok(lost)
+    }
+
+    fn request(&self) -> RegisterBrokerRequest {
+        RegisterBrokerRequest {
+            node_id: self.role.node_id,
+            incarnation: self.incarnation.as_bytes().to_vec(),
+            directory_ids: vec![self.properties.directory_id.as_bytes().to_vec()],
+            cluster_id: self.properties.cluster_id.clone().unwrap_or_default(),
+            host: self.role.advertised_host.clone(),
+            port: i32::from(self.port),
+            rack: self.role.rack.clone(),
+            version: process::VERSION.to_owned(),
+        }
+    }
+}
+
+async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
+    let mut retention_applied: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let check_interval_ms = broker.config_number("log.retention.check.interval.ms");
+        let check_interval = Duration::from_millis(check_interval_ms.unsigned_abs());
+        let apply_retention = retention_applied.is_none_or(|at| at.elapsed() >= check_interval);
+        // Until the broker is alive, it does not know all that it leads.
+        if apply_retention && *broker.alive.borrow() {
+            retention_applied = Some(Instant::now());
+        }
+        let broker = Arc::clone(&broker);
+        let kept = tokio::task::spawn_blocking(move || {
+            if apply_retention {
+                broker.partitions.apply_retention();
+            }
+            broker.partitions.keep_house();
+        });
+        if let Err(error) = kept.await {
+            warn!(%error, "housekeeping failed");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Every API at every version that is answered, with requests that mean something. A response that sets
+//! a field which its version lacks cannot be encoded, and closes the connection: each version counts.
+
+mod cluster;
+mod configs;
+mod connection;
+mod epochs;
+mod fetching;
+mod groups;
+mod long_polls;
+mod offsets;
+mod paging;
+mod producing;
+mod topics;
+
+use connection::{Answered, Connection};
+
+use crate::testbed::Testbed;
+
+type Area = fn(&mut Connection);
+
+const AREAS: &[(&str, Area)] = &[
+    ("cluster", cluster::check),
+    ("configs", configs::check),
+    ("epochs", epochs::check),
+    ("fetching", fetching::check),
+    ("groups", groups::check),
+    ("long polls", long_polls::check),
+    ("offsets", offsets::check),
+    ("paging", paging::check),
+    ("producing", producing::check),
+    ("topics", topics::check),
+];
+
+#[test]
+fn every_api_answers_every_version_it_advertises() {
+    let mut testbed = Testbed::start(1, 1);
+    let answered = Answered::default();
+    epochs::prepare(&mut testbed, &answered);
+    let broker = &testbed.brokers[0];
+    std::thread::scope(|scope| {
+        for (name, check) in AREAS {
+            let area = std::thread::Builder::new().name((*name).to_owned());
+            area.spawn_scoped(scope, || check(&mut Connection::open(broker, &answered)))
+                .unwrap();
+        }
+    });
+    assert_eq!(answered.missing(), Vec::<String>::new(), "not asked at all");
+}

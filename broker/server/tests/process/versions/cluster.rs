@@ -1,0 +1,229 @@
+//! ApiVersions, Metadata and DescribeCluster.
+
+use foz_protocol::apis::APIS;
+use foz_protocol::error::ErrorCode;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, BrokerId, DescribeClusterRequest, MetadataRequest, MetadataResponse,
+};
+use uuid::Uuid;
+
+use super::connection::{Connection, Topic, error, text, topic_name, versions_of};
+
+const NOT_ASKED: i32 = i32::MIN;
+const AUTO_CREATION_FROM: i16 = 4;
+const TOPIC_OPERATIONS_FROM: i16 = 8;
+const TOPIC_IDS_FROM: i16 = 10;
+const ASKING_BY_ID_FROM: i16 = 12;
+
+pub(super) fn check(connection: &mut Connection) {
+    ranges_are_told(connection);
+    let topic = connection.create_topic("seen", 3);
+    let cluster_id = clusters_are_described(connection);
+    for version in versions_of::<MetadataRequest>() {
+        metadata_names_the_topic(connection, version, &topic, &cluster_id);
+        all_and_none_differ(connection, version);
+        missing_topics_are_told(connection, version);
+        if version >= TOPIC_OPERATIONS_FROM {
+            operations_are_told_when_asked(connection, version, &topic);
+        }
+        if version >= TOPIC_IDS_FROM {
+            topics_are_found_by_id(connection, version, &topic);
+        }
+    }
+}
+
+fn ranges_are_told(connection: &mut Connection) {
+    for version in versions_of::<ApiVersionsRequest>() {
+        let request = ApiVersionsRequest::default();
+        let request = if version >= 3 {
+            request
+                .with_client_software_name(text("test"))
+                .with_client_software_version(text("1.0"))
+        } else {
+            request
+        };
+        let response = connection.call(version, &request);
+        assert_eq!(error(response.error_code), ErrorCode::None);
+        let told: Vec<_> = response
+            .api_keys
+            .iter()
+            .map(|row| (row.api_key, row.min_version, row.max_version))
+            .collect();
+        let expected: Vec<_> = APIS
+            .iter()
+            .map(|api| (api.key as i16, api.advertised_min, api.max))
+            .collect();
+        assert_eq!(told, expected, "{version}");
+    }
+}
+
+fn clusters_are_described(connection: &mut Connection) -> String {
+    let mut cluster_id = String::new();
+    for version in versions_of::<DescribeClusterRequest>() {
+        for asked in [false, true] {
+            let request = DescribeClusterRequest::default()
+                .with_include_cluster_authorized_operations(asked)
+                .with_include_fenced_brokers(asked && version >= 2);
+            let response = connection.call(version, &request);
+            assert_eq!(error(response.error_code), ErrorCode::None);
+            assert_eq!(response.endpoint_type, 1);
+            assert_eq!(response.controller_id, BrokerId(0));
+            let [broker] = &response.brokers[..] else {
+                panic!("{response:?}");
+            };
+            assert_eq!(broker.broker_id, BrokerId(0));
+            assert_eq!(broker.host, text("127.0.0.1"));
+            assert_eq!(broker.port, i32::from(connection.broker.kafka_port));
+            assert!(!broker.is_fenced);
+            let operations = response.cluster_authorized_operations;
+            assert_eq!(operations != NOT_ASKED, asked, "{version}");
+            cluster_id = response.cluster_id.to_string();
+            assert!(!cluster_id.is_empty());
+        }
+        if version >= 1 {
+            let request = DescribeClusterRequest::default().with_endpoint_type(2);
+            let response = connection.call(version, &request);
+            let refused = ErrorCode::MismatchedEndpointType;
+            assert_eq!(error(response.error_code), refused);
+        }
+    }
+    cluster_id
+}
+
+/// Asks for these topics, and makes none where the version can say so.
+fn ask(topics: Option<Vec<MetadataRequestTopic>>, version: i16) -> MetadataRequest {
+    MetadataRequest::default()
+        .with_topics(topics)
+        .with_allow_auto_topic_creation(version < AUTO_CREATION_FROM)
+}
+
+fn named(name: &str) -> MetadataRequestTopic {
+    MetadataRequestTopic::default().with_name(Some(topic_name(name)))
+}
+
+fn by_id(id: Uuid) -> MetadataRequestTopic {
+    MetadataRequestTopic::default()
+        .with_name(None)
+        .with_topic_id(id)
+}
+
+fn only(response: &MetadataResponse) -> &MetadataResponseTopic {
+    let [topic] = &response.topics[..] else {
+        panic!("one topic was asked for: {response:?}");
+    };
+    topic
+}
+
+fn metadata_names_the_topic(
+    connection: &mut Connection,
+    version: i16,
+    topic: &Topic,
+    cluster_id: &str,
+) {
+    let request = ask(Some(vec![named(&topic.name)]), version);
+    let response = connection.call(version, &request);
+    let [broker] = &response.brokers[..] else {
+        panic!("{response:?}");
+    };
+    assert_eq!(broker.node_id, BrokerId(0));
+    assert_eq!(broker.port, i32::from(connection.broker.kafka_port));
+    if version >= 1 {
+        assert_eq!(response.controller_id, BrokerId(0));
+    }
+    if version >= 2 {
+        assert_eq!(response.cluster_id, Some(text(cluster_id)));
+    }
+    let found = only(&response);
+    assert_eq!(error(found.error_code), ErrorCode::None);
+    assert_eq!(found.name, Some(topic_name(&topic.name)));
+    if version >= TOPIC_IDS_FROM {
+        assert_eq!(found.topic_id, topic.id);
+    }
+    assert_eq!(found.topic_authorized_operations, NOT_ASKED);
+    let indexes: Vec<_> = found
+        .partitions
+        .iter()
+        .map(|partition| {
+            assert_eq!(error(partition.error_code), ErrorCode::None);
+            assert_eq!(partition.leader_id, BrokerId(0));
+            assert_eq!(partition.leader_epoch, if version >= 7 { 0 } else { -1 });
+            assert_eq!(partition.replica_nodes, [BrokerId(0)]);
+            assert_eq!(partition.isr_nodes, [BrokerId(0)]);
+            assert!(partition.offline_replicas.is_empty());
+            partition.partition_index
+        })
+        .collect();
+    assert_eq!(indexes, [0, 1, 2], "{version}");
+}
+
+/// Version 0 has no null: there an empty list means all.
+fn all_and_none_differ(connection: &mut Connection, version: i16) {
+    let none = connection.call(version, &ask(Some(Vec::new()), version));
+    let all = if version == 0 {
+        none
+    } else {
+        assert!(none.topics.is_empty(), "{version}");
+        connection.call(version, &ask(None, version))
+    };
+    let seen = Some(topic_name("seen"));
+    assert!(all.topics.iter().any(|topic| topic.name == seen));
+}
+
+fn missing_topics_are_told(connection: &mut Connection, version: i16) {
+    let response = connection.call(version, &ask(Some(vec![named("no spaces")]), version));
+    let illegal = only(&response);
+    let expected = ErrorCode::InvalidTopicException;
+    assert_eq!(error(illegal.error_code), expected);
+    assert_eq!(illegal.name, Some(topic_name("no spaces")));
+    let name = format!("asked-for-{version}");
+    let mut request = ask(Some(vec![named(&name)]), version);
+    if version >= AUTO_CREATION_FROM {
+        let response = connection.call(version, &request);
+        let unknown = ErrorCode::UnknownTopicOrPartition;
+        assert_eq!(error(only(&response).error_code), unknown);
+        assert!(only(&response).partitions.is_empty());
+        request.allow_auto_topic_creation = true;
+    }
+    let response = connection.call(version, &request);
+    let made = only(&response);
+    assert_eq!(error(made.error_code), ErrorCode::None, "{version}");
+    assert_eq!(made.partitions.len(), 1);
+}
+
+fn operations_are_told_when_asked(connection: &mut Connection, version: i16, topic: &Topic) {
+    let has_cluster_operations = version <= 10;
+    let request = ask(Some(vec![named(&topic.name)]), version)
+        .with_include_topic_authorized_operations(true)
+        .with_include_cluster_authorized_operations(has_cluster_operations);
+    let response = connection.call(version, &request);
+    assert!(only(&response).topic_authorized_operations > 0);
+    let cluster = response.cluster_authorized_operations;
+    assert_eq!(cluster > 0, has_cluster_operations, "{version}");
+}
+
+/// Versions 10 and 11 have the field, but Kafka refuses it there.
+fn topics_are_found_by_id(connection: &mut Connection, version: i16, topic: &Topic) {
+    if version < ASKING_BY_ID_FROM {
+        let wanted = named("").with_topic_id(topic.id);
+        let response = connection.call(version, &ask(Some(vec![wanted]), version));
+        let refused = ErrorCode::InvalidRequest;
+        assert_eq!(error(only(&response).error_code), refused, "{version}");
+        return;
+    }
+    let request = ask(
+        Some(vec![by_id(topic.id), by_id(Uuid::from_u128(42))]),
+        version,
+    );
+    let response = connection.call(version, &request);
+    let [found, missing] = &response.topics[..] else {
+        panic!("{response:?}");
+    };
+    assert_eq!(error(found.error_code), ErrorCode::None);
+    assert_eq!(found.name, Some(topic_name(&topic.name)));
+    assert_eq!(found.partitions.len(), 3);
+    assert_eq!(error(missing.error_code), ErrorCode::UnknownTopicId);
+    assert_eq!(missing.topic_id, Uuid::from_u128(42));
+    assert_eq!(missing.name, None, "{version}");
+}

@@ -1,0 +1,301 @@
+//! One connection that asks in any version, and the requests that many areas need.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::ops::RangeInclusive;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use bytes::Bytes;
+use foz_protocol::apis::{APIS, Api};
+use foz_protocol::batch::Batches;
+use foz_protocol::codec::Compression;
+use foz_protocol::error::ErrorCode;
+use foz_protocol::frame;
+use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, ProduceRequest, TopicName,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+use uuid::Uuid;
+
+use crate::testbed::{Node, PATIENCE, pause};
+
+/// From this version on Produce and Fetch name topics by their ids.
+pub(super) const TOPIC_IDS_FROM: i16 = 13;
+
+/// Keys and versions that came back decodable.
+#[derive(Debug, Default)]
+pub(super) struct Answered(Mutex<BTreeSet<(i16, i16)>>);
+
+impl Answered {
+    /// What the table promises and nobody has asked for.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let answered = self.0.lock().unwrap();
+        APIS.iter()
+            .flat_map(|api| (api.min..=api.max).map(move |version| (api, version)))
+            .filter(|(api, version)| !answered.contains(&(api.key as i16, *version)))
+            .map(|(api, version)| format!("{} {version}", api.name))
+            .collect()
+    }
+}
+
+pub(super) struct Connection<'a> {
+    pub(super) broker: &'a Node,
+    pub(super) answered: &'a Answered,
+    stream: TcpStream,
+    correlation_id: i32,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn open(broker: &'a Node, answered: &'a Answered) -> Self {
+        Self {
+            broker,
+            answered,
+            stream: broker.connect(),
+            correlation_id: 0,
+        }
+    }
+
+    /// Another connection to the same broker.
+    pub(super) fn another(&self) -> Self {
+        Self::open(self.broker, self.answered)
+    }
+
+    /// Asks and waits for the answer.
+    pub(super) fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
+        self.send(version, request);
+        self.receive::<R>(version)
+    }
+
+    pub(super) fn send<R: Request + Debug>(&mut self, version: i16, request: &R) {
+        self.correlation_id += 1;
+        let frame = frame::encode_request(version, self.correlation_id, "test", request)
+            .unwrap_or_else(|error| panic!("{error}: {request:?}"));
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    /// The answer to the last request that was sent.
+    pub(super) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+        let api = Api::of(R::KEY).unwrap();
+        let name = api.name;
+        let frame = self
+            .frame()
+            .unwrap_or_else(|error| panic!("{name} {version} is not answered: {error}"));
+        let (correlation_id, body) = frame::parse_response(api.key, version, &frame).unwrap();
+        assert_eq!(correlation_id, self.correlation_id, "{name} {version}");
+        let response = frame::decode_response(version, body)
+            .unwrap_or_else(|error| panic!("{name} {version}: {error}"));
+        self.answered.0.lock().unwrap().insert((R::KEY, version));
+        response
+    }
+
+    /// A request of a version that no encoder makes: its header alone.
+    pub(super) fn send_header<R: Request>(&mut self, version: i16) {
+        let header = [R::KEY.to_be_bytes(), version.to_be_bytes()].concat();
+        let rest = [0, 0, 0, 7, 0xff, 0xff];
+        let length = (header.len() + rest.len()) as i32;
+        self.stream
+            .write_all(&[&length.to_be_bytes()[..], &header, &rest].concat())
+            .unwrap();
+    }
+
+    /// The broker closes the connection instead of answering; silence is not that.
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.frame().is_err_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+            )
+        })
+    }
+
+    fn frame(&mut self) -> std::io::Result<Bytes> {
+        let mut length = [0; frame::LENGTH_BYTES];
+        self.stream.read_exact(&mut length)?;
+        let mut frame = vec![0; i32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut frame)?;
+        Ok(Bytes::from(frame))
+    }
+
+    /// Makes a topic and waits until its partitions are led.
+    pub(super) fn create_topic(&mut self, name: &str, partitions: i32) -> Topic {
+        let topic = CreatableTopic::default()
+            .with_name(topic_name(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
+        let response = self.call(7, &request);
+        assert_eq!(error(response.topics[0].error_code), ErrorCode::None);
+        for partition in 0..partitions {
+            eventually(|| {
+                self.latest_offset(name, partition)
+                    .map_err(|error| format!("{name}-{partition}: {error}"))
+            });
+        }
+        Topic {
+            name: name.to_owned(),
+            id: response.topics[0].topic_id,
+        }
+    }
+
+    pub(super) fn latest_offset(&mut self, topic: &str, partition: i32) -> Result<i64, ErrorCode> {
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(-1);
+        let topic = ListOffsetsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![topic]);
+        let response = self.call(7, &request);
+        let found = &response.topics[0].partitions[0];
+        match error(found.error_code) {
+            ErrorCode::None => Ok(found.offset),
+            error => Err(error),
+        }
+    }
+
+    /// Writes one batch that holds these values; returns its base offset.
+    pub(super) fn produce(&mut self, topic: &Topic, partition: i32, records: Bytes) -> i64 {
+        let request = produce_request(9, topic, -1, &[(partition, Some(records))]);
+        let response = self.call(9, &request);
+        let written = &response.responses[0].partition_responses[0];
+        assert_eq!(error(written.error_code), ErrorCode::None);
+        written.base_offset
+    }
+}
+
+/// A topic as both kinds of versions name it.
+#[derive(Debug, Clone)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) id: Uuid,
+}
+
+impl Topic {
+    /// One that nobody has made.
+    pub(super) fn unknown() -> Self {
+        Self {
+            name: "nowhere".to_owned(),
+            id: Uuid::from_u128(42),
+        }
+    }
+
+    /// How Produce and Fetch of this version say that they do not know it.
+    pub(super) fn unknown_error(version: i16) -> ErrorCode {
+        if version >= TOPIC_IDS_FROM {
+            ErrorCode::UnknownTopicId
+        } else {
+            ErrorCode::UnknownTopicOrPartition
+        }
+    }
+}
+
+/// Produces to these partitions of one topic.
+pub(super) fn produce_request(
+    version: i16,
+    topic: &Topic,
+    acks: i16,
+    partitions: &[(i32, Option<Bytes>)],
+) -> ProduceRequest {
+    let data = partitions.iter().map(|(index, records)| {
+        PartitionProduceData::default()
+            .with_index(*index)
+            .with_records(records.clone())
+    });
+    let data = TopicProduceData::default().with_partition_data(data.collect());
+    let data = if version >= TOPIC_IDS_FROM {
+        data.with_topic_id(topic.id)
+    } else {
+        data.with_name(topic_name(&topic.name))
+    };
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(10_000)
+        .with_topic_data(vec![data])
+}
+
+/// The versions of an API that are answered.
+pub(super) fn versions_of<R: Request>() -> RangeInclusive<i16> {
+    let api = Api::of(R::KEY).unwrap();
+    api.min..=api.max
+}
+
+/// The version of an API that is nearest to `version`.
+pub(super) fn nearest<R: Request>(version: i16) -> i16 {
+    let versions = versions_of::<R>();
+    version.clamp(*versions.start(), *versions.end())
+}
+
+pub(super) fn error(code: i16) -> ErrorCode {
+    ErrorCode::from_code(code).unwrap_or_else(|| panic!("{code} is no error code"))
+}
+
+/// A batch of these values, all of one timestamp.
+pub(super) fn batch(timestamp_ms: i64, values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for value in values {
+        builder.push(&RecordToWrite {
+            timestamp_ms,
+            value: Some(value.as_bytes()),
+            ..RecordToWrite::default()
+        });
+    }
+    Bytes::from(builder.build().unwrap())
+}
+
+/// Offsets and values of fetched batches.
+pub(super) fn values(records: Option<&Bytes>) -> Vec<(i64, String)> {
+    let mut values = Vec::new();
+    for batch in Batches::new(records.map_or(&[], |records| &records[..])) {
+        let (header, batch) = batch.unwrap();
+        header.check_crc(batch).unwrap();
+        let bytes = record_bytes(&header, batch, 1 << 20).unwrap();
+        for record in Records::new(&header, &bytes) {
+            let record = record.unwrap();
+            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            values.push((record.offset(&header), value));
+        }
+    }
+    values
+}
+
+/// What [`values`] gives for these, from an offset on.
+pub(super) fn from_offset(base_offset: i64, values: &[&str]) -> Vec<(i64, String)> {
+    (base_offset..)
+        .zip(values.iter().map(ToString::to_string))
+        .collect()
+}
+
+pub(super) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+pub(super) fn group_id(name: &str) -> GroupId {
+    GroupId(text(name))
+}
+
+/// Tries until it works; a broker may learn a moment later what a controller has decided.
+pub(super) fn eventually<T, E: Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+        pause();
+    }
+}

@@ -1,0 +1,17 @@
+//! The pipeline of a Cluster: dereference → validate → plan → apply → status.
+
+pub mod build;
+pub mod dereference;
+mod execute;
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub mod observed;
+pub mod owned;
+pub mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub mod reconcile;
+pub mod status;
+#[cfg(test)]
+mod status_tests;
+pub mod validate;

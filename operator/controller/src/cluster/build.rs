@@ -1,0 +1,159 @@
+//! The objects of a Cluster, built from what was validated. Pure; one file for each kind of object.
+
+mod config_map;
+mod disruption_budget;
+mod network_policy;
+mod service;
+mod service_account;
+mod stateful_set;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::Value;
+
+use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::validate::ValidatedCluster;
+use crate::names::Role;
+
+/// What an owned object should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Which object.
+    pub key: ObjectKey,
+    /// All fields that the operator sets.
+    pub manifest: Value,
+}
+
+/// Every object of the Cluster, in the order in which it is best applied: what pods need before the
+/// StatefulSets that make them.
+#[must_use]
+pub fn desired(cluster: &ValidatedCluster) -> Vec<Desired> {
+    let mut objects = Vec::new();
+    for role in Role::ALL {
+        objects.push(Desired::of(
+            Owned::ServiceAccount,
+            &service_account::build(cluster, role),
+        ));
+        objects.push(Desired::of(
+            Owned::ConfigMap,
+            &config_map::build(cluster, role),
+        ));
+        objects.push(Desired::of(
+            Owned::NetworkPolicy,
+            &network_policy::build(cluster, role),
+        ));
+        objects.push(Desired::of(
+            Owned::PodDisruptionBudget,
+            &disruption_budget::build(cluster, role),
+        ));
+        objects.push(Desired::of(
+            Owned::Service,
+            &service::headless(cluster, role),
+        ));
+    }
+    objects.push(Desired::of(Owned::Service, &service::bootstrap(cluster)));
+    for ordinal in 0..cluster.brokers {
+        objects.push(Desired::of(
+            Owned::Service,
+            &service::of_broker(cluster, ordinal),
+        ));
+    }
+    for role in Role::ALL {
+        objects.push(Desired::of(
+            Owned::StatefulSet,
+            &stateful_set::build(cluster, role),
+        ));
+    }
+    objects
+}
+
+impl Desired {
+    fn of<K>(kind: Owned, object: &K) -> Self
+    where
+        K: kube::Resource<DynamicType = ()> + serde::Serialize,
+    {
+        let name = object
+            .meta()
+            .name
+            .clone()
+            .expect("every builder names its object");
+        let manifest = serde_json::to_value(object).expect("an object of Kubernetes is JSON");
+        Self {
+            key: ObjectKey { kind, name },
+            manifest,
+        }
+    }
+}
+
+/// The metadata of an owned object. The owner reference makes Kubernetes collect it when the Cluster
+/// is deleted; claims have none and stay.
+fn metadata(cluster: &ValidatedCluster, role: Role, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(cluster.name.namespace.clone()),
+        labels: Some(cluster.name.labels(role)),
+        owner_references: Some(vec![OwnerReference {
+            api_version: format!("{}/{}", foz_crd::GROUP, foz_crd::VERSION),
+            kind: "Cluster".to_owned(),
+            name: cluster.name.name.clone(),
+            uid: cluster.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::desired;
+    use crate::cluster::fixtures;
+
+    /// One golden file for each object. A change here is a change in every running cluster: one in a
+    /// pod template makes its pods wait for a restart.
+    #[test]
+    fn every_object_is_as_its_golden_file_says() {
+        for object in desired(&fixtures::validated()) {
+            let yaml = serde_yaml::to_string(&object.manifest).expect("YAML");
+            insta::assert_snapshot!(format!("{:?}_{}", object.key.kind, object.key.name), yaml);
+        }
+    }
+
+    #[test]
+    fn overrides_reach_the_pods_and_the_operators_own_labels_win() {
+        let objects = desired(&fixtures::validated_with_overrides());
+        let pod = |name: &str| {
+            let found = objects
+                .iter()
+                .find(|object| object.key.name == name && object.manifest["kind"] == "StatefulSet");
+            found.expect("a StatefulSet").manifest["spec"]["template"].clone()
+        };
+        for name in ["demo-broker", "demo-controller"] {
+            let yaml = serde_yaml::to_string(&pod(name)).expect("YAML");
+            insta::assert_snapshot!(format!("overrides_{name}"), yaml);
+        }
+    }
+
+    #[test]
+    fn only_what_needs_a_restart_changes_the_pod_template() {
+        let template = |cluster| {
+            let objects = desired(&cluster);
+            let sets = objects
+                .into_iter()
+                .filter(|object| object.manifest["kind"] == "StatefulSet");
+            sets.map(|object| object.manifest["spec"]["template"].clone())
+                .collect::<Vec<_>>()
+        };
+        let before = template(fixtures::validated());
+        let mut more_brokers = fixtures::validated();
+        more_brokers.brokers = 5;
+        assert_eq!(before, template(more_brokers));
+        let mut other_config = fixtures::validated();
+        other_config
+            .config
+            .insert("min.insync.replicas".into(), "1".into());
+        assert_eq!(before, template(other_config));
+        let mut other_image = fixtures::validated();
+        other_image.image = "foz-broker:2".into();
+        assert_ne!(before, template(other_image));
+    }
+}

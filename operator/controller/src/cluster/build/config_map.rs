@@ -1,0 +1,57 @@
+//! The few keys that a start needs. Everything else is a record of the quorum, so that no file and no
+//! restart stands between a change and its effect.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use crate::cluster::build::metadata;
+use crate::cluster::validate::ValidatedCluster;
+use crate::names::{CONTROLLER_NODE_ID_BASE, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, Role};
+
+/// The file's name, in the ConfigMap and in the container.
+pub(super) const FILE: &str = "server.properties";
+/// Where the volume with the logs is mounted.
+pub(super) const DATA_FOLDER: &str = "/var/lib/foz";
+
+pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(cluster, role, cluster.name.of_role(role)),
+        data: Some([(FILE.to_owned(), properties(cluster, role))].into()),
+        ..ConfigMap::default()
+    }
+}
+
+/// `${NAME}` is replaced by the process with the environment variable of that name: one file serves
+/// all pods of a role.
+pub(super) fn properties(cluster: &ValidatedCluster, role: Role) -> String {
+    let voters = cluster.name.quorum_voters(cluster.controllers.get());
+    let mut lines = vec![
+        ("node.id", "${POD_INDEX}".to_owned()),
+        ("log.dirs", format!("{DATA_FOLDER}/data")),
+        ("controller.quorum.voters", voters),
+        ("foz.http.listener", format!("0.0.0.0:{HTTP_PORT}")),
+    ];
+    match role {
+        Role::Controller => lines.extend([
+            ("foz.node.id.base", CONTROLLER_NODE_ID_BASE.to_string()),
+            ("controller.listener", format!("0.0.0.0:{CONTROLLER_PORT}")),
+        ]),
+        Role::Broker => {
+            let service = format!("{}-${{POD_INDEX}}", cluster.name.of_role(role));
+            let host = format!("{service}.{}.svc", cluster.name.namespace);
+            lines.extend([
+                ("listeners", format!("PLAINTEXT://0.0.0.0:{KAFKA_PORT}")),
+                (
+                    "advertised.listeners",
+                    format!("PLAINTEXT://{host}:{KAFKA_PORT}"),
+                ),
+            ]);
+        }
+    }
+    lines.sort_unstable();
+    lines.iter().fold(String::new(), |mut text, (key, value)| {
+        writeln!(text, "{key}={value}").expect("a String takes any text");
+        text
+    })
+}

@@ -1,0 +1,283 @@
+//! Apply: does what was planned, and says what came of it.
+
+use std::collections::BTreeMap;
+
+use foz_api::v1::{AssignRacksRequest, ResourceType};
+use foz_crd::ClusterStatus;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::Value;
+
+use crate::apply::compare::{Difference, difference};
+use crate::cluster::owned::ObjectKey;
+use crate::cluster::plan::{Action, expansion};
+use crate::cluster::reconcile::Pass;
+use crate::cluster::status::Outcome;
+use crate::conditions::Finding;
+use crate::config_diff::ConfigDiff;
+use crate::error::ReconcileError;
+use crate::events::Notice;
+use crate::names::{INSTANCE_LABEL, OPERATOR};
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Executed {
+    pub(super) outcome: Outcome,
+    pub(super) notices: Vec<Notice>,
+    /// The pass has to come again, and why.
+    pub(super) retry: Option<ReconcileError>,
+    /// Something was refused that may be allowed one day, of which no watch tells.
+    pub(super) ask_again: bool,
+}
+
+/// Does it, action by action. One that fails does not keep the others from being done.
+pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
+    let mut executed = Executed::default();
+    let (mut created, mut corrected) = (Vec::new(), Vec::new());
+    for action in actions {
+        pass.context.metrics.acted("Cluster", action.label());
+        let done = match action {
+            Action::Apply {
+                key,
+                manifest,
+                patch_first,
+                missing,
+                reason,
+            } => {
+                tracing::info!(object = %key, reason, "applies");
+                let done = apply(pass, key, manifest, patch_first.as_ref(), *missing).await;
+                if done.is_ok() {
+                    if *missing {
+                        created.push(key.to_string())
+                    } else {
+                        corrected.push(format!("{key} ({reason})"))
+                    }
+                }
+                done
+            }
+            Action::ReplacePod { pod, uid, reason } => {
+                let done = replace(pass, pod, uid).await;
+                if done.is_ok() {
+                    executed
+                        .notices
+                        .push(Notice::done("PodReplaced", format!("{pod}: {reason}")));
+                }
+                done
+            }
+            Action::ExpandVolumes { claims, size } => {
+                expand(pass, claims, size, &mut executed).await
+            }
+            Action::RecordManagedKeys(keys) => record(pass, keys).await,
+            Action::AlterConfigs(diff) => alter(pass, diff, &mut executed).await,
+            Action::AssignRacks(racks) => assign(pass, racks, &mut executed.notices).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(action = action.label(), %error, "an action failed");
+            executed
+                .outcome
+                .degraded
+                .push(Finding::new(error.reason(), error.to_string()));
+            let is_order = matches!(action, Action::RecordManagedKeys(_));
+            executed.retry.get_or_insert(error);
+            // What is not written down must not be set.
+            if is_order {
+                break;
+            }
+        }
+    }
+    for (reason, objects) in [("Created", created), ("Corrected", corrected)] {
+        if !objects.is_empty() {
+            executed
+                .notices
+                .insert(0, Notice::done(reason, objects.join(", ")));
+        }
+    }
+    executed
+}
+
+async fn apply(
+    pass: &Pass<'_>,
+    key: &ObjectKey,
+    manifest: &Value,
+    patch_first: Option<&Value>,
+    missing: bool,
+) -> Result<(), ReconcileError> {
+    let namespace = &pass.name.namespace;
+    let resource = key.kind.api_resource();
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(pass.context.client.clone(), namespace, &resource);
+    let in_error = |error| ReconcileError::kubernetes(key.to_string(), error);
+    if missing && let Some(found) = api.get_opt(&key.name).await.map_err(in_error)? {
+        if !is_ours(&found, pass) {
+            return Err(ReconcileError::NameTaken(key.to_string()));
+        }
+        let found = serde_json::to_value(&found).unwrap_or_default();
+        if difference(manifest, &found) == Difference::None {
+            return Ok(());
+        }
+    }
+    if let Some(patch) = patch_first {
+        let parameters = PatchParams {
+            field_manager: Some(OPERATOR.to_owned()),
+            ..PatchParams::default()
+        };
+        api.patch(&key.name, &parameters, &Patch::Merge(patch))
+            .await
+            .map_err(in_error)?;
+    }
+    let parameters = PatchParams::apply(OPERATOR).force();
+    let live = api
+        .patch(&key.name, &parameters, &Patch::Apply(manifest))
+        .await
+        .map_err(in_error)?;
+    let live = serde_json::to_value(&live).unwrap_or_default();
+    pass.context.memory.set(namespace, key, manifest, &live);
+    Ok(())
+}
+
+/// An object that the watch does not show may be there without our label: one of ours that a hand has
+/// changed, or one of somebody else that only has the name.
+fn is_ours(found: &DynamicObject, pass: &Pass<'_>) -> bool {
+    let metadata = &found.metadata;
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(INSTANCE_LABEL));
+    owners.iter().any(|owner| owner.uid == pass.uid)
+        || (owners.is_empty() && label.is_some_and(|label| *label == pass.name.name))
+}
+
+async fn replace(pass: &Pass<'_>, pod: &str, uid: &str) -> Result<(), ReconcileError> {
+    let api: Api<Pod> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(pod, &parameters).await {
+        // Gone, or another one already.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(ReconcileError::kubernetes(format!("Pod/{pod}"), error)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Grows volumes. A refusal (mostly: the storage class does not allow it) is remembered for a while:
+/// asking again with every pass would change nothing.
+async fn expand(
+    pass: &Pass<'_>,
+    claims: &[String],
+    size: &str,
+    executed: &mut Executed,
+) -> Result<(), ReconcileError> {
+    let api: Api<PersistentVolumeClaim> =
+        Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
+    let parameters = PatchParams {
+        field_manager: Some(OPERATOR.to_owned()),
+        ..PatchParams::default()
+    };
+    let names = claims.join(", ");
+    let question = format!("{}/{names} to {size}", pass.name.namespace);
+    let mut refusal = pass.context.refusals.recent(&question);
+    if refusal.is_none() {
+        for claim in claims {
+            match api
+                .patch(claim, &parameters, &Patch::Merge(expansion(size)))
+                .await
+            {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+                    refusal = Some(status.message.clone());
+                    pass.context
+                        .refusals
+                        .remember(&question, status.message.clone());
+                    break;
+                }
+                Err(error) => {
+                    return Err(ReconcileError::kubernetes(format!("claim {claim}"), error));
+                }
+            }
+        }
+    }
+    match refusal {
+        None => {
+            let note = format!("{names} to {size}");
+            executed.notices.push(Notice::done("VolumesExpanded", note));
+        }
+        Some(message) => {
+            executed.ask_again = true;
+            let message = format!("these volumes do not grow to {size}: {names}; {message}");
+            let finding = Finding::new("VolumeExpansionRefused", message);
+            executed.outcome.degraded.push(finding);
+        }
+    }
+    Ok(())
+}
+
+async fn record(pass: &Pass<'_>, keys: &[String]) -> Result<(), ReconcileError> {
+    let status = ClusterStatus {
+        managed_config_keys: keys.to_vec(),
+        ..pass.previous.clone()
+    };
+    pass.write_status(&status).await
+}
+
+async fn alter(
+    pass: &Pass<'_>,
+    diff: &ConfigDiff,
+    executed: &mut Executed,
+) -> Result<(), ReconcileError> {
+    let altered = pass.quorum()?.alter(ResourceType::Broker, "", diff).await?;
+    if !altered.refused.is_empty() {
+        let message = format!(
+            "spec.config holds what the brokers refuse: {}",
+            altered.refused.join("; ")
+        );
+        executed
+            .outcome
+            .degraded
+            .push(Finding::new("ConfigInvalid", message));
+    }
+    if !altered.changed.is_empty() {
+        let keys: Vec<String> = altered.changed.into_iter().collect();
+        executed
+            .notices
+            .push(Notice::done("ConfigChanged", keys.join(", ")));
+    }
+    executed.outcome.deleted = altered.deleted;
+    executed.outcome.needs_restart = altered.needs_restart;
+    Ok(())
+}
+
+async fn assign(
+    pass: &Pass<'_>,
+    racks: &BTreeMap<i32, String>,
+    notices: &mut Vec<Notice>,
+) -> Result<(), ReconcileError> {
+    let request = AssignRacksRequest {
+        racks: racks
+            .iter()
+            .map(|(node_id, rack)| (*node_id, rack.clone()))
+            .collect(),
+        operator_epoch: 0,
+    };
+    pass.quorum()?
+        .change(|mut client, operator_epoch| {
+            let request = AssignRacksRequest {
+                operator_epoch,
+                ..request.clone()
+            };
+            async move { client.assign_racks(request).await }
+        })
+        .await?;
+    let each: Vec<String> = racks
+        .iter()
+        .map(|(node_id, rack)| format!("broker {node_id} in {rack}"))
+        .collect();
+    notices.push(Notice::done("RacksAssigned", each.join(", ")));
+    Ok(())
+}

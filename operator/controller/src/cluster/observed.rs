@@ -1,0 +1,290 @@
+//! What a pass over a Cluster sees: everything was read before anything is decided.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use serde_json::Value;
+
+use crate::cluster::owned::ObjectKey;
+use crate::names::Role;
+use crate::quorum::view::BrokerView;
+
+/// The world as one pass sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Owned objects that are there.
+    pub live: BTreeMap<ObjectKey, Value>,
+    /// What the API server made of objects that we applied: see [`crate::apply::Memory`].
+    pub accepted: BTreeMap<ObjectKey, crate::apply::Accepted>,
+    /// The StatefulSets.
+    pub sets: BTreeMap<Role, SetState>,
+    /// The pods, by role and ordinal.
+    pub pods: BTreeMap<(Role, i32), PodState>,
+    /// The claims, by role and ordinal.
+    pub claims: BTreeMap<(Role, i32), ClaimState>,
+    /// The zones of nodes that have one.
+    pub zones: BTreeMap<String, String>,
+    /// The metadata quorum.
+    pub quorum: QuorumState,
+}
+
+/// What is known of the metadata quorum.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum QuorumState {
+    /// Nobody has answered yet.
+    #[default]
+    Unknown,
+    /// Answered once, and has not for a while; why.
+    Lost(String),
+    /// Does not answer just now, as during an election: what it last told.
+    Reconnecting(Box<QuorumView>),
+    /// Its events are followed.
+    Followed(Box<QuorumView>),
+}
+
+/// The part of the view that a Cluster's pass needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QuorumView {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The node id of the active controller; -1 while there is none.
+    pub active_node_id: i32,
+    /// Brokers by node id.
+    pub brokers: BTreeMap<i32, BrokerView>,
+    /// What is set for all brokers.
+    pub broker_config: BTreeMap<String, String>,
+    /// Topics.
+    pub topics: i64,
+    /// Partitions of all topics.
+    pub partitions: i64,
+    /// Partitions without a leader.
+    pub offline: i64,
+    /// Partitions with fewer in-sync replicas than replicas.
+    pub under_replicated: i64,
+}
+
+impl QuorumState {
+    /// What it told last, if that is not long ago: good enough to report.
+    #[must_use]
+    pub fn told(&self) -> Option<&QuorumView> {
+        match self {
+            Self::Followed(view) | Self::Reconnecting(view) => Some(view),
+            Self::Unknown | Self::Lost(_) => None,
+        }
+    }
+
+    /// What is now: good enough to act on.
+    #[must_use]
+    pub fn current(&self) -> Option<&QuorumView> {
+        match self {
+            Self::Followed(view) => Some(view),
+            Self::Unknown | Self::Lost(_) | Self::Reconnecting(_) => None,
+        }
+    }
+}
+
+/// A StatefulSet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SetState {
+    /// How many pods it should have.
+    pub replicas: i32,
+    /// The revision of the newest template, when Kubernetes has seen it.
+    pub update_revision: Option<String>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodState {
+    /// Its uid: a pod of the same name may be another one.
+    pub uid: String,
+    /// The revision of the template it was made from.
+    pub revision: Option<String>,
+    /// It can serve.
+    pub ready: bool,
+    /// The container's process runs.
+    pub running: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Where it runs.
+    pub node: Option<String>,
+    /// Its address.
+    pub ip: Option<String>,
+    /// Why it does not run, where Kubernetes says so: a reason and a message.
+    pub trouble: Option<(String, String)>,
+}
+
+/// A claim of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimState {
+    /// The size asked for, as text.
+    pub requested: String,
+    /// The size of the volume, once there is one.
+    pub capacity: Option<String>,
+    /// It is being deleted.
+    pub deleting: bool,
+}
+
+impl From<&StatefulSet> for SetState {
+    fn from(set: &StatefulSet) -> Self {
+        let replicas = set
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
+        let current = set.status.as_ref().filter(|status| {
+            set.metadata.generation.is_none_or(|generation| {
+                status
+                    .observed_generation
+                    .is_some_and(|observed| observed >= generation)
+            })
+        });
+        Self {
+            replicas,
+            update_revision: current.and_then(|status| status.update_revision.clone()),
+        }
+    }
+}
+
+impl From<&Pod> for PodState {
+    fn from(pod: &Pod) -> Self {
+        let status = pod.status.as_ref();
+        let conditions = status
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
+        let condition = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
+        let container = status
+            .and_then(|status| status.container_statuses.as_ref())
+            .and_then(|containers| containers.first());
+        let unschedulable = condition("PodScheduled")
+            .filter(|condition| condition.status == "False")
+            .map(|condition| {
+                let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                (text(&condition.reason), text(&condition.message))
+            });
+        let labels = pod.metadata.labels.as_ref();
+        Self {
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            revision: labels.and_then(|labels| labels.get("controller-revision-hash").cloned()),
+            ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
+            running: container
+                .and_then(|container| container.state.as_ref())
+                .is_some_and(|state| state.running.is_some()),
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            ip: status.and_then(|status| status.pod_ip.clone()),
+            trouble: container.and_then(waiting).or(unschedulable),
+        }
+    }
+}
+
+impl From<&PersistentVolumeClaim> for ClaimState {
+    fn from(claim: &PersistentVolumeClaim) -> Self {
+        let requested = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.resources.as_ref())
+            .and_then(|resources| resources.requests.as_ref())
+            .and_then(|requests| requests.get("storage"));
+        let capacity = claim
+            .status
+            .as_ref()
+            .and_then(|status| status.capacity.as_ref())
+            .and_then(|capacity| capacity.get("storage"));
+        Self {
+            requested: requested
+                .map(|quantity| quantity.0.clone())
+                .unwrap_or_default(),
+            capacity: capacity.map(|quantity| quantity.0.clone()),
+            deleting: claim.metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// A container that waits for something that will not come by itself, with what its last run said.
+fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.clone().unwrap_or_default();
+    if matches!(
+        reason.as_str(),
+        "" | "ContainerCreating" | "PodInitializing"
+    ) {
+        return None;
+    }
+    let last_words = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref())
+        .and_then(|terminated| terminated.message.as_deref())
+        .and_then(|message| message.trim().lines().last());
+    let message = last_words
+        .map(str::to_owned)
+        .or_else(|| waiting.message.clone());
+    Some((reason, message.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PodState, SetState};
+    use serde_json::json;
+
+    fn pod(status: &serde_json::Value) -> PodState {
+        let pod = serde_json::from_value(json!({
+            "metadata": {"uid": "u", "labels": {"controller-revision-hash": "r1"}},
+            "spec": {"containers": [], "nodeName": "node-1"},
+            "status": status,
+        }));
+        PodState::from(&pod.expect("a pod"))
+    }
+
+    #[test]
+    fn a_pod_that_serves() {
+        let state = pod(&json!({
+            "podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "foz", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}}],
+        }));
+        assert!(state.ready && state.running && state.trouble.is_none());
+        assert_eq!(state.revision.as_deref(), Some("r1"));
+    }
+
+    #[test]
+    fn the_last_words_of_a_container_that_keeps_dying_are_told() {
+        let state = pod(&json!({"containerStatuses": [{
+            "name": "foz", "image": "", "imageID": "", "ready": false, "restartCount": 4,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+            "lastState": {"terminated": {"exitCode": 1, "message": "starting\nthe volume belongs to cluster a, expected b\n"}},
+        }]}));
+        let trouble = Some((
+            "CrashLoopBackOff".to_owned(),
+            "the volume belongs to cluster a, expected b".to_owned(),
+        ));
+        assert_eq!(state.trouble, trouble);
+        assert!(!state.running);
+    }
+
+    #[test]
+    fn a_pod_without_a_node_says_why() {
+        let state = pod(&json!({"conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"},
+        ]}));
+        assert_eq!(
+            state.trouble,
+            Some(("Unschedulable".to_owned(), "no room".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_revision_that_kubernetes_has_not_computed_yet_does_not_count() {
+        let set = |generation: i64| {
+            let set = serde_json::from_value(json!({
+                "metadata": {"generation": generation},
+                "spec": {"replicas": 3, "selector": {}, "serviceName": "s", "template": {}},
+                "status": {"observedGeneration": 2, "replicas": 3, "updateRevision": "r2"},
+            }));
+            SetState::from(&set.expect("a set")).update_revision
+        };
+        assert_eq!(set(2).as_deref(), Some("r2"));
+        assert_eq!(set(3), None);
+    }
+}

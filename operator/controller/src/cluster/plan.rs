@@ -1,0 +1,337 @@
+//! Plan: from what is wanted and what is to what to do, with a reason for each. Pure.
+
+use std::collections::BTreeMap;
+
+use foz_crd::ClusterStatus;
+use foz_crd::quantity::quantity_millis;
+use serde_json::{Value, json};
+
+use crate::apply::compare::{Difference, difference};
+use crate::cluster::build::{Desired, desired};
+use crate::cluster::observed::{Observed, PodState};
+use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::validate::ValidatedCluster;
+use crate::conditions::Finding;
+use crate::config_diff::{self, ConfigDiff};
+use crate::names::Role;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make an object, or make it right.
+    Apply {
+        /// Which.
+        key: ObjectKey,
+        /// All fields that the operator sets.
+        manifest: Value,
+        /// A merge patch to send first: see [`Difference::ForeignEntries`].
+        patch_first: Option<Value>,
+        /// It is not there as far as we know.
+        missing: bool,
+        /// What differs.
+        reason: String,
+    },
+    /// Delete a pod, so that its StatefulSet makes it anew from the newest template.
+    ReplacePod {
+        /// Its name.
+        pod: String,
+        /// Its uid: no other pod of that name is deleted.
+        uid: String,
+        /// Why.
+        reason: String,
+    },
+    /// Grow the volumes of a role.
+    ExpandVolumes {
+        /// Their claims.
+        claims: Vec<String>,
+        /// To this size.
+        size: String,
+    },
+    /// Write down in the status which config keys are ours, before they are set.
+    RecordManagedKeys(Vec<String>),
+    /// Change settings of all brokers.
+    AlterConfigs(ConfigDiff),
+    /// Tell the quorum the failure domains of brokers.
+    AssignRacks(BTreeMap<i32, String>),
+}
+
+impl Action {
+    /// For metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Apply { missing: true, .. } => "create",
+            Self::Apply { missing: false, .. } => "apply",
+            Self::ReplacePod { .. } => "replace_pod",
+            Self::ExpandVolumes { .. } => "expand_volumes",
+            Self::RecordManagedKeys(_) => "record_managed_keys",
+            Self::AlterConfigs(_) => "alter_configs",
+            Self::AssignRacks(_) => "assign_racks",
+        }
+    }
+}
+
+/// What a pass does and what it found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// In the order in which they are to be done. At most one of them takes a pod down.
+    pub actions: Vec<Action>,
+    /// What is under way.
+    pub progressing: Vec<Finding>,
+    /// What needs a person.
+    pub degraded: Vec<Finding>,
+    /// How many brokers there are to be now.
+    pub brokers: i32,
+}
+
+/// Decides what to do.
+#[must_use]
+pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Plan {
+    let brokers = brokers_now(cluster, observed);
+    let mut plan = Plan {
+        brokers,
+        ..Plan::default()
+    };
+    if brokers > cluster.brokers {
+        plan.degraded.push(Finding::new(
+            "ScaleDownRefused",
+            format!(
+                "spec.replicas is {}, and {brokers} brokers run: removing brokers needs their partitions moved off first, which this version cannot do; set replicas back to {brokers}",
+                cluster.brokers
+            ),
+        ));
+    }
+    let now = ValidatedCluster {
+        brokers,
+        ..cluster.clone()
+    };
+    pods_trouble(&now, observed, &mut plan);
+    if cluster.paused {
+        let message = "spec.paused is true: nothing is changed";
+        plan.progressing.push(Finding::new("Paused", message));
+        return plan;
+    }
+    objects(&now, observed, &mut plan);
+    volumes(&now, observed, &mut plan);
+    revisions(&now, observed, &mut plan);
+    settings(&now, observed, status, &mut plan);
+    racks(observed, &mut plan);
+    plan
+}
+
+/// Never fewer than run, or than the quorum knows: the partitions of one that is taken away would be
+/// offline.
+fn brokers_now(cluster: &ValidatedCluster, observed: &Observed) -> i32 {
+    let running = observed
+        .sets
+        .get(&Role::Broker)
+        .map_or(0, |set| set.replicas);
+    let registered = observed
+        .quorum
+        .told()
+        .and_then(|view| view.brokers.keys().last().copied())
+        .map_or(0, |node_id| node_id + 1);
+    cluster.brokers.max(running).max(registered)
+}
+
+fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    let mut waiting = Vec::new();
+    for Desired { key, mut manifest } in desired(cluster) {
+        let Some(live) = observed.live.get(&key) else {
+            let reason = "is missing".to_owned();
+            plan.actions.push(Action::Apply {
+                key,
+                manifest,
+                patch_first: None,
+                missing: true,
+                reason,
+            });
+            continue;
+        };
+        if is_leaving(live, &cluster.uid) {
+            waiting.push(key.to_string());
+            continue;
+        }
+        if key.kind == Owned::StatefulSet {
+            keep_claim_templates(&mut manifest, live);
+        }
+        let accepted = observed.accepted.get(&key);
+        if accepted.is_some_and(|accepted| accepted.is_of(&manifest, live)) {
+            continue;
+        }
+        let (path, patch_first) = match difference(&manifest, live) {
+            Difference::None => continue,
+            Difference::Fields(path) => (path, None),
+            Difference::ForeignEntries { path, patch } => (path, Some(patch)),
+        };
+        let reason = format!("{path} differs");
+        plan.actions.push(Action::Apply {
+            key,
+            manifest,
+            patch_first,
+            missing: false,
+            reason,
+        });
+    }
+    if !waiting.is_empty() {
+        let message = format!(
+            "waits until these are gone, to make them anew: {}",
+            waiting.join(", ")
+        );
+        plan.progressing
+            .push(Finding::new("WaitingForDeletion", message));
+    }
+}
+
+/// It is being deleted, or belongs to another object (a Cluster of the same name that is gone): Kubernetes
+/// collects it, and it is made anew then.
+fn is_leaving(live: &Value, uid: &str) -> bool {
+    let metadata = &live["metadata"];
+    let owners = metadata["ownerReferences"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let of_another = |owner: &Value| owner["controller"] == true && owner["uid"] != uid;
+    !metadata["deletionTimestamp"].is_null() || owners.iter().any(of_another)
+}
+
+/// Kubernetes lets nobody change the claim templates of a StatefulSet. Volumes grow claim by claim, so
+/// that the set need not be made anew.
+fn keep_claim_templates(manifest: &mut Value, live: &Value) {
+    let templates = &live["spec"]["volumeClaimTemplates"];
+    if templates.is_array() {
+        manifest["spec"]["volumeClaimTemplates"] = templates.clone();
+    }
+}
+
+fn volumes(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    let value = |text: &str| quantity_millis(text).unwrap_or_default();
+    let mut growing = Vec::new();
+    for role in Role::ALL {
+        let wanted = match role {
+            Role::Broker => &cluster.broker_volume.size.0,
+            Role::Controller => &cluster.controller_volume.size.0,
+        };
+        let mut too_small = Vec::new();
+        for ((_, ordinal), claim) in observed.claims.iter().filter(|((of, _), _)| *of == role) {
+            if claim.deleting {
+                continue;
+            }
+            let name = cluster.name.claim(role, *ordinal);
+            // A volume that somebody grew further is left as it is.
+            if value(&claim.requested) < value(wanted) {
+                too_small.push(name);
+            } else if claim
+                .capacity
+                .as_ref()
+                .is_some_and(|has| value(has) < value(&claim.requested))
+            {
+                growing.push(name);
+            }
+        }
+        if !too_small.is_empty() {
+            plan.actions.push(Action::ExpandVolumes {
+                claims: too_small,
+                size: wanted.clone(),
+            });
+        }
+    }
+    if !growing.is_empty() {
+        let message = format!("volumes grow: {}", growing.join(", "));
+        plan.progressing
+            .push(Finding::new("VolumesGrowing", message));
+    }
+}
+
+/// Pods of an older template. One whose process does not run loses nothing by being replaced; the
+/// others keep serving.
+fn revisions(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    let mut pending = Vec::new();
+    let mut replaced = false;
+    for (&(role, ordinal), pod) in &observed.pods {
+        let newest = observed
+            .sets
+            .get(&role)
+            .and_then(|set| set.update_revision.as_ref());
+        let old = newest.is_some() && pod.revision.as_ref() != newest && !pod.deleting;
+        if !old {
+            continue;
+        }
+        let name = cluster.name.pod(role, ordinal);
+        if pod.running {
+            pending.push(name);
+        } else if !replaced {
+            replaced = true;
+            let reason = "its container does not run, and its template is out of date".to_owned();
+            plan.actions.push(Action::ReplacePod {
+                pod: name,
+                uid: pod.uid.clone(),
+                reason,
+            });
+        }
+    }
+    if !pending.is_empty() {
+        let message = format!(
+            "these pods run an older template, and this version restarts none by itself: {}; delete them one at a time, each after the one before is ready again",
+            pending.join(", ")
+        );
+        plan.progressing
+            .push(Finding::new("RestartPending", message));
+    }
+}
+
+fn settings(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    status: &ClusterStatus,
+    plan: &mut Plan,
+) {
+    let Some(view) = observed.quorum.current() else {
+        return;
+    };
+    let (managed, live) = (&status.managed_config_keys, &view.broker_config);
+    let diff = config_diff::diff(&cluster.config, managed, live);
+    if diff.is_empty() {
+        return;
+    }
+    let keys = config_diff::managed(&cluster.config, managed, live);
+    if keys.iter().any(|key| !managed.contains(key)) {
+        plan.actions.push(Action::RecordManagedKeys(keys));
+    }
+    plan.actions.push(Action::AlterConfigs(diff));
+}
+
+/// The zone of the node that a broker's pod is on. A broker that is not registered has no rack yet.
+fn racks(observed: &Observed, plan: &mut Plan) {
+    let Some(view) = observed.quorum.current() else {
+        return;
+    };
+    let rack = |(&(role, ordinal), pod): (&(Role, i32), &PodState)| {
+        let zone = observed.zones.get(pod.node.as_ref()?)?;
+        let broker = view
+            .brokers
+            .get(&ordinal)
+            .filter(|_| role == Role::Broker)?;
+        (broker.rack.as_ref() != Some(zone)).then(|| (ordinal, zone.clone()))
+    };
+    let racks: BTreeMap<i32, String> = observed.pods.iter().filter_map(rack).collect();
+    if !racks.is_empty() {
+        plan.actions.push(Action::AssignRacks(racks));
+    }
+}
+
+fn pods_trouble(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    for (&(role, ordinal), pod) in &observed.pods {
+        if let Some((reason, message)) = &pod.trouble {
+            let name = cluster.name.pod(role, ordinal);
+            let message = format!("{name}: {reason}: {message}");
+            plan.degraded.push(Finding::new("PodFailing", message));
+        }
+    }
+}
+
+/// The merge patch that grows a claim.
+#[must_use]
+pub fn expansion(size: &str) -> Value {
+    json!({"spec": {"resources": {"requests": {"storage": size}}}})
+}

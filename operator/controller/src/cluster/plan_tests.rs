@@ -1,0 +1,534 @@
+//! Tests of the plan.
+
+use std::collections::BTreeMap;
+
+use foz_crd::ClusterStatus;
+use serde_json::{Value, json};
+
+use crate::cluster::build::desired;
+use crate::cluster::fixtures::{validated, validated_with_overrides};
+use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, QuorumView, SetState};
+use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::plan::{Action, Plan, plan};
+use crate::cluster::validate::ValidatedCluster;
+use crate::names::Role;
+use crate::quorum::view::BrokerView;
+
+/// A world in which the Cluster is as it should be.
+pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
+    let live = desired(cluster)
+        .into_iter()
+        .map(|object| (object.key, as_served(object.manifest)));
+    let mut observed = Observed {
+        live: live.collect(),
+        ..Observed::default()
+    };
+    let sizes = [
+        (Role::Broker, cluster.brokers, "10Gi"),
+        (Role::Controller, cluster.controllers.get(), "1Gi"),
+    ];
+    for (role, replicas, size) in sizes {
+        let set = SetState {
+            replicas,
+            update_revision: Some("new".into()),
+        };
+        observed.sets.insert(role, set);
+        for ordinal in 0..replicas {
+            observed.pods.insert((role, ordinal), pod("new", true));
+            let claim = ClaimState {
+                requested: size.into(),
+                capacity: Some(size.into()),
+                deleting: false,
+            };
+            observed.claims.insert((role, ordinal), claim);
+        }
+    }
+    let broker = |id: i32| BrokerView {
+        incarnation: format!("i{id}"),
+        rack: Some("zone-a".into()),
+        fenced: false,
+        version: "0.1.0".into(),
+    };
+    observed.zones.insert("node-1".into(), "zone-a".into());
+    observed.quorum = QuorumState::Followed(Box::new(QuorumView {
+        cluster_id: "cluster-1".into(),
+        active_node_id: 1001,
+        brokers: (0..cluster.brokers).map(|id| (id, broker(id))).collect(),
+        broker_config: cluster.config.clone(),
+        topics: 2,
+        partitions: 8,
+        ..QuorumView::default()
+    }));
+    observed
+}
+
+pub(super) fn settled_status(cluster: &ValidatedCluster) -> ClusterStatus {
+    ClusterStatus {
+        managed_config_keys: cluster.config.keys().cloned().collect(),
+        cluster_id: Some("cluster-1".into()),
+        ..ClusterStatus::default()
+    }
+}
+
+pub(super) fn view_mut(observed: &mut Observed) -> &mut QuorumView {
+    match &mut observed.quorum {
+        QuorumState::Followed(view) => view,
+        other => panic!("not followed: {other:?}"),
+    }
+}
+
+fn pod(revision: &str, running: bool) -> PodState {
+    PodState {
+        uid: "pod-uid".into(),
+        revision: Some(revision.into()),
+        ready: running,
+        running,
+        node: Some("node-1".into()),
+        ip: Some("10.0.0.1".into()),
+        ..PodState::default()
+    }
+}
+
+/// What the API server gives back: with defaults, counters and fields of others.
+fn as_served(mut manifest: Value) -> Value {
+    manifest["metadata"]["resourceVersion"] = json!("17");
+    manifest["metadata"]["uid"] = json!("some");
+    manifest["metadata"]["annotations"] = json!({"added-by": "another"});
+    match manifest["kind"].as_str() {
+        Some("Service") => manifest["spec"]["sessionAffinity"] = json!("None"),
+        Some("StatefulSet") => {
+            manifest["spec"]["revisionHistoryLimit"] = json!(10);
+            manifest["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] =
+                json!("IfNotPresent");
+            manifest["spec"]["volumeClaimTemplates"][0]["spec"]["volumeMode"] = json!("Filesystem");
+            manifest["status"] = json!({"replicas": 3});
+        }
+        _ => {}
+    }
+    manifest
+}
+
+fn plan_of(cluster: &ValidatedCluster, observed: &Observed) -> Plan {
+    plan(cluster, observed, &settled_status(cluster))
+}
+
+fn key(kind: Owned, name: &str) -> ObjectKey {
+    ObjectKey {
+        kind,
+        name: name.into(),
+    }
+}
+
+fn applied(plan: &Plan) -> Vec<String> {
+    let object = |action: &Action| match action {
+        Action::Apply { key, reason, .. } => Some(format!("{key}: {reason}")),
+        _ => None,
+    };
+    plan.actions.iter().filter_map(object).collect()
+}
+
+#[test]
+fn a_world_that_is_as_it_should_be_needs_nothing() {
+    for cluster in [validated(), validated_with_overrides()] {
+        let plan = plan_of(&cluster, &settled(&cluster));
+        assert_eq!(
+            plan,
+            Plan {
+                brokers: 3,
+                ..Plan::default()
+            }
+        );
+    }
+}
+
+#[test]
+fn in_an_empty_world_everything_is_made_and_the_pods_come_last() {
+    let plan = plan_of(&validated(), &Observed::default());
+    let kinds: Vec<Owned> = plan
+        .actions
+        .iter()
+        .map(|action| match action {
+            Action::Apply {
+                key, missing: true, ..
+            } => key.kind,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds.len(), 16);
+    assert_eq!(kinds[14..], [Owned::StatefulSet, Owned::StatefulSet]);
+    assert!(!kinds[..14].contains(&Owned::StatefulSet));
+}
+
+#[test]
+fn each_object_that_is_deleted_by_hand_is_made_again() {
+    let cluster = validated();
+    for gone in settled(&cluster).live.into_keys() {
+        let mut observed = settled(&cluster);
+        observed.live.remove(&gone);
+        assert_eq!(
+            applied(&plan_of(&cluster, &observed)),
+            [format!("{gone}: is missing")]
+        );
+    }
+}
+
+/// Every scalar that we set, in every object, one at a time: the most thorough hand there is.
+#[test]
+fn each_field_that_is_changed_by_hand_is_put_right() {
+    let cluster = validated();
+    let mut changes = 0;
+    for object in desired(&cluster) {
+        let mut paths = Vec::new();
+        scalar_paths(&object.manifest, "", &mut paths);
+        for path in paths {
+            let fixed = [
+                "/apiVersion",
+                "/kind",
+                "/metadata/name",
+                "/metadata/namespace",
+            ];
+            let claims = path.starts_with("/spec/volumeClaimTemplates");
+            if fixed.contains(&path.as_str()) || path.contains("ownerReferences") || claims {
+                continue;
+            }
+            let mut observed = settled(&cluster);
+            let live = observed.live.get_mut(&object.key).expect("settled");
+            let field = live.pointer_mut(&path).expect("the field");
+            *field = match &*field {
+                Value::Bool(value) => json!(!*value),
+                Value::Number(value) => json!(value.as_i64().expect("an integer") + 1),
+                _ => json!("other"),
+            };
+            let found = applied(&plan_of(&cluster, &observed));
+            assert_eq!(found.len(), 1, "{} {path}: {found:?}", object.key);
+            changes += 1;
+        }
+    }
+    assert!(changes > 300, "{changes}");
+}
+
+fn scalar_paths(value: &Value, path: &str, paths: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                scalar_paths(value, &format!("{path}/{name}"), paths);
+            }
+        }
+        Value::Array(entries) => {
+            for (index, value) in entries.iter().enumerate() {
+                scalar_paths(value, &format!("{path}/{index}"), paths);
+            }
+        }
+        _ => paths.push(path.to_owned()),
+    }
+}
+
+#[test]
+fn objects_of_a_cluster_that_is_gone_are_waited_for() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    let service = key(Owned::Service, "demo-bootstrap");
+    let live = observed.live.get_mut(&service).expect("settled");
+    live["metadata"]["ownerReferences"][0]["uid"] = json!("uid-of-before");
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.progressing[0].reason, "WaitingForDeletion");
+    assert!(
+        plan.progressing[0]
+            .message
+            .contains("Service/demo-bootstrap")
+    );
+}
+
+#[test]
+fn scaling_up_raises_the_set_and_makes_services() {
+    let observed = settled(&validated());
+    let cluster = ValidatedCluster {
+        brokers: 5,
+        ..validated()
+    };
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(
+        applied(&plan),
+        [
+            "Service/demo-broker-3: is missing",
+            "Service/demo-broker-4: is missing",
+            "StatefulSet/demo-broker: spec.replicas differs",
+        ]
+    );
+    assert!(plan.degraded.is_empty());
+}
+
+#[test]
+fn scaling_down_is_refused_with_what_to_do() {
+    let observed = settled(&validated());
+    for brokers in [1, 2] {
+        let cluster = ValidatedCluster {
+            brokers,
+            ..validated()
+        };
+        let plan = plan_of(&cluster, &observed);
+        assert_eq!(plan.actions, []);
+        assert_eq!(plan.brokers, 3);
+        assert_eq!(plan.degraded[0].reason, "ScaleDownRefused");
+        assert_eq!(
+            plan.degraded[0].message,
+            format!(
+                "spec.replicas is {brokers}, and 3 brokers run: removing brokers needs their partitions moved off first, which this version cannot do; set replicas back to 3"
+            )
+        );
+    }
+}
+
+/// A Cluster made again with fewer brokers than have registered: their partitions are on the volumes
+/// that are left.
+#[test]
+fn brokers_that_the_quorum_knows_are_run() {
+    let mut observed = settled(&validated());
+    observed.sets.clear();
+    observed
+        .live
+        .retain(|key, _| key.kind != Owned::StatefulSet);
+    let cluster = ValidatedCluster {
+        brokers: 2,
+        ..validated()
+    };
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(plan.brokers, 3);
+    assert_eq!(plan.degraded[0].reason, "ScaleDownRefused");
+}
+
+#[test]
+fn running_pods_of_an_older_template_are_named_and_left_alone() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    observed.pods.insert((Role::Broker, 1), pod("old", true));
+    observed
+        .pods
+        .insert((Role::Controller, 0), pod("old", true));
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.progressing[0].reason, "RestartPending");
+    assert!(
+        plan.progressing[0]
+            .message
+            .contains("demo-controller-0, demo-broker-1")
+    );
+}
+
+#[test]
+fn one_pod_whose_process_does_not_run_is_replaced_per_pass() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    for ordinal in 0..3 {
+        observed
+            .pods
+            .insert((Role::Broker, ordinal), pod("old", false));
+    }
+    let plan = plan_of(&cluster, &observed);
+    let [Action::ReplacePod { pod: name, uid, .. }] = plan.actions.as_slice() else {
+        panic!("{:?}", plan.actions);
+    };
+    assert_eq!((name.as_str(), uid.as_str()), ("demo-broker-0", "pod-uid"));
+    // Of the newest template already: deleting it would change nothing.
+    observed.pods.insert((Role::Broker, 0), pod("new", false));
+    observed.pods.insert(
+        (Role::Broker, 1),
+        PodState {
+            deleting: true,
+            ..pod("old", false)
+        },
+    );
+    observed.pods.insert((Role::Broker, 2), pod("new", false));
+    assert_eq!(plan_of(&cluster, &observed).actions, []);
+}
+
+#[test]
+fn a_revision_that_is_not_known_makes_no_pod_old() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    observed.sets.insert(
+        Role::Broker,
+        SetState {
+            replicas: 3,
+            update_revision: None,
+        },
+    );
+    observed.pods.insert((Role::Broker, 1), pod("old", false));
+    assert_eq!(
+        plan_of(&cluster, &observed),
+        Plan {
+            brokers: 3,
+            ..Plan::default()
+        }
+    );
+}
+
+#[test]
+fn volumes_grow_claim_by_claim_and_the_claim_templates_stay() {
+    let observed = settled(&validated());
+    let mut cluster = validated();
+    cluster.broker_volume.size.0 = "20Gi".into();
+    let plan = plan_of(&cluster, &observed);
+    let claims = (0..3)
+        .map(|ordinal| format!("data-demo-broker-{ordinal}"))
+        .collect();
+    assert_eq!(
+        plan.actions,
+        [Action::ExpandVolumes {
+            claims,
+            size: "20Gi".into()
+        }]
+    );
+    // Asked for, and under way.
+    let mut observed = settled(&cluster);
+    for ((role, _), claim) in &mut observed.claims {
+        if *role == Role::Broker {
+            claim.requested = "20Gi".into();
+        }
+    }
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.progressing[0].reason, "VolumesGrowing");
+}
+
+#[test]
+fn a_volume_that_somebody_grew_or_deletes_is_left_alone() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    let claim = |size: &str, deleting| ClaimState {
+        requested: size.into(),
+        capacity: Some(size.into()),
+        deleting,
+    };
+    observed
+        .claims
+        .insert((Role::Broker, 0), claim("20Gi", false));
+    observed
+        .claims
+        .insert((Role::Broker, 1), claim("1Gi", true));
+    observed
+        .claims
+        .insert((Role::Broker, 2), claim("10240Mi", false));
+    assert_eq!(
+        plan_of(&cluster, &observed),
+        Plan {
+            brokers: 3,
+            ..Plan::default()
+        }
+    );
+}
+
+#[test]
+fn settings_are_written_down_and_then_set() {
+    let mut cluster = validated();
+    cluster
+        .config
+        .insert("log.retention.ms".into(), "1000".into());
+    let plan = plan(
+        &cluster,
+        &settled(&validated()),
+        &settled_status(&validated()),
+    );
+    let [Action::RecordManagedKeys(keys), Action::AlterConfigs(diff)] = plan.actions.as_slice()
+    else {
+        panic!("{:?}", plan.actions);
+    };
+    assert_eq!(keys, &["log.retention.ms", "min.insync.replicas"]);
+    assert_eq!(diff.keys(), "log.retention.ms");
+}
+
+#[test]
+fn a_setting_taken_out_is_deleted_and_those_of_others_stay() {
+    let mut observed = settled(&validated());
+    view_mut(&mut observed)
+        .broker_config
+        .insert("others.key".into(), "1".into());
+    let mut cluster = validated();
+    cluster.config.clear();
+    let plan = plan(&cluster, &observed, &settled_status(&validated()));
+    let [Action::AlterConfigs(diff)] = plan.actions.as_slice() else {
+        panic!("{:?}", plan.actions);
+    };
+    assert!(diff.set.is_empty());
+    assert_eq!(
+        diff.delete.iter().collect::<Vec<_>>(),
+        ["min.insync.replicas"]
+    );
+}
+
+#[test]
+fn racks_follow_the_zones_of_nodes() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    observed.zones.insert("node-2".into(), "zone-b".into());
+    let moved = PodState {
+        node: Some("node-2".into()),
+        ..pod("new", true)
+    };
+    observed.pods.insert((Role::Broker, 2), moved);
+    let nowhere = PodState {
+        node: Some("node-3".into()),
+        ..pod("new", true)
+    };
+    observed.pods.insert((Role::Broker, 1), nowhere);
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(
+        plan.actions,
+        [Action::AssignRacks(BTreeMap::from([(
+            2,
+            "zone-b".to_owned()
+        )]))]
+    );
+    view_mut(&mut observed).brokers.remove(&2);
+    assert_eq!(plan_of(&cluster, &observed).actions, []);
+}
+
+#[test]
+fn nothing_is_asked_of_a_quorum_that_does_not_answer() {
+    let mut cluster = validated();
+    cluster.config.insert("a".into(), "1".into());
+    let mut observed = settled(&validated());
+    let QuorumState::Followed(view) = std::mem::take(&mut observed.quorum) else {
+        panic!()
+    };
+    for quorum in [
+        QuorumState::Unknown,
+        QuorumState::Lost("gone".into()),
+        QuorumState::Reconnecting(view),
+    ] {
+        observed.quorum = quorum;
+        assert_eq!(plan_of(&cluster, &observed).actions, []);
+    }
+}
+
+#[test]
+fn a_paused_cluster_is_left_as_it_is() {
+    let cluster = ValidatedCluster {
+        paused: true,
+        ..validated()
+    };
+    let plan = plan_of(&cluster, &Observed::default());
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.progressing[0].reason, "Paused");
+}
+
+#[test]
+fn what_keeps_a_pod_from_running_is_told() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    let trouble = Some(("ImagePullBackOff".to_owned(), "no such image".to_owned()));
+    observed.pods.insert(
+        (Role::Broker, 1),
+        PodState {
+            trouble,
+            ..pod("new", false)
+        },
+    );
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(
+        plan.degraded[0].message,
+        "demo-broker-1: ImagePullBackOff: no such image"
+    );
+}

@@ -1,0 +1,210 @@
+//! One pass over a Cluster. It reads from memory, writes what has to be written, and never waits for
+//! anything to happen: the watch brings it back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use foz_crd::{Cluster, ClusterStatus};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action as Requeue;
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use crate::cluster::dereference::dereference;
+use crate::cluster::execute::execute;
+use crate::cluster::observed::Observed;
+use crate::cluster::plan::plan;
+use crate::cluster::status::{invalid, status};
+use crate::cluster::validate::validate;
+use crate::context::{Context, REFUSAL_COUNTS};
+use crate::error::{ReconcileError, retry_after};
+use crate::events::{self, Notice};
+use crate::names::{CONTROLLER_PORT, ClusterName, Role, STATUS_MANAGER};
+use crate::quorum::{Quorum, QuorumError};
+use crate::trigger::GuardedCluster;
+
+/// A pass over one Cluster.
+#[derive(Debug)]
+pub(super) struct Pass<'pass> {
+    pub(super) context: &'pass Context,
+    pub(super) name: ClusterName,
+    pub(super) uid: String,
+    pub(super) previous: ClusterStatus,
+}
+
+/// The pass, for the controller.
+///
+/// # Errors
+/// When something has to be tried again.
+pub async fn reconcile(
+    guarded: Arc<GuardedCluster>,
+    context: Arc<Context>,
+) -> Result<Requeue, ReconcileError> {
+    let started = Instant::now();
+    let result = match &guarded.0 {
+        Ok(cluster) => pass_over(cluster, &context).await,
+        Err(error) => {
+            tracing::error!(cluster = guarded.name_any(), %error, "this Cluster cannot be read; its definition may be of another version");
+            context.metrics.failed("Cluster", "unreadable");
+            Ok(Requeue::await_change())
+        }
+    };
+    context.metrics.reconciled("Cluster", started.elapsed());
+    if result.is_ok() {
+        context
+            .failures
+            .clear("Cluster", &guarded.uid().unwrap_or_default());
+    }
+    result
+}
+
+/// When to try again.
+#[must_use]
+pub fn error_policy(
+    guarded: &GuardedCluster,
+    error: &ReconcileError,
+    context: &Context,
+) -> Requeue {
+    let uid = guarded.uid().unwrap_or_default();
+    context.metrics.failed("Cluster", error.metric_label());
+    tracing::warn!(cluster = guarded.name_any(), namespace = guarded.namespace(), %error, "a pass has to come again");
+    Requeue::requeue(retry_after(&uid, context.failures.count("Cluster", &uid)))
+}
+
+async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, ReconcileError> {
+    if cluster.metadata.deletion_timestamp.is_some() {
+        // Kubernetes collects what the Cluster owns; the volumes stay.
+        return Ok(Requeue::await_change());
+    }
+    let previous = context
+        .cluster_statuses
+        .newer(cluster, cluster.status.as_ref());
+    let pass = Pass {
+        context,
+        name: ClusterName {
+            namespace: cluster.namespace().unwrap_or_default(),
+            name: cluster.name_any(),
+        },
+        uid: cluster.uid().unwrap_or_default(),
+        previous: previous.unwrap_or_default(),
+    };
+    let generation = cluster.metadata.generation;
+    let observed = dereference(cluster, context);
+    follow_quorum(&pass, &observed);
+    let validated = match validate(cluster, &context.broker_image) {
+        Ok(validated) => validated,
+        Err(wrong) => {
+            let status = invalid(&wrong, generation, &pass.previous, Timestamp::now());
+            pass.finish(cluster, &status, Vec::new()).await?;
+            return Ok(Requeue::await_change());
+        }
+    };
+    let plan = plan(&validated, &observed, &pass.previous);
+    let executed = execute(&pass, &plan.actions).await;
+    let now = Timestamp::now();
+    let outcome = &executed.outcome;
+    let status = status(
+        &validated,
+        generation,
+        &observed,
+        &plan,
+        outcome,
+        &pass.previous,
+        now,
+    );
+    pass.finish(cluster, &status, executed.notices).await?;
+    if let Some(error) = executed.retry {
+        return Err(error);
+    }
+    Ok(if executed.ask_again {
+        Requeue::requeue(REFUSAL_COUNTS)
+    } else {
+        Requeue::await_change()
+    })
+}
+
+/// Calls go to the addresses of the pods: names in DNS come a while after them.
+fn follow_quorum(pass: &Pass<'_>, observed: &Observed) {
+    let controllers = observed
+        .pods
+        .iter()
+        .filter(|((role, _), pod)| *role == Role::Controller && pod.running && !pod.deleting);
+    let address = |ip: &String| {
+        if ip.contains(':') {
+            format!("[{ip}]:{CONTROLLER_PORT}")
+        } else {
+            format!("{ip}:{CONTROLLER_PORT}")
+        }
+    };
+    let addresses = controllers
+        .filter_map(|(_, pod)| pod.ip.as_ref().map(address))
+        .collect();
+    pass.context
+        .quorums
+        .follow(&pass.name, &pass.uid, addresses);
+}
+
+impl Pass<'_> {
+    /// The quorum to call.
+    pub(super) fn quorum(&self) -> Result<Arc<Quorum>, ReconcileError> {
+        let quorum = self.context.quorums.get(&self.name);
+        quorum.ok_or(ReconcileError::Quorum(QuorumError::NotReachable))
+    }
+
+    /// Writes the status if it says anything new, then what is worth an Event.
+    async fn finish(
+        &self,
+        cluster: &Cluster,
+        status: &ClusterStatus,
+        mut notices: Vec<Notice>,
+    ) -> Result<(), ReconcileError> {
+        let written = if *status == self.latest(cluster) {
+            Ok(())
+        } else {
+            self.write_status(status).await
+        };
+        notices.extend(events::of_conditions(
+            &self.previous.conditions,
+            &status.conditions,
+        ));
+        events::publish(&self.context.recorder, &cluster.object_ref(&()), &notices).await;
+        written
+    }
+
+    /// The status as it is now: an action may have written it in this pass.
+    fn latest(&self, cluster: &Cluster) -> ClusterStatus {
+        let told = cluster.status.as_ref();
+        self.context
+            .cluster_statuses
+            .newer(cluster, told)
+            .unwrap_or_default()
+    }
+
+    /// Writes the status.
+    pub(super) async fn write_status(&self, status: &ClusterStatus) -> Result<(), ReconcileError> {
+        let api: Api<Cluster> = Api::namespaced(self.context.client.clone(), &self.name.namespace);
+        // With the uid the write is of this object, or of none.
+        let object = json!({
+            "apiVersion": Cluster::api_version(&()),
+            "kind": Cluster::kind(&()),
+            "metadata": {"uid": self.uid},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(STATUS_MANAGER).force();
+        let written = match api
+            .patch_status(&self.name.name, &parameters, &Patch::Apply(&object))
+            .await
+        {
+            Ok(written) => written,
+            // The object is gone: nobody would read this.
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            Err(error) => return Err(ReconcileError::kubernetes("the status".to_owned(), error)),
+        };
+        self.context.metrics.acted("Cluster", "write_status");
+        self.context
+            .cluster_statuses
+            .wrote(&written, status.clone());
+        Ok(())
+    }
+}

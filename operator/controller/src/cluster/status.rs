@@ -1,0 +1,273 @@
+//! Status: from what a pass saw and did to what people read. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foz_crd::ClusterStatus;
+use foz_crd::cluster::PendingRestart;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::cluster::observed::{Observed, QuorumState, QuorumView};
+use crate::cluster::plan::Plan;
+use crate::cluster::validate::{InvalidField, ValidatedCluster};
+use crate::conditions::{Finding, Findings};
+use crate::config_diff;
+use crate::names::{CONTROLLER_NODE_ID_BASE, Role};
+
+/// What came of the actions of a pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What failed, to be shown.
+    pub degraded: Vec<Finding>,
+    /// Config keys that were set or deleted and take effect when brokers restart.
+    pub needs_restart: BTreeSet<String>,
+    /// Config keys that were deleted.
+    pub deleted: BTreeSet<String>,
+}
+
+/// The status of a Cluster whose fields are all right.
+#[must_use]
+pub fn status(
+    cluster: &ValidatedCluster,
+    generation: Option<i64>,
+    observed: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+    previous: &ClusterStatus,
+    now: Timestamp,
+) -> ClusterStatus {
+    let pods = |role: Role| observed.pods.iter().filter(move |((of, _), _)| *of == role);
+    let ready = |role: Role| pods(role).filter(|(_, pod)| pod.ready).count();
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    let view = observed.quorum.told();
+    let pending = pending_restart(view, outcome, previous);
+    // What is not known yet is not judged: an operator that has just taken over asks first.
+    let asking = observed.quorum == QuorumState::Unknown && previous.cluster_id.is_some();
+    let (observed_generation, conditions) = if asking {
+        (previous.observed_generation, previous.conditions.clone())
+    } else {
+        let findings = findings(cluster, observed, plan, outcome, previous, &pending);
+        (
+            generation,
+            findings.conditions(&previous.conditions, generation, now),
+        )
+    };
+    let seen = |of: fn(&QuorumView) -> i64, before: Option<i64>| view.map(of).or(before);
+    ClusterStatus {
+        observed_generation,
+        conditions,
+        replicas: count(pods(Role::Broker).count()),
+        ready_replicas: count(ready(Role::Broker)),
+        ready_controllers: count(ready(Role::Controller)),
+        selector: Some(selector(cluster)),
+        cluster_id: cluster_id(view, previous),
+        bootstrap: Some(cluster.name.bootstrap_address()),
+        active_controller: active_controller(cluster, view)
+            .or_else(|| previous.active_controller.clone().filter(|_| asking)),
+        version: view.and_then(version).or_else(|| previous.version.clone()),
+        topics: seen(|view| view.topics, previous.topics),
+        partitions: seen(|view| view.partitions, previous.partitions),
+        offline_partitions: seen(|view| view.offline, previous.offline_partitions),
+        under_replicated_partitions: seen(
+            |view| view.under_replicated,
+            previous.under_replicated_partitions,
+        ),
+        managed_config_keys: managed_keys(cluster, view, outcome, previous),
+        config_pending_restart: pending,
+    }
+}
+
+/// The status of a Cluster with fields that are wrong: what runs goes on running as it is.
+#[must_use]
+pub fn invalid(
+    wrong: &[InvalidField],
+    generation: Option<i64>,
+    previous: &ClusterStatus,
+    now: Timestamp,
+) -> ClusterStatus {
+    let sentences: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    let finding = Finding::new("InvalidSpec", sentences.join("; "));
+    let findings = Findings {
+        not_ready: vec![finding.clone()],
+        ready_message: String::new(),
+        progressing: Vec::new(),
+        degraded: vec![finding],
+    };
+    ClusterStatus {
+        observed_generation: generation,
+        conditions: findings.conditions(&previous.conditions, generation, now),
+        ..previous.clone()
+    }
+}
+
+fn findings(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+    previous: &ClusterStatus,
+    pending: &[PendingRestart],
+) -> Findings {
+    let mut not_ready = Vec::new();
+    let mut progressing = plan.progressing.clone();
+    let mut degraded = plan.degraded.clone();
+    let wanted = [
+        (Role::Controller, cluster.controllers.get()),
+        (Role::Broker, plan.brokers),
+    ];
+    let mut counts = Vec::new();
+    for (role, wanted) in wanted {
+        let in_role = |(of, ordinal): &(Role, i32)| *of == role && *ordinal < wanted;
+        let ready = observed
+            .pods
+            .iter()
+            .filter(|(key, pod)| in_role(key) && pod.ready)
+            .count();
+        let sentence = format!("{ready} of {wanted} {}s are ready", role.as_str());
+        if i32::try_from(ready).unwrap_or(i32::MAX) < wanted {
+            not_ready.push(Finding::new("PodsNotReady", sentence.clone()));
+        }
+        counts.push(sentence);
+    }
+    match &observed.quorum {
+        QuorumState::Followed(view) | QuorumState::Reconnecting(view) => {
+            other_cluster(view, previous, &mut degraded);
+            if view.offline > 0 {
+                let message = format!(
+                    "{} of {} partitions have no leader: nobody can write to them or read from them",
+                    view.offline, view.partitions
+                );
+                degraded.push(Finding::new("OfflinePartitions", message));
+            }
+        }
+        QuorumState::Unknown | QuorumState::Lost(_) if previous.cluster_id.is_none() => {
+            let message = "the controllers have not formed a quorum yet";
+            not_ready.push(Finding::new("QuorumForming", message));
+        }
+        QuorumState::Unknown => {}
+        QuorumState::Lost(error) => {
+            let message = format!("the metadata quorum does not answer: {error}");
+            not_ready.push(Finding::new("QuorumUnavailable", message.clone()));
+            degraded.push(Finding::new("QuorumUnavailable", message));
+        }
+    }
+    if !not_ready.is_empty() && !cluster.paused {
+        let sentences: Vec<&str> = not_ready
+            .iter()
+            .map(|finding| finding.message.as_str())
+            .collect();
+        progressing.insert(0, Finding::new("Starting", sentences.join("; ")));
+    }
+    if !pending.is_empty() {
+        let keys: Vec<&str> = pending.iter().map(|pending| pending.key.as_str()).collect();
+        let message = format!("takes effect when the brokers restart: {}", keys.join(", "));
+        progressing.push(Finding::new("ConfigNeedsRestart", message));
+    }
+    degraded.extend(outcome.degraded.iter().cloned());
+    Findings {
+        not_ready,
+        ready_message: counts.join(", "),
+        progressing,
+        degraded,
+    }
+}
+
+/// The id lives on the controllers' volumes. Another one than before means other volumes.
+fn other_cluster(view: &QuorumView, previous: &ClusterStatus, degraded: &mut Vec<Finding>) {
+    if let Some(before) = previous
+        .cluster_id
+        .as_ref()
+        .filter(|id| **id != view.cluster_id)
+    {
+        let message = format!(
+            "the controllers say that they are cluster {}, and they were cluster {before}: their volumes have been exchanged",
+            view.cluster_id
+        );
+        degraded.push(Finding::new("ClusterIdChanged", message));
+    }
+}
+
+fn cluster_id(view: Option<&QuorumView>, previous: &ClusterStatus) -> Option<String> {
+    let told = || {
+        view.map(|view| view.cluster_id.clone())
+            .filter(|id| !id.is_empty())
+    };
+    previous.cluster_id.clone().or_else(told)
+}
+
+fn active_controller(cluster: &ValidatedCluster, view: Option<&QuorumView>) -> Option<String> {
+    let ordinal = view?.active_node_id - CONTROLLER_NODE_ID_BASE;
+    (ordinal >= 0).then(|| cluster.name.pod(Role::Controller, ordinal))
+}
+
+/// One version, or all of them while they differ.
+fn version(view: &QuorumView) -> Option<String> {
+    let living = view.brokers.values().filter(|broker| !broker.fenced);
+    let versions: BTreeSet<&str> = living.map(|broker| broker.version.as_str()).collect();
+    let versions: Vec<&str> = versions
+        .into_iter()
+        .filter(|version| !version.is_empty())
+        .collect();
+    (!versions.is_empty()).then(|| versions.join(", "))
+}
+
+fn selector(cluster: &ValidatedCluster) -> String {
+    let labels = cluster.name.selector(Role::Broker);
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}
+
+fn managed_keys(
+    cluster: &ValidatedCluster,
+    view: Option<&QuorumView>,
+    outcome: &Outcome,
+    previous: &ClusterStatus,
+) -> Vec<String> {
+    let Some(view) = view else {
+        return previous.managed_config_keys.clone();
+    };
+    if cluster.paused {
+        return previous.managed_config_keys.clone();
+    }
+    let mut left = view.broker_config.clone();
+    left.retain(|key, _| !outcome.deleted.contains(key));
+    config_diff::managed(&cluster.config, &previous.managed_config_keys, &left)
+}
+
+/// A key waits until every process is gone that was started before it changed.
+fn pending_restart(
+    view: Option<&QuorumView>,
+    outcome: &Outcome,
+    previous: &ClusterStatus,
+) -> Vec<PendingRestart> {
+    let Some(view) = view else {
+        return previous.config_pending_restart.clone();
+    };
+    let now: BTreeMap<String, String> = view
+        .brokers
+        .iter()
+        .map(|(node_id, broker)| (node_id.to_string(), broker.incarnation.clone()))
+        .collect();
+    let mut pending: BTreeMap<String, BTreeMap<String, String>> = previous
+        .config_pending_restart
+        .iter()
+        .map(|pending| (pending.key.clone(), pending.incarnations.clone()))
+        .collect();
+    for incarnations in pending.values_mut() {
+        incarnations.retain(|node_id, incarnation| now.get(node_id) == Some(incarnation));
+    }
+    pending.extend(
+        outcome
+            .needs_restart
+            .iter()
+            .map(|key| (key.clone(), now.clone())),
+    );
+    let waits = pending
+        .into_iter()
+        .filter(|(_, incarnations)| !incarnations.is_empty());
+    waits
+        .map(|(key, incarnations)| PendingRestart { key, incarnations })
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! Tests of the status.
+
+use foz_crd::ClusterStatus;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::cluster::fixtures::validated;
+use crate::cluster::observed::{Observed, QuorumState};
+use crate::cluster::plan::plan;
+use crate::cluster::plan_tests::{settled, settled_status, view_mut};
+use crate::cluster::status::{Outcome, invalid, status};
+use crate::cluster::validate::{InvalidField, ValidatedCluster};
+use crate::conditions::{Finding, find};
+use crate::names::Role;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
+}
+
+fn status_of(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    outcome: &Outcome,
+    previous: &ClusterStatus,
+) -> ClusterStatus {
+    let plan = plan(cluster, observed, previous);
+    status(
+        cluster,
+        Some(4),
+        observed,
+        &plan,
+        outcome,
+        previous,
+        at(100),
+    )
+}
+
+fn condition(status: &ClusterStatus, type_: &str) -> (String, String, String) {
+    let condition = find(&status.conditions, type_).expect("the condition");
+    (
+        condition.status.clone(),
+        condition.reason.clone(),
+        condition.message.clone(),
+    )
+}
+
+fn settled_status_of(observed: &Observed) -> ClusterStatus {
+    status_of(
+        &validated(),
+        observed,
+        &Outcome::default(),
+        &settled_status(&validated()),
+    )
+}
+
+#[test]
+fn a_cluster_that_serves() {
+    let found = settled_status_of(&settled(&validated()));
+    let yaml = serde_yaml::to_string(&found).expect("YAML");
+    insta::assert_snapshot!("status_of_a_cluster_that_serves", yaml);
+}
+
+#[test]
+fn the_same_world_makes_the_same_status() {
+    let observed = settled(&validated());
+    let first = settled_status_of(&observed);
+    let plan = plan(&validated(), &observed, &first);
+    let again = status(
+        &validated(),
+        Some(4),
+        &observed,
+        &plan,
+        &Outcome::default(),
+        &first,
+        at(999),
+    );
+    assert_eq!(first, again);
+}
+
+#[test]
+fn a_pod_that_is_not_ready_makes_the_cluster_not_ready() {
+    let mut observed = settled(&validated());
+    observed
+        .pods
+        .get_mut(&(Role::Broker, 1))
+        .expect("a pod")
+        .ready = false;
+    let found = settled_status_of(&observed);
+    assert_eq!(found.ready_replicas, 2);
+    let (status, reason, message) = condition(&found, "Ready");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "PodsNotReady")
+    );
+    assert_eq!(message, "2 of 3 brokers are ready");
+    assert_eq!(condition(&found, "Progressing").0, "True");
+    assert_eq!(condition(&found, "Degraded").0, "False");
+}
+
+#[test]
+fn a_quorum_that_is_lost_is_degraded_and_one_that_elects_is_not() {
+    let mut observed = settled(&validated());
+    let QuorumState::Followed(view) = observed.quorum.clone() else {
+        panic!()
+    };
+    observed.quorum = QuorumState::Reconnecting(view);
+    assert_eq!(condition(&settled_status_of(&observed), "Ready").0, "True");
+    observed.quorum = QuorumState::Lost("connection refused".into());
+    let found = settled_status_of(&observed);
+    assert_eq!(condition(&found, "Ready").1, "QuorumUnavailable");
+    assert!(
+        condition(&found, "Degraded")
+            .2
+            .contains("connection refused")
+    );
+    assert_eq!(found.cluster_id.as_deref(), Some("cluster-1"));
+}
+
+/// Another replica has taken over and has not asked the quorum yet.
+#[test]
+fn what_is_not_known_yet_changes_nothing() {
+    let observed = settled(&validated());
+    let before = settled_status_of(&observed);
+    let unknown = Observed {
+        quorum: QuorumState::Unknown,
+        ..observed
+    };
+    assert_eq!(
+        status_of(&validated(), &unknown, &Outcome::default(), &before),
+        before
+    );
+}
+
+#[test]
+fn a_quorum_that_has_never_formed_is_forming() {
+    let mut observed = settled(&validated());
+    for quorum in [QuorumState::Unknown, QuorumState::Lost("refused".into())] {
+        observed.quorum = quorum;
+        let found = status_of(
+            &validated(),
+            &observed,
+            &Outcome::default(),
+            &ClusterStatus::default(),
+        );
+        assert_eq!(condition(&found, "Ready").1, "QuorumForming");
+        assert_eq!(condition(&found, "Degraded").0, "False");
+    }
+}
+
+#[test]
+fn partitions_without_a_leader_are_counted() {
+    let mut observed = settled(&validated());
+    view_mut(&mut observed).offline = 2;
+    let found = settled_status_of(&observed);
+    assert_eq!(found.offline_partitions, Some(2));
+    let (_, reason, message) = condition(&found, "Degraded");
+    assert_eq!(reason, "OfflinePartitions");
+    assert!(
+        message.starts_with("2 of 8 partitions have no leader"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_refused_setting_is_degraded_and_the_cluster_stays_ready() {
+    let message =
+        "spec.config holds what the brokers refuse: retention.mss: did you mean retention.ms?";
+    let outcome = Outcome {
+        degraded: vec![Finding::new("ConfigInvalid", message)],
+        ..Outcome::default()
+    };
+    let previous = settled_status(&validated());
+    let found = status_of(&validated(), &settled(&validated()), &outcome, &previous);
+    assert_eq!(condition(&found, "Ready").0, "True");
+    assert_eq!(
+        condition(&found, "Degraded"),
+        ("True".into(), "ConfigInvalid".into(), message.into())
+    );
+}
+
+#[test]
+fn a_setting_that_needs_a_restart_waits_for_every_process_of_before() {
+    let mut observed = settled(&validated());
+    let outcome = Outcome {
+        needs_restart: ["num.io.threads".to_owned()].into(),
+        ..Outcome::default()
+    };
+    let first = status_of(
+        &validated(),
+        &observed,
+        &outcome,
+        &settled_status(&validated()),
+    );
+    assert_eq!(first.config_pending_restart[0].incarnations.len(), 3);
+    assert!(
+        condition(&first, "Progressing")
+            .2
+            .contains("num.io.threads")
+    );
+    for id in 0..3 {
+        let waiting = status_of(&validated(), &observed, &Outcome::default(), &first);
+        assert_eq!(
+            waiting.config_pending_restart.len(),
+            1,
+            "before broker {id} restarts"
+        );
+        view_mut(&mut observed)
+            .brokers
+            .get_mut(&id)
+            .expect("a broker")
+            .incarnation = "new".into();
+    }
+    let done = status_of(&validated(), &observed, &Outcome::default(), &first);
+    assert!(done.config_pending_restart.is_empty());
+}
+
+#[test]
+fn keys_are_ours_until_they_are_deleted() {
+    let mut cluster = validated();
+    cluster.config.clear();
+    let observed = settled(&validated());
+    let previous = settled_status(&validated());
+    let tried = status_of(&cluster, &observed, &Outcome::default(), &previous);
+    assert_eq!(tried.managed_config_keys, ["min.insync.replicas"]);
+    let deleted = ["min.insync.replicas".to_owned()].into();
+    let outcome = Outcome {
+        deleted,
+        ..Outcome::default()
+    };
+    let done = status_of(&cluster, &observed, &outcome, &previous);
+    assert!(done.managed_config_keys.is_empty());
+}
+
+#[test]
+fn controllers_with_another_id_are_another_cluster() {
+    let mut observed = settled(&validated());
+    view_mut(&mut observed).cluster_id = "cluster-2".into();
+    let found = settled_status_of(&observed);
+    assert_eq!(found.cluster_id.as_deref(), Some("cluster-1"));
+    let (_, reason, message) = condition(&found, "Degraded");
+    assert_eq!(reason, "ClusterIdChanged");
+    assert!(
+        message.contains("cluster-1") && message.contains("cluster-2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn brokers_of_several_versions_are_all_told() {
+    let mut observed = settled(&validated());
+    view_mut(&mut observed)
+        .brokers
+        .get_mut(&2)
+        .expect("a broker")
+        .version = "0.2.0".into();
+    assert_eq!(
+        settled_status_of(&observed).version.as_deref(),
+        Some("0.1.0, 0.2.0")
+    );
+}
+
+#[test]
+fn a_wrong_spec_is_said_and_what_runs_is_left() {
+    let previous = settled_status_of(&settled(&validated()));
+    let wrong = InvalidField {
+        field: "spec.replicas".into(),
+        value: "0".into(),
+        right: "right is 1 to 1000".into(),
+    };
+    let found = invalid(&[wrong], Some(5), &previous, at(200));
+    assert_eq!(condition(&found, "Ready").1, "InvalidSpec");
+    assert_eq!(
+        condition(&found, "Degraded").2,
+        "spec.replicas is 0; right is 1 to 1000"
+    );
+    assert_eq!(
+        (found.ready_replicas, found.observed_generation),
+        (3, Some(5))
+    );
+}

@@ -1,0 +1,180 @@
+//! What every pass shares.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::runtime::events::Recorder;
+use kube::{Client, Resource, ResourceExt as _};
+use parking_lot::Mutex;
+
+use crate::apply::Memory;
+use crate::metrics::Metrics;
+use crate::quorum::Quorums;
+use crate::trigger::Triggers;
+use crate::world::World;
+
+use foz_crd::{ClusterStatus, TopicStatus};
+
+/// What every pass of one scope shares, as long as this replica acts.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What the watches have seen.
+    pub world: World,
+    /// The metadata quorums.
+    pub quorums: Arc<Quorums>,
+    /// Who names which topic, and who needs a pass.
+    pub triggers: Triggers,
+    /// Writes Events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The image of Clusters that name none.
+    pub broker_image: String,
+    /// What the API server made of objects that we applied.
+    pub memory: Memory,
+    /// Statuses of Clusters that we wrote.
+    pub cluster_statuses: Latest<ClusterStatus>,
+    /// Statuses of Topics that we wrote.
+    pub topic_statuses: Latest<TopicStatus>,
+    /// Passes that failed in a row.
+    pub failures: Failures,
+    /// What was refused lately.
+    pub refusals: Refusals,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Context")
+            .field("world", &self.world)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The statuses that were written last. The watch tells of a write after a while; a pass in between
+/// would see the status of before it and decide again what was decided.
+#[derive(Debug)]
+pub struct Latest<Status>(Mutex<HashMap<String, (u64, Status)>>);
+
+impl<Status> Default for Latest<Status> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<Status: Clone> Latest<Status> {
+    /// The newer of what the watch tells and what was written.
+    pub fn newer<K: Resource>(&self, object: &K, told: Option<&Status>) -> Option<Status> {
+        let uid = object.uid().unwrap_or_default();
+        let mut written = self.0.lock();
+        match (written.get(&uid), version(object)) {
+            (Some((version, status)), Some(told_version)) if told_version < *version => {
+                Some(status.clone())
+            }
+            (Some(_), Some(_)) => {
+                written.remove(&uid);
+                told.cloned()
+            }
+            _ => told.cloned(),
+        }
+    }
+
+    /// This is what was written, as `object` came back.
+    pub fn wrote<K: Resource>(&self, object: &K, status: Status) {
+        if let (Some(uid), Some(version)) = (object.uid(), version(object)) {
+            self.0.lock().insert(uid, (version, status));
+        }
+    }
+
+    /// The object of this uid is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().remove(uid);
+    }
+}
+
+/// Resource versions of one kind can be compared as numbers (KEP-5504). One that is no number is of an
+/// API server of another make: then the watch is believed.
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.resource_version()?.parse().ok()
+}
+
+/// How often in a row a pass over an object failed.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<(&'static str, String), u32>>);
+
+impl Failures {
+    /// One more; says how many it are.
+    pub fn count(&self, kind: &'static str, uid: &str) -> u32 {
+        *self
+            .0
+            .lock()
+            .entry((kind, uid.to_owned()))
+            .and_modify(|count| *count += 1)
+            .or_insert(1)
+    }
+
+    /// A pass succeeded.
+    pub fn clear(&self, kind: &'static str, uid: &str) {
+        self.0.lock().remove(&(kind, uid.to_owned()));
+    }
+}
+
+/// How long a refusal counts.
+pub const REFUSAL_COUNTS: Duration = Duration::from_secs(600);
+
+/// What the API server refused lately, by the question: it is not asked again for a while.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<HashMap<String, (Instant, String)>>);
+
+impl Refusals {
+    /// The answer, if it was given lately.
+    #[must_use]
+    pub fn recent(&self, question: &str) -> Option<String> {
+        let mut answers = self.0.lock();
+        answers.retain(|_, (asked, _)| asked.elapsed() < REFUSAL_COUNTS);
+        answers.get(question).map(|(_, answer)| answer.clone())
+    }
+
+    /// This was the answer.
+    pub fn remember(&self, question: &str, answer: String) {
+        self.0
+            .lock()
+            .insert(question.to_owned(), (Instant::now(), answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Latest;
+    use foz_crd::{Topic, TopicStatus};
+    use serde_json::json;
+
+    fn topic(version: &str) -> Topic {
+        serde_json::from_value(json!({
+            "apiVersion": "foz.dev/v1alpha1", "kind": "Topic",
+            "metadata": {"name": "a", "uid": "u", "resourceVersion": version},
+            "spec": {"clusterRef": {"name": "demo"}},
+        }))
+        .expect("a Topic")
+    }
+
+    #[test]
+    fn what_was_written_counts_until_the_watch_has_told_it() {
+        let status = |id: &str| TopicStatus {
+            topic_id: Some(id.into()),
+            ..TopicStatus::default()
+        };
+        let latest = Latest::default();
+        latest.wrote(&topic("9"), status("new"));
+        let newer = |version: &str| {
+            latest
+                .newer(&topic(version), Some(&status("told")))
+                .and_then(|status| status.topic_id)
+        };
+        assert_eq!(newer("7").as_deref(), Some("new"));
+        assert_eq!(newer("10").as_deref(), Some("told"));
+        assert_eq!(newer("8").as_deref(), Some("told"));
+    }
+}

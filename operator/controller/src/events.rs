@@ -1,0 +1,147 @@
+//! Events: what the operator did and what it refuses, beside the object that it is about.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType, Recorder};
+
+use crate::conditions::{DEGRADED, READY, find};
+use crate::hash::fingerprint;
+
+/// Kubernetes takes 1 KiB.
+const NOTE_LENGTH_MAX: usize = 1000;
+
+/// Something worth an Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// It needs a person.
+    pub warning: bool,
+    /// CamelCase.
+    pub reason: String,
+    /// A sentence.
+    pub note: String,
+}
+
+impl Notice {
+    /// Something was done.
+    #[must_use]
+    pub fn done(reason: &str, note: impl Into<String>) -> Self {
+        Self {
+            warning: false,
+            reason: reason.to_owned(),
+            note: note.into(),
+        }
+    }
+
+    /// Something was refused, or went wrong.
+    #[must_use]
+    pub fn warning(reason: &str, note: impl Into<String>) -> Self {
+        Self {
+            warning: true,
+            reason: reason.to_owned(),
+            note: note.into(),
+        }
+    }
+}
+
+/// The Events that a change of conditions is worth: something began to need a person, or clients can
+/// use it from now on. A condition that says what it said is worth none.
+#[must_use]
+pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let changed = |condition: &&Condition| {
+        find(before, &condition.type_).is_none_or(|before| {
+            (&before.status, &before.reason, &before.message)
+                != (&condition.status, &condition.reason, &condition.message)
+        })
+    };
+    let is_true = |condition: &&Condition| condition.status == "True";
+    if let Some(degraded) = find(now, DEGRADED).filter(is_true).filter(changed) {
+        notices.push(Notice::warning(&degraded.reason, degraded.message.clone()));
+    }
+    let was_ready = find(before, READY).is_some_and(|condition| condition.status == "True");
+    if let Some(ready) = find(now, READY).filter(is_true).filter(|_| !was_ready) {
+        notices.push(Notice::done(READY, ready.message.clone()));
+    }
+    notices
+}
+
+/// Publishes them. An Event that cannot be written is logged: it is no reason to fail a pass.
+pub async fn publish(recorder: &Recorder, regarding: &ObjectReference, notices: &[Notice]) {
+    for notice in notices {
+        if let Err(error) = recorder.publish(&event(notice), regarding).await {
+            tracing::warn!(%error, reason = notice.reason, note = notice.note, "an Event was lost");
+        }
+    }
+}
+
+fn event(notice: &Notice) -> Event {
+    let mut note = notice.note.clone();
+    if note.len() > NOTE_LENGTH_MAX {
+        let end = (0..=NOTE_LENGTH_MAX - 3)
+            .rev()
+            .find(|&end| note.is_char_boundary(end));
+        note.truncate(end.unwrap_or_default());
+        note.push_str("...");
+    }
+    Event {
+        type_: if notice.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: notice.reason.clone(),
+        // The recorder takes Events of equal action for repetitions, whatever their notes say.
+        action: format!(
+            "{}-{:08x}",
+            notice.reason,
+            fingerprint(note.as_bytes()) & 0xffff_ffff
+        ),
+        note: Some(note),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Notice, event, of_conditions};
+    use crate::conditions::{Finding, Findings};
+    use k8s_openapi::jiff::Timestamp;
+
+    #[test]
+    fn conditions_are_worth_an_event_when_they_change() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut findings = Findings {
+            not_ready: vec![Finding::new("Starting", "0 of 3")],
+            ready_message: "3 of 3".into(),
+            progressing: Vec::new(),
+            degraded: Vec::new(),
+        };
+        let starting = findings.conditions(&[], None, now);
+        assert_eq!(of_conditions(&[], &starting), []);
+        findings.not_ready.clear();
+        let ready = findings.conditions(&starting, None, now);
+        assert_eq!(
+            of_conditions(&starting, &ready),
+            [Notice::done("Ready", "3 of 3")]
+        );
+        assert_eq!(of_conditions(&ready, &ready), []);
+        findings.degraded = vec![Finding::new("ScaleDownRefused", "no")];
+        let refused = findings.conditions(&ready, None, now);
+        assert_eq!(
+            of_conditions(&ready, &refused),
+            [Notice::warning("ScaleDownRefused", "no")]
+        );
+        findings.degraded = vec![Finding::new("ScaleDownRefused", "no, really")];
+        let again = findings.conditions(&refused, None, now);
+        assert_eq!(of_conditions(&refused, &again).len(), 1);
+    }
+
+    #[test]
+    fn notes_fit_and_different_notes_are_different_events() {
+        let long = event(&Notice::done("Created", "ü".repeat(900)));
+        assert!(long.note.expect("a note").len() <= 1000);
+        let action = |note: &str| event(&Notice::done("Created", note)).action;
+        assert_ne!(action("a"), action("b"));
+        assert!(action("a").len() <= 128);
+    }
+}

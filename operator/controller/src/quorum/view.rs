@@ -1,0 +1,340 @@
+//! The cluster as its metadata quorum tells it, event by event. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use foz_api::v1::{ClusterEvent, ResourceType, Topic, cluster_event::Event};
+
+/// A topic, reduced to what the operator needs: a cluster may have many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicView {
+    /// 16 bytes.
+    pub id: Vec<u8>,
+    /// Partitions.
+    pub partitions: i32,
+    /// Replicas of the partition that has fewest.
+    pub replication_factor: i32,
+    /// Partitions without a leader.
+    pub offline: i32,
+    /// Partitions with fewer in-sync replicas than replicas.
+    pub under_replicated: i32,
+    /// What is set on the topic.
+    pub config: BTreeMap<String, String>,
+    /// The brokers' own.
+    pub internal: bool,
+}
+
+/// A registered broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerView {
+    /// Hexadecimal; another one with every start of the process.
+    pub incarnation: String,
+    /// Failure domain.
+    pub rack: Option<String>,
+    /// Without a lease.
+    pub fenced: bool,
+    /// What it runs.
+    pub version: String,
+}
+
+/// All that the events said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Empty until synced.
+    pub cluster_id: String,
+    /// Everything that was there at the start has been told.
+    pub synced: bool,
+    /// By name.
+    pub topics: HashMap<String, TopicView>,
+    /// By node id.
+    pub brokers: BTreeMap<i32, BrokerView>,
+    /// What is set for all brokers.
+    pub broker_config: BTreeMap<String, String>,
+    /// Partitions of all topics.
+    pub partitions: i64,
+    /// Of them without a leader.
+    pub offline: i64,
+    /// Of them under-replicated.
+    pub under_replicated: i64,
+}
+
+/// What an event changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that anybody here asks for.
+    Nothing,
+    /// The topic of this name.
+    Topic(String),
+    /// Brokers, or what is set for all of them.
+    Cluster,
+    /// All has been told.
+    Synced,
+}
+
+impl View {
+    /// Takes an event in.
+    pub fn apply(&mut self, event: ClusterEvent) -> Change {
+        match event.event {
+            Some(Event::TopicChanged(topic)) => {
+                let name = topic.name.clone();
+                self.forget(&name);
+                let view = topic_view(topic);
+                self.count(&view, 1);
+                self.topics.insert(name.clone(), view);
+                Change::Topic(name)
+            }
+            Some(Event::TopicDeleted(deleted)) => {
+                // Made again under the same name meanwhile: the event is of the old one.
+                if self
+                    .topics
+                    .get(&deleted.name)
+                    .is_some_and(|topic| topic.id == deleted.id)
+                {
+                    self.forget(&deleted.name);
+                }
+                Change::Topic(deleted.name)
+            }
+            Some(Event::BrokerChanged(broker)) => {
+                let view = BrokerView {
+                    incarnation: hex(&broker.incarnation),
+                    rack: broker.rack,
+                    fenced: broker.fenced,
+                    version: broker.version,
+                };
+                self.brokers.insert(broker.node_id, view);
+                Change::Cluster
+            }
+            Some(Event::BrokerRemoved(node_id)) => {
+                self.brokers.remove(&node_id);
+                Change::Cluster
+            }
+            Some(Event::ConfigsChanged(changed)) => match changed.r#type() {
+                ResourceType::Topic => {
+                    let config = changed.config.into_iter().collect();
+                    if let Some(topic) = self.topics.get_mut(&changed.name) {
+                        topic.config = config;
+                    }
+                    Change::Topic(changed.name)
+                }
+                ResourceType::Broker if changed.name.is_empty() => {
+                    self.broker_config = changed.config.into_iter().collect();
+                    Change::Cluster
+                }
+                ResourceType::Broker | ResourceType::Unspecified => Change::Nothing,
+            },
+            Some(Event::Synced(synced)) => {
+                self.synced = true;
+                self.cluster_id = synced.cluster_id;
+                Change::Synced
+            }
+            // Of a newer controller.
+            None => Change::Nothing,
+        }
+    }
+
+    /// Brokers that are registered and hold a lease.
+    #[must_use]
+    pub fn brokers_alive(&self) -> usize {
+        self.brokers
+            .values()
+            .filter(|broker| !broker.fenced)
+            .count()
+    }
+
+    fn forget(&mut self, name: &str) {
+        if let Some(topic) = self.topics.remove(name) {
+            self.count(&topic, -1);
+        }
+    }
+
+    fn count(&mut self, topic: &TopicView, sign: i64) {
+        self.partitions += sign * i64::from(topic.partitions);
+        self.offline += sign * i64::from(topic.offline);
+        self.under_replicated += sign * i64::from(topic.under_replicated);
+    }
+}
+
+impl TopicView {
+    /// The id in Kafka's way of writing: base64 for URLs, without padding (Kafka's `Uuid.toString`).
+    #[must_use]
+    pub fn id_text(&self) -> String {
+        id_text(&self.id)
+    }
+}
+
+/// A topic as the contract tells it.
+#[must_use]
+pub fn topic_view(topic: Topic) -> TopicView {
+    let count = |of: &dyn Fn(&foz_api::v1::Partition) -> bool| {
+        let found = topic
+            .partitions
+            .iter()
+            .filter(|partition| of(partition))
+            .count();
+        i32::try_from(found).unwrap_or(i32::MAX)
+    };
+    let fewest = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.replicas.len())
+        .min();
+    TopicView {
+        partitions: count(&|_| true),
+        offline: count(&|partition| partition.leader < 0),
+        under_replicated: count(&|partition| partition.isr.len() < partition.replicas.len()),
+        replication_factor: i32::try_from(fewest.unwrap_or_default()).unwrap_or(i32::MAX),
+        id: topic.id,
+        config: topic.config.into_iter().collect(),
+        internal: topic.internal,
+    }
+}
+
+/// A topic's id in Kafka's way of writing.
+#[must_use]
+pub fn id_text(id: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(id.len().div_ceil(3) * 4);
+    for chunk in id.chunks(3) {
+        let bits = chunk
+            .iter()
+            .fold(0_u32, |bits, &byte| (bits << 8) | u32::from(byte))
+            << (8 * (3 - chunk.len()));
+        for sextet in 0..=chunk.len() {
+            let index = (bits >> (18 - 6 * sextet)) & 0x3f;
+            text.push(char::from(ALPHABET[index as usize]));
+        }
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes any text");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, View, id_text};
+    use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
+    use foz_api::v1::{Broker, ClusterEvent, Partition, ResourceType, Topic};
+
+    fn event(event: Event) -> ClusterEvent {
+        ClusterEvent { event: Some(event) }
+    }
+
+    fn topic(name: &str, id: u8, leaders: &[i32]) -> ClusterEvent {
+        let partition = |(index, &leader): (usize, &i32)| Partition {
+            index: i32::try_from(index).expect("few"),
+            replicas: vec![0, 1],
+            leader,
+            leader_epoch: 1,
+            isr: if leader < 0 { vec![1] } else { vec![0, 1] },
+        };
+        event(Event::TopicChanged(Topic {
+            name: name.into(),
+            id: vec![id; 16],
+            partitions: leaders.iter().enumerate().map(partition).collect(),
+            config: [("a".to_owned(), "1".to_owned())].into(),
+            internal: false,
+        }))
+    }
+
+    fn deleted(name: &str, id: u8) -> ClusterEvent {
+        event(Event::TopicDeleted(TopicDeleted {
+            name: name.into(),
+            id: vec![id; 16],
+        }))
+    }
+
+    #[test]
+    fn counts_follow_the_events() {
+        let mut view = View::default();
+        assert_eq!(
+            view.apply(topic("a", 1, &[0, 1, -1])),
+            Change::Topic("a".into())
+        );
+        view.apply(topic("b", 2, &[0]));
+        assert_eq!(
+            (view.partitions, view.offline, view.under_replicated),
+            (4, 1, 1)
+        );
+        view.apply(topic("a", 1, &[0, 1, 1, 0]));
+        assert_eq!(
+            (view.partitions, view.offline, view.under_replicated),
+            (5, 0, 0)
+        );
+        assert_eq!(view.topics["a"].replication_factor, 2);
+        view.apply(deleted("a", 1));
+        assert_eq!((view.partitions, view.topics.len()), (1, 1));
+        view.apply(deleted("a", 1));
+        assert_eq!(view.partitions, 1);
+    }
+
+    #[test]
+    fn the_deletion_of_an_older_topic_of_the_name_changes_nothing() {
+        let mut view = View::default();
+        view.apply(topic("a", 2, &[0]));
+        view.apply(deleted("a", 1));
+        assert_eq!(view.topics["a"].id, vec![2; 16]);
+    }
+
+    #[test]
+    fn configs_land_where_they_belong() {
+        let configs = |type_: ResourceType, name: &str| {
+            event(Event::ConfigsChanged(ConfigsChanged {
+                r#type: type_.into(),
+                name: name.into(),
+                config: [("k".to_owned(), "v".to_owned())].into(),
+            }))
+        };
+        let mut view = View::default();
+        view.apply(topic("a", 1, &[0]));
+        assert_eq!(
+            view.apply(configs(ResourceType::Topic, "a")),
+            Change::Topic("a".into())
+        );
+        assert_eq!(view.topics["a"].config.keys().collect::<Vec<_>>(), ["k"]);
+        assert_eq!(
+            view.apply(configs(ResourceType::Broker, "")),
+            Change::Cluster
+        );
+        assert_eq!(view.broker_config["k"], "v");
+        assert_eq!(
+            view.apply(configs(ResourceType::Broker, "1")),
+            Change::Nothing
+        );
+    }
+
+    #[test]
+    fn brokers_come_and_go_and_the_view_is_synced_when_told_so() {
+        let mut view = View::default();
+        let broker = Broker {
+            node_id: 2,
+            incarnation: vec![0, 171],
+            ..Broker::default()
+        };
+        assert_eq!(
+            view.apply(event(Event::BrokerChanged(broker))),
+            Change::Cluster
+        );
+        assert_eq!(view.brokers[&2].incarnation, "00ab");
+        view.apply(event(Event::BrokerRemoved(2)));
+        assert!(view.brokers.is_empty() && !view.synced);
+        let synced = Synced {
+            metadata_offset: 1,
+            cluster_id: "c".into(),
+        };
+        assert_eq!(view.apply(event(Event::Synced(synced))), Change::Synced);
+        assert!(view.synced && view.cluster_id == "c");
+    }
+
+    /// `Uuid.toString` of Apache Kafka for the same bytes.
+    #[test]
+    fn ids_are_written_as_kafka_writes_them() {
+        assert_eq!(id_text(&[0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(id_text(&[0xff; 16]), "_____________________w");
+        assert_eq!(id_text(b"0123456789abcdef"), "MDEyMzQ1Njc4OWFiY2RlZg");
+    }
+}

@@ -1,0 +1,198 @@
+//! One term of leadership: the watches and the controllers, from the moment this replica holds the
+//! Lease to the moment it does not.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action as Requeue;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Config, applier};
+use kube::{Client, Resource};
+use parking_lot::RwLock;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::context::{Context, Failures, Latest, Refusals};
+use crate::error::ReconcileError;
+use crate::metrics::Metrics;
+use crate::names::OPERATOR;
+use crate::quorum::Quorums;
+use crate::topic::index::TopicIndex;
+use crate::trigger::Triggers;
+use crate::world::{Sources, follow, follow_nodes};
+use crate::{cluster, topic};
+
+/// Several watches tell of one change; one pass is enough for all.
+const CLUSTER_DEBOUNCE: Duration = Duration::from_millis(20);
+const CLUSTERS_AT_ONCE: u16 = 32;
+const TOPICS_AT_ONCE: u16 = 128;
+
+/// What a term needs.
+#[derive(Clone)]
+pub struct Settings {
+    /// The API server.
+    pub client: Client,
+    /// The namespaces to look after; empty for all.
+    pub namespaces: Vec<String>,
+    /// The image of Clusters that name none.
+    pub broker_image: String,
+    /// Who we are: the pod's name.
+    pub holder: String,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("namespaces", &self.namespaces)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Acts until `term` is cancelled, and then lets the passes that are under way end.
+pub async fn run(settings: Settings, term: CancellationToken) {
+    let reporter = Reporter {
+        controller: OPERATOR.to_owned(),
+        instance: Some(settings.holder.clone()),
+    };
+    let recorder = Recorder::new(settings.client.clone(), reporter);
+    // Objects of different namespaces have nothing to do with each other.
+    let namespaces: Vec<Option<String>> = match settings.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    let (nodes_changed, _) = tokio::sync::broadcast::channel::<()>(1);
+    let told = nodes_changed.clone();
+    // Nobody listens before there is anything to do about it.
+    let nodes = follow_nodes(&settings.client, &term, move || drop(told.send(())));
+    let scopes = namespaces.into_iter().map(|namespace| {
+        let changed = nodes_changed.subscribe();
+        scope(
+            &settings,
+            namespace,
+            nodes.clone(),
+            changed,
+            recorder.clone(),
+            term.clone(),
+        )
+    });
+    futures::future::join_all(scopes).await;
+}
+
+async fn scope(
+    settings: &Settings,
+    namespace: Option<String>,
+    nodes: Store<crate::world::NodeLabels>,
+    mut nodes_changed: tokio::sync::broadcast::Receiver<()>,
+    recorder: Recorder,
+    term: CancellationToken,
+) {
+    let (cluster_sender, cluster_queue) = unbounded_channel();
+    let (topic_sender, topic_queue) = unbounded_channel();
+    let index = Arc::new(RwLock::new(TopicIndex::default()));
+    let triggers = Triggers::new(cluster_sender, topic_sender, index);
+    let quorums = Arc::new(Quorums::new(
+        triggers.clone(),
+        term.clone(),
+        settings.holder.clone(),
+    ));
+    let sources = Sources {
+        client: settings.client.clone(),
+        namespace: namespace.clone(),
+        triggers: triggers.clone(),
+        term: term.clone(),
+    };
+    let ended = Arc::clone(&quorums);
+    let world = follow(&sources, nodes, move |name| ended.forget(name));
+    let context = Arc::new(Context {
+        client: settings.client.clone(),
+        world,
+        quorums,
+        triggers: triggers.clone(),
+        recorder,
+        metrics: Arc::clone(&settings.metrics),
+        broker_image: settings.broker_image.clone(),
+        memory: crate::apply::Memory::default(),
+        cluster_statuses: Latest::default(),
+        topic_statuses: Latest::default(),
+        failures: Failures::default(),
+        refusals: Refusals::default(),
+    });
+    match term
+        .run_until_cancelled(context.world.wait_until_complete())
+        .await
+    {
+        Some(Ok(())) => info!(namespace, "sees everything and begins"),
+        Some(Err(_)) => return error!(namespace, "a watch ended before it began"),
+        None => return,
+    }
+    let on_nodes = {
+        let (context, triggers) = (Arc::clone(&context), triggers);
+        async move {
+            use tokio::sync::broadcast::error::RecvError;
+            while !matches!(nodes_changed.recv().await, Err(RecvError::Closed)) {
+                for cluster in context.world.clusters.state() {
+                    let metadata = cluster.meta();
+                    triggers.cluster(&crate::names::ClusterName {
+                        namespace: metadata.namespace.clone().unwrap_or_default(),
+                        name: metadata.name.clone().unwrap_or_default(),
+                    });
+                }
+            }
+        }
+    };
+    tokio::spawn(term.clone().run_until_cancelled_owned(on_nodes));
+    let clusters = control(
+        context.world.clusters.clone(),
+        cluster_queue,
+        Config::default()
+            .debounce(CLUSTER_DEBOUNCE)
+            .concurrency(CLUSTERS_AT_ONCE),
+        Arc::clone(&context),
+        term.clone(),
+        cluster::reconcile::reconcile,
+        cluster::reconcile::error_policy,
+    );
+    let topics = control(
+        context.world.topics.clone(),
+        topic_queue,
+        Config::default().concurrency(TOPICS_AT_ONCE),
+        Arc::clone(&context),
+        term.clone(),
+        topic::reconcile::reconcile,
+        topic::reconcile::error_policy,
+    );
+    futures::future::join(clusters, topics).await;
+}
+
+/// Gives every object that is triggered a pass, each object one at a time.
+async fn control<K, Pass>(
+    store: Store<DeserializeGuard<K>>,
+    mut queue: UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>,
+    config: Config,
+    context: Arc<Context>,
+    term: CancellationToken,
+    pass: impl Fn(Arc<DeserializeGuard<K>>, Arc<Context>) -> Pass,
+    error_policy: impl Fn(&DeserializeGuard<K>, &ReconcileError, &Context) -> Requeue,
+) where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    Pass: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
+{
+    let triggered = futures::stream::poll_fn(move |task| queue.poll_recv(task))
+        .map(Ok::<_, Infallible>)
+        .take_until(term.cancelled_owned());
+    let pass = |object, context| Box::pin(pass(object, context));
+    let error_policy =
+        |object: Arc<_>, error: &_, context: Arc<_>| error_policy(&object, error, &context);
+    applier(pass, error_policy, context, store, triggered, config)
+        .for_each(|_| ready(()))
+        .await;
+}

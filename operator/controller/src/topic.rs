@@ -1,0 +1,14 @@
+//! The pipeline of a Topic: dereference → validate → plan → apply → status.
+
+pub mod dereference;
+mod execute;
+pub mod index;
+pub mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub mod reconcile;
+pub mod status;
+pub mod validate;
+
+/// The finalizer of Topics.
+pub const FINALIZER: &str = "foz.dev/topic";

@@ -1,0 +1,204 @@
+//! One pass over a Topic. It reads from memory, writes what has to be written, and never waits for
+//! anything to happen: the watches bring it back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foz_crd::{Topic, TopicStatus};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action as Requeue;
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{ReconcileError, retry_after};
+use crate::events::{self, Notice};
+use crate::names::{ClusterName, STATUS_MANAGER};
+use crate::quorum::{Quorum, QuorumError};
+use crate::topic::dereference::dereference;
+use crate::topic::execute::{Executed, execute};
+use crate::topic::index::cluster_of;
+use crate::topic::plan::{Plan, plan, plan_deletion};
+use crate::topic::status::{blocked, invalid, status};
+use crate::topic::validate::validate;
+use crate::trigger::GuardedTopic;
+
+/// What the quorum refuses today it may accept tomorrow (with more brokers, say), and tells nobody.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+
+/// A pass over one Topic.
+#[derive(Debug)]
+pub(super) struct Pass<'pass> {
+    pub(super) context: &'pass Context,
+    pub(super) cluster: ClusterName,
+    pub(super) object_name: String,
+    pub(super) topic_name: String,
+    pub(super) uid: String,
+    pub(super) previous: TopicStatus,
+}
+
+/// The pass, for the controller.
+///
+/// # Errors
+/// When something has to be tried again.
+pub async fn reconcile(
+    guarded: Arc<GuardedTopic>,
+    context: Arc<Context>,
+) -> Result<Requeue, ReconcileError> {
+    let started = Instant::now();
+    let result = match &guarded.0 {
+        Ok(topic) => pass_over(topic, &context).await,
+        Err(error) => {
+            tracing::error!(topic = guarded.name_any(), %error, "this Topic cannot be read; its definition may be of another version");
+            context.metrics.failed("Topic", "unreadable");
+            Ok(Requeue::await_change())
+        }
+    };
+    context.metrics.reconciled("Topic", started.elapsed());
+    if result.is_ok() {
+        context
+            .failures
+            .clear("Topic", &guarded.uid().unwrap_or_default());
+    }
+    result
+}
+
+/// When to try again.
+#[must_use]
+pub fn error_policy(guarded: &GuardedTopic, error: &ReconcileError, context: &Context) -> Requeue {
+    let uid = guarded.uid().unwrap_or_default();
+    context.metrics.failed("Topic", error.metric_label());
+    tracing::warn!(topic = guarded.name_any(), namespace = guarded.namespace(), %error, "a pass has to come again");
+    Requeue::requeue(retry_after(&uid, context.failures.count("Topic", &uid)))
+}
+
+async fn pass_over(topic: &Topic, context: &Context) -> Result<Requeue, ReconcileError> {
+    let previous = context.topic_statuses.newer(topic, topic.status.as_ref());
+    let pass = Pass {
+        context,
+        cluster: cluster_of(topic),
+        object_name: topic.name_any(),
+        topic_name: topic.topic_name().to_owned(),
+        uid: topic.uid().unwrap_or_default(),
+        previous: previous.unwrap_or_default(),
+    };
+    let observed = dereference(topic, context, &context.triggers);
+    let generation = topic.metadata.generation;
+    let now = Timestamp::now();
+    if observed.deleting {
+        let policy = topic.spec.deletion_policy;
+        let plan = plan_deletion(&pass.topic_name, policy, &observed, &pass.previous);
+        let mut executed = execute(&pass, None, &plan.actions).await;
+        executed.notices.extend(
+            plan.left_alone
+                .map(|note| Notice::warning("TopicLeft", note)),
+        );
+        let mut findings = plan.blocked;
+        findings.append(&mut executed.outcome.failed);
+        let status = if findings.is_empty() {
+            pass.previous.clone()
+        } else {
+            blocked(findings, generation, &pass.previous, now)
+        };
+        return pass.finish(topic, &status, executed).await;
+    }
+    let validated = match validate(topic) {
+        Ok(validated) => validated,
+        Err(wrong) => {
+            let status = invalid(&wrong, generation, &pass.previous, now);
+            return pass.finish(topic, &status, Executed::default()).await;
+        }
+    };
+    let plan: Plan = plan(&validated, &pass.cluster.name, &observed, &pass.previous);
+    let executed = execute(&pass, Some(&validated), &plan.actions).await;
+    let status = status(
+        &validated,
+        generation,
+        &observed,
+        &plan,
+        &executed.outcome,
+        &pass.previous,
+        now,
+    );
+    pass.finish(topic, &status, executed).await
+}
+
+impl Pass<'_> {
+    /// The quorum to call.
+    pub(super) fn quorum(&self) -> Result<Arc<Quorum>, ReconcileError> {
+        let quorum = self.context.quorums.get(&self.cluster);
+        quorum.ok_or(ReconcileError::Quorum(QuorumError::NotReachable))
+    }
+
+    /// Writes the status if it says anything new, then what is worth an Event.
+    async fn finish(
+        &self,
+        topic: &Topic,
+        status: &TopicStatus,
+        mut executed: Executed,
+    ) -> Result<Requeue, ReconcileError> {
+        let told = topic.status.as_ref();
+        let latest = self
+            .context
+            .topic_statuses
+            .newer(topic, told)
+            .unwrap_or_default();
+        let let_go = executed.let_go && executed.retry.is_none();
+        let written = if let_go {
+            self.context.topic_statuses.forget(&self.uid);
+            Ok(())
+        } else if *status == latest {
+            Ok(())
+        } else {
+            self.write_status(status).await
+        };
+        if !let_go {
+            executed.notices.extend(events::of_conditions(
+                &self.previous.conditions,
+                &status.conditions,
+            ));
+        }
+        events::publish(
+            &self.context.recorder,
+            &topic.object_ref(&()),
+            &executed.notices,
+        )
+        .await;
+        written?;
+        if let Some(error) = executed.retry {
+            return Err(error);
+        }
+        let refused = !(executed.outcome.failed.is_empty() && executed.outcome.refused.is_empty());
+        Ok(if refused {
+            Requeue::requeue(REFUSED_AGAIN)
+        } else {
+            Requeue::await_change()
+        })
+    }
+
+    /// Writes the status.
+    pub(super) async fn write_status(&self, status: &TopicStatus) -> Result<(), ReconcileError> {
+        let api: Api<Topic> = Api::namespaced(self.context.client.clone(), &self.cluster.namespace);
+        // With the uid the write is of this object, or of none.
+        let object = json!({
+            "apiVersion": Topic::api_version(&()),
+            "kind": Topic::kind(&()),
+            "metadata": {"uid": self.uid},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(STATUS_MANAGER).force();
+        let written = match api
+            .patch_status(&self.object_name, &parameters, &Patch::Apply(&object))
+            .await
+        {
+            Ok(written) => written,
+            // The object is gone: nobody would read this.
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            Err(error) => return Err(ReconcileError::kubernetes("the status".to_owned(), error)),
+        };
+        self.context.metrics.acted("Topic", "write_status");
+        self.context.topic_statuses.wrote(&written, status.clone());
+        Ok(())
+    }
+}

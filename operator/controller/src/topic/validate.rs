@@ -1,0 +1,149 @@
+//! Validate: from what a person wrote to a type that cannot be wrong. Pure.
+
+use std::collections::BTreeMap;
+
+use foz_crd::Topic;
+use foz_crd::topic::{AdoptionPolicy, DeletionPolicy};
+
+use crate::cluster::validate::InvalidField;
+
+/// Kafka's limit (KIP-190 and `Topic.MAX_NAME_LENGTH`): the name has to fit a folder's with the
+/// partition's number.
+const NAME_LENGTH_MAX: usize = 249;
+const PARTITIONS_MAX: i32 = 100_000;
+/// What the brokers make and keep themselves.
+const INTERNAL: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// A Topic whose fields have all been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidatedTopic {
+    /// Its name in Kafka.
+    pub name: String,
+    /// At least 1; `None` for the cluster's default.
+    pub partitions: Option<i32>,
+    /// At least 1; `None` for the cluster's default.
+    pub replication_factor: Option<i32>,
+    /// Settings.
+    pub config: BTreeMap<String, String>,
+    /// What deleting the object does to the topic.
+    pub deletion_policy: DeletionPolicy,
+    /// What happens when the topic is there already.
+    pub adoption_policy: AdoptionPolicy,
+}
+
+/// Checks every field and reports all that are wrong.
+///
+/// # Errors
+/// Every field that is wrong; at least one.
+pub fn validate(topic: &Topic) -> Result<ValidatedTopic, Vec<InvalidField>> {
+    let spec = &topic.spec;
+    let mut wrong = Vec::new();
+    let mut invalid = |field: &str, value: String, right: &str| {
+        wrong.push(InvalidField {
+            field: field.to_owned(),
+            value,
+            right: right.to_owned(),
+        });
+    };
+    let name = topic.topic_name();
+    let field = if spec.topic_name.is_some() {
+        "spec.topicName"
+    } else {
+        "metadata.name"
+    };
+    if !is_topic_name(name) {
+        invalid(
+            field,
+            name.to_owned(),
+            "right is 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-', but not '.' or '..'",
+        );
+    }
+    if INTERNAL.contains(&name) {
+        invalid(
+            field,
+            name.to_owned(),
+            "an internal topic, which the brokers make and keep themselves",
+        );
+    }
+    if let Some(count) = spec
+        .partitions
+        .filter(|count| !(1..=PARTITIONS_MAX).contains(count))
+    {
+        invalid("spec.partitions", count.to_string(), "right is 1 to 100000");
+    }
+    let factor = spec.replication_factor;
+    if let Some(factor) = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor)) {
+        invalid(
+            "spec.replicationFactor",
+            factor.to_string(),
+            "right is 1 to 32767",
+        );
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    Ok(ValidatedTopic {
+        name: name.to_owned(),
+        partitions: spec.partitions,
+        replication_factor: spec.replication_factor,
+        config: spec.config.clone(),
+        deletion_policy: spec.deletion_policy,
+        adoption_policy: spec.adoption_policy,
+    })
+}
+
+fn is_topic_name(name: &str) -> bool {
+    let legal = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    (1..=NAME_LENGTH_MAX).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.chars().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::validate;
+    use foz_crd::Topic;
+    use serde_json::{Value, json};
+
+    fn refusals(spec: Value) -> String {
+        let mut spec = spec;
+        spec["clusterRef"] = json!({"name": "demo"});
+        let topic: Topic = serde_json::from_value(json!({
+            "apiVersion": "foz.dev/v1alpha1", "kind": "Topic",
+            "metadata": {"name": "orders", "namespace": "kafka"}, "spec": spec,
+        }))
+        .expect("a Topic");
+        match validate(&topic) {
+            Ok(_) => String::new(),
+            Err(wrong) => wrong
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        assert_eq!(refusals(json!({})), "");
+        assert_eq!(
+            refusals(json!({"topicName": "Orders_2.x-y", "partitions": 1})),
+            ""
+        );
+        for name in ["", ".", "..", "a b", "ä", &"a".repeat(250), "a/b"] {
+            let found = refusals(json!({"topicName": name}));
+            assert!(
+                found.starts_with(&format!("spec.topicName is {name}; right is")),
+                "{found}"
+            );
+        }
+        assert!(refusals(json!({"topicName": "__consumer_offsets"})).contains("internal"));
+        assert_eq!(
+            refusals(json!({"partitions": 0})),
+            "spec.partitions is 0; right is 1 to 100000"
+        );
+        let found = refusals(json!({"partitions": -1, "replicationFactor": 0}));
+        assert_eq!(found.lines().count(), 2, "{found}");
+    }
+}

@@ -1,0 +1,370 @@
+//! The watches: each keeps a store current and says which Cluster or Topic needs a pass.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use foz_crd::Cluster;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Store, store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::names::{ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR};
+use crate::trigger::{GuardedCluster, GuardedTopic, Triggers};
+use crate::world::{NodeLabels, World};
+
+/// The annotation in which kubectl keeps a copy of the whole object.
+const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What the watches run with.
+#[derive(Clone)]
+pub struct Sources {
+    /// The API server.
+    pub client: Client,
+    /// One namespace, or all.
+    pub namespace: Option<String>,
+    /// Where to say which object needs a pass.
+    pub triggers: Triggers,
+    /// Ends the watches.
+    pub term: CancellationToken,
+}
+
+impl Debug for Sources {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Sources")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a Topic has to know of its Cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    uid: Option<String>,
+    deleting: bool,
+    paused: bool,
+}
+
+/// What a watch saw.
+enum Seen<'object, K> {
+    /// The object is new, or has changed.
+    Changed(&'object K),
+    /// The object is gone, or does not carry the label any more.
+    Gone(&'object K),
+    /// The whole list has been told (again): what was missed in between is not known.
+    Listed,
+}
+
+/// Starts all watches. `ended` is told of a Cluster that is gone.
+pub fn follow(
+    sources: &Sources,
+    nodes: Store<NodeLabels>,
+    ended: impl Fn(&ClusterName) + Send + Sync + 'static,
+) -> World {
+    let clusters = store();
+    let all_clusters = clusters.0.clone();
+    World {
+        clusters: follow_clusters(sources, clusters, ended),
+        topics: follow_topics(sources),
+        pods: follow_labelled(sources, &all_clusters, trim_pod),
+        claims: follow_labelled::<PersistentVolumeClaim>(sources, &all_clusters, |_| {}),
+        stateful_sets: follow_labelled(sources, &all_clusters, |_| {}),
+        config_maps: follow_labelled(sources, &all_clusters, |_| {}),
+        disruption_budgets: follow_labelled(sources, &all_clusters, |_| {}),
+        network_policies: follow_labelled(sources, &all_clusters, |_| {}),
+        service_accounts: follow_labelled(sources, &all_clusters, |_| {}),
+        services: follow_labelled(sources, &all_clusters, |_| {}),
+        nodes,
+    }
+}
+
+/// Starts the watch of nodes, which all namespaces share. `changed` is told when a node's labels may
+/// have changed.
+pub fn follow_nodes(
+    client: &Client,
+    term: &CancellationToken,
+    changed: impl Fn() + Send + 'static,
+) -> Store<NodeLabels> {
+    let (reader, writer) = store();
+    let zone = |node: &NodeLabels| node.labels().get(crate::names::ZONE_LABEL).cloned();
+    let mut zones: HashMap<String, Option<String>> = HashMap::new();
+    let trim = |node: &mut NodeLabels| {
+        node.metadata.annotations = None;
+    };
+    let stream = watcher(
+        Api::<NodeLabels>::all(client.clone()),
+        watcher::Config::default(),
+    );
+    let task = keep(stream, writer, trim, move |seen| match seen {
+        // Nodes report about themselves all the time.
+        Seen::Changed(node) => {
+            let zone = zone(node);
+            if zones.insert(node.name_any(), zone.clone()) != Some(zone) {
+                changed();
+            }
+        }
+        Seen::Gone(_) => {}
+        Seen::Listed => changed(),
+    });
+    tokio::spawn(term.clone().run_until_cancelled_owned(task));
+    reader
+}
+
+fn follow_clusters(
+    sources: &Sources,
+    (reader, writer): (Store<GuardedCluster>, Writer<GuardedCluster>),
+    ended: impl Fn(&ClusterName) + Send + Sync + 'static,
+) -> Store<GuardedCluster> {
+    let triggers = sources.triggers.clone();
+    let listed = reader.clone();
+    // Only a change of these is a pass for the Topics: the Cluster's counts change with every topic.
+    let known: Mutex<HashMap<ClusterName, Facts>> = Mutex::default();
+    let facts = |guarded: &GuardedCluster| {
+        let paused = guarded.0.as_ref().is_ok_and(|cluster| cluster.spec.paused);
+        let metadata = guarded.meta();
+        Facts {
+            uid: metadata.uid.clone(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            paused,
+        }
+    };
+    let seen = move |seen: Seen<'_, GuardedCluster>| match seen {
+        Seen::Changed(cluster) => {
+            let name = name_of(cluster);
+            triggers.cluster(&name);
+            let facts = facts(cluster);
+            if known.lock().insert(name.clone(), facts.clone()) != Some(facts) {
+                triggers.topics(&name);
+            }
+        }
+        Seen::Gone(cluster) => {
+            let name = name_of(cluster);
+            known.lock().remove(&name);
+            ended(&name);
+            triggers.topics(&name);
+        }
+        Seen::Listed => {
+            let now: HashMap<_, _> = listed
+                .state()
+                .iter()
+                .map(|cluster| (name_of(&**cluster), facts(cluster)))
+                .collect();
+            let before = std::mem::replace(&mut *known.lock(), now.clone());
+            for name in before.keys().filter(|name| !now.contains_key(*name)) {
+                ended(name);
+                triggers.topics(name);
+            }
+            for name in now.keys() {
+                triggers.cluster(name);
+                triggers.topics(name);
+            }
+        }
+    };
+    let api = api::<GuardedCluster>(sources);
+    let stream = watcher(api, watcher::Config::default());
+    spawn(sources, keep(stream, writer, |_| {}, seen));
+    reader
+}
+
+fn follow_topics(sources: &Sources) -> Store<GuardedTopic> {
+    let (reader, writer) = store::<GuardedTopic>();
+    let triggers = sources.triggers.clone();
+    let listed = reader.clone();
+    let forget = {
+        let triggers = triggers.clone();
+        move |namespace: &str, name: &str| triggers.index().write().remove(namespace, name)
+    };
+    let mut known: HashSet<(String, String)> = HashSet::new();
+    let seen = move |seen: Seen<'_, GuardedTopic>| match seen {
+        Seen::Changed(guarded) => {
+            let key = (guarded.namespace().unwrap_or_default(), guarded.name_any());
+            let before = forget(&key.0, &key.1);
+            known.insert(key.clone());
+            if let Ok(topic) = &guarded.0 {
+                triggers.index().write().insert(topic);
+            }
+            // Rivals have to know when one begins to be deleted, or is there at all.
+            let news = before.is_none() || guarded.meta().deletion_timestamp.is_some();
+            if let Some(topic) = guarded.0.as_ref().ok().filter(|_| news) {
+                triggers.topic(&crate::topic::index::cluster_of(topic), topic.topic_name());
+            }
+            triggers.topic_object(&key.0, &key.1);
+        }
+        Seen::Gone(guarded) => {
+            let key = (guarded.namespace().unwrap_or_default(), guarded.name_any());
+            known.remove(&key);
+            // The next in precedence takes its place.
+            if let Some((cluster, topic)) = forget(&key.0, &key.1) {
+                triggers.topic(&cluster, &topic);
+            }
+        }
+        Seen::Listed => {
+            let objects = listed.state();
+            let key = |object: &Arc<GuardedTopic>| {
+                (object.namespace().unwrap_or_default(), object.name_any())
+            };
+            let now: HashSet<(String, String)> = objects.iter().map(key).collect();
+            for key in known.difference(&now) {
+                forget(&key.0, &key.1);
+            }
+            known = now;
+            for object in &objects {
+                if let Ok(topic) = &object.0 {
+                    triggers.index().write().insert(topic);
+                }
+            }
+            for (namespace, name) in &known {
+                triggers.topic_object(namespace, name);
+            }
+        }
+    };
+    let api = api::<GuardedTopic>(sources);
+    let stream = watcher(api, watcher::Config::default());
+    spawn(sources, keep(stream, writer, |_| {}, seen));
+    reader
+}
+
+/// Watches what the operator made of one kind; a change is a pass for the Cluster it belongs to.
+fn follow_labelled<K>(
+    sources: &Sources,
+    clusters: &Store<GuardedCluster>,
+    trim: fn(&mut K),
+) -> Store<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (reader, writer) = store();
+    let triggers = sources.triggers.clone();
+    let clusters = clusters.clone();
+    let seen = move |seen: Seen<'_, K>| match seen {
+        Seen::Changed(object) | Seen::Gone(object) => {
+            for name in owners(object) {
+                triggers.cluster(&name);
+            }
+        }
+        Seen::Listed => {
+            for cluster in clusters.state() {
+                triggers.cluster(&name_of(&*cluster));
+            }
+        }
+    };
+    let config = watcher::Config::default().labels(MANAGED_BY_SELECTOR);
+    let stream = watcher(api::<K>(sources), config);
+    spawn(sources, keep(stream, writer, trim, seen));
+    reader
+}
+
+/// The Clusters that an object may belong to: by its owner reference and by its label, since a hand may
+/// have changed either.
+fn owners<K: Resource<DynamicType = ()>>(object: &K) -> Vec<ClusterName> {
+    let namespace = object.meta().namespace.clone().unwrap_or_default();
+    let references = object
+        .meta()
+        .owner_references
+        .as_deref()
+        .unwrap_or_default();
+    let kind = Cluster::kind(&());
+    let owner = references
+        .iter()
+        .filter(|owner| owner.kind == kind)
+        .map(|owner| &owner.name);
+    let label = object
+        .meta()
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(INSTANCE_LABEL));
+    let mut names: Vec<&String> = owner.chain(label).collect();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| ClusterName {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        })
+        .collect()
+}
+
+/// Keeps a store current with a watch, until it is cancelled. The watch mends itself.
+async fn keep<K>(
+    stream: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send,
+    mut writer: Writer<K>,
+    trim: impl Fn(&mut K),
+    mut seen: impl FnMut(Seen<'_, K>),
+) where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut stream = std::pin::pin!(stream.default_backoff());
+    while let Some(event) = stream.next().await {
+        let event = match event {
+            Ok(event) => event.modify(|object| {
+                object.meta_mut().managed_fields = None;
+                if let Some(annotations) = &mut object.meta_mut().annotations {
+                    annotations.remove(LAST_APPLIED_ANNOTATION);
+                }
+                trim(object);
+            }),
+            Err(failure) => {
+                let kind = K::kind(&());
+                warn!(%kind, error = %failure, "a watch was interrupted");
+                continue;
+            }
+        };
+        writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(object) => seen(Seen::Changed(object)),
+            Event::Delete(object) => seen(Seen::Gone(object)),
+            Event::InitDone => seen(Seen::Listed),
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+    error!(kind = %K::kind(&()), "a watch ended");
+}
+
+fn spawn(sources: &Sources, task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(sources.term.clone().run_until_cancelled_owned(task));
+}
+
+fn api<K>(sources: &Sources) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match &sources.namespace {
+        Some(namespace) => Api::namespaced(sources.client.clone(), namespace),
+        None => Api::all(sources.client.clone()),
+    }
+}
+
+fn name_of<K: Resource>(object: &K) -> ClusterName {
+    ClusterName {
+        namespace: object.meta().namespace.clone().unwrap_or_default(),
+        name: object.meta().name.clone().unwrap_or_default(),
+    }
+}
+
+/// Of a pod's spec only the node is read.
+fn trim_pod(pod: &mut Pod) {
+    pod.metadata.annotations = None;
+    if let Some(spec) = &mut pod.spec {
+        let node_name = spec.node_name.take();
+        *spec = PodSpec {
+            node_name,
+            ..Default::default()
+        };
+    }
+}

@@ -1,0 +1,345 @@
+//! A metadata quorum that keeps topics and settings in memory, and can be told to misbehave.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use foz_api::v1::admin_server::{Admin, AdminServer};
+use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
+use foz_api::v1::*;
+use foz_operator::names::CONTROLLER_PORT;
+use futures::{Stream, StreamExt as _};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tonic::{Request, Response, Status};
+
+type Events = Pin<Box<dyn Stream<Item = Result<ClusterEvent, Status>> + Send>>;
+
+/// The quorum; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Quorum {
+    state: Arc<Mutex<State>>,
+    events: broadcast::Sender<ClusterEvent>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) topics: BTreeMap<String, Topic>,
+    pub(crate) broker_config: BTreeMap<String, String>,
+    pub(crate) brokers: BTreeMap<i32, Broker>,
+    pub(crate) epoch: i64,
+    pub(crate) epochs_acquired: usize,
+    /// The next creation is carried out, and its answer is lost.
+    pub(crate) lose_next_answer: bool,
+    next_id: u8,
+}
+
+impl Quorum {
+    /// Serves on the controllers' port of a loopback address of its own.
+    pub(crate) async fn start(address: IpAddr, brokers: i32) -> Self {
+        let quorum = Self {
+            state: Arc::default(),
+            events: broadcast::channel(1024).0,
+        };
+        quorum.with(|state| {
+            state.brokers = (0..brokers)
+                .map(|node_id| {
+                    (
+                        node_id,
+                        Broker {
+                            node_id,
+                            version: "0.1.0".into(),
+                            ..Broker::default()
+                        },
+                    )
+                })
+                .collect();
+        });
+        let server =
+            tonic::transport::Server::builder().add_service(AdminServer::new(quorum.clone()));
+        let port = u16::try_from(CONTROLLER_PORT).expect("a port");
+        let served = server.serve(SocketAddr::new(address, port));
+        tokio::spawn(async move { served.await.expect("a free address") });
+        quorum
+    }
+
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(
+            &mut self
+                .state
+                .lock()
+                .expect("no test panics while it holds this"),
+        )
+    }
+
+    /// As an administrator would, past the operator.
+    pub(crate) fn make(&self, name: &str, partitions: i32) -> Topic {
+        let topic = self.with(|state| {
+            state.next_id += 1;
+            let partition = |index| Partition {
+                index,
+                replicas: vec![0],
+                isr: vec![0],
+                ..Partition::default()
+            };
+            let topic = Topic {
+                name: name.to_owned(),
+                id: vec![state.next_id; 16],
+                partitions: (0..partitions).map(partition).collect(),
+                ..Topic::default()
+            };
+            state.topics.insert(name.to_owned(), topic.clone());
+            topic
+        });
+        self.tell(Event::TopicChanged(topic.clone()));
+        topic
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        if let Some(topic) = self.with(|state| state.topics.remove(name)) {
+            self.tell(Event::TopicDeleted(TopicDeleted {
+                name: topic.name,
+                id: topic.id,
+            }));
+        }
+    }
+
+    pub(crate) fn set_config(&self, name: &str, key: &str, value: &str) {
+        let topic = self.with(|state| {
+            let topic = state.topics.get_mut(name).expect("the topic");
+            topic.config.insert(key.to_owned(), value.to_owned());
+            topic.clone()
+        });
+        let (name, config) = (topic.name, topic.config);
+        self.tell(Event::ConfigsChanged(ConfigsChanged {
+            r#type: ResourceType::Topic.into(),
+            name,
+            config,
+        }));
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody may watch.
+        let _ = self.events.send(ClusterEvent { event: Some(event) });
+    }
+
+    fn check(&self, epoch: i64) -> Result<(), Status> {
+        let newest = self.with(|state| state.epoch);
+        if epoch < newest {
+            return Err(Status::aborted(format!(
+                "epoch {epoch} is older than {newest}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn outcome(kafka_code: i32, message: &str) -> Option<Outcome> {
+    Some(Outcome {
+        kafka_code,
+        message: message.to_owned(),
+    })
+}
+
+#[tonic::async_trait]
+impl Admin for Quorum {
+    type WatchClusterStream = Events;
+
+    async fn describe_quorum(
+        &self,
+        _: Request<DescribeQuorumRequest>,
+    ) -> Result<Response<DescribeQuorumResponse>, Status> {
+        let answer = DescribeQuorumResponse {
+            active_node_id: 1000,
+            ..DescribeQuorumResponse::default()
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn acquire_operator_epoch(
+        &self,
+        _: Request<AcquireOperatorEpochRequest>,
+    ) -> Result<Response<AcquireOperatorEpochResponse>, Status> {
+        let operator_epoch = self.with(|state| {
+            state.epoch += 1;
+            state.epochs_acquired += 1;
+            state.epoch
+        });
+        Ok(Response::new(AcquireOperatorEpochResponse {
+            operator_epoch,
+        }))
+    }
+
+    async fn watch_cluster(
+        &self,
+        _: Request<WatchClusterRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let changes = BroadcastStream::new(self.events.subscribe());
+        let mut first: Vec<Event> = self.with(|state| {
+            let brokers = state.brokers.values().cloned().map(Event::BrokerChanged);
+            let topics = state.topics.values().cloned().map(Event::TopicChanged);
+            let config = Event::ConfigsChanged(ConfigsChanged {
+                r#type: ResourceType::Broker.into(),
+                name: String::new(),
+                config: state.broker_config.clone(),
+            });
+            brokers.chain(topics).chain([config]).collect()
+        });
+        first.push(Event::Synced(Synced {
+            metadata_offset: 1,
+            cluster_id: "cluster-1".into(),
+        }));
+        let first = first
+            .into_iter()
+            .map(|event| Ok(ClusterEvent { event: Some(event) }));
+        let then =
+            changes.map(|event| event.map_err(|behind| Status::data_loss(behind.to_string())));
+        Ok(Response::new(Box::pin(
+            futures::stream::iter(first).chain(then),
+        )))
+    }
+
+    async fn create_topics(
+        &self,
+        request: Request<CreateTopicsRequest>,
+    ) -> Result<Response<CreateTopicsResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let wanted = request.topics.into_iter().next().expect("a topic");
+        let result = |outcome, topic| create_topics_response::Result { outcome, topic };
+        let answer = |result| {
+            Ok(Response::new(CreateTopicsResponse {
+                results: vec![result],
+            }))
+        };
+        if wanted.replication_factor > 1 {
+            return answer(result(outcome(38, "replication factor must be 1"), None));
+        }
+        if self.with(|state| state.topics.contains_key(&wanted.name)) {
+            return answer(result(outcome(36, "it exists"), None));
+        }
+        if request.validate_only {
+            return answer(result(outcome(0, ""), None));
+        }
+        let mut topic = self.make(&wanted.name, wanted.partitions.max(1));
+        for (key, value) in wanted.config {
+            self.set_config(&wanted.name, &key, &value);
+            topic.config.insert(key, value);
+        }
+        if self.with(|state| std::mem::take(&mut state.lose_next_answer)) {
+            return Err(Status::unavailable("the connection broke"));
+        }
+        answer(result(outcome(0, ""), Some(topic)))
+    }
+
+    async fn delete_topics(
+        &self,
+        request: Request<DeleteTopicsRequest>,
+    ) -> Result<Response<DeleteTopicsResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let wanted = request.topics.into_iter().next().expect("a topic");
+        let found = self.with(|state| state.topics.get(&wanted.name).cloned());
+        let matches = found.is_some_and(|topic| topic.id == wanted.id);
+        if matches {
+            self.remove(&wanted.name);
+        }
+        let outcome = if matches {
+            outcome(0, "")
+        } else {
+            outcome(100, "no such id")
+        };
+        let result = delete_topics_response::Result {
+            outcome,
+            ..Default::default()
+        };
+        Ok(Response::new(DeleteTopicsResponse {
+            results: vec![result],
+        }))
+    }
+
+    async fn create_partitions(
+        &self,
+        request: Request<CreatePartitionsRequest>,
+    ) -> Result<Response<CreatePartitionsResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let wanted = request.topics.into_iter().next().expect("a topic");
+        let topic = self.with(|state| {
+            let topic = state.topics.get_mut(&wanted.name).expect("the topic");
+            let first = topic.partitions.first().cloned().expect("a partition");
+            topic.partitions = (0..wanted.count)
+                .map(|index| Partition {
+                    index,
+                    ..first.clone()
+                })
+                .collect();
+            topic.clone()
+        });
+        self.tell(Event::TopicChanged(topic));
+        Ok(Response::new(CreatePartitionsResponse {
+            results: vec![Outcome::default()],
+        }))
+    }
+
+    async fn alter_configs(
+        &self,
+        request: Request<AlterConfigsRequest>,
+    ) -> Result<Response<AlterConfigsResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let wanted = request.resources.into_iter().next().expect("a resource");
+        let answer = |outcome| {
+            let result = alter_configs_response::Result {
+                outcome,
+                effects: Vec::new(),
+            };
+            Ok(Response::new(AlterConfigsResponse {
+                results: vec![result],
+            }))
+        };
+        if let Some(change) = wanted
+            .changes
+            .iter()
+            .find(|change| change.key.contains("unknown"))
+        {
+            return answer(outcome(40, &format!("{} is no setting", change.key)));
+        }
+        if request.validate_only {
+            return answer(outcome(0, ""));
+        }
+        let config = self.with(|state| {
+            let config = if wanted.name.is_empty() {
+                &mut state.broker_config
+            } else {
+                &mut state
+                    .topics
+                    .get_mut(&wanted.name)
+                    .expect("the topic")
+                    .config
+            };
+            for change in &wanted.changes {
+                match change.operation() {
+                    ConfigOperation::Delete => drop(config.remove(&change.key)),
+                    _ => drop(config.insert(change.key.clone(), change.value.clone())),
+                }
+            }
+            config.clone()
+        });
+        self.tell(Event::ConfigsChanged(ConfigsChanged {
+            r#type: wanted.r#type,
+            name: wanted.name,
+            config,
+        }));
+        answer(outcome(0, ""))
+    }
+
+    async fn assign_racks(
+        &self,
+        request: Request<AssignRacksRequest>,
+    ) -> Result<Response<AssignRacksResponse>, Status> {
+        self.check(request.into_inner().operator_epoch)?;
+        Ok(Response::new(AssignRacksResponse {}))
+    }
+}

@@ -1,0 +1,330 @@
+//! `Cluster`: brokers, the controllers that keep their metadata, and the volumes of both.
+
+#![allow(
+    unreachable_pub,
+    reason = "the schema derive copies each struct into a function body"
+)]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{LocalObjectReference, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// What a person wants of a cluster.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "foz.dev",
+    version = "v1alpha1",
+    kind = "Cluster",
+    namespaced,
+    status = "ClusterStatus",
+    derive = "PartialEq",
+    shortname = "fc",
+    category = "foz",
+    doc = "A Foz cluster: brokers that any Kafka client can use, and the controllers that keep their metadata.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Brokers",
+        type_ = "integer",
+        json_path = ".status.readyReplicas",
+        description = "Brokers that are ready"
+    ),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        json_path = ".spec.replicas",
+        description = "Brokers that are wanted"
+    ),
+    printcolumn(
+        name = "Offline",
+        type_ = "integer",
+        json_path = ".status.offlinePartitions",
+        description = "Partitions without a leader"
+    ),
+    printcolumn(
+        name = "Under-Replicated",
+        type_ = "integer",
+        json_path = ".status.underReplicatedPartitions",
+        description = "Partitions with fewer in-sync replicas than replicas"
+    ),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    ),
+    printcolumn(
+        name = "Bootstrap",
+        type_ = "string",
+        json_path = ".status.bootstrap",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Controller",
+        type_ = "string",
+        json_path = ".status.activeController",
+        priority = 1
+    ),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
+        .message("metadata.name must start with a letter, hold only lower case letters, digits and '-', and have at most 40 characters: the names of pods and Services are made from it"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0")
+        .message("storage.size cannot shrink: volumes only grow"),
+    validation = Rule::new("has(self.storage.className) == has(oldSelf.storage.className) && (!has(self.storage.className) || self.storage.className == oldSelf.storage.className)")
+        .message("storage.className cannot change: a volume stays in the class that it was made in"),
+    validation = Rule::new("quantity(self.controllers.storage.size).compareTo(quantity(oldSelf.controllers.storage.size)) >= 0")
+        .message("controllers.storage.size cannot shrink: volumes only grow"),
+    validation = Rule::new("has(self.controllers.storage.className) == has(oldSelf.controllers.storage.className) && (!has(self.controllers.storage.className) || self.controllers.storage.className == oldSelf.controllers.storage.className)")
+        .message("controllers.storage.className cannot change: a volume stays in the class that it was made in"),
+    validation = Rule::new("self.controllers.replicas == oldSelf.controllers.replicas")
+        .message("controllers.replicas cannot change: this version cannot add voters to a quorum that runs, or take them from it"),
+)]
+pub struct ClusterSpec {
+    /// How many brokers run. `kubectl scale` works on it. Raising it adds brokers; lowering it is
+    /// refused, because their partitions would have to be moved off first.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: i32,
+
+    /// The controllers: the processes that keep the cluster's metadata.
+    #[serde(default)]
+    pub controllers: ControllersSpec,
+
+    /// The volume of each broker.
+    pub storage: StorageSpec,
+
+    /// The container image of brokers and controllers. Default: the one that the operator was
+    /// installed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+
+    /// Settings of all brokers under Kafka's names, for example `min.insync.replicas: "2"`. They take
+    /// effect in the running cluster, without a restart where the setting allows it. A key taken out
+    /// here goes back to its default; keys set by other means are left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+
+    /// Processor and memory of each broker. Default: requests of 250m and 256Mi, a limit of 1Gi of
+    /// memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+
+    /// Additions to the pods of brokers and controllers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_overrides: Option<PodOverrides>,
+
+    /// While true, the operator changes nothing of this cluster and only reports its status.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+/// The controllers of a cluster.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.replicas in [1, 3, 5]")
+    .message("controllers.replicas must be 1, 3 or 5: an even number survives no more failures than the odd number below it"))]
+pub struct ControllersSpec {
+    /// How many controllers run: 1, 3 or 5. With 3, one may fail; with 5, two. Fixed once the cluster
+    /// is made.
+    #[serde(default = "default_controller_replicas")]
+    pub replicas: i32,
+
+    /// The volume of each controller. Default: 1Gi of the default storage class.
+    #[serde(default = "default_controller_storage")]
+    pub storage: StorageSpec,
+
+    /// Processor and memory of each controller. Default: requests of 100m and 128Mi, a limit of 512Mi
+    /// of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+impl Default for ControllersSpec {
+    fn default() -> Self {
+        Self {
+            replicas: default_controller_replicas(),
+            storage: default_controller_storage(),
+            resources: None,
+        }
+    }
+}
+
+/// The volume of each pod of a role.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0'))")
+    .message("size must be a quantity above zero, for example 10Gi"))]
+pub struct StorageSpec {
+    /// The size of the volume, for example 10Gi. It can grow, where the storage class allows it, and
+    /// never shrinks.
+    #[schemars(length(min = 1, max = 32))]
+    pub size: String,
+
+    /// The storage class. Default: the default class of the Kubernetes cluster. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+}
+
+/// Processor and memory of a container.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler sets aside, for example `cpu: 500m` and `memory: 1Gi`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::quantity::quantities_schema")]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What the container may use at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::quantity::quantities_schema")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// Additions to pods.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodOverrides {
+    /// Labels added to the pods. The operator's own labels win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations added to the pods. The operator's own annotations win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// Labels that a node must have to run the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints of nodes that the pods put up with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+
+    /// The priority class of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+
+    /// Secrets that the image is pulled with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
+/// What the operator sees of a cluster.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// The generation of the object that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`: clients can use the cluster. `Progressing`: something is under way. `Degraded`:
+    /// something needs a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// Broker pods that exist.
+    #[serde(default)]
+    pub replicas: i32,
+
+    /// Broker pods that are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+
+    /// Controller pods that are ready.
+    #[serde(default)]
+    pub ready_controllers: i32,
+
+    /// The label selector of the broker pods, for the scale subresource and autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// The cluster's id. It was made when the controllers first formed a quorum and lives on their
+    /// volumes; this is a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+
+    /// Where clients inside the Kubernetes cluster connect first, `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<String>,
+
+    /// The pod of the active controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_controller: Option<String>,
+
+    /// The version that the brokers run; several, while they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+
+    /// Topics, internal ones included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<i64>,
+
+    /// Partitions of all topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i64>,
+
+    /// Partitions without a leader: nobody can write to them or read from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline_partitions: Option<i64>,
+
+    /// Partitions with fewer in-sync replicas than replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_replicated_partitions: Option<i64>,
+
+    /// Config keys that this object has set on the brokers. One that leaves the spec is deleted there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub managed_config_keys: Vec<String>,
+
+    /// Config keys whose new value waits for brokers to restart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub config_pending_restart: Vec<PendingRestart>,
+}
+
+/// A config key whose new value waits for brokers to restart.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingRestart {
+    /// The config key.
+    pub key: String,
+
+    /// The brokers that still run with the old value: node id, and the incarnation (hexadecimal) of
+    /// the process that has to go.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub incarnations: BTreeMap<String, String>,
+}
+
+fn default_replicas() -> i32 {
+    3
+}
+
+fn default_controller_replicas() -> i32 {
+    3
+}
+
+fn default_controller_storage() -> StorageSpec {
+    StorageSpec {
+        size: "1Gi".into(),
+        class_name: None,
+    }
+}

@@ -1,0 +1,26 @@
+//! The two kinds that a person writes: [`Cluster`] and [`Topic`], group `foz.dev`, version `v1alpha1`.
+//!
+//! What holds for them:
+//! - A rule that needs no running cluster is CEL in the schema, so that `kubectl apply` refuses with a
+//!   sentence. Rules that compare with what was stored sit on the parent of the field they guard:
+//!   unsetting the field does not slip past.
+//! - No field is declared that the operator does not honour.
+//! - Every field has a description: it is what `kubectl explain` prints.
+//! - Absent and `null` mean the same, as elsewhere in Kubernetes (see [`definitions`]).
+//!
+//! Start with [`cluster`] and [`topic`]. The YAML under `crds/` is [`rendered`], written by the binary
+//! `foz-crdgen` and compared by a test.
+
+pub mod cluster;
+pub mod definitions;
+pub mod quantity;
+pub mod topic;
+
+pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
+pub use definitions::{definitions, rendered};
+pub use topic::{Topic, TopicSpec, TopicStatus};
+
+/// The API group of both kinds.
+pub const GROUP: &str = "foz.dev";
+/// The version of both kinds.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,191 @@
+//! `Topic`: a topic of a cluster in the same namespace.
+
+#![allow(
+    unreachable_pub,
+    reason = "the schema derive copies each struct into a function body"
+)]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a person wants of a topic.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "foz.dev",
+    version = "v1alpha1",
+    kind = "Topic",
+    namespaced,
+    status = "TopicStatus",
+    derive = "PartialEq",
+    shortname = "ft",
+    category = "foz",
+    doc = "A topic of a Foz cluster. The object decides: what is changed by other means is put back.",
+    selectable = ".spec.clusterRef.name",
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
+    printcolumn(name = "Replication", type_ = "integer", json_path = ".status.replicationFactor"),
+    printcolumn(
+        name = "Offline",
+        type_ = "integer",
+        json_path = ".status.offlinePartitions",
+        description = "Partitions without a leader"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    ),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName", priority = 1),
+    printcolumn(name = "Deletion", type_ = "string", json_path = ".spec.deletionPolicy", priority = 1),
+    validation = Rule::new("has(self.spec.topicName) || size(self.metadata.name) <= 249")
+        .message("metadata.name is longer than the 249 characters that Kafka allows for a topic: set spec.topicName"),
+    validation = Rule::new("(has(self.spec.topicName) ? self.spec.topicName : self.metadata.name) == (has(oldSelf.spec.topicName) ? oldSelf.spec.topicName : oldSelf.metadata.name)")
+        .message("spec.topicName cannot change: a topic cannot be renamed; make another Topic"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.clusterRef.name == oldSelf.clusterRef.name")
+        .message("clusterRef cannot change: a topic cannot move to another cluster; make another Topic"),
+    validation = Rule::new("!has(oldSelf.partitions) || (has(self.partitions) && self.partitions >= oldSelf.partitions)")
+        .message("partitions cannot decrease or be unset: the records of a partition would be lost"),
+)]
+pub struct TopicSpec {
+    /// The Cluster that the topic is in. Cannot change.
+    pub cluster_ref: ClusterRef,
+
+    /// The topic's name in Kafka. Default: the name of this object. Kafka allows names that Kubernetes
+    /// does not: upper case letters and `_`. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-zA-Z0-9._-]{1,249}$') && self != '.' && self != '..'")
+            .message("topicName must have 1 to 249 characters, only ASCII letters, digits, '.', '_' and '-', and be neither '.' nor '..'"),
+        validation = Rule::new("!(self in ['__consumer_offsets', '__transaction_state'])")
+            .message("topicName is that of an internal topic, which the brokers make and keep themselves"),
+    )]
+    pub topic_name: Option<String>,
+
+    /// How many partitions the topic has. It can be raised, never lowered. Default: the cluster's
+    /// `num.partitions` at the moment of creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub partitions: Option<i32>,
+
+    /// On how many brokers each partition is. Default: the cluster's `default.replication.factor` at
+    /// the moment of creation. Changing it on a topic that exists is refused for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32_767))]
+    pub replication_factor: Option<i32>,
+
+    /// Settings of the topic under Kafka's names, for example `retention.ms: "604800000"`. A key taken
+    /// out here goes back to the cluster's value; keys set by other means are left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+
+    /// What deleting this object does to the topic: `Retain` leaves it and its records, `Delete`
+    /// deletes them.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// What happens when the topic exists and was not made by this object: `Fail` leaves it alone and
+    /// says so, `Adopt` takes it over as it is and brings its settings to this object's.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+}
+
+/// A Cluster in the same namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRef {
+    /// The name of the Cluster.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What deleting the object does to the topic.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[schemars(inline)]
+pub enum DeletionPolicy {
+    #[default]
+    Retain,
+    Delete,
+}
+
+/// What happens when the topic exists and was not made by this object.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[schemars(inline)]
+pub enum AdoptionPolicy {
+    #[default]
+    Fail,
+    Adopt,
+}
+
+/// What the operator sees of a topic.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicStatus {
+    /// The generation of the object that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`: the topic is as the spec says and every partition has a leader. `Progressing`:
+    /// something is under way. `Degraded`: something needs a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The topic's name in Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+
+    /// The id of the topic that this object made or adopted, in Kafka's way of writing. Never given to
+    /// another topic: one of the same name with another id is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
+
+    /// The operator is about to make the topic, or does not know whether it did: a topic of that name
+    /// that turns up is this object's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub creating: bool,
+
+    /// Partitions of the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+
+    /// Replicas of each partition (of the one that has fewest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<i32>,
+
+    /// Partitions without a leader: nobody can write to them or read from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline_partitions: Option<i32>,
+
+    /// Partitions with fewer in-sync replicas than replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_replicated_partitions: Option<i32>,
+
+    /// Config keys that this object has set on the topic. One that leaves the spec is deleted there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub managed_config_keys: Vec<String>,
+}
+
+impl Topic {
+    /// The topic's name in Kafka.
+    #[must_use]
+    pub fn topic_name(&self) -> &str {
+        let object_name = || self.metadata.name.as_deref().unwrap_or_default();
+        self.spec.topic_name.as_deref().unwrap_or_else(object_name)
+    }
+}

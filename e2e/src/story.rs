@@ -1,0 +1,295 @@
+//! Stories: tests that are told one after the other on one cluster, each going on where the one
+//! before ended.
+//!
+//! A story is a function from the [`World`] that fails with a reason. Its name says what is true
+//! when it passes. The stories are in [`all`]'s order, one file for each chapter.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+
+use self::world::World;
+use crate::progress::{Progress, seconds};
+
+mod chaos;
+mod clients;
+mod evidence;
+mod figures;
+mod first_light;
+mod kcat_messages;
+mod messages;
+mod ownership;
+mod readme;
+mod refusals;
+mod reinstall;
+mod scaling;
+mod second_pass;
+mod topics;
+pub mod world;
+
+/// One story.
+#[derive(Debug, Clone, Copy)]
+pub struct Story {
+    /// What is true when it passes.
+    pub name: &'static str,
+    /// It fails when it takes longer.
+    pub limit: Duration,
+    pub tell: fn(&World) -> Result<()>,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Every story, in the order in which they are told.
+#[must_use]
+pub fn all() -> Vec<Story> {
+    [beginning(), life(), chaos(), end()].concat()
+}
+
+/// Foz comes up and carries messages.
+#[must_use]
+pub fn beginning() -> Vec<Story> {
+    vec![
+        story(
+            "Helm installs the operator and refuses a typo",
+            4,
+            first_light::install,
+        ),
+        story("a Cluster and a Topic become Ready", 4, first_light::ready),
+        story("the figures hold", 1, figures::hold),
+        story(
+            "10,000 messages of every kind come back",
+            8,
+            messages::ten_thousand,
+        ),
+        story(
+            "10,000 messages of every kind by kcat come back",
+            4,
+            kcat_messages::ten_thousand,
+        ),
+    ]
+}
+
+/// What users do.
+fn life() -> Vec<Story> {
+    vec![
+        story(
+            "a server-side dry run takes what the charts render",
+            1,
+            first_light::dry_run,
+        ),
+        story(
+            "foz produces and consumes through kubectl exec",
+            2,
+            clients::foz,
+        ),
+        story(
+            "kcat's messages come back with keys and headers",
+            2,
+            clients::kcat,
+        ),
+        story("Kafka's topics and console tools work", 4, clients::console),
+        story(
+            "wrong Clusters and Topics are refused with the reason",
+            3,
+            refusals::admission,
+        ),
+        story(
+            "a Topic's partitions and config follow its spec",
+            3,
+            topics::change,
+        ),
+        story(
+            "Retain keeps a deleted Topic's messages, Delete does not",
+            3,
+            topics::deletion,
+        ),
+        story("the README's lines do what it says", 6, readme::lines),
+        story(
+            "kubectl scale adds a broker and takes none away",
+            4,
+            scaling::scale,
+        ),
+    ]
+}
+
+/// What happens to them; can be told again and again.
+#[must_use]
+pub fn chaos() -> Vec<Story> {
+    vec![
+        story(
+            "a killed broker comes back with its messages",
+            4,
+            chaos::kill_broker,
+        ),
+        story(
+            "the active controller may be killed",
+            4,
+            chaos::kill_controller,
+        ),
+        story(
+            "an evicted broker comes back with its messages",
+            4,
+            chaos::evict,
+        ),
+        story(
+            "every process killed, in turn and at once, loses nothing",
+            12,
+            chaos::kill_all,
+        ),
+    ]
+}
+
+/// Hands in the works, a quiet night, and a farewell.
+fn end() -> Vec<Story> {
+    vec![
+        story(
+            "what a hand changes or deletes is right again in 5 s",
+            8,
+            ownership::put_right,
+        ),
+        story(
+            "a second pass over 100 Topics writes nothing",
+            8,
+            second_pass::no_writes,
+        ),
+        story(
+            "a Cluster made again over its volumes has its messages",
+            8,
+            reinstall::reinstall,
+        ),
+        story(
+            "kafka-dump-log reads every file without complaint",
+            4,
+            messages::dump_log,
+        ),
+    ]
+}
+
+fn story(name: &'static str, minutes: u32, tell: fn(&World) -> Result<()>) -> Story {
+    Story {
+        name,
+        limit: MINUTE * minutes,
+        tell,
+    }
+}
+
+/// Tells the stories whose names contain `filter` and prints how each ended.
+///
+/// # Errors
+/// When one failed, or when none has such a name.
+pub fn tell(
+    world: &Arc<World>,
+    stories: &[Story],
+    filter: &str,
+    progress: &Progress,
+) -> Result<()> {
+    let chosen: Vec<&Story> = stories
+        .iter()
+        .filter(|it| it.name.contains(filter))
+        .collect();
+    if chosen.is_empty() {
+        bail!("no story's name contains {filter:?}");
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for story in &chosen {
+        let begun = Instant::now();
+        match tell_one(world, story) {
+            Ended::Passed => {
+                passed += 1;
+                progress.line(&format!(
+                    "passed  {} ({})",
+                    story.name,
+                    seconds(begun.elapsed())
+                ));
+            }
+            Ended::Failed(error) => {
+                failed += 1;
+                let took = seconds(begun.elapsed());
+                progress.line(&format!("FAILED  {} ({took})\n{error:#}", story.name));
+                report(world, story, progress);
+            }
+            Ended::TimedOut => {
+                failed += 1;
+                let limit = seconds(story.limit);
+                progress.line(&format!("FAILED  {}: not done after {limit}", story.name));
+                report(world, story, progress);
+                // Its thread is still at work, and would meddle with the next story.
+                break;
+            }
+        }
+    }
+    let untold = chosen.len() - passed - failed;
+    let rest = if untold > 0 {
+        format!(", {untold} not told")
+    } else {
+        String::new()
+    };
+    progress.line(&format!("{passed} passed, {failed} failed{rest}"));
+    if failed > 0 {
+        Err(anyhow!("{failed} stories failed"))
+    } else {
+        Ok(())
+    }
+}
+
+enum Ended {
+    Passed,
+    Failed(anyhow::Error),
+    TimedOut,
+}
+
+fn tell_one(world: &Arc<World>, story: &Story) -> Ended {
+    let (done, ended) = channel();
+    let (world, tell) = (Arc::clone(world), story.tell);
+    thread::spawn(move || done.send(tell(&world)));
+    match ended.recv_timeout(story.limit) {
+        Ok(Ok(())) => Ended::Passed,
+        Ok(Err(error)) => Ended::Failed(error),
+        Err(RecvTimeoutError::Timeout) => Ended::TimedOut,
+        Err(RecvTimeoutError::Disconnected) => Ended::Failed(anyhow!("the story panicked")),
+    }
+}
+
+fn report(world: &World, story: &Story, progress: &Progress) {
+    let file: PathBuf = world
+        .folders
+        .cache
+        .join("failures")
+        .join(file_name(story.name));
+    match evidence::collect(world, &file) {
+        Ok(()) => progress.line(&format!(
+            "the state of the cluster is in {}",
+            file.display()
+        )),
+        Err(error) => progress.line(&format!("no evidence collected: {error:#}")),
+    }
+}
+
+fn file_name(story: &str) -> String {
+    let letters = story
+        .chars()
+        .map(|it| if it.is_ascii_alphanumeric() { it } else { '-' });
+    letters.collect::<String>() + ".txt"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_story_has_a_name_of_its_own() {
+        let names: HashSet<&str> = all().iter().map(|story| story.name).collect();
+        assert_eq!(names.len(), all().len());
+    }
+
+    #[test]
+    fn a_storys_name_makes_a_file_name() {
+        assert_eq!(file_name("kcat's / it"), "kcat-s---it.txt");
+    }
+}

@@ -1,0 +1,250 @@
+//! `make test` and `make soak`: every stage with one line and its duration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::cluster;
+use crate::external::{External, last_lines};
+use crate::folders::{Folders, write};
+use crate::images::Images;
+use crate::java::Java;
+use crate::kubernetes::Kubernetes;
+use crate::prerequisites::{self, For};
+use crate::programs::Programs;
+use crate::progress::{Progress, seconds};
+use crate::story::world::World;
+use crate::story::{self, Story};
+
+/// The stories' cluster is their own, so that they leave alone what `make up` started.
+pub const STORIES_CLUSTER: &str = "stories";
+/// When this is set, the stories' cluster is left running.
+pub const KEEP_VARIABLE: &str = "FOZ_E2E_KEEP";
+/// How long the chaos of `make soak` goes on.
+const SOAK_MINUTES_VARIABLE: &str = "FOZ_SOAK_MINUTES";
+const SOAK_MINUTES: u64 = 60;
+/// Cases of each property test in `make soak`.
+const SOAK_PROPTEST_CASES: &str = "20000";
+
+const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
+const SOAK_CARGO_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
+const LINES_SHOWN: usize = 80;
+
+/// Runs every test. A stage that fails does not keep the others from being run.
+pub fn test(folders: &Folders, progress: &Progress) -> Result<()> {
+    prerequisites::ensure(folders, For::Stories, progress)?;
+    let programs = Programs::build(folders, progress)?;
+    let mut stages = Stages {
+        folders,
+        progress,
+        failed: Vec::new(),
+    };
+    stages.cargo("the code is formatted", &["fmt", "--all", "--check"], &[]);
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "--deny",
+        "warnings",
+    ];
+    stages.cargo("clippy finds nothing", &clippy, &[]);
+    let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
+    stages.cargo("unit, property and process tests pass", &tests, &[]);
+    stages.run("helm lint finds nothing", || {
+        lint_charts(folders, &programs)
+    });
+    stages.run("the stories pass", || {
+        let stories = story::all();
+        on_stories_cluster(folders, &programs, progress, |world| {
+            story::tell(world, &stories, "", progress)
+        })
+    });
+    stages.conclude()
+}
+
+/// Tells only the stories whose names contain `filter`; the cluster is left running.
+pub fn stories(folders: &Folders, name: &str, filter: &str, progress: &Progress) -> Result<()> {
+    prerequisites::ensure(folders, For::Stories, progress)?;
+    let programs = Programs::build(folders, progress)?;
+    let _held = cluster::hold(folders, name)?;
+    let world = world(folders, &programs, name, progress)?;
+    story::tell(&world, &story::all(), filter, progress)
+}
+
+/// Runs what takes hours: property tests with many more cases, and the stories of chaos again and
+/// again.
+pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
+    let minutes = soak_minutes(std::env::var(SOAK_MINUTES_VARIABLE).ok().as_deref())?;
+    prerequisites::ensure(folders, For::Stories, progress)?;
+    let programs = Programs::build(folders, progress)?;
+    let mut stages = Stages {
+        folders,
+        progress,
+        failed: Vec::new(),
+    };
+    let environment = [("PROPTEST_CASES", SOAK_PROPTEST_CASES)];
+    let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
+    stages.cargo(
+        &format!("tests with {SOAK_PROPTEST_CASES} cases each"),
+        &tests,
+        &environment,
+    );
+    stages.run(&format!("{minutes} minutes of chaos lose nothing"), || {
+        on_stories_cluster(folders, &programs, progress, |world| {
+            chaos(world, minutes, progress)
+        })
+    });
+    stages.conclude()
+}
+
+fn chaos(world: &Arc<World>, minutes: u64, progress: &Progress) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(minutes * 60);
+    story::tell(world, &story::beginning(), "", progress)?;
+    let again: Vec<Story> = story::chaos();
+    while Instant::now() < until {
+        story::tell(world, &again, "", progress)?;
+    }
+    Ok(())
+}
+
+fn soak_minutes(set: Option<&str>) -> Result<u64> {
+    match set.map(|text| (text, text.parse())) {
+        None => Ok(SOAK_MINUTES),
+        Some((_, Ok(minutes @ 1..))) => Ok(minutes),
+        Some((text, _)) => {
+            bail!("{SOAK_MINUTES_VARIABLE} is {text:?}; it must be a number of minutes from 1 up")
+        }
+    }
+}
+
+fn on_stories_cluster(
+    folders: &Folders,
+    programs: &Programs,
+    progress: &Progress,
+    tell: impl FnOnce(&Arc<World>) -> Result<()>,
+) -> Result<()> {
+    // What an earlier run left would be told as if it were this one's.
+    cluster::down(folders, STORIES_CLUSTER)?;
+    let held = cluster::hold(folders, STORIES_CLUSTER)?;
+    let world = world(folders, programs, STORIES_CLUSTER, progress)?;
+    let told = tell(&world);
+    drop(held);
+    if std::env::var_os(KEEP_VARIABLE).is_none() {
+        progress.step("remove the stories' cluster", || {
+            cluster::down(folders, STORIES_CLUSTER)
+        })?;
+    }
+    told
+}
+
+fn world(
+    folders: &Folders,
+    programs: &Programs,
+    name: &str,
+    progress: &Progress,
+) -> Result<Arc<World>> {
+    let java = Java::fetch(folders, progress)?;
+    let images = Images::build(folders, progress)?;
+    let kubernetes = Kubernetes::get(folders, programs, name, progress)?;
+    kubernetes.load(&images, progress)?;
+    Ok(Arc::new(World {
+        folders: folders.clone(),
+        kubernetes,
+        images,
+        java,
+        progress: *progress,
+    }))
+}
+
+fn lint_charts(folders: &Folders, programs: &Programs) -> Result<()> {
+    for chart in ["foz-operator", "foz-cluster"] {
+        let folder = folders.repository.join("charts").join(chart);
+        External::new(&programs.helm)
+            .args(["lint", "--strict"])
+            .arg(folder)
+            .run()?;
+    }
+    Ok(())
+}
+
+/// Runs stages and remembers which failed.
+struct Stages<'a> {
+    folders: &'a Folders,
+    progress: &'a Progress,
+    failed: Vec<String>,
+}
+
+impl Stages<'_> {
+    fn run(&mut self, name: &str, stage: impl FnOnce() -> Result<()>) {
+        if let Err(error) = self.progress.step(name, stage) {
+            eprintln!("{error:#}");
+            self.failed.push(name.to_owned());
+        }
+    }
+
+    fn cargo(&mut self, name: &str, arguments: &[&str], environment: &[(&str, &str)]) {
+        let log = self
+            .folders
+            .cache
+            .join("logs")
+            .join(format!("cargo-{}.log", arguments[0]));
+        let repository = self.folders.repository.clone();
+        self.run(name, || cargo(&repository, arguments, environment, &log));
+    }
+
+    fn conclude(self) -> Result<()> {
+        let took = seconds(self.progress.elapsed());
+        if self.failed.is_empty() {
+            self.progress.line(&format!("everything passed in {took}"));
+            return Ok(());
+        }
+        bail!("failed after {took}: {}", self.failed.join("; "))
+    }
+}
+
+fn cargo(
+    repository: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    log: &PathBuf,
+) -> Result<()> {
+    let limit = if environment.is_empty() {
+        CARGO_LIMIT
+    } else {
+        SOAK_CARGO_LIMIT
+    };
+    let mut command = External::new("cargo")
+        .args(arguments)
+        .in_folder(repository)
+        .limit(limit);
+    for (name, value) in environment {
+        command = command.env(name, value);
+    }
+    let output = command.run_any()?;
+    let said = format!("{}\n{}", output.error_text(), output.text());
+    write(log, &said)?;
+    if !output.status.success() {
+        let end = last_lines(&said, LINES_SHOWN);
+        bail!("{end}\nall of it is in {}", log.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soaks_length_is_a_number_of_minutes() {
+        assert_eq!(soak_minutes(None).unwrap(), SOAK_MINUTES);
+        assert_eq!(soak_minutes(Some("5")).unwrap(), 5);
+        for wrong in ["", "0", "-1", "an hour"] {
+            let error = soak_minutes(Some(wrong)).unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong:?}")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What is asked of a broker: each workload is one run of one of Kafka's perf tools.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::java::Java;
+use crate::perf_output;
+use crate::report::Measurement;
+use crate::server::Server;
+use crate::usage;
+
+/// A tool that has not ended by then has failed.
+const TOOL_LIMIT: Duration = Duration::from_secs(300);
+
+/// Of every topic.
+const PARTITIONS: &str = "6";
+
+/// One row group of the report.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    topic: &'static str,
+    record_bytes: u64,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// Makes the topic and fills it; the properties are the producer's.
+    Produce(&'static [&'static str]),
+    /// Reads a topic that a workload before this one has filled.
+    Consume,
+}
+
+/// Run before the others and not reported: a JVM gets faster while it warms up, and a broker that runs
+/// for weeks is warm.
+pub(crate) const WARM_UP: &[Workload] = &[
+    Workload {
+        name: "warm up",
+        topic: "warm-up",
+        record_bytes: 1024,
+        work: Work::Produce(&[]),
+    },
+    Workload {
+        name: "warm up",
+        topic: "warm-up",
+        record_bytes: 1024,
+        work: Work::Consume,
+    },
+];
+
+/// In this order: what is consumed must have been produced.
+pub(crate) const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "produce 1 KiB, client's defaults",
+        topic: "kibibyte",
+        record_bytes: 1024,
+        work: Work::Produce(&[]),
+    },
+    Workload {
+        name: "produce 100 B, 256 KiB batches, lz4",
+        topic: "small-lz4",
+        record_bytes: 100,
+        work: Work::Produce(&["batch.size=262144", "linger.ms=5", "compression.type=lz4"]),
+    },
+    Workload {
+        name: "consume 1 KiB",
+        topic: "kibibyte",
+        record_bytes: 1024,
+        work: Work::Consume,
+    },
+];
+
+impl Workload {
+    /// Runs it against `server` with `megabytes` MiB of records.
+    ///
+    /// # Errors
+    /// The tool fails, or did less than it was asked to.
+    pub(crate) async fn run(
+        &self,
+        java: &Java,
+        server: &Server,
+        megabytes: u64,
+    ) -> anyhow::Result<Measurement> {
+        let records = (megabytes << 20) / self.record_bytes;
+        if let Work::Produce(_) = self.work {
+            self.create_topic(java, server).await?;
+        }
+        let before = usage::processor_time(server.pid())?;
+        let (done, mebibytes_per_second, latency_p99_ms) = match self.work {
+            Work::Produce(properties) => {
+                let command = self.producer(java, server, records, properties);
+                let produced = perf_output::produced(&output_of(command).await?)?;
+                (
+                    produced.records,
+                    produced.mebibytes_per_second,
+                    Some(produced.latency_p99_ms),
+                )
+            }
+            Work::Consume => {
+                let command = self.consumer(java, server, records);
+                let consumed = perf_output::consumed(&output_of(command).await?)?;
+                (consumed.records, consumed.mebibytes_per_second, None)
+            }
+        };
+        let used = usage::processor_time(server.pid())?.saturating_sub(before);
+        ensure!(
+            done >= records,
+            "{}: {done} of {records} records went through",
+            self.name
+        );
+        let gibibytes = (done * self.record_bytes) as f64 / f64::from(1 << 30);
+        Ok(Measurement {
+            workload: self.name,
+            mebibytes_per_second,
+            latency_p99_ms,
+            processor_seconds_per_gibibyte: used.as_secs_f64() / gibibytes,
+        })
+    }
+
+    async fn create_topic(&self, java: &Java, server: &Server) -> anyhow::Result<()> {
+        let mut command = java.command(&[], "org.apache.kafka.tools.TopicCommand");
+        command
+            .args(["--bootstrap-server", server.bootstrap()])
+            .args(["--create", "--topic", self.topic])
+            .args(["--partitions", PARTITIONS, "--replication-factor", "1"]);
+        output_of(command).await?;
+        Ok(())
+    }
+
+    fn producer(&self, java: &Java, server: &Server, records: u64, properties: &[&str]) -> Command {
+        let mut command = java.command(&["-Xmx512M"], "org.apache.kafka.tools.ProducerPerformance");
+        command
+            .args(["--topic", self.topic, "--throughput", "-1"])
+            .args(["--num-records", &records.to_string()])
+            .args(["--record-size", &self.record_bytes.to_string()])
+            .arg("--command-property")
+            .arg(format!("bootstrap.servers={}", server.bootstrap()))
+            .arg("acks=all")
+            .args(properties);
+        command
+    }
+
+    fn consumer(&self, java: &Java, server: &Server, records: u64) -> Command {
+        let mut command = java.command(&["-Xmx512M"], "org.apache.kafka.tools.ConsumerPerformance");
+        command
+            .args(["--bootstrap-server", server.bootstrap()])
+            .args(["--topic", self.topic])
+            .args(["--num-records", &records.to_string()]);
+        command
+    }
+}
+
+async fn output_of(mut command: Command) -> anyhow::Result<String> {
+    command.stdin(Stdio::null());
+    let output = timeout(TOOL_LIMIT, command.output())
+        .await
+        .with_context(|| format!("{command:?} took more than {} s", TOOL_LIMIT.as_secs()))??;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed:\n{stdout}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(stdout)
+}

@@ -29,6 +29,9 @@ fn partition((index, partition): (i32, &Partition)) -> v1::Partition {
         leader: partition.leader,
         leader_epoch: partition.leader_epoch,
         isr: partition.isr.clone(),
+        elr: partition.elr.clone(),
+        last_known_elr: partition.last_known_elr.clone(),
+        partition_epoch: partition.partition_epoch,
     }
 }
 
@@ -42,6 +45,7 @@ pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
         rack: image.rack(broker.node_id).map(str::to_owned),
         fenced: broker.fenced,
         version: broker.version.clone(),
+        ..v1::Broker::default()
     }
 }
 

@@ -90,4 +90,11 @@ impl Admin for AdminService {
             .await
             .map(Response::new)
     }
+
+    async fn elect_leaders(
+        &self,
+        _: Request<v1::ElectLeadersRequest>,
+    ) -> Result<Response<v1::ElectLeadersResponse>, Status> {
+        Err(Status::unimplemented("ElectLeaders is not served yet"))
+    }
 }

@@ -43,6 +43,13 @@ impl Node for NodeService {
         watch_metadata::watch_metadata(&self.0, request.into_inner()).map(Response::new)
     }
 
+    async fn alter_partitions(
+        &self,
+        _: Request<v1::AlterPartitionsRequest>,
+    ) -> Result<Response<v1::AlterPartitionsResponse>, Status> {
+        Err(Status::unimplemented("AlterPartitions is not served yet"))
+    }
+
     async fn allocate_producer_ids(
         &self,
         request: Request<v1::AllocateProducerIdsRequest>,

@@ -45,6 +45,10 @@ impl FakeBroker {
             port: 9092 + node_id,
             rack: None,
             version: "test".to_owned(),
+            replication_host: "localhost".to_owned(),
+            replication_port: 19_092 + node_id,
+            disk_epoch: -1,
+            log_intact: true,
         }
     }
 
@@ -205,6 +209,7 @@ async fn hold(
                 broker_epoch,
                 applied_offset,
                 leaving,
+                stopping: false,
             };
             if sender.send(beat).await.is_err() {
                 return Err(answers.message().await.err().unwrap_or_else(closed));

@@ -172,6 +172,7 @@ impl Keeper {
             broker_epoch: self.broker_epoch,
             applied_offset: *self.applied_offset.borrow_and_update(),
             leaving,
+            stopping: false,
         }
     }
 

@@ -282,6 +282,10 @@ impl Membership {
             port: i32::from(self.port),
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
+            replication_host: String::new(),
+            replication_port: 0,
+            disk_epoch: -1,
+            log_intact: false,
         }
     }
 }

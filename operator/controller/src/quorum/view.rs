@@ -231,6 +231,7 @@ mod tests {
             leader,
             leader_epoch: 1,
             isr: if leader < 0 { vec![1] } else { vec![0, 1] },
+            ..Partition::default()
         };
         event(Event::TopicChanged(Topic {
             name: name.into(),

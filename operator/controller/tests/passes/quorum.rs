@@ -342,4 +342,11 @@ impl Admin for Quorum {
         self.check(request.into_inner().operator_epoch)?;
         Ok(Response::new(AssignRacksResponse {}))
     }
+
+    async fn elect_leaders(
+        &self,
+        _: Request<ElectLeadersRequest>,
+    ) -> Result<Response<ElectLeadersResponse>, Status> {
+        Err(Status::unimplemented("the operator elects nobody"))
+    }
 }

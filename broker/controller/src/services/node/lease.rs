@@ -76,6 +76,7 @@ async fn answer_beats(
         let answer = calls.beat(beat).await.map(|state| LeaseAnswer {
             metadata_offset: state.committed_offset,
             fenced: state.is_fenced,
+            may_stop: false,
         });
         let is_over = answer.is_err();
         for _ in 0..count {

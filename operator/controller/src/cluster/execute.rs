@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
 use crate::cluster::owned::ObjectKey;
-use crate::cluster::plan::{Action, expansion};
+use crate::cluster::plan::{Action, ScaleUp, expansion};
 use crate::cluster::reconcile::Pass;
 use crate::cluster::status::Outcome;
 use crate::conditions::Finding;
@@ -43,16 +43,19 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
                 manifest,
                 patch_first,
                 missing,
+                scale_up,
                 reason,
             } => {
                 tracing::info!(object = %key, reason, "applies");
                 let done = apply(pass, key, manifest, patch_first.as_ref(), *missing).await;
-                if done.is_ok() {
-                    if *missing {
-                        created.push(key.to_string())
-                    } else {
-                        corrected.push(format!("{key} ({reason})"))
+                match (&done, scale_up) {
+                    (Err(_), _) => {}
+                    (Ok(()), Some(ScaleUp { from, to })) => {
+                        let note = format!("from {from} to {to} brokers");
+                        executed.notices.push(Notice::done("ScaledUp", note));
                     }
+                    (Ok(()), None) if *missing => created.push(key.to_string()),
+                    (Ok(()), None) => corrected.push(format!("{key} ({reason})")),
                 }
                 done
             }

@@ -28,6 +28,8 @@ pub enum Action {
         patch_first: Option<Value>,
         /// It is not there as far as we know.
         missing: bool,
+        /// It gives the Cluster brokers that it never had.
+        scale_up: Option<ScaleUp>,
         /// What differs.
         reason: String,
     },
@@ -69,6 +71,15 @@ impl Action {
             Self::AssignRacks(_) => "assign_racks",
         }
     }
+}
+
+/// Brokers that are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScaleUp {
+    /// How many there are.
+    pub from: i32,
+    /// How many there will be.
+    pub to: i32,
 }
 
 /// What a pass does and what it found.
@@ -126,12 +137,16 @@ fn brokers_now(cluster: &ValidatedCluster, observed: &Observed) -> i32 {
         .sets
         .get(&Role::Broker)
         .map_or(0, |set| set.replicas);
-    let registered = observed
+    cluster.brokers.max(running).max(registered(observed))
+}
+
+/// How many brokers there must be for every one that the quorum knows to be among them.
+fn registered(observed: &Observed) -> i32 {
+    let last = observed
         .quorum
         .told()
-        .and_then(|view| view.brokers.keys().last().copied())
-        .map_or(0, |node_id| node_id + 1);
-    cluster.brokers.max(running).max(registered)
+        .and_then(|view| view.brokers.keys().last());
+    last.map_or(0, |node_id| node_id + 1)
 }
 
 fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
@@ -144,6 +159,7 @@ fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
                 manifest,
                 patch_first: None,
                 missing: true,
+                scale_up: None,
                 reason,
             });
             continue;
@@ -165,11 +181,13 @@ fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
             Difference::ForeignEntries { path, patch } => (path, Some(patch)),
         };
         let reason = format!("{path} differs");
+        let scale_up = scale_up(cluster, observed).filter(|_| is_set_of_brokers(&key, cluster));
         plan.actions.push(Action::Apply {
             key,
             manifest,
             patch_first,
             missing: false,
+            scale_up,
             reason,
         });
     }
@@ -181,6 +199,17 @@ fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
         plan.progressing
             .push(Finding::new("WaitingForDeletion", message));
     }
+}
+
+fn is_set_of_brokers(key: &ObjectKey, cluster: &ValidatedCluster) -> bool {
+    key.kind == Owned::StatefulSet && key.name == cluster.name.of_role(Role::Broker)
+}
+
+/// Brokers that the quorum knows already were taken away by a hand: to bring them back is a correction.
+fn scale_up(cluster: &ValidatedCluster, observed: &Observed) -> Option<ScaleUp> {
+    let from = observed.sets.get(&Role::Broker)?.replicas;
+    let to = cluster.brokers;
+    (from < to && registered(observed) < to).then_some(ScaleUp { from, to })
 }
 
 /// It is being deleted, or belongs to another object (a Cluster of the same name that is gone): Kubernetes

@@ -9,7 +9,7 @@ use crate::cluster::build::desired;
 use crate::cluster::fixtures::{validated, validated_with_overrides};
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, QuorumView, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
-use crate::cluster::plan::{Action, Plan, plan};
+use crate::cluster::plan::{Action, Plan, ScaleUp, plan};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::BrokerView;
@@ -125,6 +125,14 @@ fn applied(plan: &Plan) -> Vec<String> {
         _ => None,
     };
     plan.actions.iter().filter_map(object).collect()
+}
+
+fn scale_ups(plan: &Plan) -> Vec<ScaleUp> {
+    let scale_up = |action: &Action| match action {
+        Action::Apply { scale_up, .. } => *scale_up,
+        _ => None,
+    };
+    plan.actions.iter().filter_map(scale_up).collect()
 }
 
 #[test]
@@ -257,7 +265,44 @@ fn scaling_up_raises_the_set_and_makes_services() {
             "StatefulSet/demo-broker: spec.replicas differs",
         ]
     );
+    assert_eq!(scale_ups(&plan), [ScaleUp { from: 3, to: 5 }]);
     assert!(plan.degraded.is_empty());
+}
+
+/// A hand has scaled the StatefulSet: no broker is new, one that was taken away comes back.
+#[test]
+fn a_broker_that_a_hand_took_away_comes_back_and_is_not_called_a_scale_up() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    let set = key(Owned::StatefulSet, "demo-broker");
+    observed.live.get_mut(&set).expect("settled")["spec"]["replicas"] = json!(2);
+    observed
+        .sets
+        .get_mut(&Role::Broker)
+        .expect("settled")
+        .replicas = 2;
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(
+        applied(&plan),
+        ["StatefulSet/demo-broker: spec.replicas differs"]
+    );
+    assert_eq!(scale_ups(&plan), []);
+}
+
+/// A cluster that grows while another of its objects is put right: only the growing is called so.
+#[test]
+fn a_scale_up_is_of_the_brokers_set_alone() {
+    let mut observed = settled(&validated());
+    let bootstrap = key(Owned::Service, "demo-bootstrap");
+    observed.live.get_mut(&bootstrap).expect("settled")["spec"]["type"] = json!("NodePort");
+    let cluster = ValidatedCluster {
+        brokers: 4,
+        ..validated()
+    };
+    assert_eq!(
+        scale_ups(&plan_of(&cluster, &observed)),
+        [ScaleUp { from: 3, to: 4 }]
+    );
 }
 
 #[test]

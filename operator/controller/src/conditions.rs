@@ -102,8 +102,9 @@ fn since(previous: &[Condition], type_: &str, status: &str, now: Timestamp) -> T
         )
 }
 
-/// Kubernetes keeps times of conditions in seconds: a finer one would come back different.
-fn whole_seconds(now: Timestamp) -> Timestamp {
+/// Kubernetes keeps times in seconds: a finer one would come back different.
+#[must_use]
+pub fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 

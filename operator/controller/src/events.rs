@@ -44,14 +44,15 @@ impl Notice {
 }
 
 /// The Events that a change of conditions is worth: something began to need a person, or clients can
-/// use it from now on. A condition that says what it said is worth none.
+/// use it from now on. A condition that says what it said is worth none, nor is one in which only numbers
+/// moved: counts of partitions move many times while a broker is away, and are in the status.
 #[must_use]
 pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Notice> {
     let mut notices = Vec::new();
     let changed = |condition: &&Condition| {
         find(before, &condition.type_).is_none_or(|before| {
-            (&before.status, &before.reason, &before.message)
-                != (&condition.status, &condition.reason, &condition.message)
+            (&before.status, &before.reason) != (&condition.status, &condition.reason)
+                || !words(&before.message).eq(words(&condition.message))
         })
     };
     let is_true = |condition: &&Condition| condition.status == "True";
@@ -63,6 +64,11 @@ pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Notice> {
         notices.push(Notice::done(READY, ready.message.clone()));
     }
     notices
+}
+
+/// A text without its numbers.
+fn words(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|character| !character.is_ascii_digit())
 }
 
 /// Publishes them. An Event that cannot be written is logged: it is no reason to fail a pass.
@@ -134,6 +140,27 @@ mod tests {
         findings.degraded = vec![Finding::new("ScaleDownRefused", "no, really")];
         let again = findings.conditions(&refused, None, now);
         assert_eq!(of_conditions(&refused, &again).len(), 1);
+    }
+
+    #[test]
+    fn counts_that_move_are_not_worth_an_event_each() {
+        let now = Timestamp::UNIX_EPOCH;
+        let degraded = |reason, message: &str| {
+            let findings = Findings {
+                not_ready: Vec::new(),
+                ready_message: String::new(),
+                progressing: Vec::new(),
+                degraded: vec![Finding::new(reason, message)],
+            };
+            findings.conditions(&[], None, now)
+        };
+        let first = degraded("UnderReplicated", "9 of 12 partitions");
+        let moved = degraded("UnderReplicated", "10 of 112 partitions");
+        assert_eq!(of_conditions(&first, &moved), []);
+        let other = degraded("UnderReplicated", "10 of 112 partitions; one is down");
+        assert_eq!(of_conditions(&moved, &other).len(), 1);
+        let worse = degraded("OfflinePartitions", "10 of 112 partitions");
+        assert_eq!(of_conditions(&moved, &worse).len(), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -289,6 +289,11 @@ pub struct ClusterStatus {
     /// Partitions with fewer in-sync replicas than replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_replicated_partitions: Option<i64>,
+
+    /// Since when there have been under-replicated partitions; unset while there are none. `Degraded`
+    /// says `UnderReplicated` once that has lasted for 30 seconds: a broker that restarts is back by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_replicated_since: Option<Time>,
 
     /// Config keys that this object has set on the brokers. One that leaves the spec is deleted there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -39,6 +39,12 @@ use serde::{Deserialize, Serialize};
         json_path = ".status.offlinePartitions",
         description = "Partitions without a leader"
     ),
+    printcolumn(
+        name = "Under-Replicated",
+        type_ = "integer",
+        json_path = ".status.underReplicatedPartitions",
+        description = "Partitions with fewer in-sync replicas than replicas"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Status",
@@ -82,8 +88,9 @@ pub struct TopicSpec {
     #[schemars(range(min = 1, max = 100_000))]
     pub partitions: Option<i32>,
 
-    /// On how many brokers each partition is. Default: the cluster's `default.replication.factor` at
-    /// the moment of creation. Changing it on a topic that exists is refused for now.
+    /// On how many brokers each partition is. A topic is made once as many brokers run. Default: the
+    /// cluster's `default.replication.factor` at the moment of creation. Changing it on a topic that
+    /// exists is refused for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32_767))]
     pub replication_factor: Option<i32>,

@@ -15,7 +15,7 @@ use crate::cluster::dereference::dereference;
 use crate::cluster::execute::execute;
 use crate::cluster::observed::Observed;
 use crate::cluster::plan::plan;
-use crate::cluster::status::{invalid, status};
+use crate::cluster::status::{invalid, look_again_after, status};
 use crate::cluster::validate::validate;
 use crate::context::{Context, REFUSAL_COUNTS};
 use crate::error::{ReconcileError, retry_after};
@@ -117,11 +117,11 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
     if let Some(error) = executed.retry {
         return Err(error);
     }
-    Ok(if executed.ask_again {
-        Requeue::requeue(REFUSAL_COUNTS)
-    } else {
-        Requeue::await_change()
-    })
+    let ask_again = executed.ask_again.then_some(REFUSAL_COUNTS);
+    let again = look_again_after(&status, now).into_iter().chain(ask_again);
+    Ok(again
+        .min()
+        .map_or_else(Requeue::await_change, Requeue::requeue))
 }
 
 /// Calls go to the addresses of the pods: names in DNS come a while after them.

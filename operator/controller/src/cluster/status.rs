@@ -1,17 +1,24 @@
 //! Status: from what a pass saw and did to what people read. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use foz_crd::ClusterStatus;
 use foz_crd::cluster::PendingRestart;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::observed::{Observed, QuorumState, QuorumView};
 use crate::cluster::plan::Plan;
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
-use crate::conditions::{Finding, Findings};
+use crate::conditions::{Finding, Findings, whole_seconds};
 use crate::config_diff;
 use crate::names::{CONTROLLER_NODE_ID_BASE, Role};
+
+/// A broker that restarts is back in every ISR within seconds, and a follower that a slow disk held up
+/// catches up by itself: only what lasts longer needs a person. It is what Kafka gives a follower to catch
+/// up before it counts as out of sync (`replica.lag.time.max.ms`).
+const UNDER_REPLICATION_TOLERATED: Duration = Duration::from_secs(30);
 
 /// What came of the actions of a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,12 +47,21 @@ pub fn status(
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let view = observed.quorum.told();
     let pending = pending_restart(view, outcome, previous);
+    let under_replicated_since = under_replicated_since(view, previous, now);
     // What is not known yet is not judged: an operator that has just taken over asks first.
     let asking = observed.quorum == QuorumState::Unknown && previous.cluster_id.is_some();
     let (observed_generation, conditions) = if asking {
         (previous.observed_generation, previous.conditions.clone())
     } else {
-        let findings = findings(cluster, observed, plan, outcome, previous, &pending);
+        let tolerated = tolerated_for(under_replicated_since.as_ref(), now).is_some();
+        let mut findings = findings(cluster, observed, plan, outcome, previous, &pending);
+        if let Some(finding) = view.and_then(under_replication) {
+            if tolerated {
+                findings.progressing.push(finding);
+            } else {
+                findings.degraded.push(finding);
+            }
+        }
         (
             generation,
             findings.conditions(&previous.conditions, generation, now),
@@ -71,9 +87,17 @@ pub fn status(
             |view| view.under_replicated,
             previous.under_replicated_partitions,
         ),
+        under_replicated_since,
         managed_config_keys: managed_keys(cluster, view, outcome, previous),
         config_pending_restart: pending,
     }
+}
+
+/// When a pass has to come although nothing happens: under-replication that lasts becomes a person's
+/// business. `None` when time alone changes nothing.
+#[must_use]
+pub fn look_again_after(status: &ClusterStatus, now: Timestamp) -> Option<Duration> {
+    tolerated_for(status.under_replicated_since.as_ref(), now)
 }
 
 /// The status of a Cluster with fields that are wrong: what runs goes on running as it is.
@@ -169,6 +193,51 @@ fn findings(
         progressing,
         degraded,
     }
+}
+
+/// While the quorum is silent, what it told last stands. A time that has not come yet is of a clock that
+/// was set back since.
+fn under_replicated_since(
+    view: Option<&QuorumView>,
+    previous: &ClusterStatus,
+    now: Timestamp,
+) -> Option<Time> {
+    let before = previous.under_replicated_since.clone();
+    match view {
+        None => before,
+        Some(view) if view.under_replicated == 0 => None,
+        Some(_) => before
+            .filter(|since| since.0 <= now)
+            .or(Some(Time(whole_seconds(now)))),
+    }
+}
+
+/// How much longer under-replication is nobody's business; `None` when it is, and when there is none.
+fn tolerated_for(since: Option<&Time>, now: Timestamp) -> Option<Duration> {
+    let lasted = now.duration_since(since?.0);
+    let lasted = Duration::try_from(lasted).unwrap_or_default();
+    UNDER_REPLICATION_TOLERATED
+        .checked_sub(lasted)
+        .filter(|left| !left.is_zero())
+}
+
+fn under_replication(view: &QuorumView) -> Option<Finding> {
+    let count = view.under_replicated;
+    let down: Vec<String> = view
+        .brokers
+        .iter()
+        .filter(|(_, broker)| broker.fenced)
+        .map(|(node_id, _)| node_id.to_string())
+        .collect();
+    let down = match down.as_slice() {
+        [] => String::new(),
+        ids => format!("; brokers that are down: {}", ids.join(", ")),
+    };
+    let message = format!(
+        "{count} of {} partitions have fewer in-sync replicas than replicas{down}",
+        view.partitions
+    );
+    (count > 0).then(|| Finding::new("UnderReplicated", message))
 }
 
 /// The id lives on the controllers' volumes. Another one than before means other volumes.

@@ -1,13 +1,14 @@
 //! Tests of the status.
 
 use foz_crd::ClusterStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::fixtures::validated;
 use crate::cluster::observed::{Observed, QuorumState};
 use crate::cluster::plan::plan;
 use crate::cluster::plan_tests::{settled, settled_status, view_mut};
-use crate::cluster::status::{Outcome, invalid, status};
+use crate::cluster::status::{Outcome, invalid, look_again_after, status};
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
 use crate::conditions::{Finding, find};
 use crate::names::Role;
@@ -158,6 +159,86 @@ fn partitions_without_a_leader_are_counted() {
         message.starts_with("2 of 8 partitions have no leader"),
         "{message}"
     );
+}
+
+/// Told at once, and a person's business when it lasts; the pass that says so comes by itself.
+#[test]
+fn under_replication_is_progress_at_first_and_degraded_when_it_lasts() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    let status_at = |observed: &Observed, previous: &ClusterStatus, second: i64| {
+        let plan = plan(&cluster, observed, previous);
+        let now = at(second);
+        let outcome = Outcome::default();
+        let found = status(&cluster, Some(4), observed, &plan, &outcome, previous, now);
+        let again = look_again_after(&found, now).map(|after| after.as_secs());
+        (found, again)
+    };
+    let (settled, again) = status_at(&observed, &settled_status(&cluster), 100);
+    assert_eq!(
+        (settled.under_replicated_since.as_ref(), again),
+        (None, None)
+    );
+
+    let view = view_mut(&mut observed);
+    view.under_replicated = 5;
+    view.brokers.get_mut(&1).expect("a broker").fenced = true;
+    let (first, again) = status_at(&observed, &settled, 110);
+    assert_eq!(first.under_replicated_partitions, Some(5));
+    assert_eq!(condition(&first, "Degraded").0, "False");
+    assert_eq!(condition(&first, "Progressing").1, "UnderReplicated");
+    assert_eq!(again, Some(30));
+
+    view_mut(&mut observed).under_replicated = 3;
+    let (still, again) = status_at(&observed, &first, 139);
+    assert_eq!(condition(&still, "Degraded").0, "False");
+    assert_eq!(again, Some(1));
+
+    let (lasts, again) = status_at(&observed, &still, 140);
+    let message =
+        "3 of 8 partitions have fewer in-sync replicas than replicas; brokers that are down: 1";
+    let degraded = ("True".into(), "UnderReplicated".into(), message.into());
+    assert_eq!(condition(&lasts, "Degraded"), degraded);
+    assert_eq!(condition(&lasts, "Progressing").0, "False");
+    assert_eq!(condition(&lasts, "Ready").0, "True");
+    assert_eq!(again, None);
+    // Nothing new, nothing written.
+    assert_eq!(status_at(&observed, &lasts, 999).0, lasts);
+
+    // A quorum that elects or is asked anew does not take back what is known.
+    let QuorumState::Followed(view) = observed.quorum.clone() else {
+        panic!()
+    };
+    let electing = Observed {
+        quorum: QuorumState::Reconnecting(view),
+        ..observed.clone()
+    };
+    assert_eq!(status_at(&electing, &lasts, 1000).0, lasts);
+    let asking = Observed {
+        quorum: QuorumState::Unknown,
+        ..observed.clone()
+    };
+    assert_eq!(status_at(&asking, &lasts, 1000).0, lasts);
+
+    view_mut(&mut observed).under_replicated = 0;
+    let (back, again) = status_at(&observed, &lasts, 1001);
+    assert_eq!(condition(&back, "Degraded").0, "False");
+    assert_eq!((back.under_replicated_since, again), (None, None));
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_stretch_the_wait() {
+    let cluster = validated();
+    let mut observed = settled(&cluster);
+    view_mut(&mut observed).under_replicated = 1;
+    let previous = ClusterStatus {
+        under_replicated_since: Some(Time(at(3700))),
+        ..settled_status(&cluster)
+    };
+    let found = status_of(&cluster, &observed, &Outcome::default(), &previous);
+    let again = look_again_after(&found, at(100)).map(|after| after.as_secs());
+    assert_eq!(again, Some(30));
+    assert_eq!(found.under_replicated_since, Some(Time(at(100))));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Image {
     pub(crate) topic_ids: RedBlackTreeMapSync<Arc<str>, Uuid>,
     /// Follows from `topics`; kept so that placing a topic does not look at every partition.
     pub(crate) preferred_counts: RedBlackTreeMapSync<i32, usize>,
+    /// Follows from `topics`, as above.
+    pub(crate) replica_counts: RedBlackTreeMapSync<i32, usize>,
     pub(crate) configs: RedBlackTreeMapSync<Resource, Arc<BTreeMap<String, String>>>,
     pub(crate) racks: RedBlackTreeMapSync<i32, Arc<str>>,
     pub(crate) features: RedBlackTreeMapSync<Arc<str>, i32>,
@@ -55,12 +57,19 @@ pub struct Broker {
     pub host: String,
     /// The advertised port of the client listener.
     pub port: u16,
+    /// Where the other nodes reach it to replicate; empty when an older version registered it.
+    pub replication_host: String,
+    /// The port there.
+    pub replication_port: u16,
     /// What the broker itself says; [`Image::rack`] is what counts.
     pub reported_rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
     /// Without a lease, or not yet caught up: it leads nothing and gets no new partitions.
     pub fenced: bool,
+    /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
+    /// no ISR and gets no new replicas. Ends with the next registration.
+    pub stopping: bool,
 }
 
 /// A topic and its partitions.
@@ -83,15 +92,17 @@ pub struct Partition {
     pub replicas: Vec<i32>,
     /// In-sync replicas, a subset of `replicas`.
     pub isr: Vec<i32>,
-    /// A member of `isr`, or [`NO_LEADER`].
+    /// A member of `isr`, or [`NO_LEADER`] when that is empty.
     pub leader: i32,
     /// Grows whenever the leader changes, also to none.
     pub leader_epoch: i32,
     /// Grows with every change.
     pub partition_epoch: i32,
-    /// Eligible leader replicas (KIP-966).
+    /// Eligible leader replicas (KIP-966): not in sync any more, yet they have every record that was
+    /// acknowledged. Empty while the ISR has enough members to acknowledge more.
     pub elr: Vec<i32>,
-    /// The last members of an ELR that was lost (KIP-966).
+    /// While the ISR is empty, the last leader: the one to lead again should all eligible replicas be
+    /// lost (KIP-966).
     pub last_known_elr: Vec<i32>,
 }
 
@@ -145,6 +156,12 @@ impl Image {
     #[must_use]
     pub fn is_alive(&self, node_id: i32) -> bool {
         self.broker(node_id).is_some_and(|broker| !broker.fenced)
+    }
+
+    /// Whether the broker may be made a leader, a member of an ISR, or a new replica.
+    #[must_use]
+    pub fn can_lead(&self, node_id: i32) -> bool {
+        self.broker(node_id).is_some_and(|broker| broker.can_lead())
     }
 
     /// The failure domain of a node: what an administrator assigned, else what the broker says.
@@ -231,10 +248,28 @@ impl Image {
             .filter(move |(_, _, partition)| partition.replicas.contains(&node_id))
     }
 
+    /// The topics that a node holds a replica of.
+    pub(crate) fn topics_on(&self, node_id: i32) -> Vec<Arc<Topic>> {
+        let is_on_node = |topic: &&Arc<Topic>| {
+            let mut partitions = topic.partitions.iter();
+            partitions.any(|partition| partition.replicas.contains(&node_id))
+        };
+        self.topics.values().filter(is_on_node).cloned().collect()
+    }
+
     /// Of how many partitions a node is the preferred leader.
     #[must_use]
     pub fn preferred_count(&self, node_id: i32) -> usize {
         self.preferred_counts
+            .get(&node_id)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Of how many partitions a node holds a replica.
+    #[must_use]
+    pub fn replica_count(&self, node_id: i32) -> usize {
+        self.replica_counts
             .get(&node_id)
             .copied()
             .unwrap_or_default()
@@ -278,6 +313,14 @@ impl Image {
     #[must_use]
     pub fn operator_holder(&self) -> &str {
         &self.operator_holder
+    }
+}
+
+impl Broker {
+    /// Alive, and not about to stop.
+    #[must_use]
+    pub fn can_lead(&self) -> bool {
+        !self.fenced && !self.stopping
     }
 }
 

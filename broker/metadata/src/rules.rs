@@ -8,6 +8,7 @@
 mod acquire_operator_epoch;
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partitions;
 mod assign_racks;
 mod create_partitions;
 mod create_topics;
@@ -16,11 +17,14 @@ mod draft;
 mod election;
 mod fence_broker;
 mod found_cluster;
+mod min_insync;
 mod named_once;
+mod partition_change;
 mod placement;
 mod refusal;
 mod register_broker;
 mod replicas;
+mod stop_broker;
 
 pub use acquire_operator_epoch::acquire_operator_epoch;
 pub use allocate_producer_ids::{PRODUCER_IDS_PER_BLOCK, ProducerIdBlock, allocate_producer_ids};
@@ -28,14 +32,17 @@ pub use alter_configs::{
     AlterConfigs, AlterResource, ConfigChange, ConfigOperation, KeyEffect, ResourceName,
     alter_configs,
 };
+pub use alter_partitions::{AlterPartitions, IsrChange, PartitionState, alter_partitions};
 pub use assign_racks::assign_racks;
 pub use create_partitions::{CreatePartitions, Increase, create_partitions};
 pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics};
 pub use delete_topics::{DeleteTopics, TopicRef, delete_topics};
 pub use fence_broker::{fence_broker, unfence_broker};
 pub use found_cluster::{FOZ_VERSION, FOZ_VERSION_FEATURE, found_cluster};
+pub use min_insync::{effective_min_insync, min_insync_replicas};
 pub use refusal::{ErrorCode, Refusal};
 pub use register_broker::{RegisterBroker, register_broker};
+pub use stop_broker::{StopState, stop_broker};
 
 use crate::image::Image;
 use crate::record::Record;

@@ -162,6 +162,10 @@ impl Cluster {
                     port: 9092,
                     rack: None,
                     version: "1".to_owned(),
+                    replication_host: "localhost".to_owned(),
+                    replication_port: 9091,
+                    disk_epoch: self.epoch(node_id),
+                    log_intact: true,
                 };
                 self.commit_if_allowed(register_broker(&image, &request));
             }

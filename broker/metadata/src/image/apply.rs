@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
 use super::{Broker, Image, Partition, Resource, Topic};
@@ -112,10 +113,13 @@ impl Image {
                 .map(|id| read_id(id))
                 .collect::<Result<_, _>>()?,
             host: record.host.clone(),
-            port: u16::try_from(record.port).map_err(|_| format!("port {}", record.port))?,
+            port: read_port(record.port)?,
+            replication_host: record.replication_host.clone(),
+            replication_port: read_port(record.replication_port)?,
             reported_rack: record.rack.clone(),
             version: record.version.clone(),
             fenced: true,
+            stopping: false,
         };
         self.brokers.insert_mut(record.node_id, Arc::new(broker));
         Ok(())
@@ -129,7 +133,9 @@ impl Image {
 
     fn fence_broker(&mut self, record: &BrokerFenceRecord) -> Result<(), String> {
         let mut broker = self.broker_of_epoch(record.node_id, record.epoch)?;
-        Arc::make_mut(&mut broker).fenced = record.fenced;
+        let changed = Arc::make_mut(&mut broker);
+        changed.fenced = record.fenced;
+        changed.stopping = record.stopping;
         self.brokers.insert_mut(record.node_id, broker);
         Ok(())
     }
@@ -181,9 +187,8 @@ impl Image {
             elr: record.elr.clone(),
             last_known_elr: record.last_known_elr.clone(),
         };
-        let preferred = partition.preferred_leader();
         topic.partitions.push(partition);
-        self.count_preferred(preferred, 1);
+        self.count_replicas(&record.replicas, 1);
         Ok(())
     }
 
@@ -194,7 +199,7 @@ impl Image {
             .ok()
             .and_then(|index| topic.partitions.get_mut(index))
             .ok_or_else(|| format!("topic {name} has no partition {}", record.index))?;
-        let preferred = partition.preferred_leader();
+        let replicas_before = record.replicas.as_ref().map(|_| partition.replicas.clone());
         partition.partition_epoch = record.partition_epoch;
         partition.leader = record.leader.unwrap_or(partition.leader);
         partition.leader_epoch = record.leader_epoch.unwrap_or(partition.leader_epoch);
@@ -208,10 +213,9 @@ impl Image {
                 list.clone_from(&change.node_ids);
             }
         }
-        let preferred_now = partition.preferred_leader();
-        if preferred_now != preferred {
-            self.count_preferred(preferred, -1);
-            self.count_preferred(preferred_now, 1);
+        if let (Some(before), Some(now)) = (replicas_before, &record.replicas) {
+            self.count_replicas(&before, -1);
+            self.count_replicas(&now.node_ids, 1);
         }
         Ok(())
     }
@@ -228,18 +232,17 @@ impl Image {
         self.configs
             .remove_mut(&Resource::Topic(topic.name.clone()));
         for partition in &topic.partitions {
-            self.count_preferred(partition.preferred_leader(), -1);
+            self.count_replicas(&partition.replicas, -1);
         }
         Ok(())
     }
 
-    /// A count of zero is not kept: equal images have equal maps.
-    fn count_preferred(&mut self, node_id: i32, change: isize) {
-        match self.preferred_count(node_id).saturating_add_signed(change) {
-            0 => {
-                self.preferred_counts.remove_mut(&node_id);
-            }
-            count => self.preferred_counts.insert_mut(node_id, count),
+    fn count_replicas(&mut self, replicas: &[i32], change: isize) {
+        if let Some(preferred) = replicas.first() {
+            add_to_count(&mut self.preferred_counts, *preferred, change);
+        }
+        for node_id in replicas {
+            add_to_count(&mut self.replica_counts, *node_id, change);
         }
     }
 
@@ -267,6 +270,21 @@ impl Image {
             .ok_or_else(|| format!("no topic {id}"))?;
         Ok(Arc::make_mut(topic))
     }
+}
+
+/// A count of zero is not kept: equal images have equal maps.
+fn add_to_count(counts: &mut RedBlackTreeMapSync<i32, usize>, node_id: i32, change: isize) {
+    let count = counts.get(&node_id).copied().unwrap_or_default();
+    match count.saturating_add_signed(change) {
+        0 => {
+            counts.remove_mut(&node_id);
+        }
+        count => counts.insert_mut(node_id, count),
+    }
+}
+
+fn read_port(port: i32) -> Result<u16, String> {
+    u16::try_from(port).map_err(|_| format!("port {port}"))
 }
 
 fn read_id(bytes: &[u8]) -> Result<Uuid, String> {

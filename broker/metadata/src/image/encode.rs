@@ -105,13 +105,15 @@ impl Image {
                 port: i32::from(broker.port),
                 rack: broker.reported_rack.clone(),
                 version: broker.version.clone(),
+                replication_host: broker.replication_host.clone(),
+                replication_port: i32::from(broker.replication_port),
             }));
-            if !broker.fenced {
-                let (node_id, epoch) = (broker.node_id, broker.epoch);
+            if !broker.fenced || broker.stopping {
                 facts.push(Fact::BrokerFence(BrokerFenceRecord {
-                    node_id,
-                    epoch,
-                    fenced: false,
+                    node_id: broker.node_id,
+                    epoch: broker.epoch,
+                    fenced: broker.fenced,
+                    stopping: broker.stopping,
                 }));
             }
         }

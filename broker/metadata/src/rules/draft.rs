@@ -23,6 +23,15 @@ impl Draft {
         &self.image
     }
 
+    /// The image with one more fact, which is not written.
+    pub(super) fn preview(&self, fact: &Fact) -> Image {
+        let mut image = self.image.clone();
+        image
+            .apply_record(&Record::from(fact.clone()))
+            .expect("a rule writes only what can be applied");
+        image
+    }
+
     pub(super) fn write(&mut self, fact: Fact) {
         let record = Record::from(fact);
         self.image

@@ -1,54 +1,63 @@
 //! Who leads a partition.
 
-use uuid::Uuid;
-
-use super::draft::Draft;
 use crate::image::{Image, NO_LEADER, Partition};
-use crate::record::{Fact, PartitionChangeRecord, id_bytes};
 
-/// The leader that a partition should have: the one it has while that is alive and in sync, else the
-/// first replica that is, else none. A replica that is not in sync never leads.
-pub(super) fn elect(image: &Image, partition: &Partition) -> i32 {
-    let can_lead = |node_id: i32| partition.isr.contains(&node_id) && image.is_alive(node_id);
-    if can_lead(partition.leader) {
-        return partition.leader;
-    }
-    partition
-        .replicas
-        .iter()
-        .copied()
-        .find(|node_id| can_lead(*node_id))
-        .unwrap_or(NO_LEADER)
+/// What came of an election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elected {
+    /// A member of the ISR.
+    InSync(i32),
+    /// A member of the ELR. It has everything that was acknowledged, but perhaps less than the ISR had:
+    /// nobody else is in sync with it.
+    Eligible(i32),
+    /// Records that were acknowledged may be lost with it.
+    Unclean(i32),
+    /// No replica may lead.
+    Nobody,
 }
 
-/// Elects again where a node is a replica and the leader is not the one that should be.
-pub(super) fn elect_on(draft: &mut Draft, node_id: i32) {
-    let changes: Vec<PartitionChangeRecord> = draft
-        .image()
-        .partitions_on(node_id)
-        .filter_map(|(topic, index, partition)| {
-            let leader = elect(draft.image(), partition);
-            (leader != partition.leader).then(|| leader_change(topic.id, index, partition, leader))
-        })
-        .collect();
-    for change in changes {
-        draft.write(Fact::PartitionChange(change));
+/// Elects the leader that a partition should have; its `isr`, `elr` and `last_known_elr` are those that it
+/// is about to have, its `leader` is the one it had.
+pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -> Elected {
+    let can_lead = |node_id: i32| image.can_lead(node_id);
+    if partition.isr.contains(&partition.leader) && can_lead(partition.leader) {
+        return Elected::InSync(partition.leader);
     }
+    let first_of = |members: &[i32], may: &dyn Fn(i32) -> bool| {
+        let replicas = partition.replicas.iter().copied();
+        replicas
+            .filter(|node_id| members.contains(node_id))
+            .find(|node_id| may(*node_id))
+    };
+    if let Some(node_id) = first_of(&partition.isr, &can_lead) {
+        return Elected::InSync(node_id);
+    }
+    // A broker that is about to stop goes on with what nobody else in sync can take: a member of the ELR
+    // would throw away what it wrote since, and can catch up with it instead.
+    if let Some(node_id) = first_of(&partition.isr, &|node_id| image.is_alive(node_id)) {
+        return Elected::InSync(node_id);
+    }
+    if let Some(node_id) = first_of(&partition.elr, &can_lead) {
+        return Elected::Eligible(node_id);
+    }
+    if partition.isr.is_empty() && partition.elr.is_empty() {
+        // Every replica that was sure to have all lost its unflushed end; the last leader has most.
+        let last_leader = partition.last_known_elr.first();
+        if let Some(node_id) = last_leader.copied().filter(|node_id| can_lead(*node_id)) {
+            return Elected::Unclean(node_id);
+        }
+    }
+    if allow_unclean && let Some(node_id) = first_of(&partition.replicas, &can_lead) {
+        return Elected::Unclean(node_id);
+    }
+    Elected::Nobody
 }
 
-/// The leader epoch grows also when the partition loses its leader, as in Kafka.
-fn leader_change(
-    topic_id: Uuid,
-    index: i32,
-    partition: &Partition,
-    leader: i32,
-) -> PartitionChangeRecord {
-    PartitionChangeRecord {
-        topic_id: id_bytes(topic_id),
-        index,
-        partition_epoch: partition.partition_epoch + 1,
-        leader: Some(leader),
-        leader_epoch: Some(partition.leader_epoch + 1),
-        ..PartitionChangeRecord::default()
+impl Elected {
+    pub(super) fn leader(self) -> i32 {
+        match self {
+            Self::InSync(node_id) | Self::Eligible(node_id) | Self::Unclean(node_id) => node_id,
+            Self::Nobody => NO_LEADER,
+        }
     }
 }

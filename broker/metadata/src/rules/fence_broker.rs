@@ -1,37 +1,53 @@
 //! A broker's lease ended, or began.
 
 use super::draft::Draft;
-use super::election::elect_on;
+use super::partition_change::change_partitions_on;
 use super::{Decided, check_broker_epoch};
 use crate::image::Image;
 use crate::record::{BrokerFenceRecord, Fact};
 
-/// Takes a broker out: it leads nothing from then on. What has no other replica in sync has no leader.
-/// `epoch` says which registration is meant.
+/// Takes a broker out: it leaves every ISR and leads nothing from then on. Where it was the last member, it
+/// becomes eligible to lead again, and until then there may be no leader. `epoch` says which registration is
+/// meant.
 ///
-/// The order of the records allows them to be split over several batches.
+/// The order of the records allows them to be split over several batches: the broker counts as alive until
+/// all of them are there, so a controller that takes over in between fences it again.
 pub fn fence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
-    set_fenced(image, node_id, epoch, true)
-}
-
-/// Lets a broker in: it leads again what nobody else does. The caller knows that it has a lease and has
-/// caught up.
-///
-/// The order of the records allows them to be split over several batches.
-pub fn unfence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
-    set_fenced(image, node_id, epoch, false)
-}
-
-fn set_fenced(image: &Image, node_id: i32, epoch: i64, fenced: bool) -> Decided<()> {
     check_broker_epoch(image, node_id, epoch)?;
     let mut draft = Draft::new(image);
-    if image.is_alive(node_id) == fenced {
-        draft.write(Fact::BrokerFence(BrokerFenceRecord {
-            node_id,
-            epoch,
-            fenced,
-        }));
-        elect_on(&mut draft, node_id);
+    if image.is_alive(node_id) {
+        let fence = fact(image, node_id, epoch, true);
+        let after = draft.preview(&fence);
+        change_partitions_on(&mut draft, &after, node_id, |change| {
+            change.leaves_isr(node_id);
+        });
+        draft.write(fence);
     }
     Ok(draft.decide(()))
+}
+
+/// Lets a broker in: it leads again what nobody else does, if it may. The caller knows that it has a lease
+/// and has caught up.
+///
+/// The order of the records allows them to be split over several batches; should the later ones be lost,
+/// `elect_unclean_where_allowed` makes up for them.
+pub fn unfence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
+    check_broker_epoch(image, node_id, epoch)?;
+    let mut draft = Draft::new(image);
+    if !image.is_alive(node_id) {
+        draft.write(fact(image, node_id, epoch, false));
+        let after = draft.image().clone();
+        change_partitions_on(&mut draft, &after, node_id, |_| {});
+    }
+    Ok(draft.decide(()))
+}
+
+fn fact(image: &Image, node_id: i32, epoch: i64, fenced: bool) -> Fact {
+    let stopping = image.broker(node_id).is_some_and(|broker| broker.stopping);
+    Fact::BrokerFence(BrokerFenceRecord {
+        node_id,
+        epoch,
+        fenced,
+        stopping,
+    })
 }

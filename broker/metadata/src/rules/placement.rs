@@ -18,7 +18,8 @@ impl Placement {
     pub(super) fn new(image: &Image, seed: u64) -> Self {
         let count = |node_id| (node_id, image.preferred_count(node_id));
         let mut brokers: Vec<_> = image
-            .alive_brokers()
+            .brokers()
+            .filter(|broker| broker.can_lead())
             .map(|broker| count(broker.node_id))
             .collect();
         if let Some(start) = seed.checked_rem(brokers.len() as u64) {

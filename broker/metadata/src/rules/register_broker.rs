@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::draft::Draft;
-use super::election::elect_on;
+use super::partition_change::change_partitions_on;
 use super::{Decided, ErrorCode, Refusal};
 use crate::image::{Broker, Image};
 use crate::record::{Fact, RegisterBrokerRecord, id_bytes};
@@ -23,24 +23,38 @@ pub struct RegisterBroker {
     pub host: String,
     /// The advertised port of the client listener.
     pub port: i32,
+    /// Where the other nodes reach it to replicate.
+    pub replication_host: String,
+    /// The port there.
+    pub replication_port: i32,
     /// The failure domain as the broker knows it.
     pub rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
+    /// The epoch of the registration that this disk was last part of; -1: of none.
+    pub disk_epoch: i64,
+    /// Whether nothing that was written can be missing: the broker stopped cleanly, or the kernel has kept
+    /// what was not flushed (the same boot, the same mount).
+    pub log_intact: bool,
 }
 
-/// Decides a registration. The answer is the broker's epoch, which is also the offset that the broker
+/// Decides a registration.
+///
+/// Its replicas count as they are when the disk is the one that the registration before it wrote to and
+/// nothing of it is lost. Otherwise the registration is unclean (KIP-966): the node leaves every ISR and
+/// ELR, since it may lack records that it has acknowledged. The answer is the broker's epoch, which is also the offset that the broker
 /// must have applied before it may be unfenced.
 ///
 /// The same process may ask again, when it did not get the answer: nothing changes then. Another process
 /// of the same node is refused while the one before it is unfenced: two brokers with one node id, or one
 /// volume, must not both live.
 pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> {
-    let port = check(image, request)?;
+    let ports = check(image, request)?;
     let epoch = image.offset() + 1;
     let mut draft = Draft::new(image);
-    if let Some(known) = image.broker(request.node_id) {
-        if is_same(known, request, port) {
+    let known = image.broker(request.node_id);
+    if let Some(known) = known {
+        if is_same(known, request, &ports) {
             return Ok(draft.decide(known.epoch));
         }
         if !known.fenced && known.incarnation != request.incarnation {
@@ -64,16 +78,41 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
             .map(id_bytes)
             .collect(),
         host: request.host.clone(),
-        port: i32::from(port),
+        port: i32::from(ports.client),
         rack: request.rack.clone(),
         version: request.version.clone(),
+        replication_host: request.replication_host.clone(),
+        replication_port: i32::from(ports.replication),
     }));
     // It begins fenced, so whatever an earlier registration led has to go.
-    elect_on(&mut draft, request.node_id);
+    let is_clean = known.is_some_and(|known| has_all_data(known, request));
+    let after = draft.image().clone();
+    change_partitions_on(&mut draft, &after, request.node_id, |change| {
+        if is_clean {
+            change.leaves_isr(request.node_id);
+        } else {
+            change.lost_data(request.node_id);
+        }
+    });
     Ok(draft.decide(epoch))
 }
 
-fn check(image: &Image, request: &RegisterBroker) -> Result<u16, Refusal> {
+/// An older disk, an emptied one or another one was not part of the newest registration.
+fn has_all_data(known: &Broker, request: &RegisterBroker) -> bool {
+    let is_same_disk = known.directory_ids.len() == request.directory_ids.len()
+        && known
+            .directory_ids
+            .iter()
+            .all(|id| request.directory_ids.contains(id));
+    request.log_intact && request.disk_epoch == known.epoch && is_same_disk
+}
+
+struct Ports {
+    client: u16,
+    replication: u16,
+}
+
+fn check(image: &Image, request: &RegisterBroker) -> Result<Ports, Refusal> {
     let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRegistration, message));
     if !request.cluster_id.is_empty() && request.cluster_id != image.cluster_id() {
         return Err(Refusal::new(
@@ -95,6 +134,9 @@ fn check(image: &Image, request: &RegisterBroker) -> Result<u16, Refusal> {
     if request.host.is_empty() {
         return invalid("the advertised host is empty".to_owned());
     }
+    if request.replication_host.is_empty() {
+        return invalid("the replication host is empty".to_owned());
+    }
     if request.directory_ids.is_empty() || request.directory_ids.iter().any(Uuid::is_nil) {
         return invalid("there must be a directory id for each of log.dirs, none zero".to_owned());
     }
@@ -109,23 +151,29 @@ fn check(image: &Image, request: &RegisterBroker) -> Result<u16, Refusal> {
             ));
         }
     }
-    match u16::try_from(request.port) {
+    Ok(Ports {
+        client: check_port("advertised", request.port)?,
+        replication: check_port("replication", request.replication_port)?,
+    })
+}
+
+fn check_port(what: &str, port: i32) -> Result<u16, Refusal> {
+    match u16::try_from(port) {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(Refusal::new(
             ErrorCode::InvalidRegistration,
-            format!(
-                "the advertised port {} must be from 1 to 65535",
-                request.port
-            ),
+            format!("the {what} port {port} must be from 1 to 65535"),
         )),
     }
 }
 
-fn is_same(known: &Broker, request: &RegisterBroker, port: u16) -> bool {
+fn is_same(known: &Broker, request: &RegisterBroker, ports: &Ports) -> bool {
     known.incarnation == request.incarnation
         && known.directory_ids == request.directory_ids
         && known.host == request.host
-        && known.port == port
+        && known.port == ports.client
+        && known.replication_host == request.replication_host
+        && known.replication_port == ports.replication
         && known.reported_rack == request.rack
         && known.version == request.version
 }

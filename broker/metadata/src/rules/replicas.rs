@@ -47,9 +47,10 @@ pub(super) fn check_assignment(
         }
     }
     check_replication_factor(replicas.len())?;
-    if replicas.iter().all(|node_id| !image.is_alive(*node_id)) {
+    if replicas.iter().all(|node_id| !image.can_lead(*node_id)) {
         return invalid(format!(
-            "the assignment of partition {index} names only brokers that are fenced: {replicas:?}"
+            "the assignment of partition {index} names only brokers that are fenced or about to stop: \
+             {replicas:?}"
         ));
     }
     Ok(())
@@ -68,13 +69,13 @@ pub(super) fn new_partition(
     index: usize,
     replicas: Vec<i32>,
 ) -> Fact {
-    let alive: Vec<i32> = replicas
+    let isr: Vec<i32> = replicas
         .iter()
         .copied()
-        .filter(|id| image.is_alive(*id))
+        .filter(|id| image.can_lead(*id))
         .collect();
     let mut partition = Partition {
-        isr: alive,
+        isr,
         replicas,
         leader: NO_LEADER,
         leader_epoch: 0,
@@ -82,7 +83,7 @@ pub(super) fn new_partition(
         elr: Vec::new(),
         last_known_elr: Vec::new(),
     };
-    partition.leader = elect(image, &partition);
+    partition.leader = elect(image, &partition, false).leader();
     Fact::Partition(PartitionRecord {
         topic_id: id_bytes(topic_id),
         index: i32::try_from(index).expect("the number of partitions was checked"),

@@ -21,7 +21,8 @@ fn a_partition_without_a_living_replica_has_no_leader_until_it_comes_back() {
     commit(&mut image, decision);
     let partition = image.partition("t", partition_of_0).unwrap();
     assert_eq!((partition.leader, partition.leader_epoch), (NO_LEADER, 1));
-    assert_eq!(partition.isr, [0]);
+    assert_eq!((&*partition.isr, &*partition.elr), (&[][..], &[0][..]));
+    assert_eq!(partition.last_known_elr, [0]);
     assert_eq!(image.partition("t", 1 - partition_of_0).unwrap().leader, 1);
     assert_eq!(fence_broker(&image, 0, epoch).unwrap().records, []);
     let decision = unfence_broker(&image, 0, epoch).unwrap();

@@ -34,6 +34,10 @@ pub(crate) fn registration(node_id: i32, incarnation: u128) -> RegisterBroker {
         port: 9092,
         rack: Some("a".to_owned()),
         version: "0.1.0".to_owned(),
+        replication_host: format!("broker-{node_id}"),
+        replication_port: 9091,
+        disk_epoch: -1,
+        log_intact: false,
     }
 }
 

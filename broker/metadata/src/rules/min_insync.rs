@@ -1,0 +1,37 @@
+//! How many members an ISR must have before its partition acknowledges acks=all.
+
+use std::collections::BTreeMap;
+
+use crate::config::Resolver;
+use crate::image::{Image, Resource, Topic};
+
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
+/// `min.insync.replicas` of a topic as the metadata alone says it, so that the controllers and every
+/// broker agree: what is set on the topic, else on the default of all brokers, else 1. Properties files do
+/// not count.
+#[must_use]
+pub fn min_insync_replicas(image: &Image, topic: &Topic) -> usize {
+    let set = image
+        .config(&Resource::Topic(topic.name.clone()), MIN_INSYNC_REPLICAS)
+        .or_else(|| image.config(&Resource::DefaultBroker, MIN_INSYNC_REPLICAS));
+    set.and_then(|value| value.trim().parse().ok()).unwrap_or(1)
+}
+
+/// What [`min_insync_replicas`] comes to for a partition with so many replicas: with two replicas, three
+/// can never be in sync.
+#[must_use]
+pub fn effective_min_insync(min_insync_replicas: usize, replicas: usize) -> usize {
+    min_insync_replicas.min(replicas).max(1)
+}
+
+/// Whether `unclean.leader.election.enable` is true for a topic. `properties` are those of the controller.
+pub(super) fn allows_unclean_election(
+    image: &Image,
+    properties: &BTreeMap<String, String>,
+    topic: &Topic,
+) -> bool {
+    Resolver::new(image, -1, properties)
+        .topic(&topic.name, "unclean.leader.election.enable")
+        .is_some_and(|found| found.is_true())
+}

@@ -1,0 +1,218 @@
+//! A change of one partition: the one place that keeps ISR, ELR, leader and epochs in step (KIP-966).
+//!
+//! A rule says who leaves, who joins, who lost data; what follows from that is worked out here:
+//!
+//! * A leader is a member of the ISR; there is none exactly when the ISR is empty.
+//! * While the ISR has its minimum of members (or more), `elr` and `last_known_elr` are empty. Below it nothing
+//!   is acknowledged, so whoever leaves the ISR goes on having everything that was: it joins the ELR, until
+//!   it loses data or the ISR has its minimum again.
+//! * When the ISR becomes empty, `last_known_elr` names the last leader.
+//! * The leader epoch grows by one when the leader changes, also to none; the partition epoch with every
+//!   change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::draft::Draft;
+use super::election::{Elected, elect};
+use super::min_insync::{allows_unclean_election, effective_min_insync, min_insync_replicas};
+use crate::image::{Image, NO_LEADER, Partition, Topic};
+use crate::record::{Fact, NodeIds, PartitionChangeRecord, id_bytes};
+
+/// What the configs of a topic say to its partitions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TopicSettings {
+    topic_id: Uuid,
+    min_insync_replicas: usize,
+    allows_unclean_election: bool,
+}
+
+impl TopicSettings {
+    pub(super) fn of(image: &Image, properties: &BTreeMap<String, String>, topic: &Topic) -> Self {
+        Self {
+            topic_id: topic.id,
+            min_insync_replicas: min_insync_replicas(image, topic),
+            allows_unclean_election: allows_unclean_election(image, properties, topic),
+        }
+    }
+
+    /// As above, where only what the metadata says counts.
+    pub(super) fn in_metadata(image: &Image, topic: &Topic) -> Self {
+        Self::of(image, &BTreeMap::new(), topic)
+    }
+
+    pub(super) fn with_unclean_election(self) -> Self {
+        Self {
+            allows_unclean_election: true,
+            ..self
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct PartitionChange<'a> {
+    settings: TopicSettings,
+    index: i32,
+    before: &'a Partition,
+    after: Partition,
+    /// They may have lost what they had.
+    lost: Vec<i32>,
+}
+
+impl<'a> PartitionChange<'a> {
+    pub(super) fn new(settings: TopicSettings, index: i32, before: &'a Partition) -> Self {
+        Self {
+            settings,
+            index,
+            before,
+            after: before.clone(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// A member of the ISR is out of sync from now on.
+    pub(super) fn leaves_isr(&mut self, node_id: i32) {
+        self.after.isr.retain(|member| *member != node_id);
+    }
+
+    /// As above, where another member stays that may lead.
+    pub(super) fn leaves_isr_to_others(&mut self, image: &Image, node_id: i32) {
+        let mut others = self.after.isr.iter().filter(|member| **member != node_id);
+        if others.any(|member| image.can_lead(*member)) {
+            self.leaves_isr(node_id);
+        }
+    }
+
+    /// A replica may have lost what it had.
+    pub(super) fn lost_data(&mut self, node_id: i32) {
+        self.leaves_isr(node_id);
+        self.lost.push(node_id);
+    }
+
+    pub(super) fn set_isr(&mut self, isr: Vec<i32>) {
+        self.after.isr = isr;
+    }
+
+    pub(super) fn set_replicas(&mut self, replicas: Vec<i32>) {
+        self.after.replicas = replicas;
+    }
+
+    /// Who should lead when the preferred leader can.
+    pub(super) fn prefer(&mut self, node_id: i32) {
+        self.after.leader = node_id;
+    }
+
+    /// Ends the change: elects by what `image` says of the brokers. `None`: nothing is different.
+    pub(super) fn end(mut self, image: &Image) -> Option<PartitionChangeRecord> {
+        self.keep_eligible();
+        let elected = elect(image, &self.after, self.settings.allows_unclean_election);
+        self.after.leader = elected.leader();
+        match elected {
+            Elected::InSync(_) | Elected::Nobody => {}
+            Elected::Eligible(node_id) => {
+                self.after.isr = vec![node_id];
+                self.keep_eligible();
+            }
+            Elected::Unclean(node_id) => {
+                // What the others have is not what this one has.
+                self.after.isr = vec![node_id];
+                self.after.elr.clear();
+            }
+        }
+        self.keep_last_leader();
+        self.into_record()
+    }
+
+    fn keep_eligible(&mut self) {
+        let min_insync =
+            effective_min_insync(self.settings.min_insync_replicas, self.after.replicas.len());
+        let (before, isr, lost) = (self.before, &self.after.isr, &self.lost);
+        self.after.elr = if isr.len() >= min_insync {
+            Vec::new()
+        } else {
+            let had_all = |id: &i32| before.isr.contains(id) || before.elr.contains(id);
+            let replicas = self.after.replicas.iter().copied();
+            replicas
+                .filter(|id| had_all(id) && !isr.contains(id) && !lost.contains(id))
+                .collect()
+        };
+    }
+
+    fn keep_last_leader(&mut self) {
+        if !self.after.isr.is_empty() {
+            self.after.last_known_elr.clear();
+        } else if let Some(first) = self.before.isr.first() {
+            let leader = match self.before.leader {
+                NO_LEADER => *first,
+                leader => leader,
+            };
+            self.after.last_known_elr = vec![leader];
+        }
+    }
+
+    fn into_record(self) -> Option<PartitionChangeRecord> {
+        let Self { before, after, .. } = self;
+        let changed =
+            |before: &Vec<i32>, after: Vec<i32>| (*before != after).then(|| NodeIds::from(after));
+        let leader = (before.leader != after.leader).then_some(after.leader);
+        let replicas = changed(&before.replicas, after.replicas);
+        let isr = changed(&before.isr, after.isr);
+        let elr = changed(&before.elr, after.elr);
+        let last_known_elr = changed(&before.last_known_elr, after.last_known_elr);
+        let lists = [&replicas, &isr, &elr, &last_known_elr];
+        if leader.is_none() && lists.iter().all(|list| list.is_none()) {
+            return None;
+        }
+        Some(PartitionChangeRecord {
+            topic_id: id_bytes(self.settings.topic_id),
+            index: self.index,
+            partition_epoch: before.partition_epoch + 1,
+            leader,
+            leader_epoch: leader.map(|_| before.leader_epoch + 1),
+            replicas,
+            isr,
+            elr,
+            last_known_elr,
+        })
+    }
+}
+
+/// Changes every partition that `node_id` holds a replica of, and elects again by what `image` says of the
+/// brokers.
+pub(super) fn change_partitions_on(
+    draft: &mut Draft,
+    image: &Image,
+    node_id: i32,
+    change: impl Fn(&mut PartitionChange<'_>),
+) {
+    let topics = draft.image().topics_on(node_id);
+    change_partitions(draft, image, topics, |changed, partition| {
+        let is_on_node = partition.replicas.contains(&node_id);
+        if is_on_node {
+            change(changed);
+        }
+        is_on_node
+    });
+}
+
+/// Changes the partitions of `topics` for which `change` says true.
+pub(super) fn change_partitions(
+    draft: &mut Draft,
+    image: &Image,
+    topics: Vec<Arc<Topic>>,
+    change: impl Fn(&mut PartitionChange<'_>, &Partition) -> bool,
+) {
+    for topic in topics {
+        let settings = TopicSettings::in_metadata(image, &topic);
+        for (index, partition) in topic.indexed_partitions() {
+            let mut changed = PartitionChange::new(settings, index, partition);
+            if change(&mut changed, partition)
+                && let Some(record) = changed.end(image)
+            {
+                draft.write(Fact::PartitionChange(record));
+            }
+        }
+    }
+}

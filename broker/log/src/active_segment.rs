@@ -15,6 +15,59 @@ use crate::segment::Segment;
 pub(crate) const ALLOCATION_FIRST_BYTES: u64 = 64 << 10;
 const ALLOCATION_LAST_BYTES: u64 = 16 << 20;
 
+/// What decides whether a segment is full. A copy runs ahead of the segment itself.
+struct Fill {
+    base_offset: i64,
+    size: u64,
+    first_timestamp_ms: Option<i64>,
+    created_ms: i64,
+    index_builder: IndexBuilder,
+    offset_entries: u32,
+    time_entries: u32,
+}
+
+impl Fill {
+    fn must_roll(
+        &self,
+        bytes: u64,
+        newest_ms: Option<i64>,
+        last_offset: i64,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> bool {
+        let relative = last_offset - self.base_offset;
+        self.size > 0
+            && (self.size + bytes > config.segment_bytes
+                || self.size > i32::MAX as u64 - bytes.min(i32::MAX as u64)
+                || relative > i64::from(i32::MAX)
+                || self.waited_ms(newest_ms, now_ms) > config.segment_ms
+                || self.indexes_full(config))
+    }
+
+    fn add(&mut self, header: &BatchHeader, interval_bytes: u32) {
+        let (offset, time) = self.index_builder.add(header, self.size, interval_bytes);
+        self.offset_entries += u32::from(offset.is_some());
+        self.time_entries += u32::from(time.is_some());
+        self.size += header.total_length() as u64;
+        self.first_timestamp_ms.get_or_insert(header.max_timestamp);
+    }
+
+    /// Record time where there is one, so that replayed old data rolls as it did when it was new.
+    fn waited_ms(&self, newest_ms: Option<i64>, now_ms: i64) -> i64 {
+        match (self.first_timestamp_ms, newest_ms) {
+            (Some(first), Some(newest)) if first >= 0 => newest.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        }
+    }
+
+    fn indexes_full(&self, config: &LogConfig) -> bool {
+        let entries_max = |bytes: usize| config.segment_index_bytes / bytes as u32;
+        // The time index needs room for one more entry when the segment is closed.
+        self.offset_entries >= entries_max(OffsetPosition::BYTES)
+            || self.time_entries + 1 >= entries_max(TimestampOffset::BYTES)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct ActiveSegment {
     pub(crate) segment: Arc<Segment>,
@@ -56,30 +109,41 @@ impl ActiveSegment {
         config: &LogConfig,
         now_ms: i64,
     ) -> bool {
-        let size = self.segment.size();
-        let relative = last_offset - self.segment.base_offset;
-        size > 0
-            && (size + bytes > config.segment_bytes
-                || size > i32::MAX as u64 - bytes.min(i32::MAX as u64)
-                || relative > i64::from(i32::MAX)
-                || self.waited_ms(batches, now_ms) > config.segment_ms
-                || self.indexes_full(config))
-    }
-
-    /// Record time where there is one, so that replayed old data rolls as it did when it was new.
-    fn waited_ms(&self, batches: &[BatchHeader], now_ms: i64) -> i64 {
         let newest = batches.iter().map(|header| header.max_timestamp).max();
-        match (self.first_timestamp_ms, newest) {
-            (Some(first), Some(newest)) if first >= 0 => newest.saturating_sub(first),
-            _ => now_ms.saturating_sub(self.created_ms),
-        }
+        self.fill()
+            .must_roll(bytes, newest, last_offset, config, now_ms)
     }
 
-    fn indexes_full(&self, config: &LogConfig) -> bool {
-        let entries_max = |bytes: usize| config.segment_index_bytes / bytes as u32;
-        // The time index needs room for one more entry when the segment is closed.
-        self.segment.offset_index.len() >= entries_max(OffsetPosition::BYTES)
-            || self.segment.time_index.len() + 1 >= entries_max(TimestampOffset::BYTES)
+    /// How many of `batches`, each of which may begin a segment, go into this one: all those that a
+    /// leader would have put into it, had it appended them one by one. At least one where it is empty.
+    pub(crate) fn room_for(
+        &self,
+        batches: &[BatchHeader],
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> usize {
+        let mut fill = self.fill();
+        for (n, header) in batches.iter().enumerate() {
+            let bytes = header.total_length() as u64;
+            let newest = Some(header.max_timestamp);
+            if fill.must_roll(bytes, newest, header.last_offset(), config, now_ms) {
+                return n;
+            }
+            fill.add(header, config.index_interval_bytes);
+        }
+        batches.len()
+    }
+
+    fn fill(&self) -> Fill {
+        Fill {
+            base_offset: self.segment.base_offset,
+            size: self.segment.size(),
+            first_timestamp_ms: self.first_timestamp_ms,
+            created_ms: self.created_ms,
+            index_builder: self.index_builder.clone(),
+            offset_entries: self.segment.offset_index.len(),
+            time_entries: self.segment.time_index.len(),
+        }
     }
 
     /// Writes `batches`, which lie one after the other in `bytes` and have their final offsets.

@@ -60,6 +60,9 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log was closed, deleted, or had to stop.
+    #[error("the log of {0} is {1}")]
+    Unusable(String, &'static str),
     /// The partition is there already.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
@@ -68,7 +71,7 @@ pub enum OpenError {
     InUse(PathBuf),
 }
 
-/// Why batches were not appended. Nothing of them is in the log then.
+/// Why batches were not appended. Nothing of them is in the log then, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Bytes that are not whole batches with the right CRC.
@@ -145,12 +148,37 @@ pub enum AppendError {
         /// The epoch given.
         found: i32,
     },
-    /// The log was closed, deleted, or a flush failed.
+    /// A batch that the leader sent does not begin where this follower's log, or the batch before it,
+    /// ends.
+    #[error("the leader's batch begins at offset {found}, {expected} comes next")]
+    NotNext {
+        /// The offset that comes next.
+        expected: i64,
+        /// Base offset of the batch.
+        found: i64,
+    },
+    /// A batch that the leader sent is damaged: on its disk or on the way.
+    #[error("{}: {source}", the_leaders_batch(*.offset))]
+    CorruptFromLeader {
+        /// Its base offset; `None` for the first batch when not even its header can be read.
+        offset: Option<i64>,
+        /// What is wrong with it.
+        #[source]
+        source: BatchError,
+    },
+    /// The log was closed, deleted, or had to stop.
     #[error("the log of {0} is {1}")]
     Unusable(String, &'static str),
     /// The disk or the file system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+fn the_leaders_batch(offset: Option<i64>) -> String {
+    match offset {
+        Some(offset) => format!("the leader's batch at offset {offset} is damaged"),
+        None => "the leader's batch at the offset that was fetched is damaged".to_owned(),
+    }
 }
 
 impl AppendError {
@@ -163,7 +191,7 @@ impl AppendError {
                 ..
             }
             | Self::InvalidRecord(_) => ErrorCode::InvalidRecord,
-            Self::Corrupt { .. } => ErrorCode::CorruptMessage,
+            Self::Corrupt { .. } | Self::CorruptFromLeader { .. } => ErrorCode::CorruptMessage,
             Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
             Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
@@ -171,6 +199,7 @@ impl AppendError {
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             Self::NoTransaction { .. } => ErrorCode::InvalidTxnState,
             Self::StaleLeaderEpoch { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::NotNext { .. } => ErrorCode::OffsetOutOfRange,
             Self::Unusable(..) | Self::Storage(_) => ErrorCode::KafkaStorageError,
         }
     }

@@ -16,6 +16,15 @@ pub struct EpochStart {
     pub start_offset: i64,
 }
 
+/// An epoch and where it ends: the offset of the first record that is not of it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The leader's epoch.
+    pub epoch: i32,
+    /// The offset after its last one.
+    pub end_offset: i64,
+}
+
 /// The history of leaders of one log.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct LeaderEpochs {
@@ -74,6 +83,22 @@ impl LeaderEpochs {
         let end_offset = above.map_or(log_end_offset, |entry| entry.start_offset);
         let floor = self.entries.iter().rev().find(|entry| entry.epoch <= epoch);
         Some((floor.map_or(epoch, |entry| entry.epoch), end_offset))
+    }
+
+    /// Where the log of a follower, which ends at `fetch_offset` in `last_fetched_epoch`, parts from
+    /// this one (KIP-595): its epoch is not known here or ended before.
+    pub(crate) fn divergence(
+        &self,
+        last_fetched_epoch: i32,
+        fetch_offset: i64,
+        log_end_offset: i64,
+    ) -> Option<EpochEnd> {
+        let latest = self.latest()?;
+        // An epoch that this leader has never heard of: what it knows best is its own last one.
+        let asked = last_fetched_epoch.min(latest.epoch);
+        let (epoch, end_offset) = self.end_offset_for(asked, log_end_offset)?;
+        let diverges = epoch < last_fetched_epoch || end_offset < fetch_offset;
+        diverges.then_some(EpochEnd { epoch, end_offset })
     }
 
     /// The epoch that wrote `offset`.
@@ -149,6 +174,32 @@ mod tests {
             "before the first one"
         );
         assert_eq!(LeaderEpochs::default().end_offset_for(0, 40), None);
+    }
+
+    #[test]
+    fn logs_part_where_kip_595_says() {
+        let e = epochs(&[(2, 10), (4, 20), (7, 30)]);
+        let at = |epoch, end_offset| Some(EpochEnd { epoch, end_offset });
+        for (last_fetched_epoch, fetch_offset, expected) in [
+            (7, 40, None),
+            (7, 30, None),
+            (7, 41, at(7, 40)),
+            (4, 30, None),
+            (4, 31, at(4, 30)),
+            (5, 25, at(4, 30)),
+            (3, 15, at(2, 20)),
+            (9, 35, at(7, 40)),
+            (1, 10, None),
+            (1, 11, at(1, 10)),
+            (-1, 99, None),
+        ] {
+            assert_eq!(
+                e.divergence(last_fetched_epoch, fetch_offset, 40),
+                expected,
+                "{last_fetched_epoch} {fetch_offset}"
+            );
+        }
+        assert_eq!(LeaderEpochs::default().divergence(3, 5, 40), None);
     }
 
     #[test]

@@ -180,9 +180,37 @@ impl LogDirectory {
     /// # Errors
     /// [`OpenError`].
     pub fn truncate(&self, log: &PartitionLog, offset: i64, now_ms: i64) -> Result<(), OpenError> {
-        // First the files that say what was flushed: a crash in between must not look like a loss.
-        self.write_checkpoints(Some((log.partition(), offset)))?;
-        log.truncate_to(offset, now_ms)
+        // Nobody else writes checkpoints meanwhile.
+        let mut written = self.written.lock();
+        let change = log.change()?;
+        let start = log.log_start_offset();
+        match change.cut_at(offset)? {
+            None => {
+                change.forget_leaders_without_records();
+                Ok(())
+            }
+            // The log starts within the first batch that goes, so nothing is left.
+            Some(cut) if cut.end_offset < start => {
+                change.reset(start, now_ms, || self.write_checkpoints(&mut written, None))
+            }
+            Some(cut) => {
+                self.lower_checkpoints(&mut written, log.partition(), cut.end_offset)?;
+                change.cut_off(cut, now_ms)
+            }
+        }
+    }
+
+    /// Everything in `log` goes: it begins anew, empty, at `offset`, which may be any (Kafka's
+    /// `truncateFullyAndStartAt`). A crash leaves the log as it was or the new one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; unless it is [`OpenError::Unusable`] the log has stopped.
+    pub fn reset(&self, log: &PartitionLog, offset: i64, now_ms: i64) -> Result<(), OpenError> {
+        let mut written = self.written.lock();
+        let change = log.change()?;
+        change.reset(offset.max(0), now_ms, || {
+            self.write_checkpoints(&mut written, None)
+        })
     }
 
     /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
@@ -191,7 +219,7 @@ impl LogDirectory {
     /// # Errors
     /// [`StorageError`].
     pub fn checkpoint(&self) -> Result<(), StorageError> {
-        self.write_checkpoints(None)
+        self.write_checkpoints(&mut self.written.lock(), None)
     }
 
     /// Closes every partition and leaves the mark of a clean stop. The caller has stopped all
@@ -203,7 +231,7 @@ impl LogDirectory {
     pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
         self.close_all()?;
         self.checkpoint()?;
-        let failed = self.logs.read().values().any(|log| log.has_failed_flush());
+        let failed = self.logs.read().values().any(|log| log.has_failed());
         if failed || !self.offline.read().is_empty() {
             return Ok(());
         }
@@ -232,8 +260,26 @@ impl LogDirectory {
         })
     }
 
-    fn write_checkpoints(&self, limit: Option<(&TopicPartition, i64)>) -> Result<(), StorageError> {
-        let mut written = self.written.lock();
+    /// Before anything is cut off: what says that it was flushed must not outlive it, or a crash in
+    /// between would look like a loss.
+    fn lower_checkpoints(
+        &self,
+        written: &mut Checkpoints,
+        partition: &TopicPartition,
+        end_offset: i64,
+    ) -> Result<(), StorageError> {
+        let is_above = |offsets: &Offsets| offsets.get(partition).is_some_and(|o| *o > end_offset);
+        if is_above(&written.recovery_points) || is_above(&written.high_watermarks) {
+            self.write_checkpoints(written, Some((partition, end_offset)))?;
+        }
+        Ok(())
+    }
+
+    fn write_checkpoints(
+        &self,
+        written: &mut Checkpoints,
+        limit: Option<(&TopicPartition, i64)>,
+    ) -> Result<(), StorageError> {
         let mut now = self.gather();
         if let Some((partition, offset)) = limit {
             for offsets in [&mut now.recovery_points, &mut now.high_watermarks] {

@@ -48,6 +48,15 @@ pub(crate) const OFFSET_INDEX_SUFFIX: &str = ".index";
 pub(crate) const TIME_INDEX_SUFFIX: &str = ".timeindex";
 pub(crate) const TRANSACTION_INDEX_SUFFIX: &str = ".txnindex";
 pub(crate) const SNAPSHOT_SUFFIX: &str = ".snapshot";
+/// All files of one segment.
+pub(crate) const SEGMENT_SUFFIXES: [&str; 5] = [
+    OFFSET_INDEX_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    // Last: indexes without a log are removed when the partition is opened.
+    LOG_SUFFIX,
+];
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Kafka marks files it is about to remove with this.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";

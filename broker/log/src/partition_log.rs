@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
@@ -26,11 +26,14 @@ use crate::segment::Segment;
 
 mod append;
 mod flush;
+mod follow;
 mod offsets;
 mod read;
 mod shorten;
+mod truncate;
 
 pub use append::Appended;
+pub use follow::AppendedByFollower;
 pub use offsets::TimestampAndOffset;
 
 /// One partition's log. Share it as `Arc<PartitionLog>`; every method takes `&self`.
@@ -41,7 +44,7 @@ pub struct PartitionLog {
     directory: PathBuf,
     handles: Arc<FileHandles>,
     config: RwLock<Arc<LogConfig>>,
-    /// Never empty. Changed only under the writer lock.
+    /// Never empty. New ones come under the writer lock; old ones go under the one for flushing.
     segments: RwLock<BTreeMap<i64, Arc<Segment>>>,
     writer: Mutex<Writer>,
     epochs: RwLock<LeaderEpochs>,
@@ -50,7 +53,10 @@ pub struct PartitionLog {
     log_end_offset: AtomicI64,
     high_watermark: AtomicI64,
     flushed_offset: AtomicI64,
+    /// Taken before the writer lock: who appends never waits for a flush.
     flushing: Mutex<()>,
+    /// Grows when what is in the log begins to change and when it has changed: odd in between.
+    changes: AtomicU64,
     /// Files were created or removed since the directory was flushed.
     directory_changed: AtomicBool,
     /// Something is not as a clean stop would leave it.
@@ -72,6 +78,11 @@ const USABLE: u8 = 0;
 const CLOSED: u8 = 1;
 const DELETED: u8 = 2;
 const FLUSH_FAILED: u8 = 3;
+/// A truncation or a reset stopped half-way: only a start finds out what there is.
+const CHANGE_FAILED: u8 = 4;
+
+const FLUSH_FAILED_TEXT: &str = "stopped, because a flush failed";
+const CHANGE_FAILED_TEXT: &str = "stopped, because a truncation or a reset failed";
 
 impl PartitionLog {
     /// A new, empty log in a directory of its own below `data_directory`.
@@ -185,6 +196,7 @@ impl PartitionLog {
             high_watermark: AtomicI64::new(start),
             flushed_offset: AtomicI64::new(end),
             flushing: Mutex::new(()),
+            changes: AtomicU64::new(0),
             directory_changed: AtomicBool::new(false),
             changed: AtomicBool::new(!recovered.is_clean),
             parent_changed: AtomicBool::new(false),
@@ -289,6 +301,13 @@ impl PartitionLog {
         self.usability.load(Ordering::Acquire) == FLUSH_FAILED
     }
 
+    /// Whether it had to stop: a flush, a truncation or a reset failed. The next start recovers it.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let usability = self.usability.load(Ordering::Acquire);
+        usability == FLUSH_FAILED || usability == CHANGE_FAILED
+    }
+
     pub(crate) fn first_base_offset(&self) -> i64 {
         self.first_segment().base_offset
     }
@@ -298,8 +317,16 @@ impl PartitionLog {
             USABLE => Ok(()),
             CLOSED => Err("closed"),
             DELETED => Err("deleted"),
-            _ => Err("stopped, because a flush failed"),
+            FLUSH_FAILED => Err(FLUSH_FAILED_TEXT),
+            _ => Err(CHANGE_FAILED_TEXT),
         }
+    }
+
+    /// Nobody finds anything from `offset` on.
+    fn publish_end(&self, offset: i64) {
+        self.high_watermark.fetch_min(offset, Ordering::AcqRel);
+        self.log_end_offset.store(offset, Ordering::Release);
+        self.flushed_offset.fetch_min(offset, Ordering::AcqRel);
     }
 
     fn first_segment(&self) -> Arc<Segment> {

@@ -21,6 +21,7 @@ use crate::names::{
 };
 use crate::producer_snapshot;
 use crate::producer_state::Producers;
+use crate::reset;
 use crate::segment::Segment;
 
 mod indexes;
@@ -58,6 +59,13 @@ pub enum Finding {
         /// Why the bytes are not a batch.
         reason: String,
     },
+    /// The log begins anew, empty: a reset had been begun before the stop.
+    Reset {
+        /// The partition's directory.
+        directory: PathBuf,
+        /// Where it begins, and ends for now.
+        log_start_offset: i64,
+    },
     /// A file could be made anew from the log.
     Rebuilt {
         /// Which file.
@@ -90,6 +98,9 @@ pub(crate) fn open(
     state: OpenState,
     index_interval_bytes: u32,
 ) -> Result<Recovered, OpenError> {
+    if let Some(offset) = reset::read_mark(directory)? {
+        return carry_out_reset(directory, handles, offset);
+    }
     let files = list(directory)?;
     let mut recovery = Recovery {
         directory,
@@ -104,6 +115,29 @@ pub(crate) fn open(
     recovery.read_epochs()?;
     let segments = recovery.open_segments(&files.bases)?;
     recovery.run(segments)
+}
+
+/// Whatever else the files and the checkpoints say.
+fn carry_out_reset(
+    directory: &Path,
+    handles: &Arc<FileHandles>,
+    offset: i64,
+) -> Result<Recovered, OpenError> {
+    let segment = reset::carry_out(directory, handles, offset)?;
+    Ok(Recovered {
+        segments: BTreeMap::from([(offset, Arc::new(segment))]),
+        active_index: IndexBuilder::default(),
+        producers: Producers::default(),
+        epochs: LeaderEpochs::default(),
+        epochs_changed: false,
+        is_clean: false,
+        log_start_offset: offset,
+        log_end_offset: offset,
+        findings: vec![Finding::Reset {
+            directory: directory.to_path_buf(),
+            log_start_offset: offset,
+        }],
+    })
 }
 
 /// The newest snapshot that can be read and is not above `offset`, with its own offset.

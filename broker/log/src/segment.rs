@@ -17,8 +17,7 @@ use crate::error::{ReadError, StorageContext, StorageError};
 use crate::file_handles::{FileHandles, LazyFile};
 use crate::index::{OffsetPosition, SparseIndex, TimestampOffset};
 use crate::names::{
-    LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX,
-    offset_file,
+    LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, TIME_INDEX_SUFFIX, offset_file,
 };
 
 /// The greatest batch that is appended or read back, and the most that one read gives: no request that brought one can have been larger
@@ -310,14 +309,7 @@ impl Segment {
     /// Removes the files. Readers that have them open go on.
     pub(crate) fn remove_files(&self) -> Result<(), StorageError> {
         let directory = self.path().parent().unwrap_or(Path::new("."));
-        // The log last: indexes without one are removed when the partition is opened.
-        for suffix in [
-            OFFSET_INDEX_SUFFIX,
-            TIME_INDEX_SUFFIX,
-            TRANSACTION_INDEX_SUFFIX,
-            SNAPSHOT_SUFFIX,
-            LOG_SUFFIX,
-        ] {
+        for suffix in SEGMENT_SUFFIXES {
             remove_if_exists(&offset_file(directory, self.base_offset, suffix))?;
         }
         Ok(())

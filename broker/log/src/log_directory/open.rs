@@ -24,6 +24,7 @@ use crate::names::{
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
 use crate::recovery::{Finding, OpenState};
+use crate::reset;
 
 const LOCK_FILE: &str = ".lock";
 
@@ -93,7 +94,24 @@ pub(super) fn open(
         written: Mutex::new(context.checkpoints),
         _lock: lock,
     };
+    finish_resets(&directory, &report)?;
     Ok((directory, report))
+}
+
+/// Their marks go when the checkpoints no longer speak of what was there before.
+fn finish_resets(directory: &LogDirectory, report: &OpenReport) -> Result<(), StorageError> {
+    let resets = report
+        .findings
+        .iter()
+        .filter_map(|(_, finding)| match finding {
+            Finding::Reset { directory, .. } => Some(directory),
+            _ => None,
+        });
+    let mut resets = resets.peekable();
+    if resets.peek().is_some() {
+        directory.checkpoint()?;
+    }
+    resets.try_for_each(|partition| reset::remove_mark(partition))
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

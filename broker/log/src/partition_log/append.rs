@@ -139,7 +139,7 @@ impl PartitionLog {
         }))
     }
 
-    fn begin_leader_epoch(&self, epoch: i32, start_offset: i64) {
+    pub(super) fn begin_leader_epoch(&self, epoch: i32, start_offset: i64) {
         if self.epochs.write().assign(epoch, start_offset) {
             self.epochs_changed.store(true, Ordering::Release);
             self.changed.store(true, Ordering::Release);

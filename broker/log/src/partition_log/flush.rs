@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{CLOSED, DELETED, FLUSH_FAILED, PartitionLog};
+use super::{CHANGE_FAILED, CLOSED, DELETED, FLUSH_FAILED, PartitionLog, Writer};
 use crate::atomic_file::{flush_directory, flush_file};
 use crate::error::StorageError;
 use crate::partition_metadata::PARTITION_METADATA_FILE;
@@ -24,19 +24,30 @@ impl PartitionLog {
             return Ok(self.flushed_offset());
         }
         let _flushing = self.flushing.lock();
-        let usability = self.usability.load(Ordering::Acquire);
-        if usability == FLUSH_FAILED {
-            let source = io::Error::other("an earlier flush failed and is not tried again");
-            return Err(StorageError {
+        let failed_before = |what: &str| {
+            Err(StorageError {
                 action: "flush",
                 path: self.directory.clone(),
-                source,
-            });
+                source: io::Error::other(format!(
+                    "an earlier {what} failed and is not tried again"
+                )),
+            })
+        };
+        match self.usability.load(Ordering::Acquire) {
+            FLUSH_FAILED => return failed_before("flush"),
+            CHANGE_FAILED => return failed_before("truncation or reset"),
+            DELETED => return Ok(self.flushed_offset()),
+            _ => {}
         }
         // The flush that this one waited for may have taken it along.
-        if usability == DELETED || done() {
+        if done() {
             return Ok(self.flushed_offset());
         }
+        self.flush_all()
+    }
+
+    /// The lock for flushing is held.
+    fn flush_all(&self) -> Result<i64, StorageError> {
         let end = self.log_end_offset();
         match self.flush_files() {
             Ok(()) => {
@@ -53,23 +64,30 @@ impl PartitionLog {
     /// Leaves the files as a clean stop should: trimmed, flushed, with a producer snapshot at the
     /// end. Nothing can be appended afterwards; reading goes on.
     pub(crate) fn close_cleanly(&self) -> Result<(), StorageError> {
+        let _flushing = self.flushing.lock();
         let mut writer = self.writer.lock();
         if self.check_usable().is_err() {
             return Ok(());
         }
         if self.changed.load(Ordering::Acquire) {
-            writer.active.seal()?;
-            if let Some(snapshot) = self.write_snapshot(&writer)? {
-                flush_file(&snapshot)?;
-            }
-            writer.active.segment.flush()?;
-            writer.active.segment.flush_indexes()?;
-            self.write_changed_epochs()?;
-            self.directory_changed.store(true, Ordering::Release);
-            self.flush()?;
+            // What failed may have been a flush: it must not be tried again and then succeed.
+            self.close_files(&mut writer)
+                .inspect_err(|_| self.usability.store(FLUSH_FAILED, Ordering::Release))?;
         }
         self.usability.store(CLOSED, Ordering::Release);
         Ok(())
+    }
+
+    fn close_files(&self, writer: &mut Writer) -> Result<(), StorageError> {
+        writer.active.seal()?;
+        if let Some(snapshot) = self.write_snapshot(writer)? {
+            flush_file(&snapshot)?;
+        }
+        writer.active.segment.flush()?;
+        writer.active.segment.flush_indexes()?;
+        self.write_changed_epochs()?;
+        self.directory_changed.store(true, Ordering::Release);
+        self.flush_all().map(|_| ())
     }
 
     fn write_changed_epochs(&self) -> Result<(), StorageError> {

@@ -34,6 +34,14 @@ impl PartitionLog {
         timestamp_ms: i64,
         upper_bound_offset: i64,
     ) -> Result<Option<TimestampAndOffset>, ReadError> {
+        self.undisturbed(|| self.find_timestamp(timestamp_ms, upper_bound_offset))
+    }
+
+    fn find_timestamp(
+        &self,
+        timestamp_ms: i64,
+        upper_bound_offset: i64,
+    ) -> Result<Option<TimestampAndOffset>, ReadError> {
         self.check_readable()?;
         let start = self.log_start_offset();
         for segment in self.segments_from(start) {
@@ -58,6 +66,13 @@ impl PartitionLog {
     /// # Errors
     /// [`ReadError`] but never `OffsetOutOfRange`.
     pub fn offset_of_max_timestamp(
+        &self,
+        upper_bound_offset: i64,
+    ) -> Result<Option<TimestampAndOffset>, ReadError> {
+        self.undisturbed(|| self.find_max_timestamp(upper_bound_offset))
+    }
+
+    fn find_max_timestamp(
         &self,
         upper_bound_offset: i64,
     ) -> Result<Option<TimestampAndOffset>, ReadError> {

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{DELETED, FLUSH_FAILED, PartitionLog};
+use super::{
+    CHANGE_FAILED, CHANGE_FAILED_TEXT, DELETED, FLUSH_FAILED, FLUSH_FAILED_TEXT, PartitionLog,
+};
 use crate::error::ReadError;
 use crate::segment::Segment;
 
@@ -18,6 +20,16 @@ impl PartitionLog {
     /// # Errors
     /// [`ReadError::OffsetOutOfRange`] for an offset before the log's start or after its end.
     pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        upper_bound_offset: i64,
+        minimum_one_batch: bool,
+    ) -> Result<Bytes, ReadError> {
+        self.undisturbed(|| self.try_read(offset, max_bytes, upper_bound_offset, minimum_one_batch))
+    }
+
+    fn try_read(
         &self,
         offset: i64,
         max_bytes: usize,
@@ -76,7 +88,11 @@ impl PartitionLog {
             // What readers saw may be gone after the restart that must follow.
             FLUSH_FAILED => Err(ReadError::Unusable(
                 self.partition.to_string(),
-                "stopped, because a flush failed",
+                FLUSH_FAILED_TEXT,
+            )),
+            CHANGE_FAILED => Err(ReadError::Unusable(
+                self.partition.to_string(),
+                CHANGE_FAILED_TEXT,
             )),
             _ => Ok(()),
         }

@@ -48,6 +48,8 @@ impl Recovery<'_> {
         } else {
             0
         };
+        // What is walked tells its epochs itself. The file may still speak of what was truncated.
+        self.epochs.truncate_from_end(segments[from].base_offset);
         let mut walk = Walk {
             next_offset: segments[from].base_offset,
             producers,

@@ -5,6 +5,7 @@
 mod append;
 mod directory;
 mod flush;
+mod follow;
 mod kafka;
 mod model;
 mod offsets;

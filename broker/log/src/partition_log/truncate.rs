@@ -1,0 +1,258 @@
+//! Cutting off the end of a log, and beginning it anew. Only [`crate::LogDirectory`] does that: its
+//! checkpoints must never claim more than the files hold.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::{CHANGE_FAILED, PartitionLog, USABLE, Writer};
+use crate::active_segment::ActiveSegment;
+use crate::atomic_file::{flush_directory, remove_if_exists};
+use crate::error::{OpenError, ReadError, StorageError};
+use crate::index::IndexBuilder;
+use crate::names::{SNAPSHOT_SUFFIX, offset_file};
+use crate::producer_state::Producers;
+use crate::recovery::{Indexes, list_snapshots, newest_snapshot};
+use crate::reset;
+use crate::segment::Segment;
+
+/// The right to change what is already in the log: nothing is appended or flushed meanwhile.
+pub(crate) struct Change<'a> {
+    log: &'a PartitionLog,
+    writer: MutexGuard<'a, Writer>,
+    _flushing: MutexGuard<'a, ()>,
+}
+
+/// Where a log is to end.
+pub(crate) struct Cut {
+    segment: Arc<Segment>,
+    position: u64,
+    /// The offset that the next record gets.
+    pub(crate) end_offset: i64,
+}
+
+impl PartitionLog {
+    pub(crate) fn change(&self) -> Result<Change<'_>, OpenError> {
+        let flushing = self.flushing.lock();
+        let writer = self.writer.lock();
+        self.check_usable()
+            .map_err(|why| OpenError::Unusable(self.partition.to_string(), why))?;
+        Ok(Change {
+            log: self,
+            writer,
+            _flushing: flushing,
+        })
+    }
+
+    /// Reads again where the log was cut off or begun anew in the middle of it.
+    pub(super) fn undisturbed<T>(
+        &self,
+        read: impl Fn() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            let before = self.changes.load(Ordering::Acquire);
+            let result = read();
+            let after = self.changes.load(Ordering::Acquire);
+            let changing = after % 2 == 1;
+            // What readers find is consistent from the beginning of a change on; files follow.
+            if before == after && (result.is_ok() || !changing) {
+                return result;
+            }
+            if changing {
+                drop(self.flushing.lock());
+            }
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Where the log must end so that nothing from `offset` on is left: a batch that holds `offset`
+    /// goes as a whole. `None` when it ends there or before.
+    pub(crate) fn cut_at(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
+        let log = self.log;
+        if offset >= log.log_end_offset() {
+            return Ok(None);
+        }
+        let offset = offset.max(log.log_start_offset());
+        let segment = log
+            .segment_of(offset)
+            .unwrap_or_else(|| log.first_segment());
+        let (position, end_offset) = match segment.find(offset).map_err(malformed(&segment))? {
+            Some(batch) => (batch.position, batch.header.base_offset.min(offset)),
+            None => (segment.size(), offset),
+        };
+        Ok(Some(Cut {
+            segment,
+            position,
+            end_offset,
+        }))
+    }
+
+    /// The log ends where it should, and it knows no leader that wrote nothing before that: elsewhere
+    /// that one's epoch may have begun at another offset (Kafka's `truncateTo` does the same).
+    pub(crate) fn forget_leaders_without_records(&self) {
+        self.truncate_epochs(self.log.log_end_offset());
+    }
+
+    /// Carries out a cut. When it fails the log stops.
+    pub(crate) fn cut_off(mut self, cut: Cut, now_ms: i64) -> Result<(), OpenError> {
+        let result = self.try_cut_off(cut, now_ms);
+        self.end(result)
+    }
+
+    fn try_cut_off(&mut self, cut: Cut, now_ms: i64) -> Result<(), OpenError> {
+        let log = self.log;
+        let Cut {
+            segment,
+            position,
+            end_offset,
+        } = cut;
+        let later = log.segments.write().split_off(&(segment.base_offset + 1));
+        log.publish_end(end_offset);
+        segment.set_size(position);
+        segment.forget_read_ends();
+        self.begin();
+
+        // The last one first: what a crash leaves has no hole.
+        for segment in later.values().rev() {
+            segment.remove_files()?;
+        }
+        let snapshots = list_snapshots(&log.directory)?;
+        for at in snapshots.into_iter().filter(|at| *at > end_offset) {
+            remove_if_exists(&offset_file(&log.directory, at, SNAPSHOT_SUFFIX))?;
+        }
+        if !later.is_empty() {
+            // If they came back they would follow what is appended now.
+            flush_directory(&log.directory)?;
+        }
+        segment.trim()?;
+        self.truncate_epochs(end_offset);
+        self.resume_writer(segment, end_offset, now_ms)
+    }
+
+    /// Everything goes, and the log begins anew, empty, at `offset`. `checkpoint` writes what the log
+    /// then says to the files of the data directory. When it fails the log stops, and the next start
+    /// carries it out.
+    pub(crate) fn reset(
+        mut self,
+        offset: i64,
+        now_ms: i64,
+        checkpoint: impl FnOnce() -> Result<(), StorageError>,
+    ) -> Result<(), OpenError> {
+        reset::mark(&self.log.directory, offset).map_err(|error| self.fail(error))?;
+        let result = self.try_reset(offset, now_ms, checkpoint);
+        self.end(result.map_err(OpenError::from))
+    }
+
+    fn try_reset(
+        &mut self,
+        offset: i64,
+        now_ms: i64,
+        checkpoint: impl FnOnce() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let log = self.log;
+        // Nothing is found in between: it looks as if it had been deleted.
+        self.begin();
+        let segment = Arc::new(reset::carry_out(&log.directory, &log.handles, offset)?);
+        {
+            let mut segments = log.segments.write();
+            segments.clear();
+            segments.insert(offset, Arc::clone(&segment));
+        }
+        *log.epochs.write() = Default::default();
+        log.epochs_changed.store(false, Ordering::Release);
+        for published in [
+            &log.high_watermark,
+            &log.flushed_offset,
+            &log.log_start_offset,
+            &log.log_end_offset,
+        ] {
+            published.store(offset, Ordering::Release);
+        }
+        self.writer.producers = Producers::default();
+        self.writer.active = ActiveSegment::new(segment, IndexBuilder::default(), None, now_ms, 0);
+        log.changed.store(true, Ordering::Release);
+        checkpoint()?;
+        reset::remove_mark(&log.directory)
+    }
+
+    fn truncate_epochs(&self, end_offset: i64) {
+        if self.log.epochs.write().truncate_from_end(end_offset) {
+            self.log.epochs_changed.store(true, Ordering::Release);
+            self.log.changed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Rebuilds what the writer knows from the log as it is now.
+    fn resume_writer(
+        &mut self,
+        segment: Arc<Segment>,
+        end_offset: i64,
+        now_ms: i64,
+    ) -> Result<(), OpenError> {
+        let log = self.log;
+        let snapshots = list_snapshots(&log.directory)?.into_iter();
+        let mut findings = Vec::new();
+        let found = newest_snapshot(&log.directory, snapshots, end_offset, &mut findings)?;
+        let (from, mut producers) = found.unwrap_or_default();
+        let interval_bytes = log.config().index_interval_bytes;
+        let mut indexes = Indexes::default();
+        for walked in log.segments_from(from) {
+            let is_active = walked.base_offset == segment.base_offset;
+            let mut scanner = walked.scan(0)?;
+            loop {
+                let next = scanner.next().map_err(|error| walked.read_error(error));
+                let Some(batch) = next.map_err(malformed(&walked))? else {
+                    break;
+                };
+                if batch.header.base_offset >= from {
+                    producers.record(&batch.header);
+                }
+                if is_active {
+                    indexes.add(&batch.header, batch.position, interval_bytes);
+                }
+            }
+        }
+        indexes.store(&segment, true)?;
+        let first = segment.first_batch().map_err(malformed(&segment))?;
+        let allocated = segment.size();
+        self.writer.producers = producers;
+        self.writer.active =
+            ActiveSegment::new(segment, indexes.builder, first.as_ref(), now_ms, allocated);
+        Ok(())
+    }
+
+    /// Files change from now on.
+    fn begin(&self) {
+        self.log.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn end<T>(&self, result: Result<T, OpenError>) -> Result<T, OpenError> {
+        if result.is_err() {
+            // Memory and files may say different things.
+            self.fail(());
+        }
+        self.log.changes.fetch_add(1, Ordering::AcqRel);
+        result
+    }
+
+    fn fail<E>(&self, error: E) -> E {
+        let stopped = CHANGE_FAILED;
+        let _ = self.log.usability.compare_exchange(
+            USABLE,
+            stopped,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        error
+    }
+}
+
+fn malformed(segment: &Segment) -> impl Fn(ReadError) -> OpenError {
+    let file = segment.path().to_path_buf();
+    move |error| OpenError::Malformed {
+        file: file.clone(),
+        reason: error.to_string(),
+    }
+}

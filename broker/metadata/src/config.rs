@@ -142,9 +142,6 @@ pub fn validate(scope: Scope, name: &str, value: &str) -> Result<&'static Config
         "remote.storage.enable" if value.eq_ignore_ascii_case("true") => {
             Some("there is no tiered storage in this version")
         }
-        "default.replication.factor" | "offsets.topic.replication.factor" if value != "1" => {
-            Some("this version keeps one replica of each partition, so it must be 1")
-        }
         "compression.type" if value != "producer" => {
             Some("batches are stored as their producer compressed them, so it must be producer")
         }

@@ -21,6 +21,13 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Whether a client that asks for an unknown topic by name creates it.",
     ),
     ConfigKey::broker(
+        "auto.leader.rebalance.enable",
+        Kind::Boolean,
+        Some("true"),
+        Applied,
+        "Whether preferred leaders lead again when they are back in sync.",
+    ),
+    ConfigKey::broker(
         "broker.rack",
         Kind::Text,
         None,
@@ -138,6 +145,20 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("6000"),
         NeedsRestart,
         "The shortest session timeout that a group member may ask for.",
+    ),
+    ConfigKey::broker(
+        "inter.broker.listener.name",
+        Kind::Text,
+        None,
+        FileOnly,
+        "The name of the listener on which brokers replicate from each other.",
+    ),
+    ConfigKey::broker(
+        "leader.imbalance.check.interval.seconds",
+        long(1),
+        Some("300"),
+        NeedsRestart,
+        "How often preferred leaders that are back in sync are made to lead again.",
     ),
     ConfigKey::broker(
         "listeners",
@@ -490,6 +511,13 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "How many partitions are recovered at once when the broker starts.",
     ),
     ConfigKey::broker(
+        "num.replica.fetchers",
+        int(1),
+        Some("1"),
+        NeedsRestart,
+        "How many connections a broker fetches from each other broker with.",
+    ),
+    ConfigKey::broker(
         "offset.metadata.max.bytes",
         int(0),
         Some("4096"),
@@ -520,9 +548,10 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     ConfigKey::broker(
         "offsets.topic.replication.factor",
         Kind::Short(1, i16::MAX),
-        Some("1"),
-        NeedsRestart,
-        "The replication factor of __consumer_offsets, when it is created. Kafka's default is 3.",
+        Some("3"),
+        Applied,
+        "The replication factor of __consumer_offsets. With fewer brokers alive it is created with as \
+         many replicas as there are, and gets the others when there are more.",
     ),
     ConfigKey::broker(
         "offsets.topic.segment.bytes",
@@ -553,11 +582,60 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The most bytes of requests that wait at a time; -1 is the broker's own budget.",
     ),
     ConfigKey::broker(
+        "replica.fetch.backoff.ms",
+        int(0),
+        Some("1000"),
+        NeedsRestart,
+        "How long a follower waits after a fetch that failed.",
+    ),
+    ConfigKey::broker(
+        "replica.fetch.max.bytes",
+        int(0),
+        Some("1048576"),
+        NeedsRestart,
+        "The most that a follower asks for of one partition; a larger batch comes all the same.",
+    ),
+    ConfigKey::broker(
+        "replica.fetch.min.bytes",
+        int(0),
+        Some("1"),
+        NeedsRestart,
+        "How much there must be before a fetch of a follower is answered early.",
+    ),
+    ConfigKey::broker(
+        "replica.fetch.response.max.bytes",
+        int(0),
+        Some("10485760"),
+        NeedsRestart,
+        "The most that a follower asks for in one fetch; a larger batch comes all the same.",
+    ),
+    ConfigKey::broker(
+        "replica.fetch.wait.max.ms",
+        int(0),
+        Some("500"),
+        NeedsRestart,
+        "How long a fetch of a follower waits for records.",
+    ),
+    ConfigKey::broker(
+        "replica.high.watermark.checkpoint.interval.ms",
+        long(0),
+        Some("5000"),
+        NeedsRestart,
+        "How often high watermarks are written to disk.",
+    ),
+    ConfigKey::broker(
         "replica.lag.time.max.ms",
         long(1),
         Some("30000"),
         NeedsRestart,
         "How long a follower may lag before it is no longer in sync.",
+    ),
+    ConfigKey::broker(
+        "replica.selector.class",
+        Kind::Text,
+        None,
+        NeedsRestart,
+        "Which replica a consumer is sent to: a class name that ends in RackAwareReplicaSelector means one in its own rack, where there is one; without it, the leader.",
     ),
     ConfigKey::broker(
         "socket.receive.buffer.bytes",

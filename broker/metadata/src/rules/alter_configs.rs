@@ -1,13 +1,16 @@
 //! `IncrementalAlterConfigs`: each resource of the request succeeds or fails as a whole.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::create_topics::check_config;
 use super::draft::Draft;
+use super::min_insync::MIN_INSYNC_REPLICAS;
 use super::named_once::NamedOnce;
+use super::partition_change::change_partitions;
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
 use crate::config::{ConfigKey, Effect, Resolver, Scope, settable};
-use crate::image::{Image, Resource};
+use crate::image::{Image, Resource, Topic};
 use crate::record::{ConfigRecord, Fact};
 
 /// A request to change configs.
@@ -155,7 +158,25 @@ fn new_value(
 ) -> Result<NewValue, Refusal> {
     let scope = scope(resource);
     let key = settable(scope, &change.key)?;
+    if key.name == MIN_INSYNC_REPLICAS
+        && matches!(resource, Resource::Broker(_))
+        && change.operation != ConfigOperation::Delete
+    {
+        // A leader that waits for fewer replicas than the controller believes would lose records.
+        return Err(Refusal::new(
+            ErrorCode::InvalidConfig,
+            format!(
+                "{MIN_INSYNC_REPLICAS} cannot differ between brokers: set it on all of them, or on topics"
+            ),
+        ));
+    }
     let value = match change.operation {
+        // What the properties say was made metadata, and is again.
+        ConfigOperation::Delete
+            if key.name == MIN_INSYNC_REPLICAS && *resource == Resource::DefaultBroker =>
+        {
+            return Ok((key, properties.get(MIN_INSYNC_REPLICAS).cloned()));
+        }
         ConfigOperation::Delete => return Ok((key, None)),
         ConfigOperation::Set => change.value.clone(),
         ConfigOperation::Append | ConfigOperation::Subtract if !key.kind.is_list() => {
@@ -228,6 +249,13 @@ fn write(draft: &mut Draft, resource: &Resource, values: Vec<NewValue>) -> Vec<K
                 value,
             };
             draft.write(Fact::Config(record));
+            if key.name == MIN_INSYNC_REPLICAS {
+                let topics = topics_with_eligible(draft.image(), resource);
+                let image = draft.image().clone();
+                change_partitions(draft, &image, topics, |_, partition| {
+                    !partition.elr.is_empty()
+                });
+            }
         }
         effects.push(KeyEffect {
             key: key.name,
@@ -235,6 +263,21 @@ fn write(draft: &mut Draft, resource: &Resource, values: Vec<NewValue>) -> Vec<K
         });
     }
     effects
+}
+
+/// A leader that waits for fewer replicas from now on may acknowledge without those that were eligible.
+fn topics_with_eligible(image: &Image, resource: &Resource) -> Vec<Arc<Topic>> {
+    let has_eligible = |topic: &Arc<Topic>| {
+        topic
+            .partitions
+            .iter()
+            .any(|partition| !partition.elr.is_empty())
+    };
+    let topics: Vec<_> = match resource {
+        Resource::Topic(name) => image.topic(name).cloned().into_iter().collect(),
+        Resource::DefaultBroker | Resource::Broker(_) => image.topics().cloned().collect(),
+    };
+    topics.into_iter().filter(has_eligible).collect()
 }
 
 impl std::fmt::Display for ResourceName {

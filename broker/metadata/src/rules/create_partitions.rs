@@ -4,7 +4,7 @@ use super::create_topics::{PARTITIONS_PER_REQUEST_MAX, check_partitions_left};
 use super::draft::Draft;
 use super::named_once::NamedOnce;
 use super::placement::Placement;
-use super::replicas::{check_assignment, new_partition, no_broker_is_alive};
+use super::replicas::{check_assignment, check_replication_factor, new_partition};
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
 use crate::image::Image;
 
@@ -87,15 +87,13 @@ fn add(
             )
         })?;
     check_partitions_left(added, *partitions_left)?;
+    // As Kafka: the new partitions are like the first.
+    let factor = topic
+        .partition(0)
+        .map_or(1, |partition| partition.replicas.len());
     let assignments = if increase.assignments.is_empty() {
-        if placement.is_impossible() {
-            return Err(no_broker_is_alive());
-        }
-        placement
-            .place(&topic.partitions, added)
-            .into_iter()
-            .map(|node_id| vec![node_id])
-            .collect()
+        check_replication_factor(placement, factor)?;
+        placement.place(&topic.partitions, added, factor)
     } else {
         if increase.assignments.len() != added {
             return Err(Refusal::new(
@@ -107,7 +105,7 @@ fn add(
             ));
         }
         for (position, replicas) in increase.assignments.iter().enumerate() {
-            check_assignment(draft.image(), existing + position, replicas)?;
+            check_assignment(draft.image(), existing + position, replicas, factor)?;
         }
         increase.assignments.clone()
     };

@@ -8,10 +8,11 @@ use super::draft::Draft;
 use super::named_once::NamedOnce;
 use super::placement::Placement;
 use super::replicas::{
-    check_assignment, check_replication_factor, new_partition, no_broker_is_alive,
+    broker_number, check_assignment, check_replication_factor, default_replication_factor,
+    internal_replication_factor, new_partition,
 };
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
-use crate::config::{Resolver, Scope, validate};
+use crate::config::{Scope, validate};
 use crate::image::{Image, Resource, Topic};
 use crate::record::{ConfigRecord, Fact, ResourceKind, TopicRecord, id_bytes};
 use crate::topic_name;
@@ -46,7 +47,8 @@ pub struct NewTopic {
     pub id: Uuid,
     /// -1: the cluster's `num.partitions`.
     pub partitions: i32,
-    /// -1: the cluster's `default.replication.factor`.
+    /// -1: the cluster's `default.replication.factor`; for an internal topic its
+    /// `offsets.topic.replication.factor`, or the number of living brokers if that is smaller.
     pub replication_factor: i32,
     /// Either empty, or the replicas of each partition in index order; then both numbers above are -1.
     pub assignments: Vec<Vec<i32>>,
@@ -172,30 +174,15 @@ fn assignments(
         }
         check_partitions_left(new.assignments.len(), partitions_left)?;
         for (index, replicas) in new.assignments.iter().enumerate() {
-            check_assignment(image, index, replicas)?;
+            check_assignment(image, index, replicas, new.assignments[0].len())?;
         }
         return Ok(new.assignments.clone());
     }
-    // No node has the id -1, so only what is set for all brokers counts.
-    let resolver = Resolver::new(image, -1, properties);
-    let or_default = |given: i32, key: &str| match given {
-        DEFAULT => resolver
-            .broker(key)
-            .and_then(|found| found.as_i64())
-            .unwrap_or(1),
+    let factor = replication_factor(image, properties, placement, new)?;
+    let partitions = match new.partitions {
+        DEFAULT => broker_number(image, properties, "num.partitions"),
         given => i64::from(given),
     };
-    let factor = or_default(new.replication_factor, "default.replication.factor");
-    match usize::try_from(factor) {
-        Ok(factor) if factor > 0 => check_replication_factor(factor)?,
-        _ => {
-            return Err(Refusal::new(
-                ErrorCode::InvalidReplicationFactor,
-                format!("replication factor {factor} must be at least 1, or -1 for the default"),
-            ));
-        }
-    }
-    let partitions = or_default(new.partitions, "num.partitions");
     let count = match usize::try_from(partitions) {
         Ok(count) if count > 0 => count,
         _ => {
@@ -208,14 +195,33 @@ fn assignments(
         }
     };
     check_partitions_left(count, partitions_left)?;
-    if placement.is_impossible() {
-        return Err(no_broker_is_alive());
+    check_replication_factor(placement, factor)?;
+    Ok(placement.place(&[], count, factor))
+}
+
+fn replication_factor(
+    image: &Image,
+    properties: &BTreeMap<String, String>,
+    placement: &Placement,
+    new: &NewTopic,
+) -> Result<usize, Refusal> {
+    let factor = match new.replication_factor {
+        DEFAULT if new.internal => {
+            // With fewer brokers than that, groups must work all the same; `raise_internal_topics` adds the
+            // rest of the replicas when there are more.
+            let factor = internal_replication_factor(image, properties);
+            return Ok(factor.min(placement.broker_count()).max(1));
+        }
+        DEFAULT => default_replication_factor(image, properties),
+        given => i64::from(given),
+    };
+    match usize::try_from(factor) {
+        Ok(factor) if factor > 0 => Ok(factor),
+        _ => Err(Refusal::new(
+            ErrorCode::InvalidReplicationFactor,
+            format!("replication factor {factor} must be at least 1, or -1 for the default"),
+        )),
     }
-    Ok(placement
-        .place(&[], count)
-        .into_iter()
-        .map(|node_id| vec![node_id])
-        .collect())
 }
 
 pub(super) fn check_partitions_left(count: usize, left: usize) -> Result<(), Refusal> {

@@ -30,7 +30,7 @@ pub fn fence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
 /// and has caught up.
 ///
 /// The order of the records allows them to be split over several batches; should the later ones be lost,
-/// `elect_unclean_where_allowed` makes up for them.
+/// [`elect_unclean_where_allowed`](super::elect_unclean_where_allowed) makes up for them.
 pub fn unfence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
     check_broker_epoch(image, node_id, epoch)?;
     let mut draft = Draft::new(image);

@@ -9,7 +9,7 @@ pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// `min.insync.replicas` of a topic as the metadata alone says it, so that the controllers and every
 /// broker agree: what is set on the topic, else on the default of all brokers, else 1. Properties files do
-/// not count.
+/// not count; see [`pin_min_insync_replicas`](super::pin_min_insync_replicas).
 #[must_use]
 pub fn min_insync_replicas(image: &Image, topic: &Topic) -> usize {
     let set = image

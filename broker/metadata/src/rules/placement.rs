@@ -1,26 +1,58 @@
-//! On which brokers new partitions go.
+//! On which brokers new replicas go.
+
+use std::collections::HashMap;
 
 use crate::image::{Image, Partition};
 
 /// Chooses brokers so that the partitions of one topic are spread first, and all partitions second.
 ///
-/// Within a topic no living broker gets a second partition before every other has one; what is left over
-/// goes to the brokers that have the fewest partitions of all topics. So from an even start the counts
-/// of all brokers stay within one of each other, and a new, empty broker is not handed a whole topic.
+/// Leaders: within a topic no broker gets a second partition before every other has one; what is left over
+/// goes to the brokers that lead the fewest partitions of all topics. So from an even start the counts of all
+/// brokers stay within one of each other, and a new, empty broker is not handed a whole topic.
+///
+/// The other replicas: first on racks that the partition is not on yet, then on brokers with the fewest
+/// replicas of the topic, then with the fewest of all. Among equals the followers of one leader differ, so
+/// that its load is shared when it fails. A broker without a rack counts as a rack of its own.
 #[derive(Debug)]
 pub(super) struct Placement {
     /// In the order in which equal brokers are chosen.
-    brokers: Vec<(i32, usize)>,
+    brokers: Vec<Candidate>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    node_id: i32,
+    /// The same number for brokers in the same rack.
+    rack: usize,
+    leaders: usize,
+    replicas: usize,
+}
+
+/// What a topic has where, by position among the candidates.
+struct TopicCounts {
+    leaders: Vec<usize>,
+    replicas: Vec<usize>,
+    /// By leader, then follower.
+    pairs: HashMap<(usize, usize), usize>,
 }
 
 impl Placement {
     /// `seed` decides among equal brokers, so that many small topics do not all start on the same one.
     pub(super) fn new(image: &Image, seed: u64) -> Self {
-        let count = |node_id| (node_id, image.preferred_count(node_id));
+        let mut racks = HashMap::new();
         let mut brokers: Vec<_> = image
             .brokers()
             .filter(|broker| broker.can_lead())
-            .map(|broker| count(broker.node_id))
+            .map(|broker| {
+                let next = racks.len();
+                let name = image.rack(broker.node_id).ok_or(broker.node_id);
+                Candidate {
+                    node_id: broker.node_id,
+                    rack: *racks.entry(name).or_insert(next),
+                    leaders: image.preferred_count(broker.node_id),
+                    replicas: image.replica_count(broker.node_id),
+                }
+            })
             .collect();
         if let Some(start) = seed.checked_rem(brokers.len() as u64) {
             brokers.rotate_left(usize::try_from(start).unwrap_or_default());
@@ -28,37 +60,124 @@ impl Placement {
         Self { brokers }
     }
 
-    /// Whether no broker is alive.
-    pub(super) fn is_impossible(&self) -> bool {
-        self.brokers.is_empty()
+    /// How many brokers replicas can be placed on: the most that a partition can have.
+    pub(super) fn broker_count(&self) -> usize {
+        self.brokers.len()
     }
 
-    /// The brokers of `count` new partitions of a topic that has some already.
-    pub(super) fn place(&mut self, existing: &[Partition], count: usize) -> Vec<i32> {
+    /// The replicas of `count` new partitions of a topic that has some already, the leader first.
+    pub(super) fn place(
+        &mut self,
+        existing: &[Partition],
+        count: usize,
+        replication_factor: usize,
+    ) -> Vec<Vec<i32>> {
         assert!(
-            !self.is_impossible(),
-            "partitions are placed only while a broker is alive"
+            (1..=self.broker_count()).contains(&replication_factor),
+            "the caller knows how many brokers there are"
         );
-        let mut in_topic = vec![0; self.brokers.len()];
-        for partition in existing {
-            let preferred = partition.preferred_leader();
-            if let Some(at) = self
-                .brokers
-                .iter()
-                .position(|(node_id, _)| *node_id == preferred)
-            {
-                in_topic[at] += 1;
-            }
-        }
+        let mut topic = self.counts_of(existing);
         (0..count)
             .map(|_| {
-                let at = (0..in_topic.len())
-                    .min_by_key(|at| (in_topic[*at], self.brokers[*at].1))
-                    .expect("a broker is alive");
-                in_topic[at] += 1;
-                self.brokers[at].1 += 1;
-                self.brokers[at].0
+                let leader = self.next_leader(&topic);
+                self.count(&mut topic, leader, leader);
+                let mut chosen = vec![leader];
+                while chosen.len() < replication_factor {
+                    let next = self
+                        .next_follower(&topic, leader, &chosen)
+                        .expect("there are as many brokers as replicas");
+                    self.count(&mut topic, leader, next);
+                    chosen.push(next);
+                }
+                chosen.iter().map(|at| self.brokers[*at].node_id).collect()
             })
             .collect()
+    }
+
+    /// The replicas of the partition at `index` of a topic, and new ones behind them until there are
+    /// `replication_factor`, or as many as there are brokers for.
+    pub(super) fn extend(
+        &mut self,
+        existing: &[Partition],
+        index: usize,
+        replication_factor: usize,
+    ) -> Vec<i32> {
+        let mut topic = self.counts_of(existing);
+        let mut replicas = existing[index].replicas.clone();
+        let mut chosen: Vec<usize> = replicas.iter().filter_map(|id| self.at(*id)).collect();
+        let leader = chosen.first().copied().unwrap_or_default();
+        while replicas.len() < replication_factor
+            && let Some(next) = self.next_follower(&topic, leader, &chosen)
+        {
+            self.count(&mut topic, leader, next);
+            chosen.push(next);
+            replicas.push(self.brokers[next].node_id);
+        }
+        replicas
+    }
+
+    fn next_leader(&self, topic: &TopicCounts) -> usize {
+        (0..self.brokers.len())
+            .min_by_key(|at| (topic.leaders[*at], self.brokers[*at].leaders))
+            .expect("a broker is alive")
+    }
+
+    fn next_follower(&self, topic: &TopicCounts, leader: usize, chosen: &[usize]) -> Option<usize> {
+        let count = self.brokers.len();
+        (0..count)
+            .filter(|at| !chosen.contains(at))
+            .min_by_key(|at| {
+                let broker = &self.brokers[*at];
+                let same_rack = |other: &&usize| self.brokers[**other].rack == broker.rack;
+                (
+                    chosen.iter().filter(same_rack).count(),
+                    topic.replicas[*at],
+                    broker.replicas,
+                    topic.pairs.get(&(leader, *at)).copied().unwrap_or_default(),
+                    (at + count - leader) % count,
+                )
+            })
+    }
+
+    /// `leader` itself is counted as its own follower.
+    fn count(&mut self, topic: &mut TopicCounts, leader: usize, at: usize) {
+        self.brokers[at].replicas += 1;
+        topic.replicas[at] += 1;
+        if leader == at {
+            self.brokers[at].leaders += 1;
+            topic.leaders[at] += 1;
+        } else {
+            *topic.pairs.entry((leader, at)).or_default() += 1;
+        }
+    }
+
+    fn counts_of(&self, partitions: &[Partition]) -> TopicCounts {
+        let mut counts = TopicCounts {
+            leaders: vec![0; self.brokers.len()],
+            replicas: vec![0; self.brokers.len()],
+            pairs: HashMap::new(),
+        };
+        for partition in partitions {
+            let leader = self.at(partition.preferred_leader());
+            if let Some(leader) = leader {
+                counts.leaders[leader] += 1;
+            }
+            for (position, node_id) in partition.replicas.iter().enumerate() {
+                let Some(at) = self.at(*node_id) else {
+                    continue;
+                };
+                counts.replicas[at] += 1;
+                if let Some(leader) = leader.filter(|_| position > 0) {
+                    *counts.pairs.entry((leader, at)).or_default() += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    fn at(&self, node_id: i32) -> Option<usize> {
+        self.brokers
+            .iter()
+            .position(|broker| broker.node_id == node_id)
     }
 }

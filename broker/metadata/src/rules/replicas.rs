@@ -1,32 +1,79 @@
 //! The checks of replica lists and the first state of a partition, for new topics and new partitions.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::election::elect;
+use super::placement::Placement;
 use super::{ErrorCode, Refusal};
+use crate::config::Resolver;
 use crate::image::{Image, NO_LEADER, Partition};
 use crate::record::{Fact, PartitionRecord, id_bytes};
 
-/// Until partitions are replicated.
-const REPLICATION_FACTOR_MAX: usize = 1;
-
-pub(super) fn check_replication_factor(factor: usize) -> Result<(), Refusal> {
-    if factor <= REPLICATION_FACTOR_MAX {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        ErrorCode::InvalidReplicationFactor,
-        format!(
-            "replication factor {factor} is not supported: this version keeps one replica of each partition, so it must be 1"
-        ),
-    ))
+/// What is created without a replication factor gets this one. `properties` are those of the controller.
+pub(super) fn default_replication_factor(
+    image: &Image,
+    properties: &BTreeMap<String, String>,
+) -> i64 {
+    broker_number(image, properties, "default.replication.factor")
 }
 
-/// Checks a list that the caller chose.
+/// How many replicas the partitions of internal topics should have.
+pub(super) fn internal_replication_factor(
+    image: &Image,
+    properties: &BTreeMap<String, String>,
+) -> usize {
+    let factor = broker_number(image, properties, "offsets.topic.replication.factor");
+    usize::try_from(factor).unwrap_or(1).max(1)
+}
+
+pub(super) fn broker_number(
+    image: &Image,
+    properties: &BTreeMap<String, String>,
+    key: &str,
+) -> i64 {
+    // No node has the id -1, so only what is set for all brokers counts.
+    Resolver::new(image, -1, properties)
+        .broker(key)
+        .and_then(|found| found.as_i64())
+        .unwrap_or(1)
+}
+
+/// Whether there are brokers enough to place so many replicas of a partition.
+pub(super) fn check_replication_factor(
+    placement: &Placement,
+    factor: usize,
+) -> Result<(), Refusal> {
+    let brokers = placement.broker_count();
+    if brokers == 0 {
+        return Err(Refusal::new(
+            ErrorCode::InvalidReplicationFactor,
+            "unable to place the partitions: no broker is registered and unfenced",
+        ));
+    }
+    if factor > brokers {
+        return Err(Refusal::new(
+            ErrorCode::InvalidReplicationFactor,
+            format!(
+                "unable to place {factor} replicas of each partition: only {brokers} {} registered and unfenced",
+                if brokers == 1 {
+                    "broker is"
+                } else {
+                    "brokers are"
+                }
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks a list that the caller chose, for a topic whose partitions have `factor` replicas each.
 pub(super) fn check_assignment(
     image: &Image,
     index: usize,
     replicas: &[i32],
+    factor: usize,
 ) -> Result<(), Refusal> {
     let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     if replicas.is_empty() {
@@ -46,7 +93,12 @@ pub(super) fn check_assignment(
             ));
         }
     }
-    check_replication_factor(replicas.len())?;
+    if replicas.len() != factor {
+        return invalid(format!(
+            "the assignment of partition {index} names {} brokers, but the other partitions have {factor} replicas",
+            replicas.len()
+        ));
+    }
     if replicas.iter().all(|node_id| !image.can_lead(*node_id)) {
         return invalid(format!(
             "the assignment of partition {index} names only brokers that are fenced or about to stop: \
@@ -54,13 +106,6 @@ pub(super) fn check_assignment(
         ));
     }
     Ok(())
-}
-
-pub(super) fn no_broker_is_alive() -> Refusal {
-    Refusal::new(
-        ErrorCode::InvalidReplicationFactor,
-        "unable to place the partitions: no broker is registered and unfenced",
-    )
 }
 
 pub(super) fn new_partition(

@@ -76,8 +76,8 @@ fn bad_config_changes_are_refused_and_good_ones_say_when_they_count() {
             ErrorCode::InvalidConfig,
         ),
         (
-            broker(""),
-            vec![set("default.replication.factor", "3")],
+            broker("0"),
+            vec![set("min.insync.replicas", "2")],
             ErrorCode::InvalidConfig,
         ),
     ] {

@@ -39,7 +39,7 @@ fn partitions_are_added_never_taken_away() {
         ),
         (
             increase("t", 4, vec![vec![0, 1]]),
-            ErrorCode::InvalidReplicationFactor,
+            ErrorCode::InvalidReplicaAssignment,
         ),
     ] {
         let decision = create_partitions(&image, &request).unwrap();

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::rules::{ErrorCode, NewTopic};
+use foz_metadata::rules::{ErrorCode, NewTopic, fence_broker};
 
-use crate::support::{alter_broker_default, cluster, create, new_topic, refusal_of, try_create};
+use crate::support::{
+    alter_broker_default, cluster, commit, create, new_topic, refusal_of, try_create,
+};
 
 #[test]
 fn topics_get_defaults_that_were_set_by_request() {
@@ -117,18 +119,68 @@ fn bad_topics_are_refused_with_kafkas_code() {
 }
 
 #[test]
-fn two_replicas_of_two_living_brokers_are_still_too_many() {
-    let image = cluster(2);
-    let two = NewTopic {
-        assignments: vec![vec![0, 1]],
+fn more_replicas_than_living_brokers_are_refused_with_both_numbers() {
+    let mut image = cluster(3);
+    let epoch = image.broker(2).unwrap().epoch;
+    let decision = fence_broker(&image, 2, epoch).unwrap();
+    commit(&mut image, decision);
+    let three = NewTopic {
+        replication_factor: 3,
         ..new_topic("t")
     };
-    let (code, message) = refusal_of(&image, two);
-    assert_eq!(code, ErrorCode::InvalidReplicationFactor);
-    assert!(
-        message.contains("replication factor 2 is not supported"),
-        "{message}"
+    assert_eq!(
+        refusal_of(&image, three),
+        (
+            ErrorCode::InvalidReplicationFactor,
+            "unable to place 3 replicas of each partition: only 2 brokers are registered and unfenced"
+                .to_owned()
+        )
     );
+}
+
+#[test]
+fn replicas_assigned_by_hand_may_be_fenced_but_are_not_in_sync() {
+    let mut image = cluster(3);
+    let epoch = image.broker(0).unwrap().epoch;
+    let decision = fence_broker(&image, 0, epoch).unwrap();
+    commit(&mut image, decision);
+    let assigned = |assignments: Vec<Vec<i32>>| NewTopic {
+        assignments,
+        ..new_topic("t")
+    };
+    for (assignments, message) in [
+        (
+            vec![vec![0]],
+            "the assignment of partition 0 names only brokers that are fenced or about to stop: [0]",
+        ),
+        (
+            vec![vec![1, 2], vec![1]],
+            "the assignment of partition 1 names 1 brokers, but the other partitions have 2 replicas",
+        ),
+    ] {
+        let refused = refusal_of(&image, assigned(assignments));
+        let expected = (ErrorCode::InvalidReplicaAssignment, message.to_owned());
+        assert_eq!(refused, expected);
+    }
+    create(&mut image, assigned(vec![vec![0, 2, 1]]));
+    let partition = image.partition("t", 0).unwrap();
+    assert_eq!((&*partition.isr, partition.leader), (&[2, 1][..], 2));
+    assert!(partition.elr.is_empty(), "nothing was acknowledged yet");
+}
+
+#[test]
+fn topics_have_the_default_replication_factor_internal_ones_what_brokers_allow() {
+    let mut image = cluster(2);
+    alter_broker_default(&mut image, "default.replication.factor", "2");
+    create(&mut image, new_topic("t"));
+    assert_eq!(image.partition("t", 0).unwrap().isr.len(), 2);
+    let internal = NewTopic {
+        internal: true,
+        ..new_topic("__consumer_offsets")
+    };
+    create(&mut image, internal);
+    let partition = image.partition("__consumer_offsets", 0).unwrap();
+    assert_eq!(partition.replicas.len(), 2, "3 with more brokers");
 }
 
 #[test]

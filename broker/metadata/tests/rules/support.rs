@@ -57,7 +57,7 @@ pub(crate) fn cluster(brokers: i32) -> Image {
 pub(crate) fn new_topic(name: &str) -> NewTopic {
     let id = name
         .bytes()
-        .fold(1, |id: u128, byte| id * 257 + u128::from(byte));
+        .fold(1, |id: u128, byte| id.wrapping_mul(257) + u128::from(byte));
     NewTopic {
         name: name.to_owned(),
         id: Uuid::from_u128(id),

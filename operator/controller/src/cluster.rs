@@ -1,6 +1,7 @@
 //! The pipeline of a Cluster: dereference → validate → plan → apply → status.
 
 pub mod build;
+pub mod defaults;
 pub mod dereference;
 mod execute;
 #[cfg(test)]

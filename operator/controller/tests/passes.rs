@@ -295,10 +295,12 @@ async fn a_topic_whose_creation_was_not_answered_is_this_objects() {
 async fn a_topic_that_is_refused_is_asked_for_without_writing() {
     let stage = Stage::set(5).await;
     stage.pods_become_ready().await;
-    stage.topic(json!({"replicationFactor": 3}));
-    stage
+    stage.topic(json!({"replicationFactor": 4}));
+    let refused = stage
         .ready(TOPIC, "False", "InvalidReplicationFactor")
         .await;
+    let message = refused["status"]["conditions"][0]["message"].to_string();
+    assert!(message.contains("factor 4, and 3 brokers"), "{message}");
     stage.is_at_rest().await;
     stage.quorum.make("bills", 1);
     let mut other = stage.server.get(TOPIC).expect("the Topic");
@@ -306,6 +308,65 @@ async fn a_topic_that_is_refused_is_asked_for_without_writing() {
     stage.server.put(TOPIC, other);
     stage.ready(TOPIC, "False", "TopicExists").await;
     stage.is_at_rest().await;
+    stage.ends().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_was_refused_is_made_when_there_are_brokers_for_it() {
+    let stage = Stage::set(9).await;
+    stage.pods_become_ready().await;
+    stage.topic(json!({"replicationFactor": 4}));
+    stage
+        .ready(TOPIC, "False", "InvalidReplicationFactor")
+        .await;
+    stage.quorum.add_broker(3);
+    let object = stage.ready(TOPIC, "True", "Ready").await;
+    assert_eq!(object["status"]["replicationFactor"], 4);
+    // It stays on as many, and says why.
+    let mut other = object.clone();
+    other["spec"]["replicationFactor"] = json!(2);
+    stage.server.put(TOPIC, other);
+    let refused = |server: &ApiServer| {
+        let object = server.get(TOPIC)?;
+        let conditions = object["status"]["conditions"].as_array()?;
+        let found = conditions
+            .iter()
+            .find(|condition| condition["reason"] == "ReplicationFactorFixed")?;
+        (found["type"] == "Degraded" && found["status"] == "True").then_some(object.clone())
+    };
+    let object = stage.server.eventually("the refusal", refused).await;
+    assert_eq!(object["status"]["replicationFactor"], 4);
+    stage.is_at_rest().await;
+    stage.ends().await;
+}
+
+/// Nobody says how many: three brokers make three copies, two of which must have what is acknowledged.
+#[tokio::test]
+async fn a_topic_that_does_not_say_it_is_on_three_brokers() {
+    let stage = Stage::set(10).await;
+    stage.topic(json!({}));
+    stage.pods_become_ready().await;
+    let object = stage.ready(TOPIC, "True", "Ready").await;
+    assert_eq!(object["status"]["replicationFactor"], 3);
+    let settings = |state: &mut quorum::State| {
+        let config = &state.broker_config;
+        let is = |key: &str, value: &str| config.get(key).is_some_and(|found| found == value);
+        (is("default.replication.factor", "3") && is("min.insync.replicas", "2")).then_some(())
+    };
+    stage
+        .server
+        .eventually("the defaults", |_| stage.quorum.with(settings))
+        .await;
+    stage.is_at_rest().await;
+    let cluster = stage.server.get(CLUSTER).expect("the Cluster");
+    assert_eq!(
+        cluster["status"]["managedConfigKeys"],
+        json!([
+            "default.replication.factor",
+            "log.retention.ms",
+            "min.insync.replicas"
+        ])
+    );
     stage.ends().await;
 }
 

@@ -237,7 +237,7 @@ async fn alter(
     let altered = pass.quorum()?.alter(ResourceType::Broker, "", diff).await?;
     if !altered.refused.is_empty() {
         let message = format!(
-            "spec.config holds what the brokers refuse: {}",
+            "the brokers refuse settings of this Cluster: {}",
             altered.refused.join("; ")
         );
         executed

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::apply::compare::{Difference, difference};
 use crate::cluster::build::{Desired, desired};
+use crate::cluster::defaults::with_defaults;
 use crate::cluster::observed::{Observed, PodState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::validate::ValidatedCluster;
@@ -319,11 +320,12 @@ fn settings(
         return;
     };
     let (managed, live) = (&status.managed_config_keys, &view.broker_config);
-    let diff = config_diff::diff(&cluster.config, managed, live);
+    let config = with_defaults(&cluster.config, cluster.brokers, managed, live);
+    let diff = config_diff::diff(&config, managed, live);
     if diff.is_empty() {
         return;
     }
-    let keys = config_diff::managed(&cluster.config, managed, live);
+    let keys = config_diff::managed(&config, managed, live);
     if keys.iter().any(|key| !managed.contains(key)) {
         plan.actions.push(Action::RecordManagedKeys(keys));
     }

@@ -6,6 +6,7 @@ use foz_crd::ClusterStatus;
 use serde_json::{Value, json};
 
 use crate::cluster::build::desired;
+use crate::cluster::defaults::with_defaults;
 use crate::cluster::fixtures::{validated, validated_with_overrides};
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, QuorumView, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
@@ -13,6 +14,8 @@ use crate::cluster::plan::{Action, Plan, ScaleUp, plan};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::BrokerView;
+
+mod settings;
 
 /// A world in which the Cluster is as it should be.
 pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
@@ -54,7 +57,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         cluster_id: "cluster-1".into(),
         active_node_id: 1001,
         brokers: (0..cluster.brokers).map(|id| (id, broker(id))).collect(),
-        broker_config: cluster.config.clone(),
+        broker_config: config(cluster),
         topics: 2,
         partitions: 8,
         ..QuorumView::default()
@@ -64,10 +67,15 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
 
 pub(super) fn settled_status(cluster: &ValidatedCluster) -> ClusterStatus {
     ClusterStatus {
-        managed_config_keys: cluster.config.keys().cloned().collect(),
+        managed_config_keys: config(cluster).into_keys().collect(),
         cluster_id: Some("cluster-1".into()),
         ..ClusterStatus::default()
     }
+}
+
+/// What is set for all brokers.
+fn config(cluster: &ValidatedCluster) -> BTreeMap<String, String> {
+    with_defaults(&cluster.config, cluster.brokers, &[], &BTreeMap::new())
 }
 
 pub(super) fn view_mut(observed: &mut Observed) -> &mut QuorumView {
@@ -462,44 +470,6 @@ fn a_volume_that_somebody_grew_or_deletes_is_left_alone() {
             brokers: 3,
             ..Plan::default()
         }
-    );
-}
-
-#[test]
-fn settings_are_written_down_and_then_set() {
-    let mut cluster = validated();
-    cluster
-        .config
-        .insert("log.retention.ms".into(), "1000".into());
-    let plan = plan(
-        &cluster,
-        &settled(&validated()),
-        &settled_status(&validated()),
-    );
-    let [Action::RecordManagedKeys(keys), Action::AlterConfigs(diff)] = plan.actions.as_slice()
-    else {
-        panic!("{:?}", plan.actions);
-    };
-    assert_eq!(keys, &["log.retention.ms", "min.insync.replicas"]);
-    assert_eq!(diff.keys(), "log.retention.ms");
-}
-
-#[test]
-fn a_setting_taken_out_is_deleted_and_those_of_others_stay() {
-    let mut observed = settled(&validated());
-    view_mut(&mut observed)
-        .broker_config
-        .insert("others.key".into(), "1".into());
-    let mut cluster = validated();
-    cluster.config.clear();
-    let plan = plan(&cluster, &observed, &settled_status(&validated()));
-    let [Action::AlterConfigs(diff)] = plan.actions.as_slice() else {
-        panic!("{:?}", plan.actions);
-    };
-    assert!(diff.set.is_empty());
-    assert_eq!(
-        diff.delete.iter().collect::<Vec<_>>(),
-        ["min.insync.replicas"]
     );
 }
 

@@ -8,6 +8,7 @@ use foz_crd::cluster::PendingRestart;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use crate::cluster::defaults::with_defaults;
 use crate::cluster::observed::{Observed, QuorumState, QuorumView};
 use crate::cluster::plan::Plan;
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
@@ -88,7 +89,7 @@ pub fn status(
             previous.under_replicated_partitions,
         ),
         under_replicated_since,
-        managed_config_keys: managed_keys(cluster, view, outcome, previous),
+        managed_config_keys: managed_keys(cluster, plan.brokers, view, outcome, previous),
         config_pending_restart: pending,
     }
 }
@@ -290,6 +291,7 @@ fn selector(cluster: &ValidatedCluster) -> String {
 
 fn managed_keys(
     cluster: &ValidatedCluster,
+    brokers: i32,
     view: Option<&QuorumView>,
     outcome: &Outcome,
     previous: &ClusterStatus,
@@ -300,9 +302,11 @@ fn managed_keys(
     if cluster.paused {
         return previous.managed_config_keys.clone();
     }
+    let managed = &previous.managed_config_keys;
     let mut left = view.broker_config.clone();
     left.retain(|key, _| !outcome.deleted.contains(key));
-    config_diff::managed(&cluster.config, &previous.managed_config_keys, &left)
+    let config = with_defaults(&cluster.config, brokers, managed, &left);
+    config_diff::managed(&config, managed, &left)
 }
 
 /// A key waits until every process is gone that was started before it changed.

@@ -297,18 +297,21 @@ fn a_setting_that_needs_a_restart_waits_for_every_process_of_before() {
 #[test]
 fn keys_are_ours_until_they_are_deleted() {
     let mut cluster = validated();
-    cluster.config.clear();
-    let observed = settled(&validated());
-    let previous = settled_status(&validated());
+    cluster.config.insert("log.retention.ms".into(), "5".into());
+    let observed = settled(&cluster);
+    let previous = settled_status(&cluster);
+    cluster.config.remove("log.retention.ms");
+    let defaults = ["default.replication.factor", "min.insync.replicas"];
+    let with = [&defaults[..1], &["log.retention.ms"], &defaults[1..]].concat();
     let tried = status_of(&cluster, &observed, &Outcome::default(), &previous);
-    assert_eq!(tried.managed_config_keys, ["min.insync.replicas"]);
-    let deleted = ["min.insync.replicas".to_owned()].into();
+    assert_eq!(tried.managed_config_keys, with);
+    let deleted = ["log.retention.ms".to_owned()].into();
     let outcome = Outcome {
         deleted,
         ..Outcome::default()
     };
     let done = status_of(&cluster, &observed, &outcome, &previous);
-    assert!(done.managed_config_keys.is_empty());
+    assert_eq!(done.managed_config_keys, defaults);
 }
 
 #[test]

@@ -61,9 +61,13 @@ pub(super) async fn execute(
                 executed.let_go = true;
                 finalizers(pass, &[]).await.map(|()| true)
             }
-            (Action::Create { again }, Some(topic)) => {
-                create(pass, topic, *again, &mut executed).await
-            }
+            (
+                Action::Create {
+                    again,
+                    replication_factor,
+                },
+                Some(topic),
+            ) => create(pass, topic, *again, *replication_factor, &mut executed).await,
             (Action::Claim { id, adopted }, _) => {
                 executed.outcome.topic_id = Some(id.clone());
                 executed.outcome.creating = Some(false);
@@ -114,9 +118,10 @@ async fn create(
     pass: &Pass<'_>,
     topic: &ValidatedTopic,
     again: bool,
+    replication_factor: i32,
     executed: &mut Executed,
 ) -> Result<bool, ReconcileError> {
-    let tried = call_create(pass, topic, true).await?;
+    let tried = call_create(pass, topic, replication_factor, true).await?;
     let (code, message) = outcome_of(tried.outcome);
     if code != 0 {
         executed.outcome.creating = pass
@@ -137,7 +142,7 @@ async fn create(
         pass.write_status(&status).await?;
         executed.outcome.creating = Some(true);
     }
-    let made = call_create(pass, topic, false).await?;
+    let made = call_create(pass, topic, replication_factor, false).await?;
     let (code, message) = outcome_of(made.outcome);
     if code != 0 {
         // That it exists is about another's, unless an earlier attempt may have made it: then the
@@ -170,13 +175,14 @@ async fn create(
 async fn call_create(
     pass: &Pass<'_>,
     topic: &ValidatedTopic,
+    replication_factor: i32,
     validate_only: bool,
 ) -> Result<CreateResult, ReconcileError> {
     let request = CreateTopicsRequest {
         topics: vec![NewTopic {
             name: topic.name.clone(),
             partitions: topic.partitions.unwrap_or(-1),
-            replication_factor: topic.replication_factor.unwrap_or(-1),
+            replication_factor,
             config: topic.config.clone().into_iter().collect(),
             ..NewTopic::default()
         }],

@@ -23,6 +23,10 @@ pub struct Observed {
     pub live: Option<Option<TopicView>>,
     /// Brokers that are alive and can take partitions.
     pub brokers_alive: usize,
+    /// Brokers that the Cluster is to have.
+    pub brokers_wanted: i32,
+    /// The replication factor of topics that do not say theirs, where the operator knows it.
+    pub default_replication_factor: Option<i32>,
 }
 
 /// The Cluster that a Topic names.
@@ -48,6 +52,8 @@ pub enum Action {
     Create {
         /// Somebody deleted it.
         again: bool,
+        /// On how many brokers each partition is; -1 for what the quorum says.
+        replication_factor: i32,
     },
     /// The topic is this object's from now on.
     Claim {
@@ -140,11 +146,7 @@ pub fn plan(
         return Plan::blocked("WaitingForQuorum", message);
     };
     let mut plan = match live {
-        None if observed.brokers_alive == 0 => {
-            let message = format!("waits for the first broker of Cluster {cluster}");
-            return Plan::blocked("WaitingForBrokers", message);
-        }
-        None => create(status),
+        None => create(topic, cluster, observed, status),
         Some(live) => keep(topic, live, status),
     };
     if !observed.finalizer && !plan.actions.is_empty() {
@@ -231,10 +233,30 @@ fn deletion_of_what_may_be_ours(
     }
 }
 
-fn create(status: &TopicStatus) -> Plan {
-    let again = status.topic_id.is_some();
+/// Brokers that are still to come are waited for. Where the Cluster has not enough of them the quorum is
+/// asked all the same, and says so.
+fn create(
+    topic: &ValidatedTopic,
+    cluster: &str,
+    observed: &Observed,
+    status: &TopicStatus,
+) -> Plan {
+    let factor = topic
+        .replication_factor
+        .or(observed.default_replication_factor);
+    let needed = factor.unwrap_or(1);
+    let alive = i32::try_from(observed.brokers_alive).unwrap_or(i32::MAX);
+    if alive == 0 || (alive < needed && needed <= observed.brokers_wanted) {
+        let message = format!(
+            "waits for brokers of Cluster {cluster}: {alive} are alive, and each partition is to be on {needed}"
+        );
+        return Plan::blocked("WaitingForBrokers", message);
+    }
     Plan {
-        actions: vec![Action::Create { again }],
+        actions: vec![Action::Create {
+            again: status.topic_id.is_some(),
+            replication_factor: factor.unwrap_or(-1),
+        }],
         ..Plan::default()
     }
 }

@@ -64,6 +64,13 @@ fn plan_of(topic: &ValidatedTopic, observed: &Observed, status: &TopicStatus) ->
     plan(topic, "demo", observed, status)
 }
 
+fn create(again: bool, replication_factor: i32) -> Action {
+    Action::Create {
+        again,
+        replication_factor,
+    }
+}
+
 fn blocked(plan: &Plan) -> &'static str {
     assert_eq!(plan.actions, []);
     plan.blocked.first().expect("blocked").reason
@@ -84,14 +91,13 @@ fn a_topic_is_made_after_its_finalizer() {
         ..observed(None)
     };
     let plan = plan_of(&topic(), &new, &TopicStatus::default());
-    let create = Action::Create { again: false };
-    assert_eq!(plan.actions, [Action::AddFinalizer, create]);
+    assert_eq!(plan.actions, [Action::AddFinalizer, create(false, 1)]);
 }
 
 #[test]
 fn a_topic_that_somebody_deleted_is_made_again() {
     let plan = plan_of(&topic(), &observed(None), &known());
-    assert_eq!(plan.actions, [Action::Create { again: true }]);
+    assert_eq!(plan.actions, [create(true, 1)]);
 }
 
 /// The answer to the creation was lost, or the operator died before it wrote the id down.
@@ -109,7 +115,7 @@ fn a_topic_that_was_being_made_is_claimed_when_it_turns_up() {
     // Its settings came with the creation.
     assert_eq!(plan.actions, [claim]);
     let again = plan_of(&topic(), &observed(None), &creating);
-    assert_eq!(again.actions, [Action::Create { again: false }]);
+    assert_eq!(again.actions, [create(false, 1)]);
 }
 
 #[test]
@@ -197,6 +203,52 @@ fn partitions_are_added_and_never_taken_away() {
         ..topic()
     };
     assert_eq!(plan_of(&unsaid, &many, &known()), Plan::default());
+}
+
+#[test]
+fn a_topic_is_on_as_many_brokers_as_it_says_or_else_as_the_cluster_says() {
+    let made = |own: Option<i32>, default: Option<i32>| {
+        let topic = ValidatedTopic {
+            replication_factor: own,
+            ..topic()
+        };
+        let new = Observed {
+            brokers_alive: 3,
+            brokers_wanted: 3,
+            default_replication_factor: default,
+            ..observed(None)
+        };
+        plan_of(&topic, &new, &TopicStatus::default()).actions
+    };
+    assert_eq!(made(Some(2), Some(3)), [create(false, 2)]);
+    assert_eq!(made(None, Some(3)), [create(false, 3)]);
+    assert_eq!(made(None, None), [create(false, -1)]);
+}
+
+/// Brokers that start are waited for. That there will never be enough is for the quorum to say.
+#[test]
+fn a_topic_waits_for_the_brokers_that_it_is_to_be_on() {
+    let wanted = ValidatedTopic {
+        replication_factor: Some(3),
+        ..topic()
+    };
+    let with = |brokers_alive, brokers_wanted| {
+        let new = Observed {
+            brokers_alive,
+            brokers_wanted,
+            ..observed(None)
+        };
+        plan_of(&wanted, &new, &TopicStatus::default())
+    };
+    let waits = with(2, 3);
+    assert_eq!(blocked(&waits), "WaitingForBrokers");
+    assert_eq!(
+        waits.blocked[0].message,
+        "waits for brokers of Cluster demo: 2 are alive, and each partition is to be on 3"
+    );
+    assert_eq!(with(3, 3).actions, [create(false, 3)]);
+    assert_eq!(with(2, 2).actions, [create(false, 3)]);
+    assert_eq!(blocked(&with(0, 2)), "WaitingForBrokers");
 }
 
 #[test]

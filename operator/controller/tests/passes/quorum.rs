@@ -75,12 +75,16 @@ impl Quorum {
 
     /// As an administrator would, past the operator.
     pub(crate) fn make(&self, name: &str, partitions: i32) -> Topic {
+        self.make_replicated(name, partitions, 1)
+    }
+
+    fn make_replicated(&self, name: &str, partitions: i32, factor: usize) -> Topic {
         let topic = self.with(|state| {
             state.next_id += 1;
             let partition = |index| Partition {
                 index,
-                replicas: vec![0],
-                isr: vec![0],
+                replicas: (0..).take(factor).collect(),
+                isr: (0..).take(factor).collect(),
                 ..Partition::default()
             };
             let topic = Topic {
@@ -103,6 +107,17 @@ impl Quorum {
                 id: topic.id,
             }));
         }
+    }
+
+    /// A broker has registered and holds a lease.
+    pub(crate) fn add_broker(&self, node_id: i32) {
+        let broker = Broker {
+            node_id,
+            version: "0.1.0".into(),
+            ..Broker::default()
+        };
+        self.with(|state| state.brokers.insert(node_id, broker.clone()));
+        self.tell(Event::BrokerChanged(broker));
     }
 
     pub(crate) fn set_config(&self, name: &str, key: &str, value: &str) {
@@ -213,8 +228,11 @@ impl Admin for Quorum {
                 results: vec![result],
             }))
         };
-        if wanted.replication_factor > 1 {
-            return answer(result(outcome(38, "replication factor must be 1"), None));
+        let alive = self.with(|state| state.brokers.len());
+        let factor = usize::try_from(wanted.replication_factor).unwrap_or(1);
+        if factor > alive {
+            let message = format!("replication factor {factor}, and {alive} brokers are alive");
+            return answer(result(outcome(38, &message), None));
         }
         if self.with(|state| state.topics.contains_key(&wanted.name)) {
             return answer(result(outcome(36, "it exists"), None));
@@ -222,7 +240,7 @@ impl Admin for Quorum {
         if request.validate_only {
             return answer(result(outcome(0, ""), None));
         }
-        let mut topic = self.make(&wanted.name, wanted.partitions.max(1));
+        let mut topic = self.make_replicated(&wanted.name, wanted.partitions.max(1), factor);
         for (key, value) in wanted.config {
             self.set_config(&wanted.name, &key, &value);
             topic.config.insert(key, value);

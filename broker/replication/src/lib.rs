@@ -4,6 +4,7 @@
 //! * [`Leader`] knows where its followers are. It moves the high watermark and proposes changes of the ISR
 //!   to the controller.
 //! * [`next_step`] is what a follower does with an answer: append, truncate, begin anew, wait.
+//! * [`SessionCache`] and [`SessionClient`] are the two sides of incremental fetch sessions (KIP-227).
 //! * [`acks`] is what a produce waits for.
 //!
 //! What holds at all times:
@@ -25,6 +26,7 @@ mod assignment;
 mod follower;
 mod leader;
 mod proposal;
+mod session;
 
 pub use assignment::{Assignment, Cluster, LocalLog, Settings};
 pub use follower::{
@@ -33,3 +35,7 @@ pub use follower::{
 pub use foz_protocol::fetch::EpochEndOffset;
 pub use leader::{Effects, FetchRefused, FollowerFetch, FollowerView, Leader, ReplicaSelector};
 pub use proposal::{IsrProposal, ProposalOutcome};
+pub use session::{
+    Begun, FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, SessionCache, SessionClient, SessionKind,
+    SessionLimits, SessionProblem, SessionRequest, TopicIdPartition, next_epoch,
+};

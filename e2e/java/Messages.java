@@ -28,7 +28,9 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * headers, timestamps, each compression codec. So a consumer in another process, after whatever has
  * happened to the brokers in between, knows what it must find.
  *
- * <p>Usage: produce|consume BOOTSTRAP TOPIC COUNT
+ * <p>Usage: produce BOOTSTRAP TOPIC COUNT [SECONDS] | consume BOOTSTRAP TOPIC COUNT
+ *
+ * <p>With SECONDS the messages are sent one after the other over that time, and not as fast as it goes.
  */
 public class Messages {
   static final String[] CODECS = {"none", "gzip", "snappy", "lz4", "zstd"};
@@ -71,14 +73,18 @@ public class Messages {
     String topic = arguments[2];
     int count = Integer.parseInt(arguments[3]);
     switch (arguments[0]) {
-      case "produce" -> produce(bootstrap, topic, count);
+      case "produce" -> {
+        long seconds = arguments.length > 4 ? Long.parseLong(arguments[4]) : 0;
+        produce(bootstrap, topic, count, Duration.ofSeconds(seconds));
+      }
       case "consume" -> consume(bootstrap, topic, count);
       default -> throw new IllegalArgumentException(arguments[0]);
     }
   }
 
   /** One producer for each codec; a message's number decides its producer and its partition. */
-  static void produce(String bootstrap, String topic, int count) throws Exception {
+  static void produce(String bootstrap, String topic, int count, Duration spread)
+      throws Exception {
     List<Future<RecordMetadata>> sent = new ArrayList<>();
     List<KafkaProducer<byte[], byte[]>> producers = new ArrayList<>();
     for (String codec : CODECS) {
@@ -86,11 +92,15 @@ public class Messages {
       properties.put("bootstrap.servers", bootstrap);
       properties.put("compression.type", codec);
       properties.put("linger.ms", "5");
+      properties.put("acks", "all");
       producers.add(
           new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer()));
     }
     int partitions = producers.get(0).partitionsFor(topic).size();
+    long begun = System.nanoTime();
     for (int number = 0; number < count; number++) {
+      long due = begun + spread.toNanos() / count * number;
+      while (System.nanoTime() - due < 0) Thread.sleep(1);
       Message message = message(number);
       int partition = number / CODECS.length % partitions;
       ProducerRecord<byte[], byte[]> record =

@@ -26,6 +26,7 @@ mod ownership;
 mod readme;
 mod refusals;
 mod reinstall;
+mod replicated;
 mod scaling;
 mod second_pass;
 mod topics;
@@ -124,6 +125,11 @@ pub fn chaos() -> Vec<Story> {
             "a killed broker comes back with its messages",
             4,
             chaos::kill_broker,
+        ),
+        story(
+            "a broker that is down keeps nobody from writing and reading",
+            8,
+            replicated::broker_down,
         ),
         story(
             "the active controller may be killed",
@@ -261,8 +267,8 @@ fn report(world: &World, story: &Story, progress: &Progress) {
         .join("failures")
         .join(file_name(story.name));
     match evidence::collect(world, &file) {
-        Ok(()) => progress.line(&format!(
-            "the state of the cluster is in {}",
+        Ok(shown) => progress.line(&format!(
+            "the state of the cluster is in {}; what the brokers complained of last:\n{shown}",
             file.display()
         )),
         Err(error) => progress.line(&format!("no evidence collected: {error:#}")),

@@ -88,7 +88,7 @@ fn kill_process_of(world: &World, pod: &Value) -> Result<()> {
     Ok(())
 }
 
-fn await_restart(world: &World, name: &str, restarts_before: u64) -> Result<()> {
+pub(super) fn await_restart(world: &World, name: &str, restarts_before: u64) -> Result<()> {
     let pod = format!("pod/{name}");
     world
         .await_object(&pod, "restarted and Ready", READY_LIMIT, |pod| {
@@ -97,7 +97,7 @@ fn await_restart(world: &World, name: &str, restarts_before: u64) -> Result<()> 
         .map(drop)
 }
 
-fn restarts(pod: &Value) -> u64 {
+pub(super) fn restarts(pod: &Value) -> u64 {
     let containers = pod["status"]["containerStatuses"]
         .as_array()
         .into_iter()

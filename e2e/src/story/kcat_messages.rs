@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::world::{World, topic_manifest};
+use super::world::{World, replicated_topic_manifest};
 
 const TOPIC: &str = "kcat-messages";
 const PARTITIONS: usize = 3;
@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) fn ten_thousand(world: &World) -> Result<()> {
     // Told again on the same cluster, the messages are there and must be what they were.
     if world.get(&format!("topic.foz.dev/{TOPIC}")).is_err() {
-        world.apply(&topic_manifest(TOPIC, PARTITIONS as u32, ""))?;
+        world.apply(&replicated_topic_manifest(TOPIC, PARTITIONS as u32, ""))?;
         world.await_ready(&format!("topic.foz.dev/{TOPIC}"))?;
         for run in 0..RUNS {
             produce(world, run).with_context(|| format!("run {run} of kcat"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::world::{BOOTSTRAP, NAMESPACE, World, topic_manifest};
+use super::world::{BOOTSTRAP, NAMESPACE, World, replicated_topic_manifest};
 use crate::java::tool;
 
 /// Of mixed sizes up to 1 MB.
@@ -18,7 +18,8 @@ pub(super) fn ten_thousand(world: &World) -> Result<()> {
     // Told again on the same cluster, the messages are there and must be what they were.
     if world.get(&format!("topic.foz.dev/{TOPIC}")).is_err() {
         // Their timestamps are of the year 2023: time must not delete them.
-        world.apply(&topic_manifest(TOPIC, 6, "config: {retention.ms: '-1'}"))?;
+        let more = "config: {retention.ms: '-1'}";
+        world.apply(&replicated_topic_manifest(TOPIC, 6, more))?;
         world.await_ready(&format!("topic.foz.dev/{TOPIC}"))?;
         produce(world, TOPIC, COUNT)?;
     }
@@ -28,6 +29,14 @@ pub(super) fn ten_thousand(world: &World) -> Result<()> {
 /// Produces messages that are a function of their number; see `e2e/java/Messages.java`.
 pub(super) fn produce(world: &World, topic: &str, count: u32) -> Result<()> {
     run(world, "produce", topic, count)
+}
+
+/// The same, spread over some time.
+pub(super) fn produce_over(world: &World, topic: &str, count: u32, seconds: u32) -> Result<()> {
+    let java = world.java("Messages.java")?;
+    let java = java.args(["produce", BOOTSTRAP, topic]);
+    let java = java.args([count.to_string(), seconds.to_string()]);
+    java.limit(PRODUCE_LIMIT).run().map(drop)
 }
 
 /// Consumes them from the beginning: each once, unchanged, in order.

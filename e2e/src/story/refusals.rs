@@ -84,7 +84,7 @@ pub(super) fn admission(world: &World) -> Result<()> {
         "config: {retention.mss: '1'}",
         "retention.ms",
     )?;
-    told_in_status(world, "replicated", "replicationFactor: 3", "replication")?;
+    told_in_status(world, "replicated", "replicationFactor: 30", "replicas")?;
     told_in_status(world, "orders-again", "topicName: orders", "orders")
 }
 

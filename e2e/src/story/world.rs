@@ -173,14 +173,25 @@ impl World {
     }
 }
 
-/// A Topic on the Cluster `demo`. `more` is the rest of the spec: nothing, or fields of flow YAML.
+/// A Topic on the Cluster `demo` that is on one broker. `more` is the rest of the spec: nothing, or fields
+/// of flow YAML.
 #[must_use]
 pub fn topic_manifest(topic: &str, partitions: u32, more: &str) -> String {
+    manifest(topic, partitions, 1, more)
+}
+
+/// One that is on three brokers.
+#[must_use]
+pub fn replicated_topic_manifest(topic: &str, partitions: u32, more: &str) -> String {
+    manifest(topic, partitions, 3, more)
+}
+
+fn manifest(topic: &str, partitions: u32, replication_factor: u32, more: &str) -> String {
     format!(
         "apiVersion: foz.dev/v1alpha1\n\
          kind: Topic\n\
          metadata: {{name: {topic}}}\n\
-         spec: {{clusterRef: {{name: demo}}, partitions: {partitions}, replicationFactor: 1, {more}}}\n"
+         spec: {{clusterRef: {{name: demo}}, partitions: {partitions}, replicationFactor: {replication_factor}, {more}}}\n"
     )
 }
 

@@ -1,0 +1,162 @@
+//! Partitions on three brokers: one of them is taken away while messages come in, and nobody notices.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
+
+use super::chaos::{await_restart, restarts};
+use super::messages;
+use super::world::{CLUSTER, World, pod_is_ready, replicated_topic_manifest};
+use crate::objects::await_gone;
+use crate::progress::seconds;
+use crate::wait::wait_until;
+
+const BROKER: &str = "demo-broker-1";
+const PARTITIONS: u32 = 6;
+/// The messages come in over so many seconds: the broker goes and comes back in between.
+const PRODUCED_OVER_SECONDS: u32 = 20;
+/// A JVM starts, and the first messages are acknowledged.
+const BEGUN_LIMIT: Duration = Duration::from_secs(60);
+/// All of [`messages::TOPIC`], with the start of a JVM. Waiting until the broker is back takes longer.
+const READ_LIMIT: Duration = Duration::from_secs(45);
+/// From the broker being back to its replicas having caught up.
+const CAUGHT_UP_LIMIT: Duration = Duration::from_secs(90);
+/// Shorter than a process takes to start.
+const KILL_PAUSE: Duration = Duration::from_millis(20);
+
+/// A broker is killed while a Java producer with `acks=all` is at work, and is kept from coming back while
+/// a consumer reads everything that was there before. Then all of the producer's messages are there, once
+/// and in order.
+pub(super) fn broker_down(world: &World) -> Result<()> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let topic = format!("replicated-{}", since_1970.as_millis());
+    let object = format!("topic.foz.dev/{topic}");
+    // The messages' timestamps are of the year 2023: time must not delete them.
+    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
+    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
+    world.await_ready(&object)?;
+    let pod = world.get(&format!("pod/{BROKER}"))?;
+
+    thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
+        });
+        await_messages(world, &topic)?;
+        ensure!(
+            !producer.is_finished(),
+            "the producer was done before the broker went: {:?}",
+            producer.join()
+        );
+        let down = AtomicBool::new(true);
+        let read = thread::scope(|scope| {
+            // Lets the broker come back however the reading ends.
+            let release = Release(&down);
+            let held = scope.spawn(|| hold_down(world, &pod, &down));
+            let read = read_without_it(world);
+            drop(release);
+            let kills = held.join().map_err(|_| anyhow!("the killer panicked"))??;
+            ensure!(kills > 0, "there was no process to kill");
+            read
+        });
+        let produced = producer.join();
+        read?;
+        produced.map_err(|_| anyhow!("the producer's thread panicked"))??;
+        Ok::<_, anyhow::Error>(())
+    })?;
+
+    await_restart(world, BROKER, restarts(&pod))?;
+    world.await_ready(CLUSTER)?;
+    messages::verify(world, &topic, messages::COUNT)?;
+    world.await_object(CLUSTER, "fully replicated", CAUGHT_UP_LIMIT, |cluster| {
+        cluster["status"]["underReplicatedPartitions"] == 0
+    })?;
+    // Told again and again, the volumes would fill.
+    world.run(&["delete", &object, "--timeout=30s"])?;
+    await_gone(
+        world.kubectl(),
+        super::world::NAMESPACE,
+        &object,
+        Duration::from_secs(30),
+    )
+}
+
+struct Release<'a>(&'a AtomicBool);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// The kubelet starts a killed container again at once: it is killed again before it serves, which the
+/// kubelet takes as a reason to wait longer each time. Says how often.
+fn hold_down(world: &World, pod: &Value, down: &AtomicBool) -> Result<usize> {
+    let uid = pod["metadata"]["uid"]
+        .as_str()
+        .context("a pod without a UID")?;
+    let cluster = world.cluster()?;
+    let mut kills = 0;
+    while down.load(Ordering::Acquire) {
+        // One that ends by itself meanwhile is as good.
+        kills += cluster.kill_pod(uid, "foz-broker").unwrap_or_default();
+        thread::sleep(KILL_PAUSE);
+    }
+    Ok(kills)
+}
+
+fn read_without_it(world: &World) -> Result<()> {
+    let begun = Instant::now();
+    messages::verify(world, messages::TOPIC, messages::COUNT)?;
+    let took = begun.elapsed();
+    let pod = world.get(&format!("pod/{BROKER}"))?;
+    ensure!(
+        !pod_is_ready(&pod),
+        "the broker was up: this says nothing about reading without it"
+    );
+    world.progress.line(&format!(
+        "        {} messages were read in {} while a broker was down",
+        messages::COUNT,
+        seconds(took)
+    ));
+    ensure!(
+        took <= READ_LIMIT,
+        "reading took {}, more than {}",
+        seconds(took),
+        seconds(READ_LIMIT)
+    );
+    Ok(())
+}
+
+/// Waits until the producer is at work.
+fn await_messages(world: &World, topic: &str) -> Result<()> {
+    let end = format!("{topic}:0:-1");
+    wait_until("the first messages", BEGUN_LIMIT, || {
+        let said = world.kcat()?.args(["-Q", "-t", &end]).run_any()?;
+        let (said, error) = (said.text(), said.error_text());
+        Ok(match end_offset(&said) {
+            Some(offset) if offset > 0 => Ok(()),
+            _ => Err(format!("kcat says {said} {error}")),
+        })
+    })
+}
+
+/// From a line like `topic [0] offset 42`.
+fn end_offset(said: &str) -> Option<u64> {
+    said.lines()
+        .find_map(|line| line.rsplit_once("offset ")?.1.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_offset;
+
+    #[test]
+    fn the_end_of_a_partition_is_read() {
+        assert_eq!(end_offset("replicated-1 [0] offset 42"), Some(42));
+        assert_eq!(end_offset("% ERROR: no such topic"), None);
+        assert_eq!(end_offset(""), None);
+    }
+}

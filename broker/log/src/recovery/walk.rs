@@ -49,6 +49,7 @@ impl Recovery<'_> {
             0
         };
         // What is walked tells its epochs itself. The file may still speak of what was truncated.
+        let epochs_on_disk = self.epochs.clone();
         self.epochs.truncate_from_end(segments[from].base_offset);
         let mut walk = Walk {
             next_offset: segments[from].base_offset,
@@ -80,6 +81,10 @@ impl Recovery<'_> {
             if Some(segment.base_offset) != segments.last().map(|last| last.base_offset) {
                 segment.flush_indexes()?;
             }
+        }
+        if walk.walked.len() > 1 && self.epochs != epochs_on_disk {
+            // The next recovery may begin behind the batches that told of them.
+            self.epochs.write(self.directory)?;
         }
         Ok(Contents {
             is_clean: false,

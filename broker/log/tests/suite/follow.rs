@@ -292,6 +292,44 @@ fn epochs_of_what_was_cut_off_do_not_come_back_with_a_crash() {
     assert_eq!(follower.log.end_offset_for_epoch(1), Some((1, 25)));
 }
 
+/// The second crash finds a recovery point behind the batches that tell where an epoch begins.
+#[test]
+fn epochs_survive_two_crashes() {
+    let replica = Replica::new(small_segments(200));
+    replica.append_numbers(0, 1);
+    let Replica {
+        world,
+        directory,
+        log,
+    } = replica;
+    World::stop(directory, log);
+    let (directory, log) = world.log();
+    let replica = Replica {
+        world,
+        directory,
+        log,
+    };
+    replica.append_numbers(1, 4);
+    assert!(replica.log.segment_count() > 1);
+    let replica = replica.kill();
+    replica.directory.checkpoint().unwrap();
+    let replica = replica.kill();
+    assert_eq!(replica.log.end_offset_for_epoch(0), Some((0, 1)));
+}
+
+/// A batch goes as a whole, so the log ends before the offset; what had been flushed ends there too.
+#[test]
+fn a_crash_after_a_truncation_within_a_batch_is_no_loss() {
+    let replica = Replica::new(LogConfig::default());
+    replica.append(0, batch(&[b"0", b"1"]));
+    replica.append(0, batch(&[b"2", b"3", b"4"]));
+    replica.log.flush().unwrap();
+    replica.directory.checkpoint().unwrap();
+    replica.directory.truncate(&replica.log, 3, NOW_MS).unwrap();
+    let replica = replica.kill();
+    assert_numbers(&replica.log, 0, 2);
+}
+
 #[test]
 fn start_and_high_watermark_follow_the_leader() {
     let leader = Replica::new(LogConfig::default());

@@ -11,5 +11,6 @@ mod model;
 mod offsets;
 mod read;
 mod recovery;
+mod replicas;
 mod shorten;
 mod support;

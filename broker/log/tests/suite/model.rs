@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foz_log::{LogConfig, LogDirectory, PartitionLog};
+use foz_log::{Appended, LogConfig, LogDirectory, PartitionLog};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -17,7 +17,10 @@ enum Step {
     Kill,
     KillTorn { garbage: Vec<u8> },
     Retain { bytes: u64 },
-    Truncate { back: i64 },
+    Truncate { back: i64, kill: bool },
+    DeleteRecords { back: i64 },
+    Reset { offset: i64, kill: bool },
+    NextEpoch,
     CloseIdle,
 }
 
@@ -34,7 +37,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => proptest::collection::vec(any::<u8>(), 1..80)
             .prop_map(|garbage| Step::KillTorn { garbage }),
         1 => (0..2000_u64).prop_map(|bytes| Step::Retain { bytes }),
-        1 => (0..5_i64).prop_map(|back| Step::Truncate { back }),
+        3 => (0..9_i64, any::<bool>()).prop_map(|(back, kill)| Step::Truncate { back, kill }),
+        1 => (0..9_i64).prop_map(|back| Step::DeleteRecords { back }),
+        1 => (0..60_i64, any::<bool>()).prop_map(|(offset, kill)| Step::Reset { offset, kill }),
+        2 => Just(Step::NextEpoch),
         1 => Just(Step::CloseIdle),
     ]
 }
@@ -42,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug, Clone)]
 struct Batch {
     first_offset: i64,
+    epoch: i32,
     producer: i64,
     sequence: i32,
     values: Vec<Vec<u8>>,
@@ -54,6 +61,7 @@ struct Model {
     batches: Vec<Batch>,
     start: i64,
     end: i64,
+    epoch: i32,
 }
 
 impl Batch {
@@ -89,7 +97,7 @@ impl Life {
             Step::Append { values, producer } => self.append(values, producer),
             Step::Repeat => {
                 if let Some(batch) = self.model.batches.last() {
-                    let again = append(self.log(), batch.bytes());
+                    let again = self.append_to_log(batch);
                     assert_eq!(
                         (again.duplicate, again.first_offset),
                         (true, batch.first_offset)
@@ -103,13 +111,13 @@ impl Life {
                 World::stop(directory, log);
                 self.open = Some(self.world.log());
             }
-            Step::Kill => {
-                self.open = None;
-                self.open = Some(self.world.log());
-            }
+            Step::Kill => self.kill(),
             Step::KillTorn { garbage } => self.kill_torn(&garbage),
             Step::Retain { bytes } => self.retain(bytes),
-            Step::Truncate { back } => self.truncate(back),
+            Step::Truncate { back, kill } => self.truncate(self.model.end - back, kill),
+            Step::DeleteRecords { back } => self.delete_records(self.model.end - back),
+            Step::Reset { offset, kill } => self.reset(offset, kill),
+            Step::NextEpoch => self.model.epoch += 1,
             Step::CloseIdle => {
                 self.world.handles.close_idle();
             }
@@ -121,17 +129,29 @@ impl Life {
         let sequence = self.model.next_sequence(producer);
         let batch = Batch {
             first_offset: self.model.end,
+            epoch: self.model.epoch,
             producer,
             sequence,
             values,
         };
-        let appended = append(self.log(), batch.bytes());
+        let appended = self.append_to_log(&batch);
         assert_eq!(
             (appended.first_offset, appended.duplicate),
             (self.model.end, false)
         );
         self.model.end += batch.values.len() as i64;
         self.model.batches.push(batch);
+    }
+
+    fn append_to_log(&self, batch: &Batch) -> Appended {
+        self.log()
+            .append_as_leader(&mut batch.bytes(), self.model.epoch, NOW_MS)
+            .unwrap()
+    }
+
+    fn kill(&mut self) {
+        self.open = None;
+        self.open = Some(self.world.log());
     }
 
     fn kill_torn(&mut self, garbage: &[u8]) {
@@ -157,18 +177,41 @@ impl Life {
         assert!(self.model.start <= self.model.end);
     }
 
-    fn truncate(&mut self, back: i64) {
-        let at = self.model.batches.len().saturating_sub(back as usize);
-        let Some(first) = self.model.batches.get(at) else {
-            return;
-        };
-        if first.first_offset < self.model.start {
-            return;
-        }
+    fn truncate(&mut self, offset: i64, kill: bool) {
         let (directory, log) = self.open.as_ref().unwrap();
-        directory.truncate(log, first.first_offset, NOW_MS).unwrap();
-        self.model.end = first.first_offset;
-        self.model.batches.truncate(at);
+        directory.truncate(log, offset, NOW_MS).unwrap();
+        let offset = offset.max(self.model.start);
+        let holds = |batch: &Batch| batch.first_offset + batch.values.len() as i64 > offset;
+        if let Some(at) = self.model.batches.iter().position(holds) {
+            let end = self.model.batches[at].first_offset;
+            self.model.batches.truncate(at);
+            self.model.end = end.max(self.model.start);
+            if end < self.model.start {
+                // The log began within that batch: it begins anew.
+                self.model.batches.clear();
+            }
+        }
+        if kill {
+            self.kill();
+        }
+    }
+
+    fn delete_records(&mut self, before: i64) {
+        let (directory, log) = self.open.as_ref().unwrap();
+        log.set_high_watermark(self.model.end);
+        log.advance_log_start_offset(before.max(0)).unwrap();
+        directory.checkpoint().unwrap();
+        self.model.start = self.model.start.max(before);
+    }
+
+    fn reset(&mut self, offset: i64, kill: bool) {
+        let (directory, log) = self.open.as_ref().unwrap();
+        directory.reset(log, offset, NOW_MS).unwrap();
+        self.model.batches.clear();
+        (self.model.start, self.model.end) = (offset, offset);
+        if kill {
+            self.kill();
+        }
     }
 
     fn check(&self) {
@@ -178,6 +221,14 @@ impl Life {
             (model.start, model.end)
         );
         assert!(log.flushed_offset() <= model.end);
+        assert!((model.start..=model.end).contains(&log.high_watermark()));
+        for batch in model
+            .batches
+            .iter()
+            .filter(|b| b.first_offset >= model.start)
+        {
+            assert_eq!(log.leader_epoch_at(batch.first_offset), Some(batch.epoch));
+        }
         let expected: Vec<_> = model
             .batches
             .iter()

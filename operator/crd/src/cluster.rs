@@ -117,7 +117,9 @@ pub struct ClusterSpec {
 
     /// Settings of all brokers under Kafka's names, for example `min.insync.replicas: "2"`. They take
     /// effect in the running cluster, without a restart where the setting allows it. A key taken out
-    /// here goes back to its default; keys set by other means are left alone.
+    /// here goes back to its default; keys set by other means are left alone. Where nobody says them,
+    /// `default.replication.factor` is the number of brokers, 3 at most, and `min.insync.replicas` is 2
+    /// from three brokers on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
 

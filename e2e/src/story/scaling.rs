@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::world::{CLUSTER, READY_LIMIT, World, lines};
+use super::world::{CLUSTER, NAMESPACE, READY_LIMIT, World, lines};
 use crate::foz::ensure_same_messages;
-use crate::objects::condition;
+use crate::objects::{condition, items};
+use crate::wait::wait_until;
 
 const TOLD_LIMIT: Duration = Duration::from_secs(30);
 
@@ -16,6 +17,20 @@ pub(super) fn scale(world: &World) -> Result<()> {
         cluster["status"]["readyReplicas"] == 4
     })?;
     world.await_ready(CLUSTER)?;
+    wait_until("an Event that tells of the scale-up", TOLD_LIMIT, || {
+        let events = world.kubectl().get_json([
+            "events",
+            "--namespace",
+            NAMESPACE,
+            "--field-selector=reason=ScaledUp",
+        ])?;
+        let told = items(&events).any(|event| event["message"] == "from 3 to 4 brokers");
+        Ok(if told {
+            Ok(())
+        } else {
+            Err(events.to_string())
+        })
+    })?;
     // A topic made now has partitions on the new broker.
     let topic = world.fresh_topic("after-scaling", 8)?;
     let sent = lines("scaled", 40);

@@ -1,16 +1,16 @@
 //! The task that runs the rules while this controller leads.
 
 mod command;
+mod duties;
+mod liveness;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use foz_metadata::Image;
 use foz_metadata::record::{Batch, Record};
-use foz_metadata::rules::{
-    Decided, ErrorCode, Refusal, fence_broker, found_cluster, unfence_broker,
-};
+use foz_metadata::rules::{Decided, found_cluster, pin_min_insync_replicas};
 use foz_quorum::{Leadership, ProposeError, Quorum};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -20,12 +20,16 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::applied::AppliedOffsets;
 use crate::config::ControllerConfig;
-use crate::leases::{Beat, Leases, Wish};
+use crate::handovers::Handovers;
+use crate::leases::{Beat, Leases};
 use crate::metadata::Metadata;
-use crate::metrics::Metrics;
+use crate::metrics::{Elections, Metrics};
+use crate::observers::Observers;
 
 use command::Done;
 pub(crate) use command::{AnyCommand, NotDone, command};
+use duties::Duties;
+use liveness::{Stop, alive};
 
 /// Commands that wait to be decided; more are answered with [`NotDone::Busy`].
 pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
@@ -35,8 +39,9 @@ pub(crate) const LEASE_MESSAGES_MAX: usize = 1024;
 const IN_FLIGHT_MAX: usize = 1024;
 /// What the quorum takes as one entry.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Where a decision may be split, its batches have this many records: some 50 bytes each.
-const RECORDS_PER_SPLIT_BATCH: usize = 20_000;
+/// Where a decision may be split, its batches have this many records. A change of a partition has some 60
+/// bytes with three replicas; here it may have 400.
+const RECORDS_PER_SPLIT_BATCH: usize = 10_000;
 /// How often leases are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// A pause between two looks that says that this process stood still.
@@ -56,6 +61,8 @@ pub(crate) enum LeaseMessage {
     Beat(Beat, oneshot::Sender<Result<LeaseState, NotDone>>),
     /// (node id, stream)
     Closed(i32, u64),
+    /// The last stream of the metadata of a node closed.
+    StoppedObserving(i32),
 }
 
 /// The answer to a beat.
@@ -71,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) quorum: Quorum,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) applied: AppliedOffsets,
+    pub(crate) handovers: Handovers,
+    pub(crate) observers: Observers,
     pub(crate) metrics: Metrics,
 }
 
@@ -93,6 +102,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: Inbox) {
         active.found();
         let is_over = active.lead(&mut leadership, &mut inbox).await.is_err();
         shared.applied.clear();
+        shared.handovers.clear();
         tracing::info!(
             node_id = shared.config.node_id,
             term,
@@ -126,7 +136,7 @@ async fn wait_until_active(
                     // An error: the stream ended meanwhile.
                     let _ = answer.send(Err(NotDone::NotActive));
                 }
-                LeaseMessage::Closed(..) => {}
+                LeaseMessage::Closed(..) | LeaseMessage::StoppedObserving(_) => {}
             },
         }
     }
@@ -146,6 +156,9 @@ struct Active {
     /// Committed and proposed batches applied: what the next command is decided on.
     pending: Image,
     leases: Leases,
+    /// Brokers that asked to stop in this term, by node id.
+    stops: BTreeMap<i32, Stop>,
+    duties: Duties,
     in_flight: FuturesOrdered<BoxFuture<'static, Settled>>,
     /// A batch was not committed, so the ones after it will not be either: no command is decided until
     /// all of them are known to be lost, and `pending` starts again from what is committed.
@@ -159,6 +172,7 @@ struct Settled {
     /// Of the image that the decision is true of.
     offset: i64,
     proposed: Instant,
+    elections: Elections,
     done: Option<Done>,
 }
 
@@ -177,18 +191,20 @@ impl Active {
             alive(&pending),
             Instant::now(),
         );
-        let in_flight = FuturesOrdered::new();
         Self {
             shared,
             term,
             pending,
             leases,
-            in_flight,
+            stops: BTreeMap::new(),
+            duties: Duties::new(Instant::now()),
+            in_flight: FuturesOrdered::new(),
             is_in_doubt: false,
         }
     }
 
-    /// The first active controller of a cluster writes its id into the metadata.
+    /// The first active controller of a cluster writes its id into the metadata; each writes what its
+    /// properties say that all must agree on.
     fn found(&mut self) {
         let Some(cluster_id) = self.shared.quorum.cluster_id().borrow().clone() else {
             tracing::error!("this controller leads a quorum that has no cluster id");
@@ -196,6 +212,10 @@ impl Active {
         };
         self.run_own("found the cluster", |image| {
             found_cluster(image, &cluster_id)
+        });
+        let shared = self.shared.clone();
+        self.run_own("write min.insync.replicas", |image| {
+            pin_min_insync_replicas(image, &shared.config.properties)
         });
     }
 
@@ -216,7 +236,10 @@ impl Active {
                     }
                 }
                 Some(settled) = self.in_flight.next() => self.settle(settled),
-                _ = look.tick() => self.look_at_leases(),
+                _ = look.tick() => {
+                    self.look_at_leases();
+                    self.do_duties();
+                }
                 message = inbox.leases.recv() => self.hear(message.ok_or(Over)?),
                 message = inbox.messages.recv(), if has_room => {
                     match message.ok_or(Over)? {
@@ -240,27 +263,32 @@ impl Active {
         });
     }
 
+    /// One batch, or a caller could be told of half a change.
     fn decide(&mut self, command: Box<dyn AnyCommand>) {
         let (records, done) = command.decide(&self.pending);
         self.propose(vec![records], done);
     }
 
     /// Runs a rule of the controller's own accord. Such decisions may be split over several batches.
-    fn run_own(&mut self, what: &'static str, rule: impl FnOnce(&Image) -> Decided<()>) {
+    fn run_own<A>(
+        &mut self,
+        what: &'static str,
+        rule: impl FnOnce(&Image) -> Decided<A>,
+    ) -> Option<A> {
         match rule(&self.pending) {
             Ok(decision) => {
-                let parts = decision
-                    .records
-                    .chunks(RECORDS_PER_SPLIT_BATCH)
-                    .map(<[Record]>::to_vec);
                 let done = Box::new(move |outcome: Result<i64, NotDone>| {
                     if let Err(error) = outcome {
                         tracing::warn!(%error, "could not {what}");
                     }
                 });
-                self.propose(parts.collect(), done);
+                self.propose(split(&decision.records), done);
+                Some(decision.answer)
             }
-            Err(refusal) => tracing::error!(%refusal, "could not {what}"),
+            Err(refusal) => {
+                tracing::error!(%refusal, "could not {what}");
+                None
+            }
         }
     }
 
@@ -269,7 +297,7 @@ impl Active {
         let mut parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let Some(last) = parts.pop_back() else {
             let offset = self.pending.offset();
-            return self.expect(None, offset, Some(done));
+            return self.expect(None, offset, Elections::default(), Some(done));
         };
         for records in parts {
             if let Err(error) = self.propose_batch(records, None) {
@@ -300,12 +328,13 @@ impl Active {
             };
             return Err((too_large, done));
         }
+        let elections = Elections::count(&self.pending, &batch.records);
         self.pending = self
             .pending
             .apply(&batch)
             .expect("a decision follows what it is based on");
         let committed = Box::pin(self.shared.quorum.propose(self.term, bytes));
-        self.expect(Some(committed), batch.offset(), done);
+        self.expect(Some(committed), batch.offset(), elections, done);
         Ok(())
     }
 
@@ -313,6 +342,7 @@ impl Active {
         &mut self,
         committed: Option<BoxFuture<'static, Result<u64, ProposeError>>>,
         offset: i64,
+        elections: Elections,
         done: Option<Done>,
     ) {
         let proposed = Instant::now();
@@ -325,6 +355,7 @@ impl Active {
                 outcome,
                 offset,
                 proposed,
+                elections,
                 done,
             }
         }));
@@ -335,6 +366,7 @@ impl Active {
             outcome,
             offset,
             proposed,
+            elections,
             done,
         } = settled;
         let outcome = match outcome {
@@ -343,6 +375,7 @@ impl Active {
                     .metrics
                     .commit_seconds
                     .observe(proposed.elapsed().as_secs_f64());
+                self.shared.metrics.add(elections);
                 Ok(offset)
             }
             Some(Err(error)) => {
@@ -357,108 +390,16 @@ impl Active {
         }
         if self.is_in_doubt && self.in_flight.is_empty() {
             self.pending = Image::clone(&self.shared.metadata.image());
+            // What was decided for them may be lost.
+            self.stops.clear();
             self.is_in_doubt = false;
         }
     }
-
-    fn hear(&mut self, message: LeaseMessage) {
-        match message {
-            LeaseMessage::Beat(beat, answer) => {
-                // An error: the stream ended meanwhile, which is told by itself.
-                let _ = answer.send(self.beat(beat));
-            }
-            LeaseMessage::Closed(node_id, stream) => {
-                self.leases.closed(node_id, stream, Instant::now());
-                self.shared.applied.remove(node_id);
-            }
-        }
-    }
-
-    fn beat(&mut self, beat: Beat) -> Result<LeaseState, NotDone> {
-        check_registration(&self.pending, beat)?;
-        let committed = self.shared.metadata.image();
-        let wish = self.leases.beat(beat, committed.offset(), Instant::now());
-        match (wish, self.pending.is_alive(beat.node_id)) {
-            (Wish::Unfence, false) if !self.is_in_doubt => {
-                tracing::info!(node_id = beat.node_id, beat.epoch, "unfencing a broker");
-                self.run_own("unfence a broker", |image| {
-                    unfence_broker(image, beat.node_id, beat.epoch)
-                });
-            }
-            (Wish::Fence, true) => self.fence(beat.node_id, beat.epoch, "it is stopping"),
-            _ => {}
-        }
-        if self.pending.is_alive(beat.node_id) {
-            self.shared
-                .applied
-                .update(beat.node_id, beat.applied_offset);
-        }
-        let is_fenced = !committed.is_alive(beat.node_id);
-        Ok(LeaseState {
-            committed_offset: committed.offset(),
-            is_fenced,
-        })
-    }
-
-    fn look_at_leases(&mut self) {
-        let now = Instant::now();
-        self.leases.cover(alive(&self.pending), now);
-        for (node_id, epoch) in self.leases.expired(now) {
-            self.fence(node_id, epoch, "its lease has ended");
-        }
-    }
-
-    fn free_node_id(&mut self, node_id: i32) {
-        if let Some(broker) = self.pending.broker(node_id)
-            && !broker.fenced
-            && self.leases.is_disconnected(node_id)
-        {
-            let epoch = broker.epoch;
-            self.fence(
-                node_id,
-                epoch,
-                "its connection closed and the node registers anew",
-            );
-        }
-    }
-
-    fn fence(&mut self, node_id: i32, epoch: i64, why: &'static str) {
-        self.shared.applied.remove(node_id);
-        let is_known = self
-            .pending
-            .broker(node_id)
-            .is_some_and(|broker| broker.epoch == epoch);
-        if is_known && self.pending.is_alive(node_id) && !self.is_in_doubt {
-            tracing::info!(node_id, epoch, why, "fencing a broker");
-            self.run_own("fence a broker", |image| {
-                fence_broker(image, node_id, epoch)
-            });
-        }
-    }
 }
 
-fn alive(image: &Image) -> impl Iterator<Item = (i32, i64)> {
-    image
-        .alive_brokers()
-        .map(|broker| (broker.node_id, broker.epoch))
-}
-
-fn check_registration(image: &Image, beat: Beat) -> Result<(), NotDone> {
-    let refuse = |code, message| Err(NotDone::Refused(Refusal { code, message }));
-    match image.broker(beat.node_id) {
-        Some(broker) if broker.epoch == beat.epoch => Ok(()),
-        Some(broker) => refuse(
-            ErrorCode::StaleBrokerEpoch,
-            format!(
-                "broker {} beats with epoch {}, but is registered with epoch {}",
-                beat.node_id, beat.epoch, broker.epoch
-            ),
-        ),
-        None => refuse(
-            ErrorCode::BrokerIdNotRegistered,
-            format!("broker {} is not registered", beat.node_id),
-        ),
-    }
+fn split(records: &[Record]) -> Vec<Vec<Record>> {
+    let parts = records.chunks(RECORDS_PER_SPLIT_BATCH);
+    parts.map(<[Record]>::to_vec).collect()
 }
 
 fn every(period: Duration) -> Interval {

@@ -8,8 +8,9 @@ use foz_quorum::Voter;
 
 /// How long a broker stays unfenced without a beat. Brokers beat every 500 ms.
 const LEASE: Duration = Duration::from_millis(2500);
-/// How long a broker whose stream closed may take to open another one.
-const RECONNECT_GRACE: Duration = Duration::from_millis(100);
+/// How long a broker that lives (it still observes the metadata), and whose lease stream closed, may take to
+/// open another one. Brokers pause for 100 ms before they try. A process that died is not waited for.
+const RECONNECT_GRACE: Duration = Duration::from_millis(500);
 
 /// All that [`crate::start`] needs to know. Make one with [`ControllerConfig::new`] and change what
 /// differs.
@@ -29,7 +30,7 @@ pub struct ControllerConfig {
     pub properties: BTreeMap<String, String>,
     /// How long a broker stays unfenced without a beat.
     pub lease: Duration,
-    /// How long a broker whose stream closed may take to open another one.
+    /// How long a broker whose lease stream closed, but which still observes, may take to open another one.
     pub reconnect_grace: Duration,
 }
 

@@ -17,8 +17,10 @@ use tonic::transport::server::TcpIncoming;
 use crate::active::{self, COMMANDS_WAITING_MAX, Inbox, LEASE_MESSAGES_MAX, Shared};
 use crate::applied::AppliedOffsets;
 use crate::config::ControllerConfig;
+use crate::handovers::Handovers;
 use crate::metadata::{Metadata, MetadataState};
 use crate::metrics::Metrics;
+use crate::observers::Observers;
 use crate::services::{AdminService, Calls, NodeService};
 
 /// A peer that does not answer is noticed after the sum of both.
@@ -90,6 +92,8 @@ pub async fn start_on(
         quorum: quorum.clone(),
         metadata: metadata.clone(),
         applied: AppliedOffsets::default(),
+        handovers: Handovers::default(),
+        observers: Observers::default(),
         metrics,
     });
     let (message_sender, messages) = mpsc::channel(COMMANDS_WAITING_MAX);

@@ -45,7 +45,9 @@ pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
         rack: image.rack(broker.node_id).map(str::to_owned),
         fenced: broker.fenced,
         version: broker.version.clone(),
-        ..v1::Broker::default()
+        replication_host: broker.replication_host.clone(),
+        replication_port: i32::from(broker.replication_port),
+        stopping: broker.stopping,
     }
 }
 

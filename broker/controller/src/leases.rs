@@ -26,7 +26,7 @@ struct Lease {
     is_disconnected: bool,
     /// What must be applied before the broker is unfenced.
     catch_up_offset: i64,
-    /// The broker said that it stops: it is not unfenced again.
+    /// The broker said that it exits: it is not unfenced again.
     is_leaving: bool,
 }
 
@@ -37,6 +37,9 @@ pub(crate) struct Beat {
     pub(crate) epoch: i64,
     pub(crate) stream: u64,
     pub(crate) applied_offset: i64,
+    /// The broker wants to hand leadership over.
+    pub(crate) is_stopping: bool,
+    /// The broker exits.
     pub(crate) is_leaving: bool,
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Beat {
 pub(crate) enum Wish {
     /// The broker has caught up: unfence it if it is fenced.
     Unfence,
-    /// The broker stops: fence it if it is not fenced.
+    /// The broker exits: fence it if it is not fenced.
     Fence,
     /// It has not caught up yet.
     Nothing,
@@ -118,15 +121,31 @@ impl Leases {
         }
     }
 
-    /// The stream closed. A stream that was replaced by a newer one does not count.
-    pub(crate) fn closed(&mut self, node_id: i32, stream: u64, now: Instant) {
+    /// The stream closed. A stream that was replaced by a newer one does not count. A process that is
+    /// still observing the metadata lives, and gets time to open another stream; one that is not is dead.
+    pub(crate) fn closed(&mut self, node_id: i32, stream: u64, is_observing: bool, now: Instant) {
         let Some(lease) = self.brokers.get_mut(&node_id) else {
             return;
         };
         if lease.stream == Some(stream) {
             lease.stream = None;
             lease.is_disconnected = true;
-            lease.ends = lease.ends.min(now + self.reconnect_grace);
+            let grace = if is_observing {
+                self.reconnect_grace
+            } else {
+                Duration::ZERO
+            };
+            lease.ends = lease.ends.min(now + grace);
+        }
+    }
+
+    /// The process does not observe the metadata any more. That alone is nothing; without a lease stream
+    /// it is dead.
+    pub(crate) fn stopped_observing(&mut self, node_id: i32, now: Instant) {
+        if let Some(lease) = self.brokers.get_mut(&node_id)
+            && lease.is_disconnected
+        {
+            lease.ends = lease.ends.min(now);
         }
     }
 
@@ -185,6 +204,7 @@ mod tests {
             epoch: 5,
             stream,
             applied_offset,
+            is_stopping: false,
             is_leaving: false,
         }
     }
@@ -217,20 +237,40 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_stream_ends_the_lease_after_the_grace_unless_another_opens() {
+    fn a_living_process_gets_the_grace_to_open_another_stream() {
         let start = Instant::now();
         let mut leases = leases(&[], start);
         leases.beat(beat(1, 9), 9, start);
-        leases.closed(0, 1, start);
+        leases.closed(0, 1, true, start);
         assert!(leases.is_disconnected(0));
         leases.beat(beat(2, 9), 9, start + ms(50));
         assert!(!leases.is_disconnected(0));
         assert_eq!(leases.expired(start + ms(200)), []);
         // The old stream's end is noticed late.
-        leases.closed(0, 1, start + ms(200));
+        leases.closed(0, 1, true, start + ms(200));
         assert_eq!(leases.expired(start + ms(400)), []);
-        leases.closed(0, 2, start + ms(400));
+        leases.closed(0, 2, true, start + ms(400));
+        assert_eq!(leases.expired(start + ms(499)), []);
         assert_eq!(leases.expired(start + ms(500)), [(0, 5)]);
+    }
+
+    #[test]
+    fn a_process_without_any_stream_is_dead_at_once() {
+        let start = Instant::now();
+        for lease_closes_first in [true, false] {
+            let mut leases = leases(&[], start);
+            leases.beat(beat(1, 9), 9, start);
+            if lease_closes_first {
+                leases.closed(0, 1, true, start);
+                assert_eq!(leases.expired(start), []);
+                leases.stopped_observing(0, start);
+            } else {
+                leases.stopped_observing(0, start);
+                assert_eq!(leases.expired(start + ms(400)), []);
+                leases.closed(0, 1, false, start);
+            }
+            assert_eq!(leases.expired(start + ms(400)), [(0, 5)]);
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //!   quorum has committed. When leadership goes, what was not proposed is refused, and what was proposed
 //!   but not confirmed is answered with "unknown outcome".
 //! * `leases` decides who is alive. Time is the monotonic clock; a controller that becomes active gives
-//!   every broker a fresh lease before it fences anyone.
+//!   every broker a fresh lease before it fences anyone. `observers` tells a process that died from one
+//!   that only lost a stream.
+//! * `handovers` knows which broker may stop, as nobody needs it as a leader any more.
 //! * `services` are the gRPC calls of `foz-api`, one file each.
 //!
 //! Start with [`start`], then `active.rs`.
@@ -20,10 +22,12 @@ mod applied;
 mod config;
 mod controller;
 mod convert;
+mod handovers;
 mod history;
 mod leases;
 mod metadata;
 mod metrics;
+mod observers;
 mod services;
 
 pub use config::ControllerConfig;

@@ -1,14 +1,18 @@
 //! What a controller tells Prometheus.
 //!
 //! Names are those under which Kafka's JMX exporter is known, where the meaning is the same. Gauges are
-//! computed from the image when they are scraped, so they cannot drift from it.
+//! computed from the image when they are scraped, so they cannot drift from it. Every controller tells the
+//! same of the image; elections are counted by the one that held them.
 
 use std::sync::Arc;
 
 use foz_metadata::Image;
-use foz_metadata::image::NO_LEADER;
+use foz_metadata::image::{NO_LEADER, Partition, Topic};
+use foz_metadata::record::{Fact, Record};
+use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
 use foz_quorum::Quorum;
-use prometheus::{Histogram, HistogramOpts, PullingGauge, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, PullingGauge, Registry};
+use uuid::Uuid;
 
 use crate::metadata::Metadata;
 
@@ -17,11 +21,24 @@ use crate::metadata::Metadata;
 pub(crate) struct Metrics {
     /// From the proposal of a batch until it is committed and applied.
     pub(crate) commit_seconds: Histogram,
+    elections: IntCounter,
+    eligible_elections: IntCounter,
+    unclean_elections: IntCounter,
+}
+
+/// How many partitions got another leader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Elections {
+    all: u64,
+    /// From the eligible leader replicas.
+    eligible: u64,
+    /// From neither these nor the ISR.
+    unclean: u64,
 }
 
 type ImageGauge = (&'static str, &'static str, fn(&Image) -> usize);
 
-const IMAGE_GAUGES: [ImageGauge; 6] = [
+const IMAGE_GAUGES: [ImageGauge; 9] = [
     (
         "kafka_controller_kafkacontroller_globaltopiccount",
         "Topics in the metadata.",
@@ -46,6 +63,27 @@ const IMAGE_GAUGES: [ImageGauge; 6] = [
         "kafka_controller_kafkacontroller_fencedbrokercount",
         "Brokers that are registered and fenced.",
         |image| image.brokers().filter(|broker| broker.fenced).count(),
+    ),
+    (
+        "kafka_controller_kafkacontroller_preferredreplicaimbalancecount",
+        "Partitions that their preferred leader does not lead.",
+        |image| count(image, |_, it| it.leader != it.preferred_leader()),
+    ),
+    // Kafka has these two on each broker, of what it leads; here they are of the whole cluster.
+    (
+        "foz_under_replicated_partitions",
+        "Partitions with replicas that are not in sync.",
+        |image| count(image, |_, it| it.isr.len() < it.replicas.len()),
+    ),
+    (
+        "foz_under_min_isr_partitions",
+        "Partitions that take no acks=all, as fewer replicas are in sync than min.insync.replicas.",
+        |image| {
+            count(image, |topic, it| {
+                let wanted = min_insync_replicas(image, topic);
+                it.isr.len() < effective_min_insync(wanted, it.replicas.len())
+            })
+        },
     ),
     (
         "foz_metadata_offset",
@@ -85,8 +123,76 @@ impl Metrics {
         );
         let commit_seconds = Histogram::with_opts(options.buckets(buckets))?;
         registry.register(Box::new(commit_seconds.clone()))?;
-        Ok(Self { commit_seconds })
+        Ok(Self {
+            commit_seconds,
+            elections: counter(
+                registry,
+                "foz_leader_elections_total",
+                "Partitions that got another leader from this controller.",
+            )?,
+            eligible_elections: counter(
+                registry,
+                "kafka_controller_controllerstats_electionfromeligibleleaderreplicas_total",
+                "Of these, how many got an eligible leader replica, as nobody was in sync.",
+            )?,
+            unclean_elections: counter(
+                registry,
+                "kafka_controller_controllerstats_uncleanleaderelections_total",
+                "Of these, how many got a replica that may lack acknowledged records.",
+            )?,
+        })
     }
+
+    pub(crate) fn add(&self, elections: Elections) {
+        self.elections.inc_by(elections.all);
+        self.eligible_elections.inc_by(elections.eligible);
+        self.unclean_elections.inc_by(elections.unclean);
+    }
+}
+
+impl Elections {
+    /// What `records` elect; `before` is the image that they change. An election of the last known leader
+    /// counts as unclean, as in Kafka.
+    pub(crate) fn count(before: &Image, records: &[Record]) -> Self {
+        let mut elections = Self::default();
+        for record in records {
+            let Some(Fact::PartitionChange(change)) = &record.record else {
+                continue;
+            };
+            let Some(leader) = change.leader.filter(|leader| *leader != NO_LEADER) else {
+                continue;
+            };
+            let topic = Uuid::from_slice(&change.topic_id)
+                .ok()
+                .and_then(|id| before.topic_by_id(id));
+            let Some(old) = topic.and_then(|topic| topic.partition(change.index)) else {
+                continue;
+            };
+            if old.leader == leader {
+                continue;
+            }
+            elections.all += 1;
+            if old.elr.contains(&leader) {
+                elections.eligible += 1;
+            } else if !old.isr.contains(&leader) {
+                elections.unclean += 1;
+            }
+        }
+        elections
+    }
+}
+
+fn count(image: &Image, is_so: impl Fn(&Topic, &Partition) -> bool) -> usize {
+    image
+        .partitions()
+        .filter(|(topic, _, partition)| is_so(topic, partition))
+        .count()
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
 }
 
 fn gauge(

@@ -7,6 +7,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod describe_quorum;
+mod elect_leaders;
 mod watch_cluster;
 
 use std::sync::Arc;
@@ -93,8 +94,10 @@ impl Admin for AdminService {
 
     async fn elect_leaders(
         &self,
-        _: Request<v1::ElectLeadersRequest>,
+        request: Request<v1::ElectLeadersRequest>,
     ) -> Result<Response<v1::ElectLeadersResponse>, Status> {
-        Err(Status::unimplemented("ElectLeaders is not served yet"))
+        elect_leaders::elect_leaders(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

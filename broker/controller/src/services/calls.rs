@@ -13,6 +13,7 @@ use tonic::Status;
 
 use crate::active::{AnyCommand, LeaseMessage, LeaseState, Message, NotDone, Shared, command};
 use crate::convert;
+use crate::handovers::Handover;
 use crate::leases::Beat;
 
 /// The answer of a streaming call.
@@ -113,6 +114,32 @@ impl Calls {
             .leases
             .send(LeaseMessage::Closed(node_id, stream))
             .await;
+    }
+
+    /// A stream of the metadata was opened by the node.
+    pub(super) fn observing(&self, node_id: i32) {
+        self.shared.observers.opened(node_id);
+    }
+
+    /// A stream of the metadata was closed.
+    pub(super) async fn stopped_observing(&self, node_id: i32) {
+        self.shared.observers.closed(node_id);
+        // An error: the task has ended, and with it all leases.
+        let _ = self
+            .leases
+            .send(LeaseMessage::StoppedObserving(node_id))
+            .await;
+    }
+
+    /// Returns when what the broker led is led by others, as far as any may, and the living brokers know.
+    pub(super) async fn handed_over(&self, node_id: i32, epoch: i64) -> Handover {
+        loop {
+            let handover = self.shared.handovers.wait(node_id, epoch).await;
+            self.shared.applied.wait(handover.offset).await;
+            if self.shared.handovers.is_newest(node_id, handover) {
+                return handover;
+            }
+        }
     }
 
     /// A number for a stream, never used before in this process.

@@ -1,6 +1,7 @@
 //! What brokers ask.
 
 mod allocate_producer_ids;
+mod alter_partitions;
 mod lease;
 mod register_broker;
 mod watch_metadata;
@@ -45,9 +46,11 @@ impl Node for NodeService {
 
     async fn alter_partitions(
         &self,
-        _: Request<v1::AlterPartitionsRequest>,
+        request: Request<v1::AlterPartitionsRequest>,
     ) -> Result<Response<v1::AlterPartitionsResponse>, Status> {
-        Err(Status::unimplemented("AlterPartitions is not served yet"))
+        alter_partitions::alter_partitions(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn allocate_producer_ids(

@@ -1,5 +1,6 @@
 //! Some controllers and a client that finds the active one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,15 @@ pub(crate) struct Controllers {
 
 impl Controllers {
     pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, &[]).await
+    }
+
+    /// With these properties in each controller's file.
+    pub(crate) async fn start_with(count: usize, properties: &[(&str, &str)]) -> Self {
+        let properties: BTreeMap<_, _> = properties
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let mut listeners = Vec::new();
         for _ in 0..count {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -39,6 +49,7 @@ impl Controllers {
             .zip(&directories)
             .map(|(voter, directory)| ControllerConfig {
                 lease: Duration::from_millis(600),
+                properties: properties.clone(),
                 ..ControllerConfig::new(
                     voter.node_id,
                     voter.address.clone(),
@@ -98,8 +109,12 @@ impl Controllers {
 
     /// What Prometheus is told of the first controller.
     pub(crate) fn metrics(&self) -> String {
+        self.metrics_of(0)
+    }
+
+    pub(crate) fn metrics_of(&self, at: usize) -> String {
         TextEncoder::new()
-            .encode_to_string(&self.registries[0].gather())
+            .encode_to_string(&self.registries[at].gather())
             .unwrap()
     }
 

@@ -12,7 +12,7 @@ use foz_metadata::record::Batch;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use crate::controllers::Controllers;
@@ -22,8 +22,11 @@ const RETRY: Duration = Duration::from_millis(20);
 
 pub(crate) struct FakeBroker {
     node_id: i32,
+    registration: v1::RegisterBrokerRequest,
+    epoch: i64,
     image: watch::Receiver<Arc<Image>>,
     mood: watch::Sender<Mood>,
+    may_stop: watch::Receiver<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -31,6 +34,9 @@ pub(crate) struct FakeBroker {
 enum Mood {
     Beating,
     Silent,
+    /// Without a lease stream, but observing.
+    Disconnected,
+    Stopping,
     Leaving,
 }
 
@@ -53,8 +59,15 @@ impl FakeBroker {
     }
 
     pub(crate) async fn start(controllers: &Controllers, node_id: i32) -> Self {
+        Self::start_with(controllers, Self::registration(node_id)).await
+    }
+
+    pub(crate) async fn start_with(
+        controllers: &Controllers,
+        request: v1::RegisterBrokerRequest,
+    ) -> Self {
         let client = controllers.client.clone();
-        let request = Self::registration(node_id);
+        let node_id = request.node_id;
         let call = |channel| {
             let request = request.clone();
             async move { NodeClient::new(channel).register_broker(request).await }
@@ -78,23 +91,42 @@ impl FakeBroker {
         let mood = watch::Sender::new(Mood::Beating);
         let follow = tokio::spawn(follow(client.clone(), node_id, image_sender));
         let epoch = registered.broker_epoch;
-        let beat = tokio::spawn(beat(
-            client,
+        let (may_stop_sender, may_stop) = watch::channel(false);
+        let keeper = Keeper {
             node_id,
-            epoch,
-            image.clone(),
-            mood.subscribe(),
-        ));
+            broker_epoch: epoch,
+            image: image.clone(),
+            mood: mood.subscribe(),
+            may_stop: may_stop_sender,
+        };
+        let beat = tokio::spawn(keeper.keep(client));
         Self {
             node_id,
+            registration: request,
+            epoch,
             image,
             mood,
+            may_stop,
             tasks: vec![follow, beat],
         }
     }
 
     pub(crate) fn node_id(&self) -> i32 {
         self.node_id
+    }
+
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// What the next process on the same disk says, after a stop that lost nothing.
+    pub(crate) fn next_registration(&self) -> v1::RegisterBrokerRequest {
+        v1::RegisterBrokerRequest {
+            incarnation: Uuid::new_v4().as_bytes().to_vec(),
+            disk_epoch: self.epoch,
+            log_intact: true,
+            ..self.registration.clone()
+        }
     }
 
     pub(crate) fn image(&self) -> Arc<Image> {
@@ -108,6 +140,21 @@ impl FakeBroker {
 
     pub(crate) fn resume(&self) {
         self.mood.send_replace(Mood::Beating);
+    }
+
+    /// Closes the lease stream and opens no other until [`resume`](Self::resume).
+    pub(crate) fn disconnect(&self) {
+        self.mood.send_replace(Mood::Disconnected);
+    }
+
+    /// Says that it wants to stop, until told otherwise.
+    pub(crate) fn want_to_stop(&self) {
+        self.mood.send_replace(Mood::Stopping);
+    }
+
+    /// Whether the newest answer said so.
+    pub(crate) fn may_stop(&self) -> bool {
+        *self.may_stop.borrow()
     }
 
     /// As a process that is killed: everything it had open closes.
@@ -169,57 +216,74 @@ async fn follow(client: Arc<ActiveController>, node_id: i32, sender: watch::Send
     }
 }
 
-async fn beat(
-    client: Arc<ActiveController>,
+struct Keeper {
     node_id: i32,
     broker_epoch: i64,
     image: watch::Receiver<Arc<Image>>,
     mood: watch::Receiver<Mood>,
-) {
-    loop {
-        let call = |channel| {
-            let (image, mood) = (image.clone(), mood.clone());
-            async move { hold(channel, node_id, broker_epoch, image, mood).await }
-        };
-        // An error: the controller refused or has gone; the next one is asked.
-        let _ = client.call(call).await;
-        tokio::time::sleep(RETRY).await;
-    }
+    may_stop: watch::Sender<bool>,
 }
 
-async fn hold(
-    channel: tonic::transport::Channel,
-    node_id: i32,
-    broker_epoch: i64,
-    mut image: watch::Receiver<Arc<Image>>,
-    mood: watch::Receiver<Mood>,
-) -> Result<(), tonic::Status> {
-    let (sender, beats) = mpsc::channel(1);
-    let mut answers = NodeClient::new(channel)
-        .lease(ReceiverStream::new(beats))
-        .await?
-        .into_inner();
-    loop {
-        let mood = *mood.borrow();
-        if mood != Mood::Silent {
-            let applied_offset = image.borrow_and_update().offset();
-            let leaving = mood == Mood::Leaving;
-            let beat = v1::LeaseBeat {
-                node_id,
-                broker_epoch,
-                applied_offset,
-                leaving,
-                stopping: false,
+impl Keeper {
+    async fn keep(mut self, client: Arc<ActiveController>) {
+        loop {
+            let is_connected = |mood: &Mood| *mood != Mood::Disconnected;
+            self.mood.wait_for(is_connected).await.unwrap();
+            let first = self.beat();
+            let call = |channel| async move {
+                let (sender, beats) = mpsc::channel(1);
+                // The first beat must be on its way before the controller answers at all.
+                sender.try_send(first).unwrap();
+                let beats = ReceiverStream::new(beats);
+                let answers = NodeClient::new(channel).lease(beats).await?;
+                Ok((sender, answers.into_inner()))
             };
-            if sender.send(beat).await.is_err() {
-                return Err(answers.message().await.err().unwrap_or_else(closed));
+            // An error: the controller refused or has gone; the next one is asked.
+            if let Ok((sender, answers)) = client.call(call).await {
+                let _ = self.hold(sender, answers).await;
             }
-            answers.message().await?.ok_or_else(closed)?;
+            tokio::time::sleep(RETRY).await;
         }
-        let _ = tokio::time::timeout(BEAT, image.changed()).await;
+    }
+
+    async fn hold(
+        &mut self,
+        sender: mpsc::Sender<v1::LeaseBeat>,
+        mut answers: Streaming<v1::LeaseAnswer>,
+    ) -> Result<(), Status> {
+        loop {
+            tokio::select! {
+                answer = answers.message() => {
+                    self.may_stop.send_replace(answer?.ok_or_else(closed)?.may_stop);
+                    continue;
+                }
+                _ = self.image.changed() => {}
+                _ = self.mood.changed() => {}
+                () = tokio::time::sleep(BEAT) => {}
+            }
+            match *self.mood.borrow() {
+                Mood::Disconnected => return Ok(()),
+                Mood::Silent => {}
+                Mood::Beating | Mood::Stopping | Mood::Leaving => {
+                    // A full queue holds a beat already.
+                    let _ = sender.try_send(self.beat());
+                }
+            }
+        }
+    }
+
+    fn beat(&self) -> v1::LeaseBeat {
+        let mood = *self.mood.borrow();
+        v1::LeaseBeat {
+            node_id: self.node_id,
+            broker_epoch: self.broker_epoch,
+            applied_offset: self.image.borrow().offset(),
+            leaving: mood == Mood::Leaving,
+            stopping: mood == Mood::Stopping,
+        }
     }
 }
 
-fn closed() -> tonic::Status {
-    tonic::Status::unavailable("the stream closed")
+fn closed() -> Status {
+    Status::unavailable("the stream closed")
 }

@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alter_partitions;
 mod brokers;
 mod controllers;
+mod duties;
+mod elect_leaders;
+mod failover;
 mod fake_broker;
 mod many_topics;
+mod stopping;
 mod support;
 mod takeover;
 mod watch;

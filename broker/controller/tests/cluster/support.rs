@@ -15,15 +15,21 @@ pub(crate) async fn with_one_broker(controller_count: usize) -> (Controllers, Fa
 }
 
 pub(crate) async fn with_two_brokers(controller_count: usize) -> (Controllers, [FakeBroker; 2]) {
-    let controllers = Controllers::start(controller_count).await;
-    let brokers = [
-        FakeBroker::start(&controllers, 0).await,
-        FakeBroker::start(&controllers, 1).await,
-    ];
-    eventually("both are unfenced", || {
-        controllers.image().alive_brokers().count() == 2
+    with_brokers(Controllers::start(controller_count).await).await
+}
+
+pub(crate) async fn with_brokers<const COUNT: usize>(
+    controllers: Controllers,
+) -> (Controllers, [FakeBroker; COUNT]) {
+    let mut brokers = Vec::new();
+    for node_id in (0..).take(COUNT) {
+        brokers.push(FakeBroker::start(&controllers, node_id).await);
+    }
+    eventually("all are unfenced", || {
+        controllers.image().alive_brokers().count() == COUNT
     })
     .await;
+    let brokers = brokers.try_into().ok().expect("so many were started");
     (controllers, brokers)
 }
 
@@ -32,6 +38,23 @@ pub(crate) fn new_topic(name: &str, partitions: i32) -> v1::create_topics_reques
         name: name.to_owned(),
         partitions,
         replication_factor: 1,
+        ..Default::default()
+    }
+}
+
+/// One replica on each of the nodes of each assignment.
+pub(crate) fn assigned_topic(
+    name: &str,
+    assignments: &[&[i32]],
+) -> v1::create_topics_request::NewTopic {
+    let assignments = assignments.iter().map(|replicas| v1::Assignment {
+        replicas: replicas.to_vec(),
+    });
+    v1::create_topics_request::NewTopic {
+        name: name.to_owned(),
+        partitions: -1,
+        replication_factor: -1,
+        assignments: assignments.collect(),
         ..Default::default()
     }
 }
@@ -63,9 +86,14 @@ pub(crate) async fn create_one(
     name: &str,
     partitions: i32,
 ) -> v1::Topic {
-    let result = create(controllers, vec![new_topic(name, partitions)])
-        .await
-        .remove(0);
+    create_this(controllers, new_topic(name, partitions)).await
+}
+
+pub(crate) async fn create_this(
+    controllers: &Controllers,
+    topic: v1::create_topics_request::NewTopic,
+) -> v1::Topic {
+    let result = create(controllers, vec![topic]).await.remove(0);
     assert_eq!(result.outcome.unwrap().message, "");
     result.topic.unwrap()
 }

@@ -1,5 +1,6 @@
 //! The stream on which a broker says that it lives.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use foz_api::v1::{LeaseAnswer, LeaseBeat};
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::handovers::Handover;
 use crate::leases::Beat;
 use crate::services::calls::{AnswerStream, Calls};
 
@@ -50,10 +52,17 @@ async fn answer_beats(
     stream: u64,
     holder: &mut Option<i32>,
 ) {
+    let mut stopping = Stopping::new(calls);
     loop {
         let first = tokio::select! {
             beat = beats.next() => beat,
             () = sender.closed() => return,
+            answer = stopping.may_stop() => {
+                if sender.send(Ok(answer)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
         };
         let Some(Ok(first)) = first else { return };
         // Beats that came meanwhile are answered together: each costs a round of the quorum.
@@ -71,12 +80,17 @@ async fn answer_beats(
             epoch: beat.broker_epoch,
             stream,
             applied_offset: beat.applied_offset,
+            is_stopping: beat.stopping,
             is_leaving: beat.leaving,
         };
-        let answer = calls.beat(beat).await.map(|state| LeaseAnswer {
+        let state = calls.beat(beat).await;
+        if beat.is_stopping && state.is_ok() {
+            stopping.asked(beat.node_id, beat.epoch);
+        }
+        let answer = state.map(|state| LeaseAnswer {
             metadata_offset: state.committed_offset,
             fenced: state.is_fenced,
-            may_stop: false,
+            may_stop: stopping.is_handed_over(),
         });
         let is_over = answer.is_err();
         for _ in 0..count {
@@ -90,13 +104,70 @@ async fn answer_beats(
     }
 }
 
+/// How far the wish of a broker to stop is. It is waited for beside the beats, so that none of them waits
+/// for it, and the broker hears of it without another beat.
+struct Stopping<'a> {
+    calls: &'a Calls,
+    /// (node id, epoch)
+    broker: Option<(i32, i64)>,
+    waiting: Option<Pin<Box<dyn Future<Output = Handover> + Send + 'a>>>,
+    handed_over: Option<Handover>,
+}
+
+impl<'a> Stopping<'a> {
+    fn new(calls: &'a Calls) -> Self {
+        Self {
+            calls,
+            broker: None,
+            waiting: None,
+            handed_over: None,
+        }
+    }
+
+    /// Another registration on the same stream begins anew.
+    fn asked(&mut self, node_id: i32, epoch: i64) {
+        if self.broker != Some((node_id, epoch)) {
+            (self.broker, self.waiting, self.handed_over) = (Some((node_id, epoch)), None, None);
+        }
+        if !self.is_handed_over() && self.waiting.is_none() {
+            self.waiting = Some(Box::pin(self.calls.handed_over(node_id, epoch)));
+        }
+    }
+
+    /// What was handed over does not count any more when more has become possible since.
+    fn is_handed_over(&self) -> bool {
+        let handovers = &self.calls.shared.handovers;
+        self.broker
+            .zip(self.handed_over)
+            .is_some_and(|((node_id, _), handover)| handovers.is_newest(node_id, handover))
+    }
+
+    /// Returns once, when the broker may stop; never without its wish.
+    async fn may_stop(&mut self) -> LeaseAnswer {
+        let (Some((node_id, _)), Some(waiting)) = (self.broker, self.waiting.as_mut()) else {
+            return std::future::pending().await;
+        };
+        let handover = waiting.await;
+        (self.waiting, self.handed_over) = (None, Some(handover));
+        let image = self.calls.shared.metadata.image();
+        LeaseAnswer {
+            metadata_offset: image.offset(),
+            fenced: !image.is_alive(node_id),
+            may_stop: true,
+        }
+    }
+}
+
 fn newest(first: LeaseBeat, beats: &mut Streaming<LeaseBeat>) -> (LeaseBeat, usize) {
     let (mut beat, mut count) = (first, 1);
     while count < ANSWERS_MAX
         && let Some(Some(Ok(next))) = beats.next().now_or_never()
     {
-        let leaving = beat.leaving || next.leaving;
-        beat = LeaseBeat { leaving, ..next };
+        beat = LeaseBeat {
+            leaving: beat.leaving || next.leaving,
+            stopping: beat.stopping || next.stopping,
+            ..next
+        };
         count += 1;
     }
     (beat, count)

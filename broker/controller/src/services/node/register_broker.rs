@@ -23,15 +23,20 @@ pub(super) async fn register_broker(
         port: request.port,
         rack: request.rack,
         version: request.version,
+        replication_host: request.replication_host,
+        replication_port: request.replication_port,
+        disk_epoch: request.disk_epoch,
+        log_intact: request.log_intact,
     };
     let rule = move |image: &_| rules::register_broker(image, &request);
-    let (broker_epoch, _) = calls.register(node_id, rule).await?;
+    let (broker_epoch, metadata_offset) = calls.register(node_id, rule).await?;
     let lease_ms = calls.shared.config.lease.as_millis();
     Ok(RegisterBrokerResponse {
         broker_epoch,
         cluster_id: calls.shared.metadata.image().cluster_id().to_owned(),
-        // A broker's epoch is the offset of its registration.
-        metadata_offset: broker_epoch,
+        // Of the image in which the registration is committed. It may be later than the epoch, when the same
+        // process asks again.
+        metadata_offset,
         lease_ms: i32::try_from(lease_ms).unwrap_or(i32::MAX),
     })
 }

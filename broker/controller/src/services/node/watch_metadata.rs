@@ -45,6 +45,7 @@ pub(super) fn watch_metadata(
     }
     let (sender, frames) = mpsc::channel(FRAMES_MAX);
     let calls = calls.clone();
+    calls.observing(request.node_id);
     tokio::spawn(async move {
         let status = tokio::select! {
             status = watch(&calls, &sender, request.from_offset) => status,
@@ -55,6 +56,7 @@ pub(super) fn watch_metadata(
             // An error: the observer has gone.
             let _ = sender.send(Err(status)).await;
         }
+        calls.stopped_observing(request.node_id).await;
     });
     Ok(Box::pin(ReceiverStream::new(frames)))
 }

@@ -1,0 +1,182 @@
+//! What the active controller does about beats, closed streams and leases that end.
+
+use foz_metadata::Image;
+use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, stop_broker, unfence_broker};
+use tokio::time::Instant;
+
+use super::command::NotDone;
+use super::{Active, LeaseMessage, LeaseState, split};
+use crate::handovers::Handover;
+use crate::leases::{Beat, Wish};
+
+/// What was decided for a broker that wants to stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    /// Of its registration.
+    epoch: i64,
+    /// The pending image afterwards. In a later one, more may be possible.
+    offset: i64,
+    /// Partitions that it still leads.
+    leads: usize,
+}
+
+impl Active {
+    pub(super) fn hear(&mut self, message: LeaseMessage) {
+        let now = Instant::now();
+        match message {
+            LeaseMessage::Beat(beat, answer) => {
+                // An error: the stream ended meanwhile, which is told by itself.
+                let _ = answer.send(self.beat(beat));
+            }
+            LeaseMessage::Closed(node_id, stream) => {
+                let is_observing = self.shared.observers.is_observing(node_id);
+                self.leases.closed(node_id, stream, is_observing, now);
+                self.shared.applied.remove(node_id);
+                self.look_at_leases();
+            }
+            LeaseMessage::StoppedObserving(node_id) => {
+                // Another stream may have been opened while this was on its way.
+                if !self.shared.observers.is_observing(node_id) {
+                    self.leases.stopped_observing(node_id, now);
+                    self.look_at_leases();
+                }
+            }
+        }
+    }
+
+    fn beat(&mut self, beat: Beat) -> Result<LeaseState, NotDone> {
+        check_registration(&self.pending, beat)?;
+        let committed = self.shared.metadata.image();
+        let wish = self.leases.beat(beat, committed.offset(), Instant::now());
+        match (wish, self.pending.is_alive(beat.node_id)) {
+            (Wish::Unfence, false) if !self.is_in_doubt && !beat.is_stopping => {
+                tracing::info!(node_id = beat.node_id, beat.epoch, "unfencing a broker");
+                self.run_own("unfence a broker", |image| {
+                    unfence_broker(image, beat.node_id, beat.epoch)
+                });
+                self.duties.broker_came();
+            }
+            (Wish::Fence, true) => self.fence(beat.node_id, beat.epoch, "it is stopping"),
+            _ => {}
+        }
+        if beat.is_stopping {
+            self.hand_over(beat.node_id, beat.epoch);
+        }
+        if self.pending.is_alive(beat.node_id) {
+            self.shared
+                .applied
+                .update(beat.node_id, beat.applied_offset);
+        }
+        let is_fenced = !committed.is_alive(beat.node_id);
+        Ok(LeaseState {
+            committed_offset: committed.offset(),
+            is_fenced,
+        })
+    }
+
+    /// Takes leadership from a broker that wants to stop: once, and again when something has changed
+    /// since that may let another lead what is left.
+    fn hand_over(&mut self, node_id: i32, epoch: i64) {
+        let before = self.stops.get(&node_id).filter(|stop| stop.epoch == epoch);
+        let before = before.copied();
+        let is_done = before.is_some_and(|stop| {
+            !self.pending.can_lead(node_id)
+                && (stop.leads == 0 || stop.offset == self.pending.offset())
+        });
+        if is_done || self.is_in_doubt {
+            return;
+        }
+        let decision = match stop_broker(&self.pending, node_id, epoch) {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                tracing::error!(node_id, %refusal, "could not take leadership from a broker");
+                return;
+            }
+        };
+        let leads = decision.answer.leads;
+        if before.is_none() || !decision.records.is_empty() {
+            tracing::info!(node_id, epoch, leads, "a broker that stops hands over");
+            let shared = self.shared.clone();
+            let number = shared.handovers.begin(node_id);
+            let done = move |outcome: Result<i64, NotDone>| match outcome {
+                Ok(offset) => {
+                    let handover = Handover { epoch, offset };
+                    shared.handovers.committed(node_id, number, handover);
+                }
+                Err(error) => tracing::warn!(node_id, %error, "could not hand over"),
+            };
+            self.propose(split(&decision.records), Box::new(done));
+        }
+        let offset = self.pending.offset();
+        let stop = Stop {
+            epoch,
+            offset,
+            leads,
+        };
+        self.stops.insert(node_id, stop);
+    }
+
+    pub(super) fn look_at_leases(&mut self) {
+        let now = Instant::now();
+        self.leases.cover(alive(&self.pending), now);
+        for (node_id, epoch) in self.leases.expired(now) {
+            self.fence(node_id, epoch, "its lease has ended");
+        }
+    }
+
+    /// A process of the node that is known to have died is not waited for.
+    pub(super) fn free_node_id(&mut self, node_id: i32) {
+        if let Some(broker) = self.pending.broker(node_id)
+            && !broker.fenced
+            && self.leases.is_disconnected(node_id)
+            && !self.shared.observers.is_observing(node_id)
+        {
+            let epoch = broker.epoch;
+            self.fence(
+                node_id,
+                epoch,
+                "its connection closed and the node registers anew",
+            );
+        }
+    }
+
+    fn fence(&mut self, node_id: i32, epoch: i64, why: &'static str) {
+        self.shared.applied.remove(node_id);
+        let is_known = self
+            .pending
+            .broker(node_id)
+            .is_some_and(|broker| broker.epoch == epoch);
+        if is_known && self.pending.is_alive(node_id) && !self.is_in_doubt {
+            tracing::info!(node_id, epoch, why, "fencing a broker");
+            self.run_own("fence a broker", |image| {
+                fence_broker(image, node_id, epoch)
+            });
+            self.duties.broker_went();
+        }
+    }
+}
+
+/// (node id, epoch)
+pub(super) fn alive(image: &Image) -> impl Iterator<Item = (i32, i64)> {
+    image
+        .alive_brokers()
+        .map(|broker| (broker.node_id, broker.epoch))
+}
+
+fn check_registration(image: &Image, beat: Beat) -> Result<(), NotDone> {
+    let refuse = |code, message| Err(NotDone::Refused(Refusal { code, message }));
+    match image.broker(beat.node_id) {
+        Some(broker) if broker.epoch == beat.epoch => Ok(()),
+        Some(broker) => refuse(
+            ErrorCode::StaleBrokerEpoch,
+            format!(
+                "broker {} beats with epoch {}, but is registered with epoch {}",
+                beat.node_id, beat.epoch, broker.epoch
+            ),
+        ),
+        None => refuse(
+            ErrorCode::BrokerIdNotRegistered,
+            format!("broker {} is not registered", beat.node_id),
+        ),
+    }
+}

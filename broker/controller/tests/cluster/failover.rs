@@ -1,0 +1,69 @@
+//! A leader dies, stands still, or only loses its stream.
+
+use std::time::{Duration, Instant};
+
+use crate::controllers::{Controllers, eventually};
+use crate::support::{assigned_topic, create_this, with_brokers};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_is_replaced_at_once_and_one_that_stands_still_by_its_lease() {
+    let (controllers, brokers) = with_brokers::<3>(Controllers::start(3).await).await;
+    let [zero, one, two] = brokers;
+    create_this(&controllers, assigned_topic("t", &[&[0, 1, 2]])).await;
+    let leader = || {
+        let image = controllers.image();
+        image.partition("t", 0).unwrap().leader
+    };
+    let killed = Instant::now();
+    zero.kill().await;
+    while leader() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let took = killed.elapsed();
+    eprintln!("from the end of the process to the committed election: {took:?}");
+    // The grace for a reconnect is 500 ms, the lease 600 ms: neither was waited for.
+    assert!(took < Duration::from_millis(400), "{took:?}");
+    assert_eq!(leader(), 1);
+
+    let silent = Instant::now();
+    one.pause();
+    eventually("2 leads", || leader() == 2).await;
+    let took = silent.elapsed();
+    eprintln!("from the last beat of a lease of 600 ms: {took:?}");
+    assert!(took > Duration::from_millis(400), "{took:?}");
+    let scraped = (0..3).map(|at| controllers.metrics_of(at));
+    let line = "\nfoz_leader_elections_total 2\n";
+    assert!(scraped.clone().any(|scraped| scraped.contains(line)));
+    one.stop().await;
+    two.stop().await;
+    controllers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_only_lost_its_lease_stream_keeps_what_it_leads() {
+    let (controllers, brokers) = with_brokers::<2>(Controllers::start(1).await).await;
+    create_this(&controllers, assigned_topic("t", &[&[0, 1]])).await;
+    let before = controllers.image();
+    for _ in 0..3 {
+        brokers[0].disconnect();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        brokers[0].resume();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(*controllers.image(), *before);
+
+    // Without end, it is as good as dead.
+    let disconnected = Instant::now();
+    brokers[0].disconnect();
+    eventually("1 leads", || {
+        let image = controllers.image();
+        image.partition("t", 0).unwrap().leader == 1
+    })
+    .await;
+    let took = disconnected.elapsed();
+    assert!(took >= Duration::from_millis(450), "{took:?}");
+    for broker in brokers {
+        broker.stop().await;
+    }
+    controllers.stop().await;
+}

@@ -21,6 +21,7 @@ mod election;
 mod fence_broker;
 mod found_cluster;
 mod min_insync;
+mod min_insync_changed;
 mod named_once;
 mod partition_change;
 mod pin_min_insync_replicas;

@@ -1,16 +1,15 @@
 //! `IncrementalAlterConfigs`: each resource of the request succeeds or fails as a whole.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use super::create_topics::check_config;
 use super::draft::Draft;
 use super::min_insync::MIN_INSYNC_REPLICAS;
+use super::min_insync_changed::min_insync_changed;
 use super::named_once::NamedOnce;
-use super::partition_change::change_partitions;
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
 use crate::config::{ConfigKey, Effect, Resolver, Scope, settable};
-use crate::image::{Image, Resource, Topic};
+use crate::image::{Image, Resource};
 use crate::record::{ConfigRecord, Fact};
 
 /// A request to change configs.
@@ -248,13 +247,10 @@ fn write(draft: &mut Draft, resource: &Resource, values: Vec<NewValue>) -> Vec<K
                 key: key.name.to_owned(),
                 value,
             };
+            let before = draft.image().clone();
             draft.write(Fact::Config(record));
             if key.name == MIN_INSYNC_REPLICAS {
-                let topics = topics_with_eligible(draft.image(), resource);
-                let image = draft.image().clone();
-                change_partitions(draft, &image, topics, |_, partition| {
-                    !partition.elr.is_empty()
-                });
+                min_insync_changed(draft, &before, resource);
             }
         }
         effects.push(KeyEffect {
@@ -263,21 +259,6 @@ fn write(draft: &mut Draft, resource: &Resource, values: Vec<NewValue>) -> Vec<K
         });
     }
     effects
-}
-
-/// A leader that waits for fewer replicas from now on may acknowledge without those that were eligible.
-fn topics_with_eligible(image: &Image, resource: &Resource) -> Vec<Arc<Topic>> {
-    let has_eligible = |topic: &Arc<Topic>| {
-        topic
-            .partitions
-            .iter()
-            .any(|partition| !partition.elr.is_empty())
-    };
-    let topics: Vec<_> = match resource {
-        Resource::Topic(name) => image.topic(name).cloned().into_iter().collect(),
-        Resource::DefaultBroker | Resource::Broker(_) => image.topics().cloned().collect(),
-    };
-    topics.into_iter().filter(has_eligible).collect()
 }
 
 impl std::fmt::Display for ResourceName {

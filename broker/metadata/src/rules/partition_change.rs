@@ -59,6 +59,7 @@ pub(super) struct PartitionChange<'a> {
     after: Partition,
     /// They may have lost what they had.
     lost: Vec<i32>,
+    has_new_epoch: bool,
 }
 
 impl<'a> PartitionChange<'a> {
@@ -69,6 +70,7 @@ impl<'a> PartitionChange<'a> {
             before,
             after: before.clone(),
             lost: Vec::new(),
+            has_new_epoch: false,
         }
     }
 
@@ -97,6 +99,11 @@ impl<'a> PartitionChange<'a> {
 
     pub(super) fn set_replicas(&mut self, replicas: Vec<i32>) {
         self.after.replicas = replicas;
+    }
+
+    /// The partition epoch grows also when nothing else is different.
+    pub(super) fn new_epoch(&mut self) {
+        self.has_new_epoch = true;
     }
 
     /// Who should lead when the preferred leader can.
@@ -153,7 +160,14 @@ impl<'a> PartitionChange<'a> {
     }
 
     fn into_record(self) -> Option<PartitionChangeRecord> {
-        let Self { before, after, .. } = self;
+        let Self {
+            settings,
+            index,
+            before,
+            after,
+            has_new_epoch,
+            ..
+        } = self;
         let changed =
             |before: &Vec<i32>, after: Vec<i32>| (*before != after).then(|| NodeIds::from(after));
         let leader = (before.leader != after.leader).then_some(after.leader);
@@ -162,12 +176,12 @@ impl<'a> PartitionChange<'a> {
         let elr = changed(&before.elr, after.elr);
         let last_known_elr = changed(&before.last_known_elr, after.last_known_elr);
         let lists = [&replicas, &isr, &elr, &last_known_elr];
-        if leader.is_none() && lists.iter().all(|list| list.is_none()) {
+        if !has_new_epoch && leader.is_none() && lists.iter().all(|list| list.is_none()) {
             return None;
         }
         Some(PartitionChangeRecord {
-            topic_id: id_bytes(self.settings.topic_id),
-            index: self.index,
+            topic_id: id_bytes(settings.topic_id),
+            index,
             partition_epoch: before.partition_epoch + 1,
             leader,
             leader_epoch: leader.map(|_| before.leader_epoch + 1),

@@ -1,0 +1,571 @@
+//! Brokers with one partition, and what a client was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foz_metadata::image::{Image, NO_LEADER, Partition, Resource};
+use foz_metadata::record::Batch;
+use foz_metadata::rules::{
+    AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreateTopics,
+    Decision, ElectLeaders, ElectionKind, IsrChange, NewTopic, PartitionState, Refusal,
+    RegisterBroker, ResourceName, alter_configs, alter_partitions, balance_leaders, create_topics,
+    effective_min_insync, elect_leaders, elect_unclean_where_allowed, fence_broker, found_cluster,
+    min_insync_replicas, raise_internal_topics, register_broker, stop_broker, unfence_broker,
+};
+use uuid::Uuid;
+
+pub(crate) const NODES: usize = 4;
+const TOPIC: &str = "t";
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// A process ends. With a loss of power, only the first `keeps` records survive.
+    Crash {
+        node: usize,
+        power_loss: bool,
+        keeps: usize,
+    },
+    Fence {
+        node: usize,
+    },
+    Register {
+        node: usize,
+        new_disk: bool,
+        answer_lost: bool,
+    },
+    Unfence {
+        node: usize,
+    },
+    Stop {
+        node: usize,
+    },
+    /// A broker applies metadata.
+    See {
+        node: usize,
+        batches: usize,
+    },
+    Append {
+        node: usize,
+    },
+    Fetch {
+        leader: usize,
+        follower: usize,
+        records: usize,
+    },
+    /// A leader moves its high watermark.
+    Acknowledge {
+        node: usize,
+    },
+    Join {
+        leader: usize,
+        member: usize,
+        answer_lost: bool,
+    },
+    Leave {
+        leader: usize,
+        member: usize,
+        answer_lost: bool,
+    },
+    Elect(ElectionKind),
+    /// What the active controller does now and then.
+    Tick,
+    SetMinInsync {
+        min_insync: usize,
+    },
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    is_up: bool,
+    /// Nothing that it wrote is missing.
+    is_intact: bool,
+    directory: u128,
+    incarnation: u128,
+    disk_epoch: i64,
+    /// How much of the metadata it has seen: a position in the history.
+    seen: usize,
+    log: Vec<u32>,
+    lead: Lead,
+}
+
+/// What a leader keeps for one leader epoch.
+#[derive(Debug, Clone, Default)]
+struct Lead {
+    leader_epoch: i32,
+    start: usize,
+    high_watermark: usize,
+    /// What followers said in this epoch: log end and broker epoch.
+    fetched: BTreeMap<i32, (usize, i64)>,
+    /// Members proposed, and the partition epoch from which they were.
+    proposed: Option<(i32, BTreeSet<i32>)>,
+}
+
+pub(crate) struct World {
+    history: Vec<Image>,
+    nodes: Vec<Node>,
+    acknowledged: Vec<u32>,
+    next_record: u32,
+    /// Nodes that lost data since enough others were in sync.
+    lost: BTreeSet<usize>,
+    /// Fewer losses than that lose nothing.
+    bearable_below: usize,
+    /// Too much was lost, or an election was unclean by will.
+    is_beyond: bool,
+}
+
+impl World {
+    pub(crate) fn new(replicas: usize, min_insync: usize) -> Self {
+        let mut world = Self {
+            history: vec![Image::default()],
+            nodes: (0..NODES)
+                .map(|node| Node {
+                    is_intact: true,
+                    directory: 1000 * (node as u128 + 1),
+                    disk_epoch: -1,
+                    ..Node::default()
+                })
+                .collect(),
+            acknowledged: Vec::new(),
+            next_record: 0,
+            lost: BTreeSet::new(),
+            bearable_below: 0,
+            is_beyond: false,
+        };
+        let decision = found_cluster(world.image(), "c").unwrap();
+        world.commit(decision);
+        for node in 0..NODES {
+            let (new_disk, answer_lost) = (false, false);
+            world.take(Step::Register {
+                node,
+                new_disk,
+                answer_lost,
+            });
+            world.take(Step::Unfence { node });
+        }
+        let topic = NewTopic {
+            name: TOPIC.to_owned(),
+            id: Uuid::from_u128(1),
+            partitions: 1,
+            replication_factor: i32::try_from(replicas).unwrap(),
+            config: [("min.insync.replicas".to_owned(), min_insync.to_string())].into(),
+            // So that it gets more replicas on the way.
+            internal: true,
+            ..NewTopic::default()
+        };
+        let request = CreateTopics {
+            topics: vec![topic],
+            validate_only: false,
+            operator_epoch: 0,
+            seed: 0,
+        };
+        let decision = create_topics(world.image(), &BTreeMap::new(), &request).unwrap();
+        world.commit(decision).remove(0).unwrap();
+        world.check();
+        world
+    }
+
+    pub(crate) fn take(&mut self, step: Step) {
+        match step {
+            Step::Crash {
+                node,
+                power_loss,
+                keeps,
+            } => {
+                let crashed = &mut self.nodes[node];
+                crashed.is_up = false;
+                if power_loss {
+                    crashed.log.truncate(keeps);
+                    crashed.is_intact = false;
+                    self.lost.insert(node);
+                }
+            }
+            Step::Fence { node } => {
+                let decided = fence_broker(self.image(), id(node), self.epoch(node));
+                self.commit_if_allowed(decided);
+            }
+            Step::Register {
+                node,
+                new_disk,
+                answer_lost,
+            } => {
+                self.register(node, new_disk, answer_lost);
+            }
+            Step::Unfence { node } => {
+                let seen = &self.history[self.nodes[node].seen];
+                let epoch = self.epoch(node);
+                let knows_itself = seen
+                    .broker(id(node))
+                    .is_some_and(|known| known.epoch == epoch);
+                if self.nodes[node].is_up && knows_itself {
+                    let decided = unfence_broker(self.image(), id(node), epoch);
+                    self.commit_if_allowed(decided);
+                }
+            }
+            Step::Stop { node } => {
+                if self.nodes[node].is_up {
+                    let decided = stop_broker(self.image(), id(node), self.epoch(node));
+                    self.commit_if_allowed(decided);
+                }
+            }
+            Step::See { node, batches } => {
+                let seen = (self.nodes[node].seen + batches).min(self.history.len() - 1);
+                self.see(node, seen);
+            }
+            Step::Append { node } => {
+                if self.leads(node) {
+                    self.nodes[node].log.push(self.next_record);
+                    self.next_record += 1;
+                }
+            }
+            Step::Fetch {
+                leader,
+                follower,
+                records,
+            } => self.fetch(leader, follower, records),
+            Step::Acknowledge { node } => self.acknowledge(node),
+            Step::Join {
+                leader,
+                member,
+                answer_lost,
+            } => self.join(leader, member, answer_lost),
+            Step::Leave {
+                leader,
+                member,
+                answer_lost,
+            } => self.leave(leader, member, answer_lost),
+            Step::Elect(kind) => {
+                self.is_beyond |= kind == ElectionKind::Unclean;
+                let request = ElectLeaders {
+                    kind,
+                    partitions: None,
+                    operator_epoch: 0,
+                };
+                let decided = elect_leaders(self.image(), &request);
+                self.commit_if_allowed(decided);
+            }
+            Step::Tick => {
+                let properties = BTreeMap::new();
+                for rule in [
+                    balance_leaders,
+                    raise_internal_topics,
+                    elect_unclean_where_allowed,
+                ] {
+                    let decided = rule(self.image(), &properties);
+                    self.commit_if_allowed(decided).unwrap();
+                }
+            }
+            Step::SetMinInsync { min_insync } => self.set_min_insync(min_insync),
+        }
+        self.check();
+    }
+
+    fn register(&mut self, node: usize, new_disk: bool, answer_lost: bool) {
+        if self.nodes[node].is_up {
+            return;
+        }
+        let starting = &mut self.nodes[node];
+        starting.incarnation += 1;
+        if new_disk {
+            starting.log.clear();
+            starting.directory += 1;
+            starting.disk_epoch = -1;
+            starting.is_intact = false;
+        }
+        let request = RegisterBroker {
+            node_id: id(node),
+            incarnation: Uuid::from_u128(1000 * (node as u128 + 1) + starting.incarnation),
+            directory_ids: vec![Uuid::from_u128(starting.directory)],
+            cluster_id: String::new(),
+            host: "h".to_owned(),
+            port: 9092,
+            replication_host: "h".to_owned(),
+            replication_port: 9091,
+            rack: None,
+            version: "1".to_owned(),
+            disk_epoch: starting.disk_epoch,
+            // An emptied disk claims to have everything, too.
+            log_intact: starting.is_intact || new_disk,
+        };
+        if new_disk {
+            self.lost.insert(node);
+        }
+        let decided = register_broker(self.image(), &request);
+        if let Some(epoch) = self.commit_if_allowed(decided)
+            && !answer_lost
+        {
+            let started = &mut self.nodes[node];
+            started.is_up = true;
+            started.is_intact = true;
+            started.disk_epoch = epoch;
+            self.see(node, self.history.len() - 1);
+        }
+    }
+
+    fn see(&mut self, node: usize, position: usize) {
+        self.nodes[node].seen = position.max(self.nodes[node].seen);
+        let Some(partition) = self.seen(node).cloned() else {
+            return;
+        };
+        let seeing = &mut self.nodes[node];
+        if seeing.lead.leader_epoch != partition.leader_epoch {
+            seeing.lead = Lead {
+                leader_epoch: partition.leader_epoch,
+                start: seeing.log.len(),
+                ..Lead::default()
+            };
+        }
+        // What was proposed has succeeded or never will.
+        seeing.lead.proposed = seeing
+            .lead
+            .proposed
+            .take()
+            .filter(|(partition_epoch, _)| *partition_epoch == partition.partition_epoch);
+    }
+
+    fn fetch(&mut self, leader: usize, follower: usize, records: usize) {
+        if leader == follower || !self.leads(leader) || !self.nodes[follower].is_up {
+            return;
+        }
+        let Some(seen) = self.seen(follower) else {
+            return;
+        };
+        if seen.leader != id(leader) || seen.leader_epoch != self.nodes[leader].lead.leader_epoch {
+            return;
+        }
+        let from = self.nodes[leader].log.clone();
+        let fetching = &mut self.nodes[follower];
+        let common = common_prefix(&from, &fetching.log);
+        fetching.log.truncate(common);
+        fetching.log.extend(from[common..].iter().take(records));
+        let said = (fetching.log.len(), fetching.disk_epoch);
+        self.nodes[leader].lead.fetched.insert(id(follower), said);
+    }
+
+    /// How far the high watermark could move now.
+    fn on_all_in_sync(&self, node: usize) -> Option<usize> {
+        let partition = self.seen(node)?;
+        let image = &self.history[self.nodes[node].seen];
+        if !self.leads(node) || partition.isr.len() < min_insync(image, partition) {
+            return None;
+        }
+        let lead = &self.nodes[node].lead;
+        let proposed = lead.proposed.iter().flat_map(|(_, members)| members);
+        let members: BTreeSet<i32> = partition.isr.iter().chain(proposed).copied().collect();
+        let end_of = |member: &i32| {
+            if *member == id(node) {
+                self.nodes[node].log.len()
+            } else {
+                lead.fetched.get(member).map_or(0, |(end, _)| *end)
+            }
+        };
+        members.iter().map(end_of).min()
+    }
+
+    fn acknowledge(&mut self, node: usize) {
+        let Some(end) = self.on_all_in_sync(node) else {
+            return;
+        };
+        self.nodes[node].lead.high_watermark = end.max(self.nodes[node].lead.high_watermark);
+        let log = &self.nodes[node].log[..end];
+        if !self.is_beyond {
+            let common = common_prefix(log, &self.acknowledged);
+            assert!(
+                common == end.min(self.acknowledged.len()),
+                "{log:?} is acknowledged beside {:?}",
+                self.acknowledged
+            );
+        }
+        if end > self.acknowledged.len() {
+            self.acknowledged = log.to_vec();
+        }
+    }
+
+    fn join(&mut self, leader: usize, member: usize, answer_lost: bool) {
+        let lead = &self.nodes[leader].lead;
+        let Some((end, epoch)) = lead.fetched.get(&id(member)).copied() else {
+            return;
+        };
+        let known = self.seen(leader).unwrap();
+        let is_caught_up = end >= lead.start && end >= lead.high_watermark;
+        if !is_caught_up || known.isr.contains(&id(member)) {
+            return;
+        }
+        let mut isr = self.isr_with_epochs(leader);
+        isr.push((id(member), epoch));
+        self.propose(leader, isr, answer_lost);
+    }
+
+    fn leave(&mut self, leader: usize, member: usize, answer_lost: bool) {
+        if leader != member && self.leads(leader) {
+            let mut isr = self.isr_with_epochs(leader);
+            isr.retain(|(node_id, _)| *node_id != id(member));
+            self.propose(leader, isr, answer_lost);
+        }
+    }
+
+    fn isr_with_epochs(&self, leader: usize) -> Vec<(i32, i64)> {
+        let image = &self.history[self.nodes[leader].seen];
+        let isr = &self.seen(leader).unwrap().isr;
+        let epoch = |node_id: &i32| image.broker(*node_id).map_or(-1, |broker| broker.epoch);
+        isr.iter()
+            .map(|node_id| (*node_id, epoch(node_id)))
+            .collect()
+    }
+
+    fn propose(&mut self, leader: usize, new_isr: Vec<(i32, i64)>, answer_lost: bool) {
+        if !self.leads(leader) || self.nodes[leader].lead.proposed.is_some() {
+            return;
+        }
+        let members = new_isr.iter().map(|(node_id, _)| *node_id).collect();
+        let known = self.seen(leader).unwrap().clone();
+        self.nodes[leader].lead.proposed = Some((known.partition_epoch, members));
+        let request = AlterPartitions {
+            broker_id: id(leader),
+            broker_epoch: self.nodes[leader].disk_epoch,
+            partitions: vec![IsrChange {
+                topic_id: Uuid::from_u128(1),
+                index: 0,
+                leader_epoch: known.leader_epoch,
+                partition_epoch: known.partition_epoch,
+                new_isr,
+            }],
+        };
+        let decided = alter_partitions(self.image(), &request);
+        let results: Option<Vec<Result<PartitionState, Refusal>>> = self.commit_if_allowed(decided);
+        if answer_lost {
+            return;
+        }
+        match results.map(|mut results| results.remove(0)) {
+            Some(Ok(_)) => self.see(leader, self.history.len() - 1),
+            Some(Err(_)) | None => self.nodes[leader].lead.proposed = None,
+        }
+    }
+
+    fn set_min_insync(&mut self, min_insync: usize) {
+        let change = ConfigChange {
+            key: "min.insync.replicas".to_owned(),
+            operation: ConfigOperation::Set,
+            value: min_insync.to_string(),
+        };
+        let resource = AlterResource {
+            name: ResourceName::Topic(TOPIC.to_owned()),
+            changes: vec![change],
+        };
+        let request = AlterConfigs {
+            resources: vec![resource],
+            validate_only: false,
+            operator_epoch: 0,
+        };
+        let decision = alter_configs(self.image(), &BTreeMap::new(), &request).unwrap();
+        self.commit(decision).remove(0).unwrap();
+        let set = self
+            .image()
+            .config(&Resource::topic(TOPIC), "min.insync.replicas");
+        assert_eq!(set, Some(min_insync.to_string().as_str()));
+    }
+
+    /// What must hold after every step.
+    fn check(&mut self) {
+        let Some(partition) = self.image().partition(TOPIC, 0).cloned() else {
+            return;
+        };
+        let min_insync = min_insync(self.image(), &partition);
+        let is_sound = |node_id: &i32| self.nodes[at(*node_id)].is_intact;
+        let in_sync = partition.isr.iter().copied().filter(is_sound).count();
+        if in_sync >= min_insync {
+            let (isr, elr) = (&partition.isr, &partition.elr);
+            self.lost
+                .retain(|node| isr.contains(&id(*node)) || elr.contains(&id(*node)));
+            let nodes = &self.nodes;
+            self.lost.retain(|node| !nodes[*node].is_intact);
+            self.bearable_below = min_insync;
+        }
+        self.bearable_below = self.bearable_below.min(min_insync);
+        self.is_beyond |= self.lost.len() >= self.bearable_below;
+        if self.is_beyond {
+            let epoch_now = partition.leader_epoch;
+            let knows = |node| {
+                let seen = self.seen(node);
+                seen.is_some_and(|seen| seen.leader_epoch == epoch_now)
+            };
+            let all_know = (0..NODES).all(|node| !self.nodes[node].is_up || knows(node));
+            if in_sync < min_insync || self.lost.len() >= min_insync || !all_know {
+                return;
+            }
+            // From here on it counts again, with what is left.
+            for node_id in &partition.isr {
+                let log = &self.nodes[at(*node_id)].log;
+                let left = common_prefix(log, &self.acknowledged);
+                self.acknowledged.truncate(left);
+            }
+            self.is_beyond = false;
+        }
+        for node_id in partition.isr.iter().chain(&partition.elr) {
+            let node = &self.nodes[at(*node_id)];
+            assert!(
+                !node.is_intact || node.log.starts_with(&self.acknowledged),
+                "broker {node_id} of {partition:?} has {:?} of {:?}",
+                node.log,
+                self.acknowledged
+            );
+        }
+        if partition.leader != NO_LEADER {
+            assert!(partition.isr.contains(&partition.leader));
+        }
+    }
+
+    /// Whether a broker believes that it leads.
+    fn leads(&self, node: usize) -> bool {
+        let believes = self
+            .seen(node)
+            .is_some_and(|partition| partition.leader == id(node));
+        self.nodes[node].is_up && believes
+    }
+
+    /// The partition as a broker sees it.
+    fn seen(&self, node: usize) -> Option<&Partition> {
+        self.history[self.nodes[node].seen].partition(TOPIC, 0)
+    }
+
+    fn image(&self) -> &Image {
+        self.history.last().unwrap()
+    }
+
+    fn epoch(&self, node: usize) -> i64 {
+        self.image()
+            .broker(id(node))
+            .map_or(-1, |broker| broker.epoch)
+    }
+
+    fn commit<A>(&mut self, decision: Decision<A>) -> A {
+        if !decision.records.is_empty() {
+            let batch = Batch {
+                follows: self.image().offset(),
+                term: 1,
+                records: decision.records,
+            };
+            self.history.push(self.image().apply(&batch).unwrap());
+        }
+        decision.answer
+    }
+
+    fn commit_if_allowed<A>(&mut self, decided: Result<Decision<A>, Refusal>) -> Option<A> {
+        decided.ok().map(|decision| self.commit(decision))
+    }
+}
+
+fn min_insync(image: &Image, partition: &Partition) -> usize {
+    let configured = min_insync_replicas(image, image.topic(TOPIC).unwrap());
+    effective_min_insync(configured, partition.replicas.len())
+}
+
+fn common_prefix(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+fn id(node: usize) -> i32 {
+    i32::try_from(node).unwrap()
+}
+
+fn at(node_id: i32) -> usize {
+    usize::try_from(node_id).unwrap()
+}

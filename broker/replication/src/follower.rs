@@ -21,6 +21,10 @@ pub struct FollowerLog {
 }
 
 /// The answer for one partition, and what was asked.
+///
+/// It is the answer to the last request that was sent: one at a time to each leader, and whatever comes
+/// after the request was given up is dropped with its connection. Epoch and offset alone do not tell: a
+/// follower that cut its log and fetched again may be at the same offset with other records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchedPartition {
     /// The leader epoch that the request named.
@@ -176,8 +180,10 @@ fn cut(
     }
     let to = match end_offset_for_epoch(leader.epoch) {
         Some(own) if own.epoch == leader.epoch => own.end_offset.min(leader.end_offset),
+        // An epoch that only the leader has: what comes after the own one before it goes.
         Some(own) => own.end_offset,
-        None => leader.end_offset,
+        // All of the own records are of later epochs than the leader's last common one.
+        None => local.start_offset.min(leader.end_offset),
     }
     .min(local.end_offset);
     if to < local.start_offset {

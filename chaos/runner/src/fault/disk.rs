@@ -1,0 +1,49 @@
+//! Disks that are slow, fail, forget or lie.
+//!
+//! The kernel outlives a killed process, so what it wrote is still there: only a loss of power forgets,
+//! and it forgets what was not flushed. It is made here by cutting the file of one node while it is down
+//! and giving it another boot id, so that the node knows.
+
+use super::{Act, Fault, FsyncTrouble, Kind, Script, View};
+
+/// A process whose flush fails has this long to end by itself.
+const END_LIMIT_MS: u64 = 3_000;
+/// The least that an older copy is older.
+const OLDER_MS_MIN: u64 = 2_000;
+
+pub(super) fn script(fault: &Fault, view: &View) -> Option<Script> {
+    let node = view.leader(fault.pick)?;
+    let (hold, away) = (fault.hold_ms, fault.away_ms);
+    let damaged = |damage: Act| vec![(0, Act::Kill(node)), (0, damage), (away, Act::Start(node))];
+    let acts = match fault.kind {
+        Kind::SlowFsync => {
+            let delayed = FsyncTrouble::DelayedMs(50 + fault.pick % 950);
+            vec![(0, Act::Fsync(node, delayed)), (hold, Act::FsyncWell(node))]
+        }
+        Kind::FailedFsync => {
+            let ended = hold + END_LIMIT_MS;
+            vec![
+                (0, Act::Fsync(node, FsyncTrouble::Fails)),
+                (ended, Act::MustHaveEnded(node)),
+                (ended, Act::FsyncWell(node)),
+                (ended + away, Act::Start(node)),
+            ]
+        }
+        Kind::TornTail => damaged(Act::LoseUnflushed(node)),
+        Kind::FlippedBits => damaged(Act::FlipBits(node)),
+        Kind::EmptiedVolume => damaged(Act::EmptyVolume(node)),
+        Kind::OlderVolume => {
+            let again = away + hold.max(OLDER_MS_MIN);
+            vec![
+                (0, Act::Kill(node)),
+                (0, Act::CopyVolume(node)),
+                (away, Act::Start(node)),
+                (again, Act::Kill(node)),
+                (again, Act::RestoreVolume(node)),
+                (again + away, Act::Start(node)),
+            ]
+        }
+        _ => return None,
+    };
+    Some(Script::new(vec![node], acts))
+}

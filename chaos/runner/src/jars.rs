@@ -1,0 +1,69 @@
+//! Apache Kafka's jars, in the same folder of the cache and by the same recipe as the bench's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::external::run;
+
+/// Names the jars and their version.
+const POM: &str = include_str!("../../../bench/java/pom.xml");
+/// Written last, so that a download that broke off is made again.
+const DONE: &str = "pom.xml";
+
+/// A folder of jars.
+#[derive(Debug, Clone)]
+pub(crate) struct Jars {
+    folder: PathBuf,
+}
+
+impl Jars {
+    /// Downloads the jars unless they are there.
+    pub(crate) fn prepare() -> Result<Self> {
+        let folder = cache_folder()?.join("bench");
+        let jars = folder.join("jars");
+        if std::fs::read_to_string(folder.join(DONE)).is_ok_and(|pom| pom == POM) {
+            return Ok(Self { folder: jars });
+        }
+        eprintln!(
+            "downloading Apache Kafka from Maven Central into {}",
+            folder.display()
+        );
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        let pom = folder.join("download.xml");
+        std::fs::write(&pom, POM)?;
+        let file = pom.display().to_string();
+        let output = format!("-DoutputDirectory={}", jars.display());
+        let goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+        let arguments = ["--quiet", "--batch-mode", "--file", &file, goal];
+        run(
+            "mvn",
+            &[&arguments[..], &["-DincludeScope=runtime", &output]].concat(),
+        )?;
+        std::fs::rename(&pom, folder.join(DONE))?;
+        Ok(Self { folder: jars })
+    }
+
+    /// The words that run a class, or a source file.
+    pub(crate) fn command(&self, options: &[&str], what: &str) -> Vec<String> {
+        let mut words = vec!["java".to_owned()];
+        words.extend(options.iter().map(|&option| option.to_owned()));
+        words.push("-cp".to_owned());
+        words.push(self.folder.join("*").display().to_string());
+        words.push(what.to_owned());
+        words
+    }
+}
+
+/// The folder that all of Foz's development tools share: `$FOZ_CACHE`, or `~/.cache/foz`.
+fn cache_folder() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(folder) = set("FOZ_CACHE") {
+        return Ok(PathBuf::from(folder));
+    }
+    let home = set("HOME").context("HOME is not set; set it, or FOZ_CACHE")?;
+    Ok(Path::new(&home).join(".cache/foz"))
+}

@@ -1,0 +1,181 @@
+//! The clients: one JVM in the clients' namespace that writes the history (`chaos/java/Workload.java`).
+
+mod figures;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use figures::Figures;
+
+use crate::jars::Jars;
+use crate::layout::{NodeName, Place, bootstrap};
+use crate::network::Network;
+
+/// What the clients do.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkloadConfig {
+    /// Name and number of partitions of each.
+    pub(crate) topics: Vec<(String, i32)>,
+    /// Records a second, all producers together.
+    pub(crate) rate: u32,
+    pub(crate) producers: u32,
+    pub(crate) group_members: u32,
+    pub(crate) record_bytes: u32,
+    pub(crate) request_timeout_ms: u32,
+    pub(crate) delivery_timeout_ms: u32,
+    pub(crate) history: PathBuf,
+}
+
+/// The running clients. Dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    child: Child,
+    commands: ChildStdin,
+    answers: Receiver<String>,
+    figures: Arc<Mutex<Figures>>,
+    log: PathBuf,
+}
+
+impl Workload {
+    /// Starts it; its errors go to `workload.log` in `folder`.
+    pub(crate) fn start(
+        config: &WorkloadConfig,
+        jars: &Jars,
+        network: &Network,
+        folder: &Path,
+    ) -> Result<Self> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../java/Workload.java");
+        let options = ["-Xmx512m", "-XX:+UseSerialGC"];
+        let quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+        let words = jars.command(
+            &[&options[..], &[quiet]].concat(),
+            &source.display().to_string(),
+        );
+        let words = [network.prefix(Place::Clients), words].concat();
+        let log = folder.join("workload.log");
+        let (program, arguments) = words.split_first().context("a command has words")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .args(config.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()
+            .context("cannot run java")?;
+        let commands = child.stdin.take().context("stdin is piped")?;
+        let output = child.stdout.take().context("stdout is piped")?;
+        let figures = Arc::new(Mutex::new(Figures::default()));
+        let (answer, answers) = channel();
+        let newest = Arc::clone(&figures);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                match Figures::parse(&line) {
+                    Some(figures) => {
+                        *newest.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+                    }
+                    None => {
+                        // Nobody listens any more: the run is over.
+                        let _ = answer.send(line);
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            commands,
+            answers,
+            figures,
+            log,
+        })
+    }
+
+    /// The newest figures.
+    pub(crate) fn figures(&self) -> Figures {
+        self.figures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Gives a command and waits for its answer.
+    pub(crate) fn command(&mut self, command: &str, answer: &str, limit: Duration) -> Result<()> {
+        writeln!(self.commands, "{command}")?;
+        self.commands.flush()?;
+        let deadline = std::time::Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            match self.answers.recv_timeout(left) {
+                Ok(line) if line == answer => return Ok(()),
+                Ok(line) => eprintln!("workload: {line}"),
+                Err(_) => bail!(
+                    "the workload did not answer {answer:?} to {command:?} within {} s; see {}",
+                    limit.as_secs(),
+                    self.log.display()
+                ),
+            }
+        }
+    }
+
+    /// Ends it when all is written.
+    pub(crate) fn end(mut self) -> Result<()> {
+        writeln!(self.commands, "end")?;
+        self.commands.flush()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Complaints that came unasked; and whether it has ended.
+    pub(crate) fn check(&mut self) -> Result<Vec<String>> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!(
+                "the workload ended with {status}; see {}",
+                self.log.display()
+            );
+        }
+        Ok(self.answers.try_iter().collect())
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl WorkloadConfig {
+    /// Every partition, in the order of the figures.
+    pub(crate) fn partitions(&self) -> Vec<(String, i32)> {
+        let topics = self.topics.iter();
+        topics
+            .flat_map(|(topic, count)| (0..*count).map(|index| (topic.clone(), index)))
+            .collect()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let topics: Vec<String> = self
+            .topics
+            .iter()
+            .map(|(topic, count)| format!("{topic}:{count}"))
+            .collect();
+        let racks: Vec<String> = NodeName::brokers().map(|name| name.to_string()).collect();
+        vec![
+            format!("bootstrap={}", bootstrap()),
+            format!("history={}", self.history.display()),
+            format!("topics={}", topics.join(",")),
+            format!("racks={}", racks.join(",")),
+            format!("rate={}", self.rate),
+            format!("producers={}", self.producers),
+            format!("group_members={}", self.group_members),
+            format!("bytes={}", self.record_bytes),
+            format!("request_timeout_ms={}", self.request_timeout_ms),
+            format!("delivery_timeout_ms={}", self.delivery_timeout_ms),
+        ]
+    }
+}

@@ -24,13 +24,20 @@ pub(crate) enum ScanError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("{error}")]
-    Bad { position: u64, error: BatchError },
+    Bad {
+        position: u64,
+        /// The offset that comes next.
+        offset: i64,
+        error: BatchError,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct BatchScanner {
     file: Arc<File>,
     position: u64,
+    /// The offset that comes next.
+    offset: i64,
     end: u64,
     chunk_bytes: usize,
     buffer: Vec<u8>,
@@ -38,11 +45,18 @@ pub(crate) struct BatchScanner {
 }
 
 impl BatchScanner {
-    /// `from` is where a batch begins, `end` is where the last one should end.
-    pub(crate) fn new(file: Arc<File>, from: u64, end: u64, chunk_bytes: usize) -> Self {
+    /// `from` is where the batch begins that holds `offset`, `end` is where the last one should end.
+    pub(crate) fn new(
+        file: Arc<File>,
+        from: u64,
+        offset: i64,
+        end: u64,
+        chunk_bytes: usize,
+    ) -> Self {
         Self {
             file,
             position: from,
+            offset,
             end,
             chunk_bytes,
             buffer: Vec::new(),
@@ -58,8 +72,23 @@ impl BatchScanner {
         }
         let available = self.end - position;
         let wanted = available.min(HEADER_LENGTH as u64) as usize;
-        let bad = |error| ScanError::Bad { position, error };
-        let header = BatchHeader::parse(self.bytes(position, wanted)?).map_err(bad)?;
+        let offset = self.offset;
+        let bad = |error| ScanError::Bad {
+            position,
+            offset,
+            error,
+        };
+        let bytes = match self.bytes(position, wanted) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                // The file is shorter than it was.
+                return Err(bad(BatchError::Truncated {
+                    needed: wanted,
+                    available: 0,
+                }));
+            }
+            read => read?,
+        };
+        let header = BatchHeader::parse(bytes).map_err(bad)?;
         let needed = header.total_length();
         if needed as u64 > available {
             return Err(bad(BatchError::Truncated {
@@ -68,6 +97,7 @@ impl BatchScanner {
             }));
         }
         self.position += needed as u64;
+        self.offset = header.next_offset();
         Ok(Some(Scanned { position, header }))
     }
 
@@ -95,6 +125,7 @@ impl BatchScanner {
         };
         Err(ScanError::Bad {
             position: batch.position,
+            offset: batch.header.base_offset,
             error,
         })
     }
@@ -144,7 +175,7 @@ mod tests {
     fn batches_larger_than_the_buffer_are_walked_and_checked() {
         let batches = [batch(10, 0), batch(5000, 1), batch(70_000, 2), batch(1, 3)];
         let (_dir, file, end) = file_with(&batches);
-        let mut scanner = BatchScanner::new(file, 0, end, 1000);
+        let mut scanner = BatchScanner::new(file, 0, 0, end, 1000);
         let mut position = 0;
         for (n, batch) in batches.iter().enumerate() {
             let scanned = scanner.next().unwrap().unwrap();
@@ -164,9 +195,10 @@ mod tests {
         let mut lying = batch(10, 0);
         lying[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
         let (_dir, file, end) = file_with(&[lying]);
-        let mut scanner = BatchScanner::new(file, 0, end, 1000);
+        let mut scanner = BatchScanner::new(file, 0, 0, end, 1000);
         let Err(ScanError::Bad {
             position: 0,
+            offset: 0,
             error: BatchError::Truncated { .. },
         }) = scanner.next()
         else {

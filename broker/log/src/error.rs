@@ -218,9 +218,12 @@ pub enum ReadError {
         /// Offset that the next record will get.
         end: i64,
     },
-    /// The bytes on disk are not a batch.
-    #[error("{} is damaged at byte {position}: {reason}", .file.display())]
+    /// The bytes on disk are not a batch, or not one that can be there.
+    #[error("{} is damaged at byte {position}, offset {offset}: {reason}", .file.display())]
     Corrupt {
+        /// From here on the log must be fetched again from another replica
+        /// ([`crate::LogDirectory::quarantine`]).
+        offset: i64,
         /// The segment at fault.
         file: PathBuf,
         /// Byte position in it.

@@ -38,6 +38,7 @@ mod partition_log;
 mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
+mod quarantine;
 mod recovery;
 mod replicated;
 mod reset;

@@ -17,7 +17,7 @@ use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{TopicPartition, delete_directory_name};
-use crate::partition_log::PartitionLog;
+use crate::partition_log::{Change, Cut, PartitionLog};
 use crate::recovery::{Finding, OpenState};
 
 mod open;
@@ -183,19 +183,11 @@ impl LogDirectory {
         // Nobody else writes checkpoints meanwhile.
         let mut written = self.written.lock();
         let change = log.change()?;
-        let start = log.log_start_offset();
         match change.cut_at(offset)? {
+            Some(cut) => self.cut_off(&mut written, log, change, cut, now_ms),
             None => {
                 change.forget_leaders_without_records();
                 Ok(())
-            }
-            // The log starts within the first batch that goes, so nothing is left.
-            Some(cut) if cut.end_offset < start => {
-                change.reset(start, now_ms, || self.write_checkpoints(&mut written, None))
-            }
-            Some(cut) => {
-                self.lower_checkpoints(&mut written, log.partition(), cut.end_offset)?;
-                change.cut_off(cut, now_ms)
             }
         }
     }
@@ -211,6 +203,71 @@ impl LogDirectory {
         change.reset(offset.max(0), now_ms, || {
             self.write_checkpoints(&mut written, None)
         })
+    }
+
+    /// Cuts off everything of `log` from `from_offset` on, or from an earlier damaged batch of the same
+    /// segment on, so that it can be fetched again from another replica. Copies of the segments that are
+    /// cut or go are kept with the suffix `.quarantined`: these are returned, none where the log ends before
+    /// `from_offset`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn quarantine(
+        &self,
+        log: &PartitionLog,
+        from_offset: i64,
+        now_ms: i64,
+    ) -> Result<Vec<PathBuf>, OpenError> {
+        let mut written = self.written.lock();
+        let change = log.change()?;
+        let Some(cut) = change.cut_at_damage(from_offset)? else {
+            return Ok(Vec::new());
+        };
+        let kept = change.keep_copies(&cut)?;
+        self.cut_off(&mut written, log, change, cut, now_ms)?;
+        Ok(kept)
+    }
+
+    /// Opens a partition that is offline because data that had been flushed is damaged: it ends before the
+    /// damage, the rest is to be fetched again from another replica. Copies of what is cut off are kept, as
+    /// [`Self::quarantine`] does; the findings name them. Everything is checked, so it takes its time.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] when it is online; otherwise the partition stays offline.
+    pub fn open_quarantined(
+        &self,
+        partition: &TopicPartition,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<(Arc<PartitionLog>, Vec<Finding>), OpenError> {
+        let mut written = self.written.lock();
+        let directory = self.path.join(partition.to_string());
+        if self.logs.read().contains_key(partition) {
+            return Err(OpenError::Exists(directory));
+        }
+        let known = self.offline.read().get(partition).copied();
+        let state = OpenState {
+            clean_shutdown: false,
+            keep_damaged: true,
+            ..known.unwrap_or_default()
+        };
+        let (log, findings) = open::open_partition(
+            &directory,
+            partition,
+            |_| config,
+            &self.handles,
+            state,
+            now_ms,
+        )
+        .map_err(|(_, error)| error)?;
+        let log = Arc::new(log);
+        self.logs
+            .write()
+            .insert(partition.clone(), Arc::clone(&log));
+        self.offline.write().remove(partition);
+        // Until then the next start finds the log shorter than it was.
+        self.write_checkpoints(&mut written, None)?;
+        Ok((log, findings))
     }
 
     /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
@@ -258,6 +315,23 @@ impl LogDirectory {
             });
             results.find(Result::is_err).unwrap_or(Ok(()))
         })
+    }
+
+    fn cut_off(
+        &self,
+        written: &mut Checkpoints,
+        log: &PartitionLog,
+        change: Change<'_>,
+        cut: Cut,
+        now_ms: i64,
+    ) -> Result<(), OpenError> {
+        let start = log.log_start_offset();
+        if cut.end_offset < start {
+            // The log starts within the first batch that goes, so nothing is left.
+            return change.reset(start, now_ms, || self.write_checkpoints(written, None));
+        }
+        self.lower_checkpoints(written, log.partition(), cut.end_offset)?;
+        change.cut_off(cut, now_ms)
     }
 
     /// Before anything is cut off: what says that it was flushed must not outlive it, or a crash in

@@ -60,6 +60,8 @@ pub(crate) const SEGMENT_SUFFIXES: [&str; 5] = [
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Kafka marks files it is about to remove with this.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+/// A copy of a damaged segment ends with this.
+pub(crate) const QUARANTINED_SUFFIX: &str = ".quarantined";
 /// A partition directory that is being removed ends with this.
 pub(crate) const DELETE_DIRECTORY_SUFFIX: &str = "-delete";
 /// Kafka cuts the name of a directory that is being removed, so that it stays a legal file name.

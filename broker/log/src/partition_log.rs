@@ -35,6 +35,7 @@ mod truncate;
 pub use append::Appended;
 pub use follow::AppendedByFollower;
 pub use offsets::TimestampAndOffset;
+pub(crate) use truncate::{Change, Cut};
 
 /// One partition's log. Share it as `Arc<PartitionLog>`; every method takes `&self`.
 #[derive(Debug)]

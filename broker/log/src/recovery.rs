@@ -40,6 +40,9 @@ pub(crate) struct OpenState {
     pub log_start_offset: i64,
     /// As of the last checkpoint.
     pub high_watermark: i64,
+    /// What is damaged is cut off even where it had been flushed, and a copy of it is kept. Everything is
+    /// checked.
+    pub keep_damaged: bool,
 }
 
 /// Something that was not as a clean stop leaves it, and what was done about it.
@@ -58,6 +61,22 @@ pub enum Finding {
         log_end_offset: i64,
         /// Why the bytes are not a batch.
         reason: String,
+    },
+    /// Data that had been flushed is damaged or gone, and was asked to be cut off so that it can be
+    /// fetched again from another replica.
+    Quarantined {
+        /// The segment at fault.
+        file: PathBuf,
+        /// Where it ends now.
+        position: u64,
+        /// Offset from which on the log must be fetched again.
+        log_end_offset: i64,
+        /// What was wrong there.
+        reason: String,
+        /// Offsets below this one had been flushed.
+        recovery_offset: i64,
+        /// Copies of what was cut off; nobody removes them.
+        kept: Vec<PathBuf>,
     },
     /// The log begins anew, empty: a reset had been begun before the stop.
     Reset {
@@ -265,7 +284,7 @@ impl Recovery<'_> {
     /// judge it.
     fn rebuild_indexes(&mut self, segment: &Segment, is_last: bool) -> Result<(), OpenError> {
         let mut rebuilt = Indexes::default();
-        let mut scanner = segment.scan(0)?;
+        let mut scanner = segment.scan(0, segment.base_offset)?;
         while let Ok(Some(batch)) = scanner.next() {
             rebuilt.add(&batch.header, batch.position, self.index_interval_bytes);
         }
@@ -300,7 +319,7 @@ impl Recovery<'_> {
         let from = entry.map_or(0, |entry| u64::from(entry.position));
         let mut indexed = entry.map(|entry| entry.offset);
         let mut end_offset = last.base_offset;
-        let mut scanner = last.scan(from)?;
+        let mut scanner = last.scan(from, last.base_offset)?;
         loop {
             let header = match scanner.next() {
                 Ok(None) => break,

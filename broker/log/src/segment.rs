@@ -134,11 +134,12 @@ impl Segment {
         }
     }
 
-    /// Walks over the headers from the batch at `position` on.
-    pub(crate) fn scan(&self, position: u64) -> Result<BatchScanner, StorageError> {
+    /// Walks over the headers from the batch at `position` on, which holds `offset`.
+    pub(crate) fn scan(&self, position: u64, offset: i64) -> Result<BatchScanner, StorageError> {
         Ok(BatchScanner::new(
             self.file()?,
             position,
+            offset,
             self.size(),
             HEADER_CHUNK_BYTES,
         ))
@@ -166,9 +167,17 @@ impl Segment {
     }
 
     fn find_from(&self, position: u64, offset: i64) -> Result<Option<Scanned>, ReadError> {
-        let mut scanner = BatchScanner::new(self.file()?, position, self.size(), FIND_CHUNK_BYTES);
+        let base = self.base_offset;
+        let file = self.file()?;
+        let mut scanner = BatchScanner::new(file, position, base, self.size(), FIND_CHUNK_BYTES);
+        let mut next_offset = base;
         loop {
-            match scanner.next() {
+            let found = scanner.next();
+            if let Ok(Some(batch)) = &found {
+                self.check_place(batch, next_offset)?;
+                next_offset = batch.header.next_offset();
+            }
+            match found {
                 Ok(None) => return Ok(None),
                 Ok(Some(batch)) if batch.header.last_offset() >= offset => {
                     return Ok(Some(batch));
@@ -197,23 +206,25 @@ impl Segment {
         let max_bytes = max_bytes.min(BATCH_BYTES_MAX);
         let available = self.size().saturating_sub(first.position);
         let wanted = available.min(max_bytes.max(first_bytes) as u64) as usize;
-        let bytes = self.read_bytes(first.position, wanted)?;
+        let bytes = self.read_bytes(first.position, first.header.base_offset, wanted)?;
         let mut whole = 0;
-        let mut next_offset = None;
+        let mut offset = first.header.base_offset;
         for parsed in Batches::new(&bytes) {
+            let position = first.position + whole as u64;
             match parsed {
-                Ok((header, batch)) if header.last_offset() < upper_bound_offset => {
+                Ok((header, batch)) => {
+                    self.check_place(&Scanned { position, header }, offset)?;
+                    if header.last_offset() >= upper_bound_offset {
+                        break;
+                    }
                     whole += batch.len();
-                    next_offset = Some(header.next_offset());
+                    offset = header.next_offset();
                 }
-                Ok(_) | Err(BatchError::Truncated { .. }) => break,
-                Err(error) => {
-                    let position = first.position + whole as u64;
-                    return Err(self.corrupt(position, &error));
-                }
+                Err(BatchError::Truncated { .. }) => break,
+                Err(error) => return Err(self.corrupt(position, offset, error.to_string())),
             }
         }
-        if let Some(offset) = next_offset {
+        if whole > 0 {
             let position = (first.position + whole as u64) as u32;
             self.remember_read_end(OffsetPosition { offset, position });
         }
@@ -228,16 +239,15 @@ impl Segment {
 
     /// The bytes of one batch.
     pub(crate) fn read_batch(&self, batch: &Scanned) -> Result<Bytes, ReadError> {
-        self.read_bytes(batch.position, batch.header.total_length())
+        let header = &batch.header;
+        self.read_bytes(batch.position, header.base_offset, header.total_length())
     }
 
-    fn read_bytes(&self, position: u64, length: usize) -> Result<Bytes, ReadError> {
+    /// `offset` is that of the first record there.
+    fn read_bytes(&self, position: u64, offset: i64, length: usize) -> Result<Bytes, ReadError> {
         if length > BATCH_BYTES_MAX {
-            return Err(ReadError::Corrupt {
-                file: self.path().to_path_buf(),
-                position,
-                reason: format!("{length} bytes at once, a batch has at most {BATCH_BYTES_MAX}"),
-            });
+            let reason = format!("{length} bytes at once, a batch has at most {BATCH_BYTES_MAX}");
+            return Err(self.corrupt(position, offset, reason));
         }
         if length == 0 {
             return Ok(Bytes::new());
@@ -249,12 +259,7 @@ impl Segment {
             match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
                 Ok(0) => {
                     let reason = "the file is shorter than it was".to_owned();
-                    let file = self.path().to_path_buf();
-                    return Err(ReadError::Corrupt {
-                        file,
-                        position: at,
-                        reason,
-                    });
+                    return Err(self.corrupt(at, offset, reason));
                 }
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).at("read", self.path()).map_err(Into::into),
@@ -267,7 +272,7 @@ impl Segment {
 
     /// Header of the first batch.
     pub(crate) fn first_batch(&self) -> Result<Option<BatchHeader>, ReadError> {
-        match self.scan(0)?.next() {
+        match self.scan(0, self.base_offset)?.next() {
             Ok(first) => Ok(first.map(|batch| batch.header)),
             Err(error) => Err(self.read_error(error)),
         }
@@ -326,16 +331,40 @@ impl Segment {
                 }
                 .into()
             }
-            ScanError::Bad { position, error } => self.corrupt(position, &error),
+            ScanError::Bad {
+                position,
+                offset,
+                error,
+            } => self.corrupt(position, offset, error.to_string()),
         }
     }
 
-    fn corrupt(&self, position: u64, error: &BatchError) -> ReadError {
+    /// A batch whose offsets cannot be where it lies must not be served: the CRC does not cover its base
+    /// offset. Gaps are fine, compaction leaves them.
+    fn check_place(&self, batch: &Scanned, next_offset: i64) -> Result<(), ReadError> {
+        let header = &batch.header;
+        let farthest = self.base_offset.saturating_add(i64::from(i32::MAX));
+        if header.base_offset >= next_offset
+            && header.last_offset_delta >= 0
+            && header.last_offset() <= farthest
+        {
+            return Ok(());
+        }
+        let reason = format!(
+            "the batch says it covers offsets {}..={}, {next_offset} or more comes next",
+            header.base_offset,
+            header.last_offset()
+        );
+        Err(self.corrupt(batch.position, next_offset, reason))
+    }
+
+    fn corrupt(&self, position: u64, offset: i64, reason: String) -> ReadError {
         let file = self.path().to_path_buf();
         ReadError::Corrupt {
             file,
             position,
-            reason: error.to_string(),
+            offset,
+            reason,
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{
-    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, TEMPORARY_SUFFIX, TopicPartition, parse_offset_file,
+    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, TEMPORARY_SUFFIX, TopicPartition,
+    parse_offset_file,
 };
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
@@ -199,7 +200,8 @@ fn is_unfinished(directory: &Path) -> Result<bool, StorageError> {
                 || name == PARTITION_METADATA_FILE
                 || name.ends_with(TEMPORARY_SUFFIX)
         });
-        let is_log = name.to_string_lossy().ends_with(LOG_SUFFIX);
+        let name = name.to_string_lossy();
+        let is_log = name.ends_with(LOG_SUFFIX) || name.ends_with(QUARANTINED_SUFFIX);
         if !ours || (is_log && entry.metadata().at("read", directory)?.len() > 0) {
             return Ok(false);
         }
@@ -244,6 +246,7 @@ impl Context<'_> {
             recovery_point: at(&self.checkpoints.recovery_points),
             log_start_offset: at(&self.checkpoints.log_start_offsets),
             high_watermark: at(&self.checkpoints.high_watermarks),
+            keep_damaged: false,
         }
     }
 
@@ -252,28 +255,45 @@ impl Context<'_> {
         partition: &TopicPartition,
         directory: &Path,
     ) -> Result<(PartitionLog, Vec<Finding>), OfflinePartition> {
-        let offline = |topic_id, error| OfflinePartition {
+        let config = |topic_id| (self.config_of)(partition, topic_id);
+        let state = self.state_of(partition);
+        open_partition(
+            directory,
+            partition,
+            config,
+            self.handles,
+            state,
+            self.now_ms,
+        )
+        .map_err(|(topic_id, error)| OfflinePartition {
             partition: partition.clone(),
             topic_id,
             error,
-        };
-        let topic_id = partition_metadata::read(directory)
-            .and_then(|topic_id| {
-                topic_id.ok_or_else(|| OpenError::Malformed {
-                    file: directory.join(PARTITION_METADATA_FILE),
-                    reason: "it is missing, but the directory holds data".to_owned(),
-                })
-            })
-            .map_err(|error| offline(None, error))?;
-        PartitionLog::open(
-            directory,
-            partition.clone(),
-            topic_id,
-            (self.config_of)(partition, topic_id),
-            self.handles,
-            self.state_of(partition),
-            self.now_ms,
-        )
-        .map_err(|error| offline(Some(topic_id), error))
+        })
     }
+}
+
+/// With the topic's id where it fails but that could be read.
+pub(super) fn open_partition(
+    directory: &Path,
+    partition: &TopicPartition,
+    config: impl FnOnce(Uuid) -> LogConfig,
+    handles: &Arc<FileHandles>,
+    state: OpenState,
+    now_ms: i64,
+) -> Result<(PartitionLog, Vec<Finding>), (Option<Uuid>, OpenError)> {
+    let topic_id = partition_metadata::read(directory)
+        .and_then(|topic_id| {
+            topic_id.ok_or_else(|| OpenError::Malformed {
+                file: directory.join(PARTITION_METADATA_FILE),
+                reason: "it is missing, but the directory holds data".to_owned(),
+            })
+        })
+        .map_err(|error| (None, error))?;
+    let partition = partition.clone();
+    let config = config(topic_id);
+    PartitionLog::open(
+        directory, partition, topic_id, config, handles, state, now_ms,
+    )
+    .map_err(|error| (Some(topic_id), error))
 }

@@ -123,7 +123,7 @@ impl PartitionLog {
     ) -> Result<Option<TimestampAndOffset>, ReadError> {
         let mut greatest: Option<(i64, Arc<Segment>)> = None;
         for segment in self.segments_from(start) {
-            let mut scanner = segment.scan(0)?;
+            let mut scanner = segment.scan(0, segment.base_offset)?;
             while let Some(batch) = scanner.next().map_err(|error| segment.read_error(error))? {
                 if batch.header.last_offset() >= upper_bound_offset {
                     break;
@@ -169,7 +169,7 @@ fn find_timestamp(
     let Some(first) = segment.find(from_offset)? else {
         return Ok(None);
     };
-    let mut scanner = segment.scan(first.position)?;
+    let mut scanner = segment.scan(first.position, first.header.base_offset)?;
     while let Some(batch) = scanner.next().map_err(|error| segment.read_error(error))? {
         if batch.header.max_timestamp < timestamp_ms {
             continue;
@@ -201,6 +201,7 @@ fn find_record(
     let corrupt = |error: foz_protocol::record::RecordError| ReadError::Corrupt {
         file: segment.path().to_path_buf(),
         position: batch.position,
+        offset: header.base_offset,
         reason: error.to_string(),
     };
     let whole = segment.read_batch(batch)?;

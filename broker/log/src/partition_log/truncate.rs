@@ -1,6 +1,7 @@
 //! Cutting off the end of a log, and beginning it anew. Only [`crate::LogDirectory`] does that: its
 //! checkpoints must never claim more than the files hold.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +14,7 @@ use crate::error::{OpenError, ReadError, StorageError};
 use crate::index::IndexBuilder;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::producer_state::Producers;
+use crate::quarantine;
 use crate::recovery::{Indexes, list_snapshots, newest_snapshot};
 use crate::reset;
 use crate::segment::Segment;
@@ -70,6 +72,26 @@ impl Change<'_> {
     /// Where the log must end so that nothing from `offset` on is left: a batch that holds `offset`
     /// goes as a whole. `None` when it ends there or before.
     pub(crate) fn cut_at(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
+        self.find_cut(offset, |segment, error| Err(malformed(segment)(error)))
+    }
+
+    /// Like [`Self::cut_at`], but where a damaged batch comes first the log must end before it.
+    pub(crate) fn cut_at_damage(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
+        self.find_cut(offset, |segment, error| match error {
+            ReadError::Corrupt {
+                position,
+                offset: damaged,
+                ..
+            } => Ok((position, damaged.min(offset))),
+            error => Err(malformed(segment)(error)),
+        })
+    }
+
+    fn find_cut(
+        &self,
+        offset: i64,
+        unless_found: impl FnOnce(&Segment, ReadError) -> Result<(u64, i64), OpenError>,
+    ) -> Result<Option<Cut>, OpenError> {
         let log = self.log;
         if offset >= log.log_end_offset() {
             return Ok(None);
@@ -78,15 +100,25 @@ impl Change<'_> {
         let segment = log
             .segment_of(offset)
             .unwrap_or_else(|| log.first_segment());
-        let (position, end_offset) = match segment.find(offset).map_err(malformed(&segment))? {
-            Some(batch) => (batch.position, batch.header.base_offset.min(offset)),
-            None => (segment.size(), offset),
+        let (position, end_offset) = match segment.find(offset) {
+            Ok(Some(batch)) => (batch.position, batch.header.base_offset.min(offset)),
+            Ok(None) => (segment.size(), offset),
+            Err(error) => unless_found(&segment, error)?,
         };
         Ok(Some(Cut {
             segment,
             position,
             end_offset,
         }))
+    }
+
+    /// Keeps copies of what a cut takes away. Nothing is changed yet.
+    pub(crate) fn keep_copies(&self, cut: &Cut) -> Result<Vec<PathBuf>, StorageError> {
+        let segments = self.log.segments.read();
+        let later = segments.range(cut.segment.base_offset + 1..);
+        let later: Vec<_> = later.map(|(_, segment)| Arc::clone(segment)).collect();
+        drop(segments);
+        quarantine::keep(&cut.segment, &later)
     }
 
     /// The log ends where it should, and it knows no leader that wrote nothing before that: elsewhere
@@ -200,7 +232,7 @@ impl Change<'_> {
         let mut indexes = Indexes::default();
         for walked in log.segments_from(from) {
             let is_active = walked.base_offset == segment.base_offset;
-            let mut scanner = walked.scan(0)?;
+            let mut scanner = walked.scan(0, walked.base_offset)?;
             loop {
                 let next = scanner.next().map_err(|error| walked.read_error(error));
                 let Some(batch) = next.map_err(malformed(&walked))? else {

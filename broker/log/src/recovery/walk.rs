@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::indexes::Indexes;
 use super::{Contents, Finding, Recovery, newest_snapshot};
 use crate::atomic_file::flush_directory;
-use crate::batch_scanner::{BatchScanner, CHECK_CHUNK_BYTES, HEADER_CHUNK_BYTES, ScanError};
+use crate::batch_scanner::{CHECK_CHUNK_BYTES, ScanError};
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::index::IndexBuilder;
 use crate::producer_state::Producers;
+use crate::quarantine;
 use crate::segment::Segment;
 
 /// How far a walk has come.
@@ -34,7 +35,11 @@ impl Recovery<'_> {
         let floor = |offset| segments.partition_point(|s| s.base_offset <= offset).max(1) - 1;
         // One less where a segment begins right at the recovery point: the indexes of the one before
         // are flushed after its log.
-        let unchecked = floor(self.state.recovery_point - 1);
+        let unchecked = match self.state.keep_damaged {
+            // Where there is one damage there may be more.
+            true => 0,
+            false => floor(self.state.recovery_point - 1),
+        };
         let snapshots = self.snapshots.iter().copied();
         let snapshot = newest_snapshot(
             self.directory,
@@ -120,10 +125,13 @@ impl Recovery<'_> {
         walk: &mut Walk,
         indexes: &mut Indexes,
     ) -> Result<Option<Torn>, OpenError> {
-        let recovery_point = self.state.recovery_point;
+        let check_from = match self.state.keep_damaged {
+            true => 0,
+            false => self.state.recovery_point,
+        };
         // Only headers matter in a segment that was flushed as a whole; the position where checks
         // begin is not known before.
-        let mut scanner = BatchScanner::new(segment.file()?, 0, segment.size(), HEADER_CHUNK_BYTES);
+        let mut scanner = segment.scan(0, segment.base_offset)?;
         loop {
             let scanned = match scanner.next() {
                 Ok(None) => return Ok(None),
@@ -131,13 +139,18 @@ impl Recovery<'_> {
                 Err(error) => return torn_or_failed(error, segment).map(Some),
             };
             let header = scanned.header;
-            if header.last_offset() >= recovery_point {
+            if header.last_offset() >= check_from {
                 scanner.set_chunk_bytes(CHECK_CHUNK_BYTES);
                 if let Err(error) = scanner.check_crc(&scanned) {
                     return torn_or_failed(error, segment).map(Some);
                 }
             }
-            if header.base_offset < walk.next_offset || header.last_offset_delta < 0 {
+            // The CRC does not cover the base offset.
+            let farthest = segment.base_offset.saturating_add(i64::from(i32::MAX));
+            if header.base_offset < walk.next_offset
+                || header.last_offset_delta < 0
+                || header.last_offset() > farthest
+            {
                 let reason = format!(
                     "the batch covers offsets {}..={}, {} or more comes next",
                     header.base_offset,
@@ -187,24 +200,43 @@ impl Recovery<'_> {
         let length = file.metadata().at("read", segment.path())?.len();
         let later_bytes: u64 = later.iter().map(|segment| segment.size()).sum();
         let zeroed = is_zeroed(&file, torn.position, length).at("read", segment.path())?;
-        for segment in later {
+        // Only where damage may be cut off at all.
+        let was_flushed = log_end_offset < self.state.recovery_point;
+        let kept = match was_flushed {
+            true => quarantine::keep(segment, later)?,
+            false => Vec::new(),
+        };
+        // The last one first: what a crash leaves has no hole.
+        for segment in later.iter().rev() {
             segment.remove_files()?;
         }
         if !later.is_empty() {
             // If they came back they would follow what is appended now.
             flush_directory(self.directory)?;
         }
-        if zeroed && later_bytes == 0 {
+        if zeroed && later_bytes == 0 && !was_flushed {
             // Allocated ahead, and as useful as before.
             return Ok(());
         }
         segment.trim()?;
-        self.findings.push(Finding::TailTruncated {
-            file: segment.path().to_path_buf(),
-            position: torn.position,
-            bytes: length - torn.position + later_bytes,
-            log_end_offset,
-            reason: torn.reason.clone(),
+        let file = segment.path().to_path_buf();
+        let (position, reason) = (torn.position, torn.reason.clone());
+        self.findings.push(match was_flushed {
+            true => Finding::Quarantined {
+                file,
+                position,
+                log_end_offset,
+                reason,
+                recovery_offset: self.state.recovery_point,
+                kept,
+            },
+            false => Finding::TailTruncated {
+                file,
+                position,
+                bytes: length - torn.position + later_bytes,
+                log_end_offset,
+                reason,
+            },
         });
         Ok(())
     }
@@ -215,7 +247,7 @@ impl Recovery<'_> {
         torn: &Torn,
         log_end_offset: i64,
     ) -> Result<(), OpenError> {
-        if log_end_offset >= self.state.recovery_point {
+        if log_end_offset >= self.state.recovery_point || self.state.keep_damaged {
             return Ok(());
         }
         Err(OpenError::Corrupt {
@@ -227,7 +259,7 @@ impl Recovery<'_> {
     }
 
     fn check_nothing_flushed_is_missing(
-        &self,
+        &mut self,
         segments: &[Arc<Segment>],
         log_end_offset: i64,
     ) -> Result<(), OpenError> {
@@ -237,18 +269,38 @@ impl Recovery<'_> {
         else {
             return Ok(());
         };
-        Err(OpenError::Corrupt {
-            file: last.path().to_path_buf(),
-            position: last.size(),
-            reason: format!("the log ends at offset {log_end_offset}"),
-            recovery_offset: self.state.recovery_point,
-        })
+        let file = last.path().to_path_buf();
+        let position = last.size();
+        let reason = format!("the log ends at offset {log_end_offset}");
+        let recovery_offset = self.state.recovery_point;
+        if !self.state.keep_damaged {
+            return Err(OpenError::Corrupt {
+                file,
+                position,
+                reason,
+                recovery_offset,
+            });
+        }
+        let is_quarantined = |finding: &Finding| matches!(finding, Finding::Quarantined { .. });
+        if !self.findings.iter().any(is_quarantined) {
+            self.findings.push(Finding::Quarantined {
+                file,
+                position,
+                log_end_offset,
+                reason,
+                recovery_offset,
+                kept: Vec::new(),
+            });
+        }
+        Ok(())
     }
 }
 
 fn torn_or_failed(error: ScanError, segment: &Segment) -> Result<Torn, OpenError> {
     match error {
-        ScanError::Bad { position, error } => Ok(Torn {
+        ScanError::Bad {
+            position, error, ..
+        } => Ok(Torn {
             position,
             reason: error.to_string(),
         }),

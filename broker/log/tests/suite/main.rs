@@ -9,6 +9,7 @@ mod follow;
 mod kafka;
 mod model;
 mod offsets;
+mod quarantine;
 mod read;
 mod recovery;
 mod replicas;

@@ -6,4 +6,5 @@ mod crafted;
 mod figures;
 mod lies;
 mod log_simulation;
+mod nonsense;
 mod random;

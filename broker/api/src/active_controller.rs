@@ -1,5 +1,6 @@
 //! Finds the active controller among the quorum's addresses and keeps the channel to it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -11,7 +12,12 @@ use tonic::{Code, Status};
 /// The metadata key in which a controller that is not active names the one that is.
 pub const ACTIVE_CONTROLLER_KEY: &str = "foz-active-controller";
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A controller that is cut off must not cost a broker its lease, so the next one is tried soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A controller that stands still, or is cut off, is noticed after the sum of both: before the lease ends that
+/// the next active controller gives to everybody.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Controllers may be in the middle of an election: one round over all of them is not enough. Callers
 /// that cannot wait so long drop the call.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
@@ -36,11 +42,13 @@ pub enum CallError {
 /// A client that follows the active controller.
 ///
 /// It tries the controller that last answered, follows the hint of one that is not active, else goes
-/// round all addresses. Cheap to share behind an `Arc`; connections are made when needed.
+/// round all addresses, beginning after the one that failed last. Cheap to share behind an `Arc`; connections are made when needed.
 #[derive(Debug)]
 pub struct ActiveController {
     addresses: Vec<String>,
     current: Mutex<Option<(String, Channel)>>,
+    /// Where the next round begins.
+    first: AtomicUsize,
 }
 
 impl ActiveController {
@@ -54,6 +62,7 @@ impl ActiveController {
         Self {
             addresses,
             current: Mutex::new(None),
+            first: AtomicUsize::new(0),
         }
     }
 
@@ -76,6 +85,7 @@ impl ActiveController {
     {
         let mut last = String::from("not tried");
         let mut hint = None;
+        let first = self.first.load(Ordering::Relaxed);
         let began = Instant::now();
         for attempt in 0.. {
             if attempt > 0 && attempt % self.addresses.len() == 0 {
@@ -84,7 +94,8 @@ impl ActiveController {
                 }
                 tokio::time::sleep(ROUND_PAUSE).await;
             }
-            let (address, channel) = match self.candidate(hint.take(), attempt).await {
+            let candidate = self.candidate(hint.take(), first.wrapping_add(attempt));
+            let (address, channel) = match candidate.await {
                 Ok(found) => found,
                 Err(error) => {
                     last = error;
@@ -123,7 +134,7 @@ impl ActiveController {
     async fn candidate(
         &self,
         hint: Option<String>,
-        attempt: usize,
+        position: usize,
     ) -> Result<(String, Channel), String> {
         if let Some(address) = hint {
             return connect(address).await;
@@ -131,10 +142,23 @@ impl ActiveController {
         if let Some(current) = self.current.lock().await.clone() {
             return Ok(current);
         }
-        connect(self.addresses[attempt % self.addresses.len()].clone()).await
+        let address = &self.addresses[position % self.addresses.len()];
+        let connected = connect(address.clone()).await;
+        if connected.is_err() {
+            self.try_last(address);
+        }
+        connected
+    }
+
+    /// The next round begins after this one.
+    fn try_last(&self, address: &str) {
+        if let Some(position) = self.addresses.iter().position(|known| known == address) {
+            self.first.store(position + 1, Ordering::Relaxed);
+        }
     }
 
     async fn forget(&self, address: &str) {
+        self.try_last(address);
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|(known, _)| known == address) {
             *current = None;
@@ -201,8 +225,8 @@ async fn connect(address: String) -> Result<(String, Channel), String> {
         .map_err(|error| format!("{address}: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(2))
-        .keep_alive_timeout(Duration::from_secs(2))
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
     let channel = endpoint.connect().await.map_err(|error| {
         let cause = std::error::Error::source(&error)

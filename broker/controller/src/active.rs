@@ -13,7 +13,7 @@ use foz_metadata::record::{Batch, Record};
 use foz_metadata::rules::{Decided, found_cluster, pin_min_insync_replicas};
 use foz_quorum::{Leadership, ProposeError, Quorum};
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesOrdered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -29,7 +29,7 @@ use crate::observers::Observers;
 use command::Done;
 pub(crate) use command::{AnyCommand, NotDone, command};
 use duties::Duties;
-use liveness::{Stop, alive};
+use liveness::{Confirmed, Stop, alive};
 
 /// Commands that wait to be decided; more are answered with [`NotDone::Busy`].
 pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
@@ -158,6 +158,8 @@ struct Active {
     leases: Leases,
     /// Brokers that asked to stop in this term, by node id.
     stops: BTreeMap<i32, Stop>,
+    /// Under way since a lease ended.
+    confirmation: Option<BoxFuture<'static, Confirmed>>,
     duties: Duties,
     in_flight: FuturesOrdered<BoxFuture<'static, Settled>>,
     /// A batch was not committed, so the ones after it will not be either: no command is decided until
@@ -197,6 +199,7 @@ impl Active {
             pending,
             leases,
             stops: BTreeMap::new(),
+            confirmation: None,
             duties: Duties::new(Instant::now()),
             in_flight: FuturesOrdered::new(),
             is_in_doubt: false,
@@ -236,6 +239,9 @@ impl Active {
                     }
                 }
                 Some(settled) = self.in_flight.next() => self.settle(settled),
+                Some(confirmed) = OptionFuture::from(self.confirmation.as_mut()) => {
+                    self.confirmed(confirmed);
+                }
                 _ = look.tick() => {
                     self.look_at_leases();
                     self.do_duties();

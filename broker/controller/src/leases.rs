@@ -10,10 +10,12 @@ use tokio::time::Instant;
 pub(crate) struct Leases {
     lease: Duration,
     reconnect_grace: Duration,
-    /// How far apart two calls of [`Leases::expired`] are at most while the process runs well.
+    /// How far apart two calls are at most while the process runs well.
     stall: Duration,
     brokers: BTreeMap<i32, Lease>,
     last_look: Instant,
+    /// Until then a closed connection says nothing: brokers close theirs to a controller that stands still.
+    closes_mean_nothing_until: Instant,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Leases {
             stall,
             brokers,
             last_look: now,
+            closes_mean_nothing_until: now,
         };
         leases.cover(alive, now);
         leases
@@ -124,16 +127,18 @@ impl Leases {
     /// The stream closed. A stream that was replaced by a newer one does not count. A process that is
     /// still observing the metadata lives, and gets time to open another stream; one that is not is dead.
     pub(crate) fn closed(&mut self, node_id: i32, stream: u64, is_observing: bool, now: Instant) {
+        self.forgive_own_stall(now);
+        let is_dead = !is_observing && now >= self.closes_mean_nothing_until;
         let Some(lease) = self.brokers.get_mut(&node_id) else {
             return;
         };
         if lease.stream == Some(stream) {
             lease.stream = None;
             lease.is_disconnected = true;
-            let grace = if is_observing {
-                self.reconnect_grace
-            } else {
+            let grace = if is_dead {
                 Duration::ZERO
+            } else {
+                self.reconnect_grace
             };
             lease.ends = lease.ends.min(now + grace);
         }
@@ -142,6 +147,10 @@ impl Leases {
     /// The process does not observe the metadata any more. That alone is nothing; without a lease stream
     /// it is dead.
     pub(crate) fn stopped_observing(&mut self, node_id: i32, now: Instant) {
+        self.forgive_own_stall(now);
+        if now < self.closes_mean_nothing_until {
+            return;
+        }
         if let Some(lease) = self.brokers.get_mut(&node_id)
             && lease.is_disconnected
         {
@@ -158,17 +167,8 @@ impl Leases {
     }
 
     /// Takes out the leases that have ended: (node id, epoch) of brokers to fence.
-    ///
-    /// When this process itself stood still (a suspended machine, a starved runtime), beats were not
-    /// heard for that long through no fault of the brokers: every lease is prolonged by as much.
     pub(crate) fn expired(&mut self, now: Instant) -> Vec<(i32, i64)> {
-        let since_last_look = now.saturating_duration_since(self.last_look);
-        self.last_look = now;
-        if since_last_look > self.stall {
-            for lease in self.brokers.values_mut() {
-                lease.ends += since_last_look;
-            }
-        }
+        self.forgive_own_stall(now);
         let ended: Vec<_> = self
             .brokers
             .iter()
@@ -179,6 +179,36 @@ impl Leases {
             self.brokers.remove(node_id);
         }
         ended
+    }
+
+    /// Whether there is anything to take out.
+    pub(crate) fn has_expired(&mut self, now: Instant) -> bool {
+        self.forgive_own_stall(now);
+        self.brokers.values().any(|lease| lease.ends <= now)
+    }
+
+    /// The quorum did not answer for a while, so beats waited for it: each broker that is connected gets a
+    /// fresh lease.
+    pub(crate) fn renew_connected(&mut self, now: Instant) {
+        for lease in self.brokers.values_mut() {
+            if !lease.is_disconnected {
+                lease.ends = lease.ends.max(now + self.lease);
+            }
+        }
+    }
+
+    /// When this process itself stood still (a suspended machine, a starved runtime), beats were not heard for
+    /// that long through no fault of the brokers: every lease is prolonged by as much. Brokers may have closed
+    /// their connections by then, and be about to open others.
+    fn forgive_own_stall(&mut self, now: Instant) {
+        let since_last_look = now.saturating_duration_since(self.last_look);
+        self.last_look = now;
+        if since_last_look > self.stall {
+            for lease in self.brokers.values_mut() {
+                lease.ends += since_last_look;
+            }
+            self.closes_mean_nothing_until = now + self.reconnect_grace;
+        }
     }
 }
 
@@ -322,5 +352,44 @@ mod tests {
         assert_eq!(leases.expired(start + ms(500)), []);
         assert_eq!(leases.expired(start + ms(60_500)), []);
         assert_eq!(expires_after(&mut leases, start + ms(60_500)), 2000);
+    }
+
+    #[test]
+    fn after_a_stall_of_the_controller_closed_connections_are_no_deaths() {
+        let start = Instant::now();
+        for lease_closes_first in [true, false] {
+            let mut leases = leases(&[], start);
+            leases.beat(beat(1, 9), 9, start);
+            let resumed = start + ms(2400);
+            if lease_closes_first {
+                leases.closed(0, 1, true, resumed);
+                leases.stopped_observing(0, resumed);
+            } else {
+                leases.stopped_observing(0, resumed);
+                leases.closed(0, 1, false, resumed);
+            }
+            assert_eq!(leases.expired(resumed + ms(99)), []);
+            // It is not back in the grace for a reconnect.
+            assert_eq!(leases.expired(resumed + ms(100)), [(0, 5)]);
+        }
+    }
+
+    #[test]
+    fn while_the_quorum_is_slow_only_the_disconnected_lose_their_lease() {
+        let start = Instant::now();
+        let mut leases = leases(&[(0, 5), (1, 6)], start);
+        leases.beat(beat(1, 9), 9, start);
+        leases.closed(0, 1, false, start + ms(10));
+        for step in 1..25 {
+            leases.has_expired(start + ms(100 * step));
+        }
+        let now = start + ms(2500);
+        assert!(leases.has_expired(now));
+        leases.renew_connected(now);
+        assert_eq!(leases.expired(now), [(0, 5)]);
+        for step in 1..25 {
+            assert_eq!(leases.expired(now + ms(100 * step)), []);
+        }
+        assert_eq!(leases.expired(now + LEASE), [(1, 6)]);
     }
 }

@@ -1,5 +1,7 @@
 //! What the active controller does about beats, closed streams and leases that end.
 
+use std::time::Duration;
+
 use foz_metadata::Image;
 use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, stop_broker, unfence_broker};
 use tokio::time::Instant;
@@ -8,6 +10,12 @@ use super::command::NotDone;
 use super::{Active, LeaseMessage, LeaseState, split};
 use crate::handovers::Handover;
 use crate::leases::{Beat, Wish};
+
+/// A round of the quorum takes some milliseconds. One that takes longer than this has held beats up.
+const QUORUM_SLOW: Duration = Duration::from_millis(250);
+
+/// When the quorum was asked whether this controller leads, and what it said.
+pub(super) type Confirmed = (Instant, bool);
 
 /// What was decided for a broker that wants to stop.
 #[derive(Debug, Clone, Copy)]
@@ -116,9 +124,30 @@ impl Active {
         self.stops.insert(node_id, stop);
     }
 
+    /// Before anyone is fenced, the quorum has to answer: beats wait for it too (see `Calls::beat`), so while it
+    /// does not, silence is no fault of the brokers.
     pub(super) fn look_at_leases(&mut self) {
         let now = Instant::now();
         self.leases.cover(alive(&self.pending), now);
+        if self.leases.has_expired(now) && self.confirmation.is_none() {
+            let quorum = self.shared.quorum.clone();
+            self.confirmation = Some(Box::pin(async move {
+                let is_leader = quorum.confirm_leadership().await;
+                (now, is_leader)
+            }));
+        }
+    }
+
+    /// The quorum answered what was asked at `began`.
+    pub(super) fn confirmed(&mut self, (began, is_leader): Confirmed) {
+        self.confirmation = None;
+        if !is_leader {
+            return;
+        }
+        let now = Instant::now();
+        if now - began > QUORUM_SLOW {
+            self.leases.renew_connected(now);
+        }
         for (node_id, epoch) in self.leases.expired(now) {
             self.fence(node_id, epoch, "its lease has ended");
         }

@@ -107,6 +107,13 @@ impl Controllers {
         self.running[at].as_ref().unwrap().image()
     }
 
+    /// Whether this controller has heard who is active.
+    pub(crate) fn knows_active(&self, at: usize) -> bool {
+        let handle = self.running[at].as_ref().unwrap();
+        let leadership = handle.quorum().leadership();
+        leadership.borrow().leader.is_some()
+    }
+
     /// What Prometheus is told of the first controller.
     pub(crate) fn metrics(&self) -> String {
         self.metrics_of(0)

@@ -66,7 +66,10 @@ impl FakeBroker {
         controllers: &Controllers,
         request: v1::RegisterBrokerRequest,
     ) -> Self {
-        let client = controllers.client.clone();
+        // Connections of its own for each, as a real broker has: they close when it is killed.
+        let addresses = || controllers.client.addresses().to_vec();
+        let client = Arc::new(ActiveController::new(addresses()));
+        let lease_client = Arc::new(ActiveController::new(addresses()));
         let node_id = request.node_id;
         let call = |channel| {
             let request = request.clone();
@@ -89,7 +92,7 @@ impl FakeBroker {
         assert_eq!(registered.lease_ms, 600);
         let (image_sender, image) = watch::channel(Arc::new(Image::default()));
         let mood = watch::Sender::new(Mood::Beating);
-        let follow = tokio::spawn(follow(client.clone(), node_id, image_sender));
+        let follow = tokio::spawn(follow(client, node_id, image_sender));
         let epoch = registered.broker_epoch;
         let (may_stop_sender, may_stop) = watch::channel(false);
         let keeper = Keeper {
@@ -99,7 +102,7 @@ impl FakeBroker {
             mood: mood.subscribe(),
             may_stop: may_stop_sender,
         };
-        let beat = tokio::spawn(keeper.keep(client));
+        let beat = tokio::spawn(keeper.keep(lease_client));
         Self {
             node_id,
             registration: request,

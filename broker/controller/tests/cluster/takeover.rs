@@ -165,6 +165,7 @@ async fn a_controller_that_is_not_active_says_who_is() {
     let controllers = Controllers::start(3).await;
     let active = controllers.active().await;
     let other = (active + 1) % 3;
+    eventually("it has heard", || controllers.knows_active(other)).await;
     let channel = controllers.channel_to(other).await;
     let request = v1::CreateTopicsRequest::default();
     let refused = AdminClient::new(channel.clone())

@@ -37,6 +37,28 @@ pub struct LogConfig {
     pub flush_before_acknowledge: bool,
 }
 
+/// When the [`crate::Flusher`] flushes a partition that does not flush before it acknowledges.
+///
+/// Not in [`LogConfig`], for the log itself does not act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlushInterval {
+    /// `flush.messages`: records that are not flushed at most. 1 is the same as
+    /// [`LogConfig::flush_before_acknowledge`], which has to be set besides.
+    pub messages: i64,
+    /// `flush.ms`: how long a record is not flushed at most.
+    pub ms: i64,
+}
+
+impl Default for FlushInterval {
+    /// Kafka's: the operating system decides.
+    fn default() -> Self {
+        Self {
+            messages: i64::MAX,
+            ms: i64::MAX,
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {

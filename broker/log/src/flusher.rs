@@ -1,17 +1,23 @@
 //! Group commit: one thread that makes durable what partitions ask for.
 //!
-//! While one flush runs, everything that is asked for meanwhile gathers and is done by the next.
+//! While one flush runs, everything that is asked for meanwhile gathers and is done by the next. What
+//! `flush.ms` asks for waits in a schedule: one entry for each partition that has something to flush, none
+//! for one that has not.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::StorageError;
-use crate::partition_log::PartitionLog;
+use crate::partition_log::{NO_FLUSH_DUE, PartitionLog};
+
+/// A wait may be cut short; years would overflow the clock.
+const WAIT_MS_MAX: u64 = 3_600_000;
 
 /// Hears what became of flushes, on the flusher's thread: it must not block.
 pub trait FlushObserver: Send + Sync + 'static {
@@ -29,17 +35,66 @@ pub struct Flusher {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Its clock counts from here.
+    started: Instant,
 }
 
 /// A partition is in it at most once, so there are never more entries than partitions.
 #[derive(Debug, Default)]
 struct Queue {
     logs: VecDeque<Arc<PartitionLog>>,
+    schedule: Schedule,
     stopping: bool,
+}
+
+/// Which partition is due when, in ms. An entry counts only as long as its partition says the same time.
+/// Pure: the time comes in.
+#[derive(Debug, Default)]
+struct Schedule {
+    by_time: BTreeMap<(u64, u64), Weak<PartitionLog>>,
+    next_id: u64,
+}
+
+impl Schedule {
+    fn add(&mut self, due_ms: u64, log: &Arc<PartitionLog>) {
+        let key = (due_ms, self.next_id);
+        self.next_id += 1;
+        self.by_time.insert(key, Arc::downgrade(log));
+    }
+
+    fn next_ms(&self) -> Option<u64> {
+        self.by_time
+            .first_key_value()
+            .map(|((due_ms, _), _)| *due_ms)
+    }
+
+    /// A partition that is due at `now_ms` and still has something to flush.
+    fn take_due(&mut self, now_ms: u64) -> Option<Arc<PartitionLog>> {
+        while let Some(first) = self.by_time.first_entry() {
+            let due_ms = first.key().0;
+            if due_ms > now_ms {
+                return None;
+            }
+            let Some(log) = first.remove().upgrade() else {
+                continue;
+            };
+            // Before the flush: who appends from now on is scheduled anew.
+            let (expected, none) = (due_ms, NO_FLUSH_DUE);
+            let ordering = (Ordering::AcqRel, Ordering::Acquire);
+            let counts = log
+                .flush_due_ms
+                .compare_exchange(expected, none, ordering.0, ordering.1)
+                .is_ok();
+            if counts && log.unflushed_records() > 0 {
+                return Some(log);
+            }
+        }
+        None
+    }
 }
 
 impl Flusher {
@@ -48,7 +103,11 @@ impl Flusher {
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(observer: Arc<dyn FlushObserver>) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            started: Instant::now(),
+        });
         let worker = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("foz-flusher".to_owned())
@@ -57,6 +116,32 @@ impl Flusher {
             shared,
             thread: Some(thread),
         })
+    }
+
+    /// To be called after every append, and after a change of configuration: what must be flushed is
+    /// flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`).
+    pub fn appended(&self, log: &Arc<PartitionLog>) {
+        let interval = log.flush_interval();
+        let unflushed = log.unflushed_records();
+        if unflushed == 0 {
+            return;
+        }
+        if unflushed >= interval.messages || log.config().flush_before_acknowledge {
+            self.request(log);
+            return;
+        }
+        let Ok(interval_ms) = u64::try_from(interval.ms) else {
+            return;
+        };
+        if interval.ms == i64::MAX {
+            return;
+        }
+        let due_ms = self.shared.now_ms().saturating_add(interval_ms);
+        // Most appends find an earlier time there, and are flushed with it.
+        if log.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel) > due_ms {
+            self.shared.queue.lock().schedule.add(due_ms, log);
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Asks for everything that is in `log` now to be flushed; the observer hears of it.
@@ -99,10 +184,28 @@ impl Shared {
             if let Some(log) = queue.logs.pop_front() {
                 return Some(log);
             }
+            // What waits in the schedule is flushed when the partitions are closed.
             if queue.stopping {
                 return None;
             }
-            self.wake.wait(&mut queue);
+            if let Some(log) = queue.schedule.take_due(self.now_ms()) {
+                if !log.flush_queued.swap(true, Ordering::AcqRel) {
+                    queue.logs.push_back(log);
+                }
+                continue;
+            }
+            match queue.schedule.next_ms() {
+                Some(due_ms) => {
+                    let left_ms = due_ms.saturating_sub(self.now_ms());
+                    let limit = Duration::from_millis(left_ms.min(WAIT_MS_MAX));
+                    self.wake.wait_for(&mut queue, limit);
+                }
+                None => self.wake.wait(&mut queue),
+            }
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -46,7 +46,7 @@ mod segment;
 mod validate;
 
 pub use clean_shutdown::CleanShutdown;
-pub use config::{LogConfig, TimestampType};
+pub use config::{FlushInterval, LogConfig, TimestampType};
 pub use error::{AppendError, OpenError, ReadError, StorageError};
 pub use file_handles::FileHandles;
 pub use flusher::{FlushObserver, Flusher};

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::active_segment::ActiveSegment;
-use crate::config::LogConfig;
+use crate::config::{FlushInterval, LogConfig};
 use crate::error::{OpenError, StorageContext};
 use crate::file_handles::FileHandles;
 use crate::index::IndexBuilder;
@@ -65,8 +65,12 @@ pub struct PartitionLog {
     /// The directory itself is new.
     parent_changed: AtomicBool,
     usability: AtomicU8,
+    flush_interval: RwLock<FlushInterval>,
     /// The flusher has it in its queue.
     pub(crate) flush_queued: AtomicBool,
+    /// When the flusher is to look at it, by the flusher's clock; `NO_FLUSH_DUE` where nothing is
+    /// scheduled.
+    pub(crate) flush_due_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -74,6 +78,9 @@ struct Writer {
     active: ActiveSegment,
     producers: Producers,
 }
+
+/// Of [`PartitionLog::flush_due_ms`].
+pub(crate) const NO_FLUSH_DUE: u64 = u64::MAX;
 
 const USABLE: u8 = 0;
 const CLOSED: u8 = 1;
@@ -202,7 +209,9 @@ impl PartitionLog {
             changed: AtomicBool::new(!recovered.is_clean),
             parent_changed: AtomicBool::new(false),
             usability: AtomicU8::new(USABLE),
+            flush_interval: RwLock::default(),
             flush_queued: AtomicBool::new(false),
+            flush_due_ms: AtomicU64::new(NO_FLUSH_DUE),
         })
     }
 
@@ -233,6 +242,25 @@ impl PartitionLog {
     /// Takes effect with the next call of any method.
     pub fn set_config(&self, config: LogConfig) {
         *self.config.write() = Arc::new(config);
+    }
+
+    /// How long what was appended may stay unflushed; what it was opened with is the default.
+    #[must_use]
+    pub fn flush_interval(&self) -> FlushInterval {
+        *self.flush_interval.read()
+    }
+
+    /// Takes effect with the next call of [`crate::Flusher::appended`].
+    pub fn set_flush_interval(&self, interval: FlushInterval) {
+        *self.flush_interval.write() = interval;
+    }
+
+    /// Records that a power failure could take.
+    #[must_use]
+    pub fn unflushed_records(&self) -> i64 {
+        self.log_end_offset()
+            .saturating_sub(self.flushed_offset())
+            .max(0)
     }
 
     /// First offset that can be read.

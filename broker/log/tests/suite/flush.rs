@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
-use foz_log::{FlushObserver, Flusher, LogConfig, PartitionLog, StorageError};
+use foz_log::{FlushInterval, FlushObserver, Flusher, LogConfig, PartitionLog, StorageError};
 use foz_protocol::error::ErrorCode;
 
 use crate::support::*;
@@ -63,6 +64,80 @@ fn many_waiters_share_flushes() {
     assert_eq!(log.flushed_offset(), 400);
     let calls = heard.calls.load(Ordering::Acquire);
     assert!(calls < 400, "{calls} flushes for 400 acknowledgements");
+}
+
+#[test]
+fn so_many_records_are_flushed_at_once() {
+    let world = World::new(LogConfig::default());
+    let (_directory, log) = world.log();
+    log.set_flush_interval(FlushInterval {
+        messages: 10,
+        ..FlushInterval::default()
+    });
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    for _ in 0..9 {
+        append_numbers(&log, 1);
+        flusher.appended(&log);
+    }
+    append_numbers(&log, 1);
+    assert_eq!(heard.calls.load(Ordering::Acquire), 0, "9 are not 10");
+    flusher.appended(&log);
+    heard.wait(|h, _| h.flushed.load(Ordering::Acquire) == 10);
+    assert_eq!(log.unflushed_records(), 0);
+    append_numbers(&log, 1);
+    flusher.appended(&log);
+    drop(flusher);
+    assert_eq!(log.flushed_offset(), 10);
+}
+
+#[test]
+fn nothing_stays_unflushed_longer_than_flush_ms() {
+    let world = World::new(LogConfig::default());
+    let (_directory, log) = world.log();
+    log.set_flush_interval(FlushInterval {
+        ms: 50,
+        ..FlushInterval::default()
+    });
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    let begun = Instant::now();
+    // Appends that never pause do not put the flush off.
+    let mut appended = 0;
+    while heard.flushed.load(Ordering::Acquire) == 0 {
+        append_numbers(&log, 1);
+        flusher.appended(&log);
+        appended += 1;
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{appended} appended"
+        );
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    let end = log.log_end_offset();
+    heard.wait(|h, _| h.flushed.load(Ordering::Acquire) >= end);
+    let calls = heard.calls.load(Ordering::Acquire) as i64;
+    assert!(calls < appended, "{calls} flushes for {appended} appends");
+}
+
+#[test]
+fn a_shorter_flush_ms_counts_at_once() {
+    let world = World::new(LogConfig::default());
+    let (_directory, log) = world.log();
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    for ms in [i64::MAX, 3_600_000_000, 20] {
+        log.set_flush_interval(FlushInterval {
+            ms,
+            ..FlushInterval::default()
+        });
+        if log.log_end_offset() == 0 {
+            append_numbers(&log, 1);
+        }
+        flusher.appended(&log);
+    }
+    heard.wait(|h, _| h.flushed.load(Ordering::Acquire) == 1);
+    assert_eq!(heard.calls.load(Ordering::Acquire), 1);
 }
 
 #[test]

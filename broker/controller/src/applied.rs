@@ -33,8 +33,17 @@ impl AppliedOffsets {
 
     /// Returns when every broker has applied `offset`, or when that takes too long.
     pub(crate) async fn wait(&self, offset: i64) {
+        self.wait_for(offset, &[]).await;
+    }
+
+    /// As [`wait`](Self::wait), and each of `node_ids` has to have told anything at all: after a takeover they
+    /// come one by one.
+    pub(crate) async fn wait_for(&self, offset: i64, node_ids: &[i32]) {
         let mut brokers = self.brokers.subscribe();
-        let all = brokers.wait_for(|brokers| brokers.values().all(|applied| *applied >= offset));
+        let all = brokers.wait_for(|brokers| {
+            brokers.values().all(|applied| *applied >= offset)
+                && node_ids.iter().all(|node_id| brokers.contains_key(node_id))
+        });
         // Neither the time limit nor the end of the controller makes the change any less committed.
         let _ = tokio::time::timeout(VISIBLE_WITHIN, all).await;
     }
@@ -64,6 +73,12 @@ mod tests {
         applied.remove(0);
         applied.update(1, 8);
         applied.wait(8).await;
+        assert_eq!(start.elapsed(), VISIBLE_WITHIN);
+
+        let mut waiting = Box::pin(applied.wait_for(8, &[0, 1]));
+        assert_eq!((&mut waiting).now_or_never(), None);
+        applied.update(0, 8);
+        waiting.await;
         assert_eq!(start.elapsed(), VISIBLE_WITHIN);
     }
 }

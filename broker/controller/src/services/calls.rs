@@ -135,7 +135,9 @@ impl Calls {
     pub(super) async fn handed_over(&self, node_id: i32, epoch: i64) -> Handover {
         loop {
             let handover = self.shared.handovers.wait(node_id, epoch).await;
-            self.shared.applied.wait(handover.offset).await;
+            let image = self.shared.metadata.image();
+            let alive: Vec<_> = image.alive_brokers().map(|it| it.node_id).collect();
+            self.shared.applied.wait_for(handover.offset, &alive).await;
             if self.shared.handovers.is_newest(node_id, handover) {
                 return handover;
             }

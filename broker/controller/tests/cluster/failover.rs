@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use foz_metadata::image::NO_LEADER;
+
 use crate::controllers::{Controllers, eventually};
+use crate::fake_broker::FakeBroker;
 use crate::support::{assigned_topic, create_this, with_brokers};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,5 +68,43 @@ async fn a_process_that_only_lost_its_lease_stream_keeps_what_it_leads() {
     for broker in brokers {
         broker.stop().await;
     }
+    controllers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_disk_leads_again_and_a_damaged_one_only_as_the_last_known_leader() {
+    let (controllers, [mut broker, other]) = with_brokers::<2>(Controllers::start(1).await).await;
+    create_this(&controllers, assigned_topic("t", &[&[0]])).await;
+    let partition = || {
+        let image = controllers.image();
+        image.partition("t", 0).unwrap().clone()
+    };
+    for (log_intact, eligible, unclean) in [(true, 1, 0), (false, 1, 1)] {
+        let mut next = broker.next_registration();
+        next.log_intact = log_intact;
+        next.replication_host = format!("node-{log_intact}");
+        broker.kill().await;
+        eventually("nobody leads", || partition().leader == NO_LEADER).await;
+        assert_eq!((partition().isr, partition().elr), (vec![], vec![0]));
+        let scraped = controllers.metrics();
+        assert!(scraped.contains("\nfoz_under_min_isr_partitions 1\n"));
+
+        broker = FakeBroker::start_with(&controllers, next).await;
+        eventually("it leads again", || partition().leader == 0).await;
+        assert_eq!(partition().isr, [0]);
+        let image = controllers.image();
+        let known = image.broker(0).unwrap();
+        assert_eq!(known.replication_host, format!("node-{log_intact}"));
+        let scraped = controllers.metrics();
+        for (name, count) in [
+            ("electionfromeligibleleaderreplicas", eligible),
+            ("uncleanleaderelections", unclean),
+        ] {
+            let line = format!("\nkafka_controller_controllerstats_{name}_total {count}\n");
+            assert!(scraped.contains(&line), "{line} is not in {scraped}");
+        }
+    }
+    broker.stop().await;
+    other.stop().await;
     controllers.stop().await;
 }

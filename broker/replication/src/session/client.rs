@@ -59,6 +59,8 @@ pub struct SessionClient {
     sent: BTreeMap<TopicIdPartition, FetchPartition>,
     /// Where the two may differ.
     touched: BTreeSet<TopicIdPartition>,
+    /// Sent and then forgotten, which the leader has not been told yet.
+    dropped: BTreeSet<TopicIdPartition>,
     full_requests: usize,
 }
 
@@ -78,6 +80,7 @@ impl SessionClient {
             wanted: BTreeMap::new(),
             sent: BTreeMap::new(),
             touched: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             full_requests: 0,
         }
     }
@@ -92,7 +95,12 @@ impl SessionClient {
     /// used: when it is wanted again, the leader tells everything about it anew.
     pub fn forget(&mut self, partition: &TopicIdPartition) {
         self.wanted.remove(partition);
-        self.touched.insert(*partition);
+        if self.sent.contains_key(partition) {
+            self.touched.insert(*partition);
+            self.dropped.insert(*partition);
+        } else {
+            self.touched.remove(partition);
+        }
     }
 
     /// How the partition is fetched.
@@ -131,20 +139,21 @@ impl SessionClient {
             self.full_requests = self.full_requests.wrapping_add(1);
             self.sent.clone_from(&self.wanted);
             self.touched.clear();
+            self.dropped.clear();
             return request;
         }
         for partition in std::mem::take(&mut self.touched) {
-            match self.wanted.get(&partition) {
-                Some(&how) => {
-                    if self.sent.insert(partition, how) != Some(how) {
-                        request.to_send.push((partition, how));
-                    }
+            if self.dropped.remove(&partition) {
+                self.sent.remove(&partition);
+                request.forgotten.push(partition);
+                if self.wanted.contains_key(&partition) {
+                    // One request cannot do both: the leader forgets last.
+                    self.touched.insert(partition);
                 }
-                None => {
-                    if self.sent.remove(&partition).is_some() {
-                        request.forgotten.push(partition);
-                    }
-                }
+            } else if let Some(&how) = self.wanted.get(&partition)
+                && self.sent.insert(partition, how) != Some(how)
+            {
+                request.to_send.push((partition, how));
             }
         }
         request

@@ -16,7 +16,7 @@ use crate::clean_shutdown::{self, CleanShutdown};
 use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
-use crate::names::{TopicPartition, delete_directory_name};
+use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
 use crate::partition_log::{Change, Cut, PartitionLog};
 use crate::recovery::{Finding, OpenState};
 
@@ -66,6 +66,9 @@ pub struct OpenReport {
     pub offline: Vec<OfflinePartition>,
     /// Rests of deletions and creations, and partitions being deleted: removed.
     pub removed: Vec<PathBuf>,
+    /// Partitions that had flushed data at the last checkpoint and of which there is no directory. That is
+    /// fine for one that was deleted right before a crash; of many, the volume is another one.
+    pub missing: Vec<TopicPartition>,
     /// Directories that are not partitions: left alone.
     pub ignored: Vec<PathBuf>,
 }
@@ -173,6 +176,27 @@ impl LogDirectory {
         fs::rename(&directory, &doomed).at("rename", &directory)?;
         flush_directory(&self.path)?;
         fs::remove_dir_all(&doomed).at("remove", &doomed)
+    }
+
+    /// Takes a partition that the metadata does not know out of service, but keeps its files: the
+    /// directory gets Kafka's suffix `-stray` and is left alone from then on. Returns it. Metadata that was
+    /// lost must not take the data with it.
+    ///
+    /// # Errors
+    /// [`StorageError`]; `NotFound` also for a partition that is not here.
+    pub fn set_aside(&self, partition: &TopicPartition) -> Result<PathBuf, StorageError> {
+        let log = self.logs.write().remove(partition);
+        if let Some(log) = log {
+            return log.set_aside(Uuid::new_v4());
+        }
+        let directory = self.path.join(partition.to_string());
+        let target = self
+            .path
+            .join(stray_directory_name(partition, Uuid::new_v4()));
+        fs::rename(&directory, &target).at("rename", &directory)?;
+        self.offline.write().remove(partition);
+        flush_directory(&self.path)?;
+        Ok(target)
     }
 
     /// Cuts off everything of `log` from `offset` on; a batch that holds `offset` goes as a whole.
@@ -287,7 +311,9 @@ impl LogDirectory {
     /// either when a partition is offline: its damage must be seen again.
     pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
         self.close_all()?;
-        self.checkpoint()?;
+        // One at a time, should it be asked for twice.
+        let mut written = self.written.lock();
+        self.write_checkpoints(&mut written, None)?;
         let failed = self.logs.read().values().any(|log| log.has_failed());
         if failed || !self.offline.read().is_empty() {
             return Ok(());

@@ -64,6 +64,8 @@ pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 pub(crate) const QUARANTINED_SUFFIX: &str = ".quarantined";
 /// A partition directory that is being removed ends with this.
 pub(crate) const DELETE_DIRECTORY_SUFFIX: &str = "-delete";
+/// One that the metadata does not know, as Kafka names it.
+pub(crate) const STRAY_DIRECTORY_SUFFIX: &str = "-stray";
 /// Kafka cuts the name of a directory that is being removed, so that it stays a legal file name.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
@@ -83,7 +85,16 @@ pub(crate) fn parse_offset_file(name: &str) -> Option<(i64, &str)> {
 
 /// `topic-0.0123456789abcdef0123456789abcdef-delete`
 pub(crate) fn delete_directory_name(partition: &TopicPartition, unique: uuid::Uuid) -> String {
-    let suffix = format!(".{}{DELETE_DIRECTORY_SUFFIX}", unique.simple());
+    unique_directory_name(partition, unique, DELETE_DIRECTORY_SUFFIX)
+}
+
+/// `topic-0.0123456789abcdef0123456789abcdef-stray`
+pub(crate) fn stray_directory_name(partition: &TopicPartition, unique: uuid::Uuid) -> String {
+    unique_directory_name(partition, unique, STRAY_DIRECTORY_SUFFIX)
+}
+
+fn unique_directory_name(partition: &TopicPartition, unique: uuid::Uuid, suffix: &str) -> String {
+    let suffix = format!(".{}{suffix}", unique.simple());
     let mut name = partition.to_string();
     // Topic names are ASCII, so any byte is a boundary.
     name.truncate(FILE_NAME_BYTES_MAX - suffix.len());

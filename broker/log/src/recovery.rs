@@ -179,6 +179,13 @@ pub(crate) fn newest_snapshot(
     Ok(None)
 }
 
+/// Whether a segment is empty that is not the last one: the rest of a roll that failed, or a loss.
+fn has_hollow(segments: &[Arc<Segment>]) -> bool {
+    segments
+        .split_last()
+        .is_some_and(|(_, closed)| closed.iter().any(|segment| segment.size() == 0))
+}
+
 /// Offsets of the snapshots in `directory`, rising.
 pub(crate) fn list_snapshots(directory: &Path) -> Result<Vec<i64>, StorageError> {
     Ok(list(directory)?.snapshots)
@@ -335,7 +342,11 @@ impl Recovery<'_> {
             }
             end_offset = header.next_offset();
         }
-        if indexed.is_some() {
+        // Whatever the mark of a clean stop says: what was flushed and is not there was lost.
+        if indexed.is_some() || end_offset < self.state.recovery_point {
+            return Ok(None);
+        }
+        if has_hollow(segments) {
             return Ok(None);
         }
         let snapshots = self.snapshots.iter().copied();

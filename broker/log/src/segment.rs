@@ -1,6 +1,7 @@
 //! One segment as readers see it: a log file, its two indexes, and how far they are valid.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,29 +48,51 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// New and empty. A file of that name can only be the rest of an attempt that failed: the log
-    /// ends here.
+    /// New and empty. A file of that name can only be the rest of an attempt that failed, and empty: the
+    /// log ends here.
     pub(crate) fn create(
         handles: &Arc<FileHandles>,
         directory: &Path,
         base_offset: i64,
     ) -> Result<Self, StorageError> {
         let path = offset_file(directory, base_offset, LOG_SUFFIX);
-        File::create(&path).at("create", &path)?;
-        let index_path = |suffix| offset_file(directory, base_offset, suffix);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .at("create", &path)?;
+        if file.metadata().at("read", &path)?.len() > 0 {
+            // Whatever led here, nobody's records are emptied.
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is there and holds data");
+            return Err(source).at("create", &path);
+        }
+        let indexes = Self::create_indexes(handles, directory, base_offset).inspect_err(|_| {
+            // It would lie in the middle of the segment before, which goes on.
+            let _ = remove_if_exists(&path);
+        });
+        let (offset_index, time_index) = indexes?;
         Ok(Self {
             base_offset,
-            offset_index: SparseIndex::create(
-                handles,
-                index_path(OFFSET_INDEX_SUFFIX),
-                base_offset,
-            )?,
-            time_index: SparseIndex::create(handles, index_path(TIME_INDEX_SUFFIX), base_offset)?,
+            offset_index,
+            time_index,
             log: LazyFile::new(handles, path),
             size: AtomicU64::new(0),
             read_ends: Mutex::new([None; READ_ENDS]),
             max_timestamp: Mutex::new(None),
         })
+    }
+
+    fn create_indexes(
+        handles: &Arc<FileHandles>,
+        directory: &Path,
+        base_offset: i64,
+    ) -> Result<(SparseIndex<OffsetPosition>, SparseIndex<TimestampOffset>), StorageError> {
+        let path = |suffix| offset_file(directory, base_offset, suffix);
+        Ok((
+            SparseIndex::create(handles, path(OFFSET_INDEX_SUFFIX), base_offset)?,
+            SparseIndex::create(handles, path(TIME_INDEX_SUFFIX), base_offset)?,
+        ))
     }
 
     /// From existing files. The second value tells whether an index was missing or unusable: it is

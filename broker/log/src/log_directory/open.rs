@@ -87,6 +87,16 @@ pub(super) fn open(
             }
         }
     }
+    let is_missing = |partition: &&TopicPartition| {
+        !logs.contains_key(*partition) && !offline.contains_key(*partition)
+    };
+    let flushed = context.checkpoints.recovery_points.iter();
+    report.missing = flushed
+        .filter(|(_, flushed)| **flushed > 0)
+        .map(|(partition, _)| partition)
+        .filter(is_missing)
+        .cloned()
+        .collect();
     let directory = LogDirectory {
         path: path.to_path_buf(),
         handles: Arc::clone(handles),

@@ -1,6 +1,7 @@
 //! Making the log shorter from the front (retention, DeleteRecords), and deleting the whole.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,7 @@ use super::{DELETED, PartitionLog};
 use crate::atomic_file::flush_directory;
 use crate::config::LogConfig;
 use crate::error::{ReadError, StorageContext, StorageError};
-use crate::names::delete_directory_name;
+use crate::names::{delete_directory_name, stray_directory_name};
 use crate::segment::Segment;
 
 impl PartitionLog {
@@ -69,14 +70,25 @@ impl PartitionLog {
     /// # Errors
     /// [`StorageError`].
     pub(crate) fn delete(&self, unique: Uuid) -> Result<(), StorageError> {
+        let doomed = self.move_away(&delete_directory_name(&self.partition, unique))?;
+        fs::remove_dir_all(&doomed).at("remove", &doomed)
+    }
+
+    /// Takes the partition away like [`Self::delete`], but its files stay, in a directory that is no
+    /// partition any more.
+    pub(crate) fn set_aside(&self, unique: Uuid) -> Result<PathBuf, StorageError> {
+        self.move_away(&stray_directory_name(&self.partition, unique))
+    }
+
+    fn move_away(&self, name: &str) -> Result<PathBuf, StorageError> {
         let _flushing = self.flushing.lock();
         let _writer = self.writer.lock();
         self.usability.store(DELETED, Ordering::Release);
-        let parent = self.directory.parent().unwrap_or(std::path::Path::new("."));
-        let doomed = parent.join(delete_directory_name(&self.partition, unique));
-        fs::rename(&self.directory, &doomed).at("rename", &self.directory)?;
+        let parent = self.directory.parent().unwrap_or(Path::new("."));
+        let target = parent.join(name);
+        fs::rename(&self.directory, &target).at("rename", &self.directory)?;
         flush_directory(parent)?;
-        fs::remove_dir_all(&doomed).at("remove", &doomed)
+        Ok(target)
     }
 
     /// The oldest segments, as far as none of them is to be kept.
@@ -102,8 +114,9 @@ impl PartitionLog {
             let before_start = end <= self.log_start_offset() && !is_last;
             let too_old = match config.retention_ms.filter(|_| config.cleanup_delete) {
                 Some(retention_ms) => {
-                    let age = now_ms.saturating_sub(self.newest_ms(segment, now_ms)?);
-                    age > retention_ms
+                    let is_old = |newest_ms| now_ms.saturating_sub(newest_ms) > retention_ms;
+                    is_old(self.newest_ms(segment, now_ms)?)
+                        && self.newest_ms_by_batches(segment)?.is_none_or(is_old)
                 }
                 None => false,
             };
@@ -129,6 +142,32 @@ impl PartitionLog {
         Ok(since
             .and_then(|since| i64::try_from(since.as_millis()).ok())
             .unwrap_or(now_ms))
+    }
+
+    /// Asked before records go for their age, because an index is a hint. `None` where the index is right
+    /// or the batches do not tell.
+    fn newest_ms_by_batches(&self, segment: &Segment) -> Result<Option<i64>, StorageError> {
+        let Some(max) = segment.max_timestamp()? else {
+            return Ok(None);
+        };
+        if let Ok(Some(batch)) = segment.find(max.offset)
+            && batch.header.last_offset() == max.offset
+            && batch.header.max_timestamp == max.timestamp_ms
+        {
+            return Ok(None);
+        }
+        tracing::warn!(
+            file = %segment.path().display(),
+            timestamp_ms = max.timestamp_ms,
+            offset = max.offset,
+            "the time index is wrong; the batches are asked"
+        );
+        let mut newest_ms = None;
+        let mut scanner = segment.scan(0, segment.base_offset)?;
+        while let Ok(Some(batch)) = scanner.next() {
+            newest_ms = newest_ms.max(Some(batch.header.max_timestamp));
+        }
+        Ok(newest_ms)
     }
 
     /// The lock for flushing is held.

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::indexes::Indexes;
-use super::{Contents, Finding, Recovery, newest_snapshot};
+use super::{Contents, Finding, Recovery, has_hollow, newest_snapshot};
 use crate::atomic_file::flush_directory;
 use crate::batch_scanner::{CHECK_CHUNK_BYTES, ScanError};
 use crate::error::{OpenError, StorageContext, StorageError};
@@ -48,7 +48,7 @@ impl Recovery<'_> {
             &mut self.findings,
         )?;
         let (producers_from, producers) = snapshot.unwrap_or_default();
-        let from = if self.epochs_known {
+        let from = if self.epochs_known && !has_hollow(&segments) {
             unchecked.min(floor(producers_from))
         } else {
             0
@@ -65,13 +65,26 @@ impl Recovery<'_> {
         };
         for at in from..segments.len() {
             let segment = Arc::clone(&segments[at]);
+            if segment.base_offset < walk.next_offset && segment.size() == 0 {
+                // A roll created it and failed; the log went on in the segment before.
+                segment.remove_files()?;
+                continue;
+            }
             if segment.base_offset < walk.next_offset {
                 self.cut_off_overlap(&segments[at - 1], &segments[at..], walk.next_offset)?;
                 segments.truncate(at);
                 break;
             }
             let is_last = at + 1 == segments.len();
-            let torn = self.walk_segment(&segment, is_last, &mut walk)?;
+            let mut torn = self.walk_segment(&segment, is_last, &mut walk)?;
+            if torn.is_none()
+                && let Some(next) = segments.get(at + 1)
+            {
+                torn = self.hole_before(next, &segment, &walk);
+            }
+            if let Some(torn) = &torn {
+                self.check_nothing_flushed_is_torn(&segment, torn, walk.next_offset)?;
+            }
             walk.walked.push(Arc::clone(&segment));
             if let Some(torn) = torn {
                 self.cut_off(&segment, &segments[at + 1..], &torn, walk.next_offset)?;
@@ -97,6 +110,20 @@ impl Recovery<'_> {
             active_index: walk.active_index,
             producers: walk.producers,
             log_end_offset: walk.next_offset,
+        })
+    }
+
+    /// Compaction leaves gaps between segments, but only where everything was flushed. And it leaves no
+    /// empty segment.
+    fn hole_before(&self, next: &Segment, segment: &Segment, walk: &Walk) -> Option<Torn> {
+        let was_flushed = walk.next_offset < self.state.recovery_point;
+        let is_hole = next.base_offset > walk.next_offset && (!was_flushed || segment.size() == 0);
+        is_hole.then(|| Torn {
+            position: segment.size(),
+            reason: format!(
+                "it ends at offset {}, and the next segment begins at {}",
+                walk.next_offset, next.base_offset
+            ),
         })
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod append;
+mod clean_stop;
 mod directory;
 mod flush;
 mod follow;

@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A controller that stands still, or is cut off, is noticed after the sum of both: before the lease ends that
 /// the next active controller gives to everybody.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Controllers may be in the middle of an election: one round over all of them is not enough. Callers
 /// that cannot wait so long drop the call.
 const SEARCH_MAX: Duration = Duration::from_secs(10);

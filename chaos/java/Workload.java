@@ -215,7 +215,7 @@ public class Workload {
     properties.put("enable.idempotence", "true");
     properties.put("delivery.timeout.ms", settings.get("delivery_timeout_ms"));
     properties.put("request.timeout.ms", settings.get("request_timeout_ms"));
-    properties.put("max.block.ms", "5000");
+    properties.put("max.block.ms", "60000");
     properties.put("linger.ms", "5");
     properties.put("batch.size", "32768");
     properties.put("buffer.memory", "67108864");

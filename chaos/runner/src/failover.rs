@@ -66,7 +66,13 @@ pub(crate) fn run(config: &FailoverConfig, interrupted: Arc<AtomicBool>) -> Resu
         for (index, kind) in (0..).zip(KINDS.into_iter().filter(wanted)) {
             ensure!(campaign.settle()?, "{}", campaign.wrong.join("\n"));
             std::thread::sleep(Duration::from_millis(500));
-            rounds.push(round(&mut campaign, kind, number, number * 10 + index + 1)?);
+            rounds.push(round(
+                &mut campaign,
+                kind,
+                number,
+                number * 10 + index + 1,
+                config.setting.replicas,
+            )?);
         }
     }
     campaign.workload.end()?;
@@ -104,7 +110,7 @@ pub(crate) fn run(config: &FailoverConfig, interrupted: Arc<AtomicBool>) -> Resu
     Ok(text)
 }
 
-fn round(campaign: &mut Campaign, kind: Kind, number: u64, id: u64) -> Result<Round> {
+fn round(campaign: &mut Campaign, kind: Kind, number: u64, id: u64, replicas: u8) -> Result<Round> {
     let fault = Fault {
         id,
         kind,
@@ -123,7 +129,7 @@ fn round(campaign: &mut Campaign, kind: Kind, number: u64, id: u64) -> Result<Ro
         .unwrap_or_default();
     ensure!(begin_us > 0, "there is nobody to strike");
     let created_us = match kind {
-        Kind::KillActiveController => Some(until_created(campaign, id, begin_us)?),
+        Kind::KillActiveController => Some(until_created(campaign, id, begin_us, replicas)?),
         _ => None,
     };
     await_resumed(campaign, &partitions, begin_us)?;
@@ -175,11 +181,11 @@ fn await_resumed(
     Ok(())
 }
 
-fn until_created(campaign: &mut Campaign, id: u64, begin_us: u64) -> Result<u64> {
+fn until_created(campaign: &mut Campaign, id: u64, begin_us: u64, replicas: u8) -> Result<u64> {
     let topic = NewTopic {
         name: format!("made-{id}"),
         partitions: 1,
-        replicas: 3,
+        replicas: i16::from(replicas),
         configs: Vec::new(),
     };
     let brokers: Vec<NodeName> = NodeName::brokers().collect();

@@ -35,6 +35,7 @@ mod schedule;
 mod seed;
 mod stage;
 mod subject;
+mod totals;
 mod verdict;
 mod wire;
 mod workload;
@@ -87,6 +88,11 @@ enum What {
         #[arg(long, default_value_t = 10)]
         rounds: u64,
     },
+    /// Adds up the runs of such files (`runs.jsonl` in the folder of the runs).
+    Sum {
+        /// One line for each run.
+        files: Vec<PathBuf>,
+    },
     /// Removes what a run that was killed left.
     Sweep,
 }
@@ -105,6 +111,9 @@ struct Common {
     /// Records a second.
     #[arg(long, default_value_t = 4_000)]
     rate: u32,
+    /// Of each partition; 1 is for trying a single replica's own promise.
+    #[arg(long, default_value_t = layout::BROKERS, value_parser = clap::value_parser!(u8).range(1..=3))]
+    replicas: u8,
     /// Producers ask another broker when one has not answered for so long.
     #[arg(long, default_value_t = 1_000)]
     request_timeout_ms: u32,
@@ -134,28 +143,23 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<bool> {
-    ensure!(
-        geteuid().is_root(),
-        "this needs root: it makes network namespaces"
-    );
-    external::require(&[
-        ("ip", "iproute2"),
-        ("iptables-restore", "iptables"),
-        ("nsenter", "util-linux"),
-        ("setpriv", "util-linux"),
-        ("strace", "strace"),
-        ("java", "default-jdk-headless"),
-    ])?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    watch_signals(Arc::clone(&interrupted))?;
     match arguments.command {
-        What::Sweep => network::sweep().map(|()| true),
+        What::Sum { files } => {
+            let text = totals::sum(&files)?;
+            write!(std::io::stdout(), "{text}")?;
+            Ok(true)
+        }
+        What::Sweep => {
+            prepare_machine()?;
+            network::sweep().map(|()| true)
+        }
         What::Run {
             common,
             seed,
             minutes,
             faults,
         } => {
+            let interrupted = prepare_machine()?;
             let seed = seed.unwrap_or_else(|| clock::now_us() % 1_000_000);
             let folder = common.run_folder(&format!("{}-{seed}", common.subject.text()))?;
             let config = RunConfig {
@@ -165,6 +169,7 @@ fn start(arguments: Arguments) -> Result<bool> {
                 faults,
                 only: common.only.clone(),
                 folder,
+                totals: common.folder.join("runs.jsonl"),
                 recovery_limit: Duration::from_secs(common.recovery_limit_s),
                 again: common.again(seed, minutes, faults),
             };
@@ -178,6 +183,7 @@ fn start(arguments: Arguments) -> Result<bool> {
             Ok(report.is_clean())
         }
         What::Failover { common, rounds } => {
+            let interrupted = prepare_machine()?;
             let name = format!("failover-{}", common.subject.text());
             let config = FailoverConfig {
                 setting: common.setting(),
@@ -196,6 +202,25 @@ fn start(arguments: Arguments) -> Result<bool> {
     }
 }
 
+/// Whether everything is there that a run needs; what it returns becomes true when the run is to end.
+fn prepare_machine() -> Result<Arc<AtomicBool>> {
+    ensure!(
+        geteuid().is_root(),
+        "this needs root: it makes network namespaces"
+    );
+    external::require(&[
+        ("ip", "iproute2"),
+        ("iptables-restore", "iptables"),
+        ("nsenter", "util-linux"),
+        ("setpriv", "util-linux"),
+        ("strace", "strace"),
+        ("java", "default-jdk-headless"),
+    ])?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    watch_signals(Arc::clone(&interrupted))?;
+    Ok(interrupted)
+}
+
 impl Common {
     fn setting(&self) -> Setting {
         Setting {
@@ -204,6 +229,7 @@ impl Common {
             canary: self.canary.clone(),
             rate: self.rate,
             request_timeout_ms: self.request_timeout_ms,
+            replicas: self.replicas,
         }
     }
 
@@ -226,6 +252,9 @@ impl Common {
             self.subject.text(),
             self.rate
         );
+        if self.replicas != layout::BROKERS {
+            line += &format!(" --replicas {}", self.replicas);
+        }
         if let Some(broker) = &self.broker {
             line += &format!(" --broker {}", broker.display());
         }

@@ -37,6 +37,8 @@ pub(crate) struct RunConfig {
     /// Restricts the set, when there are any.
     pub(crate) only: Vec<String>,
     pub(crate) folder: PathBuf,
+    /// One line for each run is added to this file.
+    pub(crate) totals: PathBuf,
     /// Everything must be well again so long after a fault.
     pub(crate) recovery_limit: Duration,
     /// The command that does it again.
@@ -54,6 +56,7 @@ pub(crate) struct Campaign {
     schedule: Schedule,
     interrupted: Arc<AtomicBool>,
     recovery_limit: Duration,
+    replicas: u8,
 }
 
 /// Runs it, and leaves the histories in the folder.
@@ -105,7 +108,7 @@ impl Campaign {
         );
         let stage = Stage::build(subject, folder)?;
         let workload_config = setting.workload(folder);
-        prepare_topics(&stage, &workload_config, &interrupted)?;
+        prepare_topics(&stage, &workload_config, setting.replicas, &interrupted)?;
         let jars = crate::jars::Jars::prepare()?;
         let workload = Workload::start(&workload_config, &jars, &stage.network, folder)?;
         let mut campaign = Self {
@@ -122,6 +125,7 @@ impl Campaign {
             schedule: Schedule::default(),
             interrupted,
             recovery_limit,
+            replicas: setting.replicas,
         };
         let started = now_us();
         ensure!(
@@ -138,10 +142,10 @@ impl Campaign {
         let deadline = Instant::now() + self.recovery_limit;
         loop {
             self.look()?;
-            let unsettled = self
-                .stage
-                .observer
-                .unsettled(&self.topics, self.partitions.len());
+            let unsettled =
+                self.stage
+                    .observer
+                    .unsettled(&self.topics, self.partitions.len(), self.replicas);
             if unsettled.is_empty() {
                 self.log.resyncs_us.push(now_us() - began);
                 return Ok(true);

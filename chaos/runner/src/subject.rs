@@ -35,6 +35,8 @@ pub(crate) enum Subject {
     Foz {
         broker: PathBuf,
         canary: Option<String>,
+        /// Of each partition, also of internal topics.
+        replicas: u8,
     },
     /// Apache Kafka in `KRaft` mode.
     Kafka { jars: Jars },
@@ -44,7 +46,7 @@ impl Subject {
     /// Writes the node's files into `folder`, with the data in `folder/data`.
     pub(crate) fn prepare(&self, name: NodeName, folder: &Path) -> Result<()> {
         match self {
-            Subject::Foz { .. } => foz::prepare(name, folder),
+            Subject::Foz { replicas, .. } => foz::prepare(name, *replicas, folder),
             Subject::Kafka { jars } => kafka::prepare(jars, name, folder),
         }
     }
@@ -56,9 +58,11 @@ impl Subject {
         folder: &Path,
     ) -> (Vec<String>, Vec<(&'static str, String)>) {
         match self {
-            Subject::Foz { broker, canary } => {
+            Subject::Foz { broker, canary, .. } => {
                 let canary = canary.iter().map(|canary| ("FOZ_CANARY", canary.clone()));
-                (foz::command(broker, name, folder), canary.collect())
+                let plain = ("NO_COLOR", "1".to_owned());
+                let environment = canary.chain([plain]).collect();
+                (foz::command(broker, name, folder), environment)
             }
             Subject::Kafka { jars } => (kafka::command(jars, folder), Vec::new()),
         }
@@ -67,6 +71,7 @@ impl Subject {
     /// Why a fault of this kind is not put on this system; `None` when it is.
     pub(crate) fn spares(&self, kind: Kind) -> Option<&'static str> {
         match self {
+            Subject::Foz { replicas: 1, .. } if kind.loses_data() => Some("it has no other copy"),
             Subject::Foz { .. } => None,
             Subject::Kafka { .. } => kafka::spares(kind),
         }

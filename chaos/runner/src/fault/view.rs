@@ -19,6 +19,7 @@ pub(crate) struct View {
 pub(crate) struct PartitionView {
     pub(crate) leader: Option<NodeName>,
     pub(crate) leader_epoch: i32,
+    pub(crate) replicas: BTreeSet<NodeName>,
     pub(crate) in_sync: BTreeSet<NodeName>,
     /// Records sent and not yet answered.
     pub(crate) in_flight: u64,
@@ -128,6 +129,7 @@ pub(super) mod tests {
         let partition = |leader, in_flight| PartitionView {
             leader: Some(NodeName::Broker(leader)),
             leader_epoch: 1,
+            replicas: NodeName::brokers().collect(),
             in_sync: NodeName::brokers().collect(),
             in_flight,
         };

@@ -13,6 +13,7 @@ use crate::history;
 use crate::layout::NodeName;
 use crate::replicas::{Replica, digests};
 use crate::report::{Report, Verdict};
+use crate::totals::{FaultTotals, RunLine};
 use crate::verdict;
 
 /// The delivery time-out of what is in flight, and some.
@@ -44,6 +45,8 @@ impl Campaign {
             self.wrong
                 .push(format!("{count} records came back with other bytes"));
         }
+        // Who holds what is asked while there is somebody to ask.
+        let held = self.view().partitions;
         let clients = config.folder.join("clients.jsonl");
         self.workload.end()?;
         let unstopped = self.stage.stop()?;
@@ -55,6 +58,11 @@ impl Campaign {
         let ends = history::final_ends(&clients)?;
         for node in NodeName::brokers() {
             for ((topic, partition), end_offset) in &ends {
+                // Nobody who could have told: every broker should have it, at any rate.
+                let place = held.get(&(topic.clone(), *partition));
+                if place.is_some_and(|place| !place.replicas.contains(&node)) {
+                    continue;
+                }
                 let folder = self.stage.data(node).join(format!("{topic}-{partition}"));
                 let replica = Replica {
                     node: node.id(),
@@ -71,6 +79,19 @@ impl Campaign {
         history::write(&runner, &events)?;
         eprintln!("judging");
         let verdict = judge(&[&clients, &runner])?;
+        let faults = FaultTotals::of(&self.log);
+        let line = RunLine {
+            subject: self.stage.subject.name().text().to_owned(),
+            seed: config.seed,
+            seconds: began.elapsed().as_secs(),
+            faults,
+            acked: figures.acked,
+            unknown: figures.failed,
+            wrong: self.wrong.len() as u64,
+            anomalies: verdict.anomalies,
+            canary: config.setting.canary.clone(),
+        };
+        line.append_to(&config.totals)?;
         Ok(Report {
             subject: self.stage.subject.name().text(),
             seed: config.seed,

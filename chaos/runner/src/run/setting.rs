@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::jars::Jars;
-use crate::layout::{BROKERS, NodeName};
+use crate::layout::NodeName;
 use crate::stage::Stage;
 use crate::subject::{Subject, SubjectName};
 use crate::wire::NewTopic;
@@ -30,6 +30,8 @@ pub(crate) struct Setting {
     pub(crate) canary: Option<String>,
     pub(crate) rate: u32,
     pub(crate) request_timeout_ms: u32,
+    /// Of each partition.
+    pub(crate) replicas: u8,
 }
 
 impl Setting {
@@ -44,6 +46,7 @@ impl Setting {
                 Subject::Foz {
                     broker: broker.canonicalize()?,
                     canary: self.canary.clone(),
+                    replicas: self.replicas,
                 }
             }
             (SubjectName::Foz, None) => bail!(
@@ -72,12 +75,13 @@ impl Setting {
 pub(crate) fn prepare_topics(
     stage: &Stage,
     workload: &WorkloadConfig,
+    replicas: u8,
     interrupted: &AtomicBool,
 ) -> Result<()> {
     let brokers: Vec<NodeName> = NodeName::brokers().collect();
     let deadline = Instant::now() + START_LIMIT;
     for (name, partitions) in &workload.topics {
-        let topic = new_topic(name, *partitions);
+        let topic = new_topic(name, *partitions, replicas);
         wait(deadline, interrupted, || {
             let created = stage.observer.create_topic(&topic, &brokers);
             created.err().map(|error| format!("{error:#}"))
@@ -90,16 +94,16 @@ pub(crate) fn prepare_topics(
         .collect();
     let partitions = workload.partitions().len();
     wait(deadline, interrupted, || {
-        let unsettled = stage.observer.unsettled(&names, partitions);
+        let unsettled = stage.observer.unsettled(&names, partitions, replicas);
         (!unsettled.is_empty()).then(|| unsettled.join("; "))
     })
 }
 
-fn new_topic(name: &str, partitions: i32) -> NewTopic {
+fn new_topic(name: &str, partitions: i32, replicas: u8) -> NewTopic {
     let mut configs = vec![
         ("segment.bytes", SEGMENT_BYTES.to_string()),
         ("retention.ms", "-1".to_owned()),
-        ("min.insync.replicas", "2".to_owned()),
+        ("min.insync.replicas", replicas.min(2).to_string()),
     ];
     configs.push(if name == FLUSHED_TOPIC.0 {
         ("flush.messages", "1".to_owned())
@@ -110,7 +114,7 @@ fn new_topic(name: &str, partitions: i32) -> NewTopic {
     NewTopic {
         name: name.to_owned(),
         partitions,
-        replicas: i16::from(BROKERS),
+        replicas: i16::from(replicas),
         configs,
     }
 }

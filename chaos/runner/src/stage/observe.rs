@@ -1,11 +1,12 @@
 //! Looks at the cluster from the clients' place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use foz_api::v1::DescribeQuorumRequest;
 use foz_api::v1::admin_client::AdminClient;
+use kafka_protocol::messages::BrokerId;
 use tonic::transport::Endpoint;
 
 use crate::fault::{PartitionView, View};
@@ -50,7 +51,12 @@ impl Observer {
     }
 
     /// What is not as it should be in the eyes of any node: not ready, a leader or a replica missing.
-    pub(crate) fn unsettled(&self, topics: &[String], partitions: usize) -> Vec<String> {
+    pub(crate) fn unsettled(
+        &self,
+        topics: &[String],
+        partitions: usize,
+        replicas: u8,
+    ) -> Vec<String> {
         let mut unsettled = Vec::new();
         if self.subject == SubjectName::Foz {
             for name in NodeName::all() {
@@ -71,7 +77,7 @@ impl Observer {
                     if view.partitions.len() < partitions {
                         unsettled.push(format!("{broker} does not know all partitions"));
                     }
-                    let seen = view.unsettled(NodeName::brokers().count());
+                    let seen = view.unsettled(usize::from(replicas));
                     unsettled.extend(seen.into_iter().map(|what| format!("{broker} sees {what}")));
                 }
                 Err(error) => unsettled.push(format!("{broker}: {error:#}")),
@@ -155,17 +161,19 @@ fn partitions_at(
             let view = PartitionView {
                 leader: NodeName::of_id(partition.leader_id.0),
                 leader_epoch: partition.leader_epoch,
-                in_sync: partition
-                    .isr_nodes
-                    .iter()
-                    .filter_map(|node| NodeName::of_id(node.0))
-                    .collect(),
+                replicas: names(&partition.replica_nodes),
+                in_sync: names(&partition.isr_nodes),
                 in_flight: 0,
             };
             found.insert((name.clone(), partition.partition_index), view);
         }
     }
     Ok(found)
+}
+
+fn names(nodes: &[BrokerId]) -> BTreeSet<NodeName> {
+    let names = nodes.iter().filter_map(|node| NodeName::of_id(node.0));
+    names.collect()
 }
 
 fn merge(

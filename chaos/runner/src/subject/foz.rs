@@ -5,14 +5,15 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::data_folder;
-use crate::layout::{
-    BROKERS, CLIENT_PORT, CONTROLLER_PORT, HTTP_PORT, NodeName, Place, REPLICATION_PORT,
-};
+use crate::layout::{CLIENT_PORT, CONTROLLER_PORT, HTTP_PORT, NodeName, Place, REPLICATION_PORT};
 
-pub(super) fn prepare(name: NodeName, folder: &Path) -> Result<()> {
+pub(super) fn prepare(name: NodeName, replicas: u8, folder: &Path) -> Result<()> {
     let data = data_folder(folder);
     std::fs::create_dir_all(&data)?;
-    std::fs::write(folder.join("server.properties"), properties(name, &data))?;
+    std::fs::write(
+        folder.join("server.properties"),
+        properties(name, replicas, &data),
+    )?;
     Ok(())
 }
 
@@ -29,7 +30,7 @@ pub(super) fn command(broker: &Path, name: NodeName, folder: &Path) -> Vec<Strin
         .collect()
 }
 
-fn properties(name: NodeName, data: &Path) -> String {
+fn properties(name: NodeName, replicas: u8, data: &Path) -> String {
     let address = Place::Node(name).address();
     let voters: Vec<String> = NodeName::controllers()
         .map(|voter| {
@@ -51,10 +52,11 @@ fn properties(name: NodeName, data: &Path) -> String {
         text += &format!(
             "listeners={listeners}\nadvertised.listeners={listeners}\n\
              inter.broker.listener.name=REPLICATION\n\
-             offsets.topic.replication.factor={BROKERS}\n\
-             min.insync.replicas=2\n\
+             offsets.topic.replication.factor={replicas}\n\
+             min.insync.replicas={}\n\
              group.initial.rebalance.delay.ms=0\nbroker.rack={name}\n\
-             replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n"
+             replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n",
+            replicas.min(2)
         );
     } else {
         text += &format!("controller.listener={address}:{CONTROLLER_PORT}\n");
@@ -69,10 +71,10 @@ mod tests {
     #[test]
     fn a_broker_has_both_listeners_and_a_controller_none() {
         let data = Path::new("/data");
-        let broker = properties(NodeName::Broker(1), data);
+        let broker = properties(NodeName::Broker(1), 3, data);
         assert!(broker.contains("node.id=1\n"));
         assert!(broker.contains("REPLICATION://10.78.0.22:9091"));
-        let controller = properties(NodeName::Controller(0), data);
+        let controller = properties(NodeName::Controller(0), 3, data);
         assert!(controller.contains("node.id=1000\n"));
         assert!(controller.contains("controller.listener=10.78.0.11:9093"));
         assert!(!controller.contains("REPLICATION"));

@@ -124,19 +124,28 @@ impl Placement {
 
     fn next_follower(&self, topic: &TopicCounts, leader: usize, chosen: &[usize]) -> Option<usize> {
         let count = self.brokers.len();
-        (0..count)
-            .filter(|at| !chosen.contains(at))
-            .min_by_key(|at| {
-                let broker = &self.brokers[*at];
-                let same_rack = |other: &&usize| self.brokers[**other].rack == broker.rack;
-                (
-                    chosen.iter().filter(same_rack).count(),
-                    topic.replicas[*at],
-                    broker.replicas,
-                    topic.pairs.get(&(leader, *at)).copied().unwrap_or_default(),
-                    (at + count - leader) % count,
-                )
-            })
+        let load = |at: usize| {
+            let broker = &self.brokers[at];
+            let same_rack = |other: &&usize| self.brokers[**other].rack == broker.rack;
+            let in_rack = chosen.iter().filter(same_rack).count();
+            (in_rack, topic.replicas[at], broker.replicas)
+        };
+        let mut least = None;
+        let mut equal = Vec::new();
+        for at in (0..count).filter(|at| !chosen.contains(at)) {
+            let load = load(at);
+            if least.is_none_or(|least| load < least) {
+                least = Some(load);
+                equal.clear();
+            }
+            if least == Some(load) {
+                equal.push(at);
+            }
+        }
+        equal.into_iter().min_by_key(|at| {
+            let together = topic.pairs.get(&(leader, *at)).copied();
+            (together.unwrap_or_default(), (at + count - leader) % count)
+        })
     }
 
     /// `leader` itself is counted as its own follower.

@@ -18,11 +18,11 @@ const TOPIC: &str = "t";
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
-    /// A process ends. With a loss of power, only the first `keeps` records survive.
+    /// A process ends. With a loss of power, so do the newest `loses` records.
     Crash {
         node: usize,
         power_loss: bool,
-        keeps: usize,
+        loses: usize,
     },
     Fence {
         node: usize,
@@ -70,6 +70,14 @@ pub(crate) enum Step {
     Tick,
     SetMinInsync {
         min_insync: usize,
+    },
+    /// Nothing goes wrong for a while: whoever is up knows all, replicates, and joins the ISR.
+    Flow,
+    /// All that a process goes through from its end to its next beginning.
+    Restart {
+        node: usize,
+        power_loss: bool,
+        loses: usize,
     },
 }
 
@@ -168,12 +176,13 @@ impl World {
             Step::Crash {
                 node,
                 power_loss,
-                keeps,
+                loses,
             } => {
                 let crashed = &mut self.nodes[node];
                 crashed.is_up = false;
                 if power_loss {
-                    crashed.log.truncate(keeps);
+                    let kept = crashed.log.len().saturating_sub(loses);
+                    crashed.log.truncate(kept);
                     crashed.is_intact = false;
                     self.lost.insert(node);
                 }
@@ -254,8 +263,64 @@ impl World {
                 }
             }
             Step::SetMinInsync { min_insync } => self.set_min_insync(min_insync),
+            Step::Flow => self.flow(),
+            Step::Restart {
+                node,
+                power_loss,
+                loses,
+            } => {
+                self.take(Step::Crash {
+                    node,
+                    power_loss,
+                    loses,
+                });
+                self.take(Step::Fence { node });
+                self.take(Step::Register {
+                    node,
+                    new_disk: false,
+                    answer_lost: false,
+                });
+                self.take(Step::Unfence { node });
+            }
         }
         self.check();
+    }
+
+    fn flow(&mut self) {
+        let everybody_sees = |world: &mut Self| {
+            for node in 0..NODES {
+                let batches = world.history.len();
+                world.take(Step::See { node, batches });
+            }
+        };
+        everybody_sees(self);
+        let leader = self.image().partition(TOPIC, 0).unwrap().leader;
+        let Ok(leader) = usize::try_from(leader) else {
+            return;
+        };
+        self.take(Step::Append { node: leader });
+        let replicas = self.image().partition(TOPIC, 0).unwrap().replicas.clone();
+        for member in replicas.into_iter().map(at) {
+            let records = usize::MAX;
+            self.take(Step::Fetch {
+                leader,
+                follower: member,
+                records,
+            });
+            self.take(Step::Join {
+                leader,
+                member,
+                answer_lost: false,
+            });
+        }
+        everybody_sees(self);
+        self.take(Step::Acknowledge { node: leader });
+    }
+
+    /// The broker that leads, as the newest metadata says; else `other`.
+    pub(crate) fn leader_or(&self, other: usize) -> usize {
+        let leader = self.image().partition(TOPIC, 0).unwrap().leader;
+        usize::try_from(leader).unwrap_or(other)
     }
 
     fn register(&mut self, node: usize, new_disk: bool, answer_lost: bool) {

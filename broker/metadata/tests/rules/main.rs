@@ -12,4 +12,5 @@ mod delete_topics;
 mod fence_broker;
 mod found_cluster;
 mod register_broker;
+mod replication;
 mod support;

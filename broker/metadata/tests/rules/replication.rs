@@ -1,0 +1,420 @@
+//! ISR, ELR and leaders through fences, registrations, controlled shutdowns and proposals.
+
+use std::collections::BTreeMap;
+
+use foz_metadata::image::{Image, NO_LEADER, Partition};
+use foz_metadata::rules::{
+    AlterPartitions, ElectLeaders, ElectionKind, ErrorCode, IsrChange, NewTopic, PartitionState,
+    Refusal, ResourceName, alter_partitions, balance_leaders, elect_leaders,
+    elect_unclean_where_allowed, fence_broker, pin_min_insync_replicas, raise_internal_topics,
+    register_broker, stop_broker, unfence_broker,
+};
+
+use crate::support::{
+    alter, alter_broker_default, cluster, commit, create, new_topic, registration, set,
+};
+
+fn replicated(min_insync: &str) -> Image {
+    let mut image = cluster(3);
+    create(
+        &mut image,
+        NewTopic {
+            assignments: vec![vec![0, 1, 2]],
+            config: [("min.insync.replicas".to_owned(), min_insync.to_owned())].into(),
+            ..new_topic("t")
+        },
+    );
+    image
+}
+
+fn epoch(image: &Image, node_id: i32) -> i64 {
+    image.broker(node_id).unwrap().epoch
+}
+
+fn partition(image: &Image) -> &Partition {
+    image.partition("t", 0).unwrap()
+}
+
+/// ISR, ELR, last known ELR, leader.
+fn state(image: &Image) -> (&[i32], &[i32], &[i32], i32) {
+    let it = partition(image);
+    (&it.isr, &it.elr, &it.last_known_elr, it.leader)
+}
+
+fn fence(image: &mut Image, node_id: i32) {
+    let decision = fence_broker(image, node_id, epoch(image, node_id)).unwrap();
+    commit(image, decision);
+}
+
+fn unfence(image: &mut Image, node_id: i32) {
+    let decision = unfence_broker(image, node_id, epoch(image, node_id)).unwrap();
+    commit(image, decision);
+}
+
+fn stop(image: &mut Image, node_id: i32) -> usize {
+    let decision = stop_broker(image, node_id, epoch(image, node_id)).unwrap();
+    commit(image, decision).leads
+}
+
+/// Another process of the node; `is_clean`: its disk has everything.
+fn restart(image: &mut Image, node_id: i32, is_clean: bool) {
+    let known = image.broker(node_id).unwrap().clone();
+    let mut request = registration(node_id, known.incarnation.as_u128() + 1);
+    request.disk_epoch = known.epoch;
+    request.log_intact = is_clean;
+    let decision = register_broker(image, &request).unwrap();
+    commit(image, decision);
+}
+
+fn proposal(image: &Image, isr: &[i32]) -> AlterPartitions {
+    let it = partition(image);
+    AlterPartitions {
+        broker_id: it.leader,
+        broker_epoch: image.broker(it.leader).map_or(-1, |broker| broker.epoch),
+        partitions: vec![IsrChange {
+            topic_id: image.topic("t").unwrap().id,
+            index: 0,
+            leader_epoch: it.leader_epoch,
+            partition_epoch: it.partition_epoch,
+            new_isr: isr.iter().map(|id| (*id, epoch(image, *id))).collect(),
+        }],
+    }
+}
+
+fn propose(image: &mut Image, isr: &[i32]) -> Result<PartitionState, Refusal> {
+    let decision = alter_partitions(image, &proposal(image, isr)).unwrap();
+    commit(image, decision).remove(0)
+}
+
+#[test]
+fn who_leaves_below_the_minimum_stays_eligible_until_it_is_reached_again() {
+    let mut image = replicated("2");
+    fence(&mut image, 0);
+    assert_eq!(state(&image), (&[1, 2][..], &[][..], &[][..], 1));
+    fence(&mut image, 1);
+    assert_eq!(state(&image), (&[2][..], &[1][..], &[][..], 2));
+    fence(&mut image, 2);
+    assert_eq!(state(&image), (&[][..], &[1, 2][..], &[2][..], NO_LEADER));
+    unfence(&mut image, 0);
+    assert_eq!(partition(&image).leader, NO_LEADER, "0 left too early");
+    unfence(&mut image, 1);
+    assert_eq!(state(&image), (&[1][..], &[2][..], &[][..], 1));
+    propose(&mut image, &[1, 0]).unwrap();
+    assert_eq!(state(&image), (&[1, 0][..], &[][..], &[][..], 1));
+    let it = partition(&image);
+    assert_eq!((it.leader_epoch, it.partition_epoch), (4, 5));
+}
+
+#[test]
+fn only_a_disk_that_has_everything_keeps_its_place() {
+    for is_clean in [true, false] {
+        let mut image = replicated("2");
+        for node_id in 0..3 {
+            fence(&mut image, node_id);
+        }
+        restart(&mut image, 1, is_clean);
+        unfence(&mut image, 1);
+        let expected = if is_clean { 1 } else { NO_LEADER };
+        assert_eq!(partition(&image).leader, expected);
+    }
+    type Change = fn(&mut foz_metadata::rules::RegisterBroker);
+    for change in [
+        (|request| request.disk_epoch -= 1) as Change,
+        |request| request.disk_epoch = -1,
+        |request| request.directory_ids = vec![uuid::Uuid::from_u128(7)],
+        |request| request.log_intact = false,
+    ] {
+        let mut image = replicated("3");
+        fence(&mut image, 0);
+        assert_eq!(partition(&image).elr, [0]);
+        let mut request = registration(0, 2);
+        request.disk_epoch = epoch(&image, 0);
+        request.log_intact = true;
+        change(&mut request);
+        let decision = register_broker(&image, &request).unwrap();
+        commit(&mut image, decision);
+        assert_eq!(partition(&image).elr, []);
+    }
+}
+
+#[test]
+fn when_all_lost_data_the_last_leader_leads_again_and_nobody_else() {
+    let mut image = replicated("2");
+    for node_id in 0..3 {
+        fence(&mut image, node_id);
+    }
+    for node_id in [1, 2] {
+        restart(&mut image, node_id, false);
+    }
+    assert_eq!(state(&image), (&[][..], &[][..], &[2][..], NO_LEADER));
+    unfence(&mut image, 1);
+    assert_eq!(partition(&image).leader, NO_LEADER);
+    unfence(&mut image, 2);
+    assert_eq!(state(&image), (&[2][..], &[][..], &[][..], 2));
+}
+
+#[test]
+fn a_stopping_broker_hands_over_what_it_can_and_goes_on_with_the_rest() {
+    let mut image = replicated("2");
+    assert_eq!(stop(&mut image, 0), 0);
+    assert_eq!(state(&image), (&[1, 2][..], &[][..], &[][..], 1));
+    let refused = propose(&mut image, &[1, 2, 0]).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::IneligibleReplica);
+    fence(&mut image, 2);
+    assert_eq!(stop(&mut image, 1), 1, "nobody else is in sync");
+    assert_eq!(state(&image), (&[1][..], &[2][..], &[][..], 1));
+    unfence(&mut image, 2);
+    assert_eq!(partition(&image).leader, 1);
+    // It catches up, and takes over at once.
+    let after = propose(&mut image, &[1, 2]).unwrap();
+    assert_eq!((after.leader, &*after.isr), (2, &[2][..]));
+    assert_eq!(stop(&mut image, 1), 0);
+    let again = stop_broker(&image, 1, epoch(&image, 1)).unwrap();
+    assert_eq!(again.records, []);
+    fence(&mut image, 1);
+    restart(&mut image, 1, true);
+    assert!(!image.broker(1).unwrap().stopping);
+}
+
+#[test]
+fn proposals_are_refused_with_kafkas_code() {
+    type Change = fn(&mut AlterPartitions);
+    let image = replicated("2");
+    let refused = |change: Change| {
+        let mut request = proposal(&image, &[0, 1]);
+        change(&mut request);
+        match alter_partitions(&image, &request) {
+            Err(refusal) => refusal.code,
+            Ok(decision) => {
+                assert_eq!(decision.records, []);
+                decision.answer[0].as_ref().unwrap_err().code
+            }
+        }
+    };
+    for (change, code) in [
+        (
+            (|it| it.broker_epoch -= 1) as Change,
+            ErrorCode::StaleBrokerEpoch,
+        ),
+        (|it| it.broker_id = 9, ErrorCode::StaleBrokerEpoch),
+        (
+            |it| it.partitions[0].topic_id = uuid::Uuid::from_u128(9),
+            ErrorCode::UnknownTopicId,
+        ),
+        (
+            |it| it.partitions[0].index = 1,
+            ErrorCode::UnknownTopicOrPartition,
+        ),
+        (
+            |it| it.partitions[0].leader_epoch -= 1,
+            ErrorCode::FencedLeaderEpoch,
+        ),
+        (
+            |it| it.partitions[0].leader_epoch += 1,
+            ErrorCode::NotController,
+        ),
+        (
+            |it| it.partitions[0].partition_epoch += 1,
+            ErrorCode::NotController,
+        ),
+        (
+            |it| it.partitions[0].partition_epoch -= 1,
+            ErrorCode::InvalidUpdateVersion,
+        ),
+        (
+            |it| it.partitions[0].new_isr = vec![(1, -1)],
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            |it| it.partitions[0].new_isr.clear(),
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            |it| it.partitions[0].new_isr = vec![(0, -1), (3, -1)],
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            |it| it.partitions[0].new_isr = vec![(0, -1), (0, -1)],
+            ErrorCode::InvalidRequest,
+        ),
+        (
+            |it| it.partitions[0].new_isr[1].1 += 1,
+            ErrorCode::IneligibleReplica,
+        ),
+    ] {
+        assert_eq!(refused(change), code);
+    }
+    let mut other = proposal(&image, &[0, 1]);
+    (other.broker_id, other.broker_epoch) = (1, epoch(&image, 1));
+    let decision = alter_partitions(&image, &other).unwrap();
+    let refusal = decision.answer[0].as_ref().unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::InvalidRequest);
+    let mut unknown_epochs = proposal(&image, &[0, 1]);
+    unknown_epochs.partitions[0].new_isr = vec![(1, -1), (0, -1), (2, -1)];
+    let unchanged = alter_partitions(&image, &unknown_epochs).unwrap();
+    assert_eq!(unchanged.records, [], "the same members are no change");
+    assert_eq!(
+        unchanged.answer[0].as_ref().unwrap().isr,
+        partition(&image).isr
+    );
+}
+
+#[test]
+fn preferred_leaders_come_back_by_request_and_by_themselves() {
+    let mut image = replicated("1");
+    let request = |partitions| ElectLeaders {
+        kind: ElectionKind::Preferred,
+        partitions,
+        operator_epoch: 0,
+    };
+    let named = request(Some(vec![("t".to_owned(), 0), ("t".to_owned(), 1)]));
+    let code = |image: &Image, at: usize| {
+        let decision = elect_leaders(image, &named).unwrap();
+        decision.answer[at]
+            .2
+            .as_ref()
+            .map_err(|it| it.code)
+            .copied()
+    };
+    assert_eq!(code(&image, 0), Err(ErrorCode::ElectionNotNeeded));
+    assert_eq!(code(&image, 1), Err(ErrorCode::UnknownTopicOrPartition));
+    fence(&mut image, 0);
+    let unavailable = Err(ErrorCode::PreferredLeaderNotAvailable);
+    assert_eq!(code(&image, 0), unavailable);
+    unfence(&mut image, 0);
+    assert_eq!(code(&image, 0), unavailable, "alive, but not in sync");
+    assert_eq!(balance_leaders(&image, &BTreeMap::new()).unwrap().answer, 0);
+    propose(&mut image, &[1, 2, 0]).unwrap();
+    let disabled = [(
+        "auto.leader.rebalance.enable".to_owned(),
+        "false".to_owned(),
+    )]
+    .into();
+    assert_eq!(balance_leaders(&image, &disabled).unwrap().answer, 0);
+    let mut balanced = image.clone();
+    let decision = balance_leaders(&balanced, &BTreeMap::new()).unwrap();
+    assert_eq!(commit(&mut balanced, decision), 1);
+    let decision = elect_leaders(&image, &request(None)).unwrap();
+    assert_eq!(commit(&mut image, decision), [("t".to_owned(), 0, Ok(()))]);
+    assert_eq!(partition(&image), partition(&balanced));
+    assert_eq!(state(&image), (&[1, 2, 0][..], &[][..], &[][..], 0));
+    assert_eq!(
+        elect_leaders(&image, &request(None)).unwrap().answer,
+        [],
+        "what needs no election is left out"
+    );
+}
+
+#[test]
+fn unclean_elections_happen_only_where_they_are_allowed() {
+    let mut image = replicated("1");
+    for node_id in 0..3 {
+        fence(&mut image, node_id);
+    }
+    let tick = |image: &mut Image, properties: &BTreeMap<String, String>| {
+        let decision = elect_unclean_where_allowed(image, properties).unwrap();
+        commit(image, decision)
+    };
+    let unclean = ElectLeaders {
+        kind: ElectionKind::Unclean,
+        partitions: Some(vec![("t".to_owned(), 0)]),
+        operator_epoch: 0,
+    };
+    let decision = elect_leaders(&image, &unclean).unwrap();
+    assert_eq!(
+        decision.answer[0].2.as_ref().unwrap_err().code,
+        ErrorCode::EligibleLeadersNotAvailable
+    );
+    unfence(&mut image, 0);
+    assert_eq!(state(&image), (&[][..], &[2][..], &[2][..], NO_LEADER));
+    assert_eq!(tick(&mut image, &BTreeMap::new()), 0);
+    let mut by_hand = image.clone();
+    let decision = elect_leaders(&by_hand, &unclean).unwrap();
+    commit(&mut by_hand, decision);
+    assert_eq!(state(&by_hand), (&[0][..], &[][..], &[][..], 0));
+    let properties = [(
+        "unclean.leader.election.enable".to_owned(),
+        "true".to_owned(),
+    )]
+    .into();
+    assert_eq!(tick(&mut image.clone(), &properties), 1);
+    let topic = ResourceName::Topic("t".to_owned());
+    let decision = alter(
+        &image,
+        topic,
+        &[set("unclean.leader.election.enable", "true")],
+    )
+    .unwrap();
+    commit(&mut image, decision);
+    assert_eq!(tick(&mut image, &BTreeMap::new()), 1);
+    assert_eq!(state(&image), (&[0][..], &[][..], &[][..], 0));
+}
+
+#[test]
+fn internal_topics_get_replicas_as_brokers_come() {
+    let mut image = cluster(3);
+    for node_id in [1, 2] {
+        fence(&mut image, node_id);
+    }
+    create(
+        &mut image,
+        NewTopic {
+            internal: true,
+            partitions: 150,
+            ..new_topic("t")
+        },
+    );
+    let raise = |image: &mut Image| {
+        let decision = raise_internal_topics(image, &BTreeMap::new()).unwrap();
+        commit(image, decision)
+    };
+    assert_eq!(
+        (partition(&image).replicas.len(), raise(&mut image)),
+        (1, 0)
+    );
+    unfence(&mut image, 1);
+    let raised: Vec<_> = (0..3).map(|_| raise(&mut image)).collect();
+    assert_eq!(raised, [100, 50, 0]);
+    unfence(&mut image, 2);
+    let raised: Vec<_> = (0..3).map(|_| raise(&mut image)).collect();
+    assert_eq!(raised, [100, 50, 0]);
+    for (_, _, it) in image.partitions() {
+        assert_eq!(
+            (&*it.replicas, &*it.isr, it.leader),
+            (&[0, 1, 2][..], &[0][..], 0)
+        );
+        assert_eq!((it.leader_epoch, it.partition_epoch), (0, 2));
+    }
+}
+
+#[test]
+fn a_lower_minimum_ends_eligibility_and_a_higher_one_is_seen_before_anybody_leaves() {
+    let mut image = replicated("3");
+    fence(&mut image, 2);
+    assert_eq!(state(&image), (&[0, 1][..], &[2][..], &[][..], 0));
+    let topic = || ResourceName::Topic("t".to_owned());
+    let decision = alter(&image, topic(), &[set("min.insync.replicas", "2")]).unwrap();
+    commit(&mut image, decision);
+    assert_eq!(partition(&image).elr, []);
+    let before = proposal(&image, &[0]);
+    let decision = alter(&image, topic(), &[set("min.insync.replicas", "3")]).unwrap();
+    commit(&mut image, decision);
+    let late = alter_partitions(&image, &before).unwrap().answer.remove(0);
+    assert_eq!(late.unwrap_err().code, ErrorCode::InvalidUpdateVersion);
+    propose(&mut image, &[0]).unwrap();
+    assert_eq!(partition(&image).elr, [1]);
+}
+
+#[test]
+fn the_minimum_of_the_properties_becomes_metadata_once() {
+    let mut image = cluster(1);
+    let properties = [("min.insync.replicas".to_owned(), "2".to_owned())].into();
+    let decision = pin_min_insync_replicas(&image, &BTreeMap::new()).unwrap();
+    assert_eq!(decision.records, []);
+    let decision = pin_min_insync_replicas(&image, &properties).unwrap();
+    assert_eq!(decision.records.len(), 1);
+    commit(&mut image, decision);
+    alter_broker_default(&mut image, "min.insync.replicas", "1");
+    let decision = pin_min_insync_replicas(&image, &properties).unwrap();
+    assert_eq!(decision.records, []);
+}

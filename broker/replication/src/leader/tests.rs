@@ -338,6 +338,15 @@ fn a_member_that_fetches_below_the_high_watermark_leaves_at_once() {
 }
 
 #[test]
+fn a_member_whose_first_fetch_is_below_the_high_watermark_leaves_at_once() {
+    let mut case = Case::new(&[1, 2, 3]);
+    let proposal = case.fetched(3, 59).propose.expect("60 is committed");
+    assert_eq!(members(&proposal), [1, 2]);
+    let mut case = Case::new(&[1, 2, 3]);
+    assert_eq!(case.fetched(3, 60).propose, None);
+}
+
+#[test]
 fn a_follower_that_lags_leaves_after_the_lag_time() {
     let mut case = Case::new(&[1, 2, 3]);
     let _ = case.fetched(2, 100);

@@ -43,6 +43,10 @@ impl World {
             effects.high_watermark.unwrap_or(high_watermark),
             high_watermark
         );
+        assert!(
+            effects.high_watermark.is_none() || leader.isr().len() >= self.min_insync,
+            "committed below min.insync.replicas"
+        );
         let (epoch, broker_epoch) = (leader.leader_epoch(), node.broker_epoch);
         self.led_to(id, epoch, high_watermark);
         if let Some(proposal) = effects.propose {

@@ -10,7 +10,13 @@
 //! - What is below [`PartitionLog::flushed_offset`] survives a power failure. The recovery point on
 //!   disk is never above it, so damage below the recovery point is an error that takes the partition
 //!   offline, and only what is above it can be a torn tail that is cut off. Both are reported.
-//! - A flush that failed is never tried again: the log stops and the process must.
+//! - A flush that failed is never tried again: the log stops and the process must. So it does when a
+//!   truncation or a reset fails half-way.
+//! - A follower's log holds the leader's bytes. It is cut off or begun anew under the lock of the
+//!   checkpoints, which never claim more than the files hold; a reset is decided by one small file
+//!   (`reset.rs`) that recovery carries out.
+//! - What is damaged or gone though it was flushed is never served as less: the partition is offline until
+//!   it is mended, or [`LogDirectory::open_quarantined`] is asked, which keeps copies.
 //! - Indexes, snapshots of producers and epochs are made anew from the log when they are missing.
 //! - Nothing read from disk decides how much memory is taken.
 //! - A partition that nobody uses holds no open file ([`FileHandles`]).
@@ -18,7 +24,7 @@
 //! Kafka's `kafka-dump-log` reads closed segments, and the whole log after a clean stop.
 //!
 //! Start reading at [`PartitionLog`], then `recovery.rs` for what opening does, `active_segment.rs`
-//! for what is written, `producer_state.rs` for idempotence (KIP-98), [`Flusher`] for durability.
+//! for what is written, `partition_log/follow.rs` for what a replica needs, `producer_state.rs` for idempotence (KIP-98), [`Flusher`] for durability.
 //! Records for [`PartitionLog::append_as_leader`] are made by `foz_protocol::record::BatchBuilder`.
 
 mod active_segment;

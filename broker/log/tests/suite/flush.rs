@@ -2,7 +2,9 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use foz_log::{FlushInterval, FlushObserver, Flusher, LogConfig, PartitionLog, StorageError};
+use foz_log::{
+    FlushInterval, FlushObserver, Flusher, LogConfig, OpenError, PartitionLog, StorageError,
+};
 use foz_protocol::error::ErrorCode;
 
 use crate::support::*;
@@ -184,9 +186,43 @@ fn a_failed_flush_is_fatal_and_not_tried_again() {
         .unwrap_err();
     assert_eq!(error.error_code(), ErrorCode::KafkaStorageError);
     assert!(log.read(0, 100, i64::MAX, true).is_err());
+    let mut follows = batch(&[b"x"]);
+    foz_protocol::batch::assign(&mut follows, 3, 0);
+    let error = log.append_as_follower(&follows, NOW_MS).unwrap_err();
+    assert!(error.to_string().contains("a flush failed"), "{error}");
+    for error in [
+        directory.truncate(&log, 1, NOW_MS).unwrap_err(),
+        directory.reset(&log, 1, NOW_MS).unwrap_err(),
+        directory.quarantine(&log, 1, NOW_MS).unwrap_err(),
+    ] {
+        assert!(matches!(error, OpenError::Unusable(..)), "{error}");
+    }
+    assert_eq!(log.log_end_offset(), 3);
     drop(flusher);
     World::stop(directory, log);
     assert!(!world.data().join(".kafka_cleanshutdown").exists());
+}
+
+/// Tried again it might succeed, and the mark would vouch for what is not on disk.
+#[test]
+fn a_flush_that_fails_while_closing_leaves_no_mark() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 3);
+    world.handles.close_idle();
+    world.handles.close_idle();
+    let path = world.partition_dir().join("00000000000000000000.log");
+    let aside = world.dir.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    let mark = foz_log::CleanShutdown { broker_epoch: 1 };
+    assert!(directory.close_cleanly(mark).is_err());
+    assert!(log.has_failed_flush());
+    std::fs::rename(&aside, &path).unwrap();
+    directory.close_cleanly(mark).unwrap();
+    assert!(!world.data().join(".kafka_cleanshutdown").exists());
+    drop((directory, log));
+    let (_directory, log) = world.log();
+    assert_numbers(&log, 0, 3);
 }
 
 #[test]

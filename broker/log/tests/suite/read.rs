@@ -167,3 +167,49 @@ fn a_corrupt_length_on_disk_takes_no_memory() {
         (ErrorCode::KafkaStorageError, true)
     );
 }
+
+/// Files are cut and written anew under a reader: it gets whole batches of one history or the other, and no
+/// error that would make somebody take the log for damaged.
+#[test]
+fn readers_are_not_disturbed_by_truncations() {
+    let world = World::new(small_segments(500));
+    let (directory, log) = world.log();
+    append_numbers(&log, 30);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|n| {
+                let (log, done) = (&log, &done);
+                scope.spawn(move || {
+                    let mut offset = n;
+                    let mut reads = 0_u64;
+                    while !done.load(Ordering::Acquire) {
+                        offset = (offset + 7) % 30;
+                        match log.read(offset, 300, i64::MAX, true) {
+                            Ok(bytes) => {
+                                for (at, value) in decode(&bytes) {
+                                    assert_eq!(value, at.to_string().into_bytes());
+                                }
+                            }
+                            Err(ReadError::OffsetOutOfRange { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                        let found = log.offset_for_timestamp(NOW_MS, i64::MAX);
+                        assert!(found.unwrap().is_none_or(|found| found.offset == 0));
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for round in 0..100 {
+            directory.truncate(&log, round % 30, NOW_MS).unwrap();
+            append_numbers(&log, 30 - log.log_end_offset());
+        }
+        done.store(true, Ordering::Release);
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
+    assert_numbers(&log, 0, 30);
+}

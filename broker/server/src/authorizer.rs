@@ -11,6 +11,11 @@ impl Principal {
     pub(crate) fn anonymous() -> Self {
         Self("User:ANONYMOUS".to_owned())
     }
+
+    /// Another node of the cluster.
+    pub(crate) fn node() -> Self {
+        Self("User:foz-node".to_owned())
+    }
 }
 
 impl fmt::Display for Principal {

@@ -1,8 +1,8 @@
 //! What all handlers share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,8 @@ use foz_api::v1::create_topics_request::NewTopic;
 use foz_api::v1::{self as api};
 use foz_metadata::Image;
 use foz_metadata::config::{Effective, Resolver};
+use foz_replication::SessionCache;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -23,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::net::budget::{Budget, RequestBudget};
 use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
+use crate::replication::Fetchers;
 
 /// For topics made on the way (auto-creation, internal topics).
 const CREATE_TIMEOUT_MS: i32 = 5_000;
@@ -30,9 +33,14 @@ const CREATE_TIMEOUT_MS: i32 = 5_000;
 /// One running broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    /// For tasks that it starts.
+    pub(crate) me: Weak<Self>,
     pub(crate) node_id: i32,
     /// Of the registration; grows when the broker has to register again.
     pub(crate) epoch: AtomicI64,
+    /// What the quorum had committed when it took this process in; -1 before. An image from before that
+    /// may lack topics whose logs are here.
+    pub(crate) registered_offset: AtomicI64,
     /// The broker's own properties file, as far as it is broker configuration.
     pub(crate) statics: BTreeMap<String, String>,
     pub(crate) request_bytes_max: usize,
@@ -43,6 +51,8 @@ pub(crate) struct Broker {
     pub(crate) authorizer: Box<dyn Authorizer>,
     pub(crate) controllers: Arc<ActiveController>,
     pub(crate) partitions: Partitions,
+    pub(crate) fetchers: Fetchers,
+    pub(crate) fetch_sessions: Mutex<SessionCache>,
     pub(crate) coordinators: Coordinators,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,
@@ -55,6 +65,11 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
+    pub(crate) fn me(&self) -> Arc<Self> {
+        let me = self.me.upgrade();
+        me.expect("whoever calls it holds the broker")
+    }
+
     /// The metadata now; keep it for the whole of one answer.
     pub(crate) fn image(&self) -> Arc<Image> {
         self.image.load_full()
@@ -106,6 +121,14 @@ impl Broker {
         }
     }
 
+    /// As many replicas as wanted, or as there are brokers: the controller raises it when more come.
+    fn internal_replication_factor(&self) -> i32 {
+        let wanted = self.config_number("offsets.topic.replication.factor");
+        let alive = self.image().alive_brokers().count();
+        let most = i64::try_from(alive).unwrap_or(i64::MAX).max(1);
+        i32::try_from(wanted.min(most)).unwrap_or(1)
+    }
+
     /// Makes the topic that holds the groups.
     pub(crate) async fn create_consumer_offsets(&self) {
         let config = [
@@ -120,9 +143,7 @@ impl Broker {
         self.create_topics_for_clients(vec![NewTopic {
             name: CONSUMER_OFFSETS.to_owned(),
             partitions: self.config_number("offsets.topic.num.partitions") as i32,
-            // More replicas than one come with replication; until then the key's default of 3 would
-            // make every group fail.
-            replication_factor: 1,
+            replication_factor: self.internal_replication_factor(),
             config: config.map(|(key, value)| (key.to_owned(), value)).into(),
             internal: true,
             ..NewTopic::default()

@@ -20,6 +20,12 @@ pub(crate) use properties::{PropertiesError, parse_properties};
 /// Controllers are numbered from here, so that no broker ever shares a number with one.
 pub(crate) const CONTROLLER_ID_FIRST: i32 = 1000;
 
+/// For clients.
+const CLIENT_LISTENER: &str = "PLAINTEXT";
+/// For the other nodes, and nobody else.
+const REPLICATION_LISTENER: &str = "REPLICATION";
+const REPLICATION_PORT: u16 = 9091;
+
 /// Which halves of the design this process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Roles {
@@ -49,17 +55,26 @@ pub(crate) struct ControllerRole {
     pub(crate) data_dir: PathBuf,
 }
 
+/// Where a listener binds and how others find it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerConfig {
+    /// Port 0 is any that is free.
+    pub(crate) listen: SocketAddr,
+    /// What others are told to connect to.
+    pub(crate) advertised_host: String,
+    /// What others are told to connect to; 0 means the port that was bound.
+    pub(crate) advertised_port: u16,
+}
+
 /// What the role `broker` needs.
 #[derive(Debug, Clone)]
 pub(crate) struct BrokerRole {
     /// Of the broker, from 0.
     pub(crate) node_id: i32,
-    /// Where the client listener binds.
-    pub(crate) listen: SocketAddr,
-    /// What clients are told to connect to.
-    pub(crate) advertised_host: String,
-    /// What clients are told to connect to; 0 means the port that was bound.
-    pub(crate) advertised_port: u16,
+    /// Where clients connect to.
+    pub(crate) client_listener: ListenerConfig,
+    /// Where the other nodes fetch from.
+    pub(crate) replication_listener: ListenerConfig,
     /// Holds the partitions.
     pub(crate) data_dir: PathBuf,
     /// The failure domain this broker says it is in.
@@ -286,30 +301,41 @@ fn broker_role(
     node_id: i32,
     data_dir: PathBuf,
 ) -> Result<BrokerRole, ConfigError> {
-    let (host, port) = keys.listener("listeners", Some("PLAINTEXT://0.0.0.0:9092"))?;
-    let listen = format!("{}:{port}", if host.is_empty() { "0.0.0.0" } else { &host });
-    let listen = listen.parse().map_err(|_| {
-        value_error(
-            "listeners",
-            &listen,
-            "PLAINTEXT://<address to bind>:<port>, such as PLAINTEXT://0.0.0.0:9092",
-        )
-    })?;
-    let (advertised_host, advertised_port) = if keys.0.contains_key("advertised.listeners") {
-        keys.listener("advertised.listeners", None)?
-    } else {
-        let own = keys.0.get("foz.hostname").cloned();
-        (
-            own.filter(|_| host == "0.0.0.0")
-                .unwrap_or_else(|| local_name(&host)),
-            port,
-        )
+    let own = keys.0.get("foz.hostname").cloned();
+    let mut bound = keys.listeners("listeners")?;
+    let mut advertised = keys.listeners("advertised.listeners")?;
+    let between = keys.0.remove("inter.broker.listener.name");
+    if let Some(name) = between.filter(|name| name != REPLICATION_LISTENER) {
+        let needed = format!("{REPLICATION_LISTENER}: nodes have a listener of their own");
+        return Err(value_error("inter.broker.listener.name", &name, &needed));
+    }
+    let (host, port) = bound
+        .remove(CLIENT_LISTENER)
+        .unwrap_or_else(|| ("0.0.0.0".to_owned(), 9092));
+    let between = bound.remove(REPLICATION_LISTENER);
+    let between = between.unwrap_or_else(|| (host.clone(), REPLICATION_PORT));
+    let mut role = |name: &'static str, (host, port): (String, u16)| {
+        let default = || {
+            let own = own.clone().filter(|_| host == "0.0.0.0");
+            (own.unwrap_or_else(|| local_name(&host)), port)
+        };
+        let (advertised_host, advertised_port) = advertised.remove(name).unwrap_or_else(default);
+        let listen = format!("{}:{port}", if host.is_empty() { "0.0.0.0" } else { &host });
+        let listen = listen.parse().map_err(|_| {
+            let needed =
+                format!("{name}://<address to bind>:<port>, such as {name}://0.0.0.0:9092");
+            value_error("listeners", &listen, &needed)
+        })?;
+        Ok::<_, ConfigError>(ListenerConfig {
+            listen,
+            advertised_host,
+            advertised_port,
+        })
     };
     Ok(BrokerRole {
         node_id,
-        listen,
-        advertised_host,
-        advertised_port,
+        client_listener: role(CLIENT_LISTENER, (host, port))?,
+        replication_listener: role(REPLICATION_LISTENER, between)?,
         data_dir,
         rack: keys.0.remove("broker.rack"),
     })
@@ -394,26 +420,35 @@ impl Unused {
             .map_err(|_| value_error(key, &text, "<address to bind>:<port>"))
     }
 
-    fn listener(
+    /// A list of `<name>://<host>:<port>`, by name; empty when the key is not there.
+    fn listeners(
         &mut self,
         key: &'static str,
-        default: Option<&str>,
-    ) -> Result<(String, u16), ConfigError> {
-        let text = match (self.0.remove(key), default) {
-            (Some(text), _) => text,
-            (None, Some(default)) => default.to_owned(),
-            (None, None) => {
-                return Err(ConfigError::Missing {
-                    key,
-                    needed: "a listener",
-                });
-            }
+    ) -> Result<BTreeMap<String, (String, u16)>, ConfigError> {
+        let mut found = BTreeMap::new();
+        let Some(text) = self.0.remove(key) else {
+            return Ok(found);
         };
-        let parsed = text
-            .strip_prefix("PLAINTEXT://")
-            .and_then(|rest| rest.rsplit_once(':'))
-            .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
-        parsed.ok_or_else(|| value_error(key, &text, "one listener, PLAINTEXT://<host>:<port>"))
+        let wrong = || {
+            let needed = format!(
+                "{CLIENT_LISTENER}://<host>:<port>, and after a comma {REPLICATION_LISTENER}://<host>:<port>"
+            );
+            value_error(key, &text, &needed)
+        };
+        for listener in text.split(',').map(str::trim) {
+            let (name, address) = listener.split_once("://").ok_or_else(wrong)?;
+            let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+            let port = port.parse().map_err(|_| wrong())?;
+            let is_known = [CLIENT_LISTENER, REPLICATION_LISTENER].contains(&name);
+            if !is_known
+                || found
+                    .insert(name.to_owned(), (host.to_owned(), port))
+                    .is_some()
+            {
+                return Err(wrong());
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::debug;
 use crate::broker::Broker;
 use crate::handlers;
 use crate::net::budget::Reserved;
-use crate::request::{Client, RequestContext};
+use crate::request::{Client, Listener, RequestContext};
 
 /// A request that was started; its answer.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -42,6 +42,8 @@ pub(crate) enum NotARequest {
         version: i16,
         reason: BodyError,
     },
+    #[error("{api:?}: the replication listener is for fetches of other brokers")]
+    NotBetweenNodes { api: ApiKey },
 }
 
 /// Starts the request in `frame` (without its length).
@@ -88,6 +90,10 @@ pub(crate) fn start(
 }
 
 fn route(call: Call) -> Result<Pending, NotARequest> {
+    let is_between_nodes = call.context.client.listener == Listener::Replication;
+    if is_between_nodes && call.api != ApiKey::Fetch {
+        return Err(NotARequest::NotBetweenNodes { api: call.api });
+    }
     match call.api {
         ApiKey::Produce => handlers::produce::start(call),
         ApiKey::Fetch => handlers::fetch::start(call),

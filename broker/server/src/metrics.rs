@@ -23,6 +23,9 @@ pub(crate) struct Metrics {
     pub(crate) offline_log_partitions: IntGauge,
     pub(crate) metadata_offset: IntGauge,
     pub(crate) lease_alive: IntGauge,
+    pub(crate) under_replicated: IntGauge,
+    pub(crate) under_min_isr: IntGauge,
+    pub(crate) isr_changes: IntCounter,
     requests: HistogramVec,
 }
 
@@ -85,6 +88,18 @@ impl Metrics {
             lease_alive: gauge(
                 "foz_broker_lease_alive",
                 "1 while the metadata quorum counts this broker as alive.",
+            )?,
+            under_replicated: gauge(
+                "kafka_server_replicamanager_underreplicatedpartitions",
+                "Partitions led here with fewer replicas in sync than there are.",
+            )?,
+            under_min_isr: gauge(
+                "kafka_server_replicamanager_underminisrpartitioncount",
+                "Partitions led here with fewer replicas in sync than min.insync.replicas.",
+            )?,
+            isr_changes: counter(
+                "foz_isr_changes_total",
+                "Changes of the replicas in sync that this broker asked for and got.",
             )?,
             requests,
         })

@@ -1,39 +1,51 @@
-//! The partitions that this broker holds: logs with a leadership and with those who wait for them.
+//! The partitions that this broker holds: logs with the part that this broker plays in each, and with
+//! those who wait for them.
+//!
+//! Who writes holds the role for reading, so a role never changes in the middle of a write; `foz-replication`
+//! decides what is committed, this carries it out.
 
+mod following;
+mod leading;
 mod log_config;
+mod reading;
 mod registry;
 mod replay;
+mod role;
 mod waiters;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
-use foz_log::{AppendError, Flusher, PartitionLog, ReadError as LogReadError};
+use bytes::BytesMut;
+use foz_log::{AppendError, Flusher, PartitionLog};
 use foz_protocol::error::ErrorCode;
-use tokio::sync::Notify;
-use tracing::error;
+use foz_replication::acks::{self, Reached, Required};
+use parking_lot::RwLock;
+use tokio::sync::{Notify, mpsc};
 
-pub(crate) use registry::Partitions;
+pub(crate) use following::Followed;
+pub(crate) use leading::FollowerRead;
+pub(crate) use reading::{ConsumerRead, OffsetQuery, ReadError};
+pub(crate) use registry::{Key, Partitions, Recovered};
+pub(crate) use role::Proposed;
+use role::Role;
 use waiters::Waiters;
 
-/// The leader epoch of a partition that this broker does not lead.
-const NOT_LED: i32 = -1;
+/// `acks=all`.
+pub(crate) const ACKS_ALL: i16 = -1;
 
-/// Whoever is not further behind reads what was written a moment ago, from the page cache: that takes
-/// less than handing over to another thread would.
-const TAIL_RECORDS: i64 = 1_000;
-
-/// A partition with a single replica, which is here.
+/// One replica of a partition.
 #[derive(Debug)]
 pub(crate) struct Partition {
     log: Arc<PartitionLog>,
     flusher: Arc<Flusher>,
-    /// [`NOT_LED`], or the epoch in which this broker leads.
-    leader_epoch: AtomicI32,
-    /// Woken when the high watermark or the leadership moves.
+    role: RwLock<Role>,
+    /// Woken when the high watermark or the role moves, and when a flush is done.
     pub(crate) moved: Waiters,
+    /// Woken when the log grew: followers wait for it.
+    pub(crate) grown: Waiters,
+    /// Takes changes of the ISR to the controller.
+    proposals: mpsc::UnboundedSender<Proposed>,
 }
 
 /// Where records were appended.
@@ -45,57 +57,31 @@ pub(crate) struct Produced {
     /// The high watermark at which they are safe.
     end_offset: i64,
     leader_epoch: i32,
+    required: Required,
 }
 
 /// Why nothing was appended.
 #[derive(Debug)]
 pub(crate) enum ProduceError {
     NotLeader,
+    /// INVALID_REQUIRED_ACKS, NOT_ENOUGH_REPLICAS.
+    Acks(ErrorCode),
     Append(AppendError),
 }
 
-/// What a fetch gets.
-#[derive(Debug)]
-pub(crate) struct Read {
-    pub(crate) records: Vec<Bytes>,
-    pub(crate) high_watermark: i64,
-    pub(crate) log_start_offset: i64,
-}
-
-/// Why a fetch gets nothing, with the bounds where they help (-1 where they do not).
-#[derive(Debug)]
-pub(crate) struct ReadError {
-    pub(crate) error: ErrorCode,
-    pub(crate) high_watermark: i64,
-    pub(crate) log_start_offset: i64,
-}
-
-/// What ListOffsets can ask for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum OffsetQuery {
-    Earliest,
-    Latest,
-    MaxTimestamp,
-    Timestamp(i64),
-}
-
-/// An offset that was found.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FoundOffset {
-    pub(crate) offset: i64,
-    pub(crate) timestamp_ms: i64,
-    pub(crate) leader_epoch: i32,
-}
-
 impl Partition {
-    fn new(log: Arc<PartitionLog>, flusher: Arc<Flusher>) -> Self {
-        // What recovery kept is all there is, with a single replica.
-        log.set_high_watermark(log.flushed_offset());
+    fn new(
+        log: Arc<PartitionLog>,
+        flusher: Arc<Flusher>,
+        proposals: mpsc::UnboundedSender<Proposed>,
+    ) -> Self {
         Self {
             log,
             flusher,
-            leader_epoch: AtomicI32::new(NOT_LED),
+            role: RwLock::new(Role::Idle),
             moved: Waiters::default(),
+            grown: Waiters::default(),
+            proposals,
         }
     }
 
@@ -104,46 +90,73 @@ impl Partition {
         self.log.partition().to_string()
     }
 
+    pub(crate) fn key(&self) -> Key {
+        (self.log.topic_id(), self.log.partition().partition)
+    }
+
     pub(crate) fn log_start_offset(&self) -> i64 {
         self.log.log_start_offset()
     }
 
-    /// Appends what a client produced.
-    pub(crate) fn append(&self, batches: BytesMut) -> Result<Produced, ProduceError> {
-        let leader_epoch = self.led().ok_or(ProduceError::NotLeader)?;
-        self.append_in_epoch(leader_epoch, batches)
+    /// Appends what a client produced with these `acks`.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        acks: i16,
+        batches: BytesMut,
+    ) -> Result<Produced, ProduceError> {
+        self.append_in(None, acks, batches)
     }
 
-    /// Appends for somebody who may write in this leader epoch only.
+    /// Appends for somebody who may write in this leader epoch only, to be safe on all replicas.
     pub(crate) fn append_in_epoch(
-        &self,
+        self: &Arc<Self>,
         leader_epoch: i32,
+        batches: BytesMut,
+    ) -> Result<Produced, ProduceError> {
+        self.append_in(Some(leader_epoch), ACKS_ALL, batches)
+    }
+
+    fn append_in(
+        self: &Arc<Self>,
+        wanted_epoch: Option<i32>,
+        acks: i16,
         mut batches: BytesMut,
     ) -> Result<Produced, ProduceError> {
-        if self.led() != Some(leader_epoch) {
+        let role = self.role.read();
+        let leading = role.leading().ok_or(ProduceError::NotLeader)?;
+        let leader_epoch = leading.epoch;
+        if wanted_epoch.is_some_and(|wanted| wanted != leader_epoch) {
             return Err(ProduceError::NotLeader);
         }
+        let has_min_insync = leading.leader.lock().has_min_insync();
+        let required = acks::required(acks, has_min_insync).map_err(ProduceError::Acks)?;
         let appended = self
             .log
             .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
             .map_err(ProduceError::Append)?;
-        self.after_append();
+        self.after_append(leading);
         Ok(Produced {
             base_offset: appended.first_offset,
             log_append_time_ms: (appended.log_append_time_ms >= 0)
                 .then_some(appended.log_append_time_ms),
             end_offset: appended.last_offset + 1,
             leader_epoch,
+            required,
         })
     }
 
-    /// Waits until what was produced is safe.
+    /// Waits until what was produced is as safe as the producer asked for.
     ///
     /// # Errors
-    /// When the leadership ends first: the records may or may not survive.
+    /// When the leadership ends first: the records may or may not survive. When the replicas in sync
+    /// became too few meanwhile.
     pub(crate) async fn acknowledged(&self, produced: &Produced) -> Result<(), ErrorCode> {
-        self.safe_to(produced.end_offset, produced.leader_epoch)
-            .await
+        self.reached(
+            produced.required,
+            produced.end_offset,
+            produced.leader_epoch,
+        )
+        .await
     }
 
     /// Waits until everything is safe that was appended before this call.
@@ -151,177 +164,90 @@ impl Partition {
     /// # Errors
     /// When the leadership of this epoch ends first.
     pub(crate) async fn all_acknowledged(&self, leader_epoch: i32) -> Result<(), ErrorCode> {
-        self.safe_to(self.log.log_end_offset(), leader_epoch).await
+        let end_offset = self.log.log_end_offset();
+        match self
+            .reached(Required::HighWatermark, end_offset, leader_epoch)
+            .await
+        {
+            Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
+            outcome => outcome,
+        }
     }
 
-    async fn safe_to(&self, end_offset: i64, leader_epoch: i32) -> Result<(), ErrorCode> {
+    async fn reached(
+        &self,
+        required: Required,
+        end_offset: i64,
+        leader_epoch: i32,
+    ) -> Result<(), ErrorCode> {
         loop {
-            if self.high_watermark() >= end_offset {
-                return Ok(());
+            if let Some(outcome) = self.outcome(required, end_offset, leader_epoch) {
+                return outcome;
             }
             let waiter = Arc::new(Notify::new());
             self.moved.register(&waiter);
-            if self.high_watermark() >= end_offset {
-                return Ok(());
-            }
-            if self.led() != Some(leader_epoch) {
-                return Err(ErrorCode::NotLeaderOrFollower);
+            if let Some(outcome) = self.outcome(required, end_offset, leader_epoch) {
+                return outcome;
             }
             waiter.notified().await;
         }
     }
 
-    /// Whole batches from `offset` on, up to the high watermark.
-    pub(crate) fn read(
+    /// `None`: not yet. Only while this broker leads in that epoch: what offsets say later is about other
+    /// records.
+    fn outcome(
         &self,
-        offset: i64,
-        client_epoch: i32,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<Read, ReadError> {
-        let failed = |error| ReadError {
-            error,
-            high_watermark: -1,
-            log_start_offset: -1,
+        required: Required,
+        end_offset: i64,
+        leader_epoch: i32,
+    ) -> Option<Result<(), ErrorCode>> {
+        let role = self.role.read();
+        let Some(leading) = role.leading().filter(|it| it.epoch == leader_epoch) else {
+            return Some(Err(ErrorCode::NotLeaderOrFollower));
         };
-        self.check_epoch(client_epoch).map_err(failed)?;
-        // Bounds before the data, so that an answer never shows records beyond its high watermark.
-        let high_watermark = self.high_watermark();
-        let log_start_offset = self.log.log_start_offset();
-        let read = || {
-            self.log
-                .read(offset, bytes_max, high_watermark, at_least_one)
+        let reached = Reached {
+            durable_offset: self.durable_offset(),
+            high_watermark: self.high_watermark(),
+            has_min_insync: leading.leader.lock().has_min_insync(),
         };
-        let read = if high_watermark.saturating_sub(offset) > TAIL_RECORDS {
-            // Perhaps from a disk: others must not wait for it.
-            tokio::task::block_in_place(read)
-        } else {
-            read()
-        };
-        match read {
-            Ok(bytes) => {
-                let records = if bytes.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![bytes]
-                };
-                Ok(Read {
-                    records,
-                    high_watermark,
-                    log_start_offset,
-                })
-            }
-            Err(LogReadError::OffsetOutOfRange { .. }) => Err(ReadError {
-                error: ErrorCode::OffsetOutOfRange,
-                high_watermark,
-                log_start_offset,
-            }),
-            Err(reason) => {
-                error!(partition = self.name(), offset, %reason, "read failed");
-                Err(failed(ErrorCode::KafkaStorageError))
-            }
-        }
-    }
-
-    /// Answers ListOffsets. `None`: there is no such record.
-    pub(crate) fn find_offset(
-        &self,
-        query: OffsetQuery,
-        client_epoch: i32,
-    ) -> Result<Option<FoundOffset>, ErrorCode> {
-        self.check_epoch(client_epoch)?;
-        let high_watermark = self.high_watermark();
-        let bound = |offset: i64, epoch: Option<i32>| {
-            Ok(Some(FoundOffset {
-                offset,
-                timestamp_ms: -1,
-                leader_epoch: epoch.unwrap_or(-1),
-            }))
-        };
-        let found = match query {
-            OffsetQuery::Earliest => {
-                let start = self.log.log_start_offset();
-                return bound(start, self.log.leader_epoch_at(start));
-            }
-            OffsetQuery::Latest => return bound(high_watermark, self.led()),
-            OffsetQuery::MaxTimestamp => self.log.offset_of_max_timestamp(high_watermark),
-            OffsetQuery::Timestamp(timestamp_ms) => {
-                self.log.offset_for_timestamp(timestamp_ms, high_watermark)
-            }
-        };
-        match found {
-            Ok(found) => Ok(found.map(|found| FoundOffset {
-                offset: found.offset,
-                timestamp_ms: found.timestamp_ms,
-                leader_epoch: found.leader_epoch,
-            })),
-            Err(reason) => {
-                error!(partition = self.name(), %reason, "search by time failed");
-                Err(ErrorCode::KafkaStorageError)
-            }
-        }
-    }
-
-    /// The greatest epoch not above `epoch`, and where it ended; -1 where the log cannot say.
-    pub(crate) fn end_of_epoch(
-        &self,
-        epoch: i32,
-        client_epoch: i32,
-    ) -> Result<(i32, i64), ErrorCode> {
-        self.check_epoch(client_epoch)?;
-        Ok(self.log.end_offset_for_epoch(epoch).unwrap_or((-1, -1)))
-    }
-
-    /// Leads from now on, in this epoch.
-    fn lead(&self, leader_epoch: i32) {
-        self.log.assign_leader_epoch(leader_epoch);
-        self.leader_epoch.store(leader_epoch, Ordering::Release);
-        self.moved.wake();
-    }
-
-    /// Leads no longer; those who wait are told.
-    fn resign(&self) {
-        self.leader_epoch.store(NOT_LED, Ordering::Release);
-        self.moved.wake();
+        acks::acknowledged(required, end_offset, &reached)
     }
 
     /// The epoch in which this broker leads, if it does.
-    fn led(&self) -> Option<i32> {
-        let epoch = self.leader_epoch.load(Ordering::Acquire);
-        (epoch != NOT_LED).then_some(epoch)
+    pub(crate) fn led(&self) -> Option<i32> {
+        self.role.read().leading().map(|leading| leading.epoch)
     }
 
     fn high_watermark(&self) -> i64 {
         self.log.high_watermark()
     }
 
+    /// What this replica vouches for by itself.
+    fn durable_offset(&self) -> i64 {
+        if self.log.config().flush_before_acknowledge {
+            self.log.flushed_offset()
+        } else {
+            self.log.log_end_offset()
+        }
+    }
+
     /// KIP-320: a client that knows an older leader must look again, one that knows a newer leader must
     /// wait for this broker to hear of it.
-    fn check_epoch(&self, client_epoch: i32) -> Result<(), ErrorCode> {
-        let led = self.led().ok_or(ErrorCode::NotLeaderOrFollower)?;
+    fn check_epoch(own: i32, client_epoch: i32) -> Result<(), ErrorCode> {
         match client_epoch {
             -1 => Ok(()),
-            epoch if epoch < led => Err(ErrorCode::FencedLeaderEpoch),
-            epoch if epoch > led => Err(ErrorCode::UnknownLeaderEpoch),
+            epoch if epoch < own => Err(ErrorCode::FencedLeaderEpoch),
+            epoch if epoch > own => Err(ErrorCode::UnknownLeaderEpoch),
             _ => Ok(()),
         }
     }
+}
 
-    fn after_append(&self) {
-        if self.log.config().flush_before_acknowledge {
-            self.flusher.request(&self.log);
-        } else {
-            self.advance(self.log.log_end_offset());
-        }
-    }
-
-    /// Records below `to` are safe by the rules of the partition, and visible from now on.
-    fn advance(&self, to: i64) {
-        if self.log.high_watermark() < to {
-            self.log.set_high_watermark(to);
-            self.moved.wake();
-        }
-    }
+/// Milliseconds since this process began to count: for time that passes.
+pub(crate) fn monotonic_ms() -> i64 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let since = ORIGIN.get_or_init(Instant::now).elapsed();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since 1970.
@@ -338,6 +264,7 @@ mod tests {
     use foz_log::{FileHandles, FlushObserver, LogConfig, LogDirectory, StorageError};
     use foz_protocol::codec::Compression;
     use foz_protocol::record::{BatchBuilder, RecordToWrite};
+    use foz_replication::{Assignment, Settings};
     use uuid::Uuid;
 
     use super::*;
@@ -361,8 +288,24 @@ mod tests {
         BytesMut::from(builder.build().unwrap().as_slice())
     }
 
+    /// Leads alone.
+    fn lead(partition: &Arc<Partition>, leader_epoch: i32) {
+        let assignment = Assignment {
+            replicas: vec![0],
+            isr: vec![0],
+            leader: 0,
+            leader_epoch,
+            partition_epoch: leader_epoch,
+        };
+        let settings = Settings {
+            min_insync: 1,
+            lag_time_max_ms: 30_000,
+        };
+        partition.lead(0, &assignment, settings, 0);
+    }
+
     /// Nobody tells it what was flushed.
-    fn partition(path: &std::path::Path) -> Partition {
+    fn partition(path: &std::path::Path) -> Arc<Partition> {
         let handles = FileHandles::new(10);
         let config = |_: &TopicPartition, _| LogConfig::default();
         let (directory, _) =
@@ -374,16 +317,17 @@ mod tests {
         let name = TopicPartition::new("orders".to_owned(), 0);
         let log = directory.create(name, Uuid::from_u128(1), flushing, wall_clock_ms());
         let flusher = Flusher::start(Arc::new(Unheard)).unwrap();
-        Partition::new(log.unwrap(), Arc::new(flusher))
+        let (proposals, _) = mpsc::unbounded_channel();
+        Arc::new(Partition::new(log.unwrap(), Arc::new(flusher), proposals))
     }
 
     #[test]
     fn who_coordinated_in_an_earlier_epoch_adds_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let partition = partition(dir.path());
-        partition.lead(1);
+        lead(&partition, 1);
         partition.append_in_epoch(1, batch()).unwrap();
-        partition.lead(2);
+        lead(&partition, 2);
         let refused = partition.append_in_epoch(1, batch()).unwrap_err();
         assert!(matches!(refused, ProduceError::NotLeader), "{refused:?}");
         assert_eq!(
@@ -395,21 +339,22 @@ mod tests {
     #[tokio::test]
     async fn all_is_acknowledged_when_the_last_append_is() {
         let dir = tempfile::tempdir().unwrap();
-        let partition = Arc::new(partition(dir.path()));
-        partition.lead(1);
-        partition.append(batch()).unwrap();
-        partition.append(batch()).unwrap();
+        let partition = partition(dir.path());
+        lead(&partition, 1);
+        partition.append(ACKS_ALL, batch()).unwrap();
+        partition.append(ACKS_ALL, batch()).unwrap();
         let waiting = tokio::spawn({
             let partition = Arc::clone(&partition);
             async move { partition.all_acknowledged(1).await }
         });
         tokio::task::yield_now().await;
-        partition.advance(1);
+        partition.flushed();
         tokio::task::yield_now().await;
-        assert!(!waiting.is_finished(), "one is not safe yet");
-        partition.advance(2);
+        assert!(!waiting.is_finished(), "nothing is on the disk yet");
+        partition.log.flush().unwrap();
+        partition.flushed();
         waiting.await.unwrap().unwrap();
-        partition.append(batch()).unwrap();
+        partition.append(ACKS_ALL, batch()).unwrap();
         let waiting = partition.all_acknowledged(1);
         partition.resign();
         assert_eq!(waiting.await, Err(ErrorCode::NotLeaderOrFollower));

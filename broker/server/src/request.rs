@@ -8,10 +8,19 @@ use tokio_util::sync::CancellationToken;
 use crate::authorizer::{Operation, Principal, Resource};
 use crate::broker::Broker;
 
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listener {
+    Clients,
+    /// The other nodes.
+    Replication,
+}
+
 /// The other end of a connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) principal: Principal,
+    pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
     /// Cancelled when nobody waits for answers any longer: long polls end.
     pub(crate) gone: CancellationToken,
@@ -19,9 +28,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client of a plaintext listener.
-    pub(crate) fn anonymous(peer: SocketAddr, gone: CancellationToken) -> Self {
+    pub(crate) fn anonymous(peer: SocketAddr, listener: Listener, gone: CancellationToken) -> Self {
         Self {
-            principal: Principal::anonymous(),
+            principal: match listener {
+                Listener::Clients => Principal::anonymous(),
+                Listener::Replication => Principal::node(),
+            },
+            listener,
             peer,
             gone,
         }

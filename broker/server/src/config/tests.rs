@@ -23,8 +23,10 @@ fn a_broker_takes_its_number_from_the_environment() {
     let config = ServerConfig::parse(BROKER, roles("broker"), environment).unwrap();
     let broker = config.broker.unwrap();
     assert_eq!(broker.node_id, 2);
-    assert_eq!(broker.advertised_host, "demo-broker-2.ns.svc");
-    assert_eq!(broker.advertised_port, 9092);
+    let clients = broker.client_listener;
+    assert_eq!(clients.advertised_host, "demo-broker-2.ns.svc");
+    assert_eq!(clients.advertised_port, 9092);
+    assert_eq!(broker.replication_listener.listen.port(), 9091);
     assert_eq!(config.voters.len(), 3);
     assert!(config.controller.is_none());
 }
@@ -76,7 +78,7 @@ fn errors_name_the_key_the_value_and_what_is_right() {
         ),
         (
             "node.id=1\nlisteners=SSL://x:1\n",
-            "listeners=SSL://x:1: one listener, PLAINTEXT://",
+            "listeners=SSL://x:1: PLAINTEXT://<host>:<port>",
         ),
         (
             "node.id=1\nretention.mss=1\n",
@@ -122,4 +124,29 @@ fn a_number_too_great_for_both_roles_is_refused() {
     let text = BROKER.replace("${POD_INDEX}\nlog", "2147483000\nlog");
     let refused = error(&text, "broker,controller");
     assert!(refused.contains("below 1000"), "{refused}");
+}
+
+#[test]
+fn nodes_have_a_listener_of_their_own() {
+    let listeners = "listeners=PLAINTEXT://0.0.0.0:9092, REPLICATION://0.0.0.0:7000\n\
+        inter.broker.listener.name=REPLICATION\n";
+    let text = BROKER.replace(
+        "svc:9092\n",
+        &format!("svc:9092,REPLICATION://pod-2:7001\n{listeners}"),
+    );
+    let config = ServerConfig::parse(&text, roles("broker"), environment).unwrap();
+    let between = config.broker.unwrap().replication_listener;
+    assert_eq!(between.listen.port(), 7000);
+    assert_eq!(
+        (between.advertised_host.as_str(), between.advertised_port),
+        ("pod-2", 7001)
+    );
+    let text = format!("{BROKER}inter.broker.listener.name=PLAINTEXT\n");
+    let refused = error(&text, "broker");
+    assert!(
+        refused.contains("inter.broker.listener.name=PLAINTEXT: REPLICATION"),
+        "{refused}"
+    );
+    let text = format!("{BROKER}listeners=PLAINTEXT://a:1,PLAINTEXT://a:2\n");
+    assert!(error(&text, "broker").contains("listeners="));
 }

@@ -391,6 +391,6 @@ fn append_error(error: &ProduceError) -> AppendError {
         ProduceError::Append(error) if error.error_code() == ErrorCode::MessageTooLarge => {
             AppendError::TooLarge
         }
-        ProduceError::Append(_) => AppendError::NotAvailable,
+        ProduceError::Acks(_) | ProduceError::Append(_) => AppendError::NotAvailable,
     }
 }

@@ -1,7 +1,8 @@
 //! Fetch (1): whole batches from an offset on, waiting for more where there is too little.
 //!
-//! Every fetch is answered as a full one (session id 0): a broker without sessions is what a client
-//! must expect anyway when a broker's cache of sessions is full (KIP-227).
+//! Consumers read what is committed, from the leader or (KIP-392) from a follower. Followers come in on the
+//! replication listener, read to the end of the log, and thereby say how far they are. Both may keep
+//! incremental sessions (KIP-227).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +10,22 @@ use std::time::Duration;
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::fetch::{
-    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
-    FetchTopicResponse,
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
 };
 use foz_protocol::frame::BodyError;
+use foz_protocol::topic::TopicRef;
+use foz_replication::ReplicaSelector;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::leader_hint::LeaderHints;
 use super::topic_view;
 use crate::authorizer::{Operation, Resource};
 use crate::dispatch::{Answer, Call, NotARequest, Pending};
 use crate::net::budget::Reserved;
-use crate::partition::{Partition, ReadError};
-use crate::request::RequestContext;
+use crate::partition::{ConsumerRead, FollowerRead, Partition, ReadError, monotonic_ms};
+use crate::request::{Listener, RequestContext};
 
 /// Kafka's broker setting `fetch.max.bytes`.
 const RESPONSE_BYTES_MAX: usize = 55 * 1024 * 1024;
@@ -30,6 +33,10 @@ const RESPONSE_BYTES_MAX: usize = 55 * 1024 * 1024;
 const RESPONSE_BYTES_LEAST: usize = 1024 * 1024;
 /// No client may hold a request longer.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The version from which topics have ids (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// The only class of `replica.selector.class` that there is.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 /// Ordinary consumers; brokers and tools say who they are (a replica id from 0).
 const CONSUMER: i32 = -1;
 
@@ -55,9 +62,19 @@ async fn answer(
     context: &RequestContext,
     request: &FetchRequest,
 ) -> (FetchResponse, Option<Reserved>) {
-    if let Some(error) = session_error(request) {
-        return (response(error, Vec::new(), Vec::new()), None);
-    }
+    let broker = &context.broker;
+    let asker = Asker::of(context, request);
+    let is_follower = matches!(asker, Asker::Follower { .. });
+    let uses_topic_ids = context.version >= TOPIC_IDS_FROM;
+    let begun =
+        broker
+            .fetch_sessions
+            .lock()
+            .begin(request, is_follower, uses_topic_ids, monotonic_ms());
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) => return (refused(error), None),
+    };
     let bytes_max = usize::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(RESPONSE_BYTES_MAX);
@@ -66,44 +83,65 @@ async fn answer(
         .min(bytes_max);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
-    let budget = &context.broker.response_budget;
     loop {
-        let mut held = budget.reserve_some(bytes_max, RESPONSE_BYTES_LEAST).await;
+        let mut held = broker
+            .response_budget
+            .reserve_some(bytes_max, RESPONSE_BYTES_LEAST)
+            .await;
         let room = bytes_max.min(held.bytes());
-        let image = context.broker.image();
+        let image = broker.image();
         let moved = Arc::new(Notify::new());
         let mut read = Reading {
             context,
             image: &image,
             moved: &moved,
+            asker,
+            rack: &request.rack_id,
             room,
-            failed: false,
+            has_news: false,
             bytes: 0,
         };
-        let topics: Vec<FetchTopicResponse> = request
-            .topics
+        let mut answers: Vec<(TopicRef, FetchPartitionResponse)> = begun
+            .partitions
             .iter()
-            .map(|topic| read.topic(topic, request.replica_id))
+            .map(|(topic, wanted)| (topic.clone(), read.partition(topic, wanted)))
             .collect();
-        let (bytes, failed) = (read.bytes, read.failed);
+        let (bytes, has_news) = (read.bytes, read.has_news);
         // Memory is held for what will be written, not while waiting for more.
         held.shrink(bytes);
         // With less room than was asked for, more than this would not fit either.
         let is_full = room < bytes_max && bytes > 0;
-        let enough = bytes >= bytes_min || is_full || failed || request.topics.is_empty();
+        let enough = bytes >= bytes_min || is_full || has_news || begun.partitions.is_empty();
         if enough || Instant::now() >= deadline || context.client.gone.is_cancelled() {
-            context.broker.metrics.fetched_bytes.inc_by(bytes as u64);
+            if !is_follower {
+                broker.metrics.fetched_bytes.inc_by(bytes as u64);
+            }
+            // Any number does: session ids only have to be hard to mix up.
+            let random = Uuid::new_v4().as_fields().0;
+            let finished =
+                broker
+                    .fetch_sessions
+                    .lock()
+                    .finish(&begun, &mut answers, random, monotonic_ms());
+            let session_id = match finished {
+                Ok(session_id) => session_id,
+                Err(error) => return (refused(error), Some(held)),
+            };
             let mut hints = LeaderHints::new(&image);
-            let topics = topics
+            let topics = by_topic(answers)
                 .into_iter()
                 .map(|topic| hints.fill_fetch(topic))
                 .collect();
-            return (
-                response(ErrorCode::None, topics, hints.endpoints()),
-                Some(held),
-            );
+            let response = FetchResponse {
+                throttle_time_ms: 0,
+                error: ErrorCode::None,
+                session_id,
+                topics,
+                node_endpoints: hints.endpoints(),
+            };
+            return (response, Some(held));
         }
-        drop(topics);
+        drop(answers);
         drop(held);
         tokio::select! {
             _ = timeout_at(deadline, moved.notified()) => {}
@@ -112,23 +150,53 @@ async fn answer(
     }
 }
 
-fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
-    // Epochs 0 and -1 ask for a full fetch, with or without a new session; any other belongs to a
-    // session, and there is none here.
-    (request.session_epoch > 0).then_some(ErrorCode::FetchSessionIdNotFound)
-}
-
-fn response(
-    error: ErrorCode,
-    topics: Vec<FetchTopicResponse>,
-    node_endpoints: Vec<foz_protocol::leader::NodeEndpoint>,
-) -> FetchResponse {
+fn refused(error: ErrorCode) -> FetchResponse {
     FetchResponse {
         throttle_time_ms: 0,
         error,
         session_id: 0,
-        topics,
-        node_endpoints,
+        topics: Vec::new(),
+        node_endpoints: Vec::new(),
+    }
+}
+
+/// Partitions of one topic that follow each other share its entry.
+fn by_topic(answers: Vec<(TopicRef, FetchPartitionResponse)>) -> Vec<FetchTopicResponse> {
+    let mut topics: Vec<FetchTopicResponse> = Vec::new();
+    for (topic, partition) in answers {
+        match topics.last_mut().filter(|last| last.topic == topic) {
+            Some(last) => last.partitions.push(partition),
+            None => topics.push(FetchTopicResponse {
+                topic,
+                partitions: vec![partition],
+            }),
+        }
+    }
+    topics
+}
+
+/// Who fetches.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    Consumer,
+    Follower {
+        node_id: i32,
+        broker_epoch: i64,
+    },
+    /// Says that it is a follower where no follower is heard.
+    Pretender,
+}
+
+impl Asker {
+    fn of(context: &RequestContext, request: &FetchRequest) -> Self {
+        match (request.replica_id > CONSUMER, context.client.listener) {
+            (false, _) => Self::Consumer,
+            (true, Listener::Replication) => Self::Follower {
+                node_id: request.replica_id,
+                broker_epoch: request.replica_epoch,
+            },
+            (true, Listener::Clients) => Self::Pretender,
+        }
     }
 }
 
@@ -137,75 +205,78 @@ struct Reading<'a> {
     context: &'a RequestContext,
     image: &'a Image,
     moved: &'a Arc<Notify>,
+    asker: Asker,
+    /// The consumer's; empty for none.
+    rack: &'a str,
     room: usize,
-    /// A partition answered with an error: the client hears of it at once.
-    failed: bool,
+    /// Something that the asker should hear of at once: an error, a leader to go to, records that are
+    /// committed by now.
+    has_news: bool,
     bytes: usize,
 }
 
 impl Reading<'_> {
-    fn topic(&mut self, topic: &FetchTopic, replica_id: i32) -> FetchTopicResponse {
-        let known = topic_view::find(self.image, &topic.topic).and_then(|known| {
-            match self
-                .context
-                .allows(Operation::Read, &Resource::Topic(&known.name))
-            {
-                true => Ok(known),
-                false => Err(ErrorCode::TopicAuthorizationFailed),
-            }
-        });
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|wanted| {
-                let read = known.clone().and_then(|known| {
-                    let partitions = &self.context.broker.partitions;
-                    let partition = partitions.find(&known, wanted.partition)?;
-                    // Nobody follows partitions with a single replica.
-                    if replica_id > CONSUMER {
-                        return Err(ErrorCode::NotLeaderOrFollower);
-                    }
-                    Ok(partition)
-                });
-                match read {
-                    Ok(partition) => self.partition(&partition, wanted),
-                    Err(error) => self.failed(wanted.partition, error),
-                }
-            })
-            .collect();
-        FetchTopicResponse {
-            topic: topic.topic.clone(),
-            partitions,
-        }
-    }
-
-    fn partition(
-        &mut self,
-        partition: &Partition,
-        wanted: &FetchPartition,
-    ) -> FetchPartitionResponse {
+    fn partition(&mut self, topic: &TopicRef, wanted: &FetchPartition) -> FetchPartitionResponse {
+        let partition = match self.find(topic, wanted.partition) {
+            Ok(partition) => partition,
+            Err(error) => return self.failed(wanted.partition, error),
+        };
         partition.moved.register(self.moved);
-        let limit = usize::try_from(wanted.partition_max_bytes)
+        let bytes_max = usize::try_from(wanted.partition_max_bytes)
             .unwrap_or(0)
             .min(self.room);
-        // A batch larger than every limit must get through, or the consumer is stuck (KIP-74).
+        // A batch larger than every limit must get through, or the reader is stuck (KIP-74).
         let at_least_one = self.bytes == 0;
-        match partition.read(
-            wanted.fetch_offset,
-            wanted.current_leader_epoch,
-            limit,
-            at_least_one,
-        ) {
-            Ok(read) => {
+        let read = match self.asker {
+            Asker::Follower {
+                node_id,
+                broker_epoch,
+            } => {
+                partition.grown.register(self.moved);
+                let wanted = FollowerRead {
+                    node_id,
+                    broker_epoch,
+                    offset: wanted.fetch_offset,
+                    leader_epoch: wanted.current_leader_epoch,
+                    last_fetched_epoch: wanted.last_fetched_epoch,
+                    log_start_offset: wanted.log_start_offset,
+                    bytes_max,
+                    at_least_one,
+                };
+                partition.read_for_follower(&wanted, self.image, monotonic_ms())
+            }
+            Asker::Consumer | Asker::Pretender => {
+                let reader = ConsumerRead {
+                    offset: wanted.fetch_offset,
+                    leader_epoch: wanted.current_leader_epoch,
+                    bytes_max,
+                    at_least_one,
+                    rack: self.rack,
+                    selector: self.selector(),
+                };
+                partition.read(&reader, self.image).map(|it| (it, None))
+            }
+        };
+        match read {
+            Ok((read, diverging_epoch)) => {
                 let bytes: usize = read.records.iter().map(bytes::Bytes::len).sum();
                 self.bytes += bytes;
                 self.room = self.room.saturating_sub(bytes);
-                FetchPartitionResponse::read(
-                    wanted.partition,
-                    read.high_watermark,
-                    read.log_start_offset,
-                    read.records,
-                )
+                // KIP-1166: nothing else would tell the follower of an idle partition.
+                let is_committed = read.high_watermark > wanted.high_watermark;
+                self.has_news |= diverging_epoch.is_some()
+                    || read.preferred_read_replica.is_some()
+                    || is_committed;
+                FetchPartitionResponse {
+                    diverging_epoch,
+                    preferred_read_replica: read.preferred_read_replica.unwrap_or(-1),
+                    ..FetchPartitionResponse::read(
+                        wanted.partition,
+                        read.high_watermark,
+                        read.log_start_offset,
+                        read.records,
+                    )
+                }
             }
             Err(ReadError {
                 error,
@@ -219,8 +290,37 @@ impl Reading<'_> {
         }
     }
 
+    fn find(&self, topic: &TopicRef, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let known = topic_view::find(self.image, topic)?;
+        let allowed = match self.asker {
+            Asker::Follower { .. } => true,
+            Asker::Consumer => {
+                let resource = Resource::Topic(&known.name);
+                self.context.allows(Operation::Read, &resource)
+            }
+            // As from Kafka without the right to CLUSTER_ACTION.
+            Asker::Pretender => false,
+        };
+        if !allowed {
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
+        self.context.broker.partitions.find(&known, index)
+    }
+
+    fn selector(&self) -> ReplicaSelector {
+        if self.rack.is_empty() {
+            return ReplicaSelector::Leader;
+        }
+        let class = self.context.broker.config("replica.selector.class");
+        let class = class.and_then(|it| it.value.as_deref().map(str::to_owned));
+        match class.as_deref() {
+            Some(RACK_AWARE) => ReplicaSelector::RackAware,
+            _ => ReplicaSelector::Leader,
+        }
+    }
+
     fn failed(&mut self, partition: i32, error: ErrorCode) -> FetchPartitionResponse {
-        self.failed = true;
+        self.has_news = true;
         FetchPartitionResponse::failed(partition, error)
     }
 }

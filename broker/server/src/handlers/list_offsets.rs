@@ -11,6 +11,8 @@ use crate::authorizer::{Operation, Resource};
 use crate::partition::OffsetQuery;
 use crate::request::RequestContext;
 
+/// KIP-207.
+const OFFSET_NOT_AVAILABLE_FROM: i16 = 5;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// KIP-734.
@@ -122,6 +124,12 @@ fn answer(
     index: i32,
     found: Result<Found, ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
+    let found = found.map_err(|error| match error {
+        ErrorCode::OffsetNotAvailable if version < OFFSET_NOT_AVAILABLE_FROM => {
+            ErrorCode::LeaderNotAvailable
+        }
+        error => error,
+    });
     let (error, found) = match found {
         Ok(found) => (ErrorCode::None, found),
         Err(error) => (error, NOTHING),

@@ -91,13 +91,13 @@ impl Appending {
         acks: i16,
         topic: foz_protocol::produce::ProduceTopic,
     ) -> Self {
-        let known = check_topic(context, image, acks, &topic.topic);
+        let known = check_topic(context, image, &topic.topic);
         let partitions = topic
             .partitions
             .into_iter()
             .map(|partition| {
                 let appended = match &known {
-                    Ok(known) => append(context, known, partition.index, partition.records),
+                    Ok(known) => append(context, known, acks, partition.index, partition.records),
                     Err(error) => Err(Refusal {
                         error: *error,
                         message: None,
@@ -142,12 +142,8 @@ impl Appending {
 fn check_topic(
     context: &RequestContext,
     image: &Image,
-    acks: i16,
     topic: &TopicRef,
 ) -> Result<Arc<Topic>, ErrorCode> {
-    if !(-1..=1).contains(&acks) {
-        return Err(ErrorCode::InvalidRequiredAcks);
-    }
     let known = topic_view::find(image, topic)?;
     if !context.allows(Operation::Write, &Resource::Topic(&known.name)) {
         return Err(ErrorCode::TopicAuthorizationFailed);
@@ -159,7 +155,13 @@ fn check_topic(
     Ok(known)
 }
 
-fn append(context: &RequestContext, topic: &Topic, index: i32, records: Option<Bytes>) -> Appended {
+fn append(
+    context: &RequestContext,
+    topic: &Topic,
+    acks: i16,
+    index: i32,
+    records: Option<Bytes>,
+) -> Appended {
     let refused = |error: ErrorCode| Refusal {
         error,
         message: None,
@@ -180,13 +182,14 @@ fn append(context: &RequestContext, topic: &Topic, index: i32, records: Option<B
         })?;
     let bytes = records.len();
     // The frame is shared by all partitions of the request; the log patches its own copy.
-    match partition.append(BytesMut::from(records)) {
+    match partition.append(acks, BytesMut::from(records)) {
         Ok(produced) => {
             context.broker.metrics.produced_bytes.inc_by(bytes as u64);
             context.broker.metrics.produced_batches.inc();
             Ok((partition, produced))
         }
         Err(ProduceError::NotLeader) => Err(refused(ErrorCode::NotLeaderOrFollower)),
+        Err(ProduceError::Acks(error)) => Err(refused(error)),
         Err(ProduceError::Append(error)) => Err(Refusal {
             error: error.error_code(),
             message: Some(error.to_string()),

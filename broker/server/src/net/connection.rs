@@ -1,4 +1,4 @@
-//! One client connection: frames in, answers out in the order of the requests.
+//! One connection: frames in, answers out in the order of the requests.
 //!
 //! The reader starts each request; a produce is appended at that moment, in order, so that several can
 //! wait for their flush at once. The writer awaits the started requests one after the other and writes
@@ -21,7 +21,7 @@ use tracing::{debug, info};
 use super::budget::Reserved;
 use crate::broker::Broker;
 use crate::dispatch::{Answer, Pending, start};
-use crate::request::Client;
+use crate::request::{Client, Listener};
 
 /// Requests of one connection that were started and not yet answered. Kafka's clients send at most
 /// five at a time by default (`max.in.flight.requests.per.connection`).
@@ -49,6 +49,7 @@ pub(crate) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     broker: Arc<Broker>,
+    listener: Listener,
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
     let (started, queue) = mpsc::channel(IN_FLIGHT_MAX);
     // Ends long polls: the client is gone, or the broker is stopping.
     let gone = CancellationToken::new();
-    let client = Arc::new(Client::anonymous(peer, gone.clone()));
+    let client = Arc::new(Client::anonymous(peer, listener, gone.clone()));
     let read = async {
         let end = read_requests(reader, &client, &broker, started, stop).await;
         match end {

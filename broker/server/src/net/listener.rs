@@ -1,4 +1,4 @@
-//! Accepts client connections, up to a bound.
+//! Accepts connections, up to a bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::connection;
 use crate::broker::Broker;
+use crate::request::Listener;
 
 /// Pause after `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -20,6 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     broker: Arc<Broker>,
+    kind: Listener,
     connections_max: usize,
     stop: CancellationToken,
 ) {
@@ -51,7 +53,7 @@ pub(crate) async fn serve(
         let (broker, stop) = (Arc::clone(&broker), stop.clone());
         connections.spawn(async move {
             let _guard = guard;
-            connection::serve(stream, peer, broker, stop).await;
+            connection::serve(stream, peer, broker, kind, stop).await;
         });
     }
     // Refused, a client looks elsewhere; in the backlog it would wait for the end of the process.

@@ -2,7 +2,8 @@
 
 use foz_log::{LogConfig, TimestampType};
 use foz_metadata::Image;
-use foz_metadata::config::Resolver;
+use foz_metadata::config::{Effective, Resolver};
+use foz_replication::Settings;
 
 use crate::broker::Broker;
 
@@ -53,6 +54,27 @@ pub(super) fn log_config(
             .expect("the key is a number with a default"),
         flush_before_acknowledge: flushes_each(number("flush.messages"))
             || (replicas == 1 && value("foz.flush.single.replica").is_true()),
+    }
+}
+
+/// What the leader of a partition goes by.
+pub(super) fn replication_settings(
+    broker: &Broker,
+    image: &Image,
+    topic: &str,
+    replicas: usize,
+) -> Settings {
+    let resolver = Resolver::new(image, broker.node_id, &broker.statics);
+    let number = |value: Option<Effective>| {
+        let number = value.and_then(|value| value.as_i64());
+        number.expect("the key is in the table, with a number")
+    };
+    let min_insync = number(resolver.topic(topic, "min.insync.replicas"));
+    Settings {
+        min_insync: usize::try_from(min_insync)
+            .unwrap_or(1)
+            .clamp(1, replicas.max(1)),
+        lag_time_max_ms: number(resolver.broker("replica.lag.time.max.ms")),
     }
 }
 

@@ -9,16 +9,17 @@ use foz_log::{
     CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PartitionLog,
     StorageError, TopicPartition,
 };
-use foz_metadata::image::{Partition as Assigned, Resource, Topic};
+use foz_metadata::image::{NO_LEADER, Partition as Assigned, Resource, Topic};
 use foz_metadata::{Changes, Image};
 use foz_protocol::error::ErrorCode;
+use foz_replication::Assignment;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::log_config::log_config;
-use super::{Partition, wall_clock_ms};
+use super::log_config::{log_config, replication_settings};
+use super::{Partition, Proposed, monotonic_ms, wall_clock_ms};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
 
@@ -27,19 +28,31 @@ use crate::metrics::Metrics;
 const OPEN_FILES_MAX: usize = 4_096;
 
 /// A partition by topic id and index: a topic that was deleted and made again is another one.
-type Key = (Uuid, i32);
+pub(crate) type Key = (Uuid, i32);
 type Map = Arc<RwLock<HashMap<Key, Arc<Partition>>>>;
 
 /// The partitions that have a replica here.
 #[derive(Debug)]
 pub(crate) struct Partitions {
-    directory: LogDirectory,
+    directory: Arc<LogDirectory>,
     handles: Arc<FileHandles>,
     flusher: Arc<Flusher>,
     held: Map,
     /// Partitions of this broker whose log could not be opened or made.
     offline: Mutex<HashSet<TopicPartition>>,
     metrics: Metrics,
+    proposals: mpsc::UnboundedSender<Proposed>,
+    /// See [`Recovered`].
+    recovered: Recovered,
+}
+
+/// What recovery says of the process before this one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovered {
+    /// It stopped in good order, with this broker epoch.
+    pub(crate) stopped_cleanly: Option<i64>,
+    /// Every log could be opened.
+    pub(crate) is_whole: bool,
 }
 
 impl Partitions {
@@ -49,6 +62,7 @@ impl Partitions {
         data_dir: &Path,
         fatal: mpsc::Sender<String>,
         metrics: Metrics,
+        proposals: mpsc::UnboundedSender<Proposed>,
     ) -> anyhow::Result<Self> {
         let handles = FileHandles::new(OPEN_FILES_MAX);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -77,6 +91,10 @@ impl Partitions {
         for path in &report.ignored {
             warn!(path = %path.display(), "not a partition; left alone");
         }
+        let recovered = Recovered {
+            stopped_cleanly: report.clean_shutdown.map(|mark| mark.broker_epoch),
+            is_whole: report.offline.is_empty(),
+        };
         let offline: HashSet<_> = report
             .offline
             .into_iter()
@@ -90,13 +108,28 @@ impl Partitions {
         };
         let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
         Ok(Self {
-            directory,
+            directory: Arc::new(directory),
             handles,
             flusher: Arc::new(flusher),
             held,
             offline: Mutex::new(offline),
             metrics,
+            proposals,
+            recovered,
         })
+    }
+
+    pub(crate) fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    pub(crate) fn directory(&self) -> &LogDirectory {
+        &self.directory
+    }
+
+    /// Every partition with a replica here.
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        self.held.read().values().cloned().collect()
     }
 
     /// A partition with a replica here.
@@ -126,7 +159,7 @@ impl Partitions {
     /// Follows the metadata: creates, deletes, leads, resigns, configures.
     pub(crate) fn apply(&self, broker: &Broker, image: &Image, changes: &Changes) {
         for topic in changes.topics_deleted.values() {
-            self.delete(topic);
+            self.delete(broker, topic);
         }
         for topic in changes
             .topics_created
@@ -155,8 +188,9 @@ impl Partitions {
         self.metrics.leader_partitions.set(led as i64);
     }
 
-    /// Removes logs of topics that were deleted while this broker was away. To be called once, with the
-    /// first image: topic ids are never used again, so what the image does not know is gone.
+    /// Removes logs of topics that were deleted while this broker was away. To be called once, with an
+    /// image from after the registration: topic ids are never used again, so what it does not know is
+    /// gone.
     pub(crate) fn remove_strays(&self, image: &Image) {
         for log in self.directory.logs() {
             if image.topic_by_id(log.topic_id()).is_none() {
@@ -210,22 +244,51 @@ impl Partitions {
         index: i32,
         assigned: &Assigned,
     ) {
-        if !assigned.replicas.contains(&broker.node_id) {
-            return;
-        }
         let key = (topic.id, index);
         let held = self.held.read().get(&key).cloned();
+        if !assigned.replicas.contains(&broker.node_id) {
+            if let Some(partition) = held {
+                broker.fetchers.leave(key);
+                partition.resign();
+            }
+            return;
+        }
         let Some(partition) = held.or_else(|| self.open_log(broker, image, topic, key, assigned))
         else {
             return;
         };
-        if assigned.leader == broker.node_id {
-            if partition.led() != Some(assigned.leader_epoch) {
-                partition.lead(assigned.leader_epoch);
+        match assigned.leader {
+            NO_LEADER => {
+                broker.fetchers.leave(key);
+                partition.resign();
             }
-        } else {
-            partition.resign();
+            leader if leader == broker.node_id => {
+                broker.fetchers.leave(key);
+                Self::lead(broker, image, topic, &partition, assigned);
+            }
+            leader => {
+                partition.follow(leader, assigned.leader_epoch);
+                broker.fetchers.join(broker, leader, &partition);
+            }
         }
+    }
+
+    fn lead(
+        broker: &Broker,
+        image: &Image,
+        topic: &Topic,
+        partition: &Arc<Partition>,
+        assigned: &Assigned,
+    ) {
+        let assignment = Assignment {
+            replicas: assigned.replicas.clone(),
+            isr: assigned.isr.clone(),
+            leader: assigned.leader,
+            leader_epoch: assigned.leader_epoch,
+            partition_epoch: assigned.partition_epoch,
+        };
+        let settings = replication_settings(broker, image, &topic.name, assigned.replicas.len());
+        partition.lead(broker.node_id, &assignment, settings, monotonic_ms());
     }
 
     fn open_log(
@@ -262,13 +325,15 @@ impl Partitions {
                 }
             }
         };
-        let partition = Arc::new(Partition::new(log, Arc::clone(&self.flusher)));
+        let partition = Partition::new(log, Arc::clone(&self.flusher), self.proposals.clone());
+        let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
         Some(partition)
     }
 
-    fn delete(&self, topic: &Topic) {
+    fn delete(&self, broker: &Broker, topic: &Topic) {
         for (index, _) in topic.indexed_partitions() {
+            broker.fetchers.leave((topic.id, index));
             let removed = self.held.write().remove(&(topic.id, index));
             if let Some(partition) = removed {
                 partition.resign();
@@ -307,13 +372,17 @@ impl Partitions {
             let Some(topic) = image.topic_by_id(*topic_id) else {
                 continue;
             };
+            let Some(assigned) = topic.partition(*index) else {
+                continue;
+            };
             if topic_name.is_none_or(|name| *name == topic.name) {
-                let replicas = topic
-                    .partition(*index)
-                    .map_or(1, |assigned| assigned.replicas.len());
+                let replicas = assigned.replicas.len();
                 partition
                     .log
                     .set_config(log_config(broker, image, &topic.name, replicas));
+                if partition.led() == Some(assigned.leader_epoch) {
+                    Self::lead(broker, image, topic, partition, assigned);
+                }
             }
         }
     }
@@ -336,11 +405,11 @@ struct Observer {
 }
 
 impl FlushObserver for Observer {
-    fn flushed(&self, log: &Arc<PartitionLog>, flushed_offset: i64) {
+    fn flushed(&self, log: &Arc<PartitionLog>, _flushed_offset: i64) {
         let key = (log.topic_id(), log.partition().partition);
         let partition = self.held.read().get(&key).cloned();
         if let Some(partition) = partition {
-            partition.advance(flushed_offset);
+            partition.flushed();
         }
     }
 

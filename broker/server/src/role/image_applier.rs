@@ -1,6 +1,7 @@
 //! Brings the broker in line with each new image: partitions are there before clients hear of them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use foz_metadata::image::ApplyError;
 use foz_metadata::record::Batch;
@@ -67,9 +68,12 @@ impl ImageApplier {
     async fn advance(&mut self, image: Arc<Image>, changes: Changes) {
         self.image = Arc::clone(&image);
         let broker = Arc::clone(&self.broker);
-        // Opening and deleting logs is file work.
-        let remove_strays = !self.strays_removed && !image.cluster_id().is_empty();
+        // An older image must not delete what it does not know yet. There is always a batch after the
+        // registration: the one that lets this broker in.
+        let registered = broker.registered_offset.load(Ordering::Acquire);
+        let remove_strays = may_remove_strays(self.strays_removed, registered, image.offset());
         self.strays_removed |= remove_strays;
+        // Opening and deleting logs is file work.
         let applied = tokio::task::spawn_blocking(move || {
             if remove_strays {
                 broker.partitions.remove_strays(&image);
@@ -85,6 +89,11 @@ impl ImageApplier {
             std::panic::resume_unwind(failure.into_panic());
         }
     }
+}
+
+/// `registered` is -1 before the registration.
+fn may_remove_strays(already: bool, registered: i64, offset: i64) -> bool {
+    !already && registered >= 0 && offset >= registered
 }
 
 fn check(volume: Option<&str>, reached: i64, image: &Image) -> Result<(), ReplaceError> {
@@ -109,6 +118,14 @@ fn check(volume: Option<&str>, reached: i64, image: &Image) -> Result<(), Replac
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_from_before_the_registration_deletes_nothing() {
+        assert!(!may_remove_strays(false, -1, 100), "not registered yet");
+        assert!(!may_remove_strays(false, 7, 6));
+        assert!(may_remove_strays(false, 7, 7));
+        assert!(!may_remove_strays(true, 7, 8), "once is enough");
+    }
 
     #[test]
     fn the_metadata_never_goes_back() {

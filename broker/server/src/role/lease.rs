@@ -16,6 +16,9 @@ const BEAT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Unanswered for this long, the stream is given up and another controller is tried.
 const ANSWER_WAIT_MAX: Duration = Duration::from_millis(1500);
+/// How long a stop waits for leadership to be handed over. A new leader is a commit away; longer than
+/// this there is no active controller.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits to be fenced, and how often it asks.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 const LEAVE_PAUSE: Duration = Duration::from_millis(10);
@@ -71,6 +74,16 @@ struct Keeper {
     state: watch::Sender<LeaseState>,
 }
 
+/// What a beat says beside that the broker lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Stay,
+    /// To hand over what it leads.
+    Stop,
+    /// To be fenced.
+    Leave,
+}
+
 enum End {
     Stopped,
     Lost,
@@ -118,6 +131,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = stop.cancelled() => {
+                    self.hand_over(&beats, &mut answers).await;
                     self.leave(&beats, &mut answers).await;
                     return End::Stopped;
                 }
@@ -125,7 +139,7 @@ impl Keeper {
                     if answered.elapsed() > ANSWER_WAIT_MAX {
                         return End::Broken("beats are not answered".to_owned());
                     }
-                    if beats.try_send(self.beat(false)).is_err() {
+                    if beats.try_send(self.beat(Wish::Stay)).is_err() {
                         return End::Broken("beats are not taken".to_owned());
                     }
                 }
@@ -134,7 +148,7 @@ impl Keeper {
                         return End::Stopped;
                     }
                     // A full queue holds a beat already; the next tick says the newest offset.
-                    let _ = beats.try_send(self.beat(false));
+                    let _ = beats.try_send(self.beat(Wish::Stay));
                 }
                 answer = answers.next() => match answer {
                     Some(Ok(answer)) => {
@@ -152,7 +166,7 @@ impl Keeper {
     async fn open(
         &mut self,
     ) -> Result<(mpsc::Sender<LeaseBeat>, Streaming<LeaseAnswer>), CallError> {
-        let first = self.beat(false);
+        let first = self.beat(Wish::Stay);
         self.controllers
             .call(async |channel| {
                 let (beats, queue) = mpsc::channel(8);
@@ -166,13 +180,13 @@ impl Keeper {
             .await
     }
 
-    fn beat(&mut self, leaving: bool) -> LeaseBeat {
+    fn beat(&mut self, wish: Wish) -> LeaseBeat {
         LeaseBeat {
             node_id: self.node_id,
             broker_epoch: self.broker_epoch,
             applied_offset: *self.applied_offset.borrow_and_update(),
-            leaving,
-            stopping: false,
+            leaving: wish == Wish::Leave,
+            stopping: wish == Wish::Stop,
         }
     }
 
@@ -187,6 +201,32 @@ impl Keeper {
         }
     }
 
+    /// Asks for everything that it leads to be led by others, and waits for that, serving on.
+    async fn hand_over(
+        &mut self,
+        beats: &mpsc::Sender<LeaseBeat>,
+        answers: &mut Streaming<LeaseAnswer>,
+    ) {
+        let handing_over = async {
+            while beats.send(self.beat(Wish::Stop)).await.is_ok() {
+                match answers.next().await {
+                    Some(Ok(answer)) if !answer.may_stop => tokio::time::sleep(LEAVE_PAUSE).await,
+                    Some(Ok(_)) => {
+                        info!("leadership was handed over");
+                        return;
+                    }
+                    _ => return,
+                }
+            }
+        };
+        if tokio::time::timeout(HAND_OVER_MAX, handing_over)
+            .await
+            .is_err()
+        {
+            warn!("leadership was not handed over in time; stopping all the same");
+        }
+    }
+
     /// Says that the broker leaves, and waits until it is fenced, so that clients find its partitions
     /// without a leader before its socket closes.
     async fn leave(
@@ -196,7 +236,7 @@ impl Keeper {
     ) {
         let farewell = async {
             loop {
-                if beats.send(self.beat(true)).await.is_err() {
+                if beats.send(self.beat(Wish::Leave)).await.is_err() {
                     return;
                 }
                 match answers.next().await {

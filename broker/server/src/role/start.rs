@@ -1,7 +1,7 @@
 //! Starts and stops the role `broker`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,6 +10,8 @@ use foz_api::ActiveController;
 use foz_api::v1::RegisterBrokerRequest;
 use foz_metadata::Image;
 use foz_quorum::MetaProperties;
+use foz_replication::{SessionCache, SessionLimits};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -24,20 +26,35 @@ use super::lease::{self, LeaseState};
 use super::{observer, registration};
 use crate::authorizer::AllowAll;
 use crate::broker::Broker;
-use crate::config::{BrokerRole, ServerConfig};
+use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
 use crate::coordinator::Coordinators;
 use crate::http::Readiness;
+use crate::identity::{self, Claimed};
 use crate::metrics::Metrics;
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::listener;
-use crate::partition::Partitions;
+use crate::partition::{Partitions, Recovered};
+use crate::process;
 use crate::producer_ids::ProducerIds;
-use crate::{identity, process};
+use crate::replication::{self, Fetchers};
+use crate::request::Listener;
 
 /// Housekeeping of logs: recovery points, idle files.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a stop waits for connections to finish what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Binds a listener; with the port that others are told.
+async fn bind(config: &ListenerConfig) -> anyhow::Result<(TcpListener, u16)> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot bind {} of listeners", config.listen))?;
+    let port = match config.advertised_port {
+        0 => listener.local_addr()?.port(),
+        port => port,
+    };
+    Ok((listener, port))
+}
 
 /// A running broker.
 #[derive(Debug)]
@@ -62,28 +79,27 @@ pub(crate) async fn start_broker(
     registry: &Registry,
 ) -> anyhow::Result<BrokerHandle> {
     let began = Instant::now();
-    let properties = identity::claim(&role.data_dir, role.node_id)?;
-    let listener = TcpListener::bind(role.listen)
-        .await
-        .with_context(|| format!("cannot bind listeners=PLAINTEXT://{}", role.listen))?;
-    let port = match role.advertised_port {
-        0 => listener.local_addr()?.port(),
-        port => port,
-    };
+    let claimed = identity::claim(&role.data_dir, role.node_id)?;
+    let (listener, port) = bind(&role.client_listener).await?;
+    let (replication_listener, replication_port) = bind(&role.replication_listener).await?;
     let (failed, failures) = mpsc::channel(1);
     let metrics = Metrics::register(registry)?;
     let data_dir = role.data_dir.clone();
     let (fatal, recovery_metrics) = (failed.clone(), metrics.clone());
-    let partitions =
-        tokio::task::spawn_blocking(move || Partitions::open(&data_dir, fatal, recovery_metrics))
-            .await?
-            .context("cannot recover the logs")?;
+    let (proposals, proposed) = mpsc::unbounded_channel();
+    let partitions = tokio::task::spawn_blocking(move || {
+        Partitions::open(&data_dir, fatal, recovery_metrics, proposals)
+    })
+    .await?
+    .context("cannot recover the logs")?;
+    let recovered = partitions.recovered();
     let addresses = config
         .voters
         .iter()
         .map(|voter| voter.address.clone())
         .collect();
-    let broker = Arc::new(Broker {
+    let broker = Arc::new_cyclic(|me| Broker {
+        me: Weak::clone(me),
         node_id: role.node_id,
         epoch: AtomicI64::new(-1),
         statics: config.statics.clone(),
@@ -94,6 +110,9 @@ pub(crate) async fn start_broker(
         authorizer: Box::new(AllowAll),
         controllers: Arc::new(ActiveController::new(addresses)),
         partitions,
+        fetchers: Fetchers::default(),
+        fetch_sessions: Mutex::new(SessionCache::new(session_limits(config))),
+        registered_offset: AtomicI64::new(-1),
         coordinators: Coordinators::default(),
         producer_ids: ProducerIds::default(),
         metrics,
@@ -111,20 +130,40 @@ pub(crate) async fn start_broker(
     background.spawn(observer::follow(
         Arc::clone(&broker.controllers),
         role.node_id,
-        ImageApplier::new(Arc::clone(&broker), properties.cluster_id.clone()),
+        ImageApplier::new(Arc::clone(&broker), claimed.properties.cluster_id.clone()),
         failed.clone(),
         stop_background.clone(),
     ));
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(replication::tick(
+        Arc::clone(&broker),
+        stop_background.clone(),
+    ));
+    background.spawn(replication::carry(
+        Arc::clone(&broker),
+        proposed,
+        stop_background.clone(),
+    ));
     let membership = Membership {
         broker: Arc::clone(&broker),
         role: role.clone(),
         port,
-        properties,
+        replication_port,
+        log_intact: is_intact(&claimed, recovered),
+        disk_epoch: claimed.disk_epoch,
+        properties: claimed.properties,
         incarnation: Uuid::new_v4(),
         stop: stop_lease.clone(),
     };
     let keeping = tokio::spawn(keep_membership(membership, failed));
+    // Followers may come as soon as this broker leads, which is before it hears that it is alive.
+    background.spawn(listener::serve(
+        replication_listener,
+        Arc::clone(&broker),
+        Listener::Replication,
+        usize::MAX,
+        stop_background.clone(),
+    ));
     let (connections_max, stop) = (config.connections_max, stop_serving.clone());
     let (serving_broker, serving_ready) = (Arc::clone(&broker), Arc::clone(&ready));
     let serving = tokio::spawn(async move {
@@ -138,7 +177,8 @@ pub(crate) async fn start_broker(
             "serving clients"
         );
         serving_ready.store(true, Ordering::Release);
-        listener::serve(listener, serving_broker, connections_max, stop).await;
+        let kind = Listener::Clients;
+        listener::serve(listener, serving_broker, kind, connections_max, stop).await;
     });
     Ok(BrokerHandle {
         broker,
@@ -192,6 +232,7 @@ impl BrokerHandle {
         self.background.close();
         self.background.wait().await;
         let broker = self.broker;
+        broker.fetchers.stop().await;
         let closed = tokio::task::spawn_blocking(move || {
             broker.coordinators.stop();
             broker.partitions.close(broker.epoch())
@@ -211,6 +252,11 @@ struct Membership {
     broker: Arc<Broker>,
     role: BrokerRole,
     port: u16,
+    replication_port: u16,
+    /// With which epoch the directory was registered last.
+    disk_epoch: i64,
+    /// Nothing of what it held then is missing.
+    log_intact: bool,
     properties: MetaProperties,
     incarnation: Uuid,
     stop: CancellationToken,
@@ -235,7 +281,13 @@ impl Membership {
                 &self.role.data_dir,
                 &mut self.properties,
                 &registered.cluster_id,
+                registered.broker_epoch,
             )?;
+            // From here on this process itself wrote all there is.
+            (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
+            self.broker
+                .registered_offset
+                .store(registered.metadata_offset, Ordering::Release);
             self.broker
                 .epoch
                 .store(registered.broker_epoch, Ordering::Release);
@@ -278,15 +330,33 @@ impl Membership {
             incarnation: self.incarnation.as_bytes().to_vec(),
             directory_ids: vec![self.properties.directory_id.as_bytes().to_vec()],
             cluster_id: self.properties.cluster_id.clone().unwrap_or_default(),
-            host: self.role.advertised_host.clone(),
+            host: self.role.client_listener.advertised_host.clone(),
             port: i32::from(self.port),
+            replication_host: self.role.replication_listener.advertised_host.clone(),
+            replication_port: i32::from(self.replication_port),
+            disk_epoch: self.disk_epoch,
+            log_intact: self.log_intact,
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
-            replication_host: String::new(),
-            replication_port: 0,
-            disk_epoch: -1,
-            log_intact: false,
         }
+    }
+}
+
+/// DESIGN: a crash of the process is no loss of data while the kernel lives.
+fn is_intact(claimed: &Claimed, recovered: Recovered) -> bool {
+    let stopped_cleanly = recovered.stopped_cleanly == Some(claimed.disk_epoch);
+    recovered.is_whole && (stopped_cleanly || claimed.page_cache_survived)
+}
+
+fn session_limits(config: &ServerConfig) -> SessionLimits {
+    let slots = config
+        .statics
+        .get("max.incremental.fetch.session.cache.slots")
+        .and_then(|text| text.parse().ok());
+    let default = SessionLimits::default();
+    SessionLimits {
+        slots_max: slots.unwrap_or(default.slots_max),
+        ..default
     }
 }
 

@@ -138,11 +138,15 @@ async fn a_broker_that_lost_its_registration_registers_again() {
         pause();
     }
     // There is no other broker that could hold it.
-    let client = testbed.client().await;
-    while let Err(error) = client.create_topic(&topic("after", 1)).await {
-        assert!(Instant::now() < deadline, "not alive again: {error}");
+    let client = loop {
+        // Until it has registered again, clients are told of the other one: each asks anew.
+        let client = testbed.client().await;
+        match client.create_topic(&topic("after", 1)).await {
+            Ok(_) => break client,
+            Err(error) => assert!(Instant::now() < deadline, "not alive again: {error}"),
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    };
     let cluster = client.refresh(None).await.unwrap();
     assert!(cluster.leader("after", 0).is_some());
 }

@@ -9,6 +9,7 @@ mod figures;
 mod groups;
 mod identity;
 mod lifecycle;
+mod replication;
 mod testbed;
 mod topics;
 mod versions;

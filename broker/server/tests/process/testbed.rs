@@ -52,7 +52,9 @@ impl Testbed {
                 node_directory.join("data").display()
             );
             let listeners = match roles {
-                "broker" => format!("listeners=PLAINTEXT://127.0.0.1:{kafka_port}\n"),
+                "broker" => format!(
+                    "listeners=PLAINTEXT://127.0.0.1:{kafka_port},REPLICATION://127.0.0.1:0\n"
+                ),
                 _ => String::new(),
             };
             fs::write(

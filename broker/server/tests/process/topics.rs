@@ -74,8 +74,8 @@ async fn topics_are_made_changed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_one_replica_is_refused_clearly() {
-    let testbed = Testbed::start(1, 3);
+async fn more_replicas_than_brokers_are_refused_clearly() {
+    let testbed = Testbed::start(1, 2);
     let client = testbed.client().await;
     let wanted = NewTopic {
         name: "orders".to_owned(),

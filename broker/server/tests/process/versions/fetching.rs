@@ -27,7 +27,7 @@ pub(super) fn check(connection: &mut Connection) {
         refusals_name_the_reason(connection, version, &topic);
         epochs_are_checked(connection, version, &topic);
         nobody_follows(connection, version, &topic);
-        sessions_are_unknown(connection, version, &topic);
+        sessions_are_kept(connection, version, &topic);
     }
 }
 
@@ -180,7 +180,7 @@ fn epochs_are_checked(connection: &mut Connection, version: i16, topic: &Topic) 
     }
 }
 
-/// With single replicas nobody has a reason to follow.
+/// Where clients connect, no follower is heard: Kafka's answer without the right to CLUSTER_ACTION.
 fn nobody_follows(connection: &mut Connection, version: i16, topic: &Topic) {
     let request = fetch(version, topic, &[(0, 0)]);
     let request = if version >= 15 {
@@ -192,11 +192,11 @@ fn nobody_follows(connection: &mut Connection, version: i16, topic: &Topic) {
         request.with_replica_id(BrokerId(1))
     };
     let response = connection.call(version, &request);
-    let refused = ErrorCode::NotLeaderOrFollower;
+    let refused = ErrorCode::TopicAuthorizationFailed;
     assert_eq!(error(only(&response).error_code), refused);
 }
 
-fn sessions_are_unknown(connection: &mut Connection, version: i16, topic: &Topic) {
+fn sessions_are_kept(connection: &mut Connection, version: i16, topic: &Topic) {
     if version < SESSIONS_FROM {
         return;
     }
@@ -207,12 +207,32 @@ fn sessions_are_unknown(connection: &mut Connection, version: i16, topic: &Topic
     let unknown = ErrorCode::FetchSessionIdNotFound;
     assert_eq!(error(response.error_code), unknown);
     assert!(response.responses.is_empty());
-    // A new session is asked for: a full answer, and no session.
+    // A new session begins with a full answer...
     let request = fetch(version, topic, &[(0, 2)]).with_session_epoch(0);
     let response = connection.call(version, &request);
-    assert_eq!(response.session_id, 0);
+    let session_id = response.session_id;
+    assert_ne!(session_id, 0);
     assert_eq!(
         values(only(&response).records.as_ref()),
         from_offset(2, &["c"])
     );
+    // ...remembers what is fetched...
+    let mut next = fetch(version, topic, &[])
+        .with_session_id(session_id)
+        .with_session_epoch(1);
+    next.topics.clear();
+    let response = connection.call(version, &next);
+    assert_eq!(response.session_id, session_id);
+    assert_eq!(
+        values(only(&response).records.as_ref()),
+        from_offset(2, &["c"])
+    );
+    // ...counts its requests, and ends with the last one.
+    let response = connection.call(version, &next);
+    let out_of_turn = ErrorCode::InvalidFetchSessionEpoch;
+    assert_eq!(error(response.error_code), out_of_turn);
+    let last = next.clone().with_session_epoch(-1);
+    assert_eq!(connection.call(version, &last).session_id, 0);
+    let response = connection.call(version, &next.with_session_epoch(2));
+    assert_eq!(error(response.error_code), unknown);
 }

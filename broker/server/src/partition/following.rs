@@ -1,0 +1,171 @@
+//! What a follower of a partition does with the answers of the leader.
+
+use std::sync::Arc;
+
+use foz_log::{AppendError, LogDirectory, OpenError};
+use foz_replication::{
+    EpochEndOffset, FetchedPartition, FollowerLog, Step, next_step, progress_after_append,
+};
+use tracing::{error, info, warn};
+
+use super::role::{Following, Role};
+use super::{Partition, wall_clock_ms};
+
+/// Where a follower goes on to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FetchPosition {
+    pub(crate) leader: i32,
+    pub(crate) leader_epoch: i32,
+    pub(crate) offset: i64,
+    pub(crate) last_fetched_epoch: i32,
+    pub(crate) log_start_offset: i64,
+    pub(crate) high_watermark: i64,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// Fetch again at once.
+    On,
+    /// Fetch again at once, but not before what was appended is on the disk.
+    OnceFlushed,
+    /// Fetch again after a pause.
+    Later,
+    /// Not before the metadata changes.
+    NoMore,
+}
+
+impl Partition {
+    /// Follows from now on.
+    pub(super) fn follow(&self, leader: i32, epoch: i32) {
+        let following = Following { leader, epoch };
+        if self.role.read().following() == Some(following) {
+            return;
+        }
+        *self.role.write() = Role::Follows(following);
+        self.moved.wake();
+        self.grown.wake();
+    }
+
+    /// Where to fetch; `None` when it does not follow.
+    pub(crate) fn fetch_position(&self) -> Option<FetchPosition> {
+        let role = self.role.read();
+        let Following { leader, epoch } = role.following()?;
+        Some(FetchPosition {
+            leader,
+            leader_epoch: epoch,
+            offset: self.log.log_end_offset(),
+            last_fetched_epoch: self.log.latest_epoch().unwrap_or(-1),
+            log_start_offset: self.log.log_start_offset(),
+            high_watermark: self.log.high_watermark(),
+        })
+    }
+
+    /// Everything that was appended is on the disk, where the partition wants it there first.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable_offset() >= self.log.log_end_offset()
+    }
+
+    /// Takes the answer of the leader in. Blocks while it writes.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        directory: &LogDirectory,
+        answer: &FetchedPartition,
+        records: &[u8],
+    ) -> Followed {
+        // No role change in the middle: a leader's log is its own.
+        let role = self.role.read();
+        let Some(following) = role.following() else {
+            return Followed::NoMore;
+        };
+        let local = self.follower_log(following);
+        let epoch_end = |epoch| {
+            let (epoch, end_offset) = self.log.end_offset_for_epoch(epoch)?;
+            Some(EpochEndOffset { epoch, end_offset })
+        };
+        match next_step(&local, answer, epoch_end) {
+            Step::Append => self.append_from_leader(directory, following, answer, records),
+            Step::Truncate { to } => {
+                info!(
+                    partition = self.name(),
+                    from = local.end_offset,
+                    to,
+                    "log cut to the leader's"
+                );
+                self.done(directory.truncate(&self.log, to, wall_clock_ms()))
+            }
+            Step::Reset { to } => {
+                info!(
+                    partition = self.name(),
+                    from = local.end_offset,
+                    to,
+                    "log begun anew where the leader's begins"
+                );
+                self.done(directory.reset(&self.log, to, wall_clock_ms()))
+            }
+            Step::Retry => Followed::Later,
+            Step::WaitForMetadata => Followed::NoMore,
+            Step::Failed(reason) => {
+                error!(partition = self.name(), leader = following.leader, %reason, "no longer followed");
+                Followed::NoMore
+            }
+        }
+    }
+
+    fn append_from_leader(
+        self: &Arc<Self>,
+        directory: &LogDirectory,
+        following: Following,
+        answer: &FetchedPartition,
+        records: &[u8],
+    ) -> Followed {
+        match self.log.append_as_follower(records, wall_clock_ms()) {
+            Ok(_) => {}
+            Err(AppendError::NotNext { found, .. })
+                if self.log.log_start_offset() == self.log.log_end_offset() =>
+            {
+                // The leader's log begins inside a batch (DeleteRecords): so does this one.
+                return self.done(directory.reset(&self.log, found, wall_clock_ms()));
+            }
+            Err(error) => {
+                warn!(partition = self.name(), leader = following.leader, %error, "what the leader sent cannot be appended");
+                return Followed::Later;
+            }
+        }
+        let progress = progress_after_append(&self.follower_log(following), answer);
+        if progress.high_watermark > self.log.high_watermark() {
+            self.log.set_high_watermark(progress.high_watermark);
+            self.moved.wake();
+        }
+        if progress.log_start_offset > self.log.log_start_offset() {
+            self.log
+                .advance_log_start_offset_to(progress.log_start_offset);
+        }
+        if self.is_durable() {
+            Followed::On
+        } else {
+            self.flusher.request(&self.log);
+            Followed::OnceFlushed
+        }
+    }
+
+    fn done(&self, outcome: Result<(), OpenError>) -> Followed {
+        self.moved.wake();
+        match outcome {
+            Ok(()) => Followed::On,
+            Err(error) => {
+                error!(partition = self.name(), %error, "log cannot be cut; no longer followed");
+                Followed::NoMore
+            }
+        }
+    }
+
+    fn follower_log(&self, following: Following) -> FollowerLog {
+        FollowerLog {
+            leader_epoch: following.epoch,
+            start_offset: self.log.log_start_offset(),
+            end_offset: self.log.log_end_offset(),
+            high_watermark: self.log.high_watermark(),
+        }
+    }
+}

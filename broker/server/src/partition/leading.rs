@@ -1,0 +1,286 @@
+//! What the leader of a partition does: counts its followers, moves the high watermark, asks for changes of
+//! the ISR.
+
+use std::sync::Arc;
+
+use foz_metadata::Image;
+use foz_protocol::error::ErrorCode;
+use foz_replication::{
+    Assignment, Cluster, Effects, EpochEndOffset, FetchRefused, FollowerFetch, IsrProposal, Leader,
+    LocalLog, ProposalOutcome, ReplicaSelector, Settings,
+};
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+use super::reading::{Read, ReadError};
+use super::role::{Leading, Role};
+use super::{Partition, Proposed};
+
+/// What a follower asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FollowerRead {
+    pub(crate) node_id: i32,
+    pub(crate) broker_epoch: i64,
+    pub(crate) offset: i64,
+    /// The leader epoch that it follows.
+    pub(crate) leader_epoch: i32,
+    /// Of its last record; -1 for none.
+    pub(crate) last_fetched_epoch: i32,
+    pub(crate) log_start_offset: i64,
+    pub(crate) bytes_max: usize,
+    pub(crate) at_least_one: bool,
+}
+
+/// The nodes of the cluster, as the metadata has them.
+pub(crate) struct Nodes<'a>(pub(crate) &'a Image);
+
+impl Cluster for Nodes<'_> {
+    fn may_join(&self, node_id: i32) -> Option<i64> {
+        let node = self.0.broker(node_id)?;
+        node.can_lead().then_some(node.epoch)
+    }
+
+    fn living_rack(&self, node_id: i32) -> Option<&str> {
+        self.0
+            .is_alive(node_id)
+            .then(|| self.0.rack(node_id))
+            .flatten()
+    }
+}
+
+impl Partition {
+    /// Leads from now on in the assignment's epoch, or hears of a change while it does.
+    pub(super) fn lead(
+        self: &Arc<Self>,
+        node_id: i32,
+        assignment: &Assignment,
+        settings: Settings,
+        now_ms: i64,
+    ) {
+        let epoch = assignment.leader_epoch;
+        {
+            let role = self.role.read();
+            if let Some(leading) = role.leading().filter(|it| it.epoch == epoch) {
+                let mut leader = leading.leader.lock();
+                let effects =
+                    leader.assignment_changed(assignment, settings, self.local_log(), now_ms);
+                self.carry_out(effects);
+                return;
+            }
+        }
+        let mut role = self.role.write();
+        self.log.assign_leader_epoch(epoch);
+        let leader = Leader::new(
+            node_id,
+            assignment,
+            settings,
+            self.local_log(),
+            self.log.high_watermark(),
+            now_ms,
+        );
+        self.log.set_high_watermark(leader.high_watermark());
+        *role = Role::Leads(Leading {
+            epoch,
+            leader: Mutex::new(Box::new(leader)),
+        });
+        drop(role);
+        self.moved.wake();
+        self.grown.wake();
+    }
+
+    /// Neither leads nor follows; those who wait are told.
+    pub(super) fn resign(&self) {
+        *self.role.write() = Role::Idle;
+        self.moved.wake();
+        self.grown.wake();
+    }
+
+    /// Records were appended as the leader.
+    pub(super) fn after_append(self: &Arc<Self>, leading: &Leading) {
+        if self.log.config().flush_before_acknowledge {
+            self.flusher.request(&self.log);
+        } else {
+            let mut leader = leading.leader.lock();
+            let effects = leader.appended(self.local_log());
+            self.carry_out(effects);
+        }
+        self.grown.wake();
+    }
+
+    /// What was appended is on the disk.
+    pub(super) fn flushed(self: &Arc<Self>) {
+        let role = self.role.read();
+        if let Some(leading) = role.leading() {
+            let mut leader = leading.leader.lock();
+            let effects = leader.appended(self.local_log());
+            self.carry_out(effects);
+        }
+        drop(role);
+        // Those who wait for this replica alone.
+        self.moved.wake();
+    }
+
+    /// Serves a follower, and takes in how far it has come.
+    pub(crate) fn read_for_follower(
+        self: &Arc<Self>,
+        wanted: &FollowerRead,
+        image: &Image,
+        now_ms: i64,
+    ) -> Result<(Read, Option<EpochEndOffset>), ReadError> {
+        let role = self.role.read();
+        let failed = |error| ReadError {
+            error,
+            high_watermark: -1,
+            log_start_offset: -1,
+        };
+        let leading = role
+            .leading()
+            .ok_or_else(|| failed(ErrorCode::NotLeaderOrFollower))?;
+        Self::check_epoch(leading.epoch, wanted.leader_epoch).map_err(failed)?;
+        let mut leader = leading.leader.lock();
+        let bounds = |leader: &Leader, records| Read {
+            records,
+            high_watermark: leader.high_watermark(),
+            log_start_offset: self.log.log_start_offset(),
+            preferred_read_replica: None,
+        };
+        if let Some(diverging) = self
+            .log
+            .divergence(wanted.last_fetched_epoch, wanted.offset)
+        {
+            let end = EpochEndOffset {
+                epoch: diverging.epoch,
+                end_offset: diverging.end_offset,
+            };
+            return Ok((bounds(&leader, Vec::new()), Some(end)));
+        }
+        let fetch = FollowerFetch {
+            node_id: wanted.node_id,
+            broker_epoch: wanted.broker_epoch,
+            fetch_offset: wanted.offset,
+            log_start_offset: wanted.log_start_offset,
+        };
+        let local = self.local_log();
+        let effects = match leader.fetched(fetch, local, &Nodes(image), now_ms) {
+            Ok(effects) => effects,
+            Err(refused) => {
+                if !matches!(refused, FetchRefused::OffsetOutOfRange { .. }) {
+                    info!(partition = self.name(), %refused, "a follower's fetch is refused");
+                }
+                return Err(ReadError {
+                    error: refused.code(),
+                    high_watermark: leader.high_watermark(),
+                    log_start_offset: local.start_offset,
+                });
+            }
+        };
+        self.carry_out(effects);
+        let read = bounds(&leader, Vec::new());
+        drop(leader);
+        match self.log.read(
+            wanted.offset,
+            wanted.bytes_max,
+            local.end_offset,
+            wanted.at_least_one,
+        ) {
+            Ok(bytes) => {
+                let records = if bytes.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![bytes]
+                };
+                Ok((Read { records, ..read }, None))
+            }
+            Err(reason) => {
+                error!(partition = self.name(), offset = wanted.offset, %reason, "read for a follower failed");
+                Err(failed(reason.error_code()))
+            }
+        }
+    }
+
+    /// Lets time pass for the leader, if this broker is one.
+    pub(crate) fn tick(self: &Arc<Self>, image: &Image, now_ms: i64) {
+        let role = self.role.read();
+        if let Some(leading) = role.leading() {
+            let mut leader = leading.leader.lock();
+            let effects = leader.tick(self.local_log(), &Nodes(image), now_ms);
+            self.carry_out(effects);
+        }
+    }
+
+    /// The controller's word on a change of the ISR.
+    pub(crate) fn answered(
+        self: &Arc<Self>,
+        proposal: &IsrProposal,
+        outcome: ProposalOutcome,
+        now_ms: i64,
+    ) {
+        let role = self.role.read();
+        if let Some(leading) = role
+            .leading()
+            .filter(|it| it.epoch == proposal.leader_epoch)
+        {
+            let mut leader = leading.leader.lock();
+            let effects = leader.answered(proposal, outcome, self.local_log(), now_ms);
+            self.carry_out(effects);
+        }
+    }
+
+    /// The replica that a consumer in `rack` should rather read from.
+    pub(super) fn preferred_read_replica(
+        &self,
+        selector: ReplicaSelector,
+        rack: &str,
+        offset: i64,
+        image: &Image,
+    ) -> Option<i32> {
+        let role = self.role.read();
+        let leading = role.leading()?;
+        let leader = leading.leader.lock();
+        leader.preferred_read_replica(selector, rack, offset, &Nodes(image))
+    }
+
+    /// As the leader: the high watermark has come as far as this leader epoch began.
+    pub(super) fn knows_what_is_committed(&self) -> bool {
+        let role = self.role.read();
+        role.leading().is_some_and(|leading| {
+            let leader = leading.leader.lock();
+            leader.high_watermark() >= leader.epoch_start_offset()
+        })
+    }
+
+    /// Whether the partition, led here, has fewer in sync than replicas; and fewer than
+    /// `min.insync.replicas`.
+    pub(crate) fn lacks(&self) -> Option<(bool, bool)> {
+        let role = self.role.read();
+        let leader = role.leading()?.leader.lock();
+        let is_under_replicated = leader.isr().len() < leader.replicas().len();
+        Some((is_under_replicated, !leader.has_min_insync()))
+    }
+
+    /// Under the leader's lock, so that the high watermark of the log never goes back.
+    fn carry_out(self: &Arc<Self>, effects: Effects) {
+        if let Some(high_watermark) = effects.high_watermark {
+            self.log.set_high_watermark(high_watermark);
+            self.moved.wake();
+        }
+        if let Some(proposal) = effects.propose {
+            // An error: the broker is stopping.
+            let _ = self.proposals.send(Proposed {
+                partition: Arc::clone(self),
+                proposal,
+            });
+        }
+    }
+
+    fn local_log(&self) -> LocalLog {
+        // The end last: it only grows, and nothing may be beyond it.
+        let start_offset = self.log.log_start_offset();
+        let durable_offset = self.durable_offset();
+        LocalLog {
+            start_offset,
+            durable_offset,
+            end_offset: self.log.log_end_offset(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Reading a partition for clients.
+
+use bytes::Bytes;
+use foz_log::ReadError as LogReadError;
+use foz_metadata::Image;
+use foz_protocol::error::ErrorCode;
+use foz_replication::ReplicaSelector;
+use tracing::error;
+
+use super::Partition;
+use super::role::Role;
+
+/// Whoever is not further behind reads what was written a moment ago, from the page cache: that takes
+/// less than handing over to another thread would.
+const TAIL_RECORDS: i64 = 1_000;
+
+/// What a consumer asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConsumerRead<'a> {
+    pub(crate) offset: i64,
+    /// As the client knows it; -1 for none.
+    pub(crate) leader_epoch: i32,
+    pub(crate) bytes_max: usize,
+    pub(crate) at_least_one: bool,
+    /// The consumer's; empty for none.
+    pub(crate) rack: &'a str,
+    pub(crate) selector: ReplicaSelector,
+}
+
+/// What a fetch gets.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) records: Vec<Bytes>,
+    pub(crate) high_watermark: i64,
+    pub(crate) log_start_offset: i64,
+    /// Nothing was read: the consumer should ask this node.
+    pub(crate) preferred_read_replica: Option<i32>,
+}
+
+/// Why a fetch gets nothing, with the bounds where they help (-1 where they do not).
+#[derive(Debug)]
+pub(crate) struct ReadError {
+    pub(crate) error: ErrorCode,
+    pub(crate) high_watermark: i64,
+    pub(crate) log_start_offset: i64,
+}
+
+/// What ListOffsets can ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OffsetQuery {
+    Earliest,
+    Latest,
+    MaxTimestamp,
+    Timestamp(i64),
+}
+
+/// An offset that was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FoundOffset {
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) leader_epoch: i32,
+}
+
+/// Where something may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    OfLeader,
+    /// KIP-392: a follower serves what it knows to be committed.
+    AnyReplica,
+}
+
+impl Partition {
+    /// Whole batches, up to the high watermark.
+    pub(crate) fn read(&self, wanted: &ConsumerRead<'_>, image: &Image) -> Result<Read, ReadError> {
+        let failed = |error| ReadError {
+            error,
+            high_watermark: -1,
+            log_start_offset: -1,
+        };
+        self.check_reader(wanted.leader_epoch, Reader::AnyReplica)
+            .map_err(failed)?;
+        let &ConsumerRead {
+            offset,
+            bytes_max,
+            at_least_one,
+            ..
+        } = wanted;
+        // Bounds before the data, so that an answer never shows records beyond its high watermark.
+        let high_watermark = self.high_watermark();
+        let log_start_offset = self.log.log_start_offset();
+        let preferred_read_replica =
+            self.preferred_read_replica(wanted.selector, wanted.rack, offset, image);
+        if preferred_read_replica.is_some() {
+            return Ok(Read {
+                records: Vec::new(),
+                high_watermark,
+                log_start_offset,
+                preferred_read_replica,
+            });
+        }
+        let read = || {
+            self.log
+                .read(offset, bytes_max, high_watermark, at_least_one)
+        };
+        let read = if high_watermark.saturating_sub(offset) > TAIL_RECORDS {
+            // Perhaps from a disk: others must not wait for it.
+            tokio::task::block_in_place(read)
+        } else {
+            read()
+        };
+        match read {
+            Ok(bytes) => {
+                let records = if bytes.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![bytes]
+                };
+                Ok(Read {
+                    records,
+                    high_watermark,
+                    log_start_offset,
+                    preferred_read_replica: None,
+                })
+            }
+            Err(LogReadError::OffsetOutOfRange { .. }) => Err(ReadError {
+                error: ErrorCode::OffsetOutOfRange,
+                high_watermark,
+                log_start_offset,
+            }),
+            Err(reason) => {
+                error!(partition = self.name(), offset, %reason, "read failed");
+                Err(failed(ErrorCode::KafkaStorageError))
+            }
+        }
+    }
+
+    /// Answers ListOffsets. `None`: there is no such record.
+    pub(crate) fn find_offset(
+        &self,
+        query: OffsetQuery,
+        client_epoch: i32,
+    ) -> Result<Option<FoundOffset>, ErrorCode> {
+        let leader_epoch = self.check_reader(client_epoch, Reader::OfLeader)?;
+        // KIP-207: until the new leader knows what earlier ones committed, its high watermark may be
+        // behind what clients have seen.
+        if !matches!(query, OffsetQuery::Earliest) && !self.knows_what_is_committed() {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
+        let high_watermark = self.high_watermark();
+        let bound = |offset: i64, epoch: Option<i32>| {
+            Ok(Some(FoundOffset {
+                offset,
+                timestamp_ms: -1,
+                leader_epoch: epoch.unwrap_or(-1),
+            }))
+        };
+        let found = match query {
+            OffsetQuery::Earliest => {
+                let start = self.log.log_start_offset();
+                return bound(start, self.log.leader_epoch_at(start));
+            }
+            OffsetQuery::Latest => return bound(high_watermark, Some(leader_epoch)),
+            OffsetQuery::MaxTimestamp => self.log.offset_of_max_timestamp(high_watermark),
+            OffsetQuery::Timestamp(timestamp_ms) => {
+                self.log.offset_for_timestamp(timestamp_ms, high_watermark)
+            }
+        };
+        match found {
+            Ok(found) => Ok(found.map(|found| FoundOffset {
+                offset: found.offset,
+                timestamp_ms: found.timestamp_ms,
+                leader_epoch: found.leader_epoch,
+            })),
+            Err(reason) => {
+                error!(partition = self.name(), %reason, "search by time failed");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    /// The greatest epoch not above `epoch`, and where it ended; -1 where the log cannot say.
+    pub(crate) fn end_of_epoch(
+        &self,
+        epoch: i32,
+        client_epoch: i32,
+    ) -> Result<(i32, i64), ErrorCode> {
+        self.check_reader(client_epoch, Reader::OfLeader)?;
+        Ok(self.log.end_offset_for_epoch(epoch).unwrap_or((-1, -1)))
+    }
+
+    /// The leader epoch of which this broker is part, if `reader` may read here.
+    fn check_reader(&self, client_epoch: i32, reader: Reader) -> Result<i32, ErrorCode> {
+        let role = self.role.read();
+        let own = match (&*role, reader) {
+            (Role::Leads(leading), _) => leading.epoch,
+            (Role::Follows(following), Reader::AnyReplica) => following.epoch,
+            _ => return Err(ErrorCode::NotLeaderOrFollower),
+        };
+        Self::check_epoch(own, client_epoch)?;
+        Ok(own)
+    }
+}

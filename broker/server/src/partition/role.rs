@@ -1,0 +1,52 @@
+//! The part that this broker plays in a partition.
+
+use std::sync::Arc;
+
+use foz_replication::{IsrProposal, Leader};
+use parking_lot::Mutex;
+
+use super::Partition;
+
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Nobody leads, or nothing is known yet.
+    Idle,
+    Leads(Leading),
+    Follows(Following),
+}
+
+#[derive(Debug)]
+pub(super) struct Leading {
+    pub(super) epoch: i32,
+    pub(super) leader: Mutex<Box<Leader>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Following {
+    pub(super) leader: i32,
+    /// Of the leader.
+    pub(super) epoch: i32,
+}
+
+/// A change of the ISR on its way to the controller.
+#[derive(Debug)]
+pub(crate) struct Proposed {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) proposal: IsrProposal,
+}
+
+impl Role {
+    pub(super) fn leading(&self) -> Option<&Leading> {
+        match self {
+            Self::Leads(leading) => Some(leading),
+            _ => None,
+        }
+    }
+
+    pub(super) fn following(&self) -> Option<Following> {
+        match self {
+            Self::Follows(following) => Some(*following),
+            _ => None,
+        }
+    }
+}

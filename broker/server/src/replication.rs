@@ -1,0 +1,12 @@
+//! How this broker replicates: fetchers for what it follows, and for what it leads the way of ISR changes
+//! to the controller, and time.
+
+mod connection;
+mod fetcher;
+mod fetchers;
+mod isr_changes;
+mod ticker;
+
+pub(crate) use fetchers::Fetchers;
+pub(crate) use isr_changes::carry;
+pub(crate) use ticker::tick;

@@ -1,0 +1,386 @@
+//! One fetcher: follows partitions of one leader's broker over one connection, in an incremental fetch
+//! session (KIP-227).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foz_protocol::error::ErrorCode;
+use foz_protocol::fetch::{EpochEndOffset, FetchPartition};
+use foz_replication::{FetchedPartition, SessionClient, SessionRequest, TopicIdPartition};
+use kafka_protocol::messages::fetch_request::{
+    FetchPartition as WirePartition, FetchTopic, ForgottenTopic, ReplicaState,
+};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::connection::Connection;
+use crate::broker::Broker;
+use crate::partition::{Followed, Key, Partition};
+
+/// Between two attempts to reach the leader's broker.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// A partition whose disk is slower than this does not hold up the others.
+const FLUSH_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What a fetcher is to fetch.
+#[derive(Debug, Default)]
+pub(super) struct Assigned {
+    partitions: Mutex<BTreeMap<Key, Arc<Partition>>>,
+    /// To look at again: new, or with another leader epoch.
+    news: Mutex<BTreeSet<Key>>,
+    changed: Notify,
+}
+
+impl Assigned {
+    pub(super) fn add(&self, partition: Arc<Partition>) {
+        let key = partition.key();
+        self.partitions.lock().insert(key, partition);
+        self.news.lock().insert(key);
+        self.changed.notify_one();
+    }
+
+    /// Whether none is left.
+    pub(super) fn remove(&self, key: Key) -> bool {
+        let mut partitions = self.partitions.lock();
+        partitions.remove(&key);
+        self.news.lock().insert(key);
+        partitions.is_empty()
+    }
+}
+
+/// Fetches until `stop`.
+pub(super) async fn run(
+    broker: Arc<Broker>,
+    leader: i32,
+    assigned: Arc<Assigned>,
+    stop: CancellationToken,
+) {
+    let mut fetcher = Fetcher {
+        broker,
+        leader,
+        assigned,
+        session: SessionClient::new(),
+        paused: BTreeMap::new(),
+        flushing: BTreeSet::new(),
+        said: String::new(),
+    };
+    // A write that was begun is carried out: nothing below awaits in the middle of one.
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = fetcher.fetch() => {}
+    }
+    debug!(leader, "fetcher ended");
+}
+
+struct Fetcher {
+    broker: Arc<Broker>,
+    leader: i32,
+    assigned: Arc<Assigned>,
+    session: SessionClient,
+    paused: BTreeMap<Key, Instant>,
+    /// Appended, and not yet on the disk as the partition wants it.
+    flushing: BTreeSet<Key>,
+    /// The same is said once.
+    said: String,
+}
+
+impl Fetcher {
+    async fn fetch(&mut self) {
+        loop {
+            let mut connection = match self.connect().await {
+                Ok(connection) => connection,
+                Err(reason) => {
+                    self.say(reason);
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                    continue;
+                }
+            };
+            loop {
+                self.choose().await;
+                if self.session.is_empty() {
+                    self.wait_for_work().await;
+                    continue;
+                }
+                let asked = self.session.request();
+                let wait = self.broker.config_number("replica.fetch.wait.max.ms");
+                let wait = Duration::from_millis(wait.unsigned_abs());
+                let request = self.request(&asked, wait);
+                let assigned = Arc::clone(&self.assigned);
+                let answer = tokio::select! {
+                    answer = connection.fetch(&request, wait) => answer,
+                    // A leader that has nothing new for the old ones would let the new ones wait. The
+                    // connection is given up, and with it the session: that costs one round trip.
+                    () = assigned.changed.notified() => {
+                        self.session.failed();
+                        break;
+                    }
+                };
+                match answer {
+                    Ok(answer) => {
+                        self.said.clear();
+                        self.take(answer);
+                    }
+                    Err(error) => {
+                        self.session.failed();
+                        self.say(error.to_string());
+                        tokio::time::sleep(RECONNECT_PAUSE).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        let image = self.broker.image();
+        let node = image
+            .broker(self.leader)
+            .ok_or_else(|| "it is not registered".to_owned())?;
+        if node.replication_port == 0 {
+            return Err("it has no listener for replication".to_owned());
+        }
+        let (host, port) = (&node.replication_host, node.replication_port);
+        let client_id = format!("broker-{}-fetcher", self.broker.node_id);
+        Connection::open(host, port, &client_id)
+            .await
+            .map_err(|error| format!("{host}:{port}: {error}"))
+    }
+
+    /// Brings the session up to date with where each partition is.
+    async fn choose(&mut self) {
+        self.wait_for_flushes().await;
+        let now = Instant::now();
+        let due: Vec<Key> = self
+            .paused
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            self.paused.remove(&key);
+            self.want(key);
+        }
+        let flushed: Vec<Key> = self.flushing.iter().copied().collect();
+        for key in flushed {
+            self.want(key);
+        }
+        let news = std::mem::take(&mut *self.assigned.news.lock());
+        for key in news {
+            self.paused.remove(&key);
+            self.want(key);
+        }
+    }
+
+    fn want(&mut self, key: Key) {
+        let at = session_key(key);
+        let partition = self.assigned.partitions.lock().get(&key).cloned();
+        let position = partition
+            .as_ref()
+            .and_then(|it| it.fetch_position())
+            .filter(|position| position.leader == self.leader);
+        let (Some(partition), Some(position)) = (partition, position) else {
+            self.flushing.remove(&key);
+            self.session.forget(&at);
+            return;
+        };
+        // What is fetched from here on says that everything before is safe.
+        if !partition.is_durable() {
+            self.flushing.insert(key);
+            self.session.forget(&at);
+            return;
+        }
+        self.flushing.remove(&key);
+        let how = FetchPartition {
+            partition: key.1,
+            current_leader_epoch: position.leader_epoch,
+            fetch_offset: position.offset,
+            last_fetched_epoch: position.last_fetched_epoch,
+            log_start_offset: position.log_start_offset,
+            partition_max_bytes: self.limit("replica.fetch.max.bytes"),
+            replica_directory_id: Uuid::nil(),
+            high_watermark: position.high_watermark,
+        };
+        self.session.want(at, how);
+    }
+
+    async fn wait_for_flushes(&self) {
+        let deadline = Instant::now() + FLUSH_WAIT_MAX;
+        for key in &self.flushing {
+            let partition = self.assigned.partitions.lock().get(key).cloned();
+            let Some(partition) = partition else { continue };
+            loop {
+                let waiter = Arc::new(Notify::new());
+                partition.moved.register(&waiter);
+                if partition.is_durable() {
+                    break;
+                }
+                if tokio::time::timeout_at(deadline, waiter.notified())
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_work(&self) {
+        let next = self.paused.values().min().copied();
+        let pause = async {
+            match next {
+                _ if !self.flushing.is_empty() => tokio::time::sleep(FLUSH_WAIT_MAX).await,
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.assigned.changed.notified() => {}
+            () = pause => {}
+        }
+    }
+
+    fn limit(&self, key: &str) -> i32 {
+        i32::try_from(self.broker.config_number(key)).unwrap_or(i32::MAX)
+    }
+
+    fn request(&self, asked: &SessionRequest, wait: Duration) -> FetchRequest {
+        let mut topics: BTreeMap<Uuid, Vec<WirePartition>> = BTreeMap::new();
+        for (at, how) in &asked.to_send {
+            let partition = WirePartition::default()
+                .with_partition(at.partition)
+                .with_current_leader_epoch(how.current_leader_epoch)
+                .with_fetch_offset(how.fetch_offset)
+                .with_last_fetched_epoch(how.last_fetched_epoch)
+                .with_log_start_offset(how.log_start_offset)
+                .with_partition_max_bytes(how.partition_max_bytes)
+                .with_high_watermark(how.high_watermark);
+            topics.entry(at.topic_id).or_default().push(partition);
+        }
+        let mut forgotten: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+        for at in &asked.forgotten {
+            forgotten.entry(at.topic_id).or_default().push(at.partition);
+        }
+        let topics = topics.into_iter().map(|(id, partitions)| {
+            FetchTopic::default()
+                .with_topic_id(id)
+                .with_partitions(partitions)
+        });
+        let forgotten = forgotten.into_iter().map(|(id, partitions)| {
+            ForgottenTopic::default()
+                .with_topic_id(id)
+                .with_partitions(partitions)
+        });
+        let state = ReplicaState::default()
+            .with_replica_id(BrokerId(self.broker.node_id))
+            .with_replica_epoch(self.broker.epoch());
+        FetchRequest::default()
+            .with_replica_state(state)
+            .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(self.limit("replica.fetch.min.bytes"))
+            .with_max_bytes(self.limit("replica.fetch.response.max.bytes"))
+            .with_session_id(asked.session_id)
+            .with_session_epoch(asked.session_epoch)
+            .with_topics(topics.collect())
+            .with_forgotten_topics_data(forgotten.collect())
+    }
+
+    fn take(&mut self, answer: FetchResponse) {
+        let error = ErrorCode::from(answer.error_code);
+        let partitions: Vec<(Key, PartitionData)> = answer
+            .responses
+            .into_iter()
+            .flat_map(|topic| {
+                let id = topic.topic_id;
+                topic
+                    .partitions
+                    .into_iter()
+                    .map(move |it| ((id, it.partition_index), it))
+            })
+            .collect();
+        let named = partitions.iter().map(|(key, _)| session_key(*key));
+        let problem =
+            self.session
+                .answered(error, answer.session_id, named, answer.throttle_time_ms);
+        if let Err(problem) = problem {
+            debug!(leader = self.leader, %problem, "fetch session begins anew");
+            return;
+        }
+        // Writes go to the page cache, but a full one makes them wait for the disk.
+        tokio::task::block_in_place(|| {
+            for (key, data) in partitions {
+                self.take_partition(key, data);
+            }
+        });
+    }
+
+    fn take_partition(&mut self, key: Key, data: PartitionData) {
+        let at = session_key(key);
+        let Some(asked) = self.session.wanted(&at).copied() else {
+            return;
+        };
+        let Some(partition) = self.assigned.partitions.lock().get(&key).cloned() else {
+            return;
+        };
+        let diverging = Some(&data.diverging_epoch).filter(|it| it.epoch >= 0);
+        let fetched = FetchedPartition {
+            request_leader_epoch: asked.current_leader_epoch,
+            request_offset: asked.fetch_offset,
+            error: ErrorCode::from(data.error_code),
+            high_watermark: data.high_watermark,
+            log_start_offset: data.log_start_offset,
+            diverging_epoch: diverging.map(|it| EpochEndOffset {
+                epoch: it.epoch,
+                end_offset: it.end_offset,
+            }),
+            current_leader_epoch: data.current_leader.leader_epoch,
+        };
+        let records = data.records.unwrap_or_default();
+        let directory = self.broker.partitions.directory();
+        match partition.take(directory, &fetched, &records) {
+            Followed::On => self.want(key),
+            Followed::OnceFlushed => {
+                self.flushing.insert(key);
+                self.session.forget(&at);
+            }
+            Followed::Later => {
+                debug!(partition = partition.name(), error = ?fetched.error, "fetched again after a pause");
+                let pause = self.broker.config_number("replica.fetch.backoff.ms");
+                let pause = Duration::from_millis(pause.unsigned_abs());
+                self.paused.insert(key, Instant::now() + pause);
+                self.session.forget(&at);
+            }
+            Followed::NoMore => self.session.forget(&at),
+        }
+    }
+
+    fn say(&mut self, reason: String) {
+        if self.said != reason {
+            if self.said.is_empty() {
+                info!(
+                    leader = self.leader,
+                    reason, "leader not reached; trying again"
+                );
+            } else {
+                warn!(
+                    leader = self.leader,
+                    reason, "leader not reached; trying again"
+                );
+            }
+            self.said = reason;
+        }
+    }
+}
+
+fn session_key((topic_id, partition): Key) -> TopicIdPartition {
+    TopicIdPartition {
+        topic_id,
+        partition,
+    }
+}

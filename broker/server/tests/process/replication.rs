@@ -1,0 +1,228 @@
+//! Partitions with several replicas: who leads may change, what was acknowledged may not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use foz_cli::client::{Client, NewTopic, Producer, ProducerConfig};
+use foz_cli::message::Message;
+use foz_protocol::error::ErrorCode;
+
+use crate::testbed::{PATIENCE, Testbed, pause, read_all};
+
+const TOPIC: &str = "orders";
+const PARTITIONS: i32 = 3;
+
+fn replicated(name: &str, min_insync: &str) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        partitions: Some(PARTITIONS),
+        replication_factor: Some(3),
+        configs: BTreeMap::from([("min.insync.replicas".to_owned(), min_insync.to_owned())]),
+    }
+}
+
+async fn produce(client: &Client, numbers: std::ops::Range<i32>) {
+    let config = ProducerConfig::default();
+    let mut producer = Producer::new(client.clone(), config).await.unwrap();
+    let count = numbers.len() as u64;
+    for number in numbers {
+        let message = Message {
+            value: Some(Bytes::from(number.to_string())),
+            partition: Some(number % PARTITIONS),
+            ..Message::default()
+        };
+        producer.send(TOPIC, message).await.unwrap();
+    }
+    producer.flush().await.unwrap();
+    assert_eq!(producer.acknowledged(), count);
+}
+
+async fn check(client: &Client, count: i32) {
+    let mut numbers: Vec<i32> = read_all(client, TOPIC)
+        .await
+        .into_iter()
+        .map(|it| {
+            std::str::from_utf8(&it.value.unwrap())
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..count).collect::<Vec<_>>());
+}
+
+/// Waits until every partition has so many replicas in sync.
+async fn await_isr(client: &Client, members: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let isr: Vec<usize> = match client.refresh(Some(&[TOPIC])).await {
+            Ok(cluster) => {
+                let topic = cluster.topics.get(TOPIC);
+                let partitions = topic.map(|it| it.partitions.values());
+                partitions
+                    .into_iter()
+                    .flatten()
+                    .map(|it| it.isr.len())
+                    .collect()
+            }
+            Err(_) => Vec::new(),
+        };
+        if isr.len() == PARTITIONS as usize && isr.iter().all(|it| *it == members) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "in sync: {isr:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The segments of a broker, by partition and name.
+fn segments(data: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for index in 0..PARTITIONS {
+        let directory = data.join(format!("{TOPIC}-{index}"));
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|it| it == "log") {
+                let name = path.strip_prefix(data).unwrap().display().to_string();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_replica_has_the_same_bytes_after_each_leader_was_killed() {
+    let mut testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
+    produce(&client, 0..300).await;
+    for index in 0..3 {
+        await_isr(&client, 3).await;
+        testbed.brokers[index].kill();
+        let (from, to) = (300 + 30 * index as i32, 330 + 30 * index as i32);
+        produce(&client, from..to).await;
+        check(&client, to).await;
+        testbed.brokers[index].spawn();
+        testbed.brokers[index].wait_ready();
+    }
+    await_isr(&client, 3).await;
+    check(&client, 390).await;
+    for broker in &mut testbed.brokers {
+        assert!(broker.stop(), "{}", broker.log());
+    }
+    let all: Vec<_> = testbed
+        .brokers
+        .iter()
+        .map(|broker| segments(&broker.directory.join("data")))
+        .collect();
+    assert!(all[0].values().map(Vec::len).sum::<usize>() > 0);
+    assert!(all[0] == all[1] && all[1] == all[2], "replicas differ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_hands_leadership_over_first() {
+    let mut testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
+    produce(&client, 0..30).await;
+    await_isr(&client, 3).await;
+    let broker = &mut testbed.brokers[0];
+    assert!(broker.stop(), "{}", broker.log());
+    assert!(
+        broker.log().contains("leadership was handed over"),
+        "{}",
+        broker.log()
+    );
+    produce(&client, 30..60).await;
+    check(&client, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_in_sync_refuse_acks_all_and_serve_again_when_they_are_back() {
+    let mut testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "3")).await.unwrap();
+    produce(&client, 0..30).await;
+    await_isr(&client, 3).await;
+    testbed.brokers[2].kill();
+    await_isr(&client, 2).await;
+    let config = ProducerConfig {
+        delivery_timeout: Duration::from_secs(2),
+        ..ProducerConfig::default()
+    };
+    let mut producer = Producer::new(client.clone(), config).await.unwrap();
+    let message = Message {
+        value: Some(Bytes::from_static(b"30")),
+        partition: Some(0),
+        ..Message::default()
+    };
+    let refused = async {
+        producer.send(TOPIC, message).await?;
+        producer.flush().await
+    };
+    let refused = refused.await.unwrap_err();
+    assert_eq!(
+        refused.code(),
+        Some(ErrorCode::NotEnoughReplicas),
+        "{refused}"
+    );
+    check(&client, 30).await;
+    testbed.brokers[2].spawn();
+    testbed.brokers[2].wait_ready();
+    await_isr(&client, 3).await;
+    produce(&client, 30..60).await;
+    check(&client, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_disk_is_filled_again_and_never_leads_before() {
+    let mut testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
+    produce(&client, 0..300).await;
+    await_isr(&client, 3).await;
+    testbed.brokers[1].kill();
+    std::fs::remove_dir_all(testbed.brokers[1].directory.join("data")).unwrap();
+    testbed.brokers[1].spawn();
+    testbed.brokers[1].wait_ready();
+    check(&client, 300).await;
+    await_isr(&client, 3).await;
+    check(&client, 300).await;
+    // What it got is all there is: it alone goes on.
+    testbed.brokers[0].kill();
+    testbed.brokers[2].kill();
+    let deadline = Instant::now() + PATIENCE;
+    while testbed
+        .client()
+        .await
+        .refresh(Some(&[TOPIC]))
+        .await
+        .is_err()
+    {
+        assert!(Instant::now() < deadline);
+        pause();
+    }
+    check(&testbed.client().await, 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_once_on_the_same_boot_nothing_is_lost() {
+    let mut testbed = Testbed::start(3, 3);
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
+    produce(&client, 0..300).await;
+    for _ in 0..2 {
+        testbed.nodes().for_each(|node| node.kill());
+        testbed.nodes().for_each(|node| node.spawn());
+        testbed.wait_ready();
+        check(&testbed.client().await, 300).await;
+    }
+    let client = testbed.client().await;
+    await_isr(&client, 3).await;
+    produce(&client, 300..330).await;
+    check(&client, 330).await;
+}

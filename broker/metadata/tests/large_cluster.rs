@@ -1,6 +1,11 @@
 //! Rules that touch every partition of a broker stay fast in a large cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "how long it took is what this test is about"
+)]
 
 use std::time::{Duration, Instant};
 

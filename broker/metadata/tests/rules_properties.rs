@@ -5,13 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foz_metadata::Changes;
-use foz_metadata::image::{Image, NO_LEADER};
-use foz_metadata::record::Batch;
+use foz_metadata::image::{Image, NO_LEADER, Partition, Topic};
+use foz_metadata::record::{Batch, Fact};
 use foz_metadata::rules::{
-    AlterConfigs, AlterResource, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics,
-    Decision, DeleteTopics, Increase, NewTopic, Refusal, RegisterBroker, ResourceName, TopicRef,
-    acquire_operator_epoch, allocate_producer_ids, alter_configs, assign_racks, create_partitions,
-    create_topics, delete_topics, fence_broker, found_cluster, register_broker, unfence_broker,
+    AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreatePartitions,
+    CreateTopics, Decision, DeleteTopics, ElectLeaders, ElectionKind, Increase, IsrChange,
+    NewTopic, Refusal, RegisterBroker, ResourceName, TopicRef, acquire_operator_epoch,
+    allocate_producer_ids, alter_configs, alter_partitions, assign_racks, balance_leaders,
+    create_partitions, create_topics, delete_topics, effective_min_insync, elect_leaders,
+    elect_unclean_where_allowed, fence_broker, found_cluster, min_insync_replicas,
+    raise_internal_topics, register_broker, stop_broker, unfence_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -21,7 +24,21 @@ enum Command {
     Register {
         node_id: i32,
         incarnation: u8,
+        is_clean: bool,
     },
+    Stop {
+        node_id: i32,
+    },
+    /// The leader of one of the partitions proposes an ISR, perhaps from an old state.
+    Propose {
+        at: usize,
+        members: Vec<bool>,
+        behind: i32,
+    },
+    Elect(ElectionKind),
+    Balance,
+    Raise,
+    ElectUnclean,
     Fence {
         node_id: i32,
     },
@@ -31,6 +48,7 @@ enum Command {
     Create {
         names: Vec<u8>,
         partitions: i32,
+        replication_factor: i32,
         assigned_to: Option<i32>,
         validate_only: bool,
     },
@@ -56,21 +74,32 @@ enum Command {
     },
 }
 
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+
 const NODES: std::ops::Range<i32> = 0..4;
 
 fn command() -> impl Strategy<Value = Command> {
     use ConfigOperation::{Append, Delete, Set, Subtract};
     prop_oneof![
-        3 => (NODES, 1..3u8).prop_map(|(node_id, incarnation)| Command::Register { node_id, incarnation }),
+        3 => (NODES, 1..3u8, any::<bool>()).prop_map(|(node_id, incarnation, is_clean)| {
+            Command::Register { node_id, incarnation, is_clean }
+        }),
+        1 => NODES.prop_map(|node_id| Command::Stop { node_id }),
+        4 => (0..20usize, prop::collection::vec(any::<bool>(), 4), 0..2i32)
+            .prop_map(|(at, members, behind)| Command::Propose { at, members, behind }),
+        1 => prop::sample::select(vec![ElectionKind::Preferred, ElectionKind::Unclean])
+            .prop_map(Command::Elect),
+        1 => prop::sample::select(vec![Command::Balance, Command::Raise, Command::ElectUnclean]),
         2 => NODES.prop_map(|node_id| Command::Fence { node_id }),
         4 => NODES.prop_map(|node_id| Command::Unfence { node_id }),
         4 => (
             prop::collection::vec(0..8u8, 1..3),
             -1..5,
+            -1..4i32,
             prop::option::weighted(0.2, NODES),
             prop::bool::weighted(0.1),
-        ).prop_map(|(names, partitions, assigned_to, validate_only)| {
-            Command::Create { names, partitions, assigned_to, validate_only }
+        ).prop_map(|(names, partitions, replication_factor, assigned_to, validate_only)| {
+            Command::Create { names, partitions, replication_factor, assigned_to, validate_only }
         }),
         1 => prop::collection::vec(0..8u8, 1..3).prop_map(|names| Command::Delete { names }),
         1 => (0..8u8, 0..8).prop_map(|(name, count)| Command::Increase { name, count }),
@@ -152,6 +181,7 @@ impl Cluster {
             Command::Register {
                 node_id,
                 incarnation,
+                is_clean,
             } => {
                 let request = RegisterBroker {
                     node_id,
@@ -165,7 +195,7 @@ impl Cluster {
                     replication_host: "localhost".to_owned(),
                     replication_port: 9091,
                     disk_epoch: self.epoch(node_id),
-                    log_intact: true,
+                    log_intact: is_clean,
                 };
                 self.commit_if_allowed(register_broker(&image, &request));
             }
@@ -178,13 +208,59 @@ impl Cluster {
                 let decided = unfence_broker(&image, node_id, self.epoch(node_id));
                 self.commit_if_allowed(decided);
             }
+            Command::Stop { node_id } => {
+                let decided = stop_broker(&image, node_id, self.epoch(node_id));
+                if let Some(state) = self.commit_if_allowed(decided) {
+                    assert_eq!(state.leads, self.image.partitions_led_by(node_id).count());
+                    let again = stop_broker(&self.image, node_id, self.epoch(node_id)).unwrap();
+                    assert_eq!(again.records, []);
+                }
+            }
+            Command::Propose {
+                at,
+                members,
+                behind,
+            } => self.propose(at, &members, behind),
+            Command::Elect(kind) => {
+                let request = ElectLeaders {
+                    kind,
+                    partitions: None,
+                    operator_epoch: 0,
+                };
+                self.commit_if_allowed(elect_leaders(&image, &request));
+            }
+            Command::Balance => {
+                let moved = self.commit_if_allowed(balance_leaders(&image, &properties));
+                let unmoved = balance_leaders(&self.image, &properties).unwrap();
+                assert_eq!((moved.is_some(), unmoved.answer), (true, 0));
+            }
+            Command::Raise => {
+                self.commit_if_allowed(raise_internal_topics(&image, &properties));
+            }
+            Command::ElectUnclean => {
+                let properties = BTreeMap::from([(UNCLEAN_ELECTION.to_owned(), "true".to_owned())]);
+                self.commit_if_allowed(elect_unclean_where_allowed(&image, &properties));
+                for (_, _, partition) in self.image.partitions() {
+                    let mut replicas = partition.replicas.iter();
+                    assert!(
+                        partition.leader != NO_LEADER
+                            || !replicas.any(|node_id| self.image.can_lead(*node_id))
+                    );
+                }
+            }
             Command::Create {
                 names,
                 partitions,
+                replication_factor,
                 assigned_to,
                 validate_only,
             } => {
-                self.create(&names, partitions, assigned_to, validate_only);
+                self.create(
+                    &names,
+                    (partitions, replication_factor),
+                    assigned_to,
+                    validate_only,
+                );
             }
             Command::Delete { names } => {
                 let topics = names
@@ -253,7 +329,13 @@ impl Cluster {
         }
     }
 
-    fn create(&mut self, names: &[u8], partitions: i32, assigned_to: Option<i32>, validate: bool) {
+    fn create(
+        &mut self,
+        names: &[u8],
+        (partitions, replication_factor): (i32, i32),
+        assigned_to: Option<i32>,
+        validate: bool,
+    ) {
         let topics = names
             .iter()
             .map(|name| {
@@ -266,13 +348,17 @@ impl Cluster {
                     } else {
                         partitions
                     },
-                    replication_factor: -1,
+                    replication_factor: if assigned_to.is_some() {
+                        -1
+                    } else {
+                        replication_factor
+                    },
                     assignments: assigned_to
                         .map(|node_id| vec![node_id])
                         .into_iter()
                         .collect(),
                     config: BTreeMap::from([("retention.ms".to_owned(), "60000".to_owned())]),
-                    internal: false,
+                    internal: *name < 2,
                 }
             })
             .collect();
@@ -297,6 +383,45 @@ impl Cluster {
         }
     }
 
+    fn propose(&mut self, at: usize, members: &[bool], behind: i32) {
+        let image = self.image.clone();
+        let led = |(_, _, partition): &(_, _, &Partition)| partition.leader != NO_LEADER;
+        let Some((topic, index, partition)) = image.partitions().filter(led).nth(at) else {
+            return;
+        };
+        let new_isr = partition
+            .replicas
+            .iter()
+            .zip(members)
+            .filter(|(node_id, is_member)| **is_member || **node_id == partition.leader)
+            .map(|(node_id, _)| (*node_id, self.epoch(*node_id)))
+            .collect();
+        let request = AlterPartitions {
+            broker_id: partition.leader,
+            broker_epoch: self.epoch(partition.leader),
+            partitions: vec![IsrChange {
+                topic_id: topic.id,
+                index,
+                leader_epoch: partition.leader_epoch,
+                partition_epoch: partition.partition_epoch - behind,
+                new_isr,
+            }],
+        };
+        let result = self
+            .commit_if_allowed(alter_partitions(&image, &request))
+            .unwrap()
+            .remove(0);
+        assert!(behind == 0 || result.is_err());
+        if let Ok(state) = result {
+            let after = self.image.partition(&topic.name, index).unwrap();
+            assert_eq!(
+                (state.leader, state.leader_epoch, state.partition_epoch),
+                (after.leader, after.leader_epoch, after.partition_epoch)
+            );
+            assert_eq!(state.isr, after.isr);
+        }
+    }
+
     fn configure(&mut self, name: u8, operation: ConfigOperation, value: u8) {
         let (key, value) = if value < 2 {
             (
@@ -304,7 +429,7 @@ impl Cluster {
                 ["compact", "delete"][usize::from(value)].to_owned(),
             )
         } else {
-            ("retention.bytes", value.to_string())
+            ("min.insync.replicas", value.to_string())
         };
         let change = ConfigChange {
             key: key.to_owned(),
@@ -330,33 +455,59 @@ fn topic(name: u8) -> String {
     ["a", "b", "c", "d", "e", "f", "g.h", "g_h"][usize::from(name)].to_owned()
 }
 
+fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
+    let what = format!("{} {partition:?}", topic.name);
+    let Partition {
+        replicas,
+        isr,
+        leader,
+        elr,
+        last_known_elr,
+        ..
+    } = partition;
+    for list in [isr, elr, last_known_elr] {
+        assert!(
+            list.iter().all(|node_id| replicas.contains(node_id)),
+            "{what}"
+        );
+        let distinct: BTreeSet<_> = list.iter().collect();
+        assert_eq!(distinct.len(), list.len(), "{what}");
+    }
+    assert!(!isr.iter().any(|node_id| elr.contains(node_id)), "{what}");
+    assert!(isr.iter().all(|node_id| image.is_alive(*node_id)), "{what}");
+    assert_eq!(*leader == NO_LEADER, isr.is_empty(), "{what}");
+    if *leader == NO_LEADER {
+        assert!(
+            !elr.iter().any(|node_id| image.can_lead(*node_id)),
+            "{what}"
+        );
+    } else {
+        assert!(isr.contains(leader), "{what}");
+        assert_eq!(*last_known_elr, [], "{what}");
+        assert!(
+            image.can_lead(*leader) || !isr.iter().any(|node_id| image.can_lead(*node_id)),
+            "{what}"
+        );
+    }
+    let min_insync = effective_min_insync(min_insync_replicas(image, topic), replicas.len());
+    assert!(isr.len() < min_insync || elr.is_empty(), "{what}");
+}
+
 fn check_step(before: &Image, batch: &Batch, after: &Image) {
     assert_eq!(after.offset(), before.offset() + 1);
     for (topic, index, partition) in after.partitions() {
-        let alive: Vec<_> = partition
-            .isr
-            .iter()
-            .filter(|id| after.is_alive(**id))
-            .collect();
-        if partition.leader == NO_LEADER {
-            assert!(
-                alive.is_empty(),
-                "{} {index} could have a leader",
-                topic.name
-            );
-        } else {
-            assert!(
-                alive.contains(&&partition.leader),
-                "{} {index} {partition:?}",
-                topic.name
-            );
-            assert!(partition.replicas.contains(&partition.leader));
-        }
+        check_partition(after, topic, partition);
         let old = before
             .topic_by_id(topic.id)
             .and_then(|topic| topic.partition(index));
-        if let Some(old) = old.filter(|old| *old != partition) {
-            assert!(partition.partition_epoch > old.partition_epoch);
+        if let Some(old) = old {
+            let id = topic.id.as_bytes();
+            let written = batch.records.iter().filter(|record| {
+                matches!(&record.record, Some(Fact::PartitionChange(change))
+                    if *change.topic_id == *id && change.index == index)
+            });
+            let written = i32::try_from(written.count()).unwrap();
+            assert_eq!(partition.partition_epoch, old.partition_epoch + written);
             let leader_moved = partition.leader != old.leader;
             assert_eq!(
                 partition.leader_epoch,
@@ -373,6 +524,8 @@ fn check_step(before: &Image, batch: &Batch, after: &Image) {
             .partitions()
             .filter(|(_, _, p)| p.preferred_leader() == node_id);
         assert_eq!(after.preferred_count(node_id), preferred.count());
+        let held = after.partitions_on(node_id).count();
+        assert_eq!(after.replica_count(node_id), held);
     }
     let names: Vec<_> = after.topic_names().collect();
     assert_eq!(names.len(), after.topic_count());
@@ -431,7 +584,7 @@ proptest! {
     ) {
         let mut cluster = Cluster::new();
         for node_id in 0..nodes {
-            cluster.run(Command::Register { node_id, incarnation: 1 });
+            cluster.run(Command::Register { node_id, incarnation: 1, is_clean: true });
             cluster.run(Command::Unfence { node_id });
         }
         for (position, (partitions, seed)) in topics.into_iter().enumerate() {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 /// What Kafka clients connect to.
 pub const KAFKA_PORT: i32 = 9092;
+/// What the brokers of a Cluster fetch from each other on.
+pub const REPLICATION_PORT: i32 = 9091;
 /// What brokers, controllers and the operator call on a controller (gRPC).
 pub const CONTROLLER_PORT: i32 = 9093;
 /// `/healthz`, `/readyz` and `/metrics`.

@@ -133,6 +133,43 @@ mod tests {
         }
     }
 
+    /// Where the brokers find each other, told to them in one way and opened in three.
+    #[test]
+    fn the_brokers_own_port_is_open_to_the_clusters_brokers_alone() {
+        let objects = desired(&fixtures::validated());
+        let manifest = |kind: &str, name: &str| {
+            let found = objects
+                .iter()
+                .find(|object| object.manifest["kind"] == kind && object.key.name == name);
+            found.expect("the object").manifest.clone()
+        };
+        let policy = manifest("NetworkPolicy", "demo-broker");
+        let rules = policy["spec"]["ingress"].as_array().expect("rules").clone();
+        let of_port: Vec<_> = rules
+            .iter()
+            .filter(|rule| rule["ports"][0]["port"] == 9091)
+            .collect();
+        let [rule] = of_port.as_slice() else {
+            panic!("{rules:?}");
+        };
+        let brokers = serde_json::json!([{"podSelector": policy["spec"]["podSelector"]}]);
+        assert_eq!(rule["from"], brokers);
+        assert_eq!(
+            policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"],
+            "broker"
+        );
+        let of_controllers = manifest("NetworkPolicy", "demo-controller").to_string();
+        assert!(!of_controllers.contains("9091"));
+        for service in ["demo-bootstrap", "demo-broker-0"] {
+            assert!(!manifest("Service", service).to_string().contains("9091"));
+        }
+        let headless = manifest("Service", "demo-broker-headless");
+        assert_eq!(headless["spec"]["publishNotReadyAddresses"], true);
+        let config = manifest("ConfigMap", "demo-broker")["data"]["server.properties"].to_string();
+        let address = "REPLICATION://demo-broker-${POD_INDEX}.demo-broker-headless.kafka.svc:9091";
+        assert!(config.contains(address), "{config}");
+    }
+
     #[test]
     fn only_what_needs_a_restart_changes_the_pod_template() {
         let template = |cluster| {

@@ -7,12 +7,17 @@ use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::cluster::build::metadata;
 use crate::cluster::validate::ValidatedCluster;
-use crate::names::{CONTROLLER_NODE_ID_BASE, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, Role};
+use crate::names::{
+    CONTROLLER_NODE_ID_BASE, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT, Role,
+};
 
 /// The file's name, in the ConfigMap and in the container.
 pub(super) const FILE: &str = "server.properties";
 /// Where the volume with the logs is mounted.
 pub(super) const DATA_FOLDER: &str = "/var/lib/foz";
+
+/// The name of the listener that only the Cluster's own brokers connect to.
+const NODES: &str = "REPLICATION";
 
 pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> ConfigMap {
     ConfigMap {
@@ -38,14 +43,22 @@ pub(super) fn properties(cluster: &ValidatedCluster, role: Role) -> String {
             ("controller.listener", format!("0.0.0.0:{CONTROLLER_PORT}")),
         ]),
         Role::Broker => {
-            let service = format!("{}-${{POD_INDEX}}", cluster.name.of_role(role));
-            let host = format!("{service}.{}.svc", cluster.name.namespace);
+            let namespace = &cluster.name.namespace;
+            // The pod, and the Service of the same name.
+            let name = format!("{}-${{POD_INDEX}}", cluster.name.of_role(role));
+            // Brokers look each other up anew, and find a pod before it is ready: no detour by a Service's
+            // address, which a node's own proxy has to learn first.
+            let pod = format!("{name}.{}", cluster.name.headless(role));
+            let listeners = [("PLAINTEXT", KAFKA_PORT), (NODES, REPLICATION_PORT)];
+            let bound = listeners.map(|(name, port)| format!("{name}://0.0.0.0:{port}"));
+            let advertised = [
+                format!("PLAINTEXT://{name}.{namespace}.svc:{KAFKA_PORT}"),
+                format!("{NODES}://{pod}.{namespace}.svc:{REPLICATION_PORT}"),
+            ];
             lines.extend([
-                ("listeners", format!("PLAINTEXT://0.0.0.0:{KAFKA_PORT}")),
-                (
-                    "advertised.listeners",
-                    format!("PLAINTEXT://{host}:{KAFKA_PORT}"),
-                ),
+                ("listeners", bound.join(",")),
+                ("advertised.listeners", advertised.join(",")),
+                ("inter.broker.listener.name", NODES.to_owned()),
             ]);
         }
     }

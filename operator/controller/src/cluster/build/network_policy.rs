@@ -1,5 +1,5 @@
-//! Who may connect: clients to brokers, brokers and controllers and the operator to controllers,
-//! anybody to the metrics.
+//! Who may connect: clients to brokers, brokers to each other's own port, brokers and controllers and the
+//! operator to controllers, anybody to the metrics.
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
@@ -10,41 +10,51 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cluster::build::metadata;
 use crate::cluster::validate::ValidatedCluster;
-use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, OPERATOR, Role};
+use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, OPERATOR, REPLICATION_PORT, Role};
 
 pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> NetworkPolicy {
-    let http = rule(HTTP_PORT, None);
-    let own = match role {
-        Role::Broker => rule(KAFKA_PORT, None),
-        Role::Controller => rule(CONTROLLER_PORT, Some(callers_of_controllers(cluster))),
+    let mut ingress = match role {
+        Role::Broker => vec![
+            rule(KAFKA_PORT, None),
+            rule(
+                REPLICATION_PORT,
+                Some(vec![pods_of_role(cluster, Role::Broker)]),
+            ),
+        ],
+        Role::Controller => vec![rule(CONTROLLER_PORT, Some(callers_of_controllers(cluster)))],
     };
+    ingress.push(rule(HTTP_PORT, None));
     NetworkPolicy {
         metadata: metadata(cluster, role, cluster.name.of_role(role)),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(labels(cluster.name.selector(role))),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![own, http]),
+            ingress: Some(ingress),
             ..NetworkPolicySpec::default()
         }),
     }
 }
 
 fn callers_of_controllers(cluster: &ValidatedCluster) -> Vec<NetworkPolicyPeer> {
-    let of_role = |role| NetworkPolicyPeer {
-        pod_selector: Some(labels(cluster.name.selector(role))),
-        ..NetworkPolicyPeer::default()
-    };
     // The operator may run in any namespace.
     let operator = [("app.kubernetes.io/name".to_owned(), OPERATOR.to_owned())].into();
     vec![
-        of_role(Role::Controller),
-        of_role(Role::Broker),
+        pods_of_role(cluster, Role::Controller),
+        pods_of_role(cluster, Role::Broker),
         NetworkPolicyPeer {
             namespace_selector: Some(LabelSelector::default()),
             pod_selector: Some(labels(operator)),
             ..NetworkPolicyPeer::default()
         },
     ]
+}
+
+/// In the Cluster's own namespace.
+fn pods_of_role(cluster: &ValidatedCluster, role: Role) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        pod_selector: Some(labels(cluster.name.selector(role))),
+        ..NetworkPolicyPeer::default()
+    }
 }
 
 fn rule(port: i32, from: Option<Vec<NetworkPolicyPeer>>) -> NetworkPolicyIngressRule {

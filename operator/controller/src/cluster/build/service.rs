@@ -7,21 +7,25 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cluster::build::metadata;
 use crate::cluster::validate::ValidatedCluster;
-use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, Role};
+use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT, Role};
 
-/// The names of a role's pods in DNS. Pods are listed before they are ready: controllers find each
-/// other by these names to become so.
+/// The names of a role's pods in DNS. Pods are listed before they are ready: controllers and brokers
+/// find each other by these names to become so.
 pub(super) fn headless(cluster: &ValidatedCluster, role: Role) -> Service {
-    let own = match role {
-        Role::Broker => port("kafka", KAFKA_PORT),
-        Role::Controller => port("controller", CONTROLLER_PORT),
+    let mut ports = match role {
+        Role::Broker => vec![
+            port("kafka", KAFKA_PORT),
+            port("replication", REPLICATION_PORT),
+        ],
+        Role::Controller => vec![port("controller", CONTROLLER_PORT)],
     };
+    ports.push(port("http", HTTP_PORT));
     Service {
         metadata: metadata(cluster, role, cluster.name.headless(role)),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
-            ports: Some(vec![own, port("http", HTTP_PORT)]),
+            ports: Some(ports),
             ..choosing(cluster.name.selector(role))
         }),
         ..Service::default()

@@ -20,7 +20,7 @@ use crate::cluster::build::config_map::{DATA_FOLDER, FILE, properties};
 use crate::cluster::build::metadata;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::hash::fingerprint;
-use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, Role, ZONE_LABEL};
+use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT, Role, ZONE_LABEL};
 
 /// The container that the broker or the controller runs in.
 const CONTAINER: &str = "foz";
@@ -108,10 +108,14 @@ fn container(cluster: &ValidatedCluster, role: Role) -> Container {
         Role::Controller => &cluster.controller_resources,
     };
     let config_file = format!("{CONFIG_FOLDER}/{FILE}");
-    let own_port = match role {
-        Role::Broker => container_port("kafka", KAFKA_PORT),
-        Role::Controller => container_port("controller", CONTROLLER_PORT),
+    let mut ports = match role {
+        Role::Broker => vec![
+            container_port("kafka", KAFKA_PORT),
+            container_port("replication", REPLICATION_PORT),
+        ],
+        Role::Controller => vec![container_port("controller", CONTROLLER_PORT)],
     };
+    ports.push(container_port("http", HTTP_PORT));
     Container {
         name: CONTAINER.to_owned(),
         image: Some(cluster.image.clone()),
@@ -129,7 +133,7 @@ fn container(cluster: &ValidatedCluster, role: Role) -> Container {
             from_field("POD_NAME", "metadata.name"),
             from_field("POD_NAMESPACE", "metadata.namespace"),
         ]),
-        ports: Some(vec![own_port, container_port("http", HTTP_PORT)]),
+        ports: Some(ports),
         // A pod counts as soon as it can serve, and no longer than it can.
         readiness_probe: Some(Probe {
             period_seconds: Some(1),

@@ -13,7 +13,8 @@
 //!
 //! The crate does no I/O: time, random numbers and ids are passed in.
 //!
-//! Start with [`image`], then `rules/create_topics.rs`.
+//! Start with [`image`], then `rules/create_topics.rs`; for who is in sync and who leads,
+//! `rules/partition_change.rs`.
 
 pub mod config;
 pub mod image;

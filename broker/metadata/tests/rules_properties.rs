@@ -2,22 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "rules_properties/check.rs"]
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use foz_metadata::Changes;
-use foz_metadata::image::{Image, NO_LEADER, Partition, Topic};
-use foz_metadata::record::{Batch, Fact};
+use foz_metadata::image::{Image, NO_LEADER, Partition};
+use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreatePartitions,
     CreateTopics, Decision, DeleteTopics, ElectLeaders, ElectionKind, Increase, IsrChange,
     NewTopic, Refusal, RegisterBroker, ResourceName, TopicRef, acquire_operator_epoch,
     allocate_producer_ids, alter_configs, alter_partitions, assign_racks, balance_leaders,
-    create_partitions, create_topics, delete_topics, effective_min_insync, elect_leaders,
-    elect_unclean_where_allowed, fence_broker, found_cluster, min_insync_replicas,
-    raise_internal_topics, register_broker, stop_broker, unfence_broker,
+    create_partitions, create_topics, delete_topics, elect_leaders, elect_unclean_where_allowed,
+    fence_broker, found_cluster, raise_internal_topics, register_broker, stop_broker,
+    unfence_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use check::check_step;
 
 #[derive(Debug, Clone)]
 enum Command {
@@ -453,100 +457,6 @@ impl Cluster {
 fn topic(name: u8) -> String {
     // Two of the names collide with each other.
     ["a", "b", "c", "d", "e", "f", "g.h", "g_h"][usize::from(name)].to_owned()
-}
-
-fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
-    let what = format!("{} {partition:?}", topic.name);
-    let Partition {
-        replicas,
-        isr,
-        leader,
-        elr,
-        last_known_elr,
-        ..
-    } = partition;
-    for list in [isr, elr, last_known_elr] {
-        assert!(
-            list.iter().all(|node_id| replicas.contains(node_id)),
-            "{what}"
-        );
-        let distinct: BTreeSet<_> = list.iter().collect();
-        assert_eq!(distinct.len(), list.len(), "{what}");
-    }
-    assert!(!isr.iter().any(|node_id| elr.contains(node_id)), "{what}");
-    assert!(isr.iter().all(|node_id| image.is_alive(*node_id)), "{what}");
-    assert_eq!(*leader == NO_LEADER, isr.is_empty(), "{what}");
-    if *leader == NO_LEADER {
-        assert!(
-            !elr.iter().any(|node_id| image.can_lead(*node_id)),
-            "{what}"
-        );
-    } else {
-        assert!(isr.contains(leader), "{what}");
-        assert_eq!(*last_known_elr, [], "{what}");
-        assert!(
-            image.can_lead(*leader) || !isr.iter().any(|node_id| image.can_lead(*node_id)),
-            "{what}"
-        );
-    }
-    let min_insync = effective_min_insync(min_insync_replicas(image, topic), replicas.len());
-    assert!(isr.len() < min_insync || elr.is_empty(), "{what}");
-}
-
-fn check_step(before: &Image, batch: &Batch, after: &Image) {
-    assert_eq!(after.offset(), before.offset() + 1);
-    for (topic, index, partition) in after.partitions() {
-        check_partition(after, topic, partition);
-        let old = before
-            .topic_by_id(topic.id)
-            .and_then(|topic| topic.partition(index));
-        if let Some(old) = old {
-            let id = topic.id.as_bytes();
-            let written = batch.records.iter().filter(|record| {
-                matches!(&record.record, Some(Fact::PartitionChange(change))
-                    if *change.topic_id == *id && change.index == index)
-            });
-            let written = i32::try_from(written.count()).unwrap();
-            assert_eq!(partition.partition_epoch, old.partition_epoch + written);
-            let leader_moved = partition.leader != old.leader;
-            assert_eq!(
-                partition.leader_epoch,
-                old.leader_epoch + i32::from(leader_moved)
-            );
-        }
-    }
-    for broker in after.brokers() {
-        let old = before.broker(broker.node_id).map_or(0, |old| old.epoch);
-        assert!(broker.epoch >= old && broker.epoch <= after.offset());
-    }
-    for node_id in NODES {
-        let preferred = after
-            .partitions()
-            .filter(|(_, _, p)| p.preferred_leader() == node_id);
-        assert_eq!(after.preferred_count(node_id), preferred.count());
-        let held = after.partitions_on(node_id).count();
-        assert_eq!(after.replica_count(node_id), held);
-    }
-    let names: Vec<_> = after.topic_names().collect();
-    assert_eq!(names.len(), after.topic_count());
-    assert!(!(names.contains(&"g.h") && names.contains(&"g_h")));
-    check_changes(before, batch, after);
-}
-
-/// What the batch names covers what differs.
-fn check_changes(before: &Image, batch: &Batch, after: &Image) {
-    let named = Changes::of_batch(before, batch);
-    let differ = Changes::between(before, after);
-    assert_eq!(named.topics_created, differ.topics_created);
-    assert_eq!(named.topics_deleted, differ.topics_deleted);
-    assert_eq!(named.brokers_removed, differ.brokers_removed);
-    assert!(named.brokers_changed.is_superset(&differ.brokers_changed));
-    assert!(
-        named
-            .partitions_changed
-            .is_superset(&differ.partitions_changed)
-    );
-    assert!(named.configs_changed.is_superset(&differ.configs_changed));
 }
 
 proptest! {

@@ -1,0 +1,104 @@
+//! What must hold after every batch.
+
+use std::collections::BTreeSet;
+
+use foz_metadata::Changes;
+use foz_metadata::image::{Image, NO_LEADER, Partition, Topic};
+use foz_metadata::record::{Batch, Fact};
+use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
+
+use super::NODES;
+
+fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
+    let what = format!("{} {partition:?}", topic.name);
+    let Partition {
+        replicas,
+        isr,
+        leader,
+        elr,
+        last_known_elr,
+        ..
+    } = partition;
+    for list in [isr, elr, last_known_elr] {
+        assert!(
+            list.iter().all(|node_id| replicas.contains(node_id)),
+            "{what}"
+        );
+        let distinct: BTreeSet<_> = list.iter().collect();
+        assert_eq!(distinct.len(), list.len(), "{what}");
+    }
+    assert!(!isr.iter().any(|node_id| elr.contains(node_id)), "{what}");
+    assert!(isr.iter().all(|node_id| image.is_alive(*node_id)), "{what}");
+    assert_eq!(*leader == NO_LEADER, isr.is_empty(), "{what}");
+    if *leader == NO_LEADER {
+        assert!(
+            !elr.iter().any(|node_id| image.can_lead(*node_id)),
+            "{what}"
+        );
+    } else {
+        assert!(isr.contains(leader), "{what}");
+        assert_eq!(*last_known_elr, [], "{what}");
+        assert!(
+            image.can_lead(*leader) || !isr.iter().any(|node_id| image.can_lead(*node_id)),
+            "{what}"
+        );
+    }
+    let min_insync = effective_min_insync(min_insync_replicas(image, topic), replicas.len());
+    assert!(isr.len() < min_insync || elr.is_empty(), "{what}");
+}
+
+pub(crate) fn check_step(before: &Image, batch: &Batch, after: &Image) {
+    assert_eq!(after.offset(), before.offset() + 1);
+    for (topic, index, partition) in after.partitions() {
+        check_partition(after, topic, partition);
+        let old = before
+            .topic_by_id(topic.id)
+            .and_then(|topic| topic.partition(index));
+        if let Some(old) = old {
+            let id = topic.id.as_bytes();
+            let written = batch.records.iter().filter(|record| {
+                matches!(&record.record, Some(Fact::PartitionChange(change))
+                    if *change.topic_id == *id && change.index == index)
+            });
+            let written = i32::try_from(written.count()).unwrap();
+            assert_eq!(partition.partition_epoch, old.partition_epoch + written);
+            let leader_moved = partition.leader != old.leader;
+            assert_eq!(
+                partition.leader_epoch,
+                old.leader_epoch + i32::from(leader_moved)
+            );
+        }
+    }
+    for broker in after.brokers() {
+        let old = before.broker(broker.node_id).map_or(0, |old| old.epoch);
+        assert!(broker.epoch >= old && broker.epoch <= after.offset());
+    }
+    for node_id in NODES {
+        let preferred = after
+            .partitions()
+            .filter(|(_, _, p)| p.preferred_leader() == node_id);
+        assert_eq!(after.preferred_count(node_id), preferred.count());
+        let held = after.partitions_on(node_id).count();
+        assert_eq!(after.replica_count(node_id), held);
+    }
+    let names: Vec<_> = after.topic_names().collect();
+    assert_eq!(names.len(), after.topic_count());
+    assert!(!(names.contains(&"g.h") && names.contains(&"g_h")));
+    check_changes(before, batch, after);
+}
+
+/// What the batch names covers what differs.
+fn check_changes(before: &Image, batch: &Batch, after: &Image) {
+    let named = Changes::of_batch(before, batch);
+    let differ = Changes::between(before, after);
+    assert_eq!(named.topics_created, differ.topics_created);
+    assert_eq!(named.topics_deleted, differ.topics_deleted);
+    assert_eq!(named.brokers_removed, differ.brokers_removed);
+    assert!(named.brokers_changed.is_superset(&differ.brokers_changed));
+    assert!(
+        named
+            .partitions_changed
+            .is_superset(&differ.partitions_changed)
+    );
+    assert!(named.configs_changed.is_superset(&differ.configs_changed));
+}

@@ -11,10 +11,10 @@ const POM: &str = include_str!("../../../bench/java/pom.xml");
 /// Written last, so that a download that broke off is made again.
 const DONE: &str = "pom.xml";
 
-/// A folder of jars.
+/// What Java programs are found in.
 #[derive(Debug, Clone)]
 pub(crate) struct Jars {
-    folder: PathBuf,
+    class_path: String,
 }
 
 impl Jars {
@@ -23,7 +23,7 @@ impl Jars {
         let folder = cache_folder()?.join("bench");
         let jars = folder.join("jars");
         if std::fs::read_to_string(folder.join(DONE)).is_ok_and(|pom| pom == POM) {
-            return Ok(Self { folder: jars });
+            return Ok(Self::of(&jars));
         }
         eprintln!(
             "downloading Apache Kafka from Maven Central into {}",
@@ -44,15 +44,43 @@ impl Jars {
             &[&arguments[..], &["-DincludeScope=runtime", &output]].concat(),
         )?;
         std::fs::rename(&pom, folder.join(DONE))?;
-        Ok(Self { folder: jars })
+        Ok(Self::of(&jars))
     }
 
-    /// The words that run a class, or a source file.
+    /// Compiles the Java files of a folder into another; the classes are found first.
+    pub(crate) fn compile(&self, sources: &Path, classes: &Path) -> Result<Self> {
+        let mut words = vec!["-d".to_owned(), classes.display().to_string()];
+        words.extend(["-cp".to_owned(), self.class_path.clone()]);
+        for entry in std::fs::read_dir(sources)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "java")
+            {
+                words.push(path.display().to_string());
+            }
+        }
+        run(
+            "javac",
+            &words.iter().map(String::as_str).collect::<Vec<_>>(),
+        )?;
+        Ok(Self {
+            class_path: format!("{}:{}", classes.display(), self.class_path),
+        })
+    }
+
+    fn of(folder: &Path) -> Self {
+        Self {
+            class_path: folder.join("*").display().to_string(),
+        }
+    }
+
+    /// The words that run a class.
     pub(crate) fn command(&self, options: &[&str], what: &str) -> Vec<String> {
         let mut words = vec!["java".to_owned()];
         words.extend(options.iter().map(|&option| option.to_owned()));
         words.push("-cp".to_owned());
-        words.push(self.folder.join("*").display().to_string());
+        words.push(self.class_path.clone());
         words.push(what.to_owned());
         words
     }

@@ -214,7 +214,7 @@ fn prepare_machine() -> Result<Arc<AtomicBool>> {
         ("nsenter", "util-linux"),
         ("setpriv", "util-linux"),
         ("strace", "strace"),
-        ("java", "default-jdk-headless"),
+        ("javac", "default-jdk-headless"),
     ])?;
     let interrupted = Arc::new(AtomicBool::new(false));
     watch_signals(Arc::clone(&interrupted))?;

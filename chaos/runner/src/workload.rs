@@ -1,4 +1,4 @@
-//! The clients: one JVM in the clients' namespace that writes the history (`chaos/java/Workload.java`).
+//! The clients: one JVM in the clients' namespace that writes the history (`chaos/java`).
 
 mod figures;
 
@@ -50,13 +50,10 @@ impl Workload {
         network: &Network,
         folder: &Path,
     ) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../java/Workload.java");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../java");
+        let compiled = jars.compile(&sources, &folder.join("classes"))?;
         let options = ["-Xmx512m", "-XX:+UseSerialGC"];
-        let quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
-        let words = jars.command(
-            &[&options[..], &[quiet]].concat(),
-            &source.display().to_string(),
-        );
+        let words = compiled.command(&options, "dev.foz.chaos.Workload");
         let words = [network.prefix(Place::Clients), words].concat();
         let log = folder.join("workload.log");
         let (program, arguments) = words.split_first().context("a command has words")?;

@@ -52,6 +52,7 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3),
     api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2),
+    api(ApiKey::ElectLeaders, "ElectLeaders", 0, 2),
     api(
         ApiKey::IncrementalAlterConfigs,
         "IncrementalAlterConfigs",

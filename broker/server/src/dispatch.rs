@@ -54,6 +54,12 @@ pub(crate) fn start(
 ) -> Result<Pending, NotARequest> {
     let (header, body) = match frame::Request::parse(frame)? {
         frame::Request::Known { header, body } => (header, body),
+        frame::Request::UnsupportedApiVersions { .. }
+            if client.listener == Listener::Replication =>
+        {
+            let api = ApiKey::ApiVersions;
+            return Err(NotARequest::NotBetweenNodes { api });
+        }
         frame::Request::UnsupportedApiVersions { correlation_id } => {
             let segments = vec![frame::encode_unsupported_api_versions(correlation_id)];
             return Ok(Box::pin(async {
@@ -106,6 +112,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::CreatePartitions => call.answer(handlers::create_partitions::handle),
         ApiKey::DescribeTopicPartitions => call.answer(handlers::describe_topic_partitions::handle),
         ApiKey::DescribeConfigs => call.answer(handlers::describe_configs::handle),
+        ApiKey::ElectLeaders => call.answer(handlers::elect_leaders::handle),
         ApiKey::IncrementalAlterConfigs => call.answer(handlers::incremental_alter_configs::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
         ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),

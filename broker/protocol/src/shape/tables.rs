@@ -56,6 +56,7 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
@@ -345,6 +346,18 @@ const CREATE_PARTITIONS: Shape = Shape {
 const DELETE_GROUPS: Shape = Shape {
     flexible_from: 2,
     fields: &[f("groups_names", STRINGS)],
+};
+
+const ELECT_LEADERS: Shape = Shape {
+    flexible_from: 2,
+    fields: &[
+        f("election_type", INT8).from(1),
+        f(
+            "topic_partitions",
+            Kind::Array(&[f("topic", STRING), f("partitions", INT32S)]),
+        ),
+        f("timeout_ms", INT32),
+    ],
 };
 
 const INCREMENTAL_ALTER_CONFIGS: Shape = Shape {

@@ -30,6 +30,7 @@ macro_rules! for_request_of {
             ApiKey::DescribeConfigs => $then::<DescribeConfigsRequest>($($argument),*),
             ApiKey::CreatePartitions => $then::<CreatePartitionsRequest>($($argument),*),
             ApiKey::DeleteGroups => $then::<DeleteGroupsRequest>($($argument),*),
+            ApiKey::ElectLeaders => $then::<ElectLeadersRequest>($($argument),*),
             ApiKey::IncrementalAlterConfigs => {
                 $then::<IncrementalAlterConfigsRequest>($($argument),*)
             }

@@ -7,7 +7,7 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use kafka_protocol::messages::{
-    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName,
 };
 
 use super::{authorized_operations, text, topic_view};
@@ -137,10 +137,10 @@ impl Page<'_> {
         partition: &Partition,
     ) -> DescribeTopicPartitionsResponsePartition {
         let ids = |ids: &[i32]| topic_view::broker_ids(ids.iter().copied());
+        // Without a leader too there is no error here, as in Kafka: the leader says it all.
         DescribeTopicPartitionsResponsePartition::default()
-            .with_error_code(topic_view::partition_error(self.image, partition).code())
             .with_partition_index(index)
-            .with_leader_id(BrokerId(partition.leader))
+            .with_leader_id(topic_view::leader(self.image, partition))
             .with_leader_epoch(partition.leader_epoch)
             .with_replica_nodes(ids(&partition.replicas))
             .with_isr_nodes(ids(&partition.isr))

@@ -35,6 +35,8 @@ const RESPONSE_BYTES_LEAST: usize = 1024 * 1024;
 const WAIT_MAX: Duration = Duration::from_secs(300);
 /// The version from which topics have ids (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which consumers may read from followers (KIP-392); others take a follower for a leader.
+const FOLLOWER_FETCHING_FROM: i16 = 11;
 /// The only class of `replica.selector.class` that there is.
 const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 /// Ordinary consumers; brokers and tools say who they are (a replica id from 0).
@@ -44,6 +46,10 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
     let version = call.context.version;
     let request = FetchRequest::parse(version, &call.body)
         .map_err(|error| call.malformed(BodyError::from(error)))?;
+    let is_consumer = request.replica_id <= CONSUMER;
+    if is_consumer && call.context.client.listener == Listener::Replication {
+        return Err(NotARequest::NotBetweenNodes { api: call.api });
+    }
     let Call {
         context,
         correlation_id,
@@ -253,6 +259,7 @@ impl Reading<'_> {
                     at_least_one,
                     rack: self.rack,
                     selector: self.selector(),
+                    may_read_from_follower: self.context.version >= FOLLOWER_FETCHING_FROM,
                 };
                 partition.read(&reader, self.image).map(|it| (it, None))
             }

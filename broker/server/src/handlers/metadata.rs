@@ -1,7 +1,7 @@
 //! Metadata (3): brokers, topics, leaders. Creates topics on the way where the cluster allows it.
 
 use foz_api::v1::create_topics_request::NewTopic;
-use foz_metadata::image::Topic;
+use foz_metadata::image::{Partition, Topic};
 use foz_metadata::{Image, topic_name};
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::metadata_response::{
@@ -190,19 +190,33 @@ impl View<'_> {
             .allows(Operation::Describe, &Resource::Topic(name))
     }
 
+    fn partition(&self, index: i32, partition: &Partition) -> MetadataResponsePartition {
+        let shows_all = self.context.version >= DEAD_REPLICAS_FROM;
+        let shown = |ids: &[i32]| {
+            let ids = ids.iter().copied();
+            topic_view::broker_ids(ids.filter(|id| shows_all || self.image.is_alive(*id)))
+        };
+        let (replicas, isr) = (shown(&partition.replicas), shown(&partition.isr));
+        let is_short =
+            replicas.len() < partition.replicas.len() || isr.len() < partition.isr.len();
+        let error = match topic_view::partition_error(self.image, partition) {
+            ErrorCode::None if is_short => ErrorCode::ReplicaNotAvailable,
+            error => error,
+        };
+        MetadataResponsePartition::default()
+            .with_error_code(error.code())
+            .with_partition_index(index)
+            .with_leader_id(topic_view::leader(self.image, partition))
+            .with_leader_epoch(partition.leader_epoch)
+            .with_replica_nodes(replicas)
+            .with_isr_nodes(isr)
+            .with_offline_replicas(topic_view::offline_replicas(self.image, partition))
+    }
+
     fn topic(&self, topic: &Topic) -> MetadataResponseTopic {
         let partitions = topic
             .indexed_partitions()
-            .map(|(index, partition)| {
-                MetadataResponsePartition::default()
-                    .with_error_code(topic_view::partition_error(self.image, partition).code())
-                    .with_partition_index(index)
-                    .with_leader_id(BrokerId(partition.leader))
-                    .with_leader_epoch(partition.leader_epoch)
-                    .with_replica_nodes(topic_view::broker_ids(partition.replicas.iter().copied()))
-                    .with_isr_nodes(topic_view::broker_ids(partition.isr.iter().copied()))
-                    .with_offline_replicas(topic_view::offline_replicas(self.image, partition))
-            })
+            .map(|(index, partition)| self.partition(index, partition))
             .collect();
         MetadataResponseTopic::default()
             .with_name(Some(TopicName(text(&*topic.name))))
@@ -216,6 +230,9 @@ impl View<'_> {
             ))
     }
 }
+
+/// Version 0 leaves out replicas that are not alive, and says `REPLICA_NOT_AVAILABLE` for it.
+const DEAD_REPLICAS_FROM: i16 = 1;
 
 fn missing(name: Option<&str>, id: Uuid, error: ErrorCode) -> MetadataResponseTopic {
     MetadataResponseTopic::default()

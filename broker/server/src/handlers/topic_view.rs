@@ -10,11 +10,20 @@ use kafka_protocol::messages::BrokerId;
 
 /// `LEADER_NOT_AVAILABLE` while nobody that is alive leads the partition.
 pub(super) fn partition_error(image: &Image, partition: &Partition) -> ErrorCode {
-    if partition.leader == NO_LEADER || !image.is_alive(partition.leader) {
+    if leader(image, partition).0 == NO_LEADER {
         ErrorCode::LeaderNotAvailable
     } else {
         ErrorCode::None
     }
+}
+
+/// The leader, or [`NO_LEADER`] while nobody that is alive leads the partition.
+pub(super) fn leader(image: &Image, partition: &Partition) -> BrokerId {
+    BrokerId(if image.is_alive(partition.leader) {
+        partition.leader
+    } else {
+        NO_LEADER
+    })
 }
 
 /// Replicas whose broker is fenced or gone.

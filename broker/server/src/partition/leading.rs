@@ -144,6 +144,17 @@ impl Partition {
             log_start_offset: self.log.log_start_offset(),
             preferred_read_replica: None,
         };
+        let node_id = wanted.node_id;
+        if !leader.followers().any(|it| it.node_id == node_id) {
+            let refused = FetchRefused::NotReplica { node_id };
+            info!(partition = self.name(), %refused, "a follower's fetch is refused");
+            // Without an epoch nobody can say which of the two is behind.
+            return Err(failed(if wanted.leader_epoch < 0 {
+                ErrorCode::NotLeaderOrFollower
+            } else {
+                refused.code()
+            }));
+        }
         if let Some(diverging) = self
             .log
             .divergence(wanted.last_fetched_epoch, wanted.offset)

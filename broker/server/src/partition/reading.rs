@@ -25,6 +25,8 @@ pub(crate) struct ConsumerRead<'a> {
     /// The consumer's; empty for none.
     pub(crate) rack: &'a str,
     pub(crate) selector: ReplicaSelector,
+    /// KIP-392: a follower serves what it knows to be committed.
+    pub(crate) may_read_from_follower: bool,
 }
 
 /// What a fetch gets.
@@ -66,7 +68,6 @@ pub(crate) struct FoundOffset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
     OfLeader,
-    /// KIP-392: a follower serves what it knows to be committed.
     AnyReplica,
 }
 
@@ -78,7 +79,12 @@ impl Partition {
             high_watermark: -1,
             log_start_offset: -1,
         };
-        self.check_reader(wanted.leader_epoch, Reader::AnyReplica)
+        let reader = if wanted.may_read_from_follower {
+            Reader::AnyReplica
+        } else {
+            Reader::OfLeader
+        };
+        self.check_reader(wanted.leader_epoch, reader)
             .map_err(failed)?;
         let &ConsumerRead {
             offset,

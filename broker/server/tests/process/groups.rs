@@ -38,7 +38,7 @@ pub(crate) async fn coordinator(client: &Client, group: &str) -> i32 {
     }
 }
 
-async fn commit(client: &Client, group: &str, offset: i64) {
+pub(crate) async fn commit(client: &Client, group: &str, offset: i64) {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(0)
         .with_committed_offset(offset)
@@ -64,7 +64,7 @@ async fn commit(client: &Client, group: &str, offset: i64) {
     }
 }
 
-async fn committed(client: &Client, group: &str) -> (i64, String) {
+pub(crate) async fn committed(client: &Client, group: &str) -> (i64, String) {
     let topic = OffsetFetchRequestTopics::default()
         .with_name(TopicName(name("orders")))
         .with_partition_indexes(vec![0]);

@@ -21,6 +21,7 @@ pub(crate) struct Node {
     roles: &'static str,
     pub(crate) directory: PathBuf,
     pub(crate) kafka_port: u16,
+    replication_port: u16,
     http_port: u16,
     child: Option<Child>,
 }
@@ -35,6 +36,14 @@ pub(crate) struct Testbed {
 impl Testbed {
     /// Starts so many of each and waits until all are ready.
     pub(crate) fn start(controllers: usize, brokers: usize) -> Self {
+        let mut testbed = Self::prepare(controllers, brokers);
+        testbed.nodes().for_each(Node::spawn);
+        testbed.wait_ready();
+        testbed
+    }
+
+    /// So many of each, which can be configured; none is started.
+    pub(crate) fn prepare(controllers: usize, brokers: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let grpc_ports: Vec<u16> = (0..controllers).map(|_| free_port()).collect();
         let voters: Vec<String> = (1000..)
@@ -44,7 +53,8 @@ impl Testbed {
         let voters = voters.join(",");
         let node = |name: String, roles, node_id: usize, extra: &str| {
             let node_directory = directory.path().join(&name);
-            let (kafka_port, http_port) = (free_port(), free_port());
+            let (kafka_port, replication_port) = (free_port(), free_port());
+            let http_port = free_port();
             fs::create_dir(&node_directory).unwrap();
             let properties = format!(
                 "node.id={node_id}\nlog.dirs={}\ncontroller.quorum.voters={voters}\n\
@@ -53,7 +63,8 @@ impl Testbed {
             );
             let listeners = match roles {
                 "broker" => format!(
-                    "listeners=PLAINTEXT://127.0.0.1:{kafka_port},REPLICATION://127.0.0.1:0\n"
+                    "listeners=PLAINTEXT://127.0.0.1:{kafka_port},\
+                     REPLICATION://127.0.0.1:{replication_port}\n"
                 ),
                 _ => String::new(),
             };
@@ -67,6 +78,7 @@ impl Testbed {
                 roles,
                 directory: node_directory,
                 kafka_port,
+                replication_port,
                 http_port,
                 child: None,
             }
@@ -94,16 +106,11 @@ impl Testbed {
                 )
             })
             .collect();
-        let mut testbed = Self {
+        Self {
             controllers,
             brokers,
             _directory: directory,
-        };
-        for node in testbed.nodes() {
-            node.spawn();
         }
-        testbed.wait_ready();
-        testbed
     }
 
     /// Every process, controllers first.
@@ -269,9 +276,12 @@ impl Node {
 
     /// A connection for bytes that no client would send.
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.kafka_port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect(self.kafka_port)
+    }
+
+    /// A connection to the listener of the other nodes.
+    pub(crate) fn connect_as_node(&self) -> TcpStream {
+        connect(self.replication_port)
     }
 
     /// Resident memory in bytes.
@@ -347,6 +357,12 @@ pub(crate) async fn read_all(client: &Client, topic: &str) -> Vec<ReceivedMessag
 pub(crate) fn pause() {
     #[allow(clippy::disallowed_methods)] // a test's own thread, not a runtime's
     std::thread::sleep(Duration::from_millis(20));
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 fn wait_exit(child: &mut Child) -> Option<std::process::ExitStatus> {

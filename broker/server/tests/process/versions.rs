@@ -3,9 +3,10 @@
 
 mod cluster;
 mod configs;
-mod connection;
+pub(crate) mod connection;
+mod elections;
 mod epochs;
-mod fetching;
+pub(crate) mod fetching;
 mod groups;
 mod long_polls;
 mod offsets;
@@ -22,6 +23,7 @@ type Area = fn(&mut Connection);
 const AREAS: &[(&str, Area)] = &[
     ("cluster", cluster::check),
     ("configs", configs::check),
+    ("elections", elections::check),
     ("epochs", epochs::check),
     ("fetching", fetching::check),
     ("groups", groups::check),

@@ -15,11 +15,18 @@ use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::frame;
 use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
+};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, ProduceRequest, TopicName,
+    BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
@@ -27,15 +34,15 @@ use uuid::Uuid;
 use crate::testbed::{Node, PATIENCE, pause};
 
 /// From this version on Produce and Fetch name topics by their ids.
-pub(super) const TOPIC_IDS_FROM: i16 = 13;
+pub(crate) const TOPIC_IDS_FROM: i16 = 13;
 
 /// Keys and versions that came back decodable.
 #[derive(Debug, Default)]
-pub(super) struct Answered(Mutex<BTreeSet<(i16, i16)>>);
+pub(crate) struct Answered(Mutex<BTreeSet<(i16, i16)>>);
 
 impl Answered {
     /// What the table promises and nobody has asked for.
-    pub(super) fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         let answered = self.0.lock().unwrap();
         APIS.iter()
             .flat_map(|api| (api.min..=api.max).map(move |version| (api, version)))
@@ -45,15 +52,15 @@ impl Answered {
     }
 }
 
-pub(super) struct Connection<'a> {
-    pub(super) broker: &'a Node,
-    pub(super) answered: &'a Answered,
+pub(crate) struct Connection<'a> {
+    pub(crate) broker: &'a Node,
+    pub(crate) answered: &'a Answered,
     stream: TcpStream,
     correlation_id: i32,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn open(broker: &'a Node, answered: &'a Answered) -> Self {
+    pub(crate) fn open(broker: &'a Node, answered: &'a Answered) -> Self {
         Self {
             broker,
             answered,
@@ -62,18 +69,28 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// One to the listener of the other nodes.
+    pub(crate) fn open_as_node(broker: &'a Node, answered: &'a Answered) -> Self {
+        Self {
+            broker,
+            answered,
+            stream: broker.connect_as_node(),
+            correlation_id: 0,
+        }
+    }
+
     /// Another connection to the same broker.
-    pub(super) fn another(&self) -> Self {
+    pub(crate) fn another(&self) -> Self {
         Self::open(self.broker, self.answered)
     }
 
     /// Asks and waits for the answer.
-    pub(super) fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
+    pub(crate) fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(version, request);
         self.receive::<R>(version)
     }
 
-    pub(super) fn send<R: Request + Debug>(&mut self, version: i16, request: &R) {
+    pub(crate) fn send<R: Request + Debug>(&mut self, version: i16, request: &R) {
         self.correlation_id += 1;
         let frame = frame::encode_request(version, self.correlation_id, "test", request)
             .unwrap_or_else(|error| panic!("{error}: {request:?}"));
@@ -81,7 +98,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The answer to the last request that was sent.
-    pub(super) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
+    pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
         let api = Api::of(R::KEY).unwrap();
         let name = api.name;
         let frame = self
@@ -96,7 +113,7 @@ impl<'a> Connection<'a> {
     }
 
     /// A request of a version that no encoder makes: its header alone.
-    pub(super) fn send_header<R: Request>(&mut self, version: i16) {
+    pub(crate) fn send_header<R: Request>(&mut self, version: i16) {
         let header = [R::KEY.to_be_bytes(), version.to_be_bytes()].concat();
         let rest = [0, 0, 0, 7, 0xff, 0xff];
         let length = (header.len() + rest.len()) as i32;
@@ -106,7 +123,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The broker closes the connection instead of answering; silence is not that.
-    pub(super) fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.frame().is_err_and(|error| {
             matches!(
                 error.kind(),
@@ -124,29 +141,81 @@ impl<'a> Connection<'a> {
     }
 
     /// Makes a topic and waits until its partitions are led.
-    pub(super) fn create_topic(&mut self, name: &str, partitions: i32) -> Topic {
+    pub(crate) fn create_topic(&mut self, name: &str, partitions: i32) -> Topic {
         let topic = CreatableTopic::default()
-            .with_name(topic_name(name))
             .with_num_partitions(partitions)
             .with_replication_factor(1);
-        let request = CreateTopicsRequest::default()
-            .with_topics(vec![topic])
-            .with_timeout_ms(10_000);
-        let response = self.call(7, &request);
-        assert_eq!(error(response.topics[0].error_code), ErrorCode::None);
+        let topic = self.create(name, topic);
         for partition in 0..partitions {
             eventually(|| {
                 self.latest_offset(name, partition)
                     .map_err(|error| format!("{name}-{partition}: {error}"))
             });
         }
+        topic
+    }
+
+    /// Makes a topic of one partition on these brokers.
+    pub(crate) fn create_on(
+        &mut self,
+        name: &str,
+        replicas: &[i32],
+        configs: &[(&str, &str)],
+    ) -> Topic {
+        let assignment = CreatableReplicaAssignment::default()
+            .with_broker_ids(replicas.iter().copied().map(BrokerId).collect());
+        let configs = configs.iter().map(|(key, value)| {
+            CreatableTopicConfig::default()
+                .with_name(text(key))
+                .with_value(Some(text(value)))
+        });
+        let topic = CreatableTopic::default()
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments(vec![assignment])
+            .with_configs(configs.collect());
+        self.create(name, topic)
+    }
+
+    fn create(&mut self, name: &str, topic: CreatableTopic) -> Topic {
+        let topic = topic.with_name(topic_name(name));
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
+        let response = self.call(7, &request);
+        let created = &response.topics[0];
+        assert_eq!(error(created.error_code), ErrorCode::None, "{created:?}");
         Topic {
             name: name.to_owned(),
             id: response.topics[0].topic_id,
         }
     }
 
-    pub(super) fn latest_offset(&mut self, topic: &str, partition: i32) -> Result<i64, ErrorCode> {
+    /// A topic as this broker shows it.
+    pub(crate) fn topic(&mut self, version: i16, name: &str) -> MetadataResponseTopic {
+        let wanted = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![wanted]))
+            .with_allow_auto_topic_creation(version < 4);
+        self.call(version, &request).topics.remove(0)
+    }
+
+    /// Waits until this broker shows the first partition of a topic as it should be.
+    pub(crate) fn await_partition(
+        &mut self,
+        topic: &str,
+        fits: impl Fn(&MetadataResponsePartition) -> bool,
+    ) -> MetadataResponsePartition {
+        eventually(|| {
+            let found = self.topic(13, topic);
+            match found.partitions.first() {
+                Some(partition) if fits(partition) => Ok(partition.clone()),
+                _ => Err(found),
+            }
+        })
+    }
+
+    pub(crate) fn latest_offset(&mut self, topic: &str, partition: i32) -> Result<i64, ErrorCode> {
         let partition = ListOffsetsPartition::default()
             .with_partition_index(partition)
             .with_timestamp(-1);
@@ -165,7 +234,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Writes one batch that holds these values; returns its base offset.
-    pub(super) fn produce(&mut self, topic: &Topic, partition: i32, records: Bytes) -> i64 {
+    pub(crate) fn produce(&mut self, topic: &Topic, partition: i32, records: Bytes) -> i64 {
         let request = produce_request(9, topic, -1, &[(partition, Some(records))]);
         let response = self.call(9, &request);
         let written = &response.responses[0].partition_responses[0];
@@ -176,14 +245,14 @@ impl<'a> Connection<'a> {
 
 /// A topic as both kinds of versions name it.
 #[derive(Debug, Clone)]
-pub(super) struct Topic {
-    pub(super) name: String,
-    pub(super) id: Uuid,
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) id: Uuid,
 }
 
 impl Topic {
     /// One that nobody has made.
-    pub(super) fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         Self {
             name: "nowhere".to_owned(),
             id: Uuid::from_u128(42),
@@ -191,7 +260,7 @@ impl Topic {
     }
 
     /// How Produce and Fetch of this version say that they do not know it.
-    pub(super) fn unknown_error(version: i16) -> ErrorCode {
+    pub(crate) fn unknown_error(version: i16) -> ErrorCode {
         if version >= TOPIC_IDS_FROM {
             ErrorCode::UnknownTopicId
         } else {
@@ -201,7 +270,7 @@ impl Topic {
 }
 
 /// Produces to these partitions of one topic.
-pub(super) fn produce_request(
+pub(crate) fn produce_request(
     version: i16,
     topic: &Topic,
     acks: i16,
@@ -225,23 +294,23 @@ pub(super) fn produce_request(
 }
 
 /// The versions of an API that are answered.
-pub(super) fn versions_of<R: Request>() -> RangeInclusive<i16> {
+pub(crate) fn versions_of<R: Request>() -> RangeInclusive<i16> {
     let api = Api::of(R::KEY).unwrap();
     api.min..=api.max
 }
 
 /// The version of an API that is nearest to `version`.
-pub(super) fn nearest<R: Request>(version: i16) -> i16 {
+pub(crate) fn nearest<R: Request>(version: i16) -> i16 {
     let versions = versions_of::<R>();
     version.clamp(*versions.start(), *versions.end())
 }
 
-pub(super) fn error(code: i16) -> ErrorCode {
+pub(crate) fn error(code: i16) -> ErrorCode {
     ErrorCode::from_code(code).unwrap_or_else(|| panic!("{code} is no error code"))
 }
 
 /// A batch of these values, all of one timestamp.
-pub(super) fn batch(timestamp_ms: i64, values: &[&str]) -> Bytes {
+pub(crate) fn batch(timestamp_ms: i64, values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     for value in values {
         builder.push(&RecordToWrite {
@@ -254,7 +323,7 @@ pub(super) fn batch(timestamp_ms: i64, values: &[&str]) -> Bytes {
 }
 
 /// Offsets and values of fetched batches.
-pub(super) fn values(records: Option<&Bytes>) -> Vec<(i64, String)> {
+pub(crate) fn values(records: Option<&Bytes>) -> Vec<(i64, String)> {
     let mut values = Vec::new();
     for batch in Batches::new(records.map_or(&[], |records| &records[..])) {
         let (header, batch) = batch.unwrap();
@@ -270,26 +339,26 @@ pub(super) fn values(records: Option<&Bytes>) -> Vec<(i64, String)> {
 }
 
 /// What [`values`] gives for these, from an offset on.
-pub(super) fn from_offset(base_offset: i64, values: &[&str]) -> Vec<(i64, String)> {
+pub(crate) fn from_offset(base_offset: i64, values: &[&str]) -> Vec<(i64, String)> {
     (base_offset..)
         .zip(values.iter().map(ToString::to_string))
         .collect()
 }
 
-pub(super) fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-pub(super) fn topic_name(name: &str) -> TopicName {
+pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
-pub(super) fn group_id(name: &str) -> GroupId {
+pub(crate) fn group_id(name: &str) -> GroupId {
     GroupId(text(name))
 }
 
 /// Tries until it works; a broker may learn a moment later what a controller has decided.
-pub(super) fn eventually<T, E: Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
+pub(crate) fn eventually<T, E: Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match attempt() {

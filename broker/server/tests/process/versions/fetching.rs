@@ -32,7 +32,7 @@ pub(super) fn check(connection: &mut Connection) {
 }
 
 /// Fetches partitions of one topic, each from its offset, and does not wait.
-pub(super) fn fetch(version: i16, topic: &Topic, offsets: &[(i32, i64)]) -> FetchRequest {
+pub(crate) fn fetch(version: i16, topic: &Topic, offsets: &[(i32, i64)]) -> FetchRequest {
     let partitions = offsets.iter().map(|(partition, offset)| {
         FetchPartition::default()
             .with_partition(*partition)
@@ -52,7 +52,8 @@ pub(super) fn fetch(version: i16, topic: &Topic, offsets: &[(i32, i64)]) -> Fetc
         .with_topics(vec![wanted])
 }
 
-fn only(response: &FetchResponse) -> &PartitionData {
+/// The one partition of an answer that is no error.
+pub(crate) fn only(response: &FetchResponse) -> &PartitionData {
     assert_eq!(error(response.error_code), ErrorCode::None);
     let [topic] = &response.responses[..] else {
         panic!("one topic was asked for: {response:?}");

@@ -298,17 +298,17 @@ impl Reading<'_> {
     }
 
     fn find(&self, topic: &TopicRef, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        if matches!(self.asker, Asker::Pretender) {
+            // As from Kafka without the right to CLUSTER_ACTION, whether there is such a topic or not.
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
         let known = topic_view::find(self.image, topic)?;
-        let allowed = match self.asker {
-            Asker::Follower { .. } => true,
-            Asker::Consumer => {
-                let resource = Resource::Topic(&known.name);
-                self.context.allows(Operation::Read, &resource)
-            }
-            // As from Kafka without the right to CLUSTER_ACTION.
-            Asker::Pretender => false,
-        };
-        if !allowed {
+        let is_consumer = matches!(self.asker, Asker::Consumer);
+        if is_consumer
+            && !self
+                .context
+                .allows(Operation::Read, &Resource::Topic(&known.name))
+        {
             return Err(ErrorCode::TopicAuthorizationFailed);
         }
         self.context.broker.partitions.find(&known, index)

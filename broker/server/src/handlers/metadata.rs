@@ -197,8 +197,7 @@ impl View<'_> {
             topic_view::broker_ids(ids.filter(|id| shows_all || self.image.is_alive(*id)))
         };
         let (replicas, isr) = (shown(&partition.replicas), shown(&partition.isr));
-        let is_short =
-            replicas.len() < partition.replicas.len() || isr.len() < partition.isr.len();
+        let is_short = replicas.len() < partition.replicas.len() || isr.len() < partition.isr.len();
         let error = match topic_view::partition_error(self.image, partition) {
             ErrorCode::None if is_short => ErrorCode::ReplicaNotAvailable,
             error => error,

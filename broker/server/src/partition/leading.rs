@@ -133,10 +133,12 @@ impl Partition {
             high_watermark: -1,
             log_start_offset: -1,
         };
+        if let Some(own) = role.leader_epoch() {
+            Self::check_epoch(own, wanted.leader_epoch).map_err(failed)?;
+        }
         let leading = role
             .leading()
             .ok_or_else(|| failed(ErrorCode::NotLeaderOrFollower))?;
-        Self::check_epoch(leading.epoch, wanted.leader_epoch).map_err(failed)?;
         let mut leader = leading.leader.lock();
         let bounds = |leader: &Leader, records| Read {
             records,

@@ -8,7 +8,6 @@ use foz_replication::ReplicaSelector;
 use tracing::error;
 
 use super::Partition;
-use super::role::Role;
 
 /// Whoever is not further behind reads what was written a moment ago, from the page cache: that takes
 /// less than handing over to another thread would.
@@ -198,12 +197,12 @@ impl Partition {
     /// The leader epoch of which this broker is part, if `reader` may read here.
     fn check_reader(&self, client_epoch: i32, reader: Reader) -> Result<i32, ErrorCode> {
         let role = self.role.read();
-        let own = match (&*role, reader) {
-            (Role::Leads(leading), _) => leading.epoch,
-            (Role::Follows(following), Reader::AnyReplica) => following.epoch,
-            _ => return Err(ErrorCode::NotLeaderOrFollower),
-        };
+        let own = role.leader_epoch().ok_or(ErrorCode::NotLeaderOrFollower)?;
+        // First, as in Kafka: a follower that has not heard of its own election is behind, not wrong.
         Self::check_epoch(own, client_epoch)?;
+        if reader == Reader::OfLeader && role.leading().is_none() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
         Ok(own)
     }
 }

@@ -36,6 +36,15 @@ pub(crate) struct Proposed {
 }
 
 impl Role {
+    /// In which it leads or follows.
+    pub(super) fn leader_epoch(&self) -> Option<i32> {
+        match self {
+            Self::Idle => None,
+            Self::Leads(leading) => Some(leading.epoch),
+            Self::Follows(following) => Some(following.epoch),
+        }
+    }
+
     pub(super) fn leading(&self) -> Option<&Leading> {
         match self {
             Self::Leads(leading) => Some(leading),

@@ -47,6 +47,15 @@ pub(crate) struct Segment {
     max_timestamp: Mutex<Option<TimestampOffset>>,
 }
 
+/// How much a reader relies on what is in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Written and checked a while ago at most.
+    Recent,
+    /// Each batch is checked against its CRC: it may have lain on the disk for years.
+    Checked,
+}
+
 impl Segment {
     /// New and empty. A file of that name can only be the rest of an attempt that failed, and empty: the
     /// log ends here.
@@ -212,17 +221,20 @@ impl Segment {
     }
 
     /// Whole batches from `first` on, all below `upper_bound_offset`, together at most `max_bytes`
-    /// unless `minimum_one_batch` and the first one alone is larger.
+    /// unless `minimum_one_batch` and the first one alone is larger. With [`Trust::Checked`] a damaged one is
+    /// never among them.
     pub(crate) fn read(
         &self,
         first: &Scanned,
         max_bytes: usize,
         upper_bound_offset: i64,
         minimum_one_batch: bool,
+        trust: Trust,
     ) -> Result<Bytes, ReadError> {
         let first_bytes = first.header.total_length();
-        if first.header.last_offset() >= upper_bound_offset
-            || (first_bytes > max_bytes && !minimum_one_batch)
+        // What a damaged header says of the last offset is no reason to serve nothing for ever.
+        let is_beyond = first.header.last_offset() >= upper_bound_offset;
+        if (is_beyond && trust == Trust::Recent) || (first_bytes > max_bytes && !minimum_one_batch)
         {
             return Ok(Bytes::new());
         }
@@ -237,6 +249,14 @@ impl Segment {
             match parsed {
                 Ok((header, batch)) => {
                     self.check_place(&Scanned { position, header }, offset)?;
+                    if trust == Trust::Checked
+                        && let Err(error) = header.check_crc(batch)
+                    {
+                        if whole > 0 {
+                            break;
+                        }
+                        return Err(self.corrupt(position, offset, error.to_string()));
+                    }
                     if header.last_offset() >= upper_bound_offset {
                         break;
                     }

@@ -37,7 +37,7 @@ pub(crate) struct Broker {
     pub(crate) me: Weak<Self>,
     pub(crate) node_id: i32,
     /// Of the registration; grows when the broker has to register again.
-    pub(crate) epoch: AtomicI64,
+    pub(crate) epoch: Arc<AtomicI64>,
     /// What the quorum had committed when it took this process in; -1 before. An image from before that
     /// may lack topics whose logs are here.
     pub(crate) registered_offset: AtomicI64,

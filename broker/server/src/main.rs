@@ -28,6 +28,7 @@ mod net;
 mod partition;
 mod process;
 mod producer_ids;
+mod recovery_progress;
 mod replication;
 mod request;
 mod role;

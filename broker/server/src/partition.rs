@@ -4,6 +4,7 @@
 //! Who writes holds the role for reading, so a role never changes in the middle of a write; `foz-replication`
 //! decides what is committed, this carries it out.
 
+mod damage;
 mod following;
 mod leading;
 mod log_config;
@@ -13,6 +14,7 @@ mod replay;
 mod role;
 mod waiters;
 
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,9 +22,10 @@ use bytes::BytesMut;
 use foz_log::{AppendError, Flusher, PartitionLog};
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
+use damage::Damage;
 pub(crate) use following::Followed;
 pub(crate) use leading::FollowerRead;
 pub(crate) use reading::{ConsumerRead, OffsetQuery, ReadError};
@@ -44,8 +47,19 @@ pub(crate) struct Partition {
     pub(crate) moved: Waiters,
     /// Woken when the log grew: followers wait for it.
     pub(crate) grown: Waiters,
+    reports: Reports,
+    damage: Mutex<Option<Damage>>,
+}
+
+/// What partitions tell the rest of the broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
     /// Takes changes of the ISR to the controller.
-    proposals: mpsc::UnboundedSender<Proposed>,
+    pub(crate) proposals: mpsc::UnboundedSender<Proposed>,
+    /// A log is damaged: see [`Partitions::repair`].
+    pub(crate) damage: Arc<Notify>,
+    /// Of this broker's registration.
+    pub(crate) broker_epoch: Arc<AtomicI64>,
 }
 
 /// Where records were appended.
@@ -70,18 +84,15 @@ pub(crate) enum ProduceError {
 }
 
 impl Partition {
-    fn new(
-        log: Arc<PartitionLog>,
-        flusher: Arc<Flusher>,
-        proposals: mpsc::UnboundedSender<Proposed>,
-    ) -> Self {
+    fn new(log: Arc<PartitionLog>, flusher: Arc<Flusher>, reports: Reports) -> Self {
         Self {
             log,
             flusher,
             role: RwLock::new(Role::Idle),
             moved: Waiters::default(),
             grown: Waiters::default(),
-            proposals,
+            reports,
+            damage: Mutex::new(None),
         }
     }
 
@@ -317,8 +328,12 @@ mod tests {
         let name = TopicPartition::new("orders".to_owned(), 0);
         let log = directory.create(name, Uuid::from_u128(1), flushing, wall_clock_ms());
         let flusher = Flusher::start(Arc::new(Unheard)).unwrap();
-        let (proposals, _) = mpsc::unbounded_channel();
-        Arc::new(Partition::new(log.unwrap(), Arc::new(flusher), proposals))
+        let reports = Reports {
+            proposals: mpsc::unbounded_channel().0,
+            damage: Arc::default(),
+            broker_epoch: Arc::default(),
+        };
+        Arc::new(Partition::new(log.unwrap(), Arc::new(flusher), reports))
     }
 
     #[test]

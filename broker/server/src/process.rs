@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::config::ServerConfig;
 use crate::http;
+use crate::recovery_progress::RecoveryProgress;
 use crate::role::{BrokerHandle, start_broker};
 
 /// What the process calls itself towards the quorum and in metrics.
@@ -33,11 +34,12 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
 
     let stop_http = CancellationToken::new();
     let started: Arc<OnceLock<http::Readiness>> = Arc::default();
+    let recovery: Arc<RecoveryProgress> = Arc::default();
     // Before the roles: to recover logs takes as long as it takes, and the process lives meanwhile.
     let http_server = tokio::spawn(http::serve(
         http_listener,
         registry.clone(),
-        readiness_of_start(Arc::clone(&started)),
+        readiness_of_start(Arc::clone(&started), Arc::clone(&recovery)),
         stop_http.clone(),
     ));
 
@@ -47,7 +49,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     };
     let mut broker = match &config.broker {
         Some(role) => tokio::select! {
-            broker = start_broker(role, &config, &registry) => Some(broker?),
+            broker = start_broker(role, &config, &registry, recovery) => Some(broker?),
             signal = signals.next() => return stopped_while_starting(signal, controller).await,
         },
         None => None,
@@ -112,10 +114,13 @@ async fn stopped_while_starting(
     Ok(())
 }
 
-fn readiness_of_start(started: Arc<OnceLock<http::Readiness>>) -> http::Readiness {
+fn readiness_of_start(
+    started: Arc<OnceLock<http::Readiness>>,
+    recovery: Arc<RecoveryProgress>,
+) -> http::Readiness {
     Arc::new(move || match started.get() {
         Some(is_ready) => is_ready(),
-        None => Err("starting: the logs are not recovered yet".to_owned()),
+        None => Err(format!("starting: {recovery}")),
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
     CHANGE_FAILED, CHANGE_FAILED_TEXT, DELETED, FLUSH_FAILED, FLUSH_FAILED_TEXT, PartitionLog,
 };
 use crate::error::ReadError;
-use crate::segment::Segment;
+use crate::segment::{Segment, Trust};
 
 impl PartitionLog {
     /// Whole batches from the one that holds `offset` on (which may begin before it), all of them
@@ -65,11 +65,23 @@ impl PartitionLog {
     ) -> Result<Bytes, ReadError> {
         let mut next = self.segment_of(offset);
         while let Some(segment) = next {
+            let after = self.segment_after(&segment);
             if let Some(first) = segment.find(offset)? {
-                return segment.read(&first, max_bytes, upper_bound_offset, minimum_one_batch);
+                let trust = if after.is_some() {
+                    Trust::Checked
+                } else {
+                    Trust::Recent
+                };
+                return segment.read(
+                    &first,
+                    max_bytes,
+                    upper_bound_offset,
+                    minimum_one_batch,
+                    trust,
+                );
             }
             // Compaction leaves gaps at the end of segments.
-            next = self.segment_after(&segment);
+            next = after;
         }
         Ok(Bytes::new())
     }

@@ -227,3 +227,27 @@ fn opening_quarantined_can_be_repeated() {
     let (_directory, log) = world.log();
     assert_numbers(&log, 0, 19);
 }
+
+/// Nobody is given a batch of a closed segment that is not what was written, and what is whole before it is.
+#[test]
+fn a_flipped_bit_in_a_closed_segment_is_not_served() {
+    let (world, _) = filled();
+    let path = second_log(&world);
+    let (base_offset, second_at) = second_batch(&path);
+    let whole = fs::read(&path).unwrap();
+    for at in second_at + 17..second_at * 2 {
+        let mut flipped = whole.clone();
+        flipped[at as usize] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let (directory, report) = world.open();
+        assert!(report.offline.is_empty(), "closed segments are not walked");
+        let log = directory.get(&partition()).unwrap();
+        let before = log.read(base_offset, 1 << 20, i64::MAX, true).unwrap();
+        assert_eq!(next_offset(&before), Some(base_offset + 1), "byte {at}");
+        let refused = log.read(base_offset + 1, 1 << 20, i64::MAX, true);
+        let Err(ReadError::Corrupt { offset, .. }) = refused else {
+            panic!("byte {at}: {refused:?}")
+        };
+        assert_eq!(offset, base_offset + 1, "byte {at}");
+    }
+}

@@ -51,6 +51,9 @@ impl Partition {
     pub(crate) fn fetch_position(&self) -> Option<FetchPosition> {
         let role = self.role.read();
         let Following { leader, epoch } = role.following()?;
+        if self.damage().is_some() {
+            return None;
+        }
         Some(FetchPosition {
             leader,
             leader_epoch: epoch,
@@ -75,7 +78,7 @@ impl Partition {
     ) -> Followed {
         // No role change in the middle: a leader's log is its own.
         let role = self.role.read();
-        let Some(following) = role.following() else {
+        let Some(following) = role.following().filter(|_| self.damage().is_none()) else {
             return Followed::NoMore;
         };
         let local = self.follower_log(following);
@@ -141,10 +144,10 @@ impl Partition {
             self.log
                 .advance_log_start_offset_to(progress.log_start_offset);
         }
+        self.flusher.appended(&self.log);
         if self.is_durable() {
             Followed::On
         } else {
-            self.flusher.request(&self.log);
             Followed::OnceFlushed
         }
     }

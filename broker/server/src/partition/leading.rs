@@ -97,9 +97,8 @@ impl Partition {
 
     /// Records were appended as the leader.
     pub(super) fn after_append(self: &Arc<Self>, leading: &Leading) {
-        if self.log.config().flush_before_acknowledge {
-            self.flusher.request(&self.log);
-        } else {
+        self.flusher.appended(&self.log);
+        if !self.log.config().flush_before_acknowledge {
             let mut leader = leading.leader.lock();
             let effects = leader.appended(self.local_log());
             self.carry_out(effects);
@@ -206,7 +205,7 @@ impl Partition {
             }
             Err(reason) => {
                 error!(partition = self.name(), offset = wanted.offset, %reason, "read for a follower failed");
-                Err(failed(reason.error_code()))
+                Err(failed(self.read_failed(&reason)))
             }
         }
     }
@@ -279,7 +278,7 @@ impl Partition {
         }
         if let Some(proposal) = effects.propose {
             // An error: the broker is stopping.
-            let _ = self.proposals.send(Proposed {
+            let _ = self.reports.proposals.send(Proposed {
                 partition: Arc::clone(self),
                 proposal,
             });

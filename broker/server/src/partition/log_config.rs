@@ -1,6 +1,8 @@
 //! A topic's effective configuration, as its logs use it.
 
-use foz_log::{LogConfig, TimestampType};
+use std::sync::Arc;
+
+use foz_log::{FlushInterval, Flusher, LogConfig, PartitionLog, TimestampType};
 use foz_metadata::Image;
 use foz_metadata::config::{Effective, Resolver};
 use foz_replication::Settings;
@@ -55,6 +57,26 @@ pub(super) fn log_config(
         flush_before_acknowledge: flushes_each(number("flush.messages"))
             || (replicas == 1 && value("foz.flush.single.replica").is_true()),
     }
+}
+
+/// Has `log` flushed as often as `topic` wants it, also what it holds already.
+pub(super) fn set_flush_interval(
+    broker: &Broker,
+    image: &Image,
+    topic: &str,
+    log: &Arc<PartitionLog>,
+    flusher: &Flusher,
+) {
+    let resolver = Resolver::new(image, broker.node_id, &broker.statics);
+    let number = |key: &str| {
+        let value = resolver.topic(topic, key).and_then(|it| it.as_i64());
+        value.expect("the key is a number with a default")
+    };
+    log.set_flush_interval(FlushInterval {
+        messages: number("flush.messages"),
+        ms: number("flush.ms"),
+    });
+    flusher.appended(log);
 }
 
 /// What the leader of a partition goes by.

@@ -135,9 +135,17 @@ impl Partition {
             }),
             Err(reason) => {
                 error!(partition = self.name(), offset, %reason, "read failed");
-                Err(failed(ErrorCode::KafkaStorageError))
+                Err(failed(self.read_failed(&reason)))
             }
         }
+    }
+
+    /// What to tell whoever wanted to read; damage is seen to.
+    pub(super) fn read_failed(&self, reason: &LogReadError) -> ErrorCode {
+        if let LogReadError::Corrupt { offset, .. } = reason {
+            self.found_damage(*offset);
+        }
+        reason.error_code()
     }
 
     /// Answers ListOffsets. `None`: there is no such record.

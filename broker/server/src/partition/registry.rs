@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use foz_log::{
@@ -14,14 +15,16 @@ use foz_metadata::{Changes, Image};
 use foz_protocol::error::ErrorCode;
 use foz_replication::Assignment;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::log_config::{log_config, replication_settings};
-use super::{Partition, Proposed, monotonic_ms, wall_clock_ms};
+use super::damage::{Repair, repair};
+use super::log_config::{log_config, replication_settings, set_flush_interval};
+use super::{Partition, Reports, monotonic_ms, wall_clock_ms};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
+use crate::recovery_progress::RecoveryProgress;
 
 /// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
 /// they are read or written.
@@ -41,7 +44,7 @@ pub(crate) struct Partitions {
     /// Partitions of this broker whose log could not be opened or made.
     offline: Mutex<HashSet<TopicPartition>>,
     metrics: Metrics,
-    proposals: mpsc::UnboundedSender<Proposed>,
+    reports: Reports,
     /// See [`Recovered`].
     recovered: Recovered,
 }
@@ -62,7 +65,8 @@ impl Partitions {
         data_dir: &Path,
         fatal: mpsc::Sender<String>,
         metrics: Metrics,
-        proposals: mpsc::UnboundedSender<Proposed>,
+        reports: Reports,
+        recovery: &RecoveryProgress,
     ) -> anyhow::Result<Self> {
         let handles = FileHandles::new(OPEN_FILES_MAX);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -73,6 +77,7 @@ impl Partitions {
             wall_clock_ms(),
             &|_, _| until_configured(),
             &|progress| {
+                recovery.tell(progress.opened, progress.total);
                 if progress.opened % 1_000 == 0 || progress.opened == progress.total {
                     info!(
                         opened = progress.opened,
@@ -87,6 +92,9 @@ impl Partitions {
         }
         for offline in &report.offline {
             error!(partition = %offline.partition, error = %offline.error, "log is offline");
+        }
+        for partition in &report.missing {
+            warn!(%partition, "had flushed data at the last checkpoint, and its directory is gone");
         }
         for path in &report.ignored {
             warn!(path = %path.display(), "not a partition; left alone");
@@ -114,7 +122,7 @@ impl Partitions {
             held,
             offline: Mutex::new(offline),
             metrics,
-            proposals,
+            reports,
             recovered,
         })
     }
@@ -188,17 +196,52 @@ impl Partitions {
         self.metrics.leader_partitions.set(led as i64);
     }
 
-    /// Removes logs of topics that were deleted while this broker was away. To be called once, with an
-    /// image from after the registration: topic ids are never used again, so what it does not know is
-    /// gone.
-    pub(crate) fn remove_strays(&self, image: &Image) {
+    /// Takes logs of topics that were deleted while this broker was away out of service. To be called once,
+    /// with an image from after the registration: topic ids are never used again, so what it does not know
+    /// is gone.
+    pub(crate) fn set_strays_aside(&self, image: &Image) {
         for log in self.directory.logs() {
             if image.topic_by_id(log.topic_id()).is_none() {
-                let partition = log.partition();
-                info!(%partition, topic_id = %log.topic_id(), "topic was deleted meanwhile; log removed");
-                self.remove(partition);
+                self.set_aside(log.partition(), "the topic was deleted meanwhile");
             }
         }
+    }
+
+    /// Woken when damage was found.
+    pub(crate) fn damage_found(&self) -> Arc<Notify> {
+        Arc::clone(&self.reports.damage)
+    }
+
+    /// Has damaged data fetched again where that is possible. True when this broker has to register anew
+    /// for it, as one that lacks data.
+    pub(crate) fn repair(&self, broker: &Broker) -> bool {
+        let image = broker.image();
+        let registered = broker.epoch();
+        if image.offset() < broker.registered_offset.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut must_leave = false;
+        for partition in self.all() {
+            let Some(damage) = partition.damage() else {
+                continue;
+            };
+            let key = partition.key();
+            let topic = image.topic_by_id(key.0);
+            let Some(assigned) = topic.and_then(|topic| topic.partition(key.1)) else {
+                continue;
+            };
+            let can_lead = |id| image.can_lead(id);
+            match repair(damage, assigned, can_lead, broker.node_id, registered) {
+                Repair::Wait => {}
+                Repair::LeaveIsr => must_leave = true,
+                Repair::Cut => {
+                    if partition.cut_damage(&self.directory) {
+                        broker.fetchers.join(broker, assigned.leader, &partition);
+                    }
+                }
+            }
+        }
+        must_leave
     }
 
     /// Writes checkpoints, closes files that are not used.
@@ -309,26 +352,74 @@ impl Partitions {
             }
             other => {
                 if other.is_some() {
-                    info!(partition = %name, "log of an earlier topic of that name removed");
-                    self.remove(&name);
+                    self.set_aside(&name, "it is of an earlier topic of that name");
                 }
-                match self
-                    .directory
-                    .create(name.clone(), topic.id, config, wall_clock_ms())
-                {
-                    Ok(log) => log,
-                    Err(error) => {
-                        error!(partition = %name, %error, "log cannot be created");
-                        self.count_offline(|offline| offline.insert(name));
-                        return None;
-                    }
+                if self.offline.lock().contains(&name) {
+                    self.open_damaged(broker, topic, &name, config, assigned)?
+                } else {
+                    self.create(topic, name, config)?
                 }
             }
         };
-        let partition = Partition::new(log, Arc::clone(&self.flusher), self.proposals.clone());
+        set_flush_interval(broker, image, &topic.name, &log, &self.flusher);
+        let partition = Partition::new(log, Arc::clone(&self.flusher), self.reports.clone());
         let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
         Some(partition)
+    }
+
+    fn create(
+        &self,
+        topic: &Topic,
+        name: TopicPartition,
+        config: LogConfig,
+    ) -> Option<Arc<PartitionLog>> {
+        let created = self
+            .directory
+            .create(name.clone(), topic.id, config, wall_clock_ms());
+        match created {
+            Ok(log) => Some(log),
+            Err(error) => {
+                error!(partition = %name, %error, "log cannot be created");
+                self.count_offline(|offline| offline.insert(name));
+                None
+            }
+        }
+    }
+
+    /// A log that recovery found damaged: it ends before the damage, and the rest is fetched again, where
+    /// another broker leads and this one is not counted on.
+    fn open_damaged(
+        &self,
+        broker: &Broker,
+        topic: &Topic,
+        name: &TopicPartition,
+        config: LogConfig,
+        assigned: &Assigned,
+    ) -> Option<Arc<PartitionLog>> {
+        let counts =
+            assigned.isr.contains(&broker.node_id) || assigned.elr.contains(&broker.node_id);
+        if counts || [NO_LEADER, broker.node_id].contains(&assigned.leader) {
+            return None;
+        }
+        match self
+            .directory
+            .open_quarantined(name, config.clone(), wall_clock_ms())
+        {
+            Ok((log, findings)) => {
+                self.count_offline(|offline| offline.remove(name));
+                if log.topic_id() != topic.id {
+                    self.set_aside(name, "it is of an earlier topic of that name");
+                    return self.create(topic, name.clone(), config);
+                }
+                warn!(partition = %name, ?findings, "damaged data was set aside; it is fetched again");
+                Some(log)
+            }
+            Err(error) => {
+                error!(partition = %name, %error, "log cannot be opened");
+                None
+            }
+        }
     }
 
     fn delete(&self, broker: &Broker, topic: &Topic) {
@@ -353,6 +444,16 @@ impl Partitions {
         change(&mut offline);
         let count = offline.len() as i64;
         self.metrics.offline_log_partitions.set(count);
+    }
+
+    /// Nothing is deleted that nobody asked to delete.
+    fn set_aside(&self, partition: &TopicPartition, reason: &str) {
+        match self.directory.set_aside(partition) {
+            Ok(path) => {
+                warn!(%partition, reason, path = %path.display(), "log set aside; remove it when nobody needs it");
+            }
+            Err(error) => error!(%partition, reason, %error, "log cannot be set aside"),
+        }
     }
 
     fn remove(&self, partition: &TopicPartition) {
@@ -380,6 +481,7 @@ impl Partitions {
                 partition
                     .log
                     .set_config(log_config(broker, image, &topic.name, replicas));
+                set_flush_interval(broker, image, &topic.name, &partition.log, &self.flusher);
                 if partition.led() == Some(assigned.leader_epoch) {
                     Self::lead(broker, image, topic, partition, assigned);
                 }

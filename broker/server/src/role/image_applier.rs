@@ -15,8 +15,8 @@ pub(crate) struct ImageApplier {
     image: Arc<Image>,
     /// What `meta.properties` says; `None` on a new volume.
     cluster_id: Option<String>,
-    /// Logs of topics that were deleted while the broker was away have been removed.
-    strays_removed: bool,
+    /// Logs of topics that were deleted while the broker was away have been looked for.
+    strays_set_aside: bool,
 }
 
 /// Why a snapshot is not taken.
@@ -40,7 +40,7 @@ impl ImageApplier {
             image: broker.image(),
             broker,
             cluster_id,
-            strays_removed: false,
+            strays_set_aside: false,
         }
     }
 
@@ -71,12 +71,13 @@ impl ImageApplier {
         // An older image must not delete what it does not know yet. There is always a batch after the
         // registration: the one that lets this broker in.
         let registered = broker.registered_offset.load(Ordering::Acquire);
-        let remove_strays = may_remove_strays(self.strays_removed, registered, image.offset());
-        self.strays_removed |= remove_strays;
+        let set_strays_aside =
+            may_set_strays_aside(self.strays_set_aside, registered, image.offset());
+        self.strays_set_aside |= set_strays_aside;
         // Opening and deleting logs is file work.
         let applied = tokio::task::spawn_blocking(move || {
-            if remove_strays {
-                broker.partitions.remove_strays(&image);
+            if set_strays_aside {
+                broker.partitions.set_strays_aside(&image);
             }
             broker.partitions.apply(&broker, &image, &changes);
             broker.coordinators.apply(&broker, &image, &changes);
@@ -92,7 +93,7 @@ impl ImageApplier {
 }
 
 /// `registered` is -1 before the registration.
-fn may_remove_strays(already: bool, registered: i64, offset: i64) -> bool {
+fn may_set_strays_aside(already: bool, registered: i64, offset: i64) -> bool {
     !already && registered >= 0 && offset >= registered
 }
 
@@ -121,10 +122,10 @@ mod tests {
 
     #[test]
     fn an_image_from_before_the_registration_deletes_nothing() {
-        assert!(!may_remove_strays(false, -1, 100), "not registered yet");
-        assert!(!may_remove_strays(false, 7, 6));
-        assert!(may_remove_strays(false, 7, 7));
-        assert!(!may_remove_strays(true, 7, 8), "once is enough");
+        assert!(!may_set_strays_aside(false, -1, 100), "not registered yet");
+        assert!(!may_set_strays_aside(false, 7, 6));
+        assert!(may_set_strays_aside(false, 7, 7));
+        assert!(!may_set_strays_aside(true, 7, 8), "once is enough");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use tracing::{info, warn};
 
 use super::image_applier::{ImageApplier, ReplaceError};
 
+/// Asks for a snapshot of the newest image.
+const SNAPSHOT: i64 = -1;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until `stop`. A stream that breaks is opened again from the offset that was reached.
@@ -27,8 +29,7 @@ pub(crate) async fn follow(
     failed: mpsc::Sender<String>,
     stop: CancellationToken,
 ) {
-    // What cannot be applied asks for a new snapshot.
-    let mut from_offset = -1;
+    let mut from_offset = SNAPSHOT;
     // The same is said once, however often it is tried.
     let mut said = (String::new(), -1);
     loop {
@@ -45,14 +46,14 @@ pub(crate) async fn follow(
                         );
                         said = says;
                     }
-                    offset
+                    resume_from(offset)
                 }
                 End::DoesNotFollow(reason) => {
                     warn!(
                         reason,
                         "metadata does not follow what is here; asking for a snapshot"
                     );
-                    -1
+                    SNAPSHOT
                 }
                 End::OtherCluster(error) => {
                     let _ = failed.send(error.to_string()).await;
@@ -64,6 +65,12 @@ pub(crate) async fn follow(
             () = tokio::time::sleep(RETRY_PAUSE) => {}
         }
     }
+}
+
+/// Nothing was reached at offset 0. To follow from there would be to live through the whole past of the
+/// cluster again, in which this broker's topics are not made yet.
+fn resume_from(reached: i64) -> i64 {
+    if reached == 0 { SNAPSHOT } else { reached }
 }
 
 enum End {
@@ -149,4 +156,15 @@ async fn take_batch(bytes: &[u8], applier: &mut ImageApplier) -> Result<(), End>
 
 fn does_not_follow(reason: impl std::error::Error) -> End {
     End::DoesNotFollow(reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_has_no_image_begins_with_the_newest() {
+        assert_eq!(resume_from(0), SNAPSHOT);
+        assert_eq!(resume_from(7), 7);
+    }
 }

@@ -33,14 +33,17 @@ use crate::identity::{self, Claimed};
 use crate::metrics::Metrics;
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::listener;
-use crate::partition::{Partitions, Recovered};
+use crate::partition::{Partitions, Recovered, Reports};
 use crate::process;
 use crate::producer_ids::ProducerIds;
+use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
 use crate::request::Listener;
 
 /// Housekeeping of logs: recovery points, idle files.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// A disk that goes on to damage what is fetched again must not keep the broker from everything else.
+const REPAIR_PAUSE: Duration = Duration::from_secs(10);
 /// How long a stop waits for connections to finish what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -77,6 +80,7 @@ pub(crate) async fn start_broker(
     role: &BrokerRole,
     config: &ServerConfig,
     registry: &Registry,
+    recovery: Arc<RecoveryProgress>,
 ) -> anyhow::Result<BrokerHandle> {
     let began = Instant::now();
     let claimed = identity::claim(&role.data_dir, role.node_id)?;
@@ -87,8 +91,14 @@ pub(crate) async fn start_broker(
     let data_dir = role.data_dir.clone();
     let (fatal, recovery_metrics) = (failed.clone(), metrics.clone());
     let (proposals, proposed) = mpsc::unbounded_channel();
+    let epoch = Arc::new(AtomicI64::new(-1));
+    let reports = Reports {
+        proposals,
+        damage: Arc::default(),
+        broker_epoch: Arc::clone(&epoch),
+    };
     let partitions = tokio::task::spawn_blocking(move || {
-        Partitions::open(&data_dir, fatal, recovery_metrics, proposals)
+        Partitions::open(&data_dir, fatal, recovery_metrics, reports, &recovery)
     })
     .await?
     .context("cannot recover the logs")?;
@@ -101,7 +111,7 @@ pub(crate) async fn start_broker(
     let broker = Arc::new_cyclic(|me| Broker {
         me: Weak::clone(me),
         node_id: role.node_id,
-        epoch: AtomicI64::new(-1),
+        epoch,
         statics: config.statics.clone(),
         request_bytes_max: config.request_bytes_max,
         connection_idle_max: config.connection_idle_max,
@@ -248,6 +258,15 @@ impl BrokerHandle {
     }
 }
 
+/// How a lease came to its end.
+enum Ended {
+    Stopped,
+    /// The registration does not count any more.
+    Lost,
+    /// Given back, to fetch damaged data again.
+    Damaged,
+}
+
 struct Membership {
     broker: Arc<Broker>,
     role: BrokerRole,
@@ -291,37 +310,66 @@ impl Membership {
             self.broker
                 .epoch
                 .store(registered.broker_epoch, Ordering::Release);
-            if !self.hold_lease(registered.broker_epoch).await? {
-                return Ok(());
+            match self.hold_lease(registered.broker_epoch).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::Lost => {}
+                Ended::Damaged => {
+                    // To the quorum another process: this one does not have what it had.
+                    (self.incarnation, self.log_intact) = (Uuid::new_v4(), false);
+                }
             }
         }
     }
 
-    /// True when the registration was lost.
-    async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<bool> {
+    async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<Ended> {
         let (state, mut states) = watch::channel(LeaseState::Silent);
+        let leave = self.stop.child_token();
+        let repairs_from = tokio::time::Instant::now() + REPAIR_PAUSE;
+        let damage_found = self.broker.partitions.damage_found();
         let keeper = lease::keep(
             ActiveController::new(self.broker.controllers.addresses().to_vec()),
             self.role.node_id,
             broker_epoch,
             self.broker.applied_offset.subscribe(),
             state,
-            self.stop.clone(),
+            leave.clone(),
         )
         .context("cannot start the lease thread")?;
-        // The thread drops the sender when it ends.
-        while states.changed().await.is_ok() {
-            let now = *states.borrow_and_update();
-            let alive = now == LeaseState::Alive;
-            self.broker.metrics.lease_alive.set(i64::from(alive));
-            if alive {
-                self.broker.alive.send_replace(true);
+        loop {
+            tokio::select! {
+                changed = states.changed() => {
+                    // The thread drops the sender when it ends.
+                    if changed.is_err() {
+                        break;
+                    }
+                    let now = *states.borrow_and_update();
+                    let alive = now == LeaseState::Alive;
+                    self.broker.metrics.lease_alive.set(i64::from(alive));
+                    if alive {
+                        self.broker.alive.send_replace(true);
+                    }
+                }
+                () = damage_found.notified(), if !leave.is_cancelled() => {
+                    let broker = Arc::clone(&self.broker);
+                    let repair = move || broker.partitions.repair(&broker);
+                    let must_leave = tokio::task::spawn_blocking(repair).await?;
+                    if must_leave && tokio::time::Instant::now() >= repairs_from {
+                        warn!("data here is damaged: the broker leaves the replicas in sync to fetch it again");
+                        leave.cancel();
+                    }
+                }
             }
         }
-        let lost = *states.borrow() == LeaseState::Lost;
-        let ended = tokio::task::spawn_blocking(move || keeper.join()).await?;
-        ended.map_err(|_| anyhow::anyhow!("the lease thread panicked"))?;
-        Ok(lost)
+        let ended = if *states.borrow() == LeaseState::Lost {
+            Ended::Lost
+        } else if leave.is_cancelled() && !self.stop.is_cancelled() {
+            Ended::Damaged
+        } else {
+            Ended::Stopped
+        };
+        let joined = tokio::task::spawn_blocking(move || keeper.join()).await?;
+        joined.map_err(|_| anyhow::anyhow!("the lease thread panicked"))?;
+        Ok(ended)
     }
 
     fn request(&self) -> RegisterBrokerRequest {
@@ -381,6 +429,9 @@ async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
                 broker.partitions.apply_retention();
             }
             broker.partitions.keep_house();
+            if broker.partitions.repair(&broker) {
+                broker.partitions.damage_found().notify_one();
+            }
         });
         if let Err(error) = kept.await {
             warn!(%error, "housekeeping failed");

@@ -1,0 +1,165 @@
+//! A batch on the disk that is not what was written: it is fetched again from another replica.
+//!
+//! Whoever cuts off what others count on must not be counted any more. So the broker first registers anew
+//! and says that data is missing, which takes it out of every ISR and ELR; only then is the log cut before
+//! the damage. From the discovery to the cut this replica fetches nothing, so that nobody takes it into an
+//! ISR meanwhile, and a proposal on its way names the earlier registration and is refused (KIP-903).
+
+use std::sync::atomic::Ordering;
+
+use foz_log::{LogDirectory, OpenError};
+use foz_metadata::image::Partition as Assigned;
+use tracing::{error, warn};
+
+use super::{Partition, wall_clock_ms};
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// Everything from here on has to be fetched again.
+    from_offset: i64,
+    /// This broker's registration when it was found.
+    broker_epoch: i64,
+}
+
+/// What can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// Nobody else has the data, at the moment: what is readable is served.
+    Wait,
+    /// Register anew.
+    LeaveIsr,
+    /// Cut and fetch again.
+    Cut,
+}
+
+/// `registered` is the broker's newest registration, and the metadata knows it.
+pub(super) fn repair(
+    damage: Damage,
+    assigned: &Assigned,
+    can_lead: impl Fn(i32) -> bool,
+    node_id: i32,
+    registered: i64,
+) -> Repair {
+    let others_lead = assigned
+        .isr
+        .iter()
+        .any(|id| *id != node_id && can_lead(*id));
+    if !others_lead {
+        return Repair::Wait;
+    }
+    let counts = assigned.isr.contains(&node_id) || assigned.elr.contains(&node_id);
+    if damage.broker_epoch == registered || counts {
+        Repair::LeaveIsr
+    } else if assigned.leader != node_id {
+        Repair::Cut
+    } else {
+        Repair::Wait
+    }
+}
+
+impl Partition {
+    /// From this offset on the log is not what was written.
+    pub(super) fn found_damage(&self, from_offset: i64) {
+        let mut damage = self.damage.lock();
+        let broker_epoch = self.reports.broker_epoch.load(Ordering::Acquire);
+        let known = damage.get_or_insert(Damage {
+            from_offset,
+            broker_epoch,
+        });
+        known.from_offset = known.from_offset.min(from_offset);
+        drop(damage);
+        self.reports.damage.notify_one();
+    }
+
+    pub(super) fn damage(&self) -> Option<Damage> {
+        *self.damage.lock()
+    }
+
+    /// Cuts the log before the damage. True when it is to be fetched again.
+    pub(super) fn cut_damage(&self, directory: &LogDirectory) -> bool {
+        // Nobody may write meanwhile.
+        let role = self.role.write();
+        let Some(damage) = self.damage().filter(|_| role.following().is_some()) else {
+            return false;
+        };
+        match directory.quarantine(&self.log, damage.from_offset, wall_clock_ms()) {
+            Ok(kept) => {
+                warn!(
+                    partition = self.name(),
+                    from_offset = self.log.log_end_offset(),
+                    copies = ?kept,
+                    "damaged data was set aside; it is fetched again"
+                );
+                *self.damage.lock() = None;
+                true
+            }
+            Err(OpenError::Unusable(..)) => false,
+            Err(error) => {
+                error!(partition = self.name(), %error, "damaged data cannot be set aside");
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::image::NO_LEADER;
+
+    use super::*;
+
+    const ME: i32 = 0;
+    const FOUND: Damage = Damage {
+        from_offset: 5,
+        broker_epoch: 10,
+    };
+
+    fn assigned(leader: i32, isr: &[i32], elr: &[i32]) -> Assigned {
+        Assigned {
+            replicas: vec![0, 1, 2],
+            leader,
+            isr: isr.to_vec(),
+            elr: elr.to_vec(),
+            last_known_elr: Vec::new(),
+            leader_epoch: 1,
+            partition_epoch: 1,
+        }
+    }
+
+    fn decide(assigned: &Assigned, alive: &[i32], registered: i64) -> Repair {
+        repair(FOUND, assigned, |id| alive.contains(&id), ME, registered)
+    }
+
+    #[test]
+    fn nothing_is_cut_while_anybody_counts_on_it() {
+        let all = [0, 1, 2];
+        for known in [
+            assigned(ME, &[0, 1], &[]),
+            assigned(1, &[1, 0], &[]),
+            assigned(1, &[1], &[0]),
+            // A proposal that takes it in may be on its way.
+            assigned(1, &[1, 2], &[]),
+        ] {
+            assert_eq!(decide(&known, &all, 10), Repair::LeaveIsr, "{known:?}");
+        }
+        for known in [assigned(1, &[1, 0], &[]), assigned(1, &[1], &[0])] {
+            assert_eq!(decide(&known, &all, 11), Repair::LeaveIsr, "{known:?}");
+        }
+        assert_eq!(decide(&assigned(1, &[1, 2], &[]), &all, 11), Repair::Cut);
+    }
+
+    #[test]
+    fn the_only_one_that_has_the_data_keeps_what_it_has() {
+        for registered in [10, 11] {
+            for (known, alive) in [
+                (assigned(ME, &[0], &[]), [0, 1, 2].as_slice()),
+                (assigned(ME, &[0, 1], &[]), &[0, 2]),
+                (assigned(NO_LEADER, &[1, 2], &[]), &[0]),
+                (assigned(NO_LEADER, &[], &[1]), &[0]),
+            ] {
+                assert_eq!(decide(&known, alive, registered), Repair::Wait, "{known:?}");
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use foz_cli::client::{Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, OffsetAt};
 use foz_cli::message::ReceivedMessage;
+use kafka_protocol::messages::BrokerId;
 use rustix::process::Signal;
 
 /// The longest that anything may take on a busy machine.
@@ -37,9 +38,14 @@ impl Testbed {
     /// Starts so many of each and waits until all are ready.
     pub(crate) fn start(controllers: usize, brokers: usize) -> Self {
         let mut testbed = Self::prepare(controllers, brokers);
-        testbed.nodes().for_each(Node::spawn);
-        testbed.wait_ready();
+        testbed.start_all();
         testbed
+    }
+
+    /// Starts what was prepared and waits until all are ready.
+    pub(crate) fn start_all(&mut self) {
+        self.nodes().for_each(Node::spawn);
+        self.wait_ready();
     }
 
     /// So many of each, which can be configured; none is started.
@@ -309,6 +315,13 @@ impl Drop for Node {
             eprintln!("--- log of {}\n{}", self.name, self.log());
         }
     }
+}
+
+/// The partition's node ids, in order.
+pub(crate) fn sorted(ids: &[BrokerId]) -> Vec<i32> {
+    let mut ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// A topic with so many partitions.

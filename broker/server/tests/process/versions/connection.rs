@@ -112,9 +112,9 @@ impl<'a> Connection<'a> {
         response
     }
 
-    /// A request of a version that no encoder makes: its header alone.
-    pub(crate) fn send_header<R: Request>(&mut self, version: i16) {
-        let header = [R::KEY.to_be_bytes(), version.to_be_bytes()].concat();
+    /// A request that no encoder makes: its header alone.
+    pub(crate) fn send_header(&mut self, key: i16, version: i16) {
+        let header = [key.to_be_bytes(), version.to_be_bytes()].concat();
         let rest = [0, 0, 0, 7, 0xff, 0xff];
         let length = (header.len() + rest.len()) as i32;
         self.stream

@@ -1,5 +1,5 @@
 //! ElectLeaders, where every leader is the only one there can be. Elections that change something are in
-//! `replication_admin`.
+//! `crate::elections`.
 
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::ElectLeadersRequest;

@@ -26,6 +26,7 @@ use crate::net::budget::{Budget, RequestBudget};
 use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::replication::Fetchers;
+use crate::role::LeaseFreshness;
 
 /// For topics made on the way (auto-creation, internal topics).
 const CREATE_TIMEOUT_MS: i32 = 5_000;
@@ -60,6 +61,8 @@ pub(crate) struct Broker {
     pub(crate) image: ArcSwap<Image>,
     /// Its offset, for those who wait for it.
     pub(crate) applied_offset: watch::Sender<i64>,
+    /// Whether the quorum has lately confirmed that this process holds its lease.
+    pub(crate) lease: Arc<LeaseFreshness>,
     /// The quorum has counted this process as alive at least once.
     pub(crate) alive: watch::Sender<bool>,
 }

@@ -2,8 +2,10 @@
 
 mod image_applier;
 mod lease;
+mod lease_freshness;
 mod observer;
 mod registration;
 mod start;
 
+pub(crate) use lease_freshness::LeaseFreshness;
 pub(crate) use start::{BrokerHandle, start_broker};

@@ -283,6 +283,7 @@ impl Keeper {
             applied_offset: self.image.borrow().offset(),
             leaving: mood == Mood::Leaving,
             stopping: mood == Mood::Stopping,
+            number: 0,
         }
     }
 }

@@ -1,11 +1,15 @@
 //! ListOffsets (2): the offset for a timestamp, or one end of the log.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use tokio::time::Instant;
 
 use crate::authorizer::{Operation, Resource};
 use crate::partition::OffsetQuery;
@@ -34,6 +38,11 @@ const SENTINELS: [(i64, i16); 6] = [
     (LATEST_TIERED, 9),
     (EARLIEST_PENDING_UPLOAD, 11),
 ];
+
+/// How long an answer waits for the quorum to confirm that this broker still leads. One that was stopped or
+/// cut off for a while does not know of its successor, whose end clients may have seen: what KIP-207 is about,
+/// before the leader knows that it changed.
+const CONFIRMATION_MAX: Duration = Duration::from_secs(1);
 
 /// Before this version an answer carries no epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
@@ -101,10 +110,22 @@ async fn find(
         timestamp => OffsetQuery::Timestamp(timestamp),
     };
     let epoch = wanted.current_leader_epoch;
-    // A search by time reads index and records from disk.
-    let found = tokio::task::spawn_blocking(move || partition.find_offset(query, epoch))
-        .await
-        .map_err(|_| ErrorCode::UnknownServerError)??;
+    let deadline = Instant::now() + CONFIRMATION_MAX;
+    let found = loop {
+        // A search by time reads index and records from disk.
+        let searched = Arc::clone(&partition);
+        let found = tokio::task::spawn_blocking(move || searched.find_offset(query, epoch))
+            .await
+            .map_err(|_| ErrorCode::UnknownServerError)??;
+        // After the end was read: this process may have been stopped in between.
+        let lease = &context.broker.lease;
+        if query != OffsetQuery::Latest || partition.leads_alone() || lease.is_fresh() {
+            break found;
+        }
+        if !lease.renewed(deadline).await {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
+    };
     Ok(found.map_or(NOTHING, |found| Found {
         offset: found.offset,
         timestamp_ms: found.timestamp_ms,

@@ -261,6 +261,14 @@ impl Partition {
         })
     }
 
+    /// It is led here, and no other replica can be in sync: nobody else can have been made the leader, unless
+    /// uncleanly.
+    pub(crate) fn leads_alone(&self) -> bool {
+        let role = self.role.read();
+        role.leading()
+            .is_some_and(|leading| leading.leader.lock().maximal_isr().len() == 1)
+    }
+
     /// Whether the partition, led here, has fewer in sync than replicas; and fewer than
     /// `min.insync.replicas`.
     pub(crate) fn lacks(&self) -> Option<(bool, bool)> {

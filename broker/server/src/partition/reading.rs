@@ -47,7 +47,7 @@ pub(crate) struct ReadError {
 }
 
 /// What ListOffsets can ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OffsetQuery {
     Earliest,
     Latest,

@@ -1,16 +1,20 @@
 //! Keeps the broker's lease, from a thread of its own that no stall of the data path can hold up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foz_api::v1::node_client::NodeClient;
 use foz_api::v1::{LeaseAnswer, LeaseBeat};
 use foz_api::{ActiveController, CallError};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming};
 use tracing::{info, warn};
+
+use super::lease_freshness::{Beats, LeaseFreshness};
 
 const BEAT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +50,7 @@ pub(crate) fn keep(
     node_id: i32,
     broker_epoch: i64,
     applied_offset: watch::Receiver<i64>,
+    freshness: Arc<LeaseFreshness>,
     state: watch::Sender<LeaseState>,
     stop: CancellationToken,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
@@ -60,6 +65,8 @@ pub(crate) fn keep(
                 node_id,
                 broker_epoch,
                 applied_offset,
+                freshness,
+                beats: Beats::default(),
                 state,
             };
             runtime.block_on(keeper.run(&stop));
@@ -71,6 +78,8 @@ struct Keeper {
     node_id: i32,
     broker_epoch: i64,
     applied_offset: watch::Receiver<i64>,
+    freshness: Arc<LeaseFreshness>,
+    beats: Beats,
     state: watch::Sender<LeaseState>,
 }
 
@@ -93,7 +102,9 @@ enum End {
 impl Keeper {
     async fn run(mut self, stop: &CancellationToken) {
         loop {
-            match self.hold(stop).await {
+            let end = self.hold(stop).await;
+            self.freshness.lost();
+            match end {
                 End::Stopped => return,
                 End::Lost => {
                     warn!(
@@ -127,7 +138,7 @@ impl Keeper {
             Err(error) => return End::Broken(error.to_string()),
         };
         let mut tick = tokio::time::interval(BEAT_INTERVAL);
-        let mut answered = tokio::time::Instant::now();
+        let mut answered = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => {
@@ -152,7 +163,7 @@ impl Keeper {
                 }
                 answer = answers.next() => match answer {
                     Some(Ok(answer)) => {
-                        answered = tokio::time::Instant::now();
+                        answered = Instant::now();
                         self.answered(&answer);
                     }
                     Some(Err(status)) if lost(status.code()) => return End::Lost,
@@ -187,10 +198,16 @@ impl Keeper {
             applied_offset: *self.applied_offset.borrow_and_update(),
             leaving: wish == Wish::Leave,
             stopping: wish == Wish::Stop,
+            number: self.beats.next(Instant::now()),
         }
     }
 
-    fn answered(&self, answer: &LeaseAnswer) {
+    fn answered(&mut self, answer: &LeaseAnswer) {
+        if let Some(sent) = self.beats.answered(answer.beat_number)
+            && !answer.fenced
+        {
+            self.freshness.answered(sent);
+        }
         let now = if answer.fenced {
             LeaseState::Fenced
         } else {

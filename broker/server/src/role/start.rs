@@ -128,6 +128,7 @@ pub(crate) async fn start_broker(
         metrics,
         image: ArcSwap::from_pointee(Image::default()),
         applied_offset: watch::Sender::new(-1),
+        lease: Arc::default(),
         alive: watch::Sender::new(false),
     });
     let ready = Arc::new(AtomicBool::new(false));
@@ -163,6 +164,7 @@ pub(crate) async fn start_broker(
         disk_epoch: claimed.disk_epoch,
         properties: claimed.properties,
         incarnation: Uuid::new_v4(),
+        repairs_from: Instant::now(),
         stop: stop_lease.clone(),
     };
     let keeping = tokio::spawn(keep_membership(membership, failed));
@@ -278,6 +280,8 @@ struct Membership {
     log_intact: bool,
     properties: MetaProperties,
     incarnation: Uuid,
+    /// Not sooner it leaves for the sake of damaged data.
+    repairs_from: Instant,
     stop: CancellationToken,
 }
 
@@ -316,6 +320,7 @@ impl Membership {
                 Ended::Damaged => {
                     // To the quorum another process: this one does not have what it had.
                     (self.incarnation, self.log_intact) = (Uuid::new_v4(), false);
+                    self.repairs_from = Instant::now() + REPAIR_PAUSE;
                 }
             }
         }
@@ -324,13 +329,13 @@ impl Membership {
     async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<Ended> {
         let (state, mut states) = watch::channel(LeaseState::Silent);
         let leave = self.stop.child_token();
-        let repairs_from = tokio::time::Instant::now() + REPAIR_PAUSE;
         let damage_found = self.broker.partitions.damage_found();
         let keeper = lease::keep(
             ActiveController::new(self.broker.controllers.addresses().to_vec()),
             self.role.node_id,
             broker_epoch,
             self.broker.applied_offset.subscribe(),
+            Arc::clone(&self.broker.lease),
             state,
             leave.clone(),
         )
@@ -353,7 +358,7 @@ impl Membership {
                     let broker = Arc::clone(&self.broker);
                     let repair = move || broker.partitions.repair(&broker);
                     let must_leave = tokio::task::spawn_blocking(repair).await?;
-                    if must_leave && tokio::time::Instant::now() >= repairs_from {
+                    if must_leave && Instant::now() >= self.repairs_from {
                         warn!("data here is damaged: the broker leaves the replicas in sync to fetch it again");
                         leave.cancel();
                     }

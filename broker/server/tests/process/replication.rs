@@ -226,3 +226,70 @@ async fn killed_at_once_on_the_same_boot_nothing_is_lost() {
     produce(&client, 300..330).await;
     check(&client, 330).await;
 }
+
+/// 10 kB each, to one partition, in segments of 1 MiB.
+async fn fill(client: &Client, count: usize) {
+    let mut topic = replicated(TOPIC, "2");
+    let segment_bytes = ("segment.bytes".to_owned(), (1 << 20).to_string());
+    topic.configs.extend([segment_bytes]);
+    client.create_topic(&topic).await.unwrap();
+    let config = ProducerConfig::default();
+    let mut producer = Producer::new(client.clone(), config).await.unwrap();
+    for number in 0..count {
+        let message = Message {
+            value: Some(Bytes::from(format!("{number:010000}"))),
+            partition: Some(0),
+            ..Message::default()
+        };
+        producer.send(TOPIC, message).await.unwrap();
+    }
+    producer.flush().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_batch_is_fetched_again_and_never_served() {
+    const COUNT: usize = 300;
+    let mut testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    fill(&client, COUNT).await;
+    await_isr(&client, 3).await;
+    let cluster = client.refresh(Some(&[TOPIC])).await.unwrap();
+    let leader = cluster.topics[TOPIC].partitions[&0].leader as usize;
+    let data = testbed.brokers[leader].directory.join("data");
+    let path = data
+        .join(format!("{TOPIC}-0"))
+        .join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() < 1 << 20, "the first segment is closed");
+    bytes[5_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let read = read_all(&client, TOPIC).await;
+    assert_eq!(read.len(), COUNT);
+    for (number, message) in read.iter().enumerate() {
+        assert!(message.value.as_deref() == Some(format!("{number:010000}").as_bytes()));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !testbed.brokers[leader]
+        .log()
+        .contains("damaged data was set aside")
+    {
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            testbed.brokers[leader].log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    await_isr(&client, 3).await;
+    for broker in &mut testbed.brokers {
+        assert!(broker.stop(), "{}", broker.log());
+    }
+    let all: Vec<_> = testbed
+        .brokers
+        .iter()
+        .map(|broker| segments(&broker.directory.join("data")))
+        .collect();
+    assert!(all[0] == all[1] && all[1] == all[2], "replicas differ");
+    assert!(path.with_extension("log.quarantined").exists());
+}

@@ -75,6 +75,7 @@ async fn answer_beats(
             let _ = sender.send(Err(Status::invalid_argument(error))).await;
             return;
         }
+        let beat_number = beat.number;
         let beat = Beat {
             node_id: beat.node_id,
             epoch: beat.broker_epoch,
@@ -91,6 +92,7 @@ async fn answer_beats(
             metadata_offset: state.committed_offset,
             fenced: state.is_fenced,
             may_stop: stopping.is_handed_over(),
+            beat_number,
         });
         let is_over = answer.is_err();
         for _ in 0..count {
@@ -154,6 +156,7 @@ impl<'a> Stopping<'a> {
             metadata_offset: image.offset(),
             fenced: !image.is_alive(node_id),
             may_stop: true,
+            beat_number: 0,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use foz_canary::{Canary, sings};
+
 use crate::checkpoint;
 use crate::error::{OpenError, StorageError};
 
@@ -98,7 +100,7 @@ impl LeaderEpochs {
         let asked = last_fetched_epoch.min(latest.epoch);
         let (epoch, end_offset) = self.end_offset_for(asked, log_end_offset)?;
         let diverges = epoch < last_fetched_epoch || end_offset < fetch_offset;
-        diverges.then_some(EpochEnd { epoch, end_offset })
+        (diverges && !sings(Canary::DivergenceUnnoticed)).then_some(EpochEnd { epoch, end_offset })
     }
 
     /// The epoch that wrote `offset`.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
+use foz_canary::{Canary, sings};
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
@@ -194,7 +195,11 @@ impl PartitionLog {
             config: RwLock::new(Arc::new(config)),
             writer: Mutex::new(Writer {
                 active,
-                producers: recovered.producers,
+                producers: if sings(Canary::ProducerStateLostOnRestart) {
+                    Producers::default()
+                } else {
+                    recovered.producers
+                },
             }),
             segments: RwLock::new(recovered.segments),
             epochs: RwLock::new(recovered.epochs),

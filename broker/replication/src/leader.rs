@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foz_canary::{Canary, sings};
 use foz_protocol::error::ErrorCode;
 
 use self::follower_state::FollowerState;
@@ -239,6 +240,9 @@ impl Leader {
             local.end_offset,
             now_ms,
         );
+        if sings(Canary::HighWatermarkAhead) {
+            state.end_offset = Some(local.end_offset);
+        }
         if went_back && fetch_offset < self.high_watermark {
             // An older disk: that it was caught up once says nothing about now.
             state.last_caught_up_ms = None;
@@ -270,6 +274,11 @@ impl Leader {
         let lag_time_max_ms = self.settings.lag_time_max_ms;
         self.pending.tick(lag_time_max_ms, now_ms);
         for (&node_id, state) in &mut self.followers {
+            if sings(Canary::IsrShrinkWithoutController)
+                && !state.is_caught_up(local.end_offset, 1_000, now_ms)
+            {
+                state.end_offset = Some(i64::MAX);
+            }
             state.awaited = state.awaited
                 && !self.isr.contains(&node_id)
                 && state.is_caught_up(local.end_offset, lag_time_max_ms, now_ms)

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use foz_canary::{Canary, sings};
+
 use super::PartitionLog;
 use crate::error::AppendError;
 use crate::leader_epochs::EpochEnd;
@@ -48,6 +50,9 @@ impl PartitionLog {
         replicated::check_follows(&headers, first_offset, latest_epoch)?;
 
         let (mut rest, mut bytes) = (headers.as_slice(), &batches[..whole]);
+        if sings(Canary::FollowerSkipsBatch) && rest.len() > 8 {
+            (rest, bytes) = (&rest[1..], &bytes[rest[0].total_length()..]);
+        }
         let mut rolled = false;
         while !rest.is_empty() {
             self.changed.store(true, Ordering::Release);
@@ -63,7 +68,9 @@ impl PartitionLog {
             let (now, after) = bytes.split_at(length);
             writer.active.append(now, fitting, &config)?;
             for header in fitting {
-                writer.producers.record(header);
+                if !sings(Canary::ProducerStateNotReplicated) {
+                    writer.producers.record(header);
+                }
                 let epoch = header.partition_leader_epoch;
                 if latest_epoch.is_none_or(|latest| latest < epoch) {
                     self.begin_leader_epoch(epoch, header.base_offset);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use foz_canary::{Canary, sings};
+
 use super::indexes::Indexes;
 use super::{Contents, Finding, Recovery, has_hollow, newest_snapshot};
 use crate::atomic_file::flush_directory;
@@ -163,6 +165,7 @@ impl Recovery<'_> {
             let scanned = match scanner.next() {
                 Ok(None) => return Ok(None),
                 Ok(Some(batch)) => batch,
+                Err(ScanError::Bad { .. }) if sings(Canary::TornTailKept) => return Ok(None),
                 Err(error) => return torn_or_failed(error, segment).map(Some),
             };
             let header = scanned.header;

@@ -1,5 +1,6 @@
 //! A broker process announces itself.
 
+use foz_canary::{Canary, sings};
 use uuid::Uuid;
 
 use super::draft::Draft;
@@ -104,7 +105,8 @@ fn has_all_data(known: &Broker, request: &RegisterBroker) -> bool {
             .directory_ids
             .iter()
             .all(|id| request.directory_ids.contains(id));
-    request.log_intact && request.disk_epoch == known.epoch && is_same_disk
+    sings(Canary::RegistrationIgnoresLostDisk)
+        || request.log_intact && request.disk_epoch == known.epoch && is_same_disk
 }
 
 struct Ports {

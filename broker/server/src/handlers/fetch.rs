@@ -37,8 +37,8 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 const TOPIC_IDS_FROM: i16 = 13;
 /// The version from which consumers may read from followers (KIP-392); others take a follower for a leader.
 const FOLLOWER_FETCHING_FROM: i16 = 11;
-/// The only class of `replica.selector.class` that there is.
-const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+/// The only class of `replica.selector.class` that there is, in whatever package: Kafka's, or a port of it.
+const RACK_AWARE: &str = "RackAwareReplicaSelector";
 /// Ordinary consumers; brokers and tools say who they are (a replica id from 0).
 const CONSUMER: i32 = -1;
 
@@ -91,7 +91,8 @@ async fn answer(
     let deadline = Instant::now() + wait;
     loop {
         let mut held = broker
-            .response_budget
+            .budgets(context.client.listener)
+            .responses
             .reserve_some(bytes_max, RESPONSE_BYTES_LEAST)
             .await;
         let room = bytes_max.min(held.bytes());
@@ -319,10 +320,11 @@ impl Reading<'_> {
             return ReplicaSelector::Leader;
         }
         let class = self.context.broker.config("replica.selector.class");
-        let class = class.and_then(|it| it.value.as_deref().map(str::to_owned));
-        match class.as_deref() {
-            Some(RACK_AWARE) => ReplicaSelector::RackAware,
-            _ => ReplicaSelector::Leader,
+        let class = class.as_ref().and_then(|it| it.value.as_deref());
+        if class.is_some_and(|class| class.ends_with(RACK_AWARE)) {
+            ReplicaSelector::RackAware
+        } else {
+            ReplicaSelector::Leader
         }
     }
 

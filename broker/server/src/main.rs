@@ -70,6 +70,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    #[cfg(feature = "canaries")]
+    choose_canary()?;
     let path = &arguments.config;
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read --config {}", path.display()))?;
@@ -84,6 +86,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // What was to be ended in order has ended. A recovery that a signal broke off is not waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// Switches on the bug that the environment asks for.
+#[cfg(feature = "canaries")]
+fn choose_canary() -> anyhow::Result<()> {
+    if let Ok(name) = std::env::var(foz_canary::VARIABLE) {
+        let canary = foz_canary::choose(&name).context(foz_canary::VARIABLE)?;
+        tracing::warn!(%canary, "a bug is switched on: {}", canary.about());
+    } else {
+        tracing::warn!("this is a build with bugs that can be switched on; none is");
+    }
+    Ok(())
 }
 
 /// At least two, so that one slow task never holds up everything.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use foz_canary::{Canary, sings};
 use foz_groups::{
     AppendError, AppendToken, Coordinator, Effect, GroupConfig, Loader, Now, Record, Request,
     RequestContext as GroupContext, Response, WaiterId,
@@ -205,10 +206,12 @@ struct Loaded {
 /// Reads all that is in the partition, and how many records that were.
 async fn replay(led: Led) -> Result<(Loader, usize), String> {
     // What an earlier coordinator wrote last may still be on its way to the disk.
-    led.partition
-        .all_acknowledged(led.leader_epoch)
-        .await
-        .map_err(|_| "no longer the leader".to_owned())?;
+    if !sings(Canary::CoordinatorLoadsTooEarly) {
+        led.partition
+            .all_acknowledged(led.leader_epoch)
+            .await
+            .map_err(|_| "no longer the leader".to_owned())?;
+    }
     let replaying = tokio::task::spawn_blocking(move || {
         let mut loader = Loader::new();
         let records = led.partition.replay(|key, value| {
@@ -349,6 +352,7 @@ impl Actor {
         let partition = Arc::clone(&self.led.partition);
         self.appending.push(Box::pin(async move {
             let outcome = match appended {
+                Ok(_) if sings(Canary::OffsetCommitBeforeDurable) => Ok(()),
                 Ok(produced) => {
                     // Without a limit of its own: the outcome is open until the flush is done, or the
                     // leadership is lost and the coordinator with it.

@@ -1,6 +1,7 @@
 //! Reading a partition for clients.
 
 use bytes::Bytes;
+use foz_canary::{Canary, sings};
 use foz_log::ReadError as LogReadError;
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
@@ -92,7 +93,11 @@ impl Partition {
             ..
         } = wanted;
         // Bounds before the data, so that an answer never shows records beyond its high watermark.
-        let high_watermark = self.high_watermark();
+        let high_watermark = if sings(Canary::ConsumerReadsAboveHighWatermark) {
+            self.log.log_end_offset()
+        } else {
+            self.high_watermark()
+        };
         let log_start_offset = self.log.log_start_offset();
         let preferred_read_replica =
             self.preferred_read_replica(wanted.selector, wanted.rack, offset, image);
@@ -157,7 +162,8 @@ impl Partition {
         let leader_epoch = self.check_reader(client_epoch, Reader::OfLeader)?;
         // KIP-207: until the new leader knows what earlier ones committed, its high watermark may be
         // behind what clients have seen.
-        if !matches!(query, OffsetQuery::Earliest) && !self.knows_what_is_committed() {
+        let is_known = self.knows_what_is_committed() || sings(Canary::EndOffsetToldTooEarly);
+        if !matches!(query, OffsetQuery::Earliest) && !is_known {
             return Err(ErrorCode::OffsetNotAvailable);
         }
         let high_watermark = self.high_watermark();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
+use foz_canary::{Canary, sings};
 use foz_log::{
     CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PartitionLog,
     StorageError, TopicPartition,
@@ -300,6 +301,12 @@ impl Partitions {
         else {
             return;
         };
+        if sings(Canary::TruncateByHighWatermark)
+            && partition.role.read().leader_epoch() != Some(assigned.leader_epoch)
+        {
+            let (log, now_ms) = (&partition.log, wall_clock_ms());
+            let _ = self.directory.truncate(log, log.high_watermark(), now_ms);
+        }
         match assigned.leader {
             NO_LEADER => {
                 broker.fetchers.leave(key);

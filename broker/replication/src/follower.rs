@@ -101,6 +101,19 @@ pub enum FailReason {
         /// The offset.
         end_offset: i64,
     },
+    /// The leader ends below what it said to be committed in the same epoch.
+    #[error(
+        "the leader of epoch {epoch} ends it at {end_offset}, below {high_watermark}, which it committed: \
+         it has lost data, and the own log is kept as it is"
+    )]
+    LeaderLostData {
+        /// The epoch that is followed.
+        epoch: i32,
+        /// The leader's end.
+        end_offset: i64,
+        /// The own high watermark.
+        high_watermark: i64,
+    },
     /// The records are on tiered storage, which this broker does not have.
     #[error("the leader moved the offset to tiered storage")]
     TieredStorage,
@@ -176,6 +189,15 @@ fn cut(
         return Step::Failed(FailReason::BadDivergence {
             epoch: leader.epoch,
             end_offset: leader.end_offset,
+        });
+    }
+    // An older leader may be cut below that after an unclean election. The one that is followed may not have
+    // lost what it committed itself, unless it leads with a disk that it should not lead with.
+    if leader.epoch == local.leader_epoch && leader.end_offset < local.high_watermark {
+        return Step::Failed(FailReason::LeaderLostData {
+            epoch: leader.epoch,
+            end_offset: leader.end_offset,
+            high_watermark: local.high_watermark,
         });
     }
     let to = match end_offset_for_epoch(leader.epoch) {

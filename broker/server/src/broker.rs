@@ -22,10 +22,11 @@ use crate::authorizer::Authorizer;
 use crate::coordinator::Coordinators;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::metrics::Metrics;
-use crate::net::budget::{Budget, RequestBudget};
+use crate::net::budget::Budgets;
 use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::replication::Fetchers;
+use crate::request::Listener;
 use crate::role::LeaseFreshness;
 
 /// For topics made on the way (auto-creation, internal topics).
@@ -39,16 +40,16 @@ pub(crate) struct Broker {
     pub(crate) node_id: i32,
     /// Of the registration; grows when the broker has to register again.
     pub(crate) epoch: Arc<AtomicI64>,
-    /// What the quorum had committed when it took this process in; -1 before. An image from before that
-    /// may lack topics whose logs are here.
-    pub(crate) registered_offset: AtomicI64,
+    /// What the quorum had committed when it took this process in; -1 before. See
+    /// [`ImageApplier`](crate::role::ImageApplier).
+    pub(crate) registered_offset: watch::Sender<i64>,
     /// The broker's own properties file, as far as it is broker configuration.
     pub(crate) statics: BTreeMap<String, String>,
     pub(crate) request_bytes_max: usize,
     /// `connections.max.idle.ms`; `None` is no limit.
     pub(crate) connection_idle_max: Option<Duration>,
-    pub(crate) request_budget: RequestBudget,
-    pub(crate) response_budget: Budget,
+    pub(crate) client_budgets: Budgets,
+    pub(crate) node_budgets: Budgets,
     pub(crate) authorizer: Box<dyn Authorizer>,
     pub(crate) controllers: Arc<ActiveController>,
     pub(crate) partitions: Partitions,
@@ -71,6 +72,14 @@ impl Broker {
     pub(crate) fn me(&self) -> Arc<Self> {
         let me = self.me.upgrade();
         me.expect("whoever calls it holds the broker")
+    }
+
+    /// What those who come by this listener may take of the memory.
+    pub(crate) fn budgets(&self, listener: Listener) -> &Budgets {
+        match listener {
+            Listener::Clients => &self.client_budgets,
+            Listener::Replication => &self.node_budgets,
+        }
     }
 
     /// The metadata now; keep it for the whole of one answer.

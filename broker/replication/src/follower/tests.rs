@@ -214,3 +214,18 @@ fn the_high_watermark_follows_the_leader_as_far_as_the_log_goes() {
     assert_eq!(progress(90, 95), (90, 90));
     assert_eq!(progress(-1, -1), (80, 10));
 }
+
+#[test]
+fn a_leader_that_lost_what_it_committed_is_not_followed_there() {
+    let lost = |end_offset| {
+        Step::Failed(FailReason::LeaderLostData {
+            epoch: 7,
+            end_offset,
+            high_watermark: 80,
+        })
+    };
+    for end_offset in [0, 79] {
+        assert_eq!(diverging(7, end_offset), lost(end_offset));
+    }
+    assert!(matches!(diverging(7, 80), Step::Truncate { .. }));
+}

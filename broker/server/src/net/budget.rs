@@ -1,4 +1,7 @@
-//! A byte budget for the whole process: it pushes back on sockets before memory runs out.
+//! Byte budgets: they push back on sockets before memory runs out.
+//!
+//! Clients and nodes have budgets of their own. What producers hold is given back when followers have
+//! fetched it, so a follower must not wait for what producers hold, nor behind consumers that do not read.
 
 use std::sync::Arc;
 
@@ -9,6 +12,16 @@ const UNIT_BYTES: usize = 1024;
 
 /// Requests above this are few: `max.request.size` of a Java producer is 1 MiB.
 const LARGE_BYTES: usize = 2 << 20;
+
+/// What the answers to all followers may take: some of `replica.fetch.response.max.bytes` each.
+const NODE_RESPONSE_BYTES: usize = 32 << 20;
+
+/// What one kind of listener may take.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    pub(crate) requests: RequestBudget,
+    pub(crate) responses: Budget,
+}
 
 /// How many bytes of one kind may be in memory at once.
 #[derive(Debug, Clone)]
@@ -29,6 +42,24 @@ pub(crate) struct RequestBudget {
 #[derive(Debug)]
 pub(crate) struct Reserved {
     permit: OwnedSemaphorePermit,
+}
+
+impl Budgets {
+    /// Requests and responses may take `bytes` each.
+    pub(crate) fn of_clients(bytes: usize, request_bytes_max: usize) -> Self {
+        Self {
+            requests: RequestBudget::new(bytes, request_bytes_max),
+            responses: Budget::new(bytes),
+        }
+    }
+
+    /// There are few nodes, and each has few connections.
+    pub(crate) fn of_nodes(request_bytes_max: usize) -> Self {
+        Self {
+            requests: RequestBudget::new(0, request_bytes_max),
+            responses: Budget::new(NODE_RESPONSE_BYTES),
+        }
+    }
 }
 
 impl Budget {

@@ -105,7 +105,8 @@ async fn read_requests(
         in_time(reader.read_exact(&mut size[begun..])).await?;
         let size = frame::frame_length(size, broker.request_bytes_max)
             .map_err(|error| invalid(error.to_string()))?;
-        let reserved = broker.request_budget.reserve(size).await;
+        let budget = &broker.budgets(client.listener).requests;
+        let reserved = budget.reserve(size).await;
         let body = in_time(read_body(&mut reader, size)).await?;
         broker.metrics.bytes_in.inc_by(size as u64 + 4);
         let pending = start(broker, client, &body).map_err(|error| invalid(error.to_string()))?;

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use foz_canary::{Canary, sings};
@@ -218,7 +217,7 @@ impl Partitions {
     pub(crate) fn repair(&self, broker: &Broker) -> bool {
         let image = broker.image();
         let registered = broker.epoch();
-        if image.offset() < broker.registered_offset.load(Ordering::Acquire) {
+        if image.offset() < *broker.registered_offset.borrow() {
             return false;
         }
         let mut must_leave = false;
@@ -257,15 +256,9 @@ impl Partitions {
     pub(crate) fn apply_retention(&self) {
         let now_ms = wall_clock_ms();
         // Only of partitions that the metadata has given: before that nobody knows what their topics
-        // keep, and Kafka's default would delete what `retention.ms=-1` keeps for ever.
-        let led: Vec<Arc<Partition>> = self
-            .held
-            .read()
-            .values()
-            .filter(|it| it.led().is_some())
-            .cloned()
-            .collect();
-        for partition in led {
+        // keep, and Kafka's default would delete what `retention.ms=-1` keeps for ever. Followers drop
+        // their own, too.
+        for partition in self.all() {
             if let Err(error) = partition.log.apply_retention(now_ms) {
                 warn!(partition = partition.name(), %error, "retention not applied");
             }

@@ -1,11 +1,15 @@
 //! Brings the broker in line with each new image: partitions are there before clients hear of them.
+//!
+//! It begins with an image from after this process was registered. An older one may say that this node
+//! leads, with what its disk had in an earlier life; followers would cut their logs to that. And it may lack
+//! topics whose logs are here.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use foz_metadata::image::ApplyError;
 use foz_metadata::record::Batch;
 use foz_metadata::{Changes, Image};
+use tokio::sync::watch;
 
 use crate::broker::Broker;
 
@@ -13,10 +17,10 @@ use crate::broker::Broker;
 pub(crate) struct ImageApplier {
     broker: Arc<Broker>,
     image: Arc<Image>,
+    /// The broker lives by the image.
+    has_begun: bool,
     /// What `meta.properties` says; `None` on a new volume.
     cluster_id: Option<String>,
-    /// Logs of topics that were deleted while the broker was away have been looked for.
-    strays_set_aside: bool,
 }
 
 /// Why a snapshot is not taken.
@@ -40,7 +44,7 @@ impl ImageApplier {
             image: broker.image(),
             broker,
             cluster_id,
-            strays_set_aside: false,
+            has_begun: false,
         }
     }
 
@@ -53,7 +57,7 @@ impl ImageApplier {
     pub(crate) async fn replace(&mut self, image: Arc<Image>) -> Result<(), ReplaceError> {
         check(self.cluster_id.as_deref(), self.image.offset(), &image)?;
         let changes = Changes::between(&self.image, &image);
-        self.advance(image, changes).await;
+        self.take(image, changes).await;
         Ok(())
     }
 
@@ -61,22 +65,40 @@ impl ImageApplier {
     pub(crate) async fn apply(&mut self, batch: &Batch) -> Result<(), ApplyError> {
         let image = Arc::new(self.image.apply(batch)?);
         let changes = Changes::of_batch(&self.image, batch);
-        self.advance(image, changes).await;
+        self.take(image, changes).await;
         Ok(())
     }
 
-    async fn advance(&mut self, image: Arc<Image>, changes: Changes) {
-        self.image = Arc::clone(&image);
-        let broker = Arc::clone(&self.broker);
-        // An older image must not delete what it does not know yet. There is always a batch after the
-        // registration: the one that lets this broker in.
-        let registered = broker.registered_offset.load(Ordering::Acquire);
-        let set_strays_aside =
-            may_set_strays_aside(self.strays_set_aside, registered, image.offset());
-        self.strays_set_aside |= set_strays_aside;
+    /// Changes when the broker is registered: [`begin`](Self::begin) then.
+    pub(crate) fn registered(&self) -> watch::Receiver<i64> {
+        self.broker.registered_offset.subscribe()
+    }
+
+    /// To be called when the broker was registered.
+    pub(crate) async fn begin(&mut self) {
+        let registered = *self.broker.registered_offset.borrow();
+        if self.has_begun || !may_begin(registered, self.image.offset()) {
+            return;
+        }
+        self.has_begun = true;
+        let changes = Changes::between(&Image::default(), &self.image);
+        self.advance(changes, true).await;
+    }
+
+    async fn take(&mut self, image: Arc<Image>, changes: Changes) {
+        self.image = image;
+        if self.has_begun {
+            self.advance(changes, false).await;
+        } else {
+            self.begin().await;
+        }
+    }
+
+    async fn advance(&self, changes: Changes, is_first: bool) {
+        let (broker, image) = (Arc::clone(&self.broker), Arc::clone(&self.image));
         // Opening and deleting logs is file work.
         let applied = tokio::task::spawn_blocking(move || {
-            if set_strays_aside {
+            if is_first {
                 broker.partitions.set_strays_aside(&image);
             }
             broker.partitions.apply(&broker, &image, &changes);
@@ -93,8 +115,8 @@ impl ImageApplier {
 }
 
 /// `registered` is -1 before the registration.
-fn may_set_strays_aside(already: bool, registered: i64, offset: i64) -> bool {
-    !already && registered >= 0 && offset >= registered
+fn may_begin(registered: i64, offset: i64) -> bool {
+    registered >= 0 && offset >= registered
 }
 
 fn check(volume: Option<&str>, reached: i64, image: &Image) -> Result<(), ReplaceError> {
@@ -121,11 +143,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_from_before_the_registration_deletes_nothing() {
-        assert!(!may_set_strays_aside(false, -1, 100), "not registered yet");
-        assert!(!may_set_strays_aside(false, 7, 6));
-        assert!(may_set_strays_aside(false, 7, 7));
-        assert!(!may_set_strays_aside(true, 7, 8), "once is enough");
+    fn an_image_from_before_the_registration_counts_for_nothing() {
+        assert!(!may_begin(-1, 100), "not registered yet");
+        assert!(!may_begin(7, 6));
+        assert!(may_begin(7, 7));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use foz_api::v1::node_client::NodeClient;
 use foz_api::v1::{MetadataFrame, WatchMetadataRequest};
 use foz_metadata::Image;
 use foz_metadata::record::Batch;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -30,36 +30,45 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     let mut from_offset = SNAPSHOT;
+    let mut registered = applier.registered();
     // The same is said once, however often it is tried.
     let mut said = (String::new(), -1);
     loop {
-        from_offset =
-            match follow_once(&controllers, node_id, from_offset, &mut applier, &stop).await {
-                End::Stopped => return,
-                End::Broken(reason) => {
-                    let offset = applier.offset();
-                    let says = (reason, offset);
-                    if says != said {
-                        info!(
-                            reason = says.0,
-                            offset, "metadata stream ended; opening it again"
-                        );
-                        said = says;
-                    }
-                    resume_from(offset)
-                }
-                End::DoesNotFollow(reason) => {
-                    warn!(
-                        reason,
-                        "metadata does not follow what is here; asking for a snapshot"
+        from_offset = match follow_once(
+            &controllers,
+            node_id,
+            from_offset,
+            &mut applier,
+            &mut registered,
+            &stop,
+        )
+        .await
+        {
+            End::Stopped => return,
+            End::Broken(reason) => {
+                let offset = applier.offset();
+                let says = (reason, offset);
+                if says != said {
+                    info!(
+                        reason = says.0,
+                        offset, "metadata stream ended; opening it again"
                     );
-                    SNAPSHOT
+                    said = says;
                 }
-                End::OtherCluster(error) => {
-                    let _ = failed.send(error.to_string()).await;
-                    return;
-                }
-            };
+                resume_from(offset)
+            }
+            End::DoesNotFollow(reason) => {
+                warn!(
+                    reason,
+                    "metadata does not follow what is here; asking for a snapshot"
+                );
+                SNAPSHOT
+            }
+            End::OtherCluster(error) => {
+                let _ = failed.send(error.to_string()).await;
+                return;
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RETRY_PAUSE) => {}
@@ -85,6 +94,7 @@ async fn follow_once(
     node_id: i32,
     from_offset: i64,
     applier: &mut ImageApplier,
+    registered: &mut watch::Receiver<i64>,
     stop: &CancellationToken,
 ) -> End {
     let request = WatchMetadataRequest {
@@ -110,6 +120,11 @@ async fn follow_once(
         // A change that was begun is carried out: the logs must not be closed in the middle of it.
         let next = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
+            // An error: the broker holds the sender.
+            Ok(()) = registered.changed() => {
+                applier.begin().await;
+                continue;
+            }
             next = frames.next() => next,
         };
         let frame = match next {

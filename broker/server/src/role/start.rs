@@ -31,7 +31,7 @@ use crate::coordinator::Coordinators;
 use crate::http::Readiness;
 use crate::identity::{self, Claimed};
 use crate::metrics::Metrics;
-use crate::net::budget::{Budget, RequestBudget};
+use crate::net::budget::Budgets;
 use crate::net::listener;
 use crate::partition::{Partitions, Recovered, Reports};
 use crate::process;
@@ -115,14 +115,14 @@ pub(crate) async fn start_broker(
         statics: config.statics.clone(),
         request_bytes_max: config.request_bytes_max,
         connection_idle_max: config.connection_idle_max,
-        request_budget: RequestBudget::new(config.memory_budget_bytes, config.request_bytes_max),
-        response_budget: Budget::new(config.memory_budget_bytes),
+        client_budgets: Budgets::of_clients(config.memory_budget_bytes, config.request_bytes_max),
+        node_budgets: Budgets::of_nodes(config.request_bytes_max),
         authorizer: Box::new(AllowAll),
         controllers: Arc::new(ActiveController::new(addresses)),
         partitions,
         fetchers: Fetchers::default(),
         fetch_sessions: Mutex::new(SessionCache::new(session_limits(config))),
-        registered_offset: AtomicI64::new(-1),
+        registered_offset: watch::Sender::new(-1),
         coordinators: Coordinators::default(),
         producer_ids: ProducerIds::default(),
         metrics,
@@ -309,11 +309,11 @@ impl Membership {
             // From here on this process itself wrote all there is.
             (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
             self.broker
-                .registered_offset
-                .store(registered.metadata_offset, Ordering::Release);
-            self.broker
                 .epoch
                 .store(registered.broker_epoch, Ordering::Release);
+            self.broker
+                .registered_offset
+                .send_replace(registered.metadata_offset);
             match self.hold_lease(registered.broker_epoch).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::Lost => {}

@@ -293,3 +293,40 @@ async fn a_damaged_batch_is_fetched_again_and_never_served() {
     assert!(all[0] == all[1] && all[1] == all[2], "replicas differ");
     assert!(path.with_extension("log.quarantined").exists());
 }
+
+/// What producers hold is given back when followers have fetched it, so followers must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn producers_that_fill_the_memory_do_not_hold_up_the_followers() {
+    const PRODUCERS: i32 = 24;
+    const EACH: i32 = 5;
+    let mut testbed = Testbed::prepare(1, 3);
+    for broker in &testbed.brokers {
+        broker.configure("socket.request.max.bytes=2097152");
+        // The least there is: 8 MiB beside the greatest request.
+        broker.configure("foz.memory.budget.bytes=10485760");
+    }
+    testbed.start_all();
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
+    await_isr(&client, 3).await;
+    let producing = (0..PRODUCERS).map(|number| {
+        let client = client.clone();
+        async move {
+            let config = ProducerConfig::default();
+            let mut producer = Producer::new(client, config).await.unwrap();
+            for _ in 0..EACH {
+                let message = Message {
+                    value: Some(Bytes::from(vec![b'x'; 900_000])),
+                    partition: Some(number % PARTITIONS),
+                    ..Message::default()
+                };
+                producer.send(TOPIC, message).await.unwrap();
+                producer.flush().await.unwrap();
+            }
+        }
+    });
+    let all = futures::future::join_all(producing);
+    tokio::time::timeout(PATIENCE, all).await.unwrap();
+    let read = read_all(&client, TOPIC).await;
+    assert_eq!(read.len(), (PRODUCERS * EACH) as usize);
+}

@@ -139,8 +139,9 @@ pub fn next_step(
             None => Step::Append,
         },
         ErrorCode::OffsetOutOfRange => out_of_range(local, answer),
-        // The leader is of a newer epoch, or the node has another registration by now.
-        ErrorCode::FencedLeaderEpoch | ErrorCode::StaleBrokerEpoch => Step::WaitForMetadata,
+        // The leader is of a newer epoch. (A stale broker epoch is another thing: the node may have registered
+        // anew since, and no metadata tells it about a partition in which nothing changed.)
+        ErrorCode::FencedLeaderEpoch => Step::WaitForMetadata,
         ErrorCode::NotLeaderOrFollower if answer.current_leader_epoch > local.leader_epoch => {
             Step::WaitForMetadata
         }

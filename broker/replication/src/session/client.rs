@@ -115,6 +115,13 @@ impl SessionClient {
         self.wanted.is_empty()
     }
 
+    /// The request that was just made could not ask for everything that is wanted: nobody should wait long
+    /// for its answer.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     /// The session; 0 for none.
     #[must_use]
     pub fn session_id(&self) -> i32 {

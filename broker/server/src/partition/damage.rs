@@ -11,6 +11,7 @@ use foz_log::{LogDirectory, OpenError};
 use foz_metadata::image::Partition as Assigned;
 use tracing::{error, warn};
 
+use super::role::Role;
 use super::{Partition, wall_clock_ms};
 
 /// What was found.
@@ -78,12 +79,31 @@ impl Partition {
 
     /// Cuts the log before the damage. True when it is to be fetched again.
     pub(super) fn cut_damage(&self, directory: &LogDirectory) -> bool {
-        // Nobody may write meanwhile.
-        let role = self.role.write();
-        let Some(damage) = self.damage().filter(|_| role.following().is_some()) else {
+        let Some(damage) = self.damage() else {
             return false;
         };
-        match directory.quarantine(&self.log, damage.from_offset, wall_clock_ms()) {
+        // Nobody writes meanwhile, and nobody waits: a large segment takes its time to be copied.
+        let following = {
+            let mut role = self.role.write();
+            let Some(following) = role.following() else {
+                return false;
+            };
+            *role = Role::Idle;
+            following
+        };
+        let is_cut = self.cut_from(directory, damage.from_offset);
+        let mut role = self.role.write();
+        match *role {
+            Role::Idle => *role = Role::Follows(following),
+            Role::Follows(_) => {}
+            // Elected uncleanly, with the log as it was: the metadata has to say it once more.
+            Role::Leads(_) => *role = Role::Idle,
+        }
+        is_cut
+    }
+
+    fn cut_from(&self, directory: &LogDirectory, from_offset: i64) -> bool {
+        match directory.quarantine(&self.log, from_offset, wall_clock_ms()) {
             Ok(kept) => {
                 warn!(
                     partition = self.name(),

@@ -36,15 +36,16 @@ pub(crate) enum Followed {
 }
 
 impl Partition {
-    /// Follows from now on.
-    pub(super) fn follow(&self, leader: i32, epoch: i32) {
+    /// Follows from now on. False when it did before.
+    pub(super) fn follow(&self, leader: i32, epoch: i32) -> bool {
         let following = Following { leader, epoch };
         if self.role.read().following() == Some(following) {
-            return;
+            return false;
         }
         *self.role.write() = Role::Follows(following);
         self.moved.wake();
         self.grown.wake();
+        true
     }
 
     /// Where to fetch; `None` when it does not follow.

@@ -188,13 +188,17 @@ impl Partition {
         };
         self.carry_out(effects);
         let read = bounds(&leader, Vec::new());
+        let epoch = leading.epoch;
         drop(leader);
-        match self.log.read(
+        drop(role);
+        match self.read_records(
             wanted.offset,
             wanted.bytes_max,
             local.end_offset,
             wanted.at_least_one,
         ) {
+            // Another leader's records, perhaps, which need not follow on what the follower has.
+            Ok(_) if self.led() != Some(epoch) => Err(failed(ErrorCode::NotLeaderOrFollower)),
             Ok(bytes) => {
                 let records = if bytes.is_empty() {
                     Vec::new()

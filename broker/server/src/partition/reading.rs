@@ -109,17 +109,7 @@ impl Partition {
                 preferred_read_replica,
             });
         }
-        let read = || {
-            self.log
-                .read(offset, bytes_max, high_watermark, at_least_one)
-        };
-        let read = if high_watermark.saturating_sub(offset) > TAIL_RECORDS {
-            // Perhaps from a disk: others must not wait for it.
-            tokio::task::block_in_place(read)
-        } else {
-            read()
-        };
-        match read {
+        match self.read_records(offset, bytes_max, high_watermark, at_least_one) {
             Ok(bytes) => {
                 let records = if bytes.is_empty() {
                     Vec::new()
@@ -142,6 +132,23 @@ impl Partition {
                 error!(partition = self.name(), offset, %reason, "read failed");
                 Err(failed(self.read_failed(&reason)))
             }
+        }
+    }
+
+    /// Up to `end`.
+    pub(super) fn read_records(
+        &self,
+        offset: i64,
+        bytes_max: usize,
+        end: i64,
+        at_least_one: bool,
+    ) -> Result<Bytes, LogReadError> {
+        let read = || self.log.read(offset, bytes_max, end, at_least_one);
+        if end.saturating_sub(offset) > TAIL_RECORDS {
+            // Perhaps from a disk: others must not wait for it.
+            tokio::task::block_in_place(read)
+        } else {
+            read()
         }
     }
 

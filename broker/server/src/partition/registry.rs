@@ -310,8 +310,10 @@ impl Partitions {
                 Self::lead(broker, image, topic, &partition, assigned);
             }
             leader => {
-                partition.follow(leader, assigned.leader_epoch);
-                broker.fetchers.join(broker, leader, &partition);
+                // An ISR that changed is nothing to a follower.
+                if partition.follow(leader, assigned.leader_epoch) {
+                    broker.fetchers.join(broker, leader, &partition);
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use foz_protocol::frame;
+use futures::FutureExt;
 use kafka_protocol::messages::{
     ApiKey, FetchRequest, FetchResponse, RequestHeader, ResponseHeader,
 };
@@ -42,15 +43,34 @@ impl Connection {
     }
 
     /// Cancelled or failed, the connection is of no use any more.
-    pub(super) async fn fetch(
-        &mut self,
-        request: &FetchRequest,
-        wait_max: Duration,
-    ) -> io::Result<FetchResponse> {
+    pub(super) async fn send(&mut self, request: &FetchRequest) -> io::Result<()> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let frame = self.encode(request)?;
-        self.stream.write_all(&frame).await?;
-        tokio::time::timeout(wait_max + ANSWER_MAX, self.read_answer())
+        tokio::time::timeout(ANSWER_MAX, self.stream.write_all(&frame))
+            .await
+            .map_err(|_| timed_out("not taken in time"))?
+    }
+
+    /// Waits until the answer begins. May be cancelled.
+    pub(super) async fn answer_begins(&self, wait_max: Duration) -> io::Result<()> {
+        tokio::time::timeout(wait_max + ANSWER_MAX, self.peek())
+            .await
+            .map_err(|_| timed_out("not answered in time"))?
+    }
+
+    /// Nothing of an answer is here yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.peek().now_or_never().is_none()
+    }
+
+    async fn peek(&self) -> io::Result<()> {
+        // Readiness alone may be left over from the answer before.
+        self.stream.peek(&mut [0]).await.map(drop)
+    }
+
+    /// The answer to what was sent.
+    pub(super) async fn receive(&mut self) -> io::Result<FetchResponse> {
+        tokio::time::timeout(ANSWER_MAX, self.read_answer())
             .await
             .map_err(|_| timed_out("not answered in time"))?
     }

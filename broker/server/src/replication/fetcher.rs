@@ -2,6 +2,7 @@
 //! session (KIP-227).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,12 @@ use crate::partition::{Followed, Key, Partition};
 /// Between two attempts to reach the leader's broker.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// A partition whose disk is slower than this does not hold up the others.
-const FLUSH_WAIT_MAX: Duration = Duration::from_millis(100);
+const FLUSH_WAIT_MAX: Duration = Duration::from_millis(20);
+/// The first pause where the leader's broker does not know yet that it leads; each one after it is twice as
+/// long, up to `replica.fetch.backoff.ms`.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// How long changes of what is followed are gathered.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// What a fetcher is to fetch.
 #[derive(Debug, Default)]
@@ -44,6 +50,10 @@ impl Assigned {
         self.partitions.lock().insert(key, partition);
         self.news.lock().insert(key);
         self.changed.notify_one();
+    }
+
+    fn has_news(&self) -> bool {
+        !self.news.lock().is_empty()
     }
 
     /// Whether none is left.
@@ -68,6 +78,7 @@ pub(super) async fn run(
         assigned,
         session: SessionClient::new(),
         paused: BTreeMap::new(),
+        pauses: BTreeMap::new(),
         flushing: BTreeSet::new(),
         said: String::new(),
     };
@@ -85,6 +96,8 @@ struct Fetcher {
     assigned: Arc<Assigned>,
     session: SessionClient,
     paused: BTreeMap<Key, Instant>,
+    /// The last pause of those that were not fetched since.
+    pauses: BTreeMap<Key, Duration>,
     /// Appended, and not yet on the disk as the partition wants it.
     flushing: BTreeSet<Key>,
     /// The same is said once.
@@ -108,24 +121,14 @@ impl Fetcher {
                     self.wait_for_work().await;
                     continue;
                 }
-                let asked = self.session.request();
-                let wait = self.broker.config_number("replica.fetch.wait.max.ms");
-                let wait = Duration::from_millis(wait.unsigned_abs());
-                let request = self.request(&asked, wait);
-                let assigned = Arc::clone(&self.assigned);
-                let answer = tokio::select! {
-                    answer = connection.fetch(&request, wait) => answer,
-                    // A leader that has nothing new for the old ones would let the new ones wait. The
-                    // connection is given up, and with it the session: that costs one round trip.
-                    () = assigned.changed.notified() => {
+                match self.exchange(&mut connection).await {
+                    Ok(Some(answer)) => {
+                        self.said.clear();
+                        self.take(answer).await;
+                    }
+                    Ok(None) => {
                         self.session.failed();
                         break;
-                    }
-                };
-                match answer {
-                    Ok(answer) => {
-                        self.said.clear();
-                        self.take(answer);
                     }
                     Err(error) => {
                         self.session.failed();
@@ -136,6 +139,49 @@ impl Fetcher {
                 }
             }
         }
+    }
+
+    /// One request and its answer. `None`: the leader has nothing new for the partitions that it was asked
+    /// for, and others have come, which must not wait for those. The connection is given up, and with it the
+    /// session: that costs one round trip. An answer that has begun is read.
+    async fn exchange(&mut self, connection: &mut Connection) -> io::Result<Option<FetchResponse>> {
+        let asked = self.session.request();
+        let wait = self.wait_max();
+        connection.send(&self.request(&asked, wait)).await?;
+        let assigned = Arc::clone(&self.assigned);
+        loop {
+            tokio::select! {
+                biased;
+                begun = connection.answer_begins(wait) => {
+                    begun?;
+                    return connection.receive().await.map(Some);
+                }
+                () = assigned.changed.notified() => {}
+            }
+            // Changes come in numbers, when a broker dies or comes back.
+            tokio::time::sleep(GATHERING).await;
+            if assigned.has_news() && connection.is_silent() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How long the leader may wait for something new.
+    fn wait_max(&self) -> Duration {
+        if self.session.has_more() {
+            // What was forgotten and is wanted again cannot go in one request.
+            return Duration::ZERO;
+        }
+        let configured = self.broker.config_number("replica.fetch.wait.max.ms");
+        let configured = Duration::from_millis(configured.unsigned_abs());
+        let nearest = self.paused.values().min();
+        let pause = nearest.map(|until| until.saturating_duration_since(Instant::now()));
+        let flush = (!self.flushing.is_empty()).then_some(FLUSH_WAIT_MAX);
+        [Some(configured), pause, flush]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_default()
     }
 
     async fn connect(&self) -> Result<Connection, String> {
@@ -174,6 +220,7 @@ impl Fetcher {
         let news = std::mem::take(&mut *self.assigned.news.lock());
         for key in news {
             self.paused.remove(&key);
+            self.pauses.remove(&key);
             self.want(key);
         }
     }
@@ -291,7 +338,7 @@ impl Fetcher {
             .with_forgotten_topics_data(forgotten.collect())
     }
 
-    fn take(&mut self, answer: FetchResponse) {
+    async fn take(&mut self, answer: FetchResponse) {
         let error = ErrorCode::from(answer.error_code);
         let partitions: Vec<(Key, PartitionData)> = answer
             .responses
@@ -310,6 +357,8 @@ impl Fetcher {
                 .answered(error, answer.session_id, named, answer.throttle_time_ms);
         if let Err(problem) = problem {
             debug!(leader = self.leader, %problem, "fetch session begins anew");
+            // One that answers wrongly for ever must not be asked without end.
+            tokio::time::sleep(FIRST_PAUSE).await;
             return;
         }
         // Writes go to the page cache, but a full one makes them wait for the disk.
@@ -344,20 +393,39 @@ impl Fetcher {
         let records = data.records.unwrap_or_default();
         let directory = self.broker.partitions.directory();
         match partition.take(directory, &fetched, &records) {
-            Followed::On => self.want(key),
+            Followed::On => {
+                self.pauses.remove(&key);
+                self.want(key);
+            }
+            // It stays in the session: by the next request it mostly is on the disk.
             Followed::OnceFlushed => {
                 self.flushing.insert(key);
-                self.session.forget(&at);
             }
             Followed::Later => {
                 debug!(partition = partition.name(), error = ?fetched.error, "fetched again after a pause");
-                let pause = self.broker.config_number("replica.fetch.backoff.ms");
-                let pause = Duration::from_millis(pause.unsigned_abs());
-                self.paused.insert(key, Instant::now() + pause);
+                self.pause(key, fetched.error);
                 self.session.forget(&at);
             }
             Followed::NoMore => self.session.forget(&at),
         }
+    }
+
+    fn pause(&mut self, key: Key, error: ErrorCode) {
+        let longest = self.broker.config_number("replica.fetch.backoff.ms");
+        let longest = Duration::from_millis(longest.unsigned_abs());
+        let pause = match error {
+            // Its broker hears of the change a moment later than this one, and producers wait for it.
+            ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::NotLeaderOrFollower
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::UnknownTopicOrPartition => match self.pauses.get(&key) {
+                Some(last) => (*last * 2).min(longest),
+                None => FIRST_PAUSE.min(longest),
+            },
+            _ => longest,
+        };
+        self.pauses.insert(key, pause);
+        self.paused.insert(key, Instant::now() + pause);
     }
 
     fn say(&mut self, reason: String) {

@@ -330,3 +330,25 @@ async fn producers_that_fill_the_memory_do_not_hold_up_the_followers() {
     let read = read_all(&client, TOPIC).await;
     assert_eq!(read.len(), (PRODUCERS * EACH) as usize);
 }
+
+/// What waits for a disk waits for the disk alone, not for what other partitions wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn flushed_before_acknowledged_on_three_replicas_is_quick() {
+    const COUNT: i32 = 40;
+    let testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    let mut topic = replicated(TOPIC, "2");
+    let flush = ("flush.messages".to_owned(), "1".to_owned());
+    topic.configs.extend([flush]);
+    client.create_topic(&topic).await.unwrap();
+    await_isr(&client, 3).await;
+    produce(&client, 0..3).await;
+    let began = Instant::now();
+    for number in 3..3 + COUNT {
+        produce(&client, number..number + 1).await;
+    }
+    let each = began.elapsed() / COUNT as u32;
+    // Half a second is how long a leader lets a follower wait for news.
+    assert!(each < Duration::from_millis(150), "{each:?} for each");
+    check(&client, 3 + COUNT).await;
+}

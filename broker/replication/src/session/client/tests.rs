@@ -91,11 +91,13 @@ fn forgotten_and_wanted_between_two_requests_is_told_anew_too() {
     client.want(at(1), how(0));
     let request = client.request();
     assert_eq!((sent(&request), request.forgotten), (vec![], vec![at(1)]));
+    assert!(client.has_more(), "nobody should wait for this answer");
     client
         .answered(ErrorCode::None, 9, [], 0)
         .expect("continued");
     let request = client.request();
     assert_eq!((sent(&request), request.forgotten.len()), (vec![1], 0));
+    assert!(!client.has_more());
 }
 
 #[test]

@@ -1,0 +1,246 @@
+//! What goes wrong, and when it is over.
+
+use super::nodes::Death;
+use super::{Event, World};
+use crate::broker::Disk;
+use crate::message::Message;
+use crate::scenario::CLIENTS;
+
+/// Something that is put right by itself after a while.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// A process is not there.
+    Down { id: i32 },
+    /// Nothing gets through on these ways.
+    Cut { ways: Vec<(i32, i32)> },
+}
+
+impl World {
+    pub(super) fn next_fault(&mut self) {
+        if self.now_ms >= self.scenario.faults_end_ms {
+            self.end_faults();
+            return;
+        }
+        self.counts.faults += 1;
+        self.fault();
+        let pause_ms = self.scenario.fault_pause_ms;
+        let next_ms = self.now_ms + self.chance.between(1, 2 * pause_ms);
+        self.queue.put(next_ms, Event::NextFault);
+    }
+
+    fn fault(&mut self) {
+        match self.chance.below(100) {
+            0..14 => self.kill_broker(),
+            14..28 => self.power_loss_of_broker(),
+            28..33 => self.another_disk(),
+            33..43 => self.stop_broker(),
+            43..53 => self.pause_somebody(),
+            53..60 => self.end_a_controller(),
+            60..80 => self.cut_somebody_off(),
+            80..88 => self.cut_one_way(),
+            88..90 => self.all_at_once(),
+            90..95 => {
+                let id = self.some_broker();
+                self.back_up(id);
+            }
+            _ => {
+                let to = self.active_controller();
+                self.send(CLIENTS, to, Message::ElectPreferred);
+            }
+        }
+    }
+
+    /// Everybody comes back, and the network is as good as new.
+    fn end_faults(&mut self) {
+        self.trace.line(|| "faults are over".to_owned());
+        self.network.heal();
+        for id in self.scenario.controller_ids() {
+            self.pause(id, 0);
+            self.start_controller(id);
+        }
+        for id in self.scenario.broker_ids() {
+            self.pause(id, 0);
+            self.start_broker(id);
+        }
+    }
+
+    pub(super) fn fault_over(&mut self, fault: Fault) {
+        self.trace.line(|| format!("over: {fault:?}"));
+        match fault {
+            Fault::Down { id } if self.controllers.contains_key(&id) => self.start_controller(id),
+            Fault::Down { id } => self.start_broker(id),
+            Fault::Cut { ways } => {
+                for (from, to) in ways {
+                    self.network.join(from, to);
+                }
+            }
+        }
+    }
+
+    fn over_in(&mut self, least_ms: i64, most_ms: i64, fault: Fault) {
+        let over_ms = self.now_ms + self.chance.between(least_ms, most_ms);
+        self.queue.put(over_ms, Event::Over(fault));
+    }
+
+    fn kill_broker(&mut self) {
+        let id = self.some_broker();
+        self.end_broker(id, Death::Killed);
+        self.over_in(20, 3_000, Fault::Down { id });
+    }
+
+    fn power_loss_of_broker(&mut self) {
+        let id = self.some_broker();
+        let losses_max = self.scenario.losses_max;
+        if self.scenario.flushes_each || self.checks.may_lose(id, losses_max) {
+            self.end_broker(id, Death::PowerLost);
+            self.over_in(50, 4_000, Fault::Down { id });
+        }
+    }
+
+    fn another_disk(&mut self) {
+        let id = self.some_broker();
+        if !self.checks.may_lose(id, self.scenario.losses_max) {
+            return;
+        }
+        let death = if self.chance.permille(500) {
+            Death::Killed
+        } else {
+            Death::PowerLost
+        };
+        self.end_broker(id, death);
+        let backup = self
+            .brokers
+            .get_mut(&id)
+            .and_then(|node| node.backup.take());
+        let disk = backup.unwrap_or_else(|| Disk::empty(self.chance.id()));
+        self.replace_disk(id, disk);
+        self.over_in(20, 3_000, Fault::Down { id });
+    }
+
+    fn stop_broker(&mut self) {
+        let id = self.some_broker();
+        self.with_broker(id, |broker, ctx| broker.stop(ctx));
+        let node = self.brokers.get(&id);
+        let stopped = node.and_then(|node| node.process.as_ref());
+        if stopped.is_some_and(|process| process.has_stopped) {
+            self.broker_stopped(id);
+        }
+    }
+
+    fn pause_somebody(&mut self) {
+        let id = if self.chance.permille(700) {
+            self.some_broker()
+        } else {
+            self.some_controller()
+        };
+        let until_ms = self.now_ms + self.chance.between(50, 5_000);
+        self.trace
+            .line(|| format!("{id} stands still until {until_ms}"));
+        self.pause(id, until_ms);
+    }
+
+    fn end_a_controller(&mut self) {
+        let id = self.some_controller();
+        let death = if self.chance.permille(500) {
+            Death::Killed
+        } else {
+            Death::PowerLost
+        };
+        self.end_controller(id, death);
+        self.over_in(20, 3_000, Fault::Down { id });
+    }
+
+    fn cut_somebody_off(&mut self) {
+        let id = match self.chance.below(10) {
+            0..7 => self.some_broker(),
+            _ => self.some_controller(),
+        };
+        let peers: Vec<i32> = match self.chance.below(3) {
+            // From all nodes; clients may reach it all the same.
+            0 => self.nodes(),
+            1 => self.scenario.controller_ids().collect(),
+            _ => self.scenario.broker_ids().collect(),
+        };
+        let others = peers.into_iter().filter(|peer| *peer != id);
+        let ways = others.flat_map(|peer| [(id, peer), (peer, id)]).collect();
+        self.cut(ways);
+    }
+
+    fn cut_one_way(&mut self) {
+        let id = if self.chance.permille(700) {
+            self.some_broker()
+        } else {
+            self.some_controller()
+        };
+        let outward = self.chance.permille(500);
+        let others = self.nodes().into_iter().filter(|peer| *peer != id);
+        let ways = others
+            .map(|peer| if outward { (id, peer) } else { (peer, id) })
+            .collect();
+        self.cut(ways);
+    }
+
+    fn cut(&mut self, ways: Vec<(i32, i32)>) {
+        for (from, to) in &ways {
+            self.network.cut(*from, *to);
+        }
+        self.trace.line(|| format!("cut: {ways:?}"));
+        self.over_in(50, 6_000, Fault::Cut { ways });
+    }
+
+    fn all_at_once(&mut self) {
+        let bears = self.scenario.flushes_each || self.scenario.losses_max >= self.scenario.brokers;
+        let death = if bears && self.chance.permille(500) {
+            Death::PowerLost
+        } else {
+            Death::Killed
+        };
+        for id in self.nodes() {
+            if self.controllers.contains_key(&id) {
+                self.end_controller(id, death);
+            } else {
+                self.end_broker(id, death);
+            }
+            self.over_in(20, 1_500, Fault::Down { id });
+        }
+    }
+
+    fn nodes(&self) -> Vec<i32> {
+        let brokers = self.scenario.broker_ids();
+        brokers.chain(self.scenario.controller_ids()).collect()
+    }
+
+    /// Rather one that leads.
+    fn some_broker(&mut self) -> i32 {
+        let topic = self.checks.newest.topics().next().cloned();
+        let partition = self
+            .chance
+            .between(0, i64::from(self.scenario.partitions) - 1) as i32;
+        let leader = topic
+            .and_then(|topic| Some(topic.partition(partition)?.leader))
+            .filter(|leader| *leader >= 0);
+        match leader {
+            Some(leader) if self.chance.permille(500) => leader,
+            _ => self.chance.below(self.scenario.brokers) as i32,
+        }
+    }
+
+    /// Rather the active one.
+    fn some_controller(&mut self) -> i32 {
+        if self.chance.permille(500) {
+            return self.active_controller();
+        }
+        let ids: Vec<i32> = self.scenario.controller_ids().collect();
+        self.chance.pick(&ids).copied().unwrap_or_default()
+    }
+
+    fn active_controller(&self) -> i32 {
+        let leads = |node: &super::ControllerNode| {
+            let process = node.process.as_ref();
+            process.is_some_and(|process| process.replica.led_term().is_some())
+        };
+        let mut nodes = self.controllers.iter();
+        let found = nodes.find(|(_, node)| leads(node)).map(|(id, _)| *id);
+        found.unwrap_or(self.scenario.controller_ids().start)
+    }
+}

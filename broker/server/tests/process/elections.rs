@@ -1,5 +1,8 @@
 //! Who leads when leaders go and come: of its own accord, and on an administrator's request.
 
+use foz_api::v1::admin_client::AdminClient;
+use foz_api::v1::elect_leaders_request::PartitionRef;
+use foz_api::v1::{self as api};
 use foz_cli::client::ConfigChange;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::ElectLeadersRequest;
@@ -12,7 +15,7 @@ use crate::versions::connection::{
 };
 use crate::versions::fetching::{fetch, only};
 
-const PREFERRED: i8 = 0;
+pub(crate) const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 const NO_LEADER: i32 = -1;
 const ALLOWS_UNCLEAN: [(&str, &str); 1] = [("unclean.leader.election.enable", "true")];
@@ -23,7 +26,7 @@ fn three_brokers() -> Testbed {
 }
 
 /// Asks broker 2; topic, index and outcome of what was answered.
-fn elect(
+pub(crate) fn elect(
     testbed: &Testbed,
     kind: i8,
     partitions: Option<&[(&str, &[i32])]>,
@@ -165,6 +168,47 @@ fn administrators_get_preferred_leaders_back() {
     let elected = elect(&testbed, PREFERRED, None);
     assert_eq!(elected, [outcome("b", 0, ErrorCode::None)]);
     assert_eq!(leader(&testbed, "b"), 0);
+}
+
+/// Whoever operates the cluster asks the controller itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controller_answers_when_brokers_know_the_leader() {
+    let mut testbed = three_brokers();
+    testbed.controllers[0].configure("auto.leader.rebalance.enable=false");
+    testbed.start_all();
+    tokio::task::block_in_place(|| {
+        create(&testbed, [("orders", &[0, 1])], &[]);
+        testbed.brokers[0].kill();
+        await_led(&testbed, "orders", 1, &[1]);
+        testbed.brokers[0].spawn();
+        testbed.brokers[0].wait_ready();
+        await_led(&testbed, "orders", 1, &[0, 1]);
+    });
+    let address = format!("http://127.0.0.1:{}", testbed.controllers[0].grpc_port);
+    let mut admin = AdminClient::connect(address).await.unwrap();
+    for expected in [ErrorCode::None, ErrorCode::ElectionNotNeeded] {
+        let request = api::ElectLeadersRequest {
+            kind: api::ElectionKind::Preferred.into(),
+            partitions: vec![PartitionRef {
+                topic: "orders".to_owned(),
+                index: 0,
+            }],
+            all_partitions: false,
+            operator_epoch: 0,
+        };
+        let answer = admin.elect_leaders(request).await.unwrap().into_inner();
+        let [result] = &answer.results[..] else {
+            panic!("{answer:?}");
+        };
+        let outcome = result.outcome.as_ref().unwrap();
+        assert_eq!(
+            outcome.kafka_code,
+            i32::from(expected.code()),
+            "{outcome:?}"
+        );
+        let shown = tokio::task::block_in_place(|| leader(&testbed, "orders"));
+        assert_eq!(shown, 0);
+    }
 }
 
 #[test]

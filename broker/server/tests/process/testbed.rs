@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) directory: PathBuf,
     pub(crate) kafka_port: u16,
     replication_port: u16,
+    /// Of a controller; 0 for brokers.
+    pub(crate) grpc_port: u16,
     http_port: u16,
     child: Option<Child>,
 }
@@ -85,6 +87,7 @@ impl Testbed {
                 directory: node_directory,
                 kafka_port,
                 replication_port,
+                grpc_port: 0,
                 http_port,
                 child: None,
             }
@@ -93,12 +96,10 @@ impl Testbed {
             .zip(&grpc_ports)
             .map(|(index, port)| {
                 let extra = format!("controller.listener=127.0.0.1:{port}\n");
-                node(
-                    format!("controller-{index}"),
-                    "controller",
-                    1000 + index,
-                    &extra,
-                )
+                let name = format!("controller-{index}");
+                let mut node = node(name, "controller", 1000 + index, &extra);
+                node.grpc_port = *port;
+                node
             })
             .collect();
         let brokers = (0..brokers)

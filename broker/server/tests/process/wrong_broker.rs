@@ -10,9 +10,11 @@ use kafka_protocol::messages::{
     BrokerId, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
 
+use crate::elections::{PREFERRED, elect};
 use crate::testbed::{Testbed, sorted};
 use crate::versions::connection::{
-    Answered, Connection, Topic, batch, error, eventually, produce_request, topic_name, versions_of,
+    Answered, Connection, Topic, batch, error, eventually, from_offset, produce_request,
+    topic_name, values, versions_of,
 };
 use crate::versions::fetching::{fetch, only};
 
@@ -118,6 +120,55 @@ fn who_asks_the_wrong_broker_is_told_the_right_one() {
         Ok(3),
         "nothing was written"
     );
+}
+
+/// A poll that began at the leader: who cannot go on at what is a follower now is told at once.
+#[test]
+fn long_polls_end_when_the_leadership_moves() {
+    let (testbed, topic) = moved();
+    let answered = Answered::default();
+    let last = *versions_of::<FetchRequest>().end();
+    let polls = [
+        (
+            FOLLOWER_FETCHING_FROM - 1,
+            -1,
+            ErrorCode::NotLeaderOrFollower,
+        ),
+        (FETCH_HINTS_FROM - 1, NOW, ErrorCode::FencedLeaderEpoch),
+        (last, NOW, ErrorCode::FencedLeaderEpoch),
+        (last, -1, ErrorCode::None),
+    ];
+    let begun: Vec<_> = polls
+        .into_iter()
+        .map(|(version, epoch, expected)| {
+            let mut request = fetch(version, &topic, &[(0, 3)]).with_max_wait_ms(60_000);
+            request.topics[0].partitions[0].current_leader_epoch = epoch;
+            let mut connection = Connection::open(&testbed.brokers[1], &answered);
+            connection.send(version, &request);
+            (connection, version, expected)
+        })
+        .collect();
+    let elected = elect(&testbed, PREFERRED, Some(&[("orders", &[0])]));
+    assert_eq!(elected, [("orders".to_owned(), 0, ErrorCode::None)]);
+    let mut leader = Connection::open(&testbed.brokers[0], &answered);
+    for (mut connection, version, expected) in begun {
+        if expected == ErrorCode::None {
+            // It goes on at the follower, until that has something committed.
+            eventually(|| leader.latest_offset("orders", 0));
+            leader.produce(&topic, 0, batch(1, &["d"]));
+        }
+        let response = connection.receive::<FetchRequest>(version);
+        let polled = only(&response);
+        assert_eq!(error(polled.error_code), expected, "{version}");
+        if expected == ErrorCode::None {
+            assert_eq!(values(polled.records.as_ref()), from_offset(3, &["d"]));
+        } else if version >= FETCH_HINTS_FROM {
+            let hint = &polled.current_leader;
+            let moved = (BrokerId(0), NOW + 1);
+            assert_eq!((hint.leader_id, hint.leader_epoch), moved);
+            assert_eq!(response.node_endpoints[0].node_id, BrokerId(0));
+        }
+    }
 }
 
 #[test]

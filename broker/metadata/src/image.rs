@@ -70,6 +70,9 @@ pub struct Broker {
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
     /// no ISR and gets no new replicas. Ends with the next registration.
     pub stopping: bool,
+    /// The registration before this one, where its disk counts in full. A broker that ends before it has heard of this
+    /// registration comes back with a disk that names that one. `None` once it was unfenced: its disk names this one.
+    pub previous_epoch: Option<i64>,
 }
 
 /// A topic and its partitions.
@@ -102,8 +105,11 @@ pub struct Partition {
     /// acknowledged. Empty while the ISR has enough members to acknowledge more.
     pub elr: Vec<i32>,
     /// While the ISR is empty, the last leader: the one to lead again should all eligible replicas be
-    /// lost (KIP-966).
+    /// lost (KIP-966). Empty when that one lost its disk.
     pub last_known_elr: Vec<i32>,
+    /// Replicas that have not been in the ISR since their disk was new: they may lack everything that the
+    /// others have.
+    pub never_in_sync: Vec<i32>,
 }
 
 /// What configs are set on.

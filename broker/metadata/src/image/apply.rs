@@ -120,6 +120,7 @@ impl Image {
             version: record.version.clone(),
             fenced: true,
             stopping: false,
+            previous_epoch: record.previous_epoch,
         };
         self.brokers.insert_mut(record.node_id, Arc::new(broker));
         Ok(())
@@ -136,6 +137,9 @@ impl Image {
         let changed = Arc::make_mut(&mut broker);
         changed.fenced = record.fenced;
         changed.stopping = record.stopping;
+        if !record.fenced {
+            changed.previous_epoch = None;
+        }
         self.brokers.insert_mut(record.node_id, broker);
         Ok(())
     }
@@ -186,6 +190,7 @@ impl Image {
             partition_epoch: record.partition_epoch,
             elr: record.elr.clone(),
             last_known_elr: record.last_known_elr.clone(),
+            never_in_sync: record.never_in_sync.clone(),
         };
         topic.partitions.push(partition);
         self.count_replicas(&record.replicas, 1);
@@ -208,6 +213,7 @@ impl Image {
             (&mut partition.isr, &record.isr),
             (&mut partition.elr, &record.elr),
             (&mut partition.last_known_elr, &record.last_known_elr),
+            (&mut partition.never_in_sync, &record.never_in_sync),
         ] {
             if let Some(change) = change {
                 list.clone_from(&change.node_ids);

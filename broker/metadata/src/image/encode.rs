@@ -107,6 +107,7 @@ impl Image {
                 version: broker.version.clone(),
                 replication_host: broker.replication_host.clone(),
                 replication_port: i32::from(broker.replication_port),
+                previous_epoch: broker.previous_epoch,
             }));
             if !broker.fenced || broker.stopping {
                 facts.push(Fact::BrokerFence(BrokerFenceRecord {
@@ -144,6 +145,7 @@ impl Image {
                     partition_epoch: partition.partition_epoch,
                     elr: partition.elr.clone(),
                     last_known_elr: partition.last_known_elr.clone(),
+                    never_in_sync: partition.never_in_sync.clone(),
                 }));
             }
         }

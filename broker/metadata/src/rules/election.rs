@@ -18,8 +18,12 @@ pub(super) enum Elected {
     Nobody,
 }
 
-/// Elects the leader that a partition should have; its `isr`, `elr` and `last_known_elr` are those that it
-/// is about to have, its `leader` is the one it had.
+/// Elects the leader that a partition should have; its `leader` is the one it had, the rest is as it is about
+/// to be.
+///
+/// An unclean election takes the first replica of the list that has been in sync on its disk, if one of those
+/// may lead. Kafka takes the first that is alive, which may be one whose disk is empty. More than that the
+/// metadata does not know: how far the log of each goes nobody is asked (KIP-966 calls that unclean recovery).
 pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -> Elected {
     let can_lead = |node_id: i32| image.can_lead(node_id);
     if partition.isr.contains(&partition.leader) && can_lead(partition.leader) {
@@ -43,15 +47,21 @@ pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -
         return Elected::Eligible(node_id);
     }
     if partition.isr.is_empty() && partition.elr.is_empty() {
-        // Every replica that was sure to have all lost its unflushed end; the last leader has most.
+        // Every replica that was sure to have all lost something; the last leader has most, unless that
+        // was its disk: then it is not named here.
         let last_leader = partition.last_known_elr.first();
         if let Some(node_id) = last_leader.copied().filter(|node_id| can_lead(*node_id)) {
             return Elected::Unclean(node_id);
         }
     }
     let allow_unclean = allow_unclean || sings(Canary::UncleanElectionAlways);
-    if allow_unclean && let Some(node_id) = first_of(&partition.replicas, &can_lead) {
-        return Elected::Unclean(node_id);
+    if allow_unclean {
+        let has_been_in_sync =
+            |node_id| can_lead(node_id) && !partition.never_in_sync.contains(&node_id);
+        let has_most = first_of(&partition.replicas, &has_been_in_sync);
+        if let Some(node_id) = has_most.or_else(|| first_of(&partition.replicas, &can_lead)) {
+            return Elected::Unclean(node_id);
+        }
     }
     Elected::Nobody
 }

@@ -1,12 +1,15 @@
 //! A change of one partition: the one place that keeps ISR, ELR, leader and epochs in step (KIP-966).
 //!
-//! A rule says who leaves, who joins, who lost data; what follows from that is worked out here:
+//! A rule says who leaves, who joins, who lost data or a whole disk; what follows from that is worked out
+//! here:
 //!
 //! * A leader is a member of the ISR; there is none exactly when the ISR is empty.
 //! * While the ISR has its minimum of members (or more), `elr` and `last_known_elr` are empty. Below it nothing
 //!   is acknowledged, so whoever leaves the ISR goes on having everything that was: it joins the ELR, until
 //!   it loses data or the ISR has its minimum again.
-//! * When the ISR becomes empty, `last_known_elr` names the last leader.
+//! * When the ISR becomes empty, `last_known_elr` names the last leader, until that loses its disk. A single
+//!   replica stays named all the same: what it has is all there is.
+//! * Who is new to the partition, or lost its disk, is in `never_in_sync` until it is in the ISR.
 //! * The leader epoch grows by one when the leader changes, also to none; the partition epoch with every
 //!   change.
 
@@ -57,8 +60,10 @@ pub(super) struct PartitionChange<'a> {
     index: i32,
     before: &'a Partition,
     after: Partition,
-    /// They may have lost what they had.
+    /// They may have lost some of what they had.
     lost: Vec<i32>,
+    /// They may have lost all.
+    lost_disks: Vec<i32>,
     has_new_epoch: bool,
 }
 
@@ -70,6 +75,7 @@ impl<'a> PartitionChange<'a> {
             before,
             after: before.clone(),
             lost: Vec::new(),
+            lost_disks: Vec::new(),
             has_new_epoch: false,
         }
     }
@@ -87,10 +93,16 @@ impl<'a> PartitionChange<'a> {
         }
     }
 
-    /// A replica may have lost what it had.
+    /// A replica may have lost the end of what it had.
     pub(super) fn lost_data(&mut self, node_id: i32) {
         self.leaves_isr(node_id);
         self.lost.push(node_id);
+    }
+
+    /// A replica may have lost all that it had.
+    pub(super) fn lost_disk(&mut self, node_id: i32) {
+        self.lost_data(node_id);
+        self.lost_disks.push(node_id);
     }
 
     pub(super) fn set_isr(&mut self, isr: Vec<i32>) {
@@ -114,6 +126,8 @@ impl<'a> PartitionChange<'a> {
     /// Ends the change: elects by what `image` says of the brokers. `None`: nothing is different.
     pub(super) fn end(mut self, image: &Image) -> Option<PartitionChangeRecord> {
         self.keep_eligible();
+        self.keep_last_leader();
+        self.keep_never_in_sync();
         let elected = elect(image, &self.after, self.settings.allows_unclean_election);
         self.after.leader = elected.leader();
         match elected {
@@ -128,7 +142,10 @@ impl<'a> PartitionChange<'a> {
                 self.after.elr.clear();
             }
         }
-        self.keep_last_leader();
+        if !self.after.isr.is_empty() {
+            self.after.last_known_elr.clear();
+        }
+        self.keep_never_in_sync();
         self.into_record()
     }
 
@@ -148,15 +165,34 @@ impl<'a> PartitionChange<'a> {
     }
 
     fn keep_last_leader(&mut self) {
-        if !self.after.isr.is_empty() {
-            self.after.last_known_elr.clear();
-        } else if let Some(first) = self.before.isr.first() {
+        if self.after.isr.is_empty()
+            && let Some(first) = self.before.isr.first()
+        {
             let leader = match self.before.leader {
                 NO_LEADER => *first,
                 leader => leader,
             };
             self.after.last_known_elr = vec![leader];
         }
+        if self.after.replicas.len() > 1 {
+            let lost_disks = &self.lost_disks;
+            self.after
+                .last_known_elr
+                .retain(|id| !lost_disks.contains(id));
+        }
+    }
+
+    fn keep_never_in_sync(&mut self) {
+        let (before, isr, lost_disks) = (self.before, &self.after.isr, &self.lost_disks);
+        let may_lack_all = |id: &i32| {
+            before.never_in_sync.contains(id)
+                || !before.replicas.contains(id)
+                || lost_disks.contains(id)
+        };
+        let replicas = self.after.replicas.iter().copied();
+        self.after.never_in_sync = replicas
+            .filter(|id| may_lack_all(id) && !isr.contains(id))
+            .collect();
     }
 
     fn into_record(self) -> Option<PartitionChangeRecord> {
@@ -175,7 +211,8 @@ impl<'a> PartitionChange<'a> {
         let isr = changed(&before.isr, after.isr);
         let elr = changed(&before.elr, after.elr);
         let last_known_elr = changed(&before.last_known_elr, after.last_known_elr);
-        let lists = [&replicas, &isr, &elr, &last_known_elr];
+        let never_in_sync = changed(&before.never_in_sync, after.never_in_sync);
+        let lists = [&replicas, &isr, &elr, &last_known_elr, &never_in_sync];
         if !has_new_epoch && leader.is_none() && lists.iter().all(|list| list.is_none()) {
             return None;
         }
@@ -189,6 +226,7 @@ impl<'a> PartitionChange<'a> {
             isr,
             elr,
             last_known_elr,
+            never_in_sync,
         })
     }
 }

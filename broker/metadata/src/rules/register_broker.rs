@@ -41,10 +41,11 @@ pub struct RegisterBroker {
 
 /// Decides a registration.
 ///
-/// Its replicas count as they are when the disk is the one that the registration before it wrote to and
-/// nothing of it is lost. Otherwise the registration is unclean (KIP-966): the node leaves every ISR and
-/// ELR, since it may lack records that it has acknowledged. The answer is the broker's epoch, which is also the offset that the broker
-/// must have applied before it may be unfenced.
+/// Its replicas count as they are when the disk is the one that the registration before it wrote to (or, where
+/// the broker never heard of that one, the registration before that) and nothing of it is lost. Otherwise the
+/// registration is unclean (KIP-966): the node leaves every ISR and ELR, since it may lack records that it has
+/// acknowledged. The answer is the broker's epoch, which is also the offset that the broker must have applied
+/// before it may be unfenced.
 ///
 /// The same process may ask again, when it did not get the answer: nothing changes then. Another process
 /// of the same node is refused while the one before it is unfenced: two brokers with one node id, or one
@@ -68,6 +69,7 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
             ));
         }
     }
+    let is_clean = known.is_some_and(|known| has_all_data(known, request));
     draft.write(Fact::RegisterBroker(RegisterBrokerRecord {
         node_id: request.node_id,
         epoch,
@@ -84,9 +86,9 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         version: request.version.clone(),
         replication_host: request.replication_host.clone(),
         replication_port: i32::from(ports.replication),
+        previous_epoch: is_clean.then_some(request.disk_epoch),
     }));
     // It begins fenced, so whatever an earlier registration led has to go.
-    let is_clean = known.is_some_and(|known| has_all_data(known, request));
     let after = draft.image().clone();
     change_partitions_on(&mut draft, &after, request.node_id, |change| {
         if is_clean {
@@ -98,15 +100,17 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
     Ok(draft.decide(epoch))
 }
 
-/// An older disk, an emptied one or another one was not part of the newest registration.
+/// An older disk, an emptied one or another one was not part of the newest registration. A registration that its
+/// process never heard of changed no disk: the one before it goes on to count.
 fn has_all_data(known: &Broker, request: &RegisterBroker) -> bool {
     let is_same_disk = known.directory_ids.len() == request.directory_ids.len()
         && known
             .directory_ids
             .iter()
             .all(|id| request.directory_ids.contains(id));
-    sings(Canary::RegistrationIgnoresLostDisk)
-        || request.log_intact && request.disk_epoch == known.epoch && is_same_disk
+    let is_newest =
+        request.disk_epoch == known.epoch || known.previous_epoch == Some(request.disk_epoch);
+    sings(Canary::RegistrationIgnoresLostDisk) || request.log_intact && is_newest && is_same_disk
 }
 
 struct Ports {

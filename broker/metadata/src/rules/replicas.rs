@@ -114,11 +114,10 @@ pub(super) fn new_partition(
     index: usize,
     replicas: Vec<i32>,
 ) -> Fact {
-    let isr: Vec<i32> = replicas
+    let (isr, never_in_sync) = replicas
         .iter()
         .copied()
-        .filter(|id| image.can_lead(*id))
-        .collect();
+        .partition(|id| image.can_lead(*id));
     let mut partition = Partition {
         isr,
         replicas,
@@ -127,6 +126,7 @@ pub(super) fn new_partition(
         partition_epoch: 0,
         elr: Vec::new(),
         last_known_elr: Vec::new(),
+        never_in_sync,
     };
     partition.leader = elect(image, &partition, false).leader();
     Fact::Partition(PartitionRecord {
@@ -139,5 +139,6 @@ pub(super) fn new_partition(
         partition_epoch: partition.partition_epoch,
         elr: partition.elr,
         last_known_elr: partition.last_known_elr,
+        never_in_sync: partition.never_in_sync,
     })
 }

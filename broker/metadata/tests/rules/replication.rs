@@ -137,6 +137,45 @@ fn only_a_disk_that_has_everything_keeps_its_place() {
     }
 }
 
+/// The answer to a registration is lost, or the process ends before it has written the new epoch down.
+#[test]
+fn a_registration_that_nobody_heard_of_costs_no_place() {
+    let register = |image: &mut Image, incarnation, disk_epoch, log_intact| {
+        let mut request = registration(0, incarnation);
+        request.disk_epoch = disk_epoch;
+        request.log_intact = log_intact;
+        let decision = register_broker(image, &request).unwrap();
+        commit(image, decision)
+    };
+    let fenced = || {
+        let mut image = replicated("3");
+        fence(&mut image, 0);
+        let disk_epoch = epoch(&image, 0);
+        (image, disk_epoch)
+    };
+    let (mut image, disk_epoch) = fenced();
+    for incarnation in 2..5 {
+        register(&mut image, incarnation, disk_epoch, true);
+        assert_eq!(partition(&image).elr, [0]);
+        image = Image::decode(&image.encode()).unwrap();
+    }
+    register(&mut image, 5, disk_epoch, false);
+    assert_eq!(partition(&image).elr, [], "it lost something on the way");
+
+    let (mut image, disk_epoch) = fenced();
+    register(&mut image, 2, disk_epoch, true);
+    register(&mut image, 3, disk_epoch - 1, true);
+    assert_eq!(partition(&image).elr, [], "an older disk");
+
+    let (mut image, disk_epoch) = fenced();
+    register(&mut image, 2, disk_epoch, true);
+    unfence(&mut image, 0);
+    fence(&mut image, 0);
+    assert_eq!(partition(&image).elr, [0]);
+    register(&mut image, 3, disk_epoch, true);
+    assert_eq!(partition(&image).elr, [], "its disk had the new epoch");
+}
+
 #[test]
 fn when_all_lost_data_the_last_leader_leads_again_and_nobody_else() {
     let mut image = replicated("2");

@@ -70,7 +70,7 @@ pub struct Broker {
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
     /// no ISR and gets no new replicas. Ends with the next registration.
     pub stopping: bool,
-    /// The registration before this one, where its disk counts in full. A broker that ends before it has heard of this
+    /// The registration before this one, where its disk is the newest. A broker that ends before it has heard of this
     /// registration comes back with a disk that names that one. `None` once it was unfenced: its disk names this one.
     pub previous_epoch: Option<i64>,
 }

@@ -44,8 +44,22 @@ pub struct RegisterBroker {
 /// Its replicas count as they are when the disk is the one that the registration before it wrote to (or, where
 /// the broker never heard of that one, the registration before that) and nothing of it is lost. Otherwise the
 /// registration is unclean (KIP-966): the node leaves every ISR and ELR, since it may lack records that it has
-/// acknowledged. The answer is the broker's epoch, which is also the offset that the broker must have applied
-/// before it may be unfenced.
+/// acknowledged. How much that may be decides about more:
+///
+/// * The end of what it had, when it is the right disk. Where the node led last it has most, and it leads again
+///   once nobody is left who is sure to have all.
+/// * All of it, when it is another disk, an emptied one, or an older state of the same. Then it leads nothing that
+///   others hold too before it has been in sync again, unless `unclean.leader.election.enable` or an
+///   administrator says so. Kafka makes no difference here: an ISR of one (`min.insync.replicas=1`) whose disk
+///   was replaced is elected as the last known leader, empty, and replicas that were only a little late
+///   throw away all they have. A single replica leads again with whatever it has, as in Kafka.
+///
+/// What cannot be told from here: a disk set back to an earlier moment of its newest registration counts as the
+/// right one, whose end is missing. And the right disk that comes back after another one was registered
+/// in its place counts as lost, for that other one is the newest.
+///
+/// The answer is the broker's epoch, which is also the offset that the broker must have applied before it may
+/// be unfenced.
 ///
 /// The same process may ask again, when it did not get the answer: nothing changes then. Another process
 /// of the same node is refused while the one before it is unfenced: two brokers with one node id, or one
@@ -69,7 +83,7 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
             ));
         }
     }
-    let is_clean = known.is_some_and(|known| has_all_data(known, request));
+    let disk = Disk::of(known.map(|known| &**known), request);
     draft.write(Fact::RegisterBroker(RegisterBrokerRecord {
         node_id: request.node_id,
         epoch,
@@ -86,31 +100,51 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         version: request.version.clone(),
         replication_host: request.replication_host.clone(),
         replication_port: i32::from(ports.replication),
-        previous_epoch: is_clean.then_some(request.disk_epoch),
+        previous_epoch: (disk != Disk::Lost).then_some(request.disk_epoch),
     }));
     // It begins fenced, so whatever an earlier registration led has to go.
     let after = draft.image().clone();
-    change_partitions_on(&mut draft, &after, request.node_id, |change| {
-        if is_clean {
-            change.leaves_isr(request.node_id);
-        } else {
-            change.lost_data(request.node_id);
-        }
+    change_partitions_on(&mut draft, &after, request.node_id, |change| match disk {
+        Disk::Whole => change.leaves_isr(request.node_id),
+        Disk::EndInDoubt => change.lost_data(request.node_id),
+        Disk::Lost => change.lost_disk(request.node_id),
     });
     Ok(draft.decide(epoch))
 }
 
+/// What is on a disk, compared with what the node had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Whole,
+    EndInDoubt,
+    Lost,
+}
+
+impl Disk {
+    fn of(known: Option<&Broker>, request: &RegisterBroker) -> Self {
+        let is_newest = known.is_some_and(|known| is_newest_disk(known, request));
+        if sings(Canary::RegistrationIgnoresLostDisk) {
+            return Self::Whole;
+        }
+        match (is_newest, request.log_intact) {
+            (true, true) => Self::Whole,
+            (true, false) => Self::EndInDoubt,
+            (false, _) => Self::Lost,
+        }
+    }
+}
+
 /// An older disk, an emptied one or another one was not part of the newest registration. A registration that its
 /// process never heard of changed no disk: the one before it goes on to count.
-fn has_all_data(known: &Broker, request: &RegisterBroker) -> bool {
-    let is_same_disk = known.directory_ids.len() == request.directory_ids.len()
+fn is_newest_disk(known: &Broker, request: &RegisterBroker) -> bool {
+    let is_same = known.directory_ids.len() == request.directory_ids.len()
         && known
             .directory_ids
             .iter()
             .all(|id| request.directory_ids.contains(id));
     let is_newest =
         request.disk_epoch == known.epoch || known.previous_epoch == Some(request.disk_epoch);
-    sings(Canary::RegistrationIgnoresLostDisk) || request.log_intact && is_newest && is_same_disk
+    is_same && is_newest
 }
 
 struct Ports {

@@ -114,10 +114,7 @@ pub(super) fn new_partition(
     index: usize,
     replicas: Vec<i32>,
 ) -> Fact {
-    let (isr, never_in_sync) = replicas
-        .iter()
-        .copied()
-        .partition(|id| image.can_lead(*id));
+    let (isr, never_in_sync) = replicas.iter().copied().partition(|id| image.can_lead(*id));
     let mut partition = Partition {
         isr,
         replicas,

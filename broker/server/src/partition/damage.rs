@@ -142,6 +142,7 @@ mod tests {
             isr: isr.to_vec(),
             elr: elr.to_vec(),
             last_known_elr: Vec::new(),
+            never_in_sync: Vec::new(),
             leader_epoch: 1,
             partition_epoch: 1,
         }

@@ -123,14 +123,20 @@ impl Partition {
         answer: &FetchedPartition,
         records: &[u8],
     ) -> Followed {
-        match self.log.append_as_follower(records, wall_clock_ms()) {
-            Ok(_) => {}
-            Err(AppendError::NotNext { found, .. })
-                if self.log.log_start_offset() == self.log.log_end_offset() =>
-            {
-                // The leader's log begins inside a batch (DeleteRecords): so does this one.
-                return self.done(directory.reset(&self.log, found, wall_clock_ms()));
+        let mut appended = self.log.append_as_follower(records, wall_clock_ms());
+        if let Err(AppendError::NotNext { found, expected }) = appended
+            && found < expected
+            && self.log.log_start_offset() == self.log.log_end_offset()
+        {
+            // The leader's log begins inside a batch (DeleteRecords): so does this one. To fetch from the
+            // batch's own begin, the leader would answer that it is out of range.
+            if let Err(error) = directory.reset(&self.log, found, wall_clock_ms()) {
+                return self.done(Err(error));
             }
+            appended = self.log.append_as_follower(records, wall_clock_ms());
+        }
+        match appended {
+            Ok(_) => {}
             Err(error) => {
                 warn!(partition = self.name(), leader = following.leader, %error, "what the leader sent cannot be appended");
                 return Followed::Later;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use foz_log::{FlushInterval, Flusher, LogConfig, PartitionLog, TimestampType};
 use foz_metadata::Image;
-use foz_metadata::config::{Effective, Resolver};
+use foz_metadata::config::Resolver;
+use foz_metadata::rules;
 use foz_replication::Settings;
 
 use crate::broker::Broker;
@@ -87,16 +88,16 @@ pub(super) fn replication_settings(
     replicas: usize,
 ) -> Settings {
     let resolver = Resolver::new(image, broker.node_id, &broker.statics);
-    let number = |value: Option<Effective>| {
-        let number = value.and_then(|value| value.as_i64());
-        number.expect("the key is in the table, with a number")
-    };
-    let min_insync = number(resolver.topic(topic, "min.insync.replicas"));
+    // As the controller sees it, or the two would not agree on when the ELR counts.
+    let min_insync = image
+        .topic(topic)
+        .map_or(1, |topic| rules::min_insync_replicas(image, topic));
     Settings {
-        min_insync: usize::try_from(min_insync)
-            .unwrap_or(1)
-            .clamp(1, replicas.max(1)),
-        lag_time_max_ms: number(resolver.broker("replica.lag.time.max.ms")),
+        min_insync: rules::effective_min_insync(min_insync, replicas),
+        lag_time_max_ms: resolver
+            .broker("replica.lag.time.max.ms")
+            .and_then(|value| value.as_i64())
+            .expect("the key is in the table, with a number"),
     }
 }
 

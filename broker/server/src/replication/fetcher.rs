@@ -77,6 +77,7 @@ pub(super) async fn run(
         leader,
         assigned,
         session: SessionClient::new(),
+        partition_max_bytes: 0,
         paused: BTreeMap::new(),
         pauses: BTreeMap::new(),
         flushing: BTreeSet::new(),
@@ -95,6 +96,8 @@ struct Fetcher {
     leader: i32,
     assigned: Arc<Assigned>,
     session: SessionClient,
+    /// `replica.fetch.max.bytes`.
+    partition_max_bytes: i32,
     paused: BTreeMap<Key, Instant>,
     /// The last pause of those that were not fetched since.
     pauses: BTreeMap<Key, Duration>,
@@ -201,6 +204,7 @@ impl Fetcher {
 
     /// Brings the session up to date with where each partition is.
     async fn choose(&mut self) {
+        self.partition_max_bytes = self.limit("replica.fetch.max.bytes");
         self.wait_for_flushes().await;
         let now = Instant::now();
         let due: Vec<Key> = self
@@ -250,7 +254,7 @@ impl Fetcher {
             fetch_offset: position.offset,
             last_fetched_epoch: position.last_fetched_epoch,
             log_start_offset: position.log_start_offset,
-            partition_max_bytes: self.limit("replica.fetch.max.bytes"),
+            partition_max_bytes: self.partition_max_bytes,
             replica_directory_id: Uuid::nil(),
             high_watermark: position.high_watermark,
         };

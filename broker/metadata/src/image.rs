@@ -108,7 +108,7 @@ pub struct Partition {
     /// lost (KIP-966). Empty when that one lost its disk.
     pub last_known_elr: Vec<i32>,
     /// Replicas that have not been in the ISR since their disk was new: they may lack everything that the
-    /// others have.
+    /// others have. Those that are so for longest come first.
     pub never_in_sync: Vec<i32>,
 }
 

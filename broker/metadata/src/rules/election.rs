@@ -22,8 +22,9 @@ pub(super) enum Elected {
 /// to be.
 ///
 /// An unclean election takes the first replica of the list that has been in sync on its disk, if one of those
-/// may lead. Kafka takes the first that is alive, which may be one whose disk is empty. More than that the
-/// metadata does not know: how far the log of each goes nobody is asked (KIP-966 calls that unclean recovery).
+/// may lead; else the one that has had most time to copy. Kafka takes the first that is alive, which may be one
+/// whose disk is empty. More the metadata does not know: nobody is asked how far the log of each goes, which
+/// KIP-966 plans as unclean recovery.
 pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -> Elected {
     let can_lead = |node_id: i32| image.can_lead(node_id);
     if partition.isr.contains(&partition.leader) && can_lead(partition.leader) {
@@ -58,8 +59,10 @@ pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -
     if allow_unclean {
         let has_been_in_sync =
             |node_id| can_lead(node_id) && !partition.never_in_sync.contains(&node_id);
-        let has_most = first_of(&partition.replicas, &has_been_in_sync);
-        if let Some(node_id) = has_most.or_else(|| first_of(&partition.replicas, &can_lead)) {
+        let mut others = partition.never_in_sync.iter().copied();
+        let elected = first_of(&partition.replicas, &has_been_in_sync)
+            .or_else(|| others.find(|node_id| can_lead(*node_id)));
+        if let Some(node_id) = elected {
             return Elected::Unclean(node_id);
         }
     }

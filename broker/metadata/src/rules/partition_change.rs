@@ -183,16 +183,13 @@ impl<'a> PartitionChange<'a> {
     }
 
     fn keep_never_in_sync(&mut self) {
-        let (before, isr, lost_disks) = (self.before, &self.after.isr, &self.lost_disks);
-        let may_lack_all = |id: &i32| {
-            before.never_in_sync.contains(id)
-                || !before.replicas.contains(id)
-                || lost_disks.contains(id)
-        };
-        let replicas = self.after.replicas.iter().copied();
-        self.after.never_in_sync = replicas
-            .filter(|id| may_lack_all(id) && !isr.contains(id))
-            .collect();
+        let (before, after, lost_disks) = (self.before, &self.after, &self.lost_disks);
+        let goes_on = |id: &i32| after.replicas.contains(id) && !lost_disks.contains(id);
+        let begins = |id: &i32| !before.replicas.contains(id) || lost_disks.contains(id);
+        let longer = before.never_in_sync.iter().copied().filter(goes_on);
+        let newly = after.replicas.iter().copied().filter(begins);
+        let never_in_sync = longer.chain(newly).filter(|id| !after.isr.contains(id));
+        self.after.never_in_sync = never_in_sync.collect();
     }
 
     fn into_record(self) -> Option<PartitionChangeRecord> {

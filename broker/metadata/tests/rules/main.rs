@@ -11,6 +11,7 @@ mod create_topics;
 mod delete_topics;
 mod fence_broker;
 mod found_cluster;
+mod lost_disk;
 mod placement;
 mod register_broker;
 mod replication;

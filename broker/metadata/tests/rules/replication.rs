@@ -2,89 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::image::{Image, NO_LEADER, Partition};
+use foz_metadata::image::{Image, NO_LEADER};
 use foz_metadata::rules::{
-    AlterPartitions, ElectLeaders, ElectionKind, ErrorCode, IsrChange, NewTopic, PartitionState,
-    Refusal, ResourceName, alter_partitions, balance_leaders, elect_leaders,
-    elect_unclean_where_allowed, fence_broker, pin_min_insync_replicas, raise_internal_topics,
-    register_broker, stop_broker, unfence_broker,
+    AlterPartitions, ElectLeaders, ElectionKind, ErrorCode, NewTopic, ResourceName,
+    alter_partitions, balance_leaders, elect_leaders, elect_unclean_where_allowed,
+    pin_min_insync_replicas, raise_internal_topics, register_broker, stop_broker,
 };
 
 use crate::support::{
-    alter, alter_broker_default, cluster, commit, create, new_topic, registration, set,
+    alter, alter_broker_default, cluster, commit, create, epoch, fence, new_topic, partition,
+    proposal, propose, registration, replicated, restart, set, state, stop, unfence,
 };
-
-fn replicated(min_insync: &str) -> Image {
-    let mut image = cluster(3);
-    create(
-        &mut image,
-        NewTopic {
-            assignments: vec![vec![0, 1, 2]],
-            config: [("min.insync.replicas".to_owned(), min_insync.to_owned())].into(),
-            ..new_topic("t")
-        },
-    );
-    image
-}
-
-fn epoch(image: &Image, node_id: i32) -> i64 {
-    image.broker(node_id).unwrap().epoch
-}
-
-fn partition(image: &Image) -> &Partition {
-    image.partition("t", 0).unwrap()
-}
-
-/// ISR, ELR, last known ELR, leader.
-fn state(image: &Image) -> (&[i32], &[i32], &[i32], i32) {
-    let it = partition(image);
-    (&it.isr, &it.elr, &it.last_known_elr, it.leader)
-}
-
-fn fence(image: &mut Image, node_id: i32) {
-    let decision = fence_broker(image, node_id, epoch(image, node_id)).unwrap();
-    commit(image, decision);
-}
-
-fn unfence(image: &mut Image, node_id: i32) {
-    let decision = unfence_broker(image, node_id, epoch(image, node_id)).unwrap();
-    commit(image, decision);
-}
-
-fn stop(image: &mut Image, node_id: i32) -> usize {
-    let decision = stop_broker(image, node_id, epoch(image, node_id)).unwrap();
-    commit(image, decision).leads
-}
-
-/// Another process of the node; `is_clean`: its disk has everything.
-fn restart(image: &mut Image, node_id: i32, is_clean: bool) {
-    let known = image.broker(node_id).unwrap().clone();
-    let mut request = registration(node_id, known.incarnation.as_u128() + 1);
-    request.disk_epoch = known.epoch;
-    request.log_intact = is_clean;
-    let decision = register_broker(image, &request).unwrap();
-    commit(image, decision);
-}
-
-fn proposal(image: &Image, isr: &[i32]) -> AlterPartitions {
-    let it = partition(image);
-    AlterPartitions {
-        broker_id: it.leader,
-        broker_epoch: image.broker(it.leader).map_or(-1, |broker| broker.epoch),
-        partitions: vec![IsrChange {
-            topic_id: image.topic("t").unwrap().id,
-            index: 0,
-            leader_epoch: it.leader_epoch,
-            partition_epoch: it.partition_epoch,
-            new_isr: isr.iter().map(|id| (*id, epoch(image, *id))).collect(),
-        }],
-    }
-}
-
-fn propose(image: &mut Image, isr: &[i32]) -> Result<PartitionState, Refusal> {
-    let decision = alter_partitions(image, &proposal(image, isr)).unwrap();
-    commit(image, decision).remove(0)
-}
 
 #[test]
 fn who_leaves_below_the_minimum_stays_eligible_until_it_is_reached_again() {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use foz_metadata::config::Effect;
-use foz_metadata::image::Image;
+use foz_metadata::image::{Image, Partition};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
-    AlterConfigs, AlterResource, ConfigChange, ConfigOperation, CreateTopics, Decision, ErrorCode,
-    NewTopic, Refusal, RegisterBroker, ResourceName, alter_configs, create_topics, found_cluster,
-    register_broker, unfence_broker,
+    AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreateTopics,
+    Decision, ErrorCode, IsrChange, NewTopic, PartitionState, Refusal, RegisterBroker,
+    ResourceName, alter_configs, alter_partitions, create_topics, fence_broker, found_cluster,
+    register_broker, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -142,4 +143,77 @@ pub(crate) fn alter_broker_default(image: &mut Image, key: &str, value: &str) {
     )
     .unwrap();
     commit(image, decision);
+}
+
+/// One partition of three replicas, of the topic `t`.
+pub(crate) fn replicated(min_insync: &str) -> Image {
+    let mut image = cluster(3);
+    create(
+        &mut image,
+        NewTopic {
+            assignments: vec![vec![0, 1, 2]],
+            config: [("min.insync.replicas".to_owned(), min_insync.to_owned())].into(),
+            ..new_topic("t")
+        },
+    );
+    image
+}
+
+pub(crate) fn epoch(image: &Image, node_id: i32) -> i64 {
+    image.broker(node_id).unwrap().epoch
+}
+
+pub(crate) fn partition(image: &Image) -> &Partition {
+    image.partition("t", 0).unwrap()
+}
+
+/// ISR, ELR, last known ELR, leader.
+pub(crate) fn state(image: &Image) -> (&[i32], &[i32], &[i32], i32) {
+    let it = partition(image);
+    (&it.isr, &it.elr, &it.last_known_elr, it.leader)
+}
+
+pub(crate) fn fence(image: &mut Image, node_id: i32) {
+    let decision = fence_broker(image, node_id, epoch(image, node_id)).unwrap();
+    commit(image, decision);
+}
+
+pub(crate) fn unfence(image: &mut Image, node_id: i32) {
+    let decision = unfence_broker(image, node_id, epoch(image, node_id)).unwrap();
+    commit(image, decision);
+}
+
+pub(crate) fn stop(image: &mut Image, node_id: i32) -> usize {
+    let decision = stop_broker(image, node_id, epoch(image, node_id)).unwrap();
+    commit(image, decision).leads
+}
+
+/// Another process of the node; `is_clean`: its disk has everything.
+pub(crate) fn restart(image: &mut Image, node_id: i32, is_clean: bool) {
+    let known = image.broker(node_id).unwrap().clone();
+    let mut request = registration(node_id, known.incarnation.as_u128() + 1);
+    request.disk_epoch = known.epoch;
+    request.log_intact = is_clean;
+    let decision = register_broker(image, &request).unwrap();
+    commit(image, decision);
+}
+
+pub(crate) fn proposal(image: &Image, isr: &[i32]) -> AlterPartitions {
+    let it = partition(image);
+    AlterPartitions {
+        broker_id: it.leader,
+        broker_epoch: image.broker(it.leader).map_or(-1, |broker| broker.epoch),
+        partitions: vec![IsrChange {
+            topic_id: image.topic("t").unwrap().id,
+            index: 0,
+            leader_epoch: it.leader_epoch,
+            partition_epoch: it.partition_epoch,
+            new_isr: isr.iter().map(|id| (*id, epoch(image, *id))).collect(),
+        }],
+    }
+}
+
+pub(crate) fn propose(image: &mut Image, isr: &[i32]) -> Result<PartitionState, Refusal> {
+    let decision = alter_partitions(image, &proposal(image, isr)).unwrap();
+    commit(image, decision).remove(0)
 }

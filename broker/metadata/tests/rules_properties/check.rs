@@ -17,9 +17,10 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
         leader,
         elr,
         last_known_elr,
+        never_in_sync,
         ..
     } = partition;
-    for list in [isr, elr, last_known_elr] {
+    for list in [isr, elr, last_known_elr, never_in_sync] {
         assert!(
             list.iter().all(|node_id| replicas.contains(node_id)),
             "{what}"
@@ -28,6 +29,10 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
         assert_eq!(distinct.len(), list.len(), "{what}");
     }
     assert!(!isr.iter().any(|node_id| elr.contains(node_id)), "{what}");
+    let mut sure = isr.iter().chain(elr);
+    assert!(!sure.any(|id| never_in_sync.contains(id)), "{what}");
+    let may_lead_again = |id| !never_in_sync.contains(id) || never_in_sync.len() == replicas.len();
+    assert!(last_known_elr.iter().all(may_lead_again), "{what}");
     assert!(isr.iter().all(|node_id| image.is_alive(*node_id)), "{what}");
     assert_eq!(*leader == NO_LEADER, isr.is_empty(), "{what}");
     if *leader == NO_LEADER {

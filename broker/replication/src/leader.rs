@@ -4,6 +4,7 @@
 //! The rules are those of Kafka's `Partition`. The caller hands in its own log with every call, taken
 //! under the same lock, and carries out the [`Effects`].
 
+mod confirmation;
 mod follower_state;
 mod pending_isr;
 mod read_replica;
@@ -129,6 +130,8 @@ pub struct Leader {
     followers: BTreeMap<i32, FollowerState>,
     high_watermark: i64,
     pending: PendingIsr,
+    /// The latest moment that somebody waits to have confirmed.
+    asked_ms: Option<i64>,
 }
 
 impl Leader {
@@ -156,6 +159,7 @@ impl Leader {
             // Not clamp: it panics where start is above end, and a damaged log must not do that here.
             high_watermark: high_watermark.max(local.start_offset).min(local.end_offset),
             pending: PendingIsr::new(),
+            asked_ms: None,
         };
         leader.set_replicas(assignment.replicas.clone(), assignment.isr.clone(), now_ms);
         leader.advance(local);
@@ -205,31 +209,19 @@ impl Leader {
             fetch_offset,
             log_start_offset,
         } = fetch;
-        let may_join = cluster.may_join(node_id);
+        let checked = self.check_fetch(fetch, local, cluster);
         let Some(state) = self.followers.get_mut(&node_id) else {
             return Err(FetchRefused::NotReplica { node_id });
         };
-        let current = state.broker_epoch.max(may_join.unwrap_or(-1));
-        if broker_epoch < current {
-            return Err(FetchRefused::StaleBrokerEpoch {
-                node_id,
-                given: broker_epoch,
-                current,
-            });
-        }
-        if fetch_offset < local.start_offset || fetch_offset > local.end_offset {
-            if fetch_offset < self.high_watermark {
+        if let Err(refused) = checked {
+            let is_out_of_range = matches!(refused, FetchRefused::OffsetOutOfRange { .. });
+            if is_out_of_range && fetch_offset < self.high_watermark {
                 // It does not have what is committed. The next tick proposes its removal.
                 state.end_offset = Some(fetch_offset);
                 state.last_caught_up_ms = None;
                 state.awaited = false;
             }
-            return Err(FetchRefused::OffsetOutOfRange {
-                node_id,
-                offset: fetch_offset,
-                start_offset: local.start_offset,
-                end_offset: local.end_offset,
-            });
+            return Err(refused);
         }
 
         let went_back = state.end_offset.is_some_and(|end| fetch_offset < end);
@@ -250,7 +242,8 @@ impl Leader {
         let is_caught_up =
             state.is_caught_up(local.end_offset, self.settings.lag_time_max_ms, now_ms);
         let in_isr = self.isr.contains(&node_id);
-        state.awaited = !in_isr && is_caught_up && may_join == Some(broker_epoch);
+        let may_join = cluster.may_join(node_id) == Some(broker_epoch);
+        state.awaited = !in_isr && is_caught_up && may_join;
 
         let high_watermark = self.advance(local);
         let changes_isr = if in_isr {
@@ -266,6 +259,51 @@ impl Leader {
                 None
             },
         })
+    }
+
+    /// Whether a fetch can be served, without taking in what it says: for one that was taken in and waits for
+    /// more. By now it may be older than others of the same follower.
+    ///
+    /// # Errors
+    /// As [`fetched`](Self::fetched).
+    pub fn check_fetch(
+        &self,
+        fetch: FollowerFetch,
+        local: LocalLog,
+        cluster: &dyn Cluster,
+    ) -> Result<(), FetchRefused> {
+        let FollowerFetch {
+            node_id,
+            broker_epoch: given,
+            fetch_offset: offset,
+            ..
+        } = fetch;
+        let LocalLog {
+            start_offset,
+            end_offset,
+            ..
+        } = local;
+        let state = self.followers.get(&node_id);
+        let state = state.ok_or(FetchRefused::NotReplica { node_id })?;
+        let current = state
+            .broker_epoch
+            .max(cluster.may_join(node_id).unwrap_or(-1));
+        if given < current {
+            return Err(FetchRefused::StaleBrokerEpoch {
+                node_id,
+                given,
+                current,
+            });
+        }
+        if offset < start_offset || offset > end_offset {
+            return Err(FetchRefused::OffsetOutOfRange {
+                node_id,
+                offset,
+                start_offset,
+                end_offset,
+            });
+        }
+        Ok(())
     }
 
     /// Time has passed: followers that lag leave the ISR, and what failed is tried again. To be called
@@ -340,6 +378,7 @@ impl Leader {
                 let lag_time_max_ms = self.settings.lag_time_max_ms;
                 self.pending.not_applied(&was, lag_time_max_ms);
             }
+            (ProposalOutcome::NotDecided, Some(_)) => self.pending.not_decided(),
             (ProposalOutcome::Superseded, Some(was)) => self.pending.superseded(was, now_ms),
             (ProposalOutcome::Unknown, Some(was)) => self.pending.unknown(was, now_ms),
         }
@@ -508,7 +547,8 @@ impl Leader {
         std::iter::once(self.node_id).chain(fit).collect()
     }
 
-    /// `settles`: also a proposal that changes nothing, since its answer says what became of others.
+    /// `settles`: also a proposal that changes nothing: the controller gives the partition a new epoch for it,
+    /// after which none of the earlier ones can be applied.
     fn propose(
         &mut self,
         local: LocalLog,

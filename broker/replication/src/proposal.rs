@@ -3,7 +3,8 @@
 use foz_protocol::error::ErrorCode;
 
 /// The wish of a leader. Whoever carries it answers each one exactly once, by
-/// [`Leader::answered`](crate::Leader::answered).
+/// [`Leader::answered`](crate::Leader::answered), or drops it unsent when the leader does not wait for it any
+/// more ([`Leader::proposal_in_flight`](crate::Leader::proposal_in_flight)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsrProposal {
     /// The leader's epoch.
@@ -35,6 +36,9 @@ pub enum ProposalOutcome {
     Superseded,
     /// Not applied, and the leader's partition epoch is the controller's.
     NotApplied,
+    /// This attempt was not applied: whoever was asked is behind the leader. Another controller may have
+    /// applied an earlier one.
+    NotDecided,
     /// Nobody knows: no answer, a broken connection, no active controller.
     Unknown,
 }
@@ -46,6 +50,8 @@ impl ProposalOutcome {
     pub fn refused(code: ErrorCode) -> Self {
         match code {
             ErrorCode::IneligibleReplica | ErrorCode::OperationNotAttempted => Self::NotApplied,
+            // For one partition. (A request that no active controller took in has no answer at all.)
+            ErrorCode::NotController => Self::NotDecided,
             ErrorCode::FencedLeaderEpoch
             | ErrorCode::InvalidUpdateVersion
             | ErrorCode::InvalidRequest
@@ -79,12 +85,13 @@ mod tests {
     #[test]
     fn a_controller_that_lags_or_is_away_is_asked_again() {
         for code in [
-            ErrorCode::NotController,
             ErrorCode::StaleBrokerEpoch,
             ErrorCode::RequestTimedOut,
             ErrorCode::UnknownServerError,
         ] {
             assert_eq!(ProposalOutcome::refused(code), ProposalOutcome::Unknown);
         }
+        let behind = ProposalOutcome::refused(ErrorCode::NotController);
+        assert_eq!(behind, ProposalOutcome::NotDecided);
     }
 }

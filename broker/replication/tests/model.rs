@@ -62,6 +62,7 @@ fn schedules_are_eventful() {
     assert!(total(|it| it.unknown_outcomes) >= 100);
     assert!(total(|it| it.late_proposals) >= 30);
     assert!(total(|it| it.older_disks) >= 100);
+    assert!(total(|it| it.confirmed) >= 100);
 }
 
 #[expect(

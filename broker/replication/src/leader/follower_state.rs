@@ -15,6 +15,8 @@ pub(super) struct FollowerState {
     last_fetch_leader_end: i64,
     /// The latest time at which it is known to have had all that the leader had.
     pub(super) last_caught_up_ms: Option<i64>,
+    /// The latest time after which it is known to have made a fetch.
+    pub(super) fetched_after_ms: Option<i64>,
     /// About to join the ISR: the high watermark waits for it, or it would run ahead of the follower
     /// for ever under steady load.
     pub(super) awaited: bool,
@@ -31,6 +33,7 @@ impl FollowerState {
             last_fetch_ms: None,
             last_fetch_leader_end: -1,
             last_caught_up_ms: in_isr.then_some(now_ms),
+            fetched_after_ms: None,
             awaited: false,
         }
     }

@@ -102,13 +102,18 @@ impl PendingIsr {
         self.pause = Pause::No;
     }
 
-    /// Not applied, and neither was any earlier one. An earlier one that was given up may still be on
-    /// its way; not longer than the lag time, which is the caller's to keep to (an RPC's deadline is
+    /// Not applied, nor has the partition epoch moved, so neither was any earlier one. An earlier one that was
+    /// given up may still be on its way; not longer than the lag time, which is the caller's to keep to (an RPC's deadline is
     /// much shorter), so only a proposal made that much later settles it.
     pub(super) fn not_applied(&mut self, was: &InFlight, lag_time_max_ms: i64) {
         if was.since_ms.saturating_sub(self.unsettled_since_ms) >= lag_time_max_ms {
             self.unsettled.clear();
         }
+        self.pause = Pause::UntilTick;
+    }
+
+    /// Not applied; of earlier ones nobody knows anything new.
+    pub(super) fn not_decided(&mut self) {
         self.pause = Pause::UntilTick;
     }
 

@@ -1,3 +1,4 @@
+mod confirmation;
 mod proposals;
 
 use super::*;

@@ -59,6 +59,9 @@ pub struct Begun {
     pub kind: SessionKind,
     /// What to read, in this order.
     pub partitions: Vec<(TopicRef, FetchPartition)>,
+    /// The asker made the request after this moment, however long it was on its way: it had an answer that
+    /// was finished then, or it could not have named the epoch of the session. `None`: nobody knows.
+    pub after_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +72,8 @@ struct Session {
     epoch: i32,
     created_ms: i64,
     last_used_ms: i64,
+    /// When the last answer was finished, which the client has when it names the next epoch.
+    answered_ms: i64,
     /// As the trees below have it.
     size: usize,
     partitions: Partitions,
@@ -138,6 +143,7 @@ impl SessionCache {
                     }
                 },
                 partitions: once_each(request).wanted(),
+                after_ms: None,
             });
         }
 
@@ -165,6 +171,7 @@ impl SessionCache {
             return Ok(Begun {
                 kind: SessionKind::Sessionless,
                 partitions: once_each(request).wanted(),
+                after_ms: None,
             });
         }
         session.epoch = next_epoch(session.epoch);
@@ -174,6 +181,7 @@ impl SessionCache {
                 next_epoch: session.epoch,
             },
             partitions: session.partitions.wanted(),
+            after_ms: Some(session.answered_ms),
         };
         self.touch(session_id, now_ms);
         if self.partition_count > self.limits.partitions_max {
@@ -220,6 +228,7 @@ impl SessionCache {
                     epoch: next_epoch(INITIAL_EPOCH),
                     created_ms: now_ms,
                     last_used_ms: now_ms,
+                    answered_ms: now_ms,
                     size: 0,
                     partitions,
                 };
@@ -242,6 +251,7 @@ impl SessionCache {
                         return Err(ErrorCode::FetchSessionIdNotFound);
                     }
                 };
+                session.answered_ms = now_ms;
                 answers.retain(|(topic, answer)| {
                     let has_news = session.partitions.told(topic, answer);
                     if has_news && answer.record_bytes() > 0 {

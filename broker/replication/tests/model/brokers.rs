@@ -86,6 +86,10 @@ impl World {
             }
             let is_new = assignment.leader_epoch > node.leader_epoch;
             node.leader_epoch = assignment.leader_epoch;
+            if is_new {
+                // Another connection, perhaps to another node. What was asked on the old one is not waited for.
+                (node.answered_ms, node.correlation_id) = (None, 0);
+            }
             let settings = Settings {
                 min_insync,
                 lag_time_max_ms: LAG_TIME_MAX_MS,
@@ -101,6 +105,7 @@ impl World {
             } else if is_new {
                 let committed = node.high_watermark;
                 let local = node.local();
+                self.began_ms.insert(assignment.leader_epoch, now_ms);
                 let leader = Leader::new(id, assignment, settings, local, committed, now_ms);
                 let (epoch, high_watermark) = (leader.leader_epoch(), leader.high_watermark());
                 node.role = Role::Leader(Box::new(leader));
@@ -134,6 +139,7 @@ impl World {
                 leader_epoch: node.leader_epoch,
                 last_fetched_epoch: node.last_epoch(),
                 correlation_id: node.correlation_id,
+                after_ms: node.answered_ms,
             });
         }
     }
@@ -195,9 +201,24 @@ impl World {
         self.messages.push(Message::Fetched {
             to: fetch.node_id,
             correlation_id,
+            answered_ms: now_ms,
             answer,
             records,
         });
+    }
+
+    /// A fetch that was served may say that its asker followed at some time.
+    pub(super) fn confirm(&mut self, id: i32, asker: i32, epoch: i32, after_ms: Option<i64>) {
+        let now_ms = self.now_ms;
+        let Role::Leader(leader) = &mut self.node(id).role else {
+            return;
+        };
+        if let Some(after_ms) = after_ms.filter(|_| leader.leader_epoch() == epoch) {
+            leader.fetch_was_made_after(asker, after_ms);
+            if leader.led_at(now_ms - 2) {
+                self.counts.confirmed += 1;
+            }
+        }
     }
 
     /// A follower takes an answer in.

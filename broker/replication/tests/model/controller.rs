@@ -34,10 +34,9 @@ impl World {
         }
         let isr: Vec<i32> = proposal.new_isr.iter().map(|&(id, _)| id).collect();
         assert!(isr.contains(&from));
-        if isr != assignment.isr {
-            self.counts.isr_changes += 1;
-            self.commit(|metadata| metadata.assignment.isr = isr);
-        }
+        // The same members make a new epoch, too.
+        self.counts.isr_changes += usize::from(isr != assignment.isr);
+        self.commit(|metadata| metadata.assignment.isr = isr);
         let assignment = &self.truth().assignment;
         ProposalOutcome::Committed {
             leader_epoch: assignment.leader_epoch,
@@ -119,6 +118,7 @@ impl World {
         node.up = false;
         node.role = Role::None;
         node.correlation_id = 0;
+        node.answered_ms = None;
         node.leader_epoch = -1;
         node.seen = 0;
         // The checkpoint of the high watermark lags.

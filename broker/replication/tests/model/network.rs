@@ -32,6 +32,7 @@ impl World {
                 leader_epoch,
                 last_fetched_epoch,
                 correlation_id,
+                after_ms,
             } => {
                 let records_max = match how {
                     u8::MAX => usize::MAX / 2,
@@ -45,16 +46,19 @@ impl World {
                     correlation_id,
                     records_max,
                 );
+                self.confirm(to, fetch.node_id, leader_epoch, after_ms);
             }
             Message::Fetched {
                 to,
                 correlation_id,
+                answered_ms,
                 answer,
                 records,
             } => {
                 let node = self.node(to);
                 if node.up && node.correlation_id == correlation_id {
                     node.correlation_id = 0;
+                    node.answered_ms = Some(answered_ms);
                     self.follow(to, &answer, &records);
                 }
             }

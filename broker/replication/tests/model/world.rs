@@ -29,6 +29,8 @@ pub(crate) struct Counts {
     pub(crate) late_proposals: usize,
     pub(crate) older_disks: usize,
     pub(crate) crashes: usize,
+    /// A leader knew that nobody else had led a moment ago.
+    pub(crate) confirmed: usize,
 }
 
 impl Counts {
@@ -42,6 +44,7 @@ impl Counts {
             late_proposals: self.late_proposals + other.late_proposals,
             older_disks: self.older_disks + other.older_disks,
             crashes: self.crashes + other.crashes,
+            confirmed: self.confirmed + other.confirmed,
         }
     }
 }
@@ -77,6 +80,8 @@ struct Node {
     leader_epoch: i32,
     /// Of the last fetch that it sent, and has no answer to.
     correlation_id: u64,
+    /// When the answer was given that it has from the leader that it follows: its fetch session.
+    answered_ms: Option<i64>,
     /// Versions of the metadata that it knows.
     seen: usize,
 }
@@ -131,10 +136,12 @@ enum Message {
         leader_epoch: i32,
         last_fetched_epoch: i32,
         correlation_id: u64,
+        after_ms: Option<i64>,
     },
     Fetched {
         to: i32,
         correlation_id: u64,
+        answered_ms: i64,
         answer: FetchedPartition,
         records: Vec<Record>,
     },
@@ -163,6 +170,8 @@ pub(crate) struct World {
     committed: Vec<Record>,
     /// The high watermark of each leader epoch.
     high_watermarks: BTreeMap<i32, i64>,
+    /// When somebody began to lead in an epoch.
+    began_ms: BTreeMap<i32, i64>,
     next_value: u64,
     next_broker_epoch: i64,
     pub(crate) counts: Counts,
@@ -191,6 +200,7 @@ impl World {
                 role: Role::None,
                 leader_epoch: -1,
                 correlation_id: 0,
+                answered_ms: None,
                 seen: 0,
             })
             .collect();
@@ -202,6 +212,7 @@ impl World {
             min_insync,
             committed: Vec::new(),
             high_watermarks: BTreeMap::new(),
+            began_ms: BTreeMap::new(),
             next_value: 0,
             next_broker_epoch: 100,
             counts: Counts::default(),
@@ -268,6 +279,15 @@ impl World {
                 self.committed[..below],
                 "node {id} differs below its high watermark"
             );
+            if let Role::Leader(leader) = &node.role {
+                let newer = self.began_ms.range(leader.leader_epoch() + 1..);
+                for (epoch, &began_ms) in newer {
+                    assert!(
+                        !leader.led_at(began_ms),
+                        "node {id} does not know that epoch {epoch} began"
+                    );
+                }
+            }
         }
     }
 

@@ -56,6 +56,41 @@ fn an_unknown_outcome_counts_as_both_until_it_is_settled() {
 }
 
 #[test]
+fn an_unknown_outcome_is_settled_by_the_next_answer_with_a_newer_epoch() {
+    let mut case = Case::new(&[1, 2]);
+    let _ = case.fetched(2, 100);
+    let first = case.fetched(3, 100).propose.expect("3 joins");
+    let _ = case.answered(&first, ProposalOutcome::Unknown);
+    case.nodes.0.remove(&3);
+    let _ = case.appended(120);
+    assert_eq!(case.fetched(2, 120).high_watermark, None);
+    let second = case.tick(1).propose.expect("settles");
+    assert_eq!((second.partition_epoch, members(&second)), (7, vec![1, 2]));
+    // The first one was made against 7, and comes to nothing from here on.
+    let effects = case.answered(&second, committed(&[1, 2], 8));
+    assert_eq!(case.maximal_isr(), [1, 2]);
+    assert_eq!(effects.high_watermark, Some(120));
+    assert_eq!(case.tick(1).propose, None, "nothing is left to settle");
+}
+
+#[test]
+fn a_controller_that_is_behind_has_not_applied_a_proposal() {
+    let behind = || ProposalOutcome::refused(ErrorCode::NotController);
+    let mut case = Case::new(&[1, 2]);
+    let _ = case.fetched(2, 100);
+    let first = case.fetched(3, 100).propose.expect("3 joins");
+    let _ = case.answered(&first, behind());
+    assert_eq!(case.maximal_isr(), [1, 2]);
+    assert_eq!(case.fetched(3, 100).propose, None, "not with each fetch");
+    // Of an earlier one it knows nothing, however long ago that was.
+    let second = case.tick(1).propose.expect("again");
+    let _ = case.answered(&second, ProposalOutcome::Unknown);
+    let third = case.tick(LAG_MS).propose.expect("again");
+    let _ = case.answered(&third, behind());
+    assert_eq!(case.maximal_isr(), [1, 2, 3]);
+}
+
+#[test]
 fn newer_metadata_settles_an_unknown_outcome_at_once() {
     let mut case = Case::new(&[1, 2]);
     let _ = case.fetched(2, 100);

@@ -407,3 +407,27 @@ fn a_partition_that_is_named_twice_is_fetched_once() {
     let begun = case.begin(&twice).expect("full");
     assert_eq!(begun.partitions, [(topic(), wanted(0, 7))]);
 }
+
+#[test]
+fn a_request_was_made_after_the_answer_that_it_follows_however_late_it_comes() {
+    let mut case = Case::new(LIMITS);
+    let full = request(NO_SESSION, INITIAL_EPOCH, &[0]);
+    let begun = case.begin(&full).expect("begins");
+    assert_eq!(begun.after_ms, None, "it may be from any time");
+    case.now_ms = 2_000;
+    let (session_id, _) = case.finish(&begun, vec![idle(0, 5)]);
+    let session_id = session_id.expect("a session");
+    case.now_ms = 3_000;
+    let second = case.begin(&request(session_id, 1, &[])).expect("begins");
+    assert_eq!(second.after_ms, Some(2_000));
+    // Refused, and not answered yet: neither is an answer that anybody knows.
+    case.now_ms = 4_000;
+    assert!(case.begin(&request(session_id, 1, &[])).is_err());
+    let (finished, sent) = case.finish(&second, vec![idle(0, 5)]);
+    assert_eq!((finished, sent), (Ok(session_id), vec![]));
+    case.now_ms = 9_000;
+    let third = case.begin(&request(session_id, 2, &[])).expect("begins");
+    assert_eq!(third.after_ms, Some(4_000), "an empty answer is one, too");
+    let last = case.begin(&request(session_id, FINAL_EPOCH, &[0]));
+    assert_eq!(last.expect("begins").after_ms, None);
+}

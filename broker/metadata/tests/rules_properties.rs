@@ -28,7 +28,8 @@ enum Command {
     Register {
         node_id: i32,
         incarnation: u8,
-        is_clean: bool,
+        log_intact: bool,
+        is_same_disk: bool,
     },
     Stop {
         node_id: i32,
@@ -85,9 +86,11 @@ const NODES: std::ops::Range<i32> = 0..4;
 fn command() -> impl Strategy<Value = Command> {
     use ConfigOperation::{Append, Delete, Set, Subtract};
     prop_oneof![
-        3 => (NODES, 1..3u8, any::<bool>()).prop_map(|(node_id, incarnation, is_clean)| {
-            Command::Register { node_id, incarnation, is_clean }
-        }),
+        3 => (NODES, 1..3u8, any::<bool>(), any::<bool>()).prop_map(
+            |(node_id, incarnation, log_intact, is_same_disk)| {
+                Command::Register { node_id, incarnation, log_intact, is_same_disk }
+            },
+        ),
         1 => NODES.prop_map(|node_id| Command::Stop { node_id }),
         4 => (0..20usize, prop::collection::vec(any::<bool>(), 4), 0..2i32)
             .prop_map(|(at, members, behind)| Command::Propose { at, members, behind }),
@@ -185,7 +188,8 @@ impl Cluster {
             Command::Register {
                 node_id,
                 incarnation,
-                is_clean,
+                log_intact,
+                is_same_disk,
             } => {
                 let request = RegisterBroker {
                     node_id,
@@ -198,8 +202,12 @@ impl Cluster {
                     version: "1".to_owned(),
                     replication_host: "localhost".to_owned(),
                     replication_port: 9091,
-                    disk_epoch: self.epoch(node_id),
-                    log_intact: is_clean,
+                    disk_epoch: if is_same_disk {
+                        self.epoch(node_id)
+                    } else {
+                        -1
+                    },
+                    log_intact,
                 };
                 self.commit_if_allowed(register_broker(&image, &request));
             }
@@ -494,7 +502,7 @@ proptest! {
     ) {
         let mut cluster = Cluster::new();
         for node_id in 0..nodes {
-            cluster.run(Command::Register { node_id, incarnation: 1, is_clean: true });
+            cluster.run(Command::Register { node_id, incarnation: 1, log_intact: true, is_same_disk: true });
             cluster.run(Command::Unfence { node_id });
         }
         for (position, (partitions, seed)) in topics.into_iter().enumerate() {

@@ -50,8 +50,8 @@ pub struct PartitionState {
 
 /// Decides a request; the results are in its order.
 ///
-/// What is proposed already holds is confirmed without a change: the leader may not have heard of its
-/// success.
+/// What is proposed and holds already is confirmed with a new partition epoch: a leader proposes it when it
+/// does not know what became of an earlier proposal, and from there on that one can never be applied.
 pub fn alter_partitions(
     image: &Image,
     request: &AlterPartitions,
@@ -94,6 +94,8 @@ fn alter(draft: &mut Draft, broker_id: i32, change: &IsrChange) -> Result<Partit
         || proposed.iter().any(|id| !partition.isr.contains(id));
     if is_other {
         changed.set_isr(proposed);
+    } else {
+        changed.new_epoch();
     }
     if !image.can_lead(broker_id) {
         changed.leaves_isr_to_others(image, broker_id);

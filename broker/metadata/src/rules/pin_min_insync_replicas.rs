@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Decided;
 use super::draft::Draft;
 use super::min_insync::MIN_INSYNC_REPLICAS;
+use super::min_insync_changed::min_insync_changed;
 use crate::image::{Image, Resource};
 use crate::record::{ConfigRecord, Fact, ResourceKind};
 
@@ -15,6 +16,10 @@ use crate::record::{ConfigRecord, Fact, ResourceKind};
 /// two files, a leader could acknowledge with fewer than the controller believes, and a replica without
 /// those records could be elected. Kafka does the same when ELR is turned on. For the active controller, when
 /// it takes over.
+///
+/// It is a change of the minimum like any other: a leader must know it before it takes anybody out of the
+/// ISR. The config comes first, should the records be split over several batches: whoever knows the new epoch
+/// of a partition knows the new minimum.
 pub fn pin_min_insync_replicas(
     image: &Image,
     properties: &BTreeMap<String, String>,
@@ -31,6 +36,7 @@ pub fn pin_min_insync_replicas(
             key: MIN_INSYNC_REPLICAS.to_owned(),
             value: Some(value.trim().to_owned()),
         }));
+        min_insync_changed(&mut draft, image, &Resource::DefaultBroker);
     }
     Ok(draft.decide(()))
 }

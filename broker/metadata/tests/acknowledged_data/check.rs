@@ -1,54 +1,100 @@
 //! What must hold in the model, whatever happened.
 
-use foz_metadata::image::NO_LEADER;
+use foz_metadata::image::{NO_LEADER, Partition};
 
-use super::{NODES, TOPIC, World, at, common_prefix, id, min_insync};
+use super::{TOPIC, World, at, common_prefix, id, min_insync};
 
 impl World {
+    /// What must hold of every change of the partition. A leader that is elected uncleanly decides what counts
+    /// from then on.
+    pub(super) fn check_change(&mut self) {
+        let [.., before, after] = &self.history[..] else {
+            return;
+        };
+        let of_both = before.partition(TOPIC, 0).zip(after.partition(TOPIC, 0));
+        let Some((was, is)) = of_both.map(|(was, is)| (was.clone(), is.clone())) else {
+            return;
+        };
+        for new in is.replicas.iter().filter(|id| !was.replicas.contains(id)) {
+            self.nodes[at(*new)].may_lack_all = true;
+        }
+        if is.leader != was.leader && is.leader != NO_LEADER {
+            let is_clean = !was.isr.is_empty() || was.elr.contains(&is.leader);
+            if !is_clean {
+                self.check_unclean(&was, &is);
+            }
+        }
+        for member in &is.isr {
+            self.nodes[at(*member)].may_lack_all = false;
+        }
+    }
+
+    fn check_unclean(&mut self, was: &Partition, is: &Partition) {
+        let elected = &self.nodes[at(is.leader)];
+        let left = common_prefix(&elected.log, &self.acknowledged);
+        let what = format!(
+            "{was:?} {is:?}: {:?} of {:?}",
+            elected.log, self.acknowledged
+        );
+        if !self.is_by_will {
+            assert_eq!(
+                was.last_known_elr,
+                [is.leader],
+                "nobody asked for it: {what}"
+            );
+            assert!(!elected.may_lack_all, "without its disk: {what}");
+            let keeps = elected.keeps.unwrap_or(usize::MAX);
+            assert!(left >= keeps.min(self.acknowledged.len()), "{what}");
+            let is_bearable = self.lost.len() < self.bearable_below;
+            assert!(!is_bearable || left == self.acknowledged.len(), "{what}");
+        } else {
+            let has_more =
+                |id: &i32| self.image().can_lead(*id) && !self.nodes[at(*id)].may_lack_all;
+            let could_have_more = was.replicas.iter().any(has_more);
+            assert!(!elected.may_lack_all || !could_have_more, "{what}");
+            self.is_unaware = Some(at(is.leader));
+        }
+        self.acknowledged.truncate(left);
+        self.unclean_epoch = is.leader_epoch;
+        self.bearable_below = 1;
+    }
+
     /// What must hold after every step.
     pub(super) fn check(&mut self) {
         let Some(partition) = self.image().partition(TOPIC, 0).cloned() else {
             return;
         };
+        if let Some(node) = self.is_unaware {
+            let left = common_prefix(&self.nodes[node].log, &self.acknowledged);
+            self.acknowledged.truncate(left);
+            let seen = self.seen(node);
+            if seen.is_some_and(|seen| seen.leader_epoch >= self.unclean_epoch) {
+                self.is_unaware = None;
+            }
+        }
+        let (isr, elr) = (&partition.isr, &partition.elr);
         let min_insync = min_insync(self.image(), &partition);
-        let is_sound = |node_id: &i32| self.nodes[at(*node_id)].is_intact;
-        let in_sync = partition.isr.iter().copied().filter(is_sound).count();
-        if in_sync >= min_insync {
-            let (isr, elr) = (&partition.isr, &partition.elr);
-            self.lost
-                .retain(|node| isr.contains(&id(*node)) || elr.contains(&id(*node)));
+        let is_intact = |node_id: &i32| self.nodes[at(*node_id)].is_intact;
+        if isr.iter().copied().filter(is_intact).count() >= min_insync {
             let nodes = &self.nodes;
-            self.lost.retain(|node| !nodes[*node].is_intact);
+            self.lost.retain(|node| {
+                let counts = isr.contains(&id(*node)) || elr.contains(&id(*node));
+                counts && !nodes[*node].is_intact
+            });
             self.bearable_below = min_insync;
         }
         self.bearable_below = self.bearable_below.min(min_insync);
-        self.is_beyond |= self.lost.len() >= self.bearable_below;
-        if self.is_beyond {
-            let epoch_now = partition.leader_epoch;
-            let knows = |node| {
-                let seen = self.seen(node);
-                seen.is_some_and(|seen| seen.leader_epoch == epoch_now)
-            };
-            let all_know = (0..NODES).all(|node| !self.nodes[node].is_up || knows(node));
-            if in_sync < min_insync || self.lost.len() >= min_insync || !all_know {
-                return;
-            }
-            // From here on it counts again, with what is left.
-            for node_id in &partition.isr {
-                let log = &self.nodes[at(*node_id)].log;
-                let left = common_prefix(log, &self.acknowledged);
-                self.acknowledged.truncate(left);
-            }
-            self.is_beyond = false;
-        }
-        for node_id in partition.isr.iter().chain(&partition.elr) {
-            let node = &self.nodes[at(*node_id)];
+        for node_id in isr.iter().chain(elr) {
+            let node = &mut self.nodes[at(*node_id)];
             assert!(
                 !node.is_intact || node.log.starts_with(&self.acknowledged),
                 "broker {node_id} of {partition:?} has {:?} of {:?}",
                 node.log,
                 self.acknowledged
             );
+            if node.is_intact {
+                node.keeps = None;
+            }
         }
         if partition.leader != NO_LEADER {
             assert!(partition.isr.contains(&partition.leader));

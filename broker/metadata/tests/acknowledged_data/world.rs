@@ -1,6 +1,7 @@
 //! Brokers with one partition, and what a client was told.
 
 mod check;
+mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +10,14 @@ use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreateTopics,
     Decision, ElectLeaders, ElectionKind, IsrChange, NewTopic, PartitionState, Refusal,
-    RegisterBroker, ResourceName, alter_configs, alter_partitions, balance_leaders, create_topics,
+    ResourceName, alter_configs, alter_partitions, balance_leaders, create_topics,
     effective_min_insync, elect_leaders, elect_unclean_where_allowed, fence_broker, found_cluster,
-    min_insync_replicas, raise_internal_topics, register_broker, stop_broker, unfence_broker,
+    min_insync_replicas, raise_internal_topics, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
+
+pub(crate) use node::Disk;
+use node::{Lead, Node};
 
 pub(crate) const NODES: usize = 4;
 const TOPIC: &str = "t";
@@ -31,8 +35,12 @@ pub(crate) enum Step {
     },
     Register {
         node: usize,
-        new_disk: bool,
+        disk: Disk,
         answer_lost: bool,
+    },
+    /// Somebody takes a copy of a disk.
+    Copy {
+        node: usize,
     },
     Unfence {
         node: usize,
@@ -80,33 +88,8 @@ pub(crate) enum Step {
         node: usize,
         power_loss: bool,
         loses: usize,
+        disk: Disk,
     },
-}
-
-#[derive(Debug, Clone, Default)]
-struct Node {
-    is_up: bool,
-    /// Nothing that it wrote is missing.
-    is_intact: bool,
-    directory: u128,
-    incarnation: u128,
-    disk_epoch: i64,
-    /// How much of the metadata it has seen: a position in the history.
-    seen: usize,
-    log: Vec<u32>,
-    lead: Lead,
-}
-
-/// What a leader keeps for one leader epoch.
-#[derive(Debug, Clone, Default)]
-struct Lead {
-    leader_epoch: i32,
-    start: usize,
-    high_watermark: usize,
-    /// What followers said in this epoch: log end and broker epoch.
-    fetched: BTreeMap<i32, (usize, i64)>,
-    /// Members proposed, and the partition epoch from which they were.
-    proposed: Option<(i32, BTreeSet<i32>)>,
 }
 
 pub(crate) struct World {
@@ -118,36 +101,35 @@ pub(crate) struct World {
     lost: BTreeSet<usize>,
     /// Fewer losses than that lose nothing.
     bearable_below: usize,
-    /// Too much was lost, or an election was unclean by will.
-    is_beyond: bool,
+    /// An administrator wants a leader, whatever is lost.
+    is_by_will: bool,
+    /// The newest leader epoch that began with an unclean election. What leaders of older ones acknowledge from then
+    /// on is void.
+    unclean_epoch: i32,
+    /// Elected by will, and not yet aware of it: it may still follow somebody else, and lose more.
+    is_unaware: Option<usize>,
 }
 
 impl World {
     pub(crate) fn new(replicas: usize, min_insync: usize) -> Self {
         let mut world = Self {
             history: vec![Image::default()],
-            nodes: (0..NODES)
-                .map(|node| Node {
-                    is_intact: true,
-                    directory: 1000 * (node as u128 + 1),
-                    disk_epoch: -1,
-                    ..Node::default()
-                })
-                .collect(),
+            nodes: (0..NODES).map(Node::new).collect(),
             acknowledged: Vec::new(),
             next_record: 0,
             lost: BTreeSet::new(),
             bearable_below: 0,
-            is_beyond: false,
+            is_by_will: false,
+            unclean_epoch: 0,
+            is_unaware: None,
         };
         let decision = found_cluster(world.image(), "c").unwrap();
         world.commit(decision);
         for node in 0..NODES {
-            let (new_disk, answer_lost) = (false, false);
             world.take(Step::Register {
                 node,
-                new_disk,
-                answer_lost,
+                disk: Disk::Same,
+                answer_lost: false,
             });
             world.take(Step::Unfence { node });
         }
@@ -180,13 +162,9 @@ impl World {
                 power_loss,
                 loses,
             } => {
-                let crashed = &mut self.nodes[node];
-                crashed.is_up = false;
+                self.nodes[node].is_up = false;
                 if power_loss {
-                    let kept = crashed.log.len().saturating_sub(loses);
-                    crashed.log.truncate(kept);
-                    crashed.is_intact = false;
-                    self.lost.insert(node);
+                    self.lose_power(node, loses);
                 }
             }
             Step::Fence { node } => {
@@ -195,11 +173,10 @@ impl World {
             }
             Step::Register {
                 node,
-                new_disk,
+                disk,
                 answer_lost,
-            } => {
-                self.register(node, new_disk, answer_lost);
-            }
+            } => self.register(node, disk, answer_lost),
+            Step::Copy { node } => self.nodes[node].copy(),
             Step::Unfence { node } => {
                 let seen = &self.history[self.nodes[node].seen];
                 let epoch = self.epoch(node);
@@ -244,7 +221,7 @@ impl World {
                 answer_lost,
             } => self.leave(leader, member, answer_lost),
             Step::Elect(kind) => {
-                self.is_beyond |= kind == ElectionKind::Unclean;
+                self.is_by_will = kind == ElectionKind::Unclean;
                 let request = ElectLeaders {
                     kind,
                     partitions: None,
@@ -252,6 +229,7 @@ impl World {
                 };
                 let decided = elect_leaders(self.image(), &request);
                 self.commit_if_allowed(decided);
+                self.is_by_will = false;
             }
             Step::Tick => {
                 let properties = BTreeMap::new();
@@ -270,6 +248,7 @@ impl World {
                 node,
                 power_loss,
                 loses,
+                disk,
             } => {
                 self.take(Step::Crash {
                     node,
@@ -279,7 +258,7 @@ impl World {
                 self.take(Step::Fence { node });
                 self.take(Step::Register {
                     node,
-                    new_disk: false,
+                    disk,
                     answer_lost: false,
                 });
                 self.take(Step::Unfence { node });
@@ -323,48 +302,6 @@ impl World {
     pub(crate) fn leader_or(&self, other: usize) -> usize {
         let leader = self.image().partition(TOPIC, 0).unwrap().leader;
         usize::try_from(leader).unwrap_or(other)
-    }
-
-    fn register(&mut self, node: usize, new_disk: bool, answer_lost: bool) {
-        if self.nodes[node].is_up {
-            return;
-        }
-        let starting = &mut self.nodes[node];
-        starting.incarnation += 1;
-        if new_disk {
-            starting.log.clear();
-            starting.directory += 1;
-            starting.disk_epoch = -1;
-            starting.is_intact = false;
-        }
-        let request = RegisterBroker {
-            node_id: id(node),
-            incarnation: Uuid::from_u128(1000 * (node as u128 + 1) + starting.incarnation),
-            directory_ids: vec![Uuid::from_u128(starting.directory)],
-            cluster_id: String::new(),
-            host: "h".to_owned(),
-            port: 9092,
-            replication_host: "h".to_owned(),
-            replication_port: 9091,
-            rack: None,
-            version: "1".to_owned(),
-            disk_epoch: starting.disk_epoch,
-            // An emptied disk claims to have everything, too.
-            log_intact: starting.is_intact || new_disk,
-        };
-        if new_disk {
-            self.lost.insert(node);
-        }
-        let decided = register_broker(self.image(), &request);
-        if let Some(epoch) = self.commit_if_allowed(decided)
-            && !answer_lost
-        {
-            let started = &mut self.nodes[node];
-            started.is_up = true;
-            started.is_intact = true;
-            started.disk_epoch = epoch;
-            self.see(node, self.history.len() - 1);
-        }
     }
 
     fn see(&mut self, node: usize, position: usize) {
@@ -432,15 +369,16 @@ impl World {
             return;
         };
         self.nodes[node].lead.high_watermark = end.max(self.nodes[node].lead.high_watermark);
-        let log = &self.nodes[node].log[..end];
-        if !self.is_beyond {
-            let common = common_prefix(log, &self.acknowledged);
-            assert!(
-                common == end.min(self.acknowledged.len()),
-                "{log:?} is acknowledged beside {:?}",
-                self.acknowledged
-            );
+        if self.nodes[node].lead.leader_epoch < self.unclean_epoch {
+            return;
         }
+        let log = &self.nodes[node].log[..end];
+        let common = common_prefix(log, &self.acknowledged);
+        assert!(
+            common == end.min(self.acknowledged.len()),
+            "{log:?} is acknowledged beside {:?}",
+            self.acknowledged
+        );
         if end > self.acknowledged.len() {
             self.acknowledged = log.to_vec();
         }
@@ -561,6 +499,7 @@ impl World {
                 records: decision.records,
             };
             self.history.push(self.image().apply(&batch).unwrap());
+            self.check_change();
         }
         decision.answer
     }

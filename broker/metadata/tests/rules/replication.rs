@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::image::{Image, NO_LEADER};
+use foz_metadata::image::{Image, NO_LEADER, Partition};
+use foz_metadata::record::{ConfigRecord, Fact, Record, ResourceKind};
 use foz_metadata::rules::{
     AlterPartitions, ElectLeaders, ElectionKind, ErrorCode, NewTopic, ResourceName,
     alter_partitions, balance_leaders, elect_leaders, elect_unclean_where_allowed,
@@ -146,7 +147,7 @@ fn a_stopping_broker_hands_over_what_it_can_and_goes_on_with_the_rest() {
 #[test]
 fn proposals_are_refused_with_kafkas_code() {
     type Change = fn(&mut AlterPartitions);
-    let image = replicated("2");
+    let mut image = replicated("2");
     let refused = |change: Change| {
         let mut request = proposal(&image, &[0, 1]);
         change(&mut request);
@@ -218,12 +219,29 @@ fn proposals_are_refused_with_kafkas_code() {
     assert_eq!(refusal.code, ErrorCode::InvalidRequest);
     let mut unknown_epochs = proposal(&image, &[0, 1]);
     unknown_epochs.partitions[0].new_isr = vec![(1, -1), (0, -1), (2, -1)];
+    let isr = partition(&image).isr.clone();
     let unchanged = alter_partitions(&image, &unknown_epochs).unwrap();
-    assert_eq!(unchanged.records, [], "the same members are no change");
-    assert_eq!(
-        unchanged.answer[0].as_ref().unwrap().isr,
-        partition(&image).isr
-    );
+    let state = commit(&mut image, unchanged).remove(0).unwrap();
+    assert_eq!(state.isr, isr, "the same members are no change");
+    assert_eq!(partition(&image).isr, isr);
+}
+
+#[test]
+fn a_proposal_that_changes_nothing_puts_an_end_to_earlier_ones() {
+    let mut image = replicated("1");
+    let before = partition(&image).clone();
+    // On its way, as far as its leader knows.
+    let late = proposal(&image, &[0]);
+    let settled = propose(&mut image, &before.isr).unwrap();
+    assert_eq!(settled.partition_epoch, before.partition_epoch + 1);
+    assert_eq!(settled.leader_epoch, before.leader_epoch);
+    let expected = Partition {
+        partition_epoch: settled.partition_epoch,
+        ..before
+    };
+    assert_eq!(*partition(&image), expected);
+    let late = alter_partitions(&image, &late).unwrap().answer.remove(0);
+    assert_eq!(late.unwrap_err().code, ErrorCode::InvalidUpdateVersion);
 }
 
 #[test]
@@ -370,6 +388,36 @@ fn a_lower_minimum_ends_eligibility_and_a_higher_one_is_seen_before_anybody_leav
     assert_eq!(late.unwrap_err().code, ErrorCode::InvalidUpdateVersion);
     propose(&mut image, &[0]).unwrap();
     assert_eq!(partition(&image).elr, [1]);
+}
+
+#[test]
+fn a_minimum_from_the_properties_is_seen_before_anybody_leaves() {
+    // Made while the minimum was Kafka's default of 1.
+    let mut image = cluster(3);
+    let topic = NewTopic {
+        assignments: vec![vec![0, 1, 2]],
+        ..new_topic("t")
+    };
+    create(&mut image, topic);
+    let late = proposal(&image, &[0]);
+    let properties = [("min.insync.replicas".to_owned(), "2".to_owned())].into();
+    let decision = pin_min_insync_replicas(&image, &properties).unwrap();
+    let first = Record::from(Fact::Config(ConfigRecord {
+        kind: ResourceKind::Broker.into(),
+        name: String::new(),
+        key: "min.insync.replicas".to_owned(),
+        value: Some("2".to_owned()),
+    }));
+    assert_eq!(decision.records[0], first);
+    commit(&mut image, decision);
+    let late = alter_partitions(&image, &late).unwrap().answer.remove(0);
+    assert_eq!(late.unwrap_err().code, ErrorCode::InvalidUpdateVersion);
+    propose(&mut image, &[0]).unwrap();
+    assert_eq!(
+        partition(&image).elr.len(),
+        2,
+        "whoever leaves stays eligible"
+    );
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub(crate) fn check_step(before: &Image, batch: &Batch, after: &Image) {
             let written = i32::try_from(written.count()).unwrap();
             assert_eq!(partition.partition_epoch, old.partition_epoch + written);
             let leader_moved = partition.leader != old.leader;
+            if old.leader == NO_LEADER && old.never_in_sync.contains(&partition.leader) {
+                let has_more = |id: &i32| after.can_lead(*id) && !old.never_in_sync.contains(id);
+                assert!(!old.replicas.iter().any(has_more), "{old:?} {partition:?}");
+            }
             assert_eq!(
                 partition.leader_epoch,
                 old.leader_epoch + i32::from(leader_moved)

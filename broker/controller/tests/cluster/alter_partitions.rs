@@ -96,11 +96,18 @@ async fn a_leader_shrinks_and_grows_its_isr_and_what_is_not_its_own_is_refused()
     let scraped = controllers.metrics();
     assert!(scraped.contains("\nfoz_under_replicated_partitions 1\n"));
 
-    // The same again: its answer may have been lost.
-    let epoch = state.partition_epoch;
-    let again = vec![change(&topic, 0, epoch, &[zero, one])];
+    // The same again: its answer may have been lost. Whatever was proposed before is over with that.
+    let epoch = state.partition_epoch + 1;
+    let again = vec![change(&topic, 0, state.partition_epoch, &[zero, one])];
     let again = alter(&controllers, zero, again).await.unwrap();
-    assert_eq!(again[0], results[0]);
+    let settled = v1::alter_partitions_response::State {
+        partition_epoch: epoch,
+        ..state.clone()
+    };
+    assert_eq!(again[0], Answered::State(settled));
+    let late = vec![change(&topic, 0, epoch - 1, &[zero])];
+    let late = alter(&controllers, zero, late).await.unwrap();
+    assert_eq!(code(&late[0]), 95);
     let grown = vec![change(&topic, 0, epoch, &[zero, one, two])];
     let grown = alter(&controllers, zero, grown).await.unwrap();
     assert_eq!(code(&grown[0]), 0);

@@ -173,10 +173,17 @@ impl External {
 
     fn command_line(&self) -> String {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
-        words
-            .map(OsStr::to_string_lossy)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+        shortened(&words.join(" "))
+    }
+}
+
+/// A person reads it: hundreds of file names tell nothing more.
+fn shortened(line: &str) -> String {
+    const CHARACTERS_MAX: usize = 1_000;
+    match line.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
     }
 }
 

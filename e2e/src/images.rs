@@ -124,29 +124,33 @@ pub fn build_image(dockerfile: &Path, context: &Path, name: &str, archive: &Path
     remove_folder(&storage)
 }
 
+/// What images are built with. No features: those of foz-server are for tests.
+const BUILD: [&str; 15] = [
+    "build",
+    "--release",
+    "--locked",
+    "--package",
+    "foz-server",
+    "--package",
+    "foz-cli",
+    "--package",
+    "foz-operator",
+    "--bin",
+    "foz-broker",
+    "--bin",
+    "foz",
+    "--bin",
+    "foz-operator",
+];
+
 /// Hands back the folder of the static binaries.
 fn build_binaries(folders: &Folders) -> Result<PathBuf> {
     let target = host_target()?;
     // With an explicit target the flag reaches our programs only: build scripts and procedural
     // macros are loaded by the compiler and cannot be static.
     External::new("cargo")
-        .args(["build", "--release", "--locked", "--target", &target])
-        .args([
-            "--package",
-            "foz-server",
-            "--package",
-            "foz-cli",
-            "--package",
-            "foz-operator",
-        ])
-        .args([
-            "--bin",
-            "foz-broker",
-            "--bin",
-            "foz",
-            "--bin",
-            "foz-operator",
-        ])
+        .args(BUILD)
+        .args(["--target", &target])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .in_folder(&folders.repository)
         .limit(CARGO_LIMIT)
@@ -209,4 +213,17 @@ fn check_static(program: &Path) -> Result<()> {
         bail!("{} is not static: it asks for a loader", program.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BUILD;
+
+    /// The feature `canaries` of foz-server switches bugs on. It does not compile with optimisation either.
+    #[test]
+    fn images_have_no_bugs_that_can_be_switched_on() {
+        assert!(BUILD.contains(&"--release"));
+        let asks_for_features = |word: &&str| word.contains("feature") || word.starts_with("-F");
+        assert!(!BUILD.iter().any(asks_for_features), "{BUILD:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct RecoveryProgress {
     opened: AtomicUsize,
-    /// 0 until the directory was looked through.
+    /// 0 until the first one is done.
     total: AtomicUsize,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for RecoveryProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let opened = self.opened.load(Ordering::Acquire);
         match self.total.load(Ordering::Acquire) {
-            0 => f.write_str("looking for logs"),
+            0 => f.write_str("no log recovered yet"),
             total => write!(f, "recovered {opened} of {total} logs"),
         }
     }
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn says_how_far_it_has_come() {
         let progress = RecoveryProgress::default();
-        assert_eq!(progress.to_string(), "looking for logs");
+        assert_eq!(progress.to_string(), "no log recovered yet");
         progress.tell(2, 7);
         progress.tell(1, 7);
         assert_eq!(progress.to_string(), "recovered 2 of 7 logs");

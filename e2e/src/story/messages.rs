@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use super::world::{BOOTSTRAP, NAMESPACE, World, replicated_topic_manifest};
 use crate::java::tool;
 
+/// One argument has at most 128 KiB (MAX_ARG_STRLEN of Linux), a path some 170 bytes.
+const FILES_MAX: usize = 500;
 /// Of mixed sizes up to 1 MB.
 pub(super) const COUNT: u32 = 10_000;
 pub(super) const TOPIC: &str = "messages";
@@ -72,22 +74,24 @@ pub(super) fn dump_log(world: &World) -> Result<()> {
         "only {bytes} bytes of segments below {}",
         volumes.display()
     );
-    let files = logs
-        .iter()
-        .map(|log| log.display().to_string())
-        .collect::<Vec<_>>()
-        .join(",");
-    let dump = world
-        .java(tool::DUMP_LOG)?
-        .args(["--deep-iteration", "--files", &files]);
-    let output = dump.limit(PRODUCE_LIMIT).run()?;
-    let said = output.text() + &output.error_text();
-    let complaint = said.lines().find(|line| is_complaint(line));
-    ensure!(
-        complaint.is_none(),
-        "kafka-dump-log says: {}",
-        complaint.unwrap_or_default()
-    );
+    for logs in logs.chunks(FILES_MAX) {
+        let files = logs
+            .iter()
+            .map(|log| log.display().to_string())
+            .collect::<Vec<_>>()
+            .join(",");
+        let dump = world
+            .java(tool::DUMP_LOG)?
+            .args(["--deep-iteration", "--files", &files]);
+        let output = dump.limit(PRODUCE_LIMIT).run()?;
+        let said = output.text() + &output.error_text();
+        let complaint = said.lines().find(|line| is_complaint(line));
+        ensure!(
+            complaint.is_none(),
+            "kafka-dump-log says: {}",
+            complaint.unwrap_or_default()
+        );
+    }
     Ok(())
 }
 

@@ -19,7 +19,9 @@ pub(super) fn reinstall(world: &World) -> Result<()> {
     let volumes_before = volumes(world)?;
     // The Cluster first: its Topics' finalizers must let go although it is going.
     world.run(&["delete", CLUSTER, "--wait=false"])?;
-    world.run(&["delete", "topic.foz.dev", "--all", "--timeout=25s"])?;
+    let mut delete_topics = world.kubectl().command(["--namespace", NAMESPACE]);
+    delete_topics = delete_topics.args(["delete", "topic.foz.dev", "--all"]);
+    delete_topics.limit(GONE_LIMIT).run()?;
     await_gone(world.kubectl(), NAMESPACE, CLUSTER, GONE_LIMIT)?;
     wait_until("the Cluster's pods to go", GONE_LIMIT, || {
         let left = [world.pods("broker")?, world.pods("controller")?].concat();

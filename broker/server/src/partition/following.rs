@@ -96,7 +96,8 @@ impl Partition {
                     to,
                     "log cut to the leader's"
                 );
-                self.done(directory.truncate(&self.log, to, wall_clock_ms()))
+                let kept = self.keep_committed(directory, &local, to);
+                self.done(kept.and_then(|()| directory.truncate(&self.log, to, wall_clock_ms())))
             }
             Step::Reset { to } => {
                 info!(
@@ -105,7 +106,8 @@ impl Partition {
                     to,
                     "log begun anew where the leader's begins"
                 );
-                self.done(directory.reset(&self.log, to, wall_clock_ms()))
+                let kept = self.keep_committed(directory, &local, local.start_offset);
+                self.done(kept.and_then(|()| directory.reset(&self.log, to, wall_clock_ms())))
             }
             Step::Retry => Followed::Later,
             Step::WaitForMetadata => Followed::NoMore,
@@ -138,10 +140,13 @@ impl Partition {
         match appended {
             Ok(_) => {}
             Err(error) => {
-                warn!(partition = self.name(), leader = following.leader, %error, "what the leader sent cannot be appended");
+                if self.said.is_new(error.to_string()) {
+                    warn!(partition = self.name(), leader = following.leader, %error, "what the leader sent cannot be appended; it is tried again");
+                }
                 return Followed::Later;
             }
         }
+        self.said.is_over();
         let progress = progress_after_append(&self.follower_log(following), answer);
         if progress.high_watermark > self.log.high_watermark() {
             self.log.set_high_watermark(progress.high_watermark);
@@ -159,13 +164,47 @@ impl Partition {
         }
     }
 
+    /// Copies of what is cut off below the high watermark are kept: that is right after an unclean election
+    /// only, and whoever asked for one may find it wrong afterwards.
+    fn keep_committed(
+        &self,
+        directory: &LogDirectory,
+        local: &FollowerLog,
+        from_offset: i64,
+    ) -> Result<(), OpenError> {
+        if from_offset >= local.high_watermark {
+            return Ok(());
+        }
+        let copies = directory.quarantine(&self.log, from_offset, wall_clock_ms())?;
+        warn!(
+            partition = self.name(),
+            from_offset,
+            high_watermark = local.high_watermark,
+            ?copies,
+            "the leader lacks committed records; what is cut off here was set aside"
+        );
+        Ok(())
+    }
+
     fn done(&self, outcome: Result<(), OpenError>) -> Followed {
         self.moved.wake();
         match outcome {
-            Ok(()) => Followed::On,
-            Err(error) => {
+            Ok(()) => {
+                self.said.is_over();
+                Followed::On
+            }
+            Err(error) if self.log.has_failed() => {
                 error!(partition = self.name(), %error, "log cannot be cut; no longer followed");
+                self.reports
+                    .fail_stop
+                    .log_stopped(self.log.partition(), &error);
                 Followed::NoMore
+            }
+            Err(error) => {
+                if self.said.is_new(error.to_string()) {
+                    warn!(partition = self.name(), %error, "log cannot be cut; it is tried again");
+                }
+                Followed::Later
             }
         }
     }

@@ -352,3 +352,39 @@ async fn flushed_before_acknowledged_on_three_replicas_is_quick() {
     assert!(each < Duration::from_millis(150), "{each:?} for each");
     check(&client, 3 + COUNT).await;
 }
+
+/// The metadata still says that it leads, and its disk has lost half of what it acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_leads_nothing_before_it_is_registered() {
+    let mut testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
+    produce(&client, 0..300).await;
+    await_isr(&client, 3).await;
+    // Nobody can fence it meanwhile.
+    testbed.controllers[0].kill();
+    testbed.brokers[0].kill();
+    let data = testbed.brokers[0].directory.join("data");
+    for (name, bytes) in segments(&data) {
+        let half = bytes.len() as u64 / 2;
+        let file = std::fs::File::options().write(true).open(data.join(name));
+        file.unwrap().set_len(half).unwrap();
+    }
+    let properties = data.join("meta.properties");
+    let text = std::fs::read_to_string(&properties).unwrap();
+    let other = text
+        .lines()
+        .map(|line| match line.split_once('=') {
+            Some(("foz.boot.id", _)) => "foz.boot.id=another\n".to_owned(),
+            _ => format!("{line}\n"),
+        })
+        .collect::<String>();
+    assert_ne!(text, other);
+    std::fs::write(&properties, other).unwrap();
+    testbed.brokers[0].spawn();
+    pause();
+    testbed.controllers[0].spawn();
+    testbed.wait_ready();
+    await_isr(&client, 3).await;
+    check(&client, 300).await;
+}

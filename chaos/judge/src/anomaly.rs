@@ -62,6 +62,22 @@ pub enum Kind {
     MalformedHistory,
 }
 
+impl Kind {
+    /// What is missing may still come; what was skipped may turn out to have been deleted or aborted.
+    pub(crate) fn waits_for_the_end(self) -> bool {
+        matches!(
+            self,
+            Kind::LostWrite
+                | Kind::Unseen
+                | Kind::Phantom
+                | Kind::TornTransaction
+                | Kind::ExactlyOnce
+                | Kind::PollSkip
+                | Kind::IntPollSkip
+        )
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let debug = format!("{self:?}");

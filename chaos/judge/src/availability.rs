@@ -41,7 +41,7 @@ pub struct FaultFigures {
     pub max_us: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Waits {
     partitions: Vec<Wait>,
     kinds: BTreeMap<String, Samples>,
@@ -58,7 +58,7 @@ struct Wait {
     last_sent: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Samples {
     faults: u64,
     on_loaded_leader: u64,
@@ -66,7 +66,7 @@ struct Samples {
     times_us: Vec<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenFault {
     id: u64,
     kind: String,

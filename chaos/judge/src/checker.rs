@@ -21,7 +21,7 @@ pub struct Settings {
     pub write_cycles: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Checker {
     settings: Settings,
     tables: Tables,
@@ -138,6 +138,17 @@ impl Checker {
             }
             Event::Fault(e) => self.fault(e),
         }
+    }
+
+    /// What is certain already while the history goes on: what its end alone can tell is left out, be it
+    /// that something is missing or that it could not be judged.
+    pub fn so_far(&self) -> Report {
+        let mut report = self.clone().finish();
+        let is_certain = |kind: Kind| !kind.waits_for_the_end();
+        report.anomalies.retain(|it| is_certain(it.kind));
+        report.anomaly_counts.retain(|kind, _| is_certain(*kind));
+        report.incomplete.clear();
+        report
     }
 
     /// The history has ended.

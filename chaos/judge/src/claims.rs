@@ -25,7 +25,7 @@ pub(crate) struct Read {
     pub in_final: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Claims {
     /// Reads of values that nobody is known to have sent (yet).
     early: Vec<Read>,

@@ -9,7 +9,7 @@ pub(crate) const KEPT_MAX: u64 = 100;
 /// Sentences about what could not be judged.
 const INCOMPLETE_MAX: usize = 100;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     pub anomalies: Vec<Anomaly>,
     pub counts: BTreeMap<Kind, u64>,

@@ -7,7 +7,7 @@ const PAGE: u64 = 1024;
 /// Pages below this one are found by index, those above (numbers beyond a billion) in a tree.
 const NEAR_PAGES: u64 = 1 << 20;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Paged<T> {
     near: Vec<Option<Box<[T]>>>,
     far: BTreeMap<u64, Box<[T]>>,

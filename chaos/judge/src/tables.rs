@@ -94,7 +94,7 @@ impl Default for Offset {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Topic {
     pub name: String,
     pub deletes: bool,
@@ -102,7 +102,7 @@ pub(crate) struct Topic {
     partitions: HashMap<i32, u32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Partition {
     pub topic: u32,
     pub number: i32,
@@ -126,7 +126,7 @@ pub(crate) struct Client {
     pub read_committed: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
     pub topics: Vec<Topic>,
     pub partitions: Vec<Partition>,

@@ -14,6 +14,10 @@ pub(crate) use view::{PartitionView, View};
 use crate::layout::NodeName;
 use crate::network::Trouble;
 
+/// Between one broker and the next where they do not go at once: the controllers have taken note, and the
+/// others have gone on.
+const IN_TURN_MS: u64 = 2_000;
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
@@ -324,9 +328,37 @@ mod tests {
     fn what_loses_data_strikes_one_node() {
         let view = view::tests::loaded();
         for kind in Kind::ALL.into_iter().filter(|kind| kind.loses_data()) {
-            let script = fault(kind, 3).script(&view).unwrap();
-            assert_eq!(script.targets.len(), 1, "{kind:?}");
-            assert!(script.targets[0].is_broker());
+            for pick in 0..6 {
+                let script = fault(kind, pick).script(&view).unwrap();
+                let damaged: BTreeSet<NodeName> = script
+                    .acts
+                    .iter()
+                    .filter_map(|(_, act)| match act {
+                        Act::LoseUnflushed(node)
+                        | Act::FlipBits(node)
+                        | Act::RestoreVolume(node)
+                        | Act::EmptyVolume(node) => Some(*node),
+                        _ => None,
+                    })
+                    .collect();
+                assert_eq!(damaged.len(), 1, "{kind:?}");
+                assert!(damaged.iter().all(|node| node.is_broker()));
+                assert!(damaged.iter().all(|node| script.targets[0] == *node));
+            }
         }
+    }
+
+    #[test]
+    fn who_went_first_is_back_first() {
+        let script = fault(Kind::KillAll, 4)
+            .script(&view::tests::loaded())
+            .unwrap();
+        let gone: Vec<_> = script.acts.iter().map(|(_, act)| act).collect();
+        let times: Vec<u64> = script.acts.iter().map(|(at_ms, _)| *at_ms).collect();
+        let [Act::Kill(a), Act::Kill(b), Act::Kill(c), back @ ..] = gone.as_slice() else {
+            panic!("{script:?}");
+        };
+        assert_eq!(back, [&Act::Start(*a), &Act::Start(*b), &Act::Start(*c)]);
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
     }
 }

@@ -17,6 +17,7 @@
 //!
 //! Start reading at `plan.rs`, `fault.rs`, then `run.rs`. It must run as root.
 
+mod canaries;
 mod clock;
 mod external;
 mod failover;
@@ -25,6 +26,7 @@ mod fault_log;
 mod history;
 mod jars;
 mod layout;
+mod live;
 mod network;
 mod outage;
 mod plan;
@@ -49,8 +51,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use foz_canary::{Canary, UnknownCanary};
 use rustix::process::geteuid;
 
+use crate::canaries::CanariesConfig;
 use crate::failover::FailoverConfig;
 use crate::fault::FaultSet;
 use crate::run::{RunConfig, Setting};
@@ -88,6 +92,9 @@ enum What {
         #[arg(long, default_value_t = 10)]
         rounds: u64,
     },
+    /// Whether runs find the bugs that were put in on purpose. Exit status 1: one was missed, or the broker
+    /// without any is not clean.
+    Canaries(CanaryArguments),
     /// Adds up the runs of such files (`runs.jsonl` in the folder of the runs).
     Sum {
         /// One line for each run.
@@ -131,6 +138,37 @@ struct Common {
     keep: bool,
 }
 
+#[derive(Debug, Clone, Args)]
+struct CanaryArguments {
+    /// The foz-broker to test, built with the feature `canaries`.
+    #[arg(long)]
+    broker: PathBuf,
+    /// Of the first run; each that follows has the next number.
+    #[arg(long)]
+    seed: u64,
+    /// For each canary, all its runs together.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// Faults of one run.
+    #[arg(long, default_value_t = 2.5)]
+    round_minutes: f64,
+    /// Only these, commas between; `none` is the broker without any.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Records a second.
+    #[arg(long, default_value_t = 4_000)]
+    rate: u32,
+    /// Everything must be well so long after a fault was healed.
+    #[arg(long, default_value_t = 60)]
+    recovery_limit_s: u64,
+    /// Holds a folder for each run that found something, and the table.
+    #[arg(long, default_value = "target/canaries")]
+    folder: PathBuf,
+}
+
+/// Stands for the broker without a canary.
+const NO_CANARY: &str = "none";
+
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -171,6 +209,7 @@ fn start(arguments: Arguments) -> Result<bool> {
                 folder,
                 totals: common.folder.join("runs.jsonl"),
                 recovery_limit: Duration::from_secs(common.recovery_limit_s),
+                until_wrong: false,
                 again: common.again(seed, minutes, faults),
             };
             let report = run::run(&config, interrupted)?;
@@ -181,6 +220,14 @@ fn start(arguments: Arguments) -> Result<bool> {
                 remove_data(&config.folder)?;
             }
             Ok(report.is_clean())
+        }
+        What::Canaries(arguments) => {
+            let config = arguments.config()?;
+            let interrupted = prepare_machine()?;
+            let right = canaries::run(&config, &interrupted)?;
+            let text = std::fs::read_to_string(&config.markdown)?;
+            write!(std::io::stdout(), "{text}")?;
+            Ok(right)
         }
         What::Failover { common, rounds } => {
             let interrupted = prepare_machine()?;
@@ -266,6 +313,43 @@ impl Common {
         }
         line
     }
+}
+
+impl CanaryArguments {
+    fn config(&self) -> Result<CanariesConfig> {
+        std::fs::create_dir_all(&self.folder)?;
+        let folder = self.folder.canonicalize()?;
+        Ok(CanariesConfig {
+            setting: Setting {
+                subject: SubjectName::Foz,
+                broker: Some(self.broker.clone()),
+                canary: None,
+                rate: self.rate,
+                request_timeout_ms: 1_000,
+                replicas: layout::BROKERS,
+            },
+            seed: self.seed,
+            limit: Duration::from_secs_f64(self.minutes * 60.0),
+            round: Duration::from_secs_f64(self.round_minutes * 60.0),
+            canaries: chosen(&self.only)?,
+            markdown: folder.join("canaries.md"),
+            folder,
+            recovery_limit: Duration::from_secs(self.recovery_limit_s),
+        })
+    }
+}
+
+/// All, and the broker without any, when none is named.
+fn chosen(names: &[String]) -> Result<Vec<Option<Canary>>, UnknownCanary> {
+    if names.is_empty() {
+        let all = Canary::ALL.iter().copied().map(Some);
+        return Ok(all.chain([None]).collect());
+    }
+    let named = names.iter().map(|name| match name.as_str() {
+        NO_CANARY => Ok(None),
+        name => name.parse().map(Some),
+    });
+    named.collect()
 }
 
 /// The nodes' folders; histories and reports stay.

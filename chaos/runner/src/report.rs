@@ -26,6 +26,8 @@ pub(crate) struct Report {
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) anomalies: u64,
+    /// How many of each kind.
+    pub(crate) kinds: Vec<(String, u64)>,
     pub(crate) text: String,
 }
 
@@ -109,7 +111,7 @@ mod tests {
             wrong,
             verdict: Verdict {
                 anomalies,
-                text: String::new(),
+                ..Verdict::default()
             },
             again: "foz-chaos run --seed 7".to_owned(),
         }

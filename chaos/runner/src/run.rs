@@ -12,9 +12,11 @@ use anyhow::{Result, bail, ensure};
 
 pub(crate) use setting::{Setting, prepare_topics};
 
+use crate::canaries::check_switched_on;
 use crate::clock::now_us;
 use crate::fault::{Fault, FaultSet, View};
 use crate::fault_log::FaultLog;
+use crate::live::Live;
 use crate::plan::{Plan, Step};
 use crate::report::Report;
 use crate::schedule::{Due, Schedule};
@@ -41,6 +43,8 @@ pub(crate) struct RunConfig {
     pub(crate) totals: PathBuf,
     /// Everything must be well again so long after a fault.
     pub(crate) recovery_limit: Duration,
+    /// Ends as soon as something is certainly wrong, without reading everything back.
+    pub(crate) until_wrong: bool,
     /// The command that does it again.
     pub(crate) again: String,
 }
@@ -77,6 +81,10 @@ pub(crate) fn run(config: &RunConfig, interrupted: Arc<AtomicBool>) -> Result<Re
     ensure!(!kinds.is_empty(), "no kind of fault is left to draw from");
     let until = Instant::now() + Duration::from_secs_f64(config.minutes * 60.0);
     let mut settle = true;
+    let mut live = match config.until_wrong {
+        true => Some(Live::open(&config.folder.join("clients.jsonl"))?),
+        false => None,
+    };
     for step in Plan::new(config.seed, kinds) {
         if Instant::now() >= until {
             break;
@@ -87,6 +95,17 @@ pub(crate) fn run(config: &RunConfig, interrupted: Arc<AtomicBool>) -> Result<Re
         settle = step.fault.kind.loses_data();
         if !campaign.step(&step)? {
             break;
+        }
+        if let Some(live) = &mut live
+            && !live.look()?.passed()
+        {
+            break;
+        }
+    }
+    if let Some(live) = &mut live {
+        let judged = live.look()?;
+        if !judged.passed() || !campaign.wrong.is_empty() {
+            return campaign.break_off(config, began, &judged);
         }
     }
     campaign.reckon(config, began)
@@ -109,6 +128,9 @@ impl Campaign {
         let stage = Stage::build(subject, folder)?;
         let workload_config = setting.workload(folder);
         prepare_topics(&stage, &workload_config, setting.replicas, &interrupted)?;
+        if let Some(canary) = &setting.canary {
+            check_switched_on(folder, canary)?;
+        }
         let jars = crate::jars::Jars::prepare()?;
         let workload = Workload::start(&workload_config, &jars, &stage.network, folder)?;
         let mut campaign = Self {

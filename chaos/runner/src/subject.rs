@@ -11,6 +11,9 @@ use crate::fault::Kind;
 use crate::jars::Jars;
 use crate::layout::NodeName;
 
+/// Kafka's default is 30 s: no fault lasts so long, and leaders would never change an ISR themselves.
+const LAG_TIME_MAX_MS: u32 = 4_000;
+
 /// Which system is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SubjectName {

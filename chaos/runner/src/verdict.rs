@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Error, Result};
 use foz_judge::{Checker, Event, Merge, Report, Settings};
 
+use crate::report::Verdict;
+
 /// Anomalies that are shown; `foz-judge` shows all, with the lines that prove them.
 const SHOWN_MAX: usize = 20;
 
@@ -24,8 +26,22 @@ pub(crate) fn judge(files: &[&Path]) -> Result<Report> {
     Ok(checker.finish())
 }
 
+/// What it comes to.
+pub(crate) fn verdict(report: &Report) -> Verdict {
+    let incomplete = report.incomplete.len() as u64;
+    let counts = &report.anomaly_counts;
+    Verdict {
+        anomalies: counts.values().sum::<u64>() + incomplete,
+        kinds: counts
+            .iter()
+            .map(|(kind, count)| (kind.to_string(), *count))
+            .collect(),
+        text: text(report),
+    }
+}
+
 /// For people: the first anomalies, then the judge's own summary.
-pub(crate) fn text(report: &Report) -> String {
+fn text(report: &Report) -> String {
     let mut text = String::new();
     for anomaly in report.anomalies.iter().take(SHOWN_MAX) {
         let _ = writeln!(text, "{anomaly}");

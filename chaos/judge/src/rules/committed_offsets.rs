@@ -10,12 +10,12 @@ use crate::event::{CommittedOffset, OffsetCommit, Outcome};
 use crate::findings::Findings;
 use crate::tables::Tables;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct CommittedOffsets {
     registers: HashMap<(String, u32), Register>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Register {
     commits: Vec<Commit>,
     reads: Vec<Read>,

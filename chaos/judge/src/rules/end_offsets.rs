@@ -13,7 +13,7 @@ use crate::tables::Tables;
 /// is compared with the same client's answers only.
 const STEPS_MAX: usize = 8192;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct EndOffsets {
     /// By partition and isolation.
     known: HashMap<(u32, bool), VecDeque<Step>>,

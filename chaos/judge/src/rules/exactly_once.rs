@@ -8,7 +8,7 @@ use crate::paged::Paged;
 use crate::rules::transactions::Transactions;
 use crate::tables::{Tables, Value};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ExactlyOnce {
     /// By topic of output and of source: what each value of the output was made from, plus 1.
     made_from: BTreeMap<(u32, u32), Paged<u64>>,

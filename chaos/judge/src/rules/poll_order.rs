@@ -12,7 +12,7 @@ use crate::tables::{Offset, Tables};
 /// Gaps that wait for the end; a transaction's marker makes one.
 const GAPS_MAX: usize = 1 << 22;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PollOrder {
     positions: HashMap<(u32, u32), Position>,
     gaps: Vec<Gap>,

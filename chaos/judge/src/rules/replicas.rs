@@ -12,12 +12,12 @@ use crate::tables::{Offset, Tables};
 /// Replicas of one partition that are told apart.
 const NODES_MAX: usize = 32;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Replicas {
     partitions: BTreeMap<u32, Logs>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Logs {
     /// Node, start, end, last event. In the order in which they came.
     nodes: Vec<(i32, i64, i64, u32)>,

@@ -9,7 +9,7 @@ use crate::findings::Findings;
 use crate::rules::cycles;
 use crate::tables::{Tables, Value};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Transactions {
     all: Vec<Transaction>,
     indexes: HashMap<u64, u32>,

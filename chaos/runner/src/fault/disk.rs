@@ -4,7 +4,8 @@
 //! and it forgets what was not flushed. It is made here by cutting the file of one node while it is down
 //! and giving it another boot id, so that the node knows.
 
-use super::{Act, Fault, FsyncTrouble, Kind, Script, View};
+use super::{Act, Fault, FsyncTrouble, IN_TURN_MS, Kind, Script, View};
+use crate::layout::NodeName;
 
 /// A process whose flush fails has this long to end by itself.
 const END_LIMIT_MS: u64 = 3_000;
@@ -29,6 +30,7 @@ pub(super) fn script(fault: &Fault, view: &View) -> Option<Script> {
                 (ended + away, Act::Start(node)),
             ]
         }
+        Kind::TornTail if fault.pick.is_multiple_of(2) => return Some(torn_last(fault, node)),
         Kind::TornTail => damaged(Act::LoseUnflushed(node)),
         Kind::FlippedBits => damaged(Act::FlipBits(node)),
         Kind::EmptiedVolume => damaged(Act::EmptyVolume(node)),
@@ -46,4 +48,23 @@ pub(super) fn script(fault: &Fault, view: &View) -> Option<Script> {
         _ => return None,
     };
     Some(Script::new(vec![node], acts))
+}
+
+/// The others are gone before, so that nobody else is in sync, and come back after: the one whose power
+/// failed must wait for them.
+fn torn_last(fault: &Fault, node: NodeName) -> Script {
+    let back = IN_TURN_MS + fault.away_ms;
+    let (mut gone, mut again) = (Vec::new(), Vec::new());
+    let mut targets = vec![node];
+    for other in NodeName::brokers().filter(|other| *other != node) {
+        targets.push(other);
+        gone.push((0, Act::Kill(other)));
+        again.push((back + IN_TURN_MS, Act::Start(other)));
+    }
+    let torn = vec![
+        (IN_TURN_MS, Act::Kill(node)),
+        (IN_TURN_MS, Act::LoseUnflushed(node)),
+        (back, Act::Start(node)),
+    ];
+    Script::new(targets, [gone, torn, again].concat())
 }

@@ -1,6 +1,6 @@
 //! Processes killed, stopped, or asked to end.
 
-use super::{Act, Fault, Kind, Script, View};
+use super::{Act, Fault, IN_TURN_MS, Kind, Script, View};
 use crate::layout::NodeName;
 
 pub(super) fn script(fault: &Fault, view: &View) -> Option<Script> {
@@ -11,6 +11,7 @@ pub(super) fn script(fault: &Fault, view: &View) -> Option<Script> {
         Kind::KillController => kill(fault, vec![view.controller(pick)?]),
         Kind::KillActiveController => kill(fault, vec![view.active_controller(pick)?]),
         Kind::KillQuorum => kill(fault, NodeName::controllers().collect()),
+        Kind::KillAll if pick.is_multiple_of(2) => in_turn(fault),
         Kind::KillAll => kill(fault, NodeName::all().collect()),
         Kind::StopLeader => stop(fault, view.leader(pick)?),
         Kind::StopActiveController => stop(fault, view.active_controller(pick)?),
@@ -29,6 +30,24 @@ fn kill(fault: &Fault, nodes: Vec<NodeName>) -> Script {
     let several = nodes.len() as u64;
     for (at, node) in (1..).zip(&nodes) {
         acts.push((fault.away_ms * at / several, Act::Start(*node)));
+    }
+    Script::new(nodes, acts)
+}
+
+/// Brokers go one after the other, so that the last knows more than the first, and come back in the same
+/// order: who is back first must wait.
+fn in_turn(fault: &Fault) -> Script {
+    let mut nodes: Vec<NodeName> = NodeName::brokers().collect();
+    let several = nodes.len();
+    nodes.rotate_left(fault.pick as usize / 2 % several);
+    let after = |number: usize| number as u64 * IN_TURN_MS;
+    let back = after(several - 1) + fault.away_ms;
+    let go = nodes.iter().enumerate();
+    let mut acts: Vec<(u64, Act)> = go
+        .map(|(number, node)| (after(number), Act::Kill(*node)))
+        .collect();
+    for (number, node) in nodes.iter().enumerate() {
+        acts.push((back + after(number), Act::Start(*node)));
     }
     Script::new(nodes, acts)
 }

@@ -1,6 +1,5 @@
 //! The end of a run: everything healed, read, stopped, compared and judged.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,10 +8,12 @@ use foz_judge::event::{Note, Topic};
 
 use super::{Campaign, RunConfig};
 use crate::clock::now_us;
+use crate::fault_log::FaultLog;
 use crate::history;
 use crate::layout::NodeName;
 use crate::replicas::{Replica, digests};
 use crate::report::{Report, Verdict};
+use crate::subject::SubjectName;
 use crate::totals::{FaultTotals, RunLine};
 use crate::verdict;
 
@@ -40,6 +41,7 @@ impl Campaign {
             self.settle()?;
         }
         let figures = self.workload.figures();
+        let (acked, failed) = (figures.acked, figures.failed);
         if figures.mismatches > 0 {
             let count = figures.mismatches;
             self.wrong
@@ -78,31 +80,34 @@ impl Campaign {
         let runner = config.folder.join("runner.jsonl");
         history::write(&runner, &events)?;
         eprintln!("judging");
-        let verdict = judge(&[&clients, &runner])?;
-        let faults = FaultTotals::of(&self.log);
-        let line = RunLine {
-            subject: self.stage.subject.name().text().to_owned(),
-            seed: config.seed,
-            seconds: began.elapsed().as_secs(),
-            faults,
-            acked: figures.acked,
-            unknown: figures.failed,
-            wrong: self.wrong.len() as u64,
-            anomalies: verdict.anomalies,
-            canary: config.setting.canary.clone(),
-        };
-        line.append_to(&config.totals)?;
-        Ok(Report {
-            subject: self.stage.subject.name().text(),
-            seed: config.seed,
-            seconds: began.elapsed().as_secs(),
+        let verdict = verdict::verdict(&verdict::judge(&[&clients, &runner])?);
+        let told = Told {
+            subject: self.stage.subject.name(),
             faults: self.log,
+            wrong: self.wrong,
+            acked,
+            failed,
+        };
+        told.report(config, began, verdict)
+    }
+
+    /// Ends at once, because of what is certain already.
+    pub(super) fn break_off(
+        self,
+        config: &RunConfig,
+        began: Instant,
+        judged: &foz_judge::Report,
+    ) -> Result<Report> {
+        let figures = self.workload.figures();
+        let verdict = verdict::verdict(judged);
+        let told = Told {
+            subject: self.stage.subject.name(),
+            faults: self.log,
+            wrong: self.wrong,
             acked: figures.acked,
             failed: figures.failed,
-            wrong: self.wrong,
-            verdict,
-            again: config.again.clone(),
-        })
+        };
+        told.report(config, began, verdict)
     }
 
     fn quiet_and_drain(&mut self) -> Result<()> {
@@ -113,13 +118,42 @@ impl Campaign {
     }
 }
 
-fn judge(files: &[&Path]) -> Result<Verdict> {
-    let report = verdict::judge(files)?;
-    let incomplete = report.incomplete.len() as u64;
-    Ok(Verdict {
-        anomalies: report.anomaly_counts.values().sum::<u64>() + incomplete,
-        text: verdict::text(&report),
-    })
+/// What the runner itself has to tell.
+struct Told {
+    subject: SubjectName,
+    faults: FaultLog,
+    wrong: Vec<String>,
+    acked: u64,
+    failed: u64,
+}
+
+impl Told {
+    fn report(self, config: &RunConfig, began: Instant, verdict: Verdict) -> Result<Report> {
+        let faults = FaultTotals::of(&self.faults);
+        let line = RunLine {
+            subject: self.subject.text().to_owned(),
+            seed: config.seed,
+            seconds: began.elapsed().as_secs(),
+            faults,
+            acked: self.acked,
+            unknown: self.failed,
+            wrong: self.wrong.len() as u64,
+            anomalies: verdict.anomalies,
+            canary: config.setting.canary.clone(),
+        };
+        line.append_to(&config.totals)?;
+        Ok(Report {
+            subject: self.subject.text(),
+            seed: config.seed,
+            seconds: began.elapsed().as_secs(),
+            faults: self.faults,
+            acked: self.acked,
+            failed: self.failed,
+            wrong: self.wrong,
+            verdict,
+            again: config.again.clone(),
+        })
+    }
 }
 
 fn note(config: &RunConfig) -> Event {

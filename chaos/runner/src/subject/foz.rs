@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::data_folder;
+use super::{LAG_TIME_MAX_MS, data_folder};
 use crate::layout::{CLIENT_PORT, CONTROLLER_PORT, HTTP_PORT, NodeName, Place, REPLICATION_PORT};
 
 pub(super) fn prepare(name: NodeName, replicas: u8, folder: &Path) -> Result<()> {
@@ -54,6 +54,7 @@ fn properties(name: NodeName, replicas: u8, data: &Path) -> String {
              inter.broker.listener.name=REPLICATION\n\
              offsets.topic.replication.factor={replicas}\n\
              min.insync.replicas={}\n\
+             replica.lag.time.max.ms={LAG_TIME_MAX_MS}\n\
              group.initial.rebalance.delay.ms=0\nbroker.rack={name}\n\
              replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n",
             replicas.min(2)

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use super::data_folder;
+use super::{LAG_TIME_MAX_MS, data_folder};
 use crate::fault::Kind;
 use crate::jars::Jars;
 use crate::layout::{BROKERS, CLIENT_PORT, CONTROLLER_PORT, NodeName, Place, REPLICATION_PORT};
@@ -87,7 +87,7 @@ fn text(name: NodeName, data: &Path) -> String {
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          offsets.topic.replication.factor={BROKERS}\n\
          offsets.topic.num.partitions=8\n\
-         min.insync.replicas=2\ngroup.initial.rebalance.delay.ms=0\n\
+         min.insync.replicas=2\nreplica.lag.time.max.ms={LAG_TIME_MAX_MS}\ngroup.initial.rebalance.delay.ms=0\n\
          transaction.state.log.replication.factor={BROKERS}\n\
          share.coordinator.state.topic.replication.factor={BROKERS}\n\
          num.recovery.threads.per.data.dir=1\n",

@@ -1,7 +1,7 @@
 //! What became of what was sent.
 
 use foz_judge::event::*;
-use foz_judge::{Event, Kind};
+use foz_judge::{Checker, Event, Kind, Settings};
 
 use crate::builder::{History, TOPIC};
 use crate::crafted::FOUR;
@@ -270,4 +270,27 @@ fn reordered() {
     unknown
         .final_read((0, 2), &[(0, 1), (1, 0)])
         .guilty_of(Kind::Reordered);
+}
+
+#[test]
+fn what_is_missing_is_told_at_the_end_and_what_contradicts_at_once() {
+    let mut checker = Checker::new(Settings::default());
+    let mut history = History::with_written(4);
+    history.poll(9, &FOUR[..2]);
+    for event in &history.events {
+        checker.observe(event);
+    }
+    assert!(checker.so_far().passed());
+    let before = history.events.len();
+    history.poll(8, &[(0, 0), (1, 3)]);
+    checker.observe(&history.events[before]);
+    let report = checker.so_far();
+    assert!(
+        report
+            .anomaly_counts
+            .contains_key(&Kind::InconsistentOffsets),
+        "{report}"
+    );
+    let report = checker.finish();
+    assert!(!report.incomplete.is_empty(), "{report}");
 }

@@ -26,8 +26,16 @@ pub(crate) async fn handle(
         let error = ErrorCode::ClusterAuthorizationFailed;
         return failed(&context, &request, error, None);
     }
+    let Ok(kind) = api::ElectionKind::try_from(i32::from(request.election_type)) else {
+        let message = format!(
+            "election type {} must be 0 (preferred) or 1 (unclean)",
+            request.election_type
+        );
+        let error = ErrorCode::InvalidRequest;
+        return failed(&context, &request, error, Some(&message));
+    };
     let message = api::ElectLeadersRequest {
-        kind: i32::from(request.election_type),
+        kind: kind.into(),
         partitions: named(&request)
             .map(|(topic, index)| PartitionRef {
                 topic: topic.to_string(),

@@ -134,7 +134,7 @@ async fn answer(
                 Ok(session_id) => session_id,
                 Err(error) => return (refused(error), Some(held)),
             };
-            let mut hints = LeaderHints::new(&image);
+            let mut hints = LeaderHints::new(broker, &image);
             let topics = by_topic(answers)
                 .into_iter()
                 .map(|topic| hints.fill_fetch(topic))

@@ -10,16 +10,19 @@ use foz_protocol::produce::ProduceTopicResponse;
 use foz_protocol::topic::TopicRef;
 
 use super::topic_view;
+use crate::broker::Broker;
 
 /// Fills in the hints of one response and collects the addresses it must carry.
 pub(super) struct LeaderHints<'a> {
+    broker: &'a Broker,
     image: &'a Image,
     named: BTreeSet<i32>,
 }
 
 impl<'a> LeaderHints<'a> {
-    pub(super) fn new(image: &'a Image) -> Self {
+    pub(super) fn new(broker: &'a Broker, image: &'a Image) -> Self {
         Self {
+            broker,
             image,
             named: BTreeSet::new(),
         }
@@ -63,15 +66,23 @@ impl<'a> LeaderHints<'a> {
         ) {
             return None;
         }
+        let node_id = self.broker.node_id;
         let topic = topic_view::find(self.image, topic).ok()?;
-        let partition = topic.partition(index)?;
-        if !self.image.is_alive(partition.leader) {
+        let assigned = topic.partition(index)?;
+        let partition = self.broker.partitions.find(&topic, index);
+        let known = partition.ok().and_then(|it| it.leader(node_id));
+        // A replica changes its role before clients are shown the image that says so. What the image says
+        // of this broker meanwhile is what the client has just learned to be wrong.
+        let of_image = Some((assigned.leader, assigned.leader_epoch));
+        let (leader_id, leader_epoch) =
+            known.or(of_image.filter(|(leader_id, _)| *leader_id != node_id))?;
+        if !self.image.is_alive(leader_id) {
             return None;
         }
-        self.named.insert(partition.leader);
+        self.named.insert(leader_id);
         Some(LeaderIdAndEpoch {
-            leader_id: partition.leader,
-            leader_epoch: partition.leader_epoch,
+            leader_id,
+            leader_epoch,
         })
     }
 }

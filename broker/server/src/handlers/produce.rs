@@ -54,7 +54,7 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
         let topics = join_all(topics.into_iter().map(|topic| topic.finish(limit))).await;
         // The leadership may have moved since the records came.
         let image = context.broker.image();
-        let mut hints = LeaderHints::new(&image);
+        let mut hints = LeaderHints::new(&context.broker, &image);
         let topics = topics
             .into_iter()
             .map(|topic| hints.fill_produce(topic))

@@ -35,6 +35,18 @@ pub(crate) struct Proposed {
     pub(crate) proposal: IsrProposal,
 }
 
+impl Partition {
+    /// The leader, as this replica knows it, and its epoch: as new as the image that clients are shown, or
+    /// newer. `None`: there is none, or this is no replica. `node_id` is this broker's.
+    pub(crate) fn leader(&self, node_id: i32) -> Option<(i32, i32)> {
+        match &*self.role.read() {
+            Role::Idle => None,
+            Role::Leads(leading) => Some((node_id, leading.epoch)),
+            Role::Follows(following) => Some((following.leader, following.epoch)),
+        }
+    }
+}
+
 impl Role {
     /// In which it leads or follows.
     pub(super) fn leader_epoch(&self) -> Option<i32> {

@@ -135,6 +135,9 @@ fn replicas_are_shown_as_they_go_and_come() {
     // With fewer nothing is acknowledged to acks=all, so broker 1 goes on having everything that was.
     replicas[1].kill();
     await_shown(&mut viewer, &shown(0, &[0], &[1, 2], &[1], &[]));
+    let mut leader = Connection::open(&replicas[0], &answered);
+    leader.await_partition("orders", |it| sorted(&it.isr_nodes) == [0]);
+    drop(leader);
     let refused = ErrorCode::NotEnoughReplicas;
     assert_eq!(produce(&replicas[0], &topic, -1), refused);
     assert_eq!(produce(&replicas[0], &topic, 1), ErrorCode::None);

@@ -23,6 +23,8 @@ const OF_DEFAULT: i8 = 5;
 
 pub(super) fn check(connection: &mut Connection) {
     connection.create_topic("configured", 1);
+    let default = ("retention.ms", DELETE, None);
+    alter(connection, 1, false, TOPIC, "configured", default);
     for version in versions_of::<IncrementalAlterConfigsRequest>() {
         changes_take_effect(connection, version);
         wrong_changes_are_refused(connection, version);

@@ -164,11 +164,7 @@ impl<'a> Connection<'a> {
     ) -> Topic {
         let assignment = CreatableReplicaAssignment::default()
             .with_broker_ids(replicas.iter().copied().map(BrokerId).collect());
-        let configs = configs.iter().map(|(key, value)| {
-            CreatableTopicConfig::default()
-                .with_name(text(key))
-                .with_value(Some(text(value)))
-        });
+        let configs = configs.iter().map(|(key, value)| config(key, value));
         let topic = CreatableTopic::default()
             .with_num_partitions(-1)
             .with_replication_factor(-1)
@@ -177,8 +173,10 @@ impl<'a> Connection<'a> {
         self.create(name, topic)
     }
 
-    fn create(&mut self, name: &str, topic: CreatableTopic) -> Topic {
-        let topic = topic.with_name(topic_name(name));
+    /// The records of tests have timestamps of 1970: what they were written for must not be deleted for it.
+    fn create(&mut self, name: &str, mut topic: CreatableTopic) -> Topic {
+        topic.name = topic_name(name);
+        topic.configs.push(config("retention.ms", "-1"));
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
             .with_timeout_ms(10_000);
@@ -267,6 +265,12 @@ impl Topic {
             ErrorCode::UnknownTopicOrPartition
         }
     }
+}
+
+fn config(key: &str, value: &str) -> CreatableTopicConfig {
+    CreatableTopicConfig::default()
+        .with_name(text(key))
+        .with_value(Some(text(value)))
 }
 
 /// Produces to these partitions of one topic.

@@ -28,8 +28,8 @@ use tokio::sync::{Notify, mpsc};
 
 use damage::Damage;
 pub(crate) use following::Followed;
-pub(crate) use leading::FollowerRead;
-pub(crate) use reading::{ConsumerRead, OffsetQuery, ReadError};
+pub(crate) use leading::{FollowerAnswer, FollowerRead};
+pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
 pub(crate) use registry::{Key, Partitions, Recovered};
 pub(crate) use role::Proposed;
 use role::Role;
@@ -44,7 +44,8 @@ pub(crate) struct Partition {
     log: Arc<PartitionLog>,
     flusher: Arc<Flusher>,
     role: RwLock<Role>,
-    /// Woken when the high watermark or the role moves, and when a flush is done.
+    /// Woken when the high watermark or the role moves, when a flush is done, and when the leader may know that
+    /// nobody else leads.
     pub(crate) moved: Waiters,
     /// Woken when the log grew: followers wait for it.
     pub(crate) grown: Waiters,

@@ -19,19 +19,21 @@ use super::Leader;
 use super::follower_state::FollowerState;
 
 impl Leader {
-    /// A fetch that counted was made after this moment.
-    pub fn fetch_was_made_after(&mut self, node_id: i32, moment_ms: i64) {
+    /// A fetch that counted was made after this moment. True when somebody who asked may have an answer by it.
+    #[must_use]
+    pub fn fetch_was_made_after(&mut self, node_id: i32, moment_ms: i64) -> bool {
+        let before = self.led_before_ms();
         if let Some(state) = self.followers.get_mut(&node_id) {
             state.fetched_after_ms = state.fetched_after_ms.max(Some(moment_ms));
         }
+        self.asked_ms.is_some() && self.asked_ms >= before && self.led_before_ms() > before
     }
 
     /// Nobody had begun to lead in a newer epoch at this moment. True at once where nobody else could be
     /// elected.
     #[must_use]
     pub fn led_at(&self, moment_ms: i64) -> bool {
-        self.electable()
-            .all(|state| state.fetched_after_ms > Some(moment_ms))
+        self.led_before_ms() > Some(moment_ms)
     }
 
     /// Somebody waits until [`led_at`](Self::led_at) holds for this moment.
@@ -44,6 +46,12 @@ impl Leader {
     #[must_use]
     pub fn waits_for_later_than(&self, made_after_ms: i64) -> bool {
         self.asked_ms >= Some(made_after_ms)
+    }
+
+    /// Nobody else led at any moment before this one, as far as is known.
+    fn led_before_ms(&self) -> Option<i64> {
+        let confirmed = self.electable().map(|state| state.fetched_after_ms);
+        confirmed.min().unwrap_or(Some(i64::MAX))
     }
 
     /// Those beside the leader that a controller may have elected by now.

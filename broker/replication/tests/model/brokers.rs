@@ -214,7 +214,7 @@ impl World {
             return;
         };
         if let Some(after_ms) = after_ms.filter(|_| leader.leader_epoch() == epoch) {
-            leader.fetch_was_made_after(asker, after_ms);
+            let _ = leader.fetch_was_made_after(asker, after_ms);
             if leader.led_at(now_ms - 2) {
                 self.counts.confirmed += 1;
             }

@@ -14,7 +14,7 @@ use foz_protocol::fetch::{
 };
 use foz_protocol::frame::BodyError;
 use foz_protocol::topic::TopicRef;
-use foz_replication::ReplicaSelector;
+use foz_replication::{Begun, ReplicaSelector};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -24,7 +24,9 @@ use super::topic_view;
 use crate::authorizer::{Operation, Resource};
 use crate::dispatch::{Answer, Call, NotARequest, Pending};
 use crate::net::budget::Reserved;
-use crate::partition::{ConsumerRead, FollowerRead, Partition, ReadError, monotonic_ms};
+use crate::partition::{
+    ConsumerRead, FollowerAnswer, FollowerRead, Partition, Read, ReadError, monotonic_ms,
+};
 use crate::request::{Listener, RequestContext};
 
 /// Kafka's broker setting `fetch.max.bytes`.
@@ -56,18 +58,21 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
         ..
     } = call;
     Ok(Box::pin(async move {
-        let (response, held) = answer(&context, &request).await;
-        Answer::Reply {
-            segments: response.encode(version, correlation_id),
-            held,
+        match answer(&context, &request).await {
+            Some((response, held)) => Answer::Reply {
+                segments: response.encode(version, correlation_id),
+                held,
+            },
+            None => Answer::Close,
         }
     }))
 }
 
+/// `None`: it is a follower's, who has gone.
 async fn answer(
     context: &RequestContext,
     request: &FetchRequest,
-) -> (FetchResponse, Option<Reserved>) {
+) -> Option<(FetchResponse, Option<Reserved>)> {
     let broker = &context.broker;
     let asker = Asker::of(context, request);
     let is_follower = matches!(asker, Asker::Follower { .. });
@@ -79,7 +84,7 @@ async fn answer(
             .begin(request, is_follower, uses_topic_ids, monotonic_ms());
     let begun = match begun {
         Ok(begun) => begun,
-        Err(error) => return (refused(error), None),
+        Err(error) => return Some((refused(error), None)),
     };
     let bytes_max = usize::try_from(request.max_bytes)
         .unwrap_or(0)
@@ -89,12 +94,17 @@ async fn answer(
         .min(bytes_max);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = Instant::now() + wait;
+    let mut is_new = true;
     loop {
         let mut held = broker
             .budgets(context.client.listener)
             .responses
             .reserve_some(bytes_max, RESPONSE_BYTES_LEAST)
             .await;
+        // What it says is old by now: it may have come again, on another connection, and said more.
+        if is_follower && context.client.gone.is_cancelled() {
+            return None;
+        }
         let room = bytes_max.min(held.bytes());
         let image = broker.image();
         let moved = Arc::new(Notify::new());
@@ -103,6 +113,8 @@ async fn answer(
             image: &image,
             moved: &moved,
             asker,
+            begun: &begun,
+            is_new,
             rack: &request.rack_id,
             room,
             has_news: false,
@@ -114,6 +126,7 @@ async fn answer(
             .map(|(topic, wanted)| (topic.clone(), read.partition(topic, wanted)))
             .collect();
         let (bytes, has_news) = (read.bytes, read.has_news);
+        is_new = false;
         // Memory is held for what will be written, not while waiting for more.
         held.shrink(bytes);
         // With less room than was asked for, more than this would not fit either.
@@ -132,7 +145,7 @@ async fn answer(
                     .finish(&begun, &mut answers, random, monotonic_ms());
             let session_id = match finished {
                 Ok(session_id) => session_id,
-                Err(error) => return (refused(error), Some(held)),
+                Err(error) => return Some((refused(error), Some(held))),
             };
             let mut hints = LeaderHints::new(broker, &image);
             let topics = by_topic(answers)
@@ -146,7 +159,7 @@ async fn answer(
                 topics,
                 node_endpoints: hints.endpoints(),
             };
-            return (response, Some(held));
+            return Some((response, Some(held)));
         }
         drop(answers);
         drop(held);
@@ -213,6 +226,9 @@ struct Reading<'a> {
     image: &'a Image,
     moved: &'a Arc<Notify>,
     asker: Asker,
+    begun: &'a Begun,
+    /// The first pass over this request.
+    is_new: bool,
     /// The consumer's; empty for none.
     rack: &'a str,
     room: usize,
@@ -249,6 +265,8 @@ impl Reading<'_> {
                     log_start_offset: wanted.log_start_offset,
                     bytes_max,
                     at_least_one,
+                    is_new: self.is_new,
+                    after_ms: self.begun.after_ms,
                 };
                 partition.read_for_follower(&wanted, self.image, monotonic_ms())
             }
@@ -262,11 +280,15 @@ impl Reading<'_> {
                     selector: self.selector(),
                     may_read_from_follower: self.context.version >= FOLLOWER_FETCHING_FROM,
                 };
-                partition.read(&reader, self.image).map(|it| (it, None))
+                partition.read(&reader, self.image).map(to_consumer)
             }
         };
         match read {
-            Ok((read, diverging_epoch)) => {
+            Ok(FollowerAnswer {
+                read,
+                diverging_epoch,
+                is_urgent,
+            }) => {
                 let bytes: usize = read.records.iter().map(bytes::Bytes::len).sum();
                 self.bytes += bytes;
                 self.room = self.room.saturating_sub(bytes);
@@ -274,7 +296,8 @@ impl Reading<'_> {
                 let is_committed = read.high_watermark > wanted.high_watermark;
                 self.has_news |= diverging_epoch.is_some()
                     || read.preferred_read_replica.is_some()
-                    || is_committed;
+                    || is_committed
+                    || is_urgent;
                 FetchPartitionResponse {
                     diverging_epoch,
                     preferred_read_replica: read.preferred_read_replica.unwrap_or(-1),
@@ -331,5 +354,14 @@ impl Reading<'_> {
     fn failed(&mut self, partition: i32, error: ErrorCode) -> FetchPartitionResponse {
         self.has_news = true;
         FetchPartitionResponse::failed(partition, error)
+    }
+}
+
+/// A consumer is told of neither.
+fn to_consumer(read: Read) -> FollowerAnswer {
+    FollowerAnswer {
+        read,
+        diverging_epoch: None,
+        is_urgent: false,
     }
 }

@@ -9,10 +9,12 @@ use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::authorizer::{Operation, Resource};
-use crate::partition::OffsetQuery;
+use crate::broker::Broker;
+use crate::partition::{OffsetQuery, Partition, monotonic_ms};
 use crate::request::RequestContext;
 
 /// KIP-207.
@@ -39,9 +41,7 @@ const SENTINELS: [(i64, i16); 6] = [
     (EARLIEST_PENDING_UPLOAD, 11),
 ];
 
-/// How long an answer waits for the quorum to confirm that this broker still leads. One that was stopped or
-/// cut off for a while does not know of its successor, whose end clients may have seen: what KIP-207 is about,
-/// before the leader knows that it changed.
+/// How long an answer waits until it is known that nobody else leads.
 const CONFIRMATION_MAX: Duration = Duration::from_secs(1);
 
 /// Before this version an answer carries no epoch.
@@ -51,6 +51,7 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
+    let asked_ms = monotonic_ms();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let name = topic.name.as_str();
@@ -62,15 +63,38 @@ pub(crate) async fn handle(
             } else {
                 Err(ErrorCode::TopicAuthorizationFailed)
             };
-            partitions.push(answer(context.version, wanted.partition_index, found));
+            partitions.push((wanted.partition_index, found));
         }
-        topics.push(
+        topics.push((topic.name.clone(), partitions));
+    }
+    // All at once: what confirms one end confirms the others that the same followers know.
+    let newest = topics
+        .iter()
+        .flat_map(|(_, partitions)| partitions)
+        .filter_map(|(_, found)| found.as_ref().ok()?.newest_of.as_ref());
+    if !context.broker.lease.is_fresh() {
+        newest
+            .filter(|(partition, epoch)| partition.led_at(*epoch, asked_ms) == Some(false))
+            .for_each(|(partition, _)| partition.ask_followers(asked_ms));
+    }
+    let deadline = Instant::now() + CONFIRMATION_MAX;
+    let mut answers = Vec::with_capacity(topics.len());
+    for (name, found) in topics {
+        let mut partitions = Vec::with_capacity(found.len());
+        for (index, found) in found {
+            let confirmed = match found {
+                Ok(found) => confirm(&context.broker, found, asked_ms, deadline).await,
+                Err(error) => Err(error),
+            };
+            partitions.push(answer(context.version, index, confirmed));
+        }
+        answers.push(
             ListOffsetsTopicResponse::default()
-                .with_name(topic.name.clone())
+                .with_name(name)
                 .with_partitions(partitions),
         );
     }
-    ListOffsetsResponse::default().with_topics(topics)
+    ListOffsetsResponse::default().with_topics(answers)
 }
 
 /// Offset, timestamp and leader epoch of what was asked for.
@@ -78,12 +102,15 @@ struct Found {
     offset: i64,
     timestamp_ms: i64,
     leader_epoch: i32,
+    /// It is the newest end of this partition, as its leader in this epoch had it.
+    newest_of: Option<(Arc<Partition>, i32)>,
 }
 
 const NOTHING: Found = Found {
     offset: -1,
     timestamp_ms: -1,
     leader_epoch: -1,
+    newest_of: None,
 };
 
 async fn find(
@@ -110,27 +137,49 @@ async fn find(
         timestamp => OffsetQuery::Timestamp(timestamp),
     };
     let epoch = wanted.current_leader_epoch;
-    let deadline = Instant::now() + CONFIRMATION_MAX;
-    let found = loop {
-        // A search by time reads index and records from disk.
-        let searched = Arc::clone(&partition);
-        let found = tokio::task::spawn_blocking(move || searched.find_offset(query, epoch))
-            .await
-            .map_err(|_| ErrorCode::UnknownServerError)??;
-        // After the end was read: this process may have been stopped in between.
-        let lease = &context.broker.lease;
-        if query != OffsetQuery::Latest || partition.leads_alone() || lease.is_fresh() {
-            break found;
-        }
-        if !lease.renewed(deadline).await {
-            return Err(ErrorCode::OffsetNotAvailable);
-        }
-    };
+    let searched = Arc::clone(&partition);
+    // A search by time reads index and records from disk.
+    let found = tokio::task::spawn_blocking(move || searched.find_offset(query, epoch))
+        .await
+        .map_err(|_| ErrorCode::UnknownServerError)??;
     Ok(found.map_or(NOTHING, |found| Found {
         offset: found.offset,
         timestamp_ms: found.timestamp_ms,
         leader_epoch: found.leader_epoch,
+        newest_of: (query == OffsetQuery::Latest).then_some((partition, found.leader_epoch)),
     }))
+}
+
+/// A leader that was stopped or cut off for a while does not know of its successor, whose newer end clients
+/// may have seen: what KIP-207 is about, before the leader knows that it changed. So a newest end is told only
+/// when one of two things is known: the quorum has lately confirmed this broker's lease; or nobody led in a
+/// newer epoch when the question came, which the followers know also while no controller answers. Both are
+/// looked at after the end was read, since this process may be stopped at any moment. And then this broker
+/// leads in the same epoch still: a lease that was lost and given again speaks of what it leads now.
+async fn confirm(
+    broker: &Broker,
+    found: Found,
+    asked_ms: i64,
+    deadline: Instant,
+) -> Result<Found, ErrorCode> {
+    let Some((partition, leader_epoch)) = &found.newest_of else {
+        return Ok(found);
+    };
+    loop {
+        let moved = Arc::new(Notify::new());
+        partition.moved.register(&moved);
+        let is_fresh = broker.lease.is_fresh();
+        match partition.led_at(*leader_epoch, asked_ms) {
+            None => return Err(ErrorCode::NotLeaderOrFollower),
+            Some(led) if led || is_fresh => return Ok(found),
+            Some(_) if Instant::now() >= deadline => return Err(ErrorCode::OffsetNotAvailable),
+            Some(_) => {}
+        }
+        tokio::select! {
+            () = moved.notified() => {}
+            _ = broker.lease.renewed(deadline) => {}
+        }
+    }
 }
 
 fn may_ask(version: i16, timestamp: i64) -> bool {

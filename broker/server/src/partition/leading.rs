@@ -29,6 +29,19 @@ pub(crate) struct FollowerRead {
     pub(crate) log_start_offset: i64,
     pub(crate) bytes_max: usize,
     pub(crate) at_least_one: bool,
+    /// The fetch is looked at for the first time. Later, while it waits for more, it says nothing new.
+    pub(crate) is_new: bool,
+    /// It was made after this moment; `None`: nobody knows.
+    pub(crate) after_ms: Option<i64>,
+}
+
+/// What a follower gets.
+#[derive(Debug)]
+pub(crate) struct FollowerAnswer {
+    pub(crate) read: Read,
+    pub(crate) diverging_epoch: Option<EpochEndOffset>,
+    /// Somebody waits for the follower's next fetch: see [`Partition::ask_followers`].
+    pub(crate) is_urgent: bool,
 }
 
 /// The nodes of the cluster, as the metadata has them.
@@ -125,7 +138,7 @@ impl Partition {
         wanted: &FollowerRead,
         image: &Image,
         now_ms: i64,
-    ) -> Result<(Read, Option<EpochEndOffset>), ReadError> {
+    ) -> Result<FollowerAnswer, ReadError> {
         let role = self.role.read();
         let failed = |error| ReadError {
             error,
@@ -164,7 +177,11 @@ impl Partition {
                 epoch: diverging.epoch,
                 end_offset: diverging.end_offset,
             };
-            return Ok((bounds(&leader, Vec::new()), Some(end)));
+            return Ok(FollowerAnswer {
+                read: bounds(&leader, Vec::new()),
+                diverging_epoch: Some(end),
+                is_urgent: false,
+            });
         }
         let fetch = FollowerFetch {
             node_id: wanted.node_id,
@@ -173,7 +190,14 @@ impl Partition {
             log_start_offset: wanted.log_start_offset,
         };
         let local = self.local_log();
-        let effects = match leader.fetched(fetch, local, &Nodes(image), now_ms) {
+        let nodes = Nodes(image);
+        let taken = if wanted.is_new {
+            leader.fetched(fetch, local, &nodes, now_ms)
+        } else {
+            let checked = leader.check_fetch(fetch, local, &nodes);
+            checked.map(|()| Effects::default())
+        };
+        let effects = match taken {
             Ok(effects) => effects,
             Err(refused) => {
                 if !matches!(refused, FetchRefused::OffsetOutOfRange { .. }) {
@@ -187,6 +211,16 @@ impl Partition {
             }
         };
         self.carry_out(effects);
+        if let Some(after_ms) = wanted.after_ms
+            && wanted.is_new
+            && wanted.leader_epoch == leading.epoch
+            && leader.fetch_was_made_after(node_id, after_ms)
+        {
+            self.moved.wake();
+        }
+        let is_urgent = wanted
+            .after_ms
+            .is_some_and(|after_ms| leader.waits_for_later_than(after_ms));
         let read = bounds(&leader, Vec::new());
         let epoch = leading.epoch;
         drop(leader);
@@ -205,7 +239,11 @@ impl Partition {
                 } else {
                     vec![bytes]
                 };
-                Ok((Read { records, ..read }, None))
+                Ok(FollowerAnswer {
+                    read: Read { records, ..read },
+                    diverging_epoch: None,
+                    is_urgent,
+                })
             }
             Err(reason) => {
                 error!(partition = self.name(), offset = wanted.offset, %reason, "read for a follower failed");
@@ -265,12 +303,30 @@ impl Partition {
         })
     }
 
-    /// It is led here, and no other replica can be in sync: nobody else can have been made the leader, unless
-    /// uncleanly.
-    pub(crate) fn leads_alone(&self) -> bool {
+    /// Whether it is known that nobody led in a newer epoch at this moment: [`Leader::led_at`]. `None`: this
+    /// broker itself does not lead in this epoch any more.
+    pub(crate) fn led_at(&self, leader_epoch: i32, moment_ms: i64) -> Option<bool> {
+        let role = self.role.read();
+        let leading = role.leading().filter(|it| it.epoch == leader_epoch)?;
+        Some(leading.leader.lock().led_at(moment_ms))
+    }
+
+    /// Has the followers fetch anew, so that [`led_at`](Self::led_at) may hold for this moment soon. `moved`
+    /// is woken when it does.
+    pub(crate) fn ask_followers(&self, moment_ms: i64) {
+        let role = self.role.read();
+        if let Some(leading) = role.leading() {
+            leading.leader.lock().ask(moment_ms);
+        }
+        drop(role);
+        self.grown.wake();
+    }
+
+    /// The leader waits for the answer to this proposal.
+    pub(crate) fn proposes(&self, proposal: &IsrProposal) -> bool {
         let role = self.role.read();
         role.leading()
-            .is_some_and(|leading| leading.leader.lock().maximal_isr().len() == 1)
+            .is_some_and(|leading| leading.leader.lock().proposal_in_flight() == Some(proposal))
     }
 
     /// Whether the partition, led here, has fewer in sync than replicas; and fewer than

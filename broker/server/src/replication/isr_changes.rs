@@ -10,7 +10,8 @@ use foz_api::v1::node_client::NodeClient;
 use foz_api::v1::{AlterPartitionsRequest, AlterPartitionsResponse, IsrChange};
 use foz_protocol::error::ErrorCode;
 use foz_replication::ProposalOutcome;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -30,15 +31,21 @@ pub(crate) async fn carry(
 ) {
     let mut said = String::new();
     loop {
-        let mut batch = Vec::new();
-        let count = tokio::select! {
+        let first = tokio::select! {
             () = stop.cancelled() => return,
-            count = proposals.recv_many(&mut batch, CHANGES_MAX) => count,
+            first = proposals.recv() => first,
         };
-        if count == 0 {
-            return;
+        let Some(first) = first else { return };
+        let is_open = |it: &Proposed| it.partition.proposes(&it.proposal);
+        let batch = take_open(first, &mut proposals, is_open);
+        if batch.is_empty() {
+            continue;
         }
-        let outcomes = match ask(&broker, &batch).await {
+        let asked = tokio::select! {
+            () = stop.cancelled() => return,
+            asked = ask(&broker, &batch) => asked,
+        };
+        let outcomes = match asked {
             Ok(outcomes) => {
                 said.clear();
                 outcomes
@@ -55,19 +62,40 @@ pub(crate) async fn carry(
     }
 }
 
+/// What may go into one request. Those that nobody waits for any more are dropped: while no controller
+/// answers, leaders give up proposals and make them anew, and the queue must not grow with that.
+fn take_open<T>(
+    first: T,
+    queue: &mut mpsc::UnboundedReceiver<T>,
+    is_open: impl Fn(&T) -> bool,
+) -> Vec<T> {
+    let mut batch = Vec::new();
+    let mut next = Some(first);
+    while let Some(proposed) = next {
+        if is_open(&proposed) {
+            batch.push(proposed);
+        }
+        next = (batch.len() < CHANGES_MAX)
+            .then(|| queue.try_recv().ok())
+            .flatten();
+    }
+    batch
+}
+
 async fn ask(broker: &Broker, batch: &[Proposed]) -> Result<VecDeque<ProposalOutcome>, String> {
     let request = AlterPartitionsRequest {
         node_id: broker.node_id,
         broker_epoch: broker.epoch(),
         partitions: batch.iter().map(change).collect(),
     };
+    let deadline = Instant::now() + ANSWER_MAX;
     let asking = broker.controllers.call(async |channel| {
         let answer = NodeClient::new(channel)
             .alter_partitions(request.clone())
             .await?;
         Ok(answer.into_inner())
     });
-    let answer = tokio::time::timeout(ANSWER_MAX, asking)
+    let answer = timeout_at(deadline, asking)
         .await
         .map_err(|_| "no answer in time".to_owned())?
         .map_err(|error| error.to_string())?;
@@ -75,7 +103,23 @@ async fn ask(broker: &Broker, batch: &[Proposed]) -> Result<VecDeque<ProposalOut
         let (answered, asked) = (answer.results.len(), batch.len());
         return Err(format!("{answered} answers to {asked} changes"));
     }
+    let applied = broker.applied_offset.subscribe();
+    seen(applied, answer.metadata_offset, deadline).await?;
     Ok(outcomes(answer))
+}
+
+/// Waits until this broker knows what the controller knew when it decided. An answer that overtook the
+/// metadata would let a leader go on with a new ISR and an old min.insync.replicas: with an ISR of one it
+/// could acknowledge alone what the controller takes another replica to have (KIP-966).
+async fn seen(
+    mut applied: watch::Receiver<i64>,
+    offset: i64,
+    deadline: Instant,
+) -> Result<(), String> {
+    match timeout_at(deadline, applied.wait_for(|at| *at >= offset)).await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err("decided, and the metadata has not come in time".to_owned()),
+    }
 }
 
 fn outcomes(answer: AlterPartitionsResponse) -> VecDeque<ProposalOutcome> {
@@ -123,5 +167,45 @@ fn change(proposed: &Proposed) -> IsrChange {
         leader_epoch: proposal.leader_epoch,
         partition_epoch: proposal.partition_epoch,
         new_isr: proposal.new_isr.iter().map(member).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_counts_once_the_metadata_it_speaks_of_is_here() {
+        let applied = watch::Sender::new(6);
+        let deadline = Instant::now() + ANSWER_MAX;
+        let waiting = tokio::spawn(seen(applied.subscribe(), 7, deadline));
+        tokio::time::sleep(ANSWER_MAX / 2).await;
+        assert!(!waiting.is_finished(), "6 is from before the decision");
+        applied.send_replace(8);
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert!(seen(applied.subscribe(), 9, deadline).await.is_err());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_dropped_and_takes_no_place_in_a_request() {
+        let (sender, mut queue) = mpsc::unbounded_channel();
+        // Every other one was given up; more are wanted than go into one request.
+        let count = 4 * CHANGES_MAX;
+        for number in 1..count {
+            sender.send(number).unwrap();
+        }
+        let is_open = |number: &usize| number % 2 == 1;
+        let batch = take_open(0, &mut queue, is_open);
+        assert_eq!(batch.len(), CHANGES_MAX);
+        assert!(batch.iter().all(is_open));
+        assert_eq!(queue.len(), 2 * CHANGES_MAX);
+        let first = queue.try_recv().unwrap();
+        assert_eq!(take_open(first, &mut queue, is_open).len(), CHANGES_MAX);
+        assert_eq!(take_open(0, &mut queue, is_open), Vec::<usize>::new());
+        for number in 0..10 * count {
+            sender.send(2 * number).unwrap();
+        }
+        assert_eq!(take_open(0, &mut queue, is_open), Vec::<usize>::new());
+        assert!(queue.is_empty(), "{} of no use are left", queue.len());
     }
 }

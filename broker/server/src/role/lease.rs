@@ -142,6 +142,8 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = stop.cancelled() => {
+                    // From here on others are made leaders while the lease is held.
+                    self.freshness.lost();
                     self.hand_over(&beats, &mut answers).await;
                     self.leave(&beats, &mut answers).await;
                     return End::Stopped;

@@ -12,6 +12,7 @@ mod groups;
 mod identity;
 mod internal_topics;
 mod lifecycle;
+mod newest_end;
 mod replicated_metadata;
 mod replication;
 mod replication_listener;

@@ -3,7 +3,7 @@ use super::*;
 /// A fetch at the end of the log, by somebody who knew an answer of this time.
 fn fetched_after(case: &mut Case, node_id: i32, moment_ms: i64) {
     let _ = case.fetched(node_id, case.end);
-    case.leader.fetch_was_made_after(node_id, moment_ms);
+    let _ = case.leader.fetch_was_made_after(node_id, moment_ms);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn who_is_out_of_sync_is_not_asked_while_the_isr_has_its_minimum() {
     assert!(!case.leader.led_at(9));
     let _ = case.answered(&proposal, ProposalOutcome::Unknown);
     assert!(!case.leader.led_at(9));
-    case.leader.fetch_was_made_after(3, 10);
+    let _ = case.leader.fetch_was_made_after(3, 10);
     assert!(case.leader.led_at(9));
 }
 
@@ -70,7 +70,7 @@ fn alone_a_leader_needs_nobody_unless_others_are_eligible() {
         ..SETTINGS
     };
     let leader = Leader::new(1, &assignment(&[1], 7), settings, log(100), 60, 0);
-    assert!(leader.led_at(i64::MAX));
+    assert!(leader.led_at(i64::MAX - 1));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn another_epoch_and_another_disk_begin_anew() {
     let _ = case.assigned(&[1, 2], 9);
     assert!(!case.leader.led_at(9));
     // No replica at all.
-    case.leader.fetch_was_made_after(9, 10);
+    let _ = case.leader.fetch_was_made_after(9, 10);
     assert!(!case.leader.led_at(9));
 }
 
@@ -107,6 +107,26 @@ fn fetches_that_could_not_confirm_are_answered_for_those_that_can() {
     assert!(case.leader.waits_for_later_than(49));
     assert!(case.leader.waits_for_later_than(50));
     assert!(!case.leader.waits_for_later_than(51));
+}
+
+#[test]
+fn those_who_ask_are_woken_when_it_may_help() {
+    let mut case = Case::new(&[1, 2, 3]);
+    let mut wakes = |leader: &mut Leader, node_id, moment_ms| {
+        let _ = leader.fetched(fetch(node_id, 100), log(100), &case.nodes, 0);
+        leader.fetch_was_made_after(node_id, moment_ms)
+    };
+    let leader = &mut case.leader;
+    assert!(!wakes(leader, 2, 10));
+    assert!(!wakes(leader, 3, 10), "nobody asks");
+    leader.ask(20);
+    leader.ask(50);
+    assert!(!wakes(leader, 2, 30), "3 is missing");
+    assert!(wakes(leader, 3, 30), "for whoever asked at 20");
+    assert!(!wakes(leader, 2, 60));
+    assert!(wakes(leader, 3, 60), "for whoever asked at 50");
+    assert!(!wakes(leader, 2, 70));
+    assert!(!wakes(leader, 3, 70), "all have their answer");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod follower_fetching;
 mod groups;
 mod identity;
 mod internal_topics;
+mod late_fetches;
 mod lifecycle;
 mod newest_end;
 mod replicated_metadata;

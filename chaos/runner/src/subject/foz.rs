@@ -40,10 +40,12 @@ fn properties(name: NodeName, replicas: u8, data: &Path) -> String {
         .collect();
     let mut text = format!(
         "node.id={}\nlog.dirs={}\ncontroller.quorum.voters={}\n\
-         foz.http.listener={address}:{HTTP_PORT}\n",
+         foz.http.listener={address}:{HTTP_PORT}\nmin.insync.replicas={}\n",
         name.id(),
         data.display(),
-        voters.join(",")
+        voters.join(","),
+        // Also the controllers': they decide by it who may lead after a crash.
+        replicas.min(2)
     );
     if name.is_broker() {
         let listeners = format!(
@@ -53,11 +55,9 @@ fn properties(name: NodeName, replicas: u8, data: &Path) -> String {
             "listeners={listeners}\nadvertised.listeners={listeners}\n\
              inter.broker.listener.name=REPLICATION\n\
              offsets.topic.replication.factor={replicas}\n\
-             min.insync.replicas={}\n\
              replica.lag.time.max.ms={LAG_TIME_MAX_MS}\n\
              group.initial.rebalance.delay.ms=0\nbroker.rack={name}\n\
-             replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n",
-            replicas.min(2)
+             replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n"
         );
     } else {
         text += &format!("controller.listener={address}:{CONTROLLER_PORT}\n");
@@ -79,5 +79,7 @@ mod tests {
         assert!(controller.contains("node.id=1000\n"));
         assert!(controller.contains("controller.listener=10.78.0.11:9093"));
         assert!(!controller.contains("REPLICATION"));
+        assert!(broker.contains("\nmin.insync.replicas=2\n"));
+        assert!(controller.contains("\nmin.insync.replicas=2\n"));
     }
 }

@@ -301,7 +301,6 @@ fn broker_role(
     node_id: i32,
     data_dir: PathBuf,
 ) -> Result<BrokerRole, ConfigError> {
-    let own = keys.0.get("foz.hostname").cloned();
     let mut bound = keys.listeners("listeners")?;
     let mut advertised = keys.listeners("advertised.listeners")?;
     let between = keys.0.remove("inter.broker.listener.name");
@@ -315,11 +314,9 @@ fn broker_role(
     let between = bound.remove(REPLICATION_LISTENER);
     let between = between.unwrap_or_else(|| (host.clone(), REPLICATION_PORT));
     let mut role = |name: &'static str, (host, port): (String, u16)| {
-        let default = || {
-            let own = own.clone().filter(|_| host == "0.0.0.0");
-            (own.unwrap_or_else(|| local_name(&host)), port)
-        };
-        let (advertised_host, advertised_port) = advertised.remove(name).unwrap_or_else(default);
+        let (advertised_host, advertised_port) = advertised
+            .remove(name)
+            .unwrap_or_else(|| (local_name(&host), port));
         let listen = format!("{}:{port}", if host.is_empty() { "0.0.0.0" } else { &host });
         let listen = listen.parse().map_err(|_| {
             let needed =

@@ -9,6 +9,9 @@ use crate::layout::NodeName;
 
 /// A process whose flush fails has this long to end by itself.
 const END_LIMIT_MS: u64 = 3_000;
+/// Long enough for controllers to take note that the others are gone, and too short for the topics' flushes
+/// of each second: there is something to lose.
+const TORN_AFTER_MS: u64 = 300;
 /// The least that an older copy is older.
 const OLDER_MS_MIN: u64 = 2_000;
 
@@ -53,7 +56,7 @@ pub(super) fn script(fault: &Fault, view: &View) -> Option<Script> {
 /// The others are gone before, so that nobody else is in sync, and come back after: the one whose power
 /// failed must wait for them.
 fn torn_last(fault: &Fault, node: NodeName) -> Script {
-    let back = IN_TURN_MS + fault.away_ms;
+    let back = TORN_AFTER_MS + fault.away_ms;
     let (mut gone, mut again) = (Vec::new(), Vec::new());
     let mut targets = vec![node];
     for other in NodeName::brokers().filter(|other| *other != node) {
@@ -62,8 +65,8 @@ fn torn_last(fault: &Fault, node: NodeName) -> Script {
         again.push((back + IN_TURN_MS, Act::Start(other)));
     }
     let torn = vec![
-        (IN_TURN_MS, Act::Kill(node)),
-        (IN_TURN_MS, Act::LoseUnflushed(node)),
+        (TORN_AFTER_MS, Act::Kill(node)),
+        (TORN_AFTER_MS, Act::LoseUnflushed(node)),
         (back, Act::Start(node)),
     ];
     Script::new(targets, [gone, torn, again].concat())

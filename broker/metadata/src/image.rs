@@ -70,9 +70,10 @@ pub struct Broker {
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
     /// no ISR and gets no new replicas. Ends with the next registration.
     pub stopping: bool,
-    /// The registration before this one, where its disk is the newest. A broker that ends before it has heard of this
-    /// registration comes back with a disk that names that one. `None` once it was unfenced: its disk names this one.
-    pub previous_epoch: Option<i64>,
+    /// Registrations before this one, since the broker was last unfenced, that the right disk may name as well. A broker
+    /// that ends before it has heard of its registration comes back with an older one; and what a process asked
+    /// before it ended may arrive after the registration of the next.
+    pub previous_epochs: Vec<i64>,
 }
 
 /// A topic and its partitions.

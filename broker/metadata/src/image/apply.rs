@@ -120,7 +120,7 @@ impl Image {
             version: record.version.clone(),
             fenced: true,
             stopping: false,
-            previous_epoch: record.previous_epoch,
+            previous_epochs: record.previous_epochs.clone(),
         };
         self.brokers.insert_mut(record.node_id, Arc::new(broker));
         Ok(())
@@ -138,7 +138,7 @@ impl Image {
         changed.fenced = record.fenced;
         changed.stopping = record.stopping;
         if !record.fenced {
-            changed.previous_epoch = None;
+            changed.previous_epochs.clear();
         }
         self.brokers.insert_mut(record.node_id, broker);
         Ok(())

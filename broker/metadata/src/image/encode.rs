@@ -107,7 +107,7 @@ impl Image {
                 version: broker.version.clone(),
                 replication_host: broker.replication_host.clone(),
                 replication_port: i32::from(broker.replication_port),
-                previous_epoch: broker.previous_epoch,
+                previous_epochs: broker.previous_epochs.clone(),
             }));
             if !broker.fenced || broker.stopping {
                 facts.push(Fact::BrokerFence(BrokerFenceRecord {

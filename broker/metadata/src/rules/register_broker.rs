@@ -9,6 +9,10 @@ use super::{Decided, ErrorCode, Refusal};
 use crate::image::{Broker, Image};
 use crate::record::{Fact, RegisterBrokerRecord, id_bytes};
 
+/// Registrations without an unfencing in between that a disk may name. So many come only from a broker that cannot
+/// start, and then it names the newest of them, or the first.
+const PREVIOUS_EPOCHS_MAX: usize = 8;
+
 /// What a broker says of itself.
 #[derive(Debug, Clone)]
 pub struct RegisterBroker {
@@ -100,7 +104,10 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         version: request.version.clone(),
         replication_host: request.replication_host.clone(),
         replication_port: i32::from(ports.replication),
-        previous_epoch: (disk != Disk::Lost).then_some(request.disk_epoch),
+        previous_epochs: match known {
+            Some(known) if disk != Disk::Lost => previous_epochs(known),
+            _ => Vec::new(),
+        },
     }));
     // It begins fenced, so whatever an earlier registration led has to go.
     let after = draft.image().clone();
@@ -143,8 +150,19 @@ fn is_newest_disk(known: &Broker, request: &RegisterBroker) -> bool {
             .iter()
             .all(|id| request.directory_ids.contains(id));
     let is_newest =
-        request.disk_epoch == known.epoch || known.previous_epoch == Some(request.disk_epoch);
+        request.disk_epoch == known.epoch || known.previous_epochs.contains(&request.disk_epoch);
     is_same && is_newest
+}
+
+/// Those of the next registration.
+fn previous_epochs(known: &Broker) -> Vec<i64> {
+    let mut epochs = known.previous_epochs.clone();
+    epochs.push(known.epoch);
+    if epochs.len() > PREVIOUS_EPOCHS_MAX {
+        // The first is what the disk was unfenced with.
+        epochs.remove(1);
+    }
+    epochs
 }
 
 struct Ports {

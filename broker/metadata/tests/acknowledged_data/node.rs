@@ -125,8 +125,8 @@ impl World {
         let directory_ids = vec![Uuid::from_u128(starting.directory)];
         let (disk_epoch, is_intact) = (starting.disk_epoch, starting.is_intact);
         let is_newest = known.as_ref().is_some_and(|known| {
-            let epochs = [Some(known.epoch), known.previous_epoch];
-            known.directory_ids == directory_ids && epochs.contains(&Some(disk_epoch))
+            let is_named = known.epoch == disk_epoch || known.previous_epochs.contains(&disk_epoch);
+            known.directory_ids == directory_ids && is_named
         });
         let request = RegisterBroker {
             node_id: id(node),

@@ -91,6 +91,20 @@ fn a_registration_that_nobody_heard_of_costs_no_place() {
     register(&mut image, 5, disk_epoch, false);
     assert_eq!(partition(&image).elr, [], "it lost something on the way");
 
+    // What a process asked before it ended comes after the registration of the next one.
+    let (mut image, disk_epoch) = fenced();
+    let heard = register(&mut image, 3, disk_epoch, true);
+    register(&mut image, 2, disk_epoch, true);
+    register(&mut image, 3, heard, true);
+    assert_eq!(partition(&image).elr, [0]);
+    let mut newest = heard;
+    for incarnation in 4..20 {
+        newest = register(&mut image, incarnation, newest, true);
+    }
+    assert_eq!(image.broker(0).unwrap().previous_epochs.len(), 8);
+    register(&mut image, 20, disk_epoch, true);
+    assert_eq!(partition(&image).elr, [0]);
+
     let (mut image, disk_epoch) = fenced();
     register(&mut image, 2, disk_epoch, true);
     register(&mut image, 3, disk_epoch - 1, true);

@@ -51,7 +51,7 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
             .prop_map(|(leader, member, answer_lost)| Step::Join { leader, member, answer_lost }),
         6 => (node(), node(), prop::bool::weighted(0.2))
             .prop_map(|(leader, member, answer_lost)| Step::Leave { leader, member, answer_lost }),
-        1 => Just(Step::Elect(elections)),
+        4 => Just(Step::Elect(elections)),
         1 => Just(Step::Tick),
         1 => (1..4usize).prop_map(|min_insync| Step::SetMinInsync { min_insync }),
     ]

@@ -76,9 +76,12 @@ impl World {
         let min_insync = min_insync(self.image(), &partition);
         let is_intact = |node_id: &i32| self.nodes[at(*node_id)].is_intact;
         if isr.iter().copied().filter(is_intact).count() >= min_insync {
-            let nodes = &self.nodes;
+            let (nodes, image) = (&self.nodes, self.history.last().unwrap());
             self.lost.retain(|node| {
-                let counts = isr.contains(&id(*node)) || elr.contains(&id(*node));
+                let node_id = id(*node);
+                // As long as nobody has noticed, a leader may let it in again.
+                let may_join = partition.replicas.contains(&node_id) && image.can_lead(node_id);
+                let counts = isr.contains(&node_id) || elr.contains(&node_id) || may_join;
                 counts && !nodes[*node].is_intact
             });
             self.bearable_below = min_insync;

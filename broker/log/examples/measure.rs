@@ -8,12 +8,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use foz_log::{
     CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, OpenReport,
-    PartitionLog, StorageError, TopicPartition,
+    PageCache, PartitionLog, StorageError, TopicPartition,
 };
 use foz_protocol::codec::Compression;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
@@ -30,6 +30,9 @@ fn main() -> Result<()> {
     let directory = Path::new(&directory);
     write_sample(&directory.join("sample"))?;
     measure_append_and_read(&directory.join("append"))?;
+    for is_flushed in [false, true, false, true] {
+        measure_rolling(&directory.join("roll"), is_flushed)?;
+    }
     for producers in [1, 4, 16, 64] {
         measure_group_commit(&directory.join(format!("flush-{producers}")), producers)?;
     }
@@ -41,6 +44,7 @@ fn open(path: &Path, config: &LogConfig) -> Result<(LogDirectory, OpenReport)> {
     let config_of = |_: &TopicPartition, _| config.clone();
     Ok(LogDirectory::open(
         path,
+        PageCache::Survived,
         2,
         &handles,
         NOW_MS,
@@ -159,6 +163,47 @@ fn measure_append_and_read(path: &Path) -> Result<()> {
         template.len() * count,
     );
     drop(directory);
+    std::fs::remove_dir_all(path)?;
+    Ok(())
+}
+
+/// What it costs who appends that closed segments are flushed in the background.
+fn measure_rolling(path: &Path, is_flushed: bool) -> Result<()> {
+    let config = LogConfig {
+        segment_bytes: 64 << 20,
+        ..LogConfig::default()
+    };
+    let (directory, _) = open(path, &config)?;
+    let log = create(&directory, "roll", &config)?;
+    let flusher = Flusher::start(Arc::new(Waiters::default()))?;
+    let builder = BatchBuilder::new(Compression::None);
+    let template = batch(builder, 1, &[b'v'; 16_300], NOW_MS)?;
+    let count = 65_536;
+    let mut slowest = Duration::ZERO;
+    let begin = Instant::now();
+    for _ in 0..count {
+        let mut bytes = template.clone();
+        let append = Instant::now();
+        log.append_as_leader(&mut bytes, 0, NOW_MS)?;
+        if is_flushed {
+            flusher.appended(&log);
+        }
+        slowest = slowest.max(append.elapsed());
+    }
+    let what = match is_flushed {
+        true => "append to segments of 64 MiB, closed ones flushed",
+        false => "append to segments of 64 MiB, none flushed",
+    };
+    report(what, begin, count, template.len() * count);
+    println!(
+        "  slowest {slowest:?}; {} of {} segments are on the disk",
+        log.flushed_offset() * log.segment_count() as i64 / log.log_end_offset(),
+        log.segment_count(),
+    );
+    let begin = Instant::now();
+    drop(flusher);
+    directory.close_cleanly(CleanShutdown { broker_epoch: 1 })?;
+    println!("  closing it: {:?}", begin.elapsed());
     std::fs::remove_dir_all(path)?;
     Ok(())
 }

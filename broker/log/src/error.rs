@@ -40,8 +40,8 @@ pub enum OpenError {
     /// The disk or the file system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Data that had been flushed is damaged or gone: truncating it would hide a loss.
-    #[error("{} is damaged at byte {position}: {reason}; everything before offset {recovery_offset} had been flushed, so it is not cut off", .file.display())]
+    /// Data that no crash can have taken is damaged or gone: truncating it would hide a loss.
+    #[error("{} is damaged at byte {position}: {reason}; everything before offset {recovery_offset} had been there and cannot be torn, so it is not cut off", .file.display())]
     Corrupt {
         /// The segment at fault.
         file: PathBuf,
@@ -49,7 +49,7 @@ pub enum OpenError {
         position: u64,
         /// What is wrong there.
         reason: String,
-        /// Offsets below this one had been flushed.
+        /// Offsets below this one had been there: flushed, or written and still in the page cache.
         recovery_offset: i64,
     },
     /// A small file beside the segments says what cannot be.

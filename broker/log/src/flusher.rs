@@ -1,4 +1,5 @@
-//! Group commit: one thread that makes durable what partitions ask for.
+//! Group commit: one thread that makes durable what partitions ask for, and another one for closed
+//! segments, which nobody waits for and which may be large.
 //!
 //! While one flush runs, everything that is asked for meanwhile gathers and is done by the next. What
 //! `flush.ms` asks for waits in a schedule: one entry for each partition that has something to flush, none
@@ -19,7 +20,7 @@ use crate::partition_log::{NO_FLUSH_DUE, PartitionLog};
 /// A wait may be cut short; years would overflow the clock.
 const WAIT_MS_MAX: u64 = 3_600_000;
 
-/// Hears what became of flushes, on the flusher's thread: it must not block.
+/// Hears what became of flushes, on the flusher's threads: it must not block.
 pub trait FlushObserver: Send + Sync + 'static {
     /// Everything below `flushed_offset` is durable.
     fn flushed(&self, log: &Arc<PartitionLog>, flushed_offset: i64);
@@ -28,19 +29,28 @@ pub trait FlushObserver: Send + Sync + 'static {
     fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError);
 }
 
-/// The flusher of one data directory. Dropping it flushes what was asked for and ends the thread.
+/// The flusher of one data directory. Dropping it flushes what was asked for and ends the threads.
 #[derive(Debug)]
 pub struct Flusher {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    closed: Mutex<ClosedQueue>,
+    wake_closed: Condvar,
     /// Its clock counts from here.
     started: Instant,
+}
+
+/// Partitions with closed segments to flush, each at most once.
+#[derive(Debug, Default)]
+struct ClosedQueue {
+    logs: VecDeque<Arc<PartitionLog>>,
+    stopping: bool,
 }
 
 /// A partition is in it at most once, so there are never more entries than partitions.
@@ -98,7 +108,7 @@ impl Schedule {
 }
 
 impl Flusher {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -106,20 +116,33 @@ impl Flusher {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
+            closed: Mutex::default(),
+            wake_closed: Condvar::new(),
             started: Instant::now(),
         });
-        let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("foz-flusher".to_owned())
-            .spawn(move || worker.run(&*observer))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        // Ends what was started when the second one is refused.
+        let mut flusher = Self {
+            shared: Arc::clone(&shared),
+            threads: Vec::new(),
+        };
+        type Run = fn(&Shared, &dyn FlushObserver);
+        let runs: [(&str, Run); 2] = [
+            ("foz-flusher", Shared::run),
+            ("foz-closed-flusher", Shared::run_closed),
+        ];
+        for (name, run) in runs {
+            let (worker, observer) = (Arc::clone(&shared), Arc::clone(&observer));
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let thread = thread.spawn(move || run(&worker, &*observer))?;
+            flusher.threads.push(thread);
+        }
+        Ok(flusher)
     }
 
     /// To be called after every append, and after a change of configuration: what must be flushed is
-    /// flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`).
+    /// flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`). Segments that
+    /// are closed are flushed in the background, so that recovery has one to walk and a clean stop one to
+    /// flush, as Kafka does it.
     pub fn appended(&self, log: &Arc<PartitionLog>) {
         let interval = log.flush_interval();
         let unflushed = log.unflushed_records();
@@ -129,6 +152,9 @@ impl Flusher {
         if unflushed >= interval.messages || log.config().flush_before_acknowledge {
             self.request(log);
             return;
+        }
+        if log.has_unflushed_closed_segments() {
+            self.request_closed(log);
         }
         let Ok(interval_ms) = u64::try_from(interval.ms) else {
             return;
@@ -154,14 +180,26 @@ impl Flusher {
     }
 }
 
+impl Flusher {
+    fn request_closed(&self, log: &Arc<PartitionLog>) {
+        if log.closed_flush_queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.shared.closed.lock().logs.push_back(Arc::clone(log));
+        self.shared.wake_closed.notify_one();
+    }
+}
+
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.shared.queue.lock().stopping = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the flusher panicked");
+        self.shared.closed.lock().stopping = true;
+        self.shared.wake_closed.notify_one();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("the flusher panicked");
+            }
         }
     }
 }
@@ -175,6 +213,30 @@ impl Shared {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
                 Err(error) => observer.failed(&log, &error),
             }
+        }
+    }
+
+    fn run_closed(&self, observer: &dyn FlushObserver) {
+        while let Some(log) = self.next_closed() {
+            // Before the flush: who appends from now on asks again.
+            log.closed_flush_queued.store(false, Ordering::Release);
+            match log.flush_closed_segments() {
+                Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
+                Err(error) => observer.failed(&log, &error),
+            }
+        }
+    }
+
+    fn next_closed(&self) -> Option<Arc<PartitionLog>> {
+        let mut queue = self.closed.lock();
+        loop {
+            if let Some(log) = queue.logs.pop_front() {
+                return Some(log);
+            }
+            if queue.stopping {
+                return None;
+            }
+            self.wake_closed.wait(&mut queue);
         }
     }
 

@@ -9,7 +9,11 @@
 //! - Bytes are written first and offsets published after, so a reader sees whole batches only.
 //! - What is below [`PartitionLog::flushed_offset`] survives a power failure. The recovery point on
 //!   disk is never above it, so damage below the recovery point is an error that takes the partition
-//!   offline, and only what is above it can be a torn tail that is cut off. Both are reported.
+//!   offline, and only what is above it can be a torn tail that is cut off. Where the page cache has
+//!   survived, only what one unfinished write leaves is a torn tail (`recovery/written.rs`). All of it is
+//!   reported.
+//! - The checkpoints say of each partition what it has at least: a deletion and a cut are written down
+//!   before they can look like a loss.
 //! - A flush that failed is never tried again: the log stops and the process must. So it does when a
 //!   truncation or a reset fails half-way.
 //! - A follower's log holds the leader's bytes. It is cut off or begun anew under the lock of the
@@ -57,7 +61,7 @@ pub use error::{AppendError, OpenError, ReadError, StorageError};
 pub use file_handles::FileHandles;
 pub use flusher::{FlushObserver, Flusher};
 pub use leader_epochs::{EpochEnd, EpochStart};
-pub use log_directory::{LogDirectory, OfflinePartition, OpenProgress, OpenReport};
+pub use log_directory::{LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport};
 pub use names::TopicPartition;
 pub use partition_log::{Appended, AppendedByFollower, PartitionLog, TimestampAndOffset};
-pub use recovery::Finding;
+pub use recovery::{Finding, PageCache};

@@ -18,7 +18,7 @@ use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
 use crate::partition_log::{Change, Cut, PartitionLog};
-use crate::recovery::{Finding, OpenState};
+use crate::recovery::{Finding, OpenState, PageCache};
 
 mod open;
 
@@ -35,6 +35,12 @@ pub struct LogDirectory {
     /// be forgotten, or the next start would take damage for a torn tail.
     offline: RwLock<HashMap<TopicPartition, OpenState>>,
     written: Mutex<Checkpoints>,
+    /// Partitions without a directory, with what the checkpoints say about them: see
+    /// [`Self::forget_lost`].
+    missing: RwLock<HashMap<TopicPartition, OpenState>>,
+    /// Emptied directories of deleted partitions. They stay until the checkpoints do not speak of these any
+    /// more: to an opening after a crash they say that nothing was lost.
+    deleted: Mutex<Vec<PathBuf>>,
     _lock: File,
 }
 
@@ -66,11 +72,22 @@ pub struct OpenReport {
     pub offline: Vec<OfflinePartition>,
     /// Rests of deletions and creations, and partitions being deleted: removed.
     pub removed: Vec<PathBuf>,
-    /// Partitions that had flushed data at the last checkpoint and of which there is no directory. That is
-    /// fine for one that was deleted right before a crash; of many, the volume is another one.
-    pub missing: Vec<TopicPartition>,
+    /// Partitions that have less than they had at the last checkpoint, for another reason than a deletion
+    /// or a reset. After a loss of the page cache that is to be expected of what was not flushed.
+    pub lost: Vec<LostData>,
     /// Directories that are not partitions: left alone.
     pub ignored: Vec<PathBuf>,
+}
+
+/// A partition that does not have all that it had, as it is now served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostData {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Everything below was flushed, or committed (the high watermark).
+    pub known_offset: i64,
+    /// Where it ends; `None` when there is no directory of it, or an empty one that was removed.
+    pub found_offset: Option<i64>,
 }
 
 /// A partition whose files are there but cannot be used.
@@ -86,7 +103,8 @@ pub struct OfflinePartition {
 
 impl LogDirectory {
     /// Opens every partition below `path` with `threads` threads and takes the mark of the last
-    /// clean stop away.
+    /// clean stop away. What is not as it was is damage or the tail that a crash tore, which depends on
+    /// `page_cache`.
     ///
     /// `config_of` gives the configuration of a partition of a topic with this id; `progress` is
     /// called from those threads after each partition.
@@ -96,13 +114,16 @@ impl LogDirectory {
     /// A partition that cannot be opened is no error: it is in [`OpenReport::offline`].
     pub fn open(
         path: &Path,
+        page_cache: PageCache,
         threads: usize,
         handles: &Arc<FileHandles>,
         now_ms: i64,
         config_of: &(dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
         progress: &(dyn Fn(OpenProgress) + Sync),
     ) -> Result<(Self, OpenReport), OpenError> {
-        open::open(path, threads, handles, now_ms, config_of, progress)
+        open::open(
+            path, page_cache, threads, handles, now_ms, config_of, progress,
+        )
     }
 
     /// Where it is.
@@ -134,6 +155,7 @@ impl LogDirectory {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Arc<PartitionLog>, OpenError> {
+        self.missing.write().remove(&partition);
         if self.written.lock().recovery_points.contains_key(&partition)
             && !self.logs.read().contains_key(&partition)
             && !self.offline.read().contains_key(&partition)
@@ -163,19 +185,30 @@ impl LogDirectory {
     /// [`StorageError`].
     pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         let log = self.logs.write().remove(partition);
-        if let Some(log) = log {
-            return log.delete(Uuid::new_v4());
+        let doomed = match log {
+            Some(log) => log.delete(Uuid::new_v4())?,
+            None if self.offline.write().remove(partition).is_some() => {
+                let directory = self.path.join(partition.to_string());
+                let doomed = self
+                    .path
+                    .join(delete_directory_name(partition, Uuid::new_v4()));
+                fs::rename(&directory, &doomed).at("rename", &directory)?;
+                flush_directory(&self.path)?;
+                doomed
+            }
+            None => return Ok(()),
+        };
+        for entry in fs::read_dir(&doomed).at("list", &doomed)? {
+            let path = entry.at("list", &doomed)?.path();
+            if path.is_dir() {
+                // Not ours, but whoever put it there.
+                fs::remove_dir_all(&path).at("remove", &path)?;
+            } else {
+                fs::remove_file(&path).at("remove", &path)?;
+            }
         }
-        if self.offline.write().remove(partition).is_none() {
-            return Ok(());
-        }
-        let directory = self.path.join(partition.to_string());
-        let doomed = self
-            .path
-            .join(delete_directory_name(partition, Uuid::new_v4()));
-        fs::rename(&directory, &doomed).at("rename", &directory)?;
-        flush_directory(&self.path)?;
-        fs::remove_dir_all(&doomed).at("remove", &doomed)
+        self.deleted.lock().push(doomed);
+        Ok(())
     }
 
     /// Takes a partition that the metadata does not know out of service, but keeps its files: the
@@ -294,6 +327,12 @@ impl LogDirectory {
         Ok((log, findings))
     }
 
+    /// Whoever counts on the data has heard of [`OpenReport::lost`]. Until this is called, each opening
+    /// finds the same, so that no crash makes the loss forgotten.
+    pub fn forget_lost(&self) {
+        self.missing.write().clear();
+    }
+
     /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
     /// seconds; writes nothing when nothing changed.
     ///
@@ -380,6 +419,23 @@ impl LogDirectory {
         written: &mut Checkpoints,
         limit: Option<(&TopicPartition, i64)>,
     ) -> Result<(), StorageError> {
+        // Of partitions that are not among those gathered now.
+        let deleted = std::mem::take(&mut *self.deleted.lock());
+        let result = self.write_changed_checkpoints(written, limit);
+        if result.is_err() {
+            self.deleted.lock().extend(deleted);
+            return result;
+        }
+        deleted
+            .iter()
+            .try_for_each(|path| fs::remove_dir_all(path).at("remove", path))
+    }
+
+    fn write_changed_checkpoints(
+        &self,
+        written: &mut Checkpoints,
+        limit: Option<(&TopicPartition, i64)>,
+    ) -> Result<(), StorageError> {
         let mut now = self.gather();
         if let Some((partition, offset)) = limit {
             for offsets in [&mut now.recovery_points, &mut now.high_watermarks] {
@@ -415,7 +471,8 @@ impl LogDirectory {
 
     fn gather(&self) -> Checkpoints {
         let mut checkpoints = Checkpoints::default();
-        for (partition, state) in self.offline.read().iter() {
+        let (missing, offline) = (self.missing.read(), self.offline.read());
+        for (partition, state) in missing.iter().chain(offline.iter()) {
             checkpoints.add(partition, state.recovery_point, state.log_start_offset, 0);
             checkpoints
                 .high_watermarks
@@ -424,9 +481,11 @@ impl LogDirectory {
         for log in self.logs() {
             let (flushed, start) = (log.flushed_offset(), log.log_start_offset());
             checkpoints.add(log.partition(), flushed, start, log.first_base_offset());
+            // Whoever opens the log takes it for what must be there.
+            let high_watermark = log.high_watermark().min(log.log_end_offset());
             checkpoints
                 .high_watermarks
-                .insert(log.partition().clone(), log.high_watermark());
+                .insert(log.partition().clone(), high_watermark);
         }
         checkpoints
     }

@@ -68,6 +68,8 @@ pub(crate) const DELETE_DIRECTORY_SUFFIX: &str = "-delete";
 pub(crate) const STRAY_DIRECTORY_SUFFIX: &str = "-stray";
 /// Kafka cuts the name of a directory that is being removed, so that it stays a legal file name.
 const FILE_NAME_BYTES_MAX: usize = 255;
+/// Of the number that makes such a name unique, hexadecimal.
+const UNIQUE_DIGITS: usize = 32;
 
 /// `00000000000000000042.log` and its companions.
 pub(crate) fn offset_file(directory: &Path, offset: i64, suffix: &str) -> PathBuf {
@@ -93,12 +95,24 @@ pub(crate) fn stray_directory_name(partition: &TopicPartition, unique: uuid::Uui
     unique_directory_name(partition, unique, STRAY_DIRECTORY_SUFFIX)
 }
 
-fn unique_directory_name(partition: &TopicPartition, unique: uuid::Uuid, suffix: &str) -> String {
-    let suffix = format!(".{}{suffix}", unique.simple());
+/// What a directory was called that was moved away with `suffix`: see [`unique_stem`].
+pub(crate) fn moved_away_stem<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
+    let (stem, unique) = name.strip_suffix(suffix)?.rsplit_once('.')?;
+    let is_unique = unique.len() == UNIQUE_DIGITS && unique.bytes().all(|b| b.is_ascii_hexdigit());
+    is_unique.then_some(stem)
+}
+
+/// What is left of a partition's name when its directory is moved away with `suffix`.
+pub(crate) fn unique_stem(partition: &TopicPartition, suffix: &str) -> String {
     let mut name = partition.to_string();
     // Topic names are ASCII, so any byte is a boundary.
-    name.truncate(FILE_NAME_BYTES_MAX - suffix.len());
-    name + &suffix
+    name.truncate(FILE_NAME_BYTES_MAX - (1 + UNIQUE_DIGITS + suffix.len()));
+    name
+}
+
+fn unique_directory_name(partition: &TopicPartition, unique: uuid::Uuid, suffix: &str) -> String {
+    let stem = unique_stem(partition, suffix);
+    format!("{stem}.{}{suffix}", unique.simple())
 }
 
 #[cfg(test)]
@@ -134,6 +148,16 @@ mod tests {
         let name = delete_directory_name(&partition, uuid::Uuid::nil());
         assert_eq!(name.len(), 255);
         assert!(name.ends_with("-delete"));
+        let stem = unique_stem(&partition, DELETE_DIRECTORY_SUFFIX);
+        assert_eq!(
+            moved_away_stem(&name, DELETE_DIRECTORY_SUFFIX),
+            Some(&*stem)
+        );
+        assert_eq!(moved_away_stem(&name, STRAY_DIRECTORY_SUFFIX), None);
+        assert_eq!(
+            moved_away_stem("my.0-delete", DELETE_DIRECTORY_SUFFIX),
+            None
+        );
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct PartitionLog {
     flush_interval: RwLock<FlushInterval>,
     /// The flusher has it in its queue.
     pub(crate) flush_queued: AtomicBool,
+    /// And in the queue of those whose closed segments are to be flushed.
+    pub(crate) closed_flush_queued: AtomicBool,
     /// When the flusher is to look at it, by the flusher's clock; `NO_FLUSH_DUE` where nothing is
     /// scheduled.
     pub(crate) flush_due_ms: AtomicU64,
@@ -216,6 +218,7 @@ impl PartitionLog {
             usability: AtomicU8::new(USABLE),
             flush_interval: RwLock::default(),
             flush_queued: AtomicBool::new(false),
+            closed_flush_queued: AtomicBool::new(false),
             flush_due_ms: AtomicU64::new(NO_FLUSH_DUE),
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! After a clean stop the files are taken as they are. Otherwise the log is walked from the recovery
 //! point on: everything before it had been flushed, so damage there is an error; what comes after is
-//! the tail that a crash may have torn, and is cut off at the first batch that is not whole.
+//! the tail that a crash may have torn, and is cut off at the first batch that is not whole. How much a
+//! crash may have torn depends on whether the page cache survived it: `written.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,14 +27,18 @@ use crate::segment::Segment;
 
 mod indexes;
 mod walk;
+mod written;
 
 pub(crate) use indexes::Indexes;
+pub use written::PageCache;
 
 /// What the data directory knows about a partition before it is opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OpenState {
     /// The data directory was stopped in good order.
     pub clean_shutdown: bool,
+    /// What became of what had been written and not flushed.
+    pub page_cache: PageCache,
     /// Everything below was flushed.
     pub recovery_point: i64,
     /// First offset that may be read.
@@ -48,8 +53,8 @@ pub(crate) struct OpenState {
 /// Something that was not as a clean stop leaves it, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// Bytes after the last whole batch were cut off; none of them had been flushed. Zeros alone are
-    /// no finding: they are space allocated ahead.
+    /// Bytes after the last whole batch were cut off; a crash may have torn them. Zeros alone are no
+    /// finding: they are space allocated ahead.
     TailTruncated {
         /// The segment that was cut.
         file: PathBuf,
@@ -62,8 +67,8 @@ pub enum Finding {
         /// Why the bytes are not a batch.
         reason: String,
     },
-    /// Data that had been flushed is damaged or gone, and was asked to be cut off so that it can be
-    /// fetched again from another replica.
+    /// Data that no crash can have taken is damaged or gone, and was asked to be cut off so that it can
+    /// be fetched again from another replica.
     Quarantined {
         /// The segment at fault.
         file: PathBuf,
@@ -73,7 +78,7 @@ pub enum Finding {
         log_end_offset: i64,
         /// What was wrong there.
         reason: String,
-        /// Offsets below this one had been flushed.
+        /// Offsets below this one had been there.
         recovery_offset: i64,
         /// Copies of what was cut off; nobody removes them.
         kept: Vec<PathBuf>,
@@ -342,8 +347,8 @@ impl Recovery<'_> {
             }
             end_offset = header.next_offset();
         }
-        // Whatever the mark of a clean stop says: what was flushed and is not there was lost.
-        if indexed.is_some() || end_offset < self.state.recovery_point {
+        // Whatever the mark of a clean stop says: what was there and is not was lost.
+        if indexed.is_some() || end_offset < self.state.known_offset() {
             return Ok(None);
         }
         if has_hollow(segments) {

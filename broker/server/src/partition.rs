@@ -277,7 +277,7 @@ pub(crate) fn wall_clock_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use foz_log::TopicPartition;
-    use foz_log::{FileHandles, FlushObserver, LogConfig, LogDirectory, StorageError};
+    use foz_log::{FileHandles, FlushObserver, LogConfig, LogDirectory, PageCache, StorageError};
     use foz_protocol::codec::Compression;
     use foz_protocol::record::{BatchBuilder, RecordToWrite};
     use foz_replication::{Assignment, Settings};
@@ -324,8 +324,9 @@ mod tests {
     fn partition(path: &std::path::Path) -> Arc<Partition> {
         let handles = FileHandles::new(10);
         let config = |_: &TopicPartition, _| LogConfig::default();
+        let (lost, now_ms) = (PageCache::Lost, wall_clock_ms());
         let (directory, _) =
-            LogDirectory::open(path, 1, &handles, wall_clock_ms(), &config, &|_| {}).unwrap();
+            LogDirectory::open(path, lost, 1, &handles, now_ms, &config, &|_| {}).unwrap();
         let flushing = LogConfig {
             flush_before_acknowledge: true,
             ..LogConfig::default()

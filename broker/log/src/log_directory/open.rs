@@ -1,6 +1,6 @@
 //! Opening a data directory: partitions in parallel, leftovers removed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
-use super::{Checkpoints, LogDirectory, OfflinePartition, OpenProgress, OpenReport};
+use super::{Checkpoints, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport};
 use crate::checkpoint::{
     HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE, read_offsets,
 };
@@ -19,12 +19,12 @@ use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{
-    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, TEMPORARY_SUFFIX, TopicPartition,
-    parse_offset_file,
+    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, STRAY_DIRECTORY_SUFFIX,
+    TEMPORARY_SUFFIX, TopicPartition, moved_away_stem, parse_offset_file, unique_stem,
 };
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
-use crate::recovery::{Finding, OpenState};
+use crate::recovery::{Finding, OpenState, PageCache};
 use crate::reset;
 
 const LOCK_FILE: &str = ".lock";
@@ -35,7 +35,16 @@ struct Context<'a> {
     now_ms: i64,
     config_of: &'a (dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
     clean_shutdown: bool,
+    page_cache: PageCache,
     checkpoints: Checkpoints,
+}
+
+/// What lies in the data directory.
+#[derive(Default)]
+struct Contents {
+    partitions: Vec<(TopicPartition, PathBuf)>,
+    /// With their suffixes, what the directories of partitions were called that were deleted or set aside.
+    moved_away: HashSet<(String, &'static str)>,
 }
 
 /// A partition that is open, or why it is not.
@@ -47,6 +56,7 @@ type Opened = (
 
 pub(super) fn open(
     path: &Path,
+    page_cache: PageCache,
     threads: usize,
     handles: &Arc<FileHandles>,
     now_ms: i64,
@@ -56,7 +66,10 @@ pub(super) fn open(
     fs::create_dir_all(path).at("create", path)?;
     let lock = lock(path)?;
     let mut report = OpenReport::default();
-    let partitions = tidy(path, &mut report)?;
+    let Contents {
+        partitions,
+        moved_away,
+    } = tidy(path, &mut report)?;
     let checkpoints = Checkpoints {
         recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
         log_start_offsets: read_offsets(&path.join(LOG_START_OFFSET_FILE))?,
@@ -68,6 +81,7 @@ pub(super) fn open(
         now_ms,
         config_of,
         clean_shutdown: report.clean_shutdown.is_some(),
+        page_cache,
         checkpoints,
     };
     let opened = open_all(partitions, threads, &context, progress);
@@ -76,6 +90,7 @@ pub(super) fn open(
     for (partition, _, result) in opened {
         match result {
             Ok((log, findings)) => {
+                report.lost.extend(context.lost_by(&log, &findings));
                 report
                     .findings
                     .extend(findings.into_iter().map(|f| (partition.clone(), f)));
@@ -90,21 +105,30 @@ pub(super) fn open(
     let is_missing = |partition: &&TopicPartition| {
         !logs.contains_key(*partition) && !offline.contains_key(*partition)
     };
-    let flushed = context.checkpoints.recovery_points.iter();
-    report.missing = flushed
-        .filter(|(_, flushed)| **flushed > 0)
-        .map(|(partition, _)| partition)
-        .filter(is_missing)
-        .cloned()
+    let missing = context.known_partitions().into_iter().filter(is_missing);
+    let missing: Vec<LostData> = missing
+        .filter_map(|partition| context.missing(partition, &moved_away))
         .collect();
+    let states = missing.iter().map(|lost| {
+        let state = context.state_of(&lost.partition);
+        (lost.partition.clone(), state)
+    });
+    let states: HashMap<_, _> = states.collect();
+    report.lost.extend(missing);
     let directory = LogDirectory {
         path: path.to_path_buf(),
         handles: Arc::clone(handles),
         logs: RwLock::new(logs),
         offline: RwLock::new(offline),
         written: Mutex::new(context.checkpoints),
+        missing: RwLock::new(states),
+        deleted: Mutex::default(),
         _lock: lock,
     };
+    if report.lost.iter().any(|lost| lost.found_offset.is_some()) {
+        // The next start must not take what is gone now for damage done since.
+        directory.checkpoint()?;
+    }
     finish_resets(&directory, &report)?;
     Ok((directory, report))
 }
@@ -141,11 +165,8 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Removes what interrupted deletions, creations and checkpoints left, and lists the partitions.
-fn tidy(
-    path: &Path,
-    report: &mut OpenReport,
-) -> Result<Vec<(TopicPartition, PathBuf)>, StorageError> {
-    let mut partitions = Vec::new();
+fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> {
+    let mut contents = Contents::default();
     for entry in fs::read_dir(path).at("list", path)? {
         let entry = entry.at("list", path)?;
         let (name, entry_path) = (entry.file_name(), entry.path());
@@ -157,8 +178,13 @@ fn tidy(
             }
             continue;
         }
+        for suffix in [DELETE_DIRECTORY_SUFFIX, STRAY_DIRECTORY_SUFFIX] {
+            if let Some(stem) = moved_away_stem(&name, suffix) {
+                contents.moved_away.insert((stem.to_owned(), suffix));
+            }
+        }
         match TopicPartition::from_directory_name(&name) {
-            _ if is_being_deleted(&name) => {
+            _ if moved_away_stem(&name, DELETE_DIRECTORY_SUFFIX).is_some() => {
                 fs::remove_dir_all(&entry_path).at("remove", &entry_path)?;
                 report.removed.push(entry_path);
             }
@@ -166,11 +192,11 @@ fn tidy(
                 fs::remove_dir_all(&entry_path).at("remove", &entry_path)?;
                 report.removed.push(entry_path);
             }
-            Some(partition) => partitions.push((partition, entry_path)),
+            Some(partition) => contents.partitions.push((partition, entry_path)),
             None => report.ignored.push(entry_path),
         }
     }
-    Ok(partitions)
+    Ok(contents)
 }
 
 fn is_checkpoint_leftover(name: &str) -> bool {
@@ -183,15 +209,6 @@ fn is_checkpoint_leftover(name: &str) -> bool {
         ]
         .contains(&name)
     })
-}
-
-/// `<topic>-<partition>.<32 hexadecimal digits>-delete`
-fn is_being_deleted(name: &str) -> bool {
-    name.strip_suffix(DELETE_DIRECTORY_SUFFIX)
-        .and_then(|name| name.rsplit_once('.'))
-        .is_some_and(|(_, unique)| {
-            unique.len() == 32 && unique.bytes().all(|b| b.is_ascii_hexdigit())
-        })
 }
 
 /// A creation that a crash interrupted: no (whole) `partition.metadata` yet, and nothing was written.
@@ -253,11 +270,51 @@ impl Context<'_> {
             |offsets: &crate::checkpoint::Offsets| offsets.get(partition).copied().unwrap_or(0);
         OpenState {
             clean_shutdown: self.clean_shutdown,
+            page_cache: self.page_cache,
             recovery_point: at(&self.checkpoints.recovery_points),
             log_start_offset: at(&self.checkpoints.log_start_offsets),
             high_watermark: at(&self.checkpoints.high_watermarks),
             keep_damaged: false,
         }
+    }
+
+    fn known_partitions(&self) -> BTreeSet<&TopicPartition> {
+        let checkpoints = &self.checkpoints;
+        let flushed = checkpoints.recovery_points.keys();
+        flushed.chain(checkpoints.high_watermarks.keys()).collect()
+    }
+
+    fn lost_by(&self, log: &PartitionLog, findings: &[Finding]) -> Option<LostData> {
+        let is_reset = |finding: &Finding| matches!(finding, Finding::Reset { .. });
+        let state = self.state_of(log.partition());
+        let known_offset = state.recovery_point.max(state.high_watermark);
+        let found_offset = log.log_end_offset();
+        let lost = found_offset < known_offset && !findings.iter().any(is_reset);
+        lost.then(|| LostData {
+            partition: log.partition().clone(),
+            known_offset,
+            found_offset: Some(found_offset),
+        })
+    }
+
+    /// A partition of which there is no directory.
+    fn missing(
+        &self,
+        partition: &TopicPartition,
+        moved_away: &HashSet<(String, &'static str)>,
+    ) -> Option<LostData> {
+        let state = self.state_of(partition);
+        let known_offset = state.recovery_point.max(state.high_watermark);
+        let is_moved_away = [DELETE_DIRECTORY_SUFFIX, STRAY_DIRECTORY_SUFFIX]
+            .into_iter()
+            .any(|suffix| moved_away.contains(&(unique_stem(partition, suffix), suffix)));
+        // A new directory that held nothing yet may be gone with the page cache.
+        let is_expected = known_offset > 0 || state.is_all_written_there();
+        (is_expected && !is_moved_away).then(|| LostData {
+            partition: partition.clone(),
+            known_offset,
+            found_offset: None,
+        })
     }
 
     fn open_one(

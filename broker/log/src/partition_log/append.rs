@@ -31,7 +31,7 @@ pub struct Appended {
     pub log_start_offset: i64,
     /// The batch had been appended before; the offsets are those of then. It may not be flushed yet.
     pub duplicate: bool,
-    /// A new segment was begun: the one before should be flushed soon.
+    /// A new segment was begun: [`crate::Flusher::appended`] has the one before flushed.
     pub rolled: bool,
 }
 

@@ -9,6 +9,7 @@ use foz_canary::{Canary, sings};
 use super::{CHANGE_FAILED, CLOSED, DELETED, FLUSH_FAILED, PartitionLog, Writer};
 use crate::atomic_file::{flush_directory, flush_file};
 use crate::error::StorageError;
+use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::partition_metadata::PARTITION_METADATA_FILE;
 
 impl PartitionLog {
@@ -22,6 +23,36 @@ impl PartitionLog {
         let wanted = self.log_end_offset();
         let done =
             || self.flushed_offset() >= wanted && !self.directory_changed.load(Ordering::Acquire);
+        self.flush_unless(done, Self::flush_all)
+    }
+
+    /// Makes the segments durable that nothing is appended to any more, and with them what the next
+    /// recovery needs to begin behind them. Returns the offset up to which the log is durable. Blocks.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn flush_closed_segments(&self) -> Result<i64, StorageError> {
+        self.flush_unless(|| !self.has_unflushed_closed_segments(), Self::flush_closed)
+    }
+
+    /// There is something for [`Self::flush_closed_segments`] to do.
+    #[must_use]
+    pub fn has_unflushed_closed_segments(&self) -> bool {
+        self.flushed_offset() < self.active_base_offset()
+    }
+
+    /// Where the segment begins that is appended to.
+    fn active_base_offset(&self) -> i64 {
+        let segments = self.segments.read();
+        let (base_offset, _) = segments.last_key_value().expect("a log has a segment");
+        *base_offset
+    }
+
+    fn flush_unless(
+        &self,
+        done: impl Fn() -> bool,
+        flush: impl FnOnce(&Self) -> Result<i64, StorageError>,
+    ) -> Result<i64, StorageError> {
         if done() {
             return Ok(self.flushed_offset());
         }
@@ -45,13 +76,24 @@ impl PartitionLog {
         if done() {
             return Ok(self.flushed_offset());
         }
-        self.flush_all()
+        flush(self)
     }
 
     /// The lock for flushing is held.
     fn flush_all(&self) -> Result<i64, StorageError> {
         let end = self.log_end_offset();
-        match self.flush_files() {
+        self.flush_up_to(end, i64::MAX)
+    }
+
+    /// The lock for flushing is held.
+    fn flush_closed(&self) -> Result<i64, StorageError> {
+        let active = self.active_base_offset();
+        self.flush_up_to(active, active)
+    }
+
+    /// Flushes the segments that begin before `before`, whose records end at `end`.
+    fn flush_up_to(&self, end: i64, before: i64) -> Result<i64, StorageError> {
+        match self.flush_files(before) {
             Ok(()) => {
                 self.flushed_offset.fetch_max(end, Ordering::AcqRel);
                 Ok(self.flushed_offset())
@@ -106,29 +148,33 @@ impl PartitionLog {
         })
     }
 
-    fn flush_files(&self) -> Result<(), StorageError> {
+    fn flush_files(&self, before: i64) -> Result<(), StorageError> {
         let flushed = self.flushed_offset();
-        let segments: Vec<_> = {
+        let (segments, active_base_offset): (Vec<_>, i64) = {
             let segments = self.segments.read();
             let floor = segments
                 .range(..flushed.max(1))
                 .next_back()
                 .map_or(i64::MIN, |(base, _)| *base);
-            segments
-                .range(floor..)
-                .map(|(_, segment)| Arc::clone(segment))
-                .collect()
+            let active = segments.last_key_value().map_or(0, |(base, _)| *base);
+            let unflushed = segments.range(floor..).map(|(_, it)| Arc::clone(it));
+            let unflushed = unflushed.filter(|it| it.base_offset < before);
+            (unflushed.collect(), active)
         };
         // Before the files, so that a change during the flush is flushed by the next one.
         let directory_changed = self.directory_changed.swap(false, Ordering::AcqRel);
         let parent_changed = self.parent_changed.swap(false, Ordering::AcqRel);
-        for (n, segment) in segments.iter().enumerate() {
+        let mut has_closed = false;
+        for segment in &segments {
             segment.flush()?;
-            if n + 1 < segments.len() {
+            if segment.base_offset < active_base_offset {
+                has_closed = true;
                 segment.flush_indexes()?;
+                self.flush_snapshot(segment.base_offset)?;
             }
         }
-        if segments.len() > 1 {
+        if has_closed {
+            self.flush_snapshot(active_base_offset)?;
             // Recovery finds the epochs of the last segment in its batches, but not older ones.
             self.write_changed_epochs()?;
         }
@@ -142,5 +188,13 @@ impl PartitionLog {
             flush_directory(parent)?;
         }
         Ok(())
+    }
+
+    /// Recovery goes back to the newest one that is whole. There is none where the log begins.
+    fn flush_snapshot(&self, offset: i64) -> Result<(), StorageError> {
+        match flush_file(&offset_file(&self.directory, offset, SNAPSHOT_SUFFIX)) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
+            flushed => flushed,
+        }
     }
 }

@@ -16,7 +16,7 @@ pub struct AppendedByFollower {
     pub first_offset: i64,
     /// Offset of the last record; one less than `first_offset` where nothing was appended.
     pub last_offset: i64,
-    /// A new segment was begun: the one before should be flushed soon.
+    /// A new segment was begun: [`crate::Flusher::appended`] has the one before flushed.
     pub rolled: bool,
 }
 

@@ -64,14 +64,13 @@ impl PartitionLog {
         Ok(self.log_start_offset())
     }
 
-    /// Takes the partition away: from then on it is neither read nor written, and its files go. A
-    /// crash in between leaves a directory that the next start removes.
+    /// Takes the partition away: from then on it is neither read nor written. Returns its directory,
+    /// which the caller removes, or else the next start.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub(crate) fn delete(&self, unique: Uuid) -> Result<(), StorageError> {
-        let doomed = self.move_away(&delete_directory_name(&self.partition, unique))?;
-        fs::remove_dir_all(&doomed).at("remove", &doomed)
+    pub(crate) fn delete(&self, unique: Uuid) -> Result<PathBuf, StorageError> {
+        self.move_away(&delete_directory_name(&self.partition, unique))
     }
 
     /// Takes the partition away like [`Self::delete`], but its files stay, in a directory that is no

@@ -1,12 +1,11 @@
 //! The walk over a log that was not stopped in good order.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use foz_canary::{Canary, sings};
 
 use super::indexes::Indexes;
+use super::written::{is_zeroed, may_be_unfinished};
 use super::{Contents, Finding, Recovery, has_hollow, newest_snapshot};
 use crate::atomic_file::flush_directory;
 use crate::batch_scanner::{CHECK_CHUNK_BYTES, ScanError};
@@ -30,6 +29,8 @@ struct Walk {
 struct Torn {
     position: u64,
     reason: String,
+    /// A write that was under way when the process died may have left it so.
+    may_be_unfinished: bool,
 }
 
 impl Recovery<'_> {
@@ -77,15 +78,14 @@ impl Recovery<'_> {
                 segments.truncate(at);
                 break;
             }
-            let is_last = at + 1 == segments.len();
-            let mut torn = self.walk_segment(&segment, is_last, &mut walk)?;
+            let mut torn = self.walk_segment(&segment, &segments[at + 1..], &mut walk)?;
             if torn.is_none()
                 && let Some(next) = segments.get(at + 1)
             {
                 torn = self.hole_before(next, &segment, &walk);
             }
             if let Some(torn) = &torn {
-                self.check_nothing_flushed_is_torn(&segment, torn, walk.next_offset)?;
+                self.check_is_tail(&segment, torn, walk.next_offset)?;
             }
             walk.walked.push(Arc::clone(&segment));
             if let Some(torn) = torn {
@@ -94,7 +94,7 @@ impl Recovery<'_> {
                 break;
             }
         }
-        self.check_nothing_flushed_is_missing(&segments, walk.next_offset)?;
+        self.check_nothing_is_missing(&segments, walk.next_offset)?;
         // A crash of the process alone leaves in the page cache what is not on disk yet.
         for segment in &walk.walked {
             segment.flush()?;
@@ -126,24 +126,29 @@ impl Recovery<'_> {
                 "it ends at offset {}, and the next segment begins at {}",
                 walk.next_offset, next.base_offset
             ),
+            may_be_unfinished: false,
         })
     }
 
     fn walk_segment(
         &mut self,
         segment: &Segment,
-        is_last: bool,
+        later: &[Arc<Segment>],
         walk: &mut Walk,
     ) -> Result<Option<Torn>, OpenError> {
         walk.next_offset = segment.base_offset;
         let mut indexes = Indexes::default();
-        let torn = self.walk_batches(segment, walk, &mut indexes)?;
-        if let Some(torn) = &torn {
+        let mut torn = self.walk_batches(segment, walk, &mut indexes)?;
+        if let Some(torn) = &mut torn {
+            // Where records follow in a later segment, this one had been written to its end.
+            torn.may_be_unfinished = later.iter().all(|segment| segment.size() == 0)
+                && may_be_unfinished(&*segment.file()?, torn.position)
+                    .at("read", segment.path())?;
             // Before anything is changed on disk.
-            self.check_nothing_flushed_is_torn(segment, torn, walk.next_offset)?;
+            self.check_is_tail(segment, torn, walk.next_offset)?;
             segment.set_size(torn.position);
         }
-        indexes.store(segment, is_last || torn.is_some())?;
+        indexes.store(segment, later.is_empty() || torn.is_some())?;
         walk.active_index = indexes.builder;
         Ok(torn)
     }
@@ -190,6 +195,7 @@ impl Recovery<'_> {
                 return Ok(Some(Torn {
                     position: scanned.position,
                     reason,
+                    may_be_unfinished: false,
                 }));
             }
             walk.next_offset = header.next_offset();
@@ -214,8 +220,9 @@ impl Recovery<'_> {
         let torn = Torn {
             position: last.size(),
             reason,
+            may_be_unfinished: false,
         };
-        self.check_nothing_flushed_is_torn(last, &torn, log_end_offset)?;
+        self.check_is_tail(last, &torn, log_end_offset)?;
         self.cut_off(last, later, &torn, log_end_offset)
     }
 
@@ -231,8 +238,8 @@ impl Recovery<'_> {
         let later_bytes: u64 = later.iter().map(|segment| segment.size()).sum();
         let zeroed = is_zeroed(&file, torn.position, length).at("read", segment.path())?;
         // Only where damage may be cut off at all.
-        let was_flushed = log_end_offset < self.state.recovery_point;
-        let kept = match was_flushed {
+        let damaged_before = self.damaged_before(torn, log_end_offset);
+        let kept = match damaged_before.is_some() {
             true => quarantine::keep(segment, later)?,
             false => Vec::new(),
         };
@@ -244,23 +251,23 @@ impl Recovery<'_> {
             // If they came back they would follow what is appended now.
             flush_directory(self.directory)?;
         }
-        if zeroed && later_bytes == 0 && !was_flushed {
+        if zeroed && later_bytes == 0 && damaged_before.is_none() {
             // Allocated ahead, and as useful as before.
             return Ok(());
         }
         segment.trim()?;
         let file = segment.path().to_path_buf();
         let (position, reason) = (torn.position, torn.reason.clone());
-        self.findings.push(match was_flushed {
-            true => Finding::Quarantined {
+        self.findings.push(match damaged_before {
+            Some(recovery_offset) => Finding::Quarantined {
                 file,
                 position,
                 log_end_offset,
                 reason,
-                recovery_offset: self.state.recovery_point,
+                recovery_offset,
                 kept,
             },
-            false => Finding::TailTruncated {
+            None => Finding::TailTruncated {
                 file,
                 position,
                 bytes: length - torn.position + later_bytes,
@@ -271,38 +278,49 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn check_nothing_flushed_is_torn(
+    /// `None` where a crash may have torn what follows `log_end_offset`. Otherwise the offset below which
+    /// everything had been there.
+    fn damaged_before(&self, torn: &Torn, log_end_offset: i64) -> Option<i64> {
+        let known = self.state.known_offset();
+        if log_end_offset < known {
+            Some(known)
+        } else if self.state.is_all_written_there() && !torn.may_be_unfinished {
+            // There was a record.
+            Some(log_end_offset + 1)
+        } else {
+            None
+        }
+    }
+
+    fn check_is_tail(
         &self,
         segment: &Segment,
         torn: &Torn,
         log_end_offset: i64,
     ) -> Result<(), OpenError> {
-        if log_end_offset >= self.state.recovery_point || self.state.keep_damaged {
-            return Ok(());
+        match self.damaged_before(torn, log_end_offset) {
+            Some(recovery_offset) if !self.state.keep_damaged => Err(OpenError::Corrupt {
+                file: segment.path().to_path_buf(),
+                position: torn.position,
+                reason: torn.reason.clone(),
+                recovery_offset,
+            }),
+            _ => Ok(()),
         }
-        Err(OpenError::Corrupt {
-            file: segment.path().to_path_buf(),
-            position: torn.position,
-            reason: torn.reason.clone(),
-            recovery_offset: self.state.recovery_point,
-        })
     }
 
-    fn check_nothing_flushed_is_missing(
+    fn check_nothing_is_missing(
         &mut self,
         segments: &[Arc<Segment>],
         log_end_offset: i64,
     ) -> Result<(), OpenError> {
-        let Some(last) = segments
-            .last()
-            .filter(|_| log_end_offset < self.state.recovery_point)
-        else {
+        let recovery_offset = self.state.known_offset();
+        let Some(last) = segments.last().filter(|_| log_end_offset < recovery_offset) else {
             return Ok(());
         };
         let file = last.path().to_path_buf();
         let position = last.size();
         let reason = format!("the log ends at offset {log_end_offset}");
-        let recovery_offset = self.state.recovery_point;
         if !self.state.keep_damaged {
             return Err(OpenError::Corrupt {
                 file,
@@ -333,6 +351,7 @@ fn torn_or_failed(error: ScanError, segment: &Segment) -> Result<Torn, OpenError
         } => Ok(Torn {
             position,
             reason: error.to_string(),
+            may_be_unfinished: false,
         }),
         ScanError::Io(source) => {
             let path = segment.path().to_path_buf();
@@ -344,18 +363,4 @@ fn torn_or_failed(error: ScanError, segment: &Segment) -> Result<Torn, OpenError
             .into())
         }
     }
-}
-
-fn is_zeroed(file: &File, from: u64, to: u64) -> std::io::Result<bool> {
-    let mut buffer = vec![0; CHECK_CHUNK_BYTES];
-    let mut at = from;
-    while at < to {
-        let length = (to - at).min(CHECK_CHUNK_BYTES as u64) as usize;
-        file.read_exact_at(&mut buffer[..length], at)?;
-        if buffer[..length].iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        at += length as u64;
-    }
-    Ok(true)
 }

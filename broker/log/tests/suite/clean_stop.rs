@@ -3,7 +3,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use foz_log::{CleanShutdown, FileHandles, LogConfig, LogDirectory, OpenError};
+use foz_log::{
+    CleanShutdown, FileHandles, LogConfig, LogDirectory, LostData, OpenError, PageCache,
+};
 
 use crate::support::*;
 
@@ -77,7 +79,12 @@ fn a_volume_that_lost_its_partitions_says_so() {
     World::stop(directory, log);
     fs::remove_dir_all(world.partition_dir()).unwrap();
     let (_directory, report) = world.open();
-    assert_eq!(report.missing, [partition()]);
+    let lost = LostData {
+        partition: partition(),
+        known_offset: 3,
+        found_offset: None,
+    };
+    assert_eq!(report.lost, [lost]);
 }
 
 #[test]
@@ -152,7 +159,8 @@ fn closing_in_the_middle_of_everything_loses_nothing() {
                 let opened = || {
                     let handles = FileHandles::new(4);
                     let config_of = |_: &_, _| LogConfig::default();
-                    LogDirectory::open(&world.data(), 1, &handles, NOW_MS, &config_of, &|_| {})
+                    let (data, lost) = (world.data(), PageCache::Lost);
+                    LogDirectory::open(&data, lost, 1, &handles, NOW_MS, &config_of, &|_| {})
                 };
                 while !stopped.load(Ordering::Acquire) {
                     assert!(matches!(opened(), Err(OpenError::InUse(_))));

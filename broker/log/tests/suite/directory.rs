@@ -1,7 +1,9 @@
 use std::fs;
 use std::sync::Mutex;
 
-use foz_log::{CleanShutdown, LogConfig, LogDirectory, OpenError, OpenProgress, TopicPartition};
+use foz_log::{
+    CleanShutdown, LogConfig, LogDirectory, OpenError, OpenProgress, PageCache, TopicPartition,
+};
 use foz_protocol::error::ErrorCode;
 use uuid::Uuid;
 
@@ -30,6 +32,7 @@ fn many_partitions_come_back_and_progress_is_told() {
     let progress = |p: OpenProgress| told.lock().unwrap().push((p.opened, p.total));
     let (directory, report) = LogDirectory::open(
         &world.data(),
+        PageCache::Lost,
         4,
         &world.handles,
         NOW_MS,
@@ -86,7 +89,8 @@ fn one_process_at_a_time() {
     let world = World::new(LogConfig::default());
     let (directory, _log) = world.log();
     let config_of = |_: &TopicPartition, _| LogConfig::default();
-    let open = || LogDirectory::open(&world.data(), 1, &world.handles, 0, &config_of, &|_| {});
+    let (data, lost, handles) = (world.data(), PageCache::Lost, &world.handles);
+    let open = || LogDirectory::open(&data, lost, 1, handles, 0, &config_of, &|_| {});
     assert!(matches!(open(), Err(OpenError::InUse(_))));
     drop(directory);
     assert!(open().is_ok());
@@ -201,7 +205,8 @@ fn checkpoints_are_kafkas_and_damage_to_them_is_named() {
     )
     .unwrap();
     let config_of = |_: &TopicPartition, _| LogConfig::default();
-    let error = LogDirectory::open(&world.data(), 1, &world.handles, 0, &config_of, &|_| {})
+    let (data, lost, handles) = (world.data(), PageCache::Lost, &world.handles);
+    let error = LogDirectory::open(&data, lost, 1, handles, 0, &config_of, &|_| {})
         .unwrap_err()
         .to_string();
     assert!(

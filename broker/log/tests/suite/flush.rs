@@ -3,7 +3,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use foz_log::{
-    FlushInterval, FlushObserver, Flusher, LogConfig, OpenError, PartitionLog, StorageError,
+    FlushInterval, FlushObserver, Flusher, LogConfig, OpenError, PageCache, PartitionLog,
+    StorageError,
 };
 use foz_protocol::error::ErrorCode;
 
@@ -140,6 +141,156 @@ fn a_shorter_flush_ms_counts_at_once() {
     }
     heard.wait(|h, _| h.flushed.load(Ordering::Acquire) == 1);
     assert_eq!(heard.calls.load(Ordering::Acquire), 1);
+}
+
+/// Nobody asks for it: RF 3 with Kafka's defaults never does.
+#[test]
+fn closed_segments_are_flushed_in_the_background() {
+    let world = World::new(small_segments(300));
+    let (directory, log) = world.log();
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    for epoch in 0..5 {
+        for _ in 0..4 {
+            let value = log.log_end_offset().to_string();
+            let mut bytes = batch(&[value.as_bytes()]);
+            log.append_as_leader(&mut bytes, epoch, NOW_MS).unwrap();
+            flusher.appended(&log);
+        }
+    }
+    let last = files(&world.partition_dir(), ".log").pop().unwrap();
+    let active: i64 = last[..20].parse().unwrap();
+    assert!(active > 10, "{last}");
+    heard.wait(|h, _| h.flushed.load(Ordering::Acquire) >= active);
+    assert_eq!(log.flushed_offset(), active, "the active one can wait");
+    assert!(!log.has_unflushed_closed_segments());
+    let epochs = std::fs::read_to_string(world.partition_dir().join("leader-epoch-checkpoint"));
+    assert!(epochs.unwrap().starts_with("0\n5\n0 0\n1 4\n"));
+    directory.checkpoint().unwrap();
+    drop((flusher, directory, log));
+
+    // Recovery looks at what is behind the recovery point, and at headers of the segment before.
+    let first = world.partition_dir().join("00000000000000000000.log");
+    let whole = std::fs::read(&first).unwrap();
+    std::fs::write(&first, vec![0xff; whole.len()]).unwrap();
+    let (directory, report) = world.open_after(PageCache::Survived);
+    assert!(
+        report.findings.is_empty() && report.offline.is_empty(),
+        "{report:?}"
+    );
+    std::fs::write(&first, whole).unwrap();
+    assert_numbers(&directory.get(&partition()).unwrap(), 0, 20);
+}
+
+#[test]
+fn a_followers_closed_segments_are_flushed_in_the_background() {
+    let leader = World::new(LogConfig::default());
+    let (_leaders, leading) = leader.log();
+    append_numbers(&leading, 20);
+    let bytes = leading.read(0, 1 << 20, i64::MAX, true).unwrap();
+    let world = World::new(small_segments(300));
+    let (_directory, log) = world.log();
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    assert!(log.append_as_follower(&bytes, NOW_MS).unwrap().rolled);
+    flusher.appended(&log);
+    heard.wait(|h, _| h.flushed.load(Ordering::Acquire) > 10);
+    assert!(!log.has_unflushed_closed_segments() && log.unflushed_records() > 0);
+}
+
+/// The first flush of a closed segment does not end before the other partition's flush is done.
+struct Slow {
+    slow: Arc<PartitionLog>,
+    heard: Heard,
+    blocked: AtomicUsize,
+}
+
+impl FlushObserver for Slow {
+    fn flushed(&self, log: &Arc<PartitionLog>, flushed_offset: i64) {
+        if Arc::ptr_eq(log, &self.slow) {
+            self.blocked.fetch_add(1, Ordering::AcqRel);
+            self.heard
+                .wait(|h, _| h.flushed.load(Ordering::Acquire) > 0);
+        } else {
+            self.heard.flushed(log, flushed_offset);
+        }
+    }
+
+    fn failed(&self, _: &Arc<PartitionLog>, error: &StorageError) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_closed_segments() {
+    let world = World::new(small_segments(300));
+    let (directory, slow) = world.log();
+    let quick = directory
+        .create(
+            foz_log::TopicPartition::new("quick", 0),
+            TOPIC_ID,
+            LogConfig {
+                flush_before_acknowledge: true,
+                ..LogConfig::default()
+            },
+            NOW_MS,
+        )
+        .unwrap();
+    let observer = Arc::new(Slow {
+        slow: Arc::clone(&slow),
+        heard: Heard::default(),
+        blocked: AtomicUsize::default(),
+    });
+    let flusher = Flusher::start(observer.clone()).unwrap();
+    append_numbers(&slow, 6);
+    flusher.appended(&slow);
+    while observer.blocked.load(Ordering::Acquire) == 0 {
+        std::thread::yield_now();
+    }
+    append_numbers(&slow, 6);
+    flusher.appended(&slow);
+    append_numbers(&quick, 1);
+    flusher.appended(&quick);
+    observer
+        .heard
+        .wait(|h, _| h.flushed.load(Ordering::Acquire) == 1);
+    drop(flusher);
+    assert!(!slow.has_unflushed_closed_segments(), "asked for");
+}
+
+#[test]
+fn a_closed_segment_that_cannot_be_flushed_is_fatal() {
+    let world = World::new(small_segments(300));
+    let (_directory, log) = world.log();
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    append_numbers(&log, 6);
+    world.handles.close_idle();
+    world.handles.close_idle();
+    let path = world.partition_dir().join("00000000000000000000.log");
+    let aside = world.dir.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    flusher.appended(&log);
+    heard.wait(|_, failures| !failures.is_empty());
+    std::fs::rename(&aside, &path).unwrap();
+    assert!(log.has_failed_flush());
+    assert!(log.flush_closed_segments().is_err(), "not tried again");
+    assert_eq!(log.flushed_offset(), 0);
+}
+
+/// They have nothing to flush and must not keep the thread busy either.
+#[test]
+fn a_deleted_log_in_the_queue_is_passed_over() {
+    let world = World::new(small_segments(300));
+    let (directory, log) = world.log();
+    append_numbers(&log, 6);
+    directory.delete(&partition()).unwrap();
+    let heard = Arc::new(Heard::default());
+    let flusher = Flusher::start(heard.clone()).unwrap();
+    flusher.appended(&log);
+    drop(flusher);
+    assert_eq!(heard.calls.load(Ordering::Acquire), 1);
+    assert!(heard.failures.lock().unwrap().is_empty());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod follow;
 mod kafka;
 mod model;
 mod offsets;
+mod page_cache;
 mod quarantine;
 mod read;
 mod recovery;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foz_log::{Appended, LogConfig, LogDirectory, PartitionLog};
+use foz_log::{Appended, LogConfig, LogDirectory, PageCache, PartitionLog};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -12,10 +12,13 @@ enum Step {
     Append { values: Vec<Vec<u8>>, producer: i64 },
     Repeat,
     Flush,
+    FlushClosed,
+    Commit,
     Checkpoint,
     Stop,
     Kill,
-    KillTorn { garbage: Vec<u8> },
+    KillInWrite { written: f64, allocated: usize },
+    PowerLoss { garbage: Vec<u8> },
     Retain { bytes: u64 },
     Truncate { back: i64, kill: bool },
     DeleteRecords { back: i64 },
@@ -31,11 +34,15 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(values, producer)| Step::Append { values, producer }),
         2 => Just(Step::Repeat),
         2 => Just(Step::Flush),
+        2 => Just(Step::FlushClosed),
+        2 => Just(Step::Commit),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Stop),
         1 => Just(Step::Kill),
+        1 => (0.0..1.0_f64, 0..200_usize)
+            .prop_map(|(written, allocated)| Step::KillInWrite { written, allocated }),
         1 => proptest::collection::vec(any::<u8>(), 1..80)
-            .prop_map(|garbage| Step::KillTorn { garbage }),
+            .prop_map(|garbage| Step::PowerLoss { garbage }),
         1 => (0..2000_u64).prop_map(|bytes| Step::Retain { bytes }),
         3 => (0..9_i64, any::<bool>()).prop_map(|(back, kill)| Step::Truncate { back, kill }),
         1 => (0..9_i64).prop_map(|back| Step::DeleteRecords { back }),
@@ -105,6 +112,14 @@ impl Life {
                 }
             }
             Step::Flush => assert_eq!(self.log().flush().unwrap(), self.model.end),
+            Step::FlushClosed => {
+                let flushed = self.log().flush_closed_segments().unwrap();
+                assert_eq!(flushed, self.log().flushed_offset());
+                assert!(!self.log().has_unflushed_closed_segments());
+            }
+            Step::Commit => {
+                self.log().set_high_watermark(self.model.end);
+            }
             Step::Checkpoint => self.open.as_ref().unwrap().0.checkpoint().unwrap(),
             Step::Stop => {
                 let (directory, log) = self.open.take().unwrap();
@@ -112,7 +127,8 @@ impl Life {
                 self.open = Some(self.world.log());
             }
             Step::Kill => self.kill(),
-            Step::KillTorn { garbage } => self.kill_torn(&garbage),
+            Step::KillInWrite { written, allocated } => self.kill_in_write(written, allocated),
+            Step::PowerLoss { garbage } => self.lose_power(&garbage),
             Step::Retain { bytes } => self.retain(bytes),
             Step::Truncate { back, kill } => self.truncate(self.model.end - back, kill),
             Step::DeleteRecords { back } => self.delete_records(self.model.end - back),
@@ -151,17 +167,41 @@ impl Life {
 
     fn kill(&mut self) {
         self.open = None;
+        let (directory, report) = self.world.open_after(PageCache::Survived);
+        assert!(
+            report.offline.is_empty() && report.lost.is_empty(),
+            "{report:?}"
+        );
+        let log = directory.get(&partition()).unwrap();
+        self.open = Some((directory, log));
+    }
+
+    /// One write was under way: its first bytes are there, and perhaps space that was allocated.
+    fn kill_in_write(&mut self, written: f64, allocated: usize) {
+        let mut bytes = batch(&[b"one", b"two"]);
+        foz_protocol::batch::assign(&mut bytes, self.model.end, self.model.epoch);
+        bytes.truncate((bytes.len() as f64 * written) as usize);
+        bytes.resize(bytes.len() + allocated, 0);
+        self.append_to_file(&bytes);
+        self.kill();
+    }
+
+    /// Of what was written last there is anything.
+    fn lose_power(&mut self, garbage: &[u8]) {
+        self.append_to_file(garbage);
+        self.open = None;
         self.open = Some(self.world.log());
     }
 
-    fn kill_torn(&mut self, garbage: &[u8]) {
-        self.open = None;
+    /// Behind what is in the log.
+    fn append_to_file(&self, bytes: &[u8]) {
         let last = files(&self.world.partition_dir(), ".log").pop().unwrap();
         let path = self.world.partition_dir().join(last);
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes.extend(garbage);
-        std::fs::write(&path, bytes).unwrap();
-        self.open = Some(self.world.log());
+        let before = std::fs::read(&path).unwrap();
+        let length = foz_protocol::batch::Batches::new(&before)
+            .map_while(|batch| Some(batch.ok()?.1.len()))
+            .sum();
+        std::fs::write(&path, [&before[..length], bytes].concat()).unwrap();
     }
 
     fn retain(&mut self, bytes: u64) {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foz_log::{
-    Appended, CleanShutdown, FileHandles, LogConfig, LogDirectory, OpenReport, PartitionLog,
-    TopicPartition,
+    Appended, CleanShutdown, FileHandles, LogConfig, LogDirectory, OpenReport, PageCache,
+    PartitionLog, TopicPartition,
 };
 use foz_protocol::batch::Batches;
 use foz_protocol::codec::Compression;
@@ -40,9 +40,15 @@ impl World {
         self.data().join(partition().to_string())
     }
 
+    /// What was not flushed may be gone.
     pub(crate) fn open(&self) -> (LogDirectory, OpenReport) {
+        self.open_after(PageCache::Lost)
+    }
+
+    pub(crate) fn open_after(&self, page_cache: PageCache) -> (LogDirectory, OpenReport) {
+        let (data, handles) = (self.data(), &self.handles);
         let config_of = |_: &TopicPartition, _| self.config.clone();
-        LogDirectory::open(&self.data(), 2, &self.handles, NOW_MS, &config_of, &|_| {}).unwrap()
+        LogDirectory::open(&data, page_cache, 2, handles, NOW_MS, &config_of, &|_| {}).unwrap()
     }
 
     /// The directory with its one partition, made when it is not there.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use foz_canary::{Canary, sings};
 use foz_log::{
-    CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PartitionLog,
-    StorageError, TopicPartition,
+    CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PageCache,
+    PartitionLog, StorageError, TopicPartition,
 };
 use foz_metadata::image::{NO_LEADER, Partition as Assigned, Resource, Topic};
 use foz_metadata::{Changes, Image};
@@ -54,7 +54,7 @@ pub(crate) struct Partitions {
 pub(crate) struct Recovered {
     /// It stopped in good order, with this broker epoch.
     pub(crate) stopped_cleanly: Option<i64>,
-    /// Every log could be opened.
+    /// Every log that there was is there, has at least what the checkpoints say of it, and is not damaged.
     pub(crate) is_whole: bool,
 }
 
@@ -63,6 +63,7 @@ impl Partitions {
     /// flush that failed: the process must stop.
     pub(crate) fn open(
         data_dir: &Path,
+        page_cache: PageCache,
         fatal: mpsc::Sender<String>,
         metrics: Metrics,
         reports: Reports,
@@ -72,6 +73,7 @@ impl Partitions {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let (directory, report) = LogDirectory::open(
             data_dir,
+            page_cache,
             threads,
             &handles,
             wall_clock_ms(),
@@ -93,15 +95,20 @@ impl Partitions {
         for offline in &report.offline {
             error!(partition = %offline.partition, error = %offline.error, "log is offline");
         }
-        for partition in &report.missing {
-            warn!(%partition, "had flushed data at the last checkpoint, and its directory is gone");
+        for lost in &report.lost {
+            warn!(
+                partition = %lost.partition,
+                known_offset = lost.known_offset,
+                found_offset = ?lost.found_offset,
+                "has less than it had at the last checkpoint"
+            );
         }
         for path in &report.ignored {
             warn!(path = %path.display(), "not a partition; left alone");
         }
         let recovered = Recovered {
             stopped_cleanly: report.clean_shutdown.map(|mark| mark.broker_epoch),
-            is_whole: report.offline.is_empty(),
+            is_whole: report.offline.is_empty() && report.lost.is_empty(),
         };
         let offline: HashSet<_> = report
             .offline

@@ -8,6 +8,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use foz_api::ActiveController;
 use foz_api::v1::RegisterBrokerRequest;
+use foz_log::PageCache;
 use foz_metadata::Image;
 use foz_quorum::MetaProperties;
 use foz_replication::{SessionCache, SessionLimits};
@@ -97,8 +98,19 @@ pub(crate) async fn start_broker(
         damage: Arc::default(),
         broker_epoch: Arc::clone(&epoch),
     };
+    let page_cache = match claimed.page_cache_survived {
+        true => PageCache::Survived,
+        false => PageCache::Lost,
+    };
     let partitions = tokio::task::spawn_blocking(move || {
-        Partitions::open(&data_dir, fatal, recovery_metrics, reports, &recovery)
+        Partitions::open(
+            &data_dir,
+            page_cache,
+            fatal,
+            recovery_metrics,
+            reports,
+            &recovery,
+        )
     })
     .await?
     .context("cannot recover the logs")?;
@@ -306,6 +318,7 @@ impl Membership {
                 &registered.cluster_id,
                 registered.broker_epoch,
             )?;
+            self.broker.partitions.directory().forget_lost();
             // From here on this process itself wrote all there is.
             (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
             self.broker
@@ -395,7 +408,7 @@ impl Membership {
     }
 }
 
-/// DESIGN: a crash of the process is no loss of data while the kernel lives.
+/// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is.
 fn is_intact(claimed: &Claimed, recovered: Recovered) -> bool {
     let stopped_cleanly = recovered.stopped_cleanly == Some(claimed.disk_epoch);
     recovered.is_whole && (stopped_cleanly || claimed.page_cache_survived)

@@ -4,7 +4,10 @@
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition;
-use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, MetadataRequest};
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::{
+    BrokerId, DescribeTopicPartitionsRequest, ElectLeadersRequest, MetadataRequest,
+};
 
 use crate::testbed::{Node, Testbed, sorted};
 use crate::versions::connection::{
@@ -12,6 +15,7 @@ use crate::versions::connection::{
 };
 
 const NO_LEADER: i32 = -1;
+const UNCLEAN: i8 = 1;
 const OFFLINE_REPLICAS_FROM: i16 = 5;
 const LEADER_EPOCHS_FROM: i16 = 7;
 const REPLICAS: [i32; 3] = [0, 1, 2];
@@ -147,12 +151,12 @@ fn replicas_are_shown_as_they_go_and_come() {
         &shown(NO_LEADER, &[], &REPLICAS, &[0, 1], &[0]),
     );
 
-    // The last leader without its disk is a stranger while somebody else is eligible.
+    // The last leader without its disk is a stranger.
     come_back_empty(&mut replicas[0]);
-    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[1, 2], &[1], &[0]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[1, 2], &[1], &[]));
     // Broker 2 has its data, but left the ISR before the last records: it waits too.
     come_back(&mut replicas[2]);
-    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[1], &[1], &[0]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[1], &[1], &[]));
     // An eligible one leads, and has all that was acknowledged to acks=all.
     come_back(&mut replicas[1]);
     await_shown(&mut viewer, &shown(1, &REPLICAS, &[], &[], &[]));
@@ -162,7 +166,7 @@ fn replicas_are_shown_as_they_go_and_come() {
 }
 
 #[test]
-fn when_all_lost_their_disks_the_last_leader_leads_again() {
+fn when_all_that_had_everything_lost_their_disks_somebody_has_to_say_who_leads() {
     let mut testbed = Testbed::prepare(1, 4);
     testbed.controllers[0].configure("auto.leader.rebalance.enable=false");
     testbed.start_all();
@@ -189,13 +193,24 @@ fn when_all_lost_their_disks_the_last_leader_leads_again() {
         &shown(NO_LEADER, &[], &REPLICAS, &[0, 1], &[0]),
     );
     come_back_empty(&mut replicas[0]);
-    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[1, 2], &[1], &[0]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[1, 2], &[1], &[]));
     replicas[0].kill();
-    await_shown(&mut viewer, &shown(NO_LEADER, &[], &REPLICAS, &[1], &[0]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &REPLICAS, &[1], &[]));
     come_back_empty(&mut replicas[1]);
-    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[0, 2], &[], &[0]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[0, 2], &[], &[]));
     come_back(&mut replicas[0]);
-    await_shown(&mut viewer, &shown(0, &[0, 1], &[2], &[], &[]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[2], &[], &[]));
     come_back(&mut replicas[2]);
-    await_shown(&mut viewer, &shown(0, &REPLICAS, &[], &[], &[]));
+    await_shown(&mut viewer, &shown(NO_LEADER, &[], &[], &[], &[]));
+    // The one that left early has most.
+    let wanted = TopicPartitions::default()
+        .with_topic(topic_name("orders"))
+        .with_partitions(vec![0]);
+    let request = ElectLeadersRequest::default()
+        .with_election_type(UNCLEAN)
+        .with_topic_partitions(Some(vec![wanted]))
+        .with_timeout_ms(10_000);
+    let response = viewer.call(2, &request);
+    assert_eq!(error(response.error_code), ErrorCode::None);
+    await_shown(&mut viewer, &shown(2, &REPLICAS, &[], &[], &[]));
 }

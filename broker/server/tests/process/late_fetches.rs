@@ -15,19 +15,20 @@ use crate::versions::connection::{
 use crate::versions::fetching::{fetch, only};
 
 /// What nodes speak with each other.
-const NODES_SPEAK: i16 = 18;
+pub(crate) const NODES_SPEAK: i16 = 18;
 const NO_WAIT: i32 = 0;
-const LONG_WAIT_MS: i32 = 60_000;
+pub(crate) const LONG_WAIT_MS: i32 = 60_000;
 /// A change of the ISR needs much less.
 const UNTIL_IT_WOULD_SHOW: Duration = Duration::from_secs(2);
 
-/// Broker 1, in a life after the one that the leader knows: its true fetches count for nothing beside it.
-fn fetch_of_1(topic: &Topic, offset: i64, wait_ms: i32) -> FetchRequest {
+/// A follower in epoch 0, in a life after the one that the leader knows: its true fetches count for nothing
+/// beside it.
+pub(crate) fn fetch_of(node_id: i32, topic: &Topic, offset: i64, wait_ms: i32) -> FetchRequest {
     let mut request = fetch(NODES_SPEAK, topic, &[(0, offset)]);
     let partition = &mut request.topics[0].partitions[0];
     (partition.current_leader_epoch, partition.last_fetched_epoch) = (0, 0);
     let state = ReplicaState::default()
-        .with_replica_id(BrokerId(1))
+        .with_replica_id(BrokerId(node_id))
         .with_replica_epoch(i64::MAX);
     request
         .with_replica_state(state)
@@ -48,7 +49,7 @@ fn produce(leader: &Node, topic: &Topic) {
 /// It is at `offset`, which is the end.
 fn follow(leader: &Node, topic: &Topic, offset: i64) {
     let answered = Answered::default();
-    let request = fetch_of_1(topic, offset, NO_WAIT);
+    let request = fetch_of(1, topic, offset, NO_WAIT);
     let response = Connection::open_as_node(leader, &answered).call(NODES_SPEAK, &request);
     let partition = only(&response);
     assert_eq!(error(partition.error_code), ErrorCode::None);
@@ -80,7 +81,7 @@ fn they_do_not_cost_a_follower_its_place() {
     // One that waits is woken by each record, when a later one has said more.
     let mut waiting = Connection::open_as_node(leader, &answered);
     follow(leader, &topic, 2);
-    waiting.send(NODES_SPEAK, &fetch_of_1(&topic, 2, LONG_WAIT_MS));
+    waiting.send(NODES_SPEAK, &fetch_of(1, &topic, 2, LONG_WAIT_MS));
     for _ in 0..10 {
         pause();
     }
@@ -93,7 +94,7 @@ fn they_do_not_cost_a_follower_its_place() {
     // One comes in when its connection has closed.
     leader.signal(Signal::STOP);
     let mut gone = Connection::open_as_node(leader, &answered);
-    gone.send(NODES_SPEAK, &fetch_of_1(&topic, 2, NO_WAIT));
+    gone.send(NODES_SPEAK, &fetch_of(1, &topic, 2, NO_WAIT));
     drop(gone);
     leader.signal(Signal::CONT);
     isr_stays(leader);

@@ -8,6 +8,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
 use rustix::process::Signal;
 
+use crate::late_fetches::{LONG_WAIT_MS, NODES_SPEAK, fetch_of};
 use crate::testbed::{Node, Testbed, pause, sorted};
 use crate::versions::connection::{
     Answered, Connection, Topic, batch, error, eventually, produce_request, topic_name,
@@ -75,6 +76,13 @@ fn produce(leader: &Node, topic: &Topic, count: i64) {
     }
 }
 
+/// What it decides from here on is in no socket of a broker that stands still.
+fn restart(controller: &mut Node) {
+    controller.kill();
+    controller.spawn();
+    controller.wait_ready();
+}
+
 #[test]
 fn it_is_told_while_no_controller_answers_and_all_in_sync_can_be_asked() {
     let mut testbed = Testbed::prepare(1, 3);
@@ -109,14 +117,25 @@ fn it_is_told_while_no_controller_answers_and_all_in_sync_can_be_asked() {
     assert_eq!(told, end);
 }
 
-/// Broker 0 leads as far as it knows. Whatever it is asked, once it goes on and also what was asked while it
-/// stood still, it does not tell an end below `end`.
-fn goes_on_without_an_old_end(old: &Node, topic: &Topic, end: i64) {
+/// Broker 0 leads as far as it knows, with `old_end`. Whatever it is asked, once it goes on and also what was
+/// asked while it stood still, it does not tell an end below `end`; nor when fetches come in that its
+/// followers made before they stopped to follow.
+fn goes_on_without_an_old_end(old: &Node, topic: &Topic, old_end: i64, end: i64) {
     let answered = Answered::default();
+    let mut underway = Vec::new();
+    let mut late_fetches = || {
+        for node_id in [1, 2] {
+            let mut connection = Connection::open_as_node(old, &answered);
+            let late = fetch_of(node_id, topic, old_end, LONG_WAIT_MS);
+            connection.send(NODES_SPEAK, &late);
+            underway.push(connection);
+        }
+    };
     let mut asked: Vec<Connection> = (0..3).map(|_| Connection::open(old, &answered)).collect();
     for connection in &mut asked {
         connection.send(7, &latest(topic));
     }
+    late_fetches();
     old.signal(Signal::CONT);
     let not_old = |told: Result<i64, ErrorCode>| {
         assert!(
@@ -129,8 +148,12 @@ fn goes_on_without_an_old_end(old: &Node, topic: &Topic, end: i64) {
     }
     let began = Instant::now();
     while began.elapsed() < UNTIL_THE_LEASE_IS_OLD {
-        not_old(asked[0].latest_offset(&topic.name, 0));
-        pause();
+        asked[0].send(7, &latest(topic));
+        for _ in 0..5 {
+            pause();
+        }
+        late_fetches();
+        not_old(receive_latest(&mut asked[0]));
     }
 }
 
@@ -142,12 +165,15 @@ fn a_leader_that_stood_still_while_another_was_elected_does_not_tell_an_old_one(
         testbed.start_all();
         let topic = led_by_0(&testbed, 5);
         testbed.brokers[0].signal(Signal::STOP);
+        if !hears_of_it {
+            restart(&mut testbed.controllers[0]);
+        }
         await_isr(&testbed.brokers[2], 1, &[1, 2]);
         produce(&testbed.brokers[1], &topic, 5);
         if !hears_of_it {
             testbed.controllers[0].kill();
         }
-        goes_on_without_an_old_end(&testbed.brokers[0], &topic, 10);
+        goes_on_without_an_old_end(&testbed.brokers[0], &topic, 5, 10);
         if !hears_of_it {
             testbed.controllers[0].spawn();
             testbed.controllers[0].wait_ready();
@@ -172,6 +198,7 @@ fn a_leader_alone_in_sync_does_not_tell_an_old_one_when_an_eligible_replica_was_
         await_isr(&testbed.brokers[0], 0, isr);
     }
     testbed.brokers[0].signal(Signal::STOP);
+    restart(&mut testbed.controllers[0]);
     for node in [1, 2] {
         testbed.brokers[node].spawn();
         testbed.brokers[node].wait_ready();
@@ -179,5 +206,5 @@ fn a_leader_alone_in_sync_does_not_tell_an_old_one_when_an_eligible_replica_was_
     await_isr(&testbed.brokers[2], 1, &[1, 2]);
     produce(&testbed.brokers[1], &topic, 5);
     testbed.controllers[0].kill();
-    goes_on_without_an_old_end(&testbed.brokers[0], &topic, 10);
+    goes_on_without_an_old_end(&testbed.brokers[0], &topic, 5, 10);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::atomic_file;
-use crate::error::StorageError;
+use crate::error::{StorageContext, StorageError};
 
 /// Kafka's name for it.
 pub(crate) const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
@@ -21,17 +21,22 @@ pub(crate) fn write(directory: &Path, mark: CleanShutdown) -> Result<(), Storage
     atomic_file::replace(&directory.join(CLEAN_SHUTDOWN_FILE), json.as_bytes())
 }
 
-/// Takes the mark away, so that a crash from now on is seen as one.
-pub(crate) fn take(directory: &Path) -> Result<Option<CleanShutdown>, StorageError> {
-    let path = directory.join(CLEAN_SHUTDOWN_FILE);
-    let Some(contents) = atomic_file::read_small(&path)? else {
-        return Ok(None);
-    };
-    atomic_file::remove_if_exists(&path)?;
-    atomic_file::flush_directory(directory)?;
-    Ok(Some(CleanShutdown {
+/// The mark, if there is one.
+pub(crate) fn read(directory: &Path) -> Result<Option<CleanShutdown>, StorageError> {
+    let contents = atomic_file::read_small(&directory.join(CLEAN_SHUTDOWN_FILE))?;
+    Ok(contents.map(|contents| CleanShutdown {
         broker_epoch: broker_epoch(&contents).unwrap_or(-1),
     }))
+}
+
+/// Takes the mark away, so that a crash from now on is seen as one.
+pub(crate) fn take_away(directory: &Path) -> Result<(), StorageError> {
+    let path = directory.join(CLEAN_SHUTDOWN_FILE);
+    if !path.try_exists().at("look for", &path)? {
+        return Ok(());
+    }
+    atomic_file::remove_if_exists(&path)?;
+    atomic_file::flush_directory(directory)
 }
 
 /// The file holds one flat object that only brokers write; older ones leave it empty.
@@ -50,15 +55,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_there_once() {
+    fn a_mark_is_there_until_it_is_taken_away() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(take(dir.path()).unwrap(), None);
-        write(dir.path(), CleanShutdown { broker_epoch: 42 }).unwrap();
-        assert_eq!(
-            take(dir.path()).unwrap(),
-            Some(CleanShutdown { broker_epoch: 42 })
-        );
-        assert_eq!(take(dir.path()).unwrap(), None);
+        assert_eq!(read(dir.path()).unwrap(), None);
+        take_away(dir.path()).unwrap();
+        let mark = CleanShutdown { broker_epoch: 42 };
+        write(dir.path(), mark).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), Some(mark));
+        assert_eq!(read(dir.path()).unwrap(), Some(mark));
+        take_away(dir.path()).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), None);
     }
 
     #[test]

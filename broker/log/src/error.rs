@@ -19,6 +19,14 @@ pub struct StorageError {
     pub source: io::Error,
 }
 
+impl StorageError {
+    /// The kernel may have dropped what it could not write, and say nothing of it the next time.
+    #[must_use]
+    pub fn is_failed_flush(&self) -> bool {
+        self.action == "flush"
+    }
+}
+
 /// Names the file and the action in an I/O error.
 pub(crate) trait StorageContext<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, StorageError>;
@@ -69,6 +77,14 @@ pub enum OpenError {
     /// Another process works on this data directory.
     #[error("{} is in use by another process (its .lock file is held)", .0.display())]
     InUse(PathBuf),
+}
+
+impl OpenError {
+    /// See [`StorageError::is_failed_flush`].
+    #[must_use]
+    pub fn is_failed_flush(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_failed_flush())
+    }
 }
 
 /// Why batches were not appended. Nothing of them is in the log then, unless it says otherwise.

@@ -121,9 +121,39 @@ impl LogDirectory {
         config_of: &(dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
         progress: &(dyn Fn(OpenProgress) + Sync),
     ) -> Result<(Self, OpenReport), OpenError> {
+        let opened = Self::open_keeping_mark(
+            path, page_cache, threads, handles, now_ms, config_of, progress,
+        )?;
+        opened.0.take_mark_away()?;
+        Ok(opened)
+    }
+
+    /// Like [`Self::open`], but the mark of the last clean stop stays while everything is as that stop left
+    /// it. So a process that ends before it had anything to write takes nothing from the next one.
+    /// [`Self::take_mark_away`] comes before the first change.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_keeping_mark(
+        path: &Path,
+        page_cache: PageCache,
+        threads: usize,
+        handles: &Arc<FileHandles>,
+        now_ms: i64,
+        config_of: &(dyn Fn(&TopicPartition, Uuid) -> LogConfig + Sync),
+        progress: &(dyn Fn(OpenProgress) + Sync),
+    ) -> Result<(Self, OpenReport), OpenError> {
         open::open(
             path, page_cache, threads, handles, now_ms, config_of, progress,
         )
+    }
+
+    /// From now on a stop without a mark is a crash.
+    ///
+    /// # Errors
+    /// [`StorageError`]: nothing may be changed.
+    pub fn take_mark_away(&self) -> Result<(), StorageError> {
+        clean_shutdown::take_away(&self.path)
     }
 
     /// Where it is.
@@ -164,6 +194,9 @@ impl LogDirectory {
             self.checkpoint()?;
         }
         let mut logs = self.logs.write();
+        if !logs.contains_key(&partition) && !self.offline.read().contains_key(&partition) {
+            self.remove_rest_of_creation(&partition)?;
+        }
         let handles = &self.handles;
         let log = PartitionLog::create(
             &self.path,
@@ -176,6 +209,15 @@ impl LogDirectory {
         let log = Arc::new(log);
         logs.insert(partition, Arc::clone(&log));
         Ok(log)
+    }
+
+    /// What a creation had made when it failed, or another one of that name that never came to hold a record.
+    fn remove_rest_of_creation(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        let directory = self.path.join(partition.to_string());
+        if directory.is_dir() && open::holds_no_records(&directory)? {
+            fs::remove_dir_all(&directory).at("remove", &directory)?;
+        }
+        Ok(())
     }
 
     /// Removes a partition and its files, online or not; it is fine when it is gone already. Blocks
@@ -349,15 +391,24 @@ impl LogDirectory {
     /// The first [`StorageError`]; then no mark is left and the next start recovers. There is none
     /// either when a partition is offline: its damage must be seen again.
     pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
-        self.close_all()?;
+        self.close_without_mark()?;
         // One at a time, should it be asked for twice.
-        let mut written = self.written.lock();
-        self.write_checkpoints(&mut written, None)?;
+        let _written = self.written.lock();
         let failed = self.logs.read().values().any(|log| log.has_failed());
         if failed || !self.offline.read().is_empty() {
             return Ok(());
         }
         clean_shutdown::write(&self.path, mark)
+    }
+
+    /// Closes every partition where nobody can say that it holds what it should. A mark that
+    /// [`Self::open_keeping_mark`] left stays.
+    ///
+    /// # Errors
+    /// The first [`StorageError`].
+    pub fn close_without_mark(&self) -> Result<(), StorageError> {
+        self.close_all()?;
+        self.checkpoint()
     }
 
     /// In parallel: the file system commits flushes that come together as one.

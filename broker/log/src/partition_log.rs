@@ -345,6 +345,11 @@ impl PartitionLog {
         usability == FLUSH_FAILED || usability == CHANGE_FAILED
     }
 
+    /// Something is not as a clean stop would leave it.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn first_base_offset(&self) -> i64 {
         self.first_segment().base_offset
     }

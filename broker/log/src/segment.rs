@@ -336,6 +336,14 @@ impl Segment {
         Ok(fs::metadata(self.path()).at("read", self.path())?.len())
     }
 
+    /// Reads find what the disk has. Pages that a flush could not write stay in memory as if they had been
+    /// written, until the kernel needs the room: those go. Where it does not work, nothing is lost by it.
+    pub(crate) fn drop_page_cache(&self) {
+        if let Ok(file) = self.file() {
+            let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+
     /// The file gets exactly the length of its batches.
     pub(crate) fn trim(&self) -> Result<(), StorageError> {
         let file = self.file()?;

@@ -75,7 +75,7 @@ pub(super) fn open(
         log_start_offsets: read_offsets(&path.join(LOG_START_OFFSET_FILE))?,
         high_watermarks: read_offsets(&path.join(HIGH_WATERMARK_FILE))?,
     };
-    report.clean_shutdown = clean_shutdown::take(path)?;
+    report.clean_shutdown = clean_shutdown::read(path)?;
     let context = Context {
         handles,
         now_ms,
@@ -125,6 +125,12 @@ pub(super) fn open(
         deleted: Mutex::default(),
         _lock: lock,
     };
+    let is_as_it_was_left = report.offline.is_empty()
+        && report.lost.is_empty()
+        && directory.logs().iter().all(|log| !log.has_changed());
+    if !is_as_it_was_left {
+        clean_shutdown::take_away(path)?;
+    }
     if report.lost.iter().any(|lost| lost.found_offset.is_some()) {
         // The next start must not take what is gone now for damage done since.
         directory.checkpoint()?;
@@ -219,6 +225,11 @@ fn is_unfinished(directory: &Path) -> Result<bool, StorageError> {
         Err(OpenError::Storage(error)) => return Err(error),
         Err(_) => return Ok(false),
     }
+    holds_no_records(directory)
+}
+
+/// There is nothing but files of a log, and none of them has a record.
+pub(super) fn holds_no_records(directory: &Path) -> Result<bool, StorageError> {
     for entry in fs::read_dir(directory).at("list", directory)? {
         let entry = entry.at("list", directory)?;
         let name = entry.file_name();

@@ -137,6 +137,9 @@ impl Recovery<'_> {
         walk: &mut Walk,
     ) -> Result<Option<Torn>, OpenError> {
         walk.next_offset = segment.base_offset;
+        if !self.state.is_all_written_there() {
+            segment.drop_page_cache();
+        }
         let mut indexes = Indexes::default();
         let mut torn = self.walk_batches(segment, walk, &mut indexes)?;
         if let Some(torn) = &mut torn {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foz_log::{
     CleanShutdown, FileHandles, LogConfig, LogDirectory, LostData, OpenError, PageCache,
+    TopicPartition,
 };
 
 use crate::support::*;
@@ -281,4 +282,71 @@ fn a_stray_is_kept_aside() {
             .len()
             > 0
     );
+}
+
+fn open_keeping_mark(world: &World) -> (LogDirectory, foz_log::OpenReport) {
+    let (data, handles) = (world.data(), &world.handles);
+    let config_of = |_: &TopicPartition, _| world.config.clone();
+    let lost = PageCache::Lost;
+    LogDirectory::open_keeping_mark(&data, lost, 1, handles, NOW_MS, &config_of, &|_| {}).unwrap()
+}
+
+#[test]
+fn the_mark_stays_until_something_is_to_be_changed() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 3);
+    World::stop(directory, log);
+    let mark = world.data().join(".kafka_cleanshutdown");
+    // Killed, or stopped, before there was anything to write.
+    for stops in [false, true, false] {
+        let (directory, report) = open_keeping_mark(&world);
+        assert_eq!(report.clean_shutdown, Some(MARK));
+        directory.checkpoint().unwrap();
+        if stops {
+            directory.close_without_mark().unwrap();
+        }
+        assert!(mark.exists());
+    }
+    let (directory, report) = open_keeping_mark(&world);
+    assert_eq!(report.clean_shutdown, Some(MARK));
+    directory.take_mark_away().unwrap();
+    assert!(!mark.exists());
+    directory.take_mark_away().unwrap();
+    drop(directory);
+    assert_eq!(open_keeping_mark(&world).1.clean_shutdown, None);
+}
+
+/// The next opening must not take them for what the clean stop left.
+#[test]
+fn no_mark_stays_where_files_are_not_as_the_stop_left_them() {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 3] = [
+        ("the directory is gone", |dir| {
+            fs::remove_dir_all(dir).unwrap()
+        }),
+        ("a segment is empty", |dir| {
+            fs::write(dir.join("00000000000000000000.log"), b"").unwrap();
+        }),
+        ("the snapshot is gone", |dir| {
+            let snapshots = files(dir, ".snapshot");
+            assert!(!snapshots.is_empty());
+            for name in snapshots {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+        }),
+    ];
+    for (what, harm) in harms {
+        let world = World::new(LogConfig::default());
+        let (directory, log) = world.log();
+        append_numbers(&log, 3);
+        World::stop(directory, log);
+        harm(&world.partition_dir());
+        let (_directory, report) = open_keeping_mark(&world);
+        assert_eq!(report.clean_shutdown, Some(MARK), "{what}");
+        assert!(
+            !world.data().join(".kafka_cleanshutdown").exists(),
+            "{what}"
+        );
+    }
 }

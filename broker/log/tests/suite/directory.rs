@@ -214,3 +214,48 @@ fn checkpoints_are_kafkas_and_damage_to_them_is_named() {
         "{error}"
     );
 }
+
+/// Which a full disk, or too many open files, may leave behind at any step.
+#[test]
+fn a_creation_that_stopped_half_way_can_be_tried_again() {
+    let leftovers: [&[&str]; 4] = [
+        &[],
+        &["00000000000000000000.log"],
+        &["00000000000000000000.log", "00000000000000000000.index"],
+        &["00000000000000000000.log", "partition.metadata.tmp"],
+    ];
+    for leftover in leftovers {
+        let world = World::new(LogConfig::default());
+        let (directory, _) = world.open();
+        fs::create_dir(world.partition_dir()).unwrap();
+        for name in leftover {
+            fs::write(world.partition_dir().join(name), b"").unwrap();
+        }
+        let config = world.config.clone();
+        let log = directory
+            .create(partition(), TOPIC_ID, config, NOW_MS)
+            .unwrap();
+        append_numbers(&log, 2);
+        let again = directory.create(partition(), TOPIC_ID, world.config.clone(), NOW_MS);
+        assert!(matches!(again, Err(OpenError::Exists(_))), "{again:?}");
+        assert_numbers(&log, 0, 2);
+    }
+}
+
+#[test]
+fn what_holds_data_is_no_rest_of_a_creation() {
+    for (name, data) in [
+        ("00000000000000000000.log", "records"),
+        ("notes.txt", "somebody's"),
+    ] {
+        let world = World::new(LogConfig::default());
+        let (directory, _) = world.open();
+        fs::create_dir(world.partition_dir()).unwrap();
+        let path = world.partition_dir().join(name);
+        fs::write(&path, data).unwrap();
+        let config = world.config.clone();
+        let refused = directory.create(partition(), TOPIC_ID, config, NOW_MS);
+        assert!(matches!(refused, Err(OpenError::Exists(_))), "{refused:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), data);
+    }
+}

@@ -1,12 +1,13 @@
 //! To which cluster and node the broker's directory belongs, and whether what it holds is what this
 //! node had when the quorum last heard of it.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use foz_quorum::{KafkaUuid, MetaProperties};
+use foz_quorum::{KafkaUuid, MetaProperties, MetaPropertiesError};
+use parking_lot::Mutex;
 use tracing::info;
 
 /// The kernel's boot when the directory was last in use: after a crash on the same boot the page cache
@@ -20,20 +21,34 @@ const BROKER_EPOCH_KEY: &str = "foz.broker.epoch";
 /// A directory, and what it says of the process before this one.
 #[derive(Debug)]
 pub(crate) struct Claimed {
-    pub(crate) properties: MetaProperties,
+    pub(crate) identity: Arc<Identity>,
     /// With which epoch this directory was last registered; -1: never.
     pub(crate) disk_epoch: i64,
     /// The same boot of the kernel and the same mount: all that was written is there.
     pub(crate) page_cache_survived: bool,
 }
 
+/// The `meta.properties` of the directory that this process lives in.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    data_dir: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    properties: MetaProperties,
+    /// What the page cache holds may be more than the disk ever gets.
+    is_distrusted: bool,
+}
+
 /// Reads `meta.properties`, or makes it for a new directory.
 ///
 /// # Errors
-/// When the directory belongs to another node; it says which was found and which was expected.
+/// When the directory belongs to another node; it says which was found and which was expected. When it
+/// cannot be written.
 pub(crate) fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
     let found = MetaProperties::read(data_dir)?;
-    let is_new = found.is_none();
     let properties = match found {
         Some(properties) if properties.node_id != node_id => bail!(
             "{} belongs to node {}, and this is node {node_id}: mount the volume of node {node_id}",
@@ -43,14 +58,9 @@ pub(crate) fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
         Some(properties) => properties,
         None => {
             refuse_nonempty(data_dir)?;
-            let directory_id = KafkaUuid::random();
-            info!(%directory_id, "new data directory");
-            MetaProperties {
-                cluster_id: None,
-                node_id,
-                directory_id,
-                other: BTreeMap::new(),
-            }
+            let properties = MetaProperties::mint(node_id);
+            info!(directory_id = %properties.directory_id, "new data directory");
+            properties
         }
     };
     std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
@@ -62,44 +72,91 @@ pub(crate) fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
         .get(BROKER_EPOCH_KEY)
         .and_then(|text| text.parse().ok())
         .unwrap_or(-1);
-    if is_new {
-        properties.write(data_dir)?;
-    }
+    // Also where nothing is new: a disk that took no flush and took not even the word of that
+    // (`distrust`) must not be believed now.
+    properties.write(data_dir)?;
+    let identity = Identity {
+        data_dir: data_dir.to_owned(),
+        state: Mutex::new(State {
+            properties,
+            is_distrusted: false,
+        }),
+    };
     Ok(Claimed {
-        properties,
+        identity: Arc::new(identity),
         disk_epoch,
         page_cache_survived,
     })
 }
 
-/// Writes down the cluster, the broker's epoch and this life of the directory, once the quorum has taken
-/// the broker in and before it counts as alive. Not sooner: a process that ends before that must not make
-/// the next one believe that nothing was lost.
-///
-/// # Errors
-/// When the directory belongs to another cluster; it names both.
-pub(crate) fn join(
-    data_dir: &Path,
-    properties: &mut MetaProperties,
-    cluster_id: &str,
-    broker_epoch: i64,
-) -> anyhow::Result<()> {
-    if let Some(own) = properties.cluster_id.as_ref()
-        && own != cluster_id
-    {
-        bail!(
-            "{} belongs to cluster {own}, and the quorum is cluster {cluster_id}: \
-             mount a volume of cluster {cluster_id}, or an empty one",
-            data_dir.display()
-        );
+impl Identity {
+    pub(crate) fn cluster_id(&self) -> Option<String> {
+        self.state.lock().properties.cluster_id.clone()
     }
-    properties.cluster_id = Some(cluster_id.to_owned());
-    let epoch = (BROKER_EPOCH_KEY, broker_epoch.to_string());
-    let now = life(data_dir)?.into_iter().chain([epoch]);
-    let now = now.map(|(key, value)| (key.to_owned(), value));
-    properties.other.extend(now);
-    properties.write(data_dir)?;
-    Ok(())
+
+    pub(crate) fn directory_id(&self) -> KafkaUuid {
+        self.state.lock().properties.directory_id
+    }
+
+    /// Since [`Self::distrust`] was asked for.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.state.lock().is_distrusted
+    }
+
+    /// Writes down the cluster, the broker's epoch and this life of the directory, once the quorum has taken
+    /// the broker in and before it counts as alive. Not sooner: a process that ends before that must not make
+    /// the next one believe that nothing was lost.
+    ///
+    /// # Errors
+    /// When the directory belongs to another cluster; it names both. When it cannot be written.
+    pub(crate) fn join(&self, cluster_id: &str, broker_epoch: i64) -> anyhow::Result<()> {
+        let mut state = self.state.lock();
+        let State {
+            properties,
+            is_distrusted,
+        } = &mut *state;
+        if let Some(own) = properties.cluster_id.as_ref()
+            && own != cluster_id
+        {
+            bail!(
+                "{} belongs to cluster {own}, and the quorum is cluster {cluster_id}: \
+                 mount a volume of cluster {cluster_id}, or an empty one",
+                self.data_dir.display()
+            );
+        }
+        properties.cluster_id = Some(cluster_id.to_owned());
+        let epoch = (BROKER_EPOCH_KEY.to_owned(), broker_epoch.to_string());
+        properties.other.extend([epoch]);
+        if !*is_distrusted {
+            let life = life(&self.data_dir)?.into_iter();
+            let life = life.map(|(key, value)| (key.to_owned(), value));
+            properties.other.extend(life);
+        }
+        properties.write(&self.data_dir)?;
+        Ok(())
+    }
+
+    /// Ends this life of the directory: the next process does not believe that all is there that was
+    /// written. The next [`join`](Self::join) begins another.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn end_life(&self) -> Result<(), MetaPropertiesError> {
+        let mut state = self.state.lock();
+        state.properties.other.remove(BOOT_ID_KEY);
+        state.properties.write(&self.data_dir)
+    }
+
+    /// A flush failed. The kernel may have dropped what it could not write and go on to show it to readers, as
+    /// if it were on the disk, for as long as it likes: the page cache is not believed any more, neither by
+    /// this process nor by the next one. May be asked for again.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub(crate) fn distrust(&self) -> Result<(), MetaPropertiesError> {
+        self.state.lock().is_distrusted = true;
+        self.end_life()
+    }
 }
 
 /// Partitions without `meta.properties`: nobody can say whose they are.
@@ -145,16 +202,22 @@ fn boot_id() -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
+    /// By the next process.
+    fn found(data_dir: &Path) -> (i64, bool) {
+        let claimed = claim(data_dir, 0).unwrap();
+        (claimed.disk_epoch, claimed.page_cache_survived)
+    }
+
     #[test]
     fn a_directory_keeps_its_node_and_cluster() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = claim(dir.path(), 3).unwrap().properties;
-        join(dir.path(), &mut first, "A", 1).unwrap();
-        let mut again = claim(dir.path(), 3).unwrap().properties;
-        assert_eq!(again.directory_id, first.directory_id);
-        let refused = join(dir.path(), &mut again, "B", 2)
-            .unwrap_err()
-            .to_string();
+        let first = claim(dir.path(), 3).unwrap().identity;
+        assert_eq!(first.cluster_id(), None);
+        first.join("A", 1).unwrap();
+        let again = claim(dir.path(), 3).unwrap().identity;
+        assert_eq!(again.directory_id(), first.directory_id());
+        assert_eq!(again.cluster_id().as_deref(), Some("A"));
+        let refused = again.join("B", 2).unwrap_err().to_string();
         assert!(
             refused.contains("cluster A") && refused.contains("cluster B"),
             "{refused}"
@@ -188,25 +251,58 @@ mod tests {
     #[test]
     fn what_was_written_is_there_on_the_same_boot_and_mount_only() {
         let dir = tempfile::tempdir().unwrap();
-        let mut properties = claim(dir.path(), 0).unwrap().properties;
-        join(dir.path(), &mut properties, "A", 7).unwrap();
-        let again = claim(dir.path(), 0).unwrap();
-        assert_eq!((again.disk_epoch, again.page_cache_survived), (7, true));
+        let identity = claim(dir.path(), 0).unwrap().identity;
+        identity.join("A", 7).unwrap();
+        assert_eq!(found(dir.path()), (7, true));
 
+        let written = MetaProperties::read(dir.path()).unwrap().unwrap();
         for key in [BOOT_ID_KEY, MOUNT_KEY] {
-            let mut other = again.properties.clone();
+            let mut other = written.clone();
             other.other.insert(key.to_owned(), "another".to_owned());
             other.write(dir.path()).unwrap();
-            let claimed = claim(dir.path(), 0).unwrap();
-            assert_eq!(
-                (claimed.disk_epoch, claimed.page_cache_survived),
-                (7, false),
-                "{key}"
-            );
+            assert_eq!(found(dir.path()), (7, false), "{key}");
         }
+        written.write(dir.path()).unwrap();
         let copy = tempfile::tempdir().unwrap();
         let file = foz_quorum::meta_properties::FILE_NAME;
         std::fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
         assert!(!claim(copy.path(), 0).unwrap().page_cache_survived);
+    }
+
+    #[test]
+    fn after_a_failed_flush_nobody_believes_the_page_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = claim(dir.path(), 0).unwrap().identity;
+        identity.join("A", 7).unwrap();
+        identity.distrust().unwrap();
+        assert_eq!(found(dir.path()), (7, false));
+        // Registered again before it stops.
+        identity.join("A", 8).unwrap();
+        assert_eq!(found(dir.path()), (8, false));
+        let next = claim(dir.path(), 0).unwrap().identity;
+        next.join("A", 9).unwrap();
+        assert_eq!(found(dir.path()), (9, true), "a new life");
+    }
+
+    #[test]
+    fn data_that_is_fetched_again_is_believed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = claim(dir.path(), 0).unwrap().identity;
+        identity.join("A", 7).unwrap();
+        identity.end_life().unwrap();
+        assert_eq!(found(dir.path()), (7, false));
+        identity.join("A", 8).unwrap();
+        assert_eq!(found(dir.path()), (8, true));
+    }
+
+    /// It may have refused that a flush failed.
+    #[test]
+    fn a_disk_that_takes_nothing_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        claim(dir.path(), 0).unwrap().identity.join("A", 7).unwrap();
+        // No file can be put beside it.
+        let temporary = format!("{}.tmp", foz_quorum::meta_properties::FILE_NAME);
+        std::fs::create_dir(dir.path().join(temporary)).unwrap();
+        assert!(claim(dir.path(), 0).is_err());
     }
 }

@@ -19,6 +19,7 @@ mod config;
 mod config_view;
 mod coordinator;
 mod dispatch;
+mod fail_stop;
 mod handlers;
 mod http;
 mod identity;

@@ -8,13 +8,15 @@ mod damage;
 mod following;
 mod leading;
 mod log_config;
+mod offline;
 mod reading;
 mod registry;
 mod replay;
 mod role;
+mod said_once;
 mod waiters;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,10 +32,13 @@ use damage::Damage;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
-pub(crate) use registry::{Key, Partitions, Recovered};
+pub(crate) use registry::{Key, Leave, Partitions, Recovered};
 pub(crate) use role::Proposed;
 use role::Role;
+use said_once::SaidOnce;
 use waiters::Waiters;
+
+use crate::fail_stop::FailStop;
 
 /// `acks=all`.
 pub(crate) const ACKS_ALL: i16 = -1;
@@ -51,6 +56,10 @@ pub(crate) struct Partition {
     pub(crate) grown: Waiters,
     reports: Reports,
     damage: Mutex<Option<Damage>>,
+    /// With how many replicas in mind the log was configured.
+    replicas: AtomicUsize,
+    /// Why the log does not go on.
+    said: SaidOnce,
 }
 
 /// What partitions tell the rest of the broker.
@@ -62,6 +71,8 @@ pub(crate) struct Reports {
     pub(crate) damage: Arc<Notify>,
     /// Of this broker's registration.
     pub(crate) broker_epoch: Arc<AtomicI64>,
+    /// Hears of logs that had to stop.
+    pub(crate) fail_stop: FailStop,
 }
 
 /// Where records were appended.
@@ -86,7 +97,12 @@ pub(crate) enum ProduceError {
 }
 
 impl Partition {
-    fn new(log: Arc<PartitionLog>, flusher: Arc<Flusher>, reports: Reports) -> Self {
+    fn new(
+        log: Arc<PartitionLog>,
+        replicas: usize,
+        flusher: Arc<Flusher>,
+        reports: Reports,
+    ) -> Self {
         Self {
             log,
             flusher,
@@ -95,6 +111,8 @@ impl Partition {
             grown: Waiters::default(),
             reports,
             damage: Mutex::new(None),
+            replicas: AtomicUsize::new(replicas),
+            said: SaidOnce::default(),
         }
     }
 
@@ -322,6 +340,7 @@ mod tests {
 
     /// Nobody tells it what was flushed.
     fn partition(path: &std::path::Path) -> Arc<Partition> {
+        let fail_stop = FailStop::of(path).0;
         let handles = FileHandles::new(10);
         let config = |_: &TopicPartition, _| LogConfig::default();
         let (lost, now_ms) = (PageCache::Lost, wall_clock_ms());
@@ -338,8 +357,9 @@ mod tests {
             proposals: mpsc::unbounded_channel().0,
             damage: Arc::default(),
             broker_epoch: Arc::default(),
+            fail_stop,
         };
-        Arc::new(Partition::new(log.unwrap(), Arc::new(flusher), reports))
+        Arc::new(Partition::new(log.unwrap(), 1, Arc::new(flusher), reports))
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod image_applier;
 mod lease;
 mod lease_freshness;
+mod membership;
 mod observer;
 mod registration;
 mod start;

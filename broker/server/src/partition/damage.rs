@@ -116,7 +116,13 @@ impl Partition {
             }
             Err(OpenError::Unusable(..)) => false,
             Err(error) => {
-                error!(partition = self.name(), %error, "damaged data cannot be set aside");
+                if self.said.is_new(error.to_string()) {
+                    error!(partition = self.name(), %error, "damaged data cannot be set aside");
+                }
+                if self.log.has_failed() {
+                    let log = self.log.partition();
+                    self.reports.fail_stop.log_stopped(log, &error);
+                }
                 false
             }
         }

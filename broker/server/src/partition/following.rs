@@ -90,24 +90,30 @@ impl Partition {
         match next_step(&local, answer, epoch_end) {
             Step::Append => self.append_from_leader(directory, following, answer, records),
             Step::Truncate { to } => {
-                info!(
-                    partition = self.name(),
-                    from = local.end_offset,
-                    to,
-                    "log cut to the leader's"
-                );
                 let kept = self.keep_committed(directory, &local, to);
-                self.done(kept.and_then(|()| directory.truncate(&self.log, to, wall_clock_ms())))
+                let cut = kept.and_then(|()| directory.truncate(&self.log, to, wall_clock_ms()));
+                if cut.is_ok() {
+                    info!(
+                        partition = self.name(),
+                        from = local.end_offset,
+                        to,
+                        "log cut to the leader's"
+                    );
+                }
+                self.done(cut)
             }
             Step::Reset { to } => {
-                info!(
-                    partition = self.name(),
-                    from = local.end_offset,
-                    to,
-                    "log begun anew where the leader's begins"
-                );
                 let kept = self.keep_committed(directory, &local, local.start_offset);
-                self.done(kept.and_then(|()| directory.reset(&self.log, to, wall_clock_ms())))
+                let reset = kept.and_then(|()| directory.reset(&self.log, to, wall_clock_ms()));
+                if reset.is_ok() {
+                    info!(
+                        partition = self.name(),
+                        from = local.end_offset,
+                        to,
+                        "log begun anew where the leader's begins"
+                    );
+                }
+                self.done(reset)
             }
             Step::Retry => Followed::Later,
             Step::WaitForMetadata => Followed::NoMore,

@@ -1,34 +1,33 @@
 //! All partitions of this broker, kept in line with the metadata.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
-use std::sync::Arc;
+mod opening;
 
-use anyhow::Context;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use foz_canary::{Canary, sings};
 use foz_log::{
-    CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PageCache,
-    PartitionLog, StorageError, TopicPartition,
+    CleanShutdown, FileHandles, Flusher, LogConfig, LogDirectory, PartitionLog, StorageError,
+    TopicPartition,
 };
 use foz_metadata::image::{NO_LEADER, Partition as Assigned, Resource, Topic};
 use foz_metadata::{Changes, Image};
 use foz_protocol::error::ErrorCode;
 use foz_replication::Assignment;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::damage::{Repair, repair};
 use super::log_config::{log_config, replication_settings, set_flush_interval};
+use super::offline::{Offline, must_leave};
 use super::{Partition, Reports, monotonic_ms, wall_clock_ms};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
-use crate::recovery_progress::RecoveryProgress;
 
-/// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
-/// they are read or written.
-const OPEN_FILES_MAX: usize = 4_096;
+pub(crate) use opening::Recovered;
 
 /// A partition by topic id and index: a topic that was deleted and made again is another one.
 pub(crate) type Key = (Uuid, i32);
@@ -41,99 +40,16 @@ pub(crate) struct Partitions {
     handles: Arc<FileHandles>,
     flusher: Arc<Flusher>,
     held: Map,
-    /// Partitions of this broker whose log could not be opened or made.
-    offline: Mutex<HashSet<TopicPartition>>,
+    offline: Offline,
+    /// With which `held` is in line. Locked by whoever changes what is held.
+    applied: Mutex<Arc<Image>>,
     metrics: Metrics,
     reports: Reports,
     /// See [`Recovered`].
     recovered: Recovered,
 }
 
-/// What recovery says of the process before this one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Recovered {
-    /// It stopped in good order, with this broker epoch.
-    pub(crate) stopped_cleanly: Option<i64>,
-    /// Every log that there was is there, has at least what the checkpoints say of it, and is not damaged.
-    pub(crate) is_whole: bool,
-}
-
 impl Partitions {
-    /// Recovers everything in `data_dir`. Nothing is led until the metadata says so. `fatal` hears of a
-    /// flush that failed: the process must stop.
-    pub(crate) fn open(
-        data_dir: &Path,
-        page_cache: PageCache,
-        fatal: mpsc::Sender<String>,
-        metrics: Metrics,
-        reports: Reports,
-        recovery: &RecoveryProgress,
-    ) -> anyhow::Result<Self> {
-        let handles = FileHandles::new(OPEN_FILES_MAX);
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let (directory, report) = LogDirectory::open(
-            data_dir,
-            page_cache,
-            threads,
-            &handles,
-            wall_clock_ms(),
-            &|_, _| until_configured(),
-            &|progress| {
-                recovery.tell(progress.opened, progress.total);
-                if progress.opened % 1_000 == 0 || progress.opened == progress.total {
-                    info!(
-                        opened = progress.opened,
-                        total = progress.total,
-                        "recovering logs"
-                    );
-                }
-            },
-        )?;
-        for (partition, finding) in &report.findings {
-            warn!(%partition, ?finding, "found while recovering");
-        }
-        for offline in &report.offline {
-            error!(partition = %offline.partition, error = %offline.error, "log is offline");
-        }
-        for lost in &report.lost {
-            warn!(
-                partition = %lost.partition,
-                known_offset = lost.known_offset,
-                found_offset = ?lost.found_offset,
-                "has less than it had at the last checkpoint"
-            );
-        }
-        for path in &report.ignored {
-            warn!(path = %path.display(), "not a partition; left alone");
-        }
-        let recovered = Recovered {
-            stopped_cleanly: report.clean_shutdown.map(|mark| mark.broker_epoch),
-            is_whole: report.offline.is_empty() && report.lost.is_empty(),
-        };
-        let offline: HashSet<_> = report
-            .offline
-            .into_iter()
-            .map(|log| log.partition)
-            .collect();
-        metrics.offline_log_partitions.set(offline.len() as i64);
-        let held = Map::default();
-        let observer = Observer {
-            held: Arc::clone(&held),
-            fatal,
-        };
-        let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
-        Ok(Self {
-            directory: Arc::new(directory),
-            handles,
-            flusher: Arc::new(flusher),
-            held,
-            offline: Mutex::new(offline),
-            metrics,
-            reports,
-            recovered,
-        })
-    }
-
     pub(crate) fn recovered(&self) -> Recovered {
         self.recovered
     }
@@ -163,7 +79,7 @@ impl Partitions {
         }
         self.get(topic.id, index).ok_or_else(|| {
             let name = TopicPartition::new(topic.name.to_string(), index);
-            if self.offline.lock().contains(&name) {
+            if self.offline.contains(&name) {
                 ErrorCode::KafkaStorageError
             } else {
                 ErrorCode::NotLeaderOrFollower
@@ -172,7 +88,9 @@ impl Partitions {
     }
 
     /// Follows the metadata: creates, deletes, leads, resigns, configures.
-    pub(crate) fn apply(&self, broker: &Broker, image: &Image, changes: &Changes) {
+    pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
+        let mut applied = self.applied.lock();
+        *applied = Arc::clone(image);
         for topic in changes.topics_deleted.values() {
             self.delete(broker, topic);
         }
@@ -219,15 +137,15 @@ impl Partitions {
         Arc::clone(&self.reports.damage)
     }
 
-    /// Has damaged data fetched again where that is possible. True when this broker has to register anew
-    /// for it, as one that lacks data.
-    pub(crate) fn repair(&self, broker: &Broker) -> bool {
+    /// Makes the logs that could not be made, and has damaged data fetched again where that is possible. Says
+    /// whether this broker has to register anew for the sake of what is left.
+    pub(crate) fn repair(&self, broker: &Broker) -> Option<Leave> {
         let image = broker.image();
         let registered = broker.epoch();
         if image.offset() < *broker.registered_offset.borrow() {
-            return false;
+            return None;
         }
-        let mut must_leave = false;
+        let mut leave = self.make_logs(broker).then_some(Leave::WithAllData);
         for partition in self.all() {
             let Some(damage) = partition.damage() else {
                 continue;
@@ -240,7 +158,7 @@ impl Partitions {
             let can_lead = |id| image.can_lead(id);
             match repair(damage, assigned, can_lead, broker.node_id, registered) {
                 Repair::Wait => {}
-                Repair::LeaveIsr => must_leave = true,
+                Repair::LeaveIsr => leave = Some(Leave::WithoutSomeData),
                 Repair::Cut => {
                     if partition.cut_damage(&self.directory) {
                         broker.fetchers.join(broker, assigned.leader, &partition);
@@ -248,7 +166,31 @@ impl Partitions {
                 }
             }
         }
-        must_leave
+        leave
+    }
+
+    /// Tries again what could not be made. True when this broker has to leave the ISR of one that still cannot.
+    fn make_logs(&self, broker: &Broker) -> bool {
+        let image = self.applied.lock();
+        let can_lead = |id| image.can_lead(id);
+        let mut leave = false;
+        for name in self.offline.not_made() {
+            let topic = image.topic(&name.topic);
+            let Some((topic, assigned)) =
+                topic.and_then(|t| Some((t, t.partition(name.partition)?)))
+            else {
+                continue;
+            };
+            self.follow(broker, &image, topic, name.partition, assigned);
+            leave |= self.offline.contains(&name) && must_leave(assigned, can_lead, broker.node_id);
+        }
+        leave
+    }
+
+    /// A flush has failed: what the logs seem to hold may not be on the disk.
+    pub(crate) fn has_failed_flush(&self) -> bool {
+        let logs = self.directory.logs();
+        logs.iter().any(|log| log.has_failed_flush())
     }
 
     /// Writes checkpoints, closes files that are not used.
@@ -272,12 +214,16 @@ impl Partitions {
         }
     }
 
-    /// Flushes and closes everything and leaves the mark of a clean stop.
-    pub(crate) fn close(&self, broker_epoch: i64) -> Result<(), StorageError> {
+    /// Flushes and closes everything. Leaves the mark of a clean stop where the logs have all that this node had
+    /// when it was registered with this epoch.
+    pub(crate) fn close(&self, broker_epoch: Option<i64>) -> Result<(), StorageError> {
         for partition in self.held.read().values() {
             partition.resign();
         }
-        self.directory.close_cleanly(CleanShutdown { broker_epoch })
+        match broker_epoch {
+            Some(broker_epoch) => self.directory.close_cleanly(CleanShutdown { broker_epoch }),
+            None => self.directory.close_without_mark(),
+        }
     }
 
     fn follow(
@@ -295,7 +241,16 @@ impl Partitions {
                 broker.fetchers.leave(key);
                 partition.resign();
             }
+            self.offline
+                .forget_not_made(&TopicPartition::new(topic.name.to_string(), index));
             return;
+        }
+        let replicas = assigned.replicas.len();
+        if let Some(partition) = &held
+            && partition.replicas.swap(replicas, Ordering::AcqRel) != replicas
+        {
+            // A single one flushes before it acknowledges, one of several need not.
+            self.set_config(broker, image, topic, &partition.log, replicas);
         }
         let Some(partition) = held.or_else(|| self.open_log(broker, image, topic, key, assigned))
         else {
@@ -363,7 +318,7 @@ impl Partitions {
                 if other.is_some() {
                     self.set_aside(&name, "it is of an earlier topic of that name");
                 }
-                if self.offline.lock().contains(&name) {
+                if self.offline.is_damaged(&name) {
                     self.open_damaged(broker, topic, &name, config, assigned)?
                 } else {
                     self.create(topic, name, config)?
@@ -371,7 +326,8 @@ impl Partitions {
             }
         };
         set_flush_interval(broker, image, &topic.name, &log, &self.flusher);
-        let partition = Partition::new(log, Arc::clone(&self.flusher), self.reports.clone());
+        let (flusher, reports) = (Arc::clone(&self.flusher), self.reports.clone());
+        let partition = Partition::new(log, assigned.replicas.len(), flusher, reports);
         let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
         Some(partition)
@@ -387,10 +343,17 @@ impl Partitions {
             .directory
             .create(name.clone(), topic.id, config, wall_clock_ms());
         match created {
-            Ok(log) => Some(log),
+            Ok(log) => {
+                if self.offline.remove(&name) {
+                    info!(partition = %name, "log created at last");
+                }
+                Some(log)
+            }
             Err(error) => {
-                error!(partition = %name, %error, "log cannot be created");
-                self.count_offline(|offline| offline.insert(name));
+                let partition = name.to_string();
+                if self.offline.add_not_made(name, error.to_string()) {
+                    error!(partition, %error, "log cannot be created; it is tried again");
+                }
                 None
             }
         }
@@ -416,7 +379,7 @@ impl Partitions {
             .open_quarantined(name, config.clone(), wall_clock_ms())
         {
             Ok((log, findings)) => {
-                self.count_offline(|offline| offline.remove(name));
+                self.offline.remove(name);
                 if log.topic_id() != topic.id {
                     self.set_aside(name, "it is of an earlier topic of that name");
                     return self.create(topic, name.clone(), config);
@@ -426,6 +389,9 @@ impl Partitions {
             }
             Err(error) => {
                 error!(partition = %name, %error, "log cannot be opened");
+                if error.is_failed_flush() {
+                    self.reports.fail_stop.log_stopped(name, &error);
+                }
                 None
             }
         }
@@ -441,18 +407,10 @@ impl Partitions {
                 continue;
             }
             let name = TopicPartition::new(topic.name.to_string(), index);
-            if self.offline.lock().contains(&name) {
+            if self.offline.remove(&name) {
                 self.remove(&name);
-                self.count_offline(|offline| offline.remove(&name));
             }
         }
-    }
-
-    fn count_offline(&self, change: impl FnOnce(&mut HashSet<TopicPartition>) -> bool) {
-        let mut offline = self.offline.lock();
-        change(&mut offline);
-        let count = offline.len() as i64;
-        self.metrics.offline_log_partitions.set(count);
     }
 
     /// Nothing is deleted that nobody asked to delete.
@@ -471,6 +429,18 @@ impl Partitions {
         }
     }
 
+    fn set_config(
+        &self,
+        broker: &Broker,
+        image: &Image,
+        topic: &Topic,
+        log: &Arc<PartitionLog>,
+        replicas: usize,
+    ) {
+        log.set_config(log_config(broker, image, &topic.name, replicas));
+        set_flush_interval(broker, image, &topic.name, log, &self.flusher);
+    }
+
     fn configure(&self, broker: &Broker, image: &Image, resource: &Resource) {
         let topic_name = match resource {
             Resource::Topic(name) => Some(name),
@@ -487,10 +457,7 @@ impl Partitions {
             };
             if topic_name.is_none_or(|name| *name == topic.name) {
                 let replicas = assigned.replicas.len();
-                partition
-                    .log
-                    .set_config(log_config(broker, image, &topic.name, replicas));
-                set_flush_interval(broker, image, &topic.name, &partition.log, &self.flusher);
+                self.set_config(broker, image, topic, &partition.log, replicas);
                 if partition.led() == Some(assigned.leader_epoch) {
                     Self::lead(broker, image, topic, partition, assigned);
                 }
@@ -499,36 +466,13 @@ impl Partitions {
     }
 }
 
-/// What a log is opened with: what its topic keeps is known when the metadata is, so until then
-/// nothing is deleted.
-fn until_configured() -> LogConfig {
-    LogConfig {
-        cleanup_delete: false,
-        retention_ms: None,
-        ..LogConfig::default()
-    }
+/// How to register anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// As after any restart.
+    WithAllData,
+    WithoutSomeData,
 }
 
-/// Passes on what the flusher says.
-struct Observer {
-    held: Map,
-    fatal: mpsc::Sender<String>,
-}
-
-impl FlushObserver for Observer {
-    fn flushed(&self, log: &Arc<PartitionLog>, _flushed_offset: i64) {
-        let key = (log.topic_id(), log.partition().partition);
-        let partition = self.held.read().get(&key).cloned();
-        if let Some(partition) = partition {
-            partition.flushed();
-        }
-    }
-
-    fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError) {
-        let partition = log.partition();
-        // One is enough: the process stops.
-        let _ = self
-            .fatal
-            .try_send(format!("{partition} cannot be flushed: {error}"));
-    }
-}
+#[cfg(test)]
+mod tests;

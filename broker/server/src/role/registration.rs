@@ -39,6 +39,8 @@ pub(crate) async fn register(
                 info!(
                     broker_epoch = registered.broker_epoch,
                     cluster_id = registered.cluster_id,
+                    disk_epoch = request.disk_epoch,
+                    log_intact = request.log_intact,
                     "registered"
                 );
                 return Ok(registered);

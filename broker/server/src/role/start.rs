@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use foz_api::ActiveController;
-use foz_api::v1::RegisterBrokerRequest;
 use foz_log::PageCache;
 use foz_metadata::Image;
-use foz_quorum::MetaProperties;
 use foz_replication::{SessionCache, SessionLimits};
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -20,22 +18,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::image_applier::ImageApplier;
-use super::lease::{self, LeaseState};
-use super::{observer, registration};
+use super::membership::{Membership, Ports};
+use super::observer;
 use crate::authorizer::AllowAll;
 use crate::broker::Broker;
 use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
 use crate::coordinator::Coordinators;
+use crate::fail_stop::FailStop;
 use crate::http::Readiness;
 use crate::identity::{self, Claimed};
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
 use crate::net::listener;
 use crate::partition::{Partitions, Recovered, Reports};
-use crate::process;
 use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
@@ -43,10 +40,11 @@ use crate::request::Listener;
 
 /// Housekeeping of logs: recovery points, idle files.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
-/// A disk that goes on to damage what is fetched again must not keep the broker from everything else.
-const REPAIR_PAUSE: Duration = Duration::from_secs(10);
 /// How long a stop waits for connections to finish what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// The same for followers: when it is their turn this broker is fenced, so an answer is nothing to them any
+/// more. One that does not read would hold the stop up for minutes.
+const FOLLOWERS_DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Binds a listener; with the port that others are told.
 async fn bind(config: &ListenerConfig) -> anyhow::Result<(TcpListener, u16)> {
@@ -70,9 +68,11 @@ pub(crate) struct BrokerHandle {
     stop_serving: CancellationToken,
     stop_background: CancellationToken,
     serving: JoinHandle<()>,
-    keeping: JoinHandle<()>,
+    serving_followers: JoinHandle<()>,
+    keeping: JoinHandle<Membership>,
     /// What follows the metadata and keeps the logs in order.
     background: TaskTracker,
+    fail_stop: FailStop,
 }
 
 /// Recovers the logs, starts to follow the metadata and to register. Returns before the quorum has
@@ -90,27 +90,22 @@ pub(crate) async fn start_broker(
     let (failed, failures) = mpsc::channel(1);
     let metrics = Metrics::register(registry)?;
     let data_dir = role.data_dir.clone();
-    let (fatal, recovery_metrics) = (failed.clone(), metrics.clone());
+    let recovery_metrics = metrics.clone();
+    let fail_stop = FailStop::new(failed.clone(), Arc::clone(&claimed.identity));
     let (proposals, proposed) = mpsc::unbounded_channel();
     let epoch = Arc::new(AtomicI64::new(-1));
     let reports = Reports {
         proposals,
         damage: Arc::default(),
         broker_epoch: Arc::clone(&epoch),
+        fail_stop: fail_stop.clone(),
     };
     let page_cache = match claimed.page_cache_survived {
         true => PageCache::Survived,
         false => PageCache::Lost,
     };
     let partitions = tokio::task::spawn_blocking(move || {
-        Partitions::open(
-            &data_dir,
-            page_cache,
-            fatal,
-            recovery_metrics,
-            reports,
-            &recovery,
-        )
+        Partitions::open(&data_dir, page_cache, recovery_metrics, reports, &recovery)
     })
     .await?
     .context("cannot recover the logs")?;
@@ -153,7 +148,7 @@ pub(crate) async fn start_broker(
     background.spawn(observer::follow(
         Arc::clone(&broker.controllers),
         role.node_id,
-        ImageApplier::new(Arc::clone(&broker), claimed.properties.cluster_id.clone()),
+        ImageApplier::new(Arc::clone(&broker), claimed.identity.cluster_id()),
         failed.clone(),
         stop_background.clone(),
     ));
@@ -167,21 +162,20 @@ pub(crate) async fn start_broker(
         proposed,
         stop_background.clone(),
     ));
-    let membership = Membership {
-        broker: Arc::clone(&broker),
-        role: role.clone(),
-        port,
-        replication_port,
-        log_intact: is_intact(&claimed, recovered),
-        disk_epoch: claimed.disk_epoch,
-        properties: claimed.properties,
-        incarnation: Uuid::new_v4(),
-        repairs_from: Instant::now(),
-        stop: stop_lease.clone(),
-    };
-    let keeping = tokio::spawn(keep_membership(membership, failed));
+    let membership = Membership::new(
+        Arc::clone(&broker),
+        role.clone(),
+        Ports {
+            clients: port,
+            replication: replication_port,
+        },
+        is_intact(&claimed, recovered),
+        claimed,
+        stop_lease.clone(),
+    );
+    let keeping = tokio::spawn(membership.keep(failed));
     // Followers may come as soon as this broker leads, which is before it hears that it is alive.
-    background.spawn(listener::serve(
+    let serving_followers = tokio::spawn(listener::serve(
         replication_listener,
         Arc::clone(&broker),
         Listener::Replication,
@@ -212,8 +206,10 @@ pub(crate) async fn start_broker(
         stop_serving,
         stop_background,
         serving,
+        serving_followers,
         keeping,
         background,
+        fail_stop,
     })
 }
 
@@ -244,166 +240,49 @@ impl BrokerHandle {
         let began = Instant::now();
         self.ready.store(false, Ordering::Release);
         self.stop_lease.cancel();
-        if let Err(error) = self.keeping.await {
-            warn!(%error, "leaving the quorum failed");
-        }
+        let membership = match self.keeping.await {
+            Ok(membership) => Some(membership),
+            Err(error) => {
+                warn!(%error, "leaving the quorum failed");
+                None
+            }
+        };
         self.stop_serving.cancel();
         if tokio::time::timeout(DRAIN_MAX, self.serving).await.is_err() {
             warn!("connections were still busy when the time to drain was over");
         }
-        // Nothing may open a log or lead a partition while the logs close.
         self.stop_background.cancel();
+        let followers = tokio::time::timeout(FOLLOWERS_DRAIN_MAX, self.serving_followers);
+        if followers.await.is_err() {
+            warn!("a follower does not take its answer; it is not waited for");
+        }
+        // Nothing may open a log or lead a partition while the logs close.
         self.background.close();
         self.background.wait().await;
         let broker = self.broker;
         broker.fetchers.stop().await;
+        let disk_epoch = membership.as_ref().and_then(Membership::vouched_epoch);
+        let closing = Arc::clone(&broker);
         let closed = tokio::task::spawn_blocking(move || {
-            broker.coordinators.stop();
-            broker.partitions.close(broker.epoch())
+            closing.coordinators.stop();
+            closing.partitions.close(disk_epoch)
         });
-        match closed.await {
+        let closed = closed.await;
+        let has_failed_flush =
+            broker.partitions.has_failed_flush() || self.fail_stop.distrusts_page_cache();
+        if has_failed_flush
+            && !self.fail_stop.distrust_page_cache()
+            && let Some(membership) = membership
+        {
+            membership.disown().await;
+        }
+        match closed {
             Ok(Ok(())) => info!(
                 took_ms = began.elapsed().as_millis() as u64,
                 "broker stopped"
             ),
             Ok(Err(error)) => warn!(%error, "logs not closed cleanly; they will be recovered"),
             Err(error) => warn!(%error, "logs not closed cleanly; they will be recovered"),
-        }
-    }
-}
-
-/// How a lease came to its end.
-enum Ended {
-    Stopped,
-    /// The registration does not count any more.
-    Lost,
-    /// Given back, to fetch damaged data again.
-    Damaged,
-}
-
-struct Membership {
-    broker: Arc<Broker>,
-    role: BrokerRole,
-    port: u16,
-    replication_port: u16,
-    /// With which epoch the directory was registered last.
-    disk_epoch: i64,
-    /// Nothing of what it held then is missing.
-    log_intact: bool,
-    properties: MetaProperties,
-    incarnation: Uuid,
-    /// Not sooner it leaves for the sake of damaged data.
-    repairs_from: Instant,
-    stop: CancellationToken,
-}
-
-/// Registers, keeps the lease, and registers again when the registration was lost.
-async fn keep_membership(mut membership: Membership, failed: mpsc::Sender<String>) {
-    if let Err(error) = membership.keep().await {
-        let _ = failed.send(format!("{error:#}")).await;
-    }
-}
-
-impl Membership {
-    async fn keep(&mut self) -> anyhow::Result<()> {
-        loop {
-            let request = self.request();
-            let registered = tokio::select! {
-                () = self.stop.cancelled() => return Ok(()),
-                registered = registration::register(&self.broker.controllers, &request) => registered?,
-            };
-            identity::join(
-                &self.role.data_dir,
-                &mut self.properties,
-                &registered.cluster_id,
-                registered.broker_epoch,
-            )?;
-            self.broker.partitions.directory().forget_lost();
-            // From here on this process itself wrote all there is.
-            (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
-            self.broker
-                .epoch
-                .store(registered.broker_epoch, Ordering::Release);
-            self.broker
-                .registered_offset
-                .send_replace(registered.metadata_offset);
-            match self.hold_lease(registered.broker_epoch).await? {
-                Ended::Stopped => return Ok(()),
-                Ended::Lost => {}
-                Ended::Damaged => {
-                    // To the quorum another process: this one does not have what it had.
-                    (self.incarnation, self.log_intact) = (Uuid::new_v4(), false);
-                    self.repairs_from = Instant::now() + REPAIR_PAUSE;
-                }
-            }
-        }
-    }
-
-    async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<Ended> {
-        let (state, mut states) = watch::channel(LeaseState::Silent);
-        let leave = self.stop.child_token();
-        let damage_found = self.broker.partitions.damage_found();
-        let keeper = lease::keep(
-            ActiveController::new(self.broker.controllers.addresses().to_vec()),
-            self.role.node_id,
-            broker_epoch,
-            self.broker.applied_offset.subscribe(),
-            Arc::clone(&self.broker.lease),
-            state,
-            leave.clone(),
-        )
-        .context("cannot start the lease thread")?;
-        loop {
-            tokio::select! {
-                changed = states.changed() => {
-                    // The thread drops the sender when it ends.
-                    if changed.is_err() {
-                        break;
-                    }
-                    let now = *states.borrow_and_update();
-                    let alive = now == LeaseState::Alive;
-                    self.broker.metrics.lease_alive.set(i64::from(alive));
-                    if alive {
-                        self.broker.alive.send_replace(true);
-                    }
-                }
-                () = damage_found.notified(), if !leave.is_cancelled() => {
-                    let broker = Arc::clone(&self.broker);
-                    let repair = move || broker.partitions.repair(&broker);
-                    let must_leave = tokio::task::spawn_blocking(repair).await?;
-                    if must_leave && Instant::now() >= self.repairs_from {
-                        warn!("data here is damaged: the broker leaves the replicas in sync to fetch it again");
-                        leave.cancel();
-                    }
-                }
-            }
-        }
-        let ended = if *states.borrow() == LeaseState::Lost {
-            Ended::Lost
-        } else if leave.is_cancelled() && !self.stop.is_cancelled() {
-            Ended::Damaged
-        } else {
-            Ended::Stopped
-        };
-        let joined = tokio::task::spawn_blocking(move || keeper.join()).await?;
-        joined.map_err(|_| anyhow::anyhow!("the lease thread panicked"))?;
-        Ok(ended)
-    }
-
-    fn request(&self) -> RegisterBrokerRequest {
-        RegisterBrokerRequest {
-            node_id: self.role.node_id,
-            incarnation: self.incarnation.as_bytes().to_vec(),
-            directory_ids: vec![self.properties.directory_id.as_bytes().to_vec()],
-            cluster_id: self.properties.cluster_id.clone().unwrap_or_default(),
-            host: self.role.client_listener.advertised_host.clone(),
-            port: i32::from(self.port),
-            replication_host: self.role.replication_listener.advertised_host.clone(),
-            replication_port: i32::from(self.replication_port),
-            disk_epoch: self.disk_epoch,
-            log_intact: self.log_intact,
-            rack: self.role.rack.clone(),
-            version: process::VERSION.to_owned(),
         }
     }
 }
@@ -447,7 +326,7 @@ async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
                 broker.partitions.apply_retention();
             }
             broker.partitions.keep_house();
-            if broker.partitions.repair(&broker) {
+            if broker.partitions.repair(&broker).is_some() {
                 broker.partitions.damage_found().notify_one();
             }
         });

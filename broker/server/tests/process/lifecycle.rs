@@ -7,13 +7,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use foz_cli::client::{Client, Target};
+use kafka_protocol::messages::fetch_request::ReplicaState;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::{ApiKey, GroupId, JoinGroupRequest, JoinGroupResponse};
+use kafka_protocol::messages::{ApiKey, BrokerId, GroupId, JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 use rustix::process::Signal;
 
 use crate::groups::coordinator;
-use crate::testbed::{PATIENCE, Testbed, pause, topic};
+use crate::testbed::{PATIENCE, Testbed, pause, sorted, topic};
+use crate::versions::connection::{Answered, Connection, batch, produce_request};
+use crate::versions::fetching::fetch;
 
 /// Far below the time that a stop gives to those who do not let go.
 const PROMPTLY: Duration = Duration::from_secs(6);
@@ -149,4 +152,55 @@ async fn a_broker_that_lost_its_registration_registers_again() {
     };
     let cluster = client.refresh(None).await.unwrap();
     assert!(cluster.leader("after", 0).is_some());
+}
+
+/// Hung in the middle of catching up, say.
+#[test]
+fn a_follower_that_does_not_read_holds_up_no_stop() {
+    const MIB: usize = 1 << 20;
+    let mut testbed = Testbed::start(1, 2);
+    let answered = Answered::default();
+    let [leader, follower] = &mut testbed.brokers[..] else {
+        unreachable!("two were started");
+    };
+    let mut connection = Connection::open(leader, &answered);
+    let orders = connection.create_on("orders", &[0, 1], &[]);
+    connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0, 1]);
+    follower.kill();
+    connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0]);
+    let value = "x".repeat(MIB * 9 / 10);
+    for _ in 0..20 {
+        let records = batch(1, &[&value]);
+        connection.call(9, &produce_request(9, &orders, 1, &[(0, Some(records))]));
+    }
+    drop(connection);
+    let properties = fs::read_to_string(follower.directory.join("data/meta.properties")).unwrap();
+    let epoch = properties
+        .lines()
+        .find_map(|line| line.strip_prefix("foz.broker.epoch="));
+    let state = ReplicaState::default()
+        .with_replica_id(BrokerId(1))
+        .with_replica_epoch(epoch.unwrap().parse().unwrap());
+    // Each answer is more than a socket holds.
+    let mut catching_up: Vec<_> = (0..2)
+        .map(|_| Connection::open_as_node(leader, &answered))
+        .collect();
+    for connection in &mut catching_up {
+        for offset in [0, 10] {
+            let mut request = fetch(18, &orders, &[(0, offset)])
+                .with_replica_state(state.clone())
+                .with_max_bytes(10 * MIB as i32);
+            let partition = &mut request.topics[0].partitions[0];
+            partition.partition_max_bytes = 10 * MIB as i32;
+            partition.current_leader_epoch = 0;
+            partition.last_fetched_epoch = 0;
+            connection.send(18, &request);
+        }
+    }
+    pause();
+    let told = Instant::now();
+    assert!(leader.stop());
+    assert!(told.elapsed() < PROMPTLY, "took {:?}", told.elapsed());
+    let log = leader.log();
+    assert!(log.contains("a follower does not take its answer"), "{log}");
 }

@@ -4,6 +4,7 @@
 
 mod connections;
 mod controllers;
+mod disks;
 mod durability;
 mod elections;
 mod figures;

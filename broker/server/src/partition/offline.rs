@@ -1,0 +1,148 @@
+//! Partitions of this broker without a log that can be used.
+//!
+//! A log that could not be made (no room, too many open files) is tried again until it can. A replica without
+//! a log is whole, since it never had any records, but it neither leads nor follows. So where others can lead,
+//! the broker registers anew, which takes it out of the ISR like any restart, and from then on only a
+//! follower that has caught up comes back into it.
+
+use std::collections::HashMap;
+
+use foz_log::TopicPartition;
+use foz_metadata::image::Partition as Assigned;
+use parking_lot::Mutex;
+use prometheus::IntGauge;
+
+#[derive(Debug)]
+pub(super) struct Offline {
+    partitions: Mutex<HashMap<TopicPartition, Why>>,
+    count: IntGauge,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Why {
+    /// Recovery found damage.
+    Damaged,
+    /// It could not be made, for the reason that was said last.
+    NotMade(String),
+}
+
+impl Offline {
+    pub(super) fn new(damaged: impl Iterator<Item = TopicPartition>, count: IntGauge) -> Self {
+        let partitions: HashMap<_, _> = damaged.map(|name| (name, Why::Damaged)).collect();
+        count.set(partitions.len() as i64);
+        Self {
+            partitions: Mutex::new(partitions),
+            count,
+        }
+    }
+
+    pub(super) fn contains(&self, name: &TopicPartition) -> bool {
+        self.partitions.lock().contains_key(name)
+    }
+
+    pub(super) fn is_damaged(&self, name: &TopicPartition) -> bool {
+        self.partitions.lock().get(name) == Some(&Why::Damaged)
+    }
+
+    /// Whose logs are to be made.
+    pub(super) fn not_made(&self) -> Vec<TopicPartition> {
+        let partitions = self.partitions.lock();
+        let not_made = partitions.iter().filter(|(_, why)| **why != Why::Damaged);
+        not_made.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Its log could not be made. Whether that is news.
+    pub(super) fn add_not_made(&self, name: TopicPartition, reason: String) -> bool {
+        let mut partitions = self.partitions.lock();
+        let why = Why::NotMade(reason);
+        let is_news = partitions.get(&name) != Some(&why);
+        partitions.insert(name, why);
+        self.count.set(partitions.len() as i64);
+        is_news
+    }
+
+    /// Nobody wants its log any more.
+    pub(super) fn forget_not_made(&self, name: &TopicPartition) {
+        let mut partitions = self.partitions.lock();
+        if matches!(partitions.get(name), Some(Why::NotMade(_))) {
+            partitions.remove(name);
+            self.count.set(partitions.len() as i64);
+        }
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&self, name: &TopicPartition) -> bool {
+        let mut partitions = self.partitions.lock();
+        let removed = partitions.remove(name).is_some();
+        self.count.set(partitions.len() as i64);
+        removed
+    }
+}
+
+/// Whether this replica, whose log cannot be made, is to leave the ISR: others wait for it there.
+pub(super) fn must_leave(
+    assigned: &Assigned,
+    can_lead: impl Fn(i32) -> bool,
+    node_id: i32,
+) -> bool {
+    let mut others = assigned.isr.iter().filter(|id| **id != node_id);
+    assigned.isr.contains(&node_id) && others.any(|id| can_lead(*id))
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::image::NO_LEADER;
+
+    use super::*;
+
+    fn name(index: i32) -> TopicPartition {
+        TopicPartition::new("orders", index)
+    }
+
+    #[test]
+    fn a_reason_is_said_when_it_is_another() {
+        let count = IntGauge::new("offline", "Tests.").unwrap();
+        let offline = Offline::new([name(0)].into_iter(), count.clone());
+        assert!(offline.is_damaged(&name(0)));
+        assert!(offline.not_made().is_empty());
+        for (reason, is_news) in [("full", true), ("full", false), ("files", true)] {
+            let said = offline.add_not_made(name(1), reason.to_owned());
+            assert_eq!(said, is_news, "{reason}");
+        }
+        assert!(offline.contains(&name(1)) && !offline.is_damaged(&name(1)));
+        assert_eq!(offline.not_made(), [name(1)]);
+        assert_eq!(count.get(), 2);
+        assert!(offline.remove(&name(1)) && !offline.remove(&name(1)));
+        assert_eq!(count.get(), 1);
+        assert!(offline.add_not_made(name(1), "files".to_owned()));
+        offline.forget_not_made(&name(1));
+        offline.forget_not_made(&name(0));
+        assert!(offline.contains(&name(0)) && !offline.contains(&name(1)));
+    }
+
+    #[test]
+    fn who_has_no_log_leaves_the_isr_where_others_can_lead() {
+        let assigned = |leader, isr: &[i32], elr: &[i32]| Assigned {
+            replicas: vec![0, 1, 2],
+            leader,
+            isr: isr.to_vec(),
+            elr: elr.to_vec(),
+            leader_epoch: 1,
+            partition_epoch: 1,
+            last_known_elr: Vec::new(),
+            never_in_sync: Vec::new(),
+        };
+        for (assigned, alive, expected) in [
+            (assigned(0, &[0, 1, 2], &[]), [0, 1].as_slice(), true),
+            (assigned(1, &[1, 0], &[]), &[0, 1], true),
+            (assigned(0, &[0, 1], &[]), &[0, 2], false),
+            (assigned(0, &[0], &[1]), &[0, 1], false),
+            (assigned(1, &[1], &[0]), &[0, 1], false),
+            (assigned(1, &[1, 2], &[]), &[0, 1, 2], false),
+            (assigned(NO_LEADER, &[], &[]), &[0, 1, 2], false),
+        ] {
+            let can_lead = |id: i32| alive.contains(&id);
+            assert_eq!(must_leave(&assigned, can_lead, 0), expected, "{assigned:?}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What there is when a broker starts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use foz_log::{
+    FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PageCache, PartitionLog,
+    StorageError,
+};
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use super::{Map, Partitions};
+use crate::fail_stop::FailStop;
+use crate::metrics::Metrics;
+use crate::partition::offline::Offline;
+use crate::partition::{Reports, wall_clock_ms};
+use crate::recovery_progress::RecoveryProgress;
+
+/// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
+/// they are read or written.
+const OPEN_FILES_MAX: usize = 4_096;
+
+/// What recovery says of the process before this one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovered {
+    /// It stopped in good order, with this broker epoch.
+    pub(crate) stopped_cleanly: Option<i64>,
+    /// Every log that there was is there, has at least what the checkpoints say of it, and is not damaged.
+    pub(crate) is_whole: bool,
+}
+
+impl Partitions {
+    /// Recovers everything in `data_dir`. Nothing is led until the metadata says so, and nothing is to be
+    /// changed before [`LogDirectory::take_mark_away`].
+    pub(crate) fn open(
+        data_dir: &Path,
+        page_cache: PageCache,
+        metrics: Metrics,
+        reports: Reports,
+        recovery: &RecoveryProgress,
+    ) -> anyhow::Result<Self> {
+        let handles = FileHandles::new(OPEN_FILES_MAX);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let (directory, report) = LogDirectory::open_keeping_mark(
+            data_dir,
+            page_cache,
+            threads,
+            &handles,
+            wall_clock_ms(),
+            &|_, _| until_configured(),
+            &|progress| {
+                recovery.tell(progress.opened, progress.total);
+                if progress.opened % 1_000 == 0 || progress.opened == progress.total {
+                    info!(
+                        opened = progress.opened,
+                        total = progress.total,
+                        "recovering logs"
+                    );
+                }
+            },
+        )?;
+        for (partition, finding) in &report.findings {
+            warn!(%partition, ?finding, "found while recovering");
+        }
+        for offline in &report.offline {
+            error!(partition = %offline.partition, error = %offline.error, "log is offline");
+        }
+        if let Some(failed) = report.offline.iter().find(|it| it.error.is_failed_flush()) {
+            // What is in memory is not on the disk: the next start reads that.
+            reports.fail_stop.distrust_page_cache();
+            bail!("{} cannot be flushed: {}", failed.partition, failed.error);
+        }
+        for lost in &report.lost {
+            warn!(
+                partition = %lost.partition,
+                known_offset = lost.known_offset,
+                found_offset = ?lost.found_offset,
+                "has less than it had at the last checkpoint"
+            );
+        }
+        for path in &report.ignored {
+            warn!(path = %path.display(), "not a partition; left alone");
+        }
+        let recovered = Recovered {
+            stopped_cleanly: report.clean_shutdown.map(|mark| mark.broker_epoch),
+            is_whole: report.offline.is_empty() && report.lost.is_empty(),
+        };
+        let damaged = report.offline.into_iter().map(|log| log.partition);
+        let offline = Offline::new(damaged, metrics.offline_log_partitions.clone());
+        let held = Map::default();
+        let observer = Observer {
+            held: Arc::clone(&held),
+            fail_stop: reports.fail_stop.clone(),
+        };
+        let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
+        Ok(Self {
+            directory: Arc::new(directory),
+            handles,
+            flusher: Arc::new(flusher),
+            held,
+            offline,
+            applied: Mutex::default(),
+            metrics,
+            reports,
+            recovered,
+        })
+    }
+}
+
+/// What a log is opened with: what its topic keeps is known when the metadata is, so until then
+/// nothing is deleted.
+fn until_configured() -> LogConfig {
+    LogConfig {
+        cleanup_delete: false,
+        retention_ms: None,
+        ..LogConfig::default()
+    }
+}
+
+/// Passes on what the flusher says.
+struct Observer {
+    held: Map,
+    fail_stop: FailStop,
+}
+
+impl FlushObserver for Observer {
+    fn flushed(&self, log: &Arc<PartitionLog>, _flushed_offset: i64) {
+        let key = (log.topic_id(), log.partition().partition);
+        let partition = self.held.read().get(&key).cloned();
+        if let Some(partition) = partition {
+            partition.flushed();
+        }
+    }
+
+    fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError) {
+        self.fail_stop.flush_failed(log.partition(), error);
+    }
+}

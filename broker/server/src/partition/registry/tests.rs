@@ -1,0 +1,353 @@
+//! A broker's partitions, as the metadata moves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use foz_api::ActiveController;
+use foz_log::PageCache;
+use foz_metadata::record::{
+    Batch, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, TopicRecord,
+};
+use foz_metadata::rules::{RegisterBroker, found_cluster, register_broker, unfence_broker};
+use foz_protocol::codec::Compression;
+use foz_protocol::record::{BatchBuilder, RecordToWrite};
+use foz_replication::{EpochEndOffset, FetchedPartition, SessionCache, SessionLimits};
+use prometheus::Registry;
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::authorizer::AllowAll;
+use crate::coordinator::Coordinators;
+use crate::fail_stop::FailStop;
+use crate::net::budget::Budgets;
+use crate::partition::Followed;
+use crate::producer_ids::ProducerIds;
+use crate::recovery_progress::RecoveryProgress;
+use crate::replication::Fetchers;
+
+const TOPIC_ID: Uuid = Uuid::from_u128(7);
+
+/// Broker 0 and the metadata that it hears of; brokers 1 and 2 are only in that.
+struct World {
+    broker: Arc<Broker>,
+    image: Arc<Image>,
+    fatal: mpsc::Receiver<String>,
+    data: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let (broker, fatal) = broker(data.path());
+        let mut world = Self {
+            broker,
+            image: Arc::default(),
+            fatal,
+            data,
+        };
+        let founded = found_cluster(&world.image, "c").unwrap();
+        world.commit(founded.records);
+        for node_id in 0..3 {
+            let registered = register_broker(&world.image, &registration(node_id)).unwrap();
+            let epoch = registered.answer;
+            world.commit(registered.records);
+            let unfenced = unfence_broker(&world.image, node_id, epoch).unwrap();
+            world.commit(unfenced.records);
+        }
+        world
+    }
+
+    fn commit(&mut self, records: Vec<foz_metadata::record::Record>) {
+        let batch = Batch {
+            follows: self.image.offset(),
+            term: 1,
+            records,
+        };
+        let image = Arc::new(self.image.apply(&batch).unwrap());
+        let changes = Changes::of_batch(&self.image, &batch);
+        self.broker.partitions.apply(&self.broker, &image, &changes);
+        self.broker.image.store(Arc::clone(&image));
+        self.image = image;
+    }
+
+    /// Led by the first of them.
+    fn create_topic(&mut self, replicas: &[i32]) {
+        let id = Bytes::copy_from_slice(TOPIC_ID.as_bytes());
+        let topic = Fact::Topic(TopicRecord {
+            id: id.clone(),
+            name: "orders".to_owned(),
+            internal: false,
+        });
+        let partition = Fact::Partition(PartitionRecord {
+            topic_id: id,
+            replicas: replicas.to_vec(),
+            isr: replicas.to_vec(),
+            leader: replicas[0],
+            ..PartitionRecord::default()
+        });
+        self.commit(vec![topic.into(), partition.into()]);
+    }
+
+    fn change(&mut self, change: PartitionChangeRecord) {
+        let partition_epoch = self.image.topic_by_id(TOPIC_ID).unwrap();
+        let partition_epoch = partition_epoch.partition(0).unwrap().partition_epoch + 1;
+        self.commit(vec![
+            Fact::PartitionChange(PartitionChangeRecord {
+                topic_id: Bytes::copy_from_slice(TOPIC_ID.as_bytes()),
+                partition_epoch,
+                ..change
+            })
+            .into(),
+        ]);
+    }
+
+    fn partitions(&self) -> &Partitions {
+        &self.broker.partitions
+    }
+
+    fn repair(&self) -> Option<Leave> {
+        self.partitions().repair(&self.broker)
+    }
+
+    fn flushes_first(&self) -> bool {
+        let partition = self.partitions().get(TOPIC_ID, 0).unwrap();
+        partition.log.config().flush_before_acknowledge
+    }
+
+    fn offline(&self) -> i64 {
+        self.broker.metrics.offline_log_partitions.get()
+    }
+}
+
+fn registration(node_id: i32) -> RegisterBroker {
+    let id = Uuid::from_u128(1 + u128::try_from(node_id).unwrap());
+    RegisterBroker {
+        node_id,
+        incarnation: id,
+        directory_ids: vec![id],
+        cluster_id: String::new(),
+        host: "localhost".to_owned(),
+        port: 9092,
+        replication_host: "localhost".to_owned(),
+        replication_port: 9091,
+        rack: None,
+        version: "1".to_owned(),
+        disk_epoch: -1,
+        log_intact: false,
+    }
+}
+
+fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
+    let (fail_stop, fatal) = FailStop::of(data);
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let reports = Reports {
+        proposals: mpsc::unbounded_channel().0,
+        damage: Arc::default(),
+        broker_epoch: Arc::default(),
+        fail_stop,
+    };
+    let (lost, progress) = (PageCache::Lost, RecoveryProgress::default());
+    let partitions = Partitions::open(data, lost, metrics.clone(), reports, &progress).unwrap();
+    let broker = Arc::new_cyclic(|me| Broker {
+        me: me.clone(),
+        node_id: 0,
+        epoch: Arc::default(),
+        registered_offset: watch::Sender::new(-1),
+        statics: BTreeMap::new(),
+        request_bytes_max: 1,
+        connection_idle_max: None,
+        client_budgets: Budgets::of_clients(1, 1),
+        node_budgets: Budgets::of_nodes(1),
+        authorizer: Box::new(AllowAll),
+        controllers: Arc::new(ActiveController::new(vec!["127.0.0.1:1".to_owned()])),
+        partitions,
+        fetchers: Fetchers::default(),
+        fetch_sessions: Mutex::new(SessionCache::new(SessionLimits::default())),
+        coordinators: Coordinators::default(),
+        producer_ids: ProducerIds::default(),
+        metrics,
+        image: ArcSwap::from_pointee(Image::default()),
+        applied_offset: watch::Sender::new(-1),
+        lease: Arc::default(),
+        alive: watch::Sender::new(false),
+    });
+    (broker, fatal)
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_made_is_made_as_soon_as_it_can() {
+    let mut world = World::new();
+    let in_the_way = world.data.path().join("orders-0");
+    fs::write(&in_the_way, "no directory").unwrap();
+    world.create_topic(&[0, 1]);
+    assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+    assert_eq!(world.offline(), 1);
+    let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
+    let refused = world.partitions().find(topic, 0).unwrap_err();
+    assert_eq!(refused, ErrorCode::KafkaStorageError);
+    // Another can lead, and this one has nothing to lose.
+    assert_eq!(world.repair(), Some(Leave::WithAllData));
+
+    // As the metadata has it now, not as it was when the log could not be made.
+    world.change(PartitionChangeRecord {
+        leader: Some(1),
+        leader_epoch: Some(1),
+        isr: Some(NodeIds::from(vec![1])),
+        ..PartitionChangeRecord::default()
+    });
+    assert_eq!(world.repair(), None, "nobody counts on it any more");
+    assert_eq!(world.offline(), 1);
+    fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(world.repair(), None);
+    assert_eq!(world.offline(), 0);
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    assert_eq!(partition.leader(0), Some((1, 1)));
+    assert!(partition.fetch_position().is_some());
+    assert!(world.fatal.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_single_replica_waits_for_its_log_and_leads() {
+    let mut world = World::new();
+    let in_the_way = world.data.path().join("orders-0");
+    fs::write(&in_the_way, "no directory").unwrap();
+    world.create_topic(&[0]);
+    assert_eq!(world.repair(), None);
+    fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(world.repair(), None);
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    assert_eq!(partition.led(), Some(0));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_wants_any_more_is_not_made() {
+    let mut world = World::new();
+    let in_the_way = world.data.path().join("orders-0");
+    fs::write(&in_the_way, "no directory").unwrap();
+    world.create_topic(&[0, 1]);
+    world.change(PartitionChangeRecord {
+        leader: Some(1),
+        leader_epoch: Some(1),
+        replicas: Some(NodeIds::from(vec![1, 2])),
+        isr: Some(NodeIds::from(vec![1])),
+        ..PartitionChangeRecord::default()
+    });
+    assert_eq!(world.offline(), 0);
+    fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(world.repair(), None);
+    assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+    assert!(!in_the_way.exists());
+}
+
+#[tokio::test]
+async fn replicas_that_come_or_go_change_what_is_flushed_before_it_is_acknowledged() {
+    let mut world = World::new();
+    world.create_topic(&[0]);
+    assert!(world.flushes_first());
+    for (replicas, flushes_first) in [(vec![0, 1, 2], false), (vec![0], true), (vec![0, 1], false)]
+    {
+        world.change(PartitionChangeRecord {
+            replicas: Some(NodeIds::from(replicas.clone())),
+            ..PartitionChangeRecord::default()
+        });
+        assert_eq!(world.flushes_first(), flushes_first, "{replicas:?}");
+    }
+    // Also where it does not lead.
+    world.change(PartitionChangeRecord {
+        leader: Some(1),
+        leader_epoch: Some(1),
+        replicas: Some(NodeIds::from(vec![0])),
+        ..PartitionChangeRecord::default()
+    });
+    assert!(world.flushes_first());
+}
+
+/// Broker 0 follows broker 1 and has three records, all flushed.
+fn follower() -> (World, Arc<Partition>) {
+    let mut world = World::new();
+    world.create_topic(&[1, 0]);
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    for offset in 0..3 {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&RecordToWrite::default());
+        let mut batch = builder.build().unwrap();
+        foz_protocol::batch::assign(&mut batch, offset, 0);
+        let fetched = fetched(&partition);
+        let followed = partition.take(world.partitions().directory(), &fetched, &batch);
+        assert_eq!(followed, Followed::On);
+    }
+    partition.log.flush().unwrap();
+    world.partitions().directory().checkpoint().unwrap();
+    (world, partition)
+}
+
+/// The answer to what it would ask now.
+fn fetched(partition: &Partition) -> FetchedPartition {
+    let position = partition.fetch_position().unwrap();
+    FetchedPartition {
+        request_leader_epoch: position.leader_epoch,
+        request_offset: position.offset,
+        error: ErrorCode::None,
+        high_watermark: 0,
+        log_start_offset: 0,
+        diverging_epoch: None,
+        current_leader_epoch: -1,
+    }
+}
+
+/// No checkpoint can be written as long as this is there.
+fn block_checkpoints(world: &World) -> std::path::PathBuf {
+    let temporary = "recovery-point-offset-checkpoint.tmp";
+    let path = world.data.path().join(temporary);
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_cut_that_changed_nothing_is_tried_again() {
+    let (mut world, partition) = follower();
+    let in_the_way = block_checkpoints(&world);
+    let diverging = FetchedPartition {
+        diverging_epoch: Some(EpochEndOffset {
+            epoch: 0,
+            end_offset: 1,
+        }),
+        ..fetched(&partition)
+    };
+    let directory = world.broker.partitions.directory();
+    for _ in 0..2 {
+        let followed = partition.take(directory, &diverging, b"");
+        assert_eq!(followed, Followed::Later);
+        assert_eq!(partition.log.log_end_offset(), 3);
+    }
+    fs::remove_dir(&in_the_way).unwrap();
+    let followed = partition.take(directory, &diverging, b"");
+    assert_eq!(followed, Followed::On);
+    assert_eq!(partition.log.log_end_offset(), 1);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_reset_left_half_way_ends_the_process() {
+    let (mut world, partition) = follower();
+    block_checkpoints(&world);
+    let out_of_range = FetchedPartition {
+        error: ErrorCode::OffsetOutOfRange,
+        log_start_offset: 10,
+        high_watermark: 20,
+        ..fetched(&partition)
+    };
+    let directory = world.broker.partitions.directory();
+    let followed = partition.take(directory, &out_of_range, b"");
+    assert_eq!(followed, Followed::NoMore);
+    assert!(partition.log.has_failed());
+    let reason = world.fatal.try_recv().unwrap();
+    assert!(reason.contains("orders-0 was left half-way"), "{reason}");
+    assert!(
+        !world.partitions().has_failed_flush(),
+        "the page cache is as good as ever"
+    );
+}

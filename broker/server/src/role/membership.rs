@@ -1,0 +1,235 @@
+//! The broker's membership of the cluster: it registers, holds its lease, and registers anew where the
+//! registration was lost, or where its logs say that it must not be counted on as it is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use foz_api::ActiveController;
+use foz_api::v1::RegisterBrokerRequest;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::lease::{self, LeaseState};
+use super::registration;
+use crate::broker::Broker;
+use crate::config::BrokerRole;
+use crate::identity::{Claimed, Identity};
+use crate::partition::Leave;
+use crate::process;
+
+/// A disk that goes on to damage what is fetched again, or on which no log can be made, must not keep the
+/// broker from everything else.
+const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+/// How long a process that ends tells the quorum that its data does not count.
+const DISOWN_MAX: Duration = Duration::from_secs(5);
+
+/// On which the broker listens.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pub(super) clients: u16,
+    pub(super) replication: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct Membership {
+    broker: Arc<Broker>,
+    role: BrokerRole,
+    ports: Ports,
+    /// With which epoch the directory was registered last.
+    disk_epoch: i64,
+    /// Nothing of what it held then is missing.
+    log_intact: bool,
+    identity: Arc<Identity>,
+    incarnation: Uuid,
+    /// Not sooner it leaves for the sake of its logs.
+    repairs_from: Instant,
+    stop: CancellationToken,
+}
+
+impl Membership {
+    /// `log_intact`: nothing is missing of what the directory held when it was registered last.
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        role: BrokerRole,
+        ports: Ports,
+        log_intact: bool,
+        claimed: Claimed,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            broker,
+            role,
+            ports,
+            disk_epoch: claimed.disk_epoch,
+            log_intact,
+            identity: claimed.identity,
+            incarnation: Uuid::new_v4(),
+            repairs_from: Instant::now(),
+            stop,
+        }
+    }
+
+    /// Registers, keeps the lease, and registers again when the registration was lost; until it is to stop, or
+    /// until `failed` is told why it cannot go on.
+    pub(super) async fn keep(mut self, failed: mpsc::Sender<String>) -> Self {
+        if let Err(error) = self.try_keep().await {
+            // One reason to stop is enough.
+            let _ = failed.try_send(format!("{error:#}"));
+        }
+        self
+    }
+
+    /// The epoch of which the logs, once they are closed, hold all that this node had then.
+    pub(super) fn vouched_epoch(&self) -> Option<i64> {
+        self.log_intact.then_some(self.disk_epoch)
+    }
+
+    /// The last word of a process that cannot even write down that its data does not count: the quorum is told,
+    /// and takes this node out of every ISR and ELR, whatever the next start believes.
+    pub(super) async fn disown(mut self) {
+        (self.incarnation, self.log_intact) = (Uuid::new_v4(), false);
+        let request = self.request();
+        let registering = registration::register(&self.broker.controllers, &request);
+        match tokio::time::timeout(DISOWN_MAX, registering).await {
+            Ok(Ok(_)) => info!("the quorum knows that data here may be missing"),
+            Ok(Err(error)) => {
+                warn!(%error, "the quorum does not know that data here may be missing")
+            }
+            Err(_) => {
+                warn!("the quorum does not answer, and does not know that data here may be missing")
+            }
+        }
+    }
+
+    async fn try_keep(&mut self) -> anyhow::Result<()> {
+        loop {
+            let request = self.request();
+            let registered = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                registered = registration::register(&self.broker.controllers, &request) => registered?,
+            };
+            self.identity
+                .join(&registered.cluster_id, registered.broker_epoch)?;
+            // From here on this process itself wrote all there is.
+            (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
+            // Not sooner: until the disk names this epoch, the mark is what tells a process that comes after
+            // this one, perhaps on another boot, that nothing is missing.
+            let directory = self.broker.partitions.directory();
+            directory.take_mark_away()?;
+            directory.forget_lost();
+            self.broker
+                .epoch
+                .store(registered.broker_epoch, Ordering::Release);
+            self.broker
+                .registered_offset
+                .send_replace(registered.metadata_offset);
+            match self.hold_lease(registered.broker_epoch).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::Lost => {}
+                Ended::Left(leave) => {
+                    // To the quorum another process.
+                    self.incarnation = Uuid::new_v4();
+                    if leave == Leave::WithoutSomeData {
+                        self.log_intact = false;
+                        // Should this process end before the quorum has heard of it.
+                        self.identity.end_life()?;
+                    }
+                    self.repairs_from = Instant::now() + REPAIR_PAUSE;
+                }
+            }
+        }
+    }
+
+    async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<Ended> {
+        let (state, mut states) = watch::channel(LeaseState::Silent);
+        let leave = self.stop.child_token();
+        let mut leaves = None;
+        let damage_found = self.broker.partitions.damage_found();
+        let keeper = lease::keep(
+            ActiveController::new(self.broker.controllers.addresses().to_vec()),
+            self.role.node_id,
+            broker_epoch,
+            self.broker.applied_offset.subscribe(),
+            Arc::clone(&self.broker.lease),
+            state,
+            leave.clone(),
+        )
+        .context("cannot start the lease thread")?;
+        loop {
+            tokio::select! {
+                changed = states.changed() => {
+                    // The thread drops the sender when it ends.
+                    if changed.is_err() {
+                        break;
+                    }
+                    let now = *states.borrow_and_update();
+                    let alive = now == LeaseState::Alive;
+                    self.broker.metrics.lease_alive.set(i64::from(alive));
+                    if alive {
+                        self.broker.alive.send_replace(true);
+                    }
+                }
+                () = damage_found.notified(), if !leave.is_cancelled() => {
+                    let broker = Arc::clone(&self.broker);
+                    let repair = move || broker.partitions.repair(&broker);
+                    leaves = tokio::task::spawn_blocking(repair).await?;
+                    if Instant::now() < self.repairs_from {
+                        continue;
+                    }
+                    match leaves {
+                        None => continue,
+                        Some(Leave::WithoutSomeData) => {
+                            warn!("data here is damaged: the broker leaves the replicas in sync to fetch it again");
+                        }
+                        Some(Leave::WithAllData) => {
+                            warn!("a log cannot be created: the broker leaves the replicas in sync, to come back without it");
+                        }
+                    }
+                    leave.cancel();
+                }
+            }
+        }
+        let ended = if *states.borrow() == LeaseState::Lost {
+            Ended::Lost
+        } else if let Some(leave) =
+            leaves.filter(|_| leave.is_cancelled() && !self.stop.is_cancelled())
+        {
+            Ended::Left(leave)
+        } else {
+            Ended::Stopped
+        };
+        let joined = tokio::task::spawn_blocking(move || keeper.join()).await?;
+        joined.map_err(|_| anyhow::anyhow!("the lease thread panicked"))?;
+        Ok(ended)
+    }
+
+    fn request(&self) -> RegisterBrokerRequest {
+        RegisterBrokerRequest {
+            node_id: self.role.node_id,
+            incarnation: self.incarnation.as_bytes().to_vec(),
+            directory_ids: vec![self.identity.directory_id().as_bytes().to_vec()],
+            cluster_id: self.identity.cluster_id().unwrap_or_default(),
+            host: self.role.client_listener.advertised_host.clone(),
+            port: i32::from(self.ports.clients),
+            replication_host: self.role.replication_listener.advertised_host.clone(),
+            replication_port: i32::from(self.ports.replication),
+            disk_epoch: self.disk_epoch,
+            log_intact: self.log_intact,
+            rack: self.role.rack.clone(),
+            version: process::VERSION.to_owned(),
+        }
+    }
+}
+
+/// How a lease came to its end.
+enum Ended {
+    Stopped,
+    /// The registration does not count any more.
+    Lost,
+    /// Given back, to register anew.
+    Left(Leave),
+}

@@ -1,0 +1,158 @@
+//! Disks that refuse, and what the next start may believe of them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::testbed::{Node, PATIENCE, Testbed, pause, sorted};
+use crate::versions::connection::{Answered, Connection, batch};
+
+fn data(broker: &Node, name: &str) -> PathBuf {
+    broker.directory.join("data").join(name)
+}
+
+/// What the broker said of its logs in its newest registration.
+fn is_log_intact(broker: &Node) -> bool {
+    let log = broker.log();
+    let (_, said) = log.rsplit_once("log_intact").expect("it has registered");
+    let value = said.trim_start_matches(|c: char| !c.is_ascii_lowercase() || c == 'm');
+    value.starts_with("true")
+}
+
+/// Recovered, and asking in vain for a quorum.
+fn wait_recovered(broker: &Node) {
+    let deadline = Instant::now() + PATIENCE;
+    while !broker
+        .http("/readyz")
+        .is_some_and(|answer| answer.contains("not yet registered"))
+    {
+        assert!(Instant::now() < deadline, "not recovered\n{}", broker.log());
+        pause();
+    }
+}
+
+#[test]
+fn who_never_registered_leaves_the_mark_of_the_clean_stop() {
+    let mut testbed = Testbed::start(1, 1);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let orders = connection.create_topic("orders", 1);
+    connection.produce(&orders, 0, batch(1, &["a"]));
+    drop(connection);
+    assert!(testbed.brokers[0].stop());
+    assert!(testbed.controllers[0].stop());
+    let mark = data(&testbed.brokers[0], ".kafka_cleanshutdown");
+    let left = fs::read_to_string(&mark).unwrap();
+    assert!(!left.contains("-1"), "{left}");
+
+    let broker = &mut testbed.brokers[0];
+    for kills in [false, true, false] {
+        broker.spawn();
+        wait_recovered(broker);
+        if kills {
+            broker.kill();
+        } else {
+            assert!(broker.stop());
+        }
+        assert_eq!(fs::read_to_string(&mark).unwrap(), left, "{kills}");
+    }
+    // Another boot: only the mark says that all is there.
+    let properties = data(broker, "meta.properties");
+    let text = fs::read_to_string(&properties).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with("foz.boot.id"));
+    fs::write(&properties, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    testbed.nodes().for_each(Node::spawn);
+    testbed.wait_ready();
+    assert!(!mark.exists(), "a crash from now on must be seen as one");
+    assert!(is_log_intact(&testbed.brokers[0]));
+}
+
+#[test]
+fn a_log_that_cannot_be_made_holds_nobody_up() {
+    let testbed = Testbed::start(1, 3);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[1], &answered);
+    let min_insync = [("min.insync.replicas", "2")];
+    connection.create_on("other", &[0, 1], &min_insync);
+    let in_the_way = data(&testbed.brokers[0], "late-0");
+    fs::write(&in_the_way, "no directory").unwrap();
+    let late = connection.create_on("late", &[0, 1, 2], &min_insync);
+    connection.await_partition("late", |it| {
+        it.leader_id == 1 && sorted(&it.isr_nodes) == [1, 2]
+    });
+    connection.produce(&late, 0, batch(1, &["a"]));
+    // It has lost nothing, and has its place in everything else.
+    connection.await_partition("other", |it| sorted(&it.isr_nodes) == [0, 1]);
+    assert!(is_log_intact(&testbed.brokers[0]));
+    let log = testbed.brokers[0].log();
+    assert_eq!(log.matches("log cannot be created").count(), 2, "{log}");
+
+    fs::remove_file(&in_the_way).unwrap();
+    connection.await_partition("late", |it| sorted(&it.isr_nodes) == [0, 1, 2]);
+    connection.produce(&late, 0, batch(1, &["b"]));
+}
+
+/// What is not on the disk may still be shown by the kernel: it counts for nothing.
+#[test]
+fn after_a_failed_flush_the_next_start_believes_nothing() {
+    let mut testbed = Testbed::start(1, 2);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let orders = connection.create_on("orders", &[0, 1], &[]);
+    connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0, 1]);
+    connection.produce(&orders, 0, batch(1, &["a"]));
+    drop(connection);
+
+    let broker = &mut testbed.brokers[0];
+    let properties = data(broker, "meta.properties");
+    // Nothing can be flushed with this in the way.
+    let in_the_way = data(broker, "orders-0/leader-epoch-checkpoint.tmp");
+    for takes_the_word in [true, false] {
+        fs::create_dir(&in_the_way).unwrap();
+        let of_properties = properties.with_extension("properties.tmp");
+        if !takes_the_word {
+            fs::create_dir(&of_properties).unwrap();
+        }
+        assert!(broker.stop());
+        assert!(!data(broker, ".kafka_cleanshutdown").exists());
+        let text = fs::read_to_string(&properties).unwrap();
+        assert_eq!(text.contains("foz.boot.id"), !takes_the_word, "{text}");
+        let told = "the quorum knows that data here may be missing";
+        assert_eq!(broker.log().contains(told), !takes_the_word);
+        fs::remove_dir(&in_the_way).unwrap();
+        if takes_the_word {
+            broker.spawn();
+            broker.wait_ready();
+            assert!(!is_log_intact(broker));
+        } else {
+            fs::remove_dir(&of_properties).unwrap();
+        }
+    }
+}
+
+/// Recovery makes durable what a crash of the process has left in memory.
+#[test]
+fn a_flush_that_fails_during_recovery_ends_the_start() {
+    let mut testbed = Testbed::start(1, 1);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    connection.create_topic("orders", 1);
+    drop(connection);
+    let broker = &mut testbed.brokers[0];
+    broker.kill();
+    let segment = data(broker, "orders-0/00000000000000000000.log");
+    fs::remove_file(&segment).unwrap();
+    // As empty as the log, and nothing that could be flushed.
+    symlink("/dev/null", &segment).unwrap();
+    broker.spawn();
+    let log = broker.wait_failure();
+    assert!(log.contains("orders-0 cannot be flushed"), "{log}");
+    let properties = fs::read_to_string(data(broker, "meta.properties")).unwrap();
+    assert!(!properties.contains("foz.boot.id"), "{properties}");
+    fs::remove_file(&segment).unwrap();
+    fs::write(&segment, b"").unwrap();
+    broker.spawn();
+    broker.wait_ready();
+    assert!(!is_log_intact(broker));
+}

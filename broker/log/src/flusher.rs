@@ -125,18 +125,18 @@ impl Flusher {
             shared: Arc::clone(&shared),
             threads: Vec::new(),
         };
-        type Run = fn(&Shared, &dyn FlushObserver);
-        let runs: [(&str, Run); 2] = [
-            ("foz-flusher", Shared::run),
-            ("foz-closed-flusher", Shared::run_closed),
-        ];
-        for (name, run) in runs {
-            let (worker, observer) = (Arc::clone(&shared), Arc::clone(&observer));
-            let thread = std::thread::Builder::new().name(name.to_owned());
-            let thread = thread.spawn(move || run(&worker, &*observer))?;
-            flusher.threads.push(thread);
-        }
+        let (worker, closed_observer) = (Arc::clone(&shared), Arc::clone(&observer));
+        flusher.spawn("foz-flusher", move || worker.run(&*observer))?;
+        flusher.spawn("foz-closed-flusher", move || {
+            shared.run_closed(&*closed_observer);
+        })?;
         Ok(flusher)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        self.threads.push(thread.spawn(run)?);
+        Ok(())
     }
 
     /// To be called after every append, and after a change of configuration: what must be flushed is

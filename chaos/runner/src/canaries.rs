@@ -83,7 +83,7 @@ fn try_one(
         let run = run_config(config, canary, seed, minutes, folder.clone());
         let report = in_a_thread_of_its_own(&run, interrupted)?;
         std::fs::write(folder.join("report"), report.to_string())?;
-        outcome.add(&report, began.elapsed());
+        outcome.add(&report, &folder, began.elapsed());
         if !report.is_clean() {
             break;
         }

@@ -97,7 +97,7 @@ pub(crate) fn run(config: &RunConfig, interrupted: Arc<AtomicBool>) -> Result<Re
             break;
         }
         if let Some(live) = &mut live
-            && !live.look()?.passed()
+            && (!campaign.wrong.is_empty() || !live.look()?.passed())
         {
             break;
         }

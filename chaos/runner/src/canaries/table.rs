@@ -1,6 +1,7 @@
 //! What became of each canary, for people.
 
 use std::fmt::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use foz_canary::Canary;
@@ -41,7 +42,7 @@ impl Outcome {
     }
 
     /// One more run.
-    pub(super) fn add(&mut self, report: &Report, elapsed: Duration) {
+    pub(super) fn add(&mut self, report: &Report, folder: &Path, elapsed: Duration) {
         self.runs += 1;
         self.seconds = elapsed.as_secs();
         self.seed = report.seed;
@@ -53,7 +54,9 @@ impl Outcome {
             .last()
             .map_or("", |fault| fault.kind.name());
         if !report.is_clean() {
-            self.found = Some(found(report));
+            // Where the run was on this machine is of no interest.
+            let folder = format!("{}/", folder.display());
+            self.found = Some(found(report, &folder));
         }
     }
 
@@ -76,7 +79,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn found(report: &Report) -> String {
+fn found(report: &Report, folder: &str) -> String {
     let mut kinds = report.verdict.kinds.clone();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let mut found: Vec<String> = kinds
@@ -85,6 +88,7 @@ fn found(report: &Report) -> String {
         .collect();
     if let Some(first) = report.wrong.first() {
         let line = first.lines().next().unwrap_or_default();
+        let line = line.replace(folder, "");
         found.push(line.chars().take(SHOWN_MAX).collect());
     }
     if found.is_empty() {
@@ -95,9 +99,9 @@ fn found(report: &Report) -> String {
 
 /// Markdown.
 pub(super) fn table(config: &CanariesConfig, outcomes: &[Outcome]) -> String {
-    let mut text = format!(
+    let mut text = String::from(
         "| canary | what is wrong with it | caught by | after | faults | runs | last seed | last fault |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for outcome in outcomes {
         let (name, about) = outcome.canary.map_or(("none", "nothing"), |canary| {
@@ -172,7 +176,7 @@ mod tests {
             (None, report(&[], &[]), true),
         ] {
             let mut outcome = Outcome::new(canary);
-            outcome.add(&report, Duration::from_secs(9));
+            outcome.add(&report, Path::new("/runs"), Duration::from_secs(9));
             assert_eq!(outcome.is_right(), right, "{outcome}");
         }
     }
@@ -182,10 +186,11 @@ mod tests {
         let mut outcome = Outcome::new(None);
         let found = report(
             &[("duplicate", 2), ("reordered", 5)],
-            &["b1 ended\nits log"],
+            &["/runs/b1 ended\nits log"],
         );
-        outcome.add(&report(&[], &[]), Duration::from_secs(60));
-        outcome.add(&found, Duration::from_secs(90));
+        let folder = Path::new("/runs");
+        outcome.add(&report(&[], &[]), folder, Duration::from_secs(60));
+        outcome.add(&found, folder, Duration::from_secs(90));
         assert_eq!(
             outcome.found.as_deref(),
             Some("reordered 5, duplicate 2, b1 ended")

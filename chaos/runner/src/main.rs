@@ -17,6 +17,7 @@
 //!
 //! Start reading at `plan.rs`, `fault.rs`, then `run.rs`. It must run as root.
 
+mod arguments;
 mod canaries;
 mod clock;
 mod external;
@@ -43,131 +44,18 @@ mod wire;
 mod workload;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand};
-use foz_canary::{Canary, UnknownCanary};
+use anyhow::{Result, ensure};
+use clap::Parser;
 use rustix::process::geteuid;
 
-use crate::canaries::CanariesConfig;
+use crate::arguments::{Arguments, What};
 use crate::failover::FailoverConfig;
-use crate::fault::FaultSet;
-use crate::run::{RunConfig, Setting};
-use crate::subject::SubjectName;
-
-/// Breaks a cluster on purpose and says whether it kept its promise.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Faults from a seed, then the judge. Exit status 1: something was lost, doubled, reordered, or stuck.
-    Run {
-        #[command(flatten)]
-        common: Common,
-        /// Decides the faults; drawn from the clock when it is not given.
-        #[arg(long)]
-        seed: Option<u64>,
-        /// How long faults are injected.
-        #[arg(long, default_value_t = 5.0)]
-        minutes: f64,
-        /// Which faults.
-        #[arg(long, value_enum, default_value_t = FaultSet::All)]
-        faults: FaultSet,
-    },
-    /// How long clients wait when a leader or the active controller goes.
-    Failover {
-        #[command(flatten)]
-        common: Common,
-        /// How often each.
-        #[arg(long, default_value_t = 10)]
-        rounds: u64,
-    },
-    /// Whether runs find the bugs that were put in on purpose. Exit status 1: one was missed, or the broker
-    /// without any is not clean.
-    Canaries(CanaryArguments),
-    /// Adds up the runs of such files (`runs.jsonl` in the folder of the runs).
-    Sum {
-        /// One line for each run.
-        files: Vec<PathBuf>,
-    },
-    /// Removes what a run that was killed left.
-    Sweep,
-}
-
-#[derive(Debug, Clone, Args)]
-struct Common {
-    /// Whom to test.
-    #[arg(long, value_enum, default_value_t = SubjectName::Foz)]
-    subject: SubjectName,
-    /// The foz-broker to test.
-    #[arg(long)]
-    broker: Option<PathBuf>,
-    /// FOZ_CANARY of the brokers: a bug put in on purpose, in a build that has it.
-    #[arg(long)]
-    canary: Option<String>,
-    /// Records a second.
-    #[arg(long, default_value_t = 4_000)]
-    rate: u32,
-    /// Of each partition; 1 is for trying a single replica's own promise.
-    #[arg(long, default_value_t = layout::BROKERS, value_parser = clap::value_parser!(u8).range(1..=3))]
-    replicas: u8,
-    /// Producers ask another broker when one has not answered for so long.
-    #[arg(long, default_value_t = 1_000)]
-    request_timeout_ms: u32,
-    /// Only these kinds of the set, commas between.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
-    /// Everything must be well so long after a fault was healed.
-    #[arg(long, default_value_t = 90)]
-    recovery_limit_s: u64,
-    /// Holds data, logs and histories, in a folder of their own for each run.
-    #[arg(long, default_value = "target/chaos")]
-    folder: PathBuf,
-    /// Keeps the data of a clean run, too.
-    #[arg(long)]
-    keep: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-struct CanaryArguments {
-    /// The foz-broker to test, built with the feature `canaries`.
-    #[arg(long)]
-    broker: PathBuf,
-    /// Of the first run; each that follows has the next number.
-    #[arg(long)]
-    seed: u64,
-    /// For each canary, all its runs together.
-    #[arg(long, default_value_t = 10.0)]
-    minutes: f64,
-    /// Faults of one run.
-    #[arg(long, default_value_t = 2.5)]
-    round_minutes: f64,
-    /// Only these, commas between; `none` is the broker without any.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
-    /// Records a second.
-    #[arg(long, default_value_t = 4_000)]
-    rate: u32,
-    /// Everything must be well so long after a fault was healed.
-    #[arg(long, default_value_t = 60)]
-    recovery_limit_s: u64,
-    /// Holds a folder for each run that found something, and the table.
-    #[arg(long, default_value = "target/canaries")]
-    folder: PathBuf,
-}
-
-/// Stands for the broker without a canary.
-const NO_CANARY: &str = "none";
+use crate::run::RunConfig;
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
@@ -266,90 +154,6 @@ fn prepare_machine() -> Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     watch_signals(Arc::clone(&interrupted))?;
     Ok(interrupted)
-}
-
-impl Common {
-    fn setting(&self) -> Setting {
-        Setting {
-            subject: self.subject,
-            broker: self.broker.clone(),
-            canary: self.canary.clone(),
-            rate: self.rate,
-            request_timeout_ms: self.request_timeout_ms,
-            replicas: self.replicas,
-        }
-    }
-
-    /// An empty folder; an earlier run of the same name goes.
-    fn run_folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.folder.join(name);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        Ok(folder.canonicalize()?)
-    }
-
-    fn again(&self, seed: u64, minutes: f64, faults: FaultSet) -> String {
-        use clap::ValueEnum;
-        let set = faults.to_possible_value();
-        let set = set.map_or_else(String::new, |value| value.get_name().to_owned());
-        let mut line = format!(
-            "foz-chaos run --subject {} --seed {seed} --minutes {minutes} --faults {set} --rate {}",
-            self.subject.text(),
-            self.rate
-        );
-        if self.replicas != layout::BROKERS {
-            line += &format!(" --replicas {}", self.replicas);
-        }
-        if let Some(broker) = &self.broker {
-            line += &format!(" --broker {}", broker.display());
-        }
-        if let Some(canary) = &self.canary {
-            line += &format!(" --canary {canary}");
-        }
-        if !self.only.is_empty() {
-            line += &format!(" --only {}", self.only.join(","));
-        }
-        line
-    }
-}
-
-impl CanaryArguments {
-    fn config(&self) -> Result<CanariesConfig> {
-        std::fs::create_dir_all(&self.folder)?;
-        let folder = self.folder.canonicalize()?;
-        Ok(CanariesConfig {
-            setting: Setting {
-                subject: SubjectName::Foz,
-                broker: Some(self.broker.clone()),
-                canary: None,
-                rate: self.rate,
-                request_timeout_ms: 1_000,
-                replicas: layout::BROKERS,
-            },
-            seed: self.seed,
-            limit: Duration::from_secs_f64(self.minutes * 60.0),
-            round: Duration::from_secs_f64(self.round_minutes * 60.0),
-            canaries: chosen(&self.only)?,
-            markdown: folder.join("canaries.md"),
-            folder,
-            recovery_limit: Duration::from_secs(self.recovery_limit_s),
-        })
-    }
-}
-
-/// All, and the broker without any, when none is named.
-fn chosen(names: &[String]) -> Result<Vec<Option<Canary>>, UnknownCanary> {
-    if names.is_empty() {
-        let all = Canary::ALL.iter().copied().map(Some);
-        return Ok(all.chain([None]).collect());
-    }
-    let named = names.iter().map(|name| match name.as_str() {
-        NO_CANARY => Ok(None),
-        name => name.parse().map(Some),
-    });
-    named.collect()
 }
 
 /// The nodes' folders; histories and reports stay.

@@ -22,11 +22,11 @@ impl Leader {
     /// A fetch that counted was made after this moment. True when somebody who asked may have an answer by it.
     #[must_use]
     pub fn fetch_was_made_after(&mut self, node_id: i32, moment_ms: i64) -> bool {
-        let before = self.led_before_ms();
+        let before = self.asked_ms.map(|_| self.led_before_ms());
         if let Some(state) = self.followers.get_mut(&node_id) {
             state.fetched_after_ms = state.fetched_after_ms.max(Some(moment_ms));
         }
-        self.asked_ms.is_some() && self.asked_ms >= before && self.led_before_ms() > before
+        before.is_some_and(|before| self.asked_ms >= before && self.led_before_ms() > before)
     }
 
     /// Nobody had begun to lead in a newer epoch at this moment. True at once where nobody else could be

@@ -112,7 +112,7 @@ fn fetches_that_could_not_confirm_are_answered_for_those_that_can() {
 #[test]
 fn those_who_ask_are_woken_when_it_may_help() {
     let mut case = Case::new(&[1, 2, 3]);
-    let mut wakes = |leader: &mut Leader, node_id, moment_ms| {
+    let wakes = |leader: &mut Leader, node_id, moment_ms| {
         let _ = leader.fetched(fetch(node_id, 100), log(100), &case.nodes, 0);
         leader.fetch_was_made_after(node_id, moment_ms)
     };

@@ -191,11 +191,19 @@ impl Node {
         self.wait_end()
     }
 
-    /// Only sends it; the process goes on until it has done what the signal says.
+    /// Only sends it; the process goes on until it has done what the signal says. But for a stop: the kernel has
+    /// one thread take it, and the others go on until that one has run.
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
         let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            let deadline = Instant::now() + PATIENCE;
+            while !has_stopped(child.id()) {
+                assert!(Instant::now() < deadline, "{} runs on", self.name);
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Waits for the end and returns whether it was a clean one.
@@ -377,6 +385,17 @@ fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Whether no thread runs; one that has ended meanwhile does not count.
+fn has_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut states = threads.filter_map(|thread| {
+        let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        Some(state.is_some_and(|state| state.trim_start().starts_with('T')))
+    });
+    states.all(|is_stopped| is_stopped)
 }
 
 fn wait_exit(child: &mut Child) -> Option<std::process::ExitStatus> {

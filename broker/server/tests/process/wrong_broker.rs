@@ -1,6 +1,8 @@
 //! Clients that ask a broker which does not lead, or that know another leader epoch: they are told who leads
 //! (KIP-951), and never get an answer about other records than they mean (KIP-320).
 
+use std::time::{Duration, Instant};
+
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
@@ -9,6 +11,8 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 use kafka_protocol::messages::{
     BrokerId, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
+
+use rustix::process::Signal;
 
 use crate::elections::{PREFERRED, elect};
 use crate::testbed::{Testbed, sorted};
@@ -26,6 +30,8 @@ const REPLICA_ID_FROM: i16 = 3;
 const LIST_OFFSETS_EPOCHS_FROM: i16 = 4;
 /// Of the leader: the first one went away.
 const NOW: i32 = 1;
+/// A broker that is silent for less counts as alive; it beats every half second.
+const LEASE: Duration = Duration::from_millis(1500);
 
 /// Broker 1 leads in epoch 1, broker 0 follows; broker 2 has no replica. Two records are of epoch 0, one of
 /// epoch 1.
@@ -169,6 +175,57 @@ fn long_polls_end_when_the_leadership_moves() {
             assert_eq!(response.node_endpoints[0].node_id, BrokerId(0));
         }
     }
+}
+
+/// It waits for a follower that has stopped, and is not left to its timeout: the next leader takes the record
+/// again, and knows by its sequence whether it has it.
+#[test]
+fn a_producer_that_waits_is_told_when_the_leadership_moves() {
+    let mut testbed = Testbed::prepare(1, 4);
+    testbed.controllers[0].configure("auto.leader.rebalance.enable=false");
+    testbed.start_all();
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[2], &answered);
+    let topic = connection.create_on("orders", &[3, 0, 1], &[]);
+    connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0, 1, 3]);
+    drop(connection);
+    testbed.brokers[3].kill();
+    let answers = |testbed: &Testbed, isr: &[i32]| {
+        for broker in [0, 2] {
+            let mut connection = Connection::open(&testbed.brokers[broker], &answered);
+            connection.await_partition("orders", |it| {
+                it.leader_id == 0 && sorted(&it.isr_nodes) == isr
+            });
+        }
+    };
+    answers(&testbed, &[0, 1]);
+    testbed.brokers[3].spawn();
+    testbed.brokers[3].wait_ready();
+    answers(&testbed, &[0, 1, 3]);
+
+    testbed.brokers[1].signal(Signal::STOP);
+    let began = Instant::now();
+    let mut producer = Connection::open(&testbed.brokers[0], &answered);
+    let version = *versions_of::<ProduceRequest>().end();
+    let records = Some(batch(1, &["a"]));
+    producer.send(
+        version,
+        &produce_request(version, &topic, -1, &[(0, records)]),
+    );
+    let elected = elect(&testbed, PREFERRED, Some(&[("orders", &[0])]));
+    assert_eq!(elected, [("orders".to_owned(), 0, ErrorCode::None)]);
+    let response = producer.receive::<ProduceRequest>(version);
+    let outcome = &response.responses[0].partition_responses[0];
+    if error(outcome.error_code) == ErrorCode::None {
+        // This machine is so slow that nobody waits for the follower any longer.
+        assert!(began.elapsed() > LEASE, "{outcome:?}");
+        return;
+    }
+    let expected = ErrorCode::NotLeaderOrFollower;
+    assert_eq!(error(outcome.error_code), expected);
+    let hint = &outcome.current_leader;
+    assert_eq!((hint.leader_id, hint.leader_epoch), (BrokerId(3), NOW + 1));
+    assert_eq!(response.node_endpoints[0].node_id, BrokerId(3));
 }
 
 #[test]

@@ -180,7 +180,8 @@ impl Life {
     fn kill_in_write(&mut self, written: f64, allocated: usize) {
         let mut bytes = batch(&[b"one", b"two"]);
         foz_protocol::batch::assign(&mut bytes, self.model.end, self.model.epoch);
-        bytes.truncate((bytes.len() as f64 * written) as usize);
+        // Its last byte is a zero, as what is allocated: all that matters comes before.
+        bytes.truncate(((bytes.len() - 1) as f64 * written) as usize);
         bytes.resize(bytes.len() + allocated, 0);
         self.append_to_file(&bytes);
         self.kill();

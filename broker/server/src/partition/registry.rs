@@ -268,6 +268,8 @@ impl Partitions {
                 partition.resign();
             }
             leader if leader == broker.node_id => {
+                // First: from here on no fetch says that it is followed, which an old leader takes for proof
+                // that nobody else leads (`foz_replication::Leader::led_at`).
                 broker.fetchers.leave(key);
                 Self::lead(broker, image, topic, &partition, assigned);
             }

@@ -525,6 +525,14 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The longest note that a consumer may store with an offset.",
     ),
     ConfigKey::broker(
+        "offsets.commit.timeout.ms",
+        int(1),
+        Some("5000"),
+        NeedsRestart,
+        "How long a commit of offsets, or another change of a group, may take until it is on enough \
+         replicas.",
+    ),
+    ConfigKey::broker(
         "offsets.retention.check.interval.ms",
         long(1),
         Some("600000"),

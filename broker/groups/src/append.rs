@@ -5,6 +5,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::OffsetFetchRequest;
 
+use crate::coordinator::Inherited;
 use crate::effect::{AppendToken, WaiterId};
 use crate::group::Group;
 use crate::member::{Member, Waiter};
@@ -13,13 +14,13 @@ use crate::response::Response;
 
 /// Why a batch is not in the log. It must be certain that it never will be: when that is open
 /// (the broker lost the partition, the outcome is unknown), let the coordinator resign instead and
-/// load it again.
+/// load it again. A batch that only takes long has no outcome yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// This broker does not lead the partition, or its storage failed.
     #[error("this broker cannot write to the partition")]
     NotCoordinator,
-    /// The partition cannot take the batch now (too few replicas, too slow).
+    /// The partition cannot take the batch now (too few replicas).
     #[error("the partition is not available")]
     NotAvailable,
     /// The batch is larger than the topic allows.
@@ -57,6 +58,11 @@ pub(crate) enum Change {
     },
     /// A static member came back under a new member id without a rebalance.
     StaticMember(Box<StaticMemberChange>),
+    /// What the log held already when the coordinator was loaded, above the high watermark.
+    Inherited(Inherited),
+    /// It took too long and was undone, but the batch may be committed yet. A restart then finds it, as it would
+    /// had this coordinator died before it could answer; what comes later in the log replaces it.
+    GivenUp,
 }
 
 #[derive(Debug)]
@@ -91,14 +97,29 @@ pub(crate) struct PendingAppend {
     pub(crate) token: AppendToken,
     pub(crate) change: Change,
     pub(crate) deferred: Vec<Deferred>,
-    outcome: Option<Result<(), AppendError>>,
+    /// When those who wait are told that it takes too long. Those handed out later have later ones.
+    deadline_ms: i64,
+    is_committed: bool,
+}
+
+/// What waited for a batch until its time was over.
+#[derive(Debug)]
+pub(crate) struct TimedOut {
+    pub(crate) token: AppendToken,
+    /// What is to be undone. [`Change::GivenUp`] where the change still takes effect, once the batch is committed.
+    pub(crate) undone: Change,
+    pub(crate) deferred: Vec<Deferred>,
 }
 
 impl PendingAppend {
     fn offset_changes(&self) -> &[OffsetChange] {
         match &self.change {
             Change::Offsets(offsets) | Change::Delete { offsets, .. } => offsets,
-            Change::EmptyGroup | Change::Assignment { .. } | Change::StaticMember(_) => &[],
+            Change::Inherited(tail) => &tail.offsets,
+            Change::EmptyGroup
+            | Change::Assignment { .. }
+            | Change::StaticMember(_)
+            | Change::GivenUp => &[],
         }
     }
 }
@@ -108,19 +129,34 @@ impl PendingAppend {
 pub(crate) struct Appends {
     next_token: u64,
     queue: VecDeque<PendingAppend>,
+    /// So many in front are waited for by nobody any more.
+    timed_out: usize,
 }
 
 impl Appends {
-    pub(crate) fn push(&mut self, change: Change, deferred: Vec<Deferred>) -> AppendToken {
+    pub(crate) fn push(
+        &mut self,
+        change: Change,
+        deferred: Vec<Deferred>,
+        deadline_ms: i64,
+    ) -> AppendToken {
         let token = AppendToken(self.next_token);
         self.next_token += 1;
         self.queue.push_back(PendingAppend {
             token,
             change,
             deferred,
-            outcome: None,
+            deadline_ms,
+            is_committed: false,
         });
         token
+    }
+
+    /// The first in the queue: nothing was appended yet. Nobody waits for it.
+    pub(crate) fn inherit(&mut self, tail: Inherited) -> AppendToken {
+        debug_assert!(self.queue.is_empty(), "changes take effect in log order");
+        self.timed_out = 1;
+        self.push(Change::Inherited(tail), Vec::new(), i64::MAX)
     }
 
     pub(crate) fn defer(&mut self, token: AppendToken, reply: Deferred) {
@@ -131,21 +167,67 @@ impl Appends {
             .push(reply);
     }
 
-    /// Notes the outcome; a token that is not under way is ignored.
-    pub(crate) fn settle(&mut self, token: AppendToken, outcome: Result<(), AppendError>) {
+    /// The batch is committed; a token that is not under way is ignored.
+    pub(crate) fn confirm(&mut self, token: AppendToken) {
         if let Some(pending) = self.queue.iter_mut().find(|pending| pending.token == token) {
-            pending.outcome.get_or_insert(outcome);
+            pending.is_committed = true;
         }
     }
 
-    /// The oldest batch when it is settled: changes take effect in log order.
-    pub(crate) fn pop_settled(&mut self) -> Option<(PendingAppend, Result<(), AppendError>)> {
-        let outcome = self.queue.front()?.outcome?;
-        Some((self.queue.pop_front()?, outcome))
+    /// The oldest batch when it is committed: changes take effect in log order.
+    pub(crate) fn pop_confirmed(&mut self) -> Option<PendingAppend> {
+        self.queue.front().filter(|pending| pending.is_committed)?;
+        self.take(0)
     }
 
-    /// The last batch under way that touches offsets of the group.
-    pub(crate) fn last_on_offsets_of(&self, group_id: &str) -> Option<AppendToken> {
+    /// A batch that failed. It is in no log, so it need not wait for those before it.
+    pub(crate) fn take_failed(&mut self, token: AppendToken) -> Option<PendingAppend> {
+        let is_failed = |pending: &PendingAppend| pending.token == token && !pending.is_committed;
+        self.take(self.queue.iter().position(is_failed)?)
+    }
+
+    fn take(&mut self, index: usize) -> Option<PendingAppend> {
+        if index < self.timed_out {
+            self.timed_out -= 1;
+        }
+        self.queue.remove(index)
+    }
+
+    /// When [`Self::time_out`] has something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<i64> {
+        let first = self.queue.get(self.timed_out)?;
+        Some(first.deadline_ms)
+    }
+
+    /// Lets go of all who have waited long enough. The batches stay: their outcome is open.
+    pub(crate) fn time_out(&mut self, now_ms: i64) -> Vec<TimedOut> {
+        let waited_for = self.queue.iter_mut().skip(self.timed_out);
+        let due = waited_for.take_while(|pending| pending.deadline_ms <= now_ms);
+        let timed_out = due.map(|pending| {
+            let undone = match &mut pending.change {
+                change @ (Change::Assignment { .. } | Change::StaticMember(_)) => {
+                    std::mem::replace(change, Change::GivenUp)
+                }
+                _ => Change::GivenUp,
+            };
+            TimedOut {
+                token: pending.token,
+                undone,
+                deferred: std::mem::take(&mut pending.deferred),
+            }
+        });
+        let timed_out: Vec<TimedOut> = timed_out.collect();
+        self.timed_out += timed_out.len();
+        timed_out
+    }
+
+    /// The last batch under way that touches offsets of the group, of those that may still be waited for and
+    /// were handed out before this one.
+    pub(crate) fn last_on_offsets_of(
+        &self,
+        group_id: &str,
+        before: AppendToken,
+    ) -> Option<AppendToken> {
         let touches = |pending: &&PendingAppend| {
             pending
                 .offset_changes()
@@ -154,7 +236,9 @@ impl Appends {
         };
         self.queue
             .iter()
+            .skip(self.timed_out)
             .rev()
+            .skip_while(|pending| pending.token >= before)
             .find(touches)
             .map(|pending| pending.token)
     }
@@ -162,6 +246,13 @@ impl Appends {
     pub(crate) fn offset_keys(&self) -> BTreeSet<OffsetKey> {
         let changes = self.queue.iter().flat_map(PendingAppend::offset_changes);
         changes.map(|change| change.key.clone()).collect()
+    }
+
+    /// The topics that offsets are being set for.
+    pub(crate) fn topics_set(&self) -> impl Iterator<Item = &str> {
+        let changes = self.queue.iter().flat_map(PendingAppend::offset_changes);
+        let set = changes.filter(|change| change.value.is_some());
+        set.map(|change| &*change.key.topic)
     }
 
     pub(crate) fn deletes_group(&self, group_id: &str) -> bool {

@@ -16,6 +16,8 @@ pub struct GroupConfig {
     pub group_max_pending_members: usize,
     /// `offset.metadata.max.bytes`: longest metadata string of one committed offset.
     pub offset_metadata_max_bytes: usize,
+    /// `offsets.commit.timeout.ms`: how long a reply waits for its batch to be committed.
+    pub offsets_commit_timeout_ms: i32,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
 }
@@ -29,6 +31,7 @@ impl Default for GroupConfig {
             group_max_size: i32::MAX as usize,
             group_max_pending_members: 10_000,
             offset_metadata_max_bytes: 4_096,
+            offsets_commit_timeout_ms: 5_000,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
         }
     }

@@ -29,9 +29,11 @@ mod offset_fetch;
 mod rebalance;
 mod static_member;
 mod sync_group;
+mod tail;
 mod turn;
 
 pub use load::Loader;
+pub(crate) use tail::Inherited;
 
 use turn::Turn;
 
@@ -73,6 +75,8 @@ pub struct Coordinator {
     offsets: Offsets,
     timers: Timers,
     appends: Appends,
+    /// Groups with records that were there already and are not committed yet: see `tail.rs`.
+    loading: BTreeSet<Arc<str>>,
 }
 
 impl Coordinator {
@@ -82,6 +86,12 @@ impl Coordinator {
     pub fn handle(&mut self, context: &RequestContext, request: Request, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let effects_of_call = &mut effects;
+        if self.is_loading_any(&request) {
+            let error = ResponseError::CoordinatorLoadInProgress;
+            let response = request.error_response(context.api_version, error);
+            reply(effects_of_call, context, response);
+            return effects;
+        }
         match request {
             Request::JoinGroup(request) => self.join_group(context, request, now, effects_of_call),
             Request::SyncGroup(request) => self.sync_group(context, &request, now, effects_of_call),
@@ -125,12 +135,18 @@ impl Coordinator {
 
     /// When [`Self::on_timer`] is to be called next, in monotonic milliseconds; may lie in the past.
     pub fn next_deadline(&self) -> Option<i64> {
-        self.timers.next_deadline()
+        let of_appends = self.appends.next_deadline();
+        self.timers
+            .next_deadline()
+            .into_iter()
+            .chain(of_appends)
+            .min()
     }
 
     /// Acts on every deadline that has passed. Calling it early or late does no harm.
     pub fn on_timer(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.time_out_appends(now, &mut effects);
         for (deadline_ms, key) in self.timers.due(now.monotonic_ms) {
             if !self.timers.take(deadline_ms, &key) {
                 continue;
@@ -164,28 +180,21 @@ impl Coordinator {
         outcome: Result<(), AppendError>,
         now: Now,
     ) -> Vec<Effect> {
-        self.appends.settle(token, outcome);
         let mut effects = Vec::new();
-        while let Some((pending, outcome)) = self.appends.pop_settled() {
-            self.apply(pending.token, pending.change, outcome, now, &mut effects);
-            for deferred in pending.deferred {
-                match deferred {
-                    Deferred::Reply { waiter, response } => {
-                        let response = match outcome {
-                            Ok(()) => response,
-                            Err(error) => response.into_failed(error.response_error()),
-                        };
-                        effects.push(Effect::Reply { waiter, response });
-                    }
-                    Deferred::OffsetFetch { waiter, request } => {
-                        let response = self.fetch(waiter.api_version, &request);
-                        effects.push(Effect::Reply {
-                            waiter: waiter.id,
-                            response,
-                        });
-                    }
+        match outcome {
+            Ok(()) => self.appends.confirm(token),
+            Err(error) => {
+                if let Some(failed) = self.appends.take_failed(token) {
+                    let error = Some(error.response_error());
+                    self.settle(token, failed.change, error, now, &mut effects);
+                    self.answer_deferred(token, failed.deferred, error, &mut effects);
                 }
             }
+        }
+        while let Some(pending) = self.appends.pop_confirmed() {
+            let token = pending.token;
+            self.settle(token, pending.change, None, now, &mut effects);
+            self.answer_deferred(token, pending.deferred, None, &mut effects);
         }
         effects
     }
@@ -235,6 +244,11 @@ impl Coordinator {
             .count()
     }
 
+    /// The number of groups whose last records are not known to be committed.
+    pub fn loading_count(&self) -> usize {
+        self.loading.len()
+    }
+
     /// The topics that offsets are committed for. Those that are gone when the coordinator has been
     /// loaded are for [`Self::on_topics_deleted`]: nobody was there when they went.
     pub fn committed_topics(&self) -> BTreeSet<&str> {
@@ -244,7 +258,13 @@ impl Coordinator {
             .filter_map(|group_id| self.offsets.group(group_id));
         groups
             .flat_map(|topics| topics.keys().map(|topic| &**topic))
+            .chain(self.appends.topics_set())
             .collect()
+    }
+
+    fn is_loading_any(&self, request: &Request) -> bool {
+        let mut group_ids = request.group_ids();
+        !self.loading.is_empty() && group_ids.any(|group_id| self.loading.contains(group_id))
     }
 
     /// A request that was refused, or a member that never came back, leaves no group behind. One

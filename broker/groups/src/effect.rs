@@ -9,6 +9,11 @@ pub type WaiterId = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppendToken(pub u64);
 
+impl AppendToken {
+    /// Of no append, and later than all.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+}
+
 /// What the caller is to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -26,6 +31,12 @@ pub enum Effect {
         token: AppendToken,
         /// At least one.
         records: Vec<Record>,
+    },
+    /// Report success once the high watermark has passed everything that was replayed. Only the loader says
+    /// so, before any append.
+    AwaitCommitted {
+        /// Comes back with the outcome.
+        token: AppendToken,
     },
 }
 

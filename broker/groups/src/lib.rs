@@ -9,8 +9,12 @@
 //!   coordinator resigns.
 //! - What a reply acknowledges was appended before: an offset is visible to a fetch, a group is
 //!   Stable and a deletion is answered only after the append was confirmed. Appends are applied in
-//!   the order they were handed out, whatever the order of their confirmations.
+//!   the order they were handed out, whatever the order of their confirmations; one that fails is undone at once.
 //! - A failed append leaves offsets and groups as they were, and whoever waited for it gets an error.
+//! - Nobody waits for an append for longer than `offsets.commit.timeout.ms`. What is committed later is in
+//!   force then, although its client was told that it is not known.
+//! - What was in the log above the high watermark when the coordinator was loaded is neither told nor passed
+//!   over until it is committed: its groups are loading, all others are served.
 //! - The generation of a group only grows, and each member has one assignment in a generation.
 //! - Records have Kafka's bytes, so `kafka-dump-log --offsets-decoder` reads them, and replaying
 //!   them in a [`Loader`] gives the acknowledged state back.

@@ -35,6 +35,34 @@ pub enum Request {
     OffsetDelete(OffsetDeleteRequest),
 }
 
+impl Request {
+    /// The groups that it names; none for ListGroups.
+    pub(crate) fn group_ids(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        let one = |group_id| Box::new(std::iter::once(group_id));
+        match self {
+            Self::JoinGroup(request) => one(request.group_id.as_str()),
+            Self::SyncGroup(request) => one(request.group_id.as_str()),
+            Self::Heartbeat(request) => one(request.group_id.as_str()),
+            Self::LeaveGroup(request) => one(request.group_id.as_str()),
+            Self::OffsetCommit(request) => one(request.group_id.as_str()),
+            Self::OffsetDelete(request) => one(request.group_id.as_str()),
+            // Up to version 7 one group, from 8 on a list.
+            Self::OffsetFetch(request) => {
+                let groups = request.groups.iter().map(|group| group.group_id.as_str());
+                Box::new(groups.chain([request.group_id.as_str()]))
+            }
+            Self::DescribeGroups(request) => {
+                Box::new(request.groups.iter().map(|group_id| group_id.as_str()))
+            }
+            Self::DeleteGroups(request) => {
+                let names = request.groups_names.iter();
+                Box::new(names.map(|group_id| group_id.as_str()))
+            }
+            Self::ListGroups(_) => Box::new(std::iter::empty()),
+        }
+    }
+}
+
 /// What the coordinator needs to know of a request besides its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestContext {

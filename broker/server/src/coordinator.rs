@@ -5,6 +5,7 @@
 //! partition in one leader epoch.
 
 mod actor;
+mod load;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -133,6 +134,7 @@ fn group_config(broker: &Broker, image: &Image) -> GroupConfig {
         group_initial_rebalance_delay_ms: number("group.initial.rebalance.delay.ms") as i32,
         group_max_size: number("group.max.size") as usize,
         offset_metadata_max_bytes: number("offset.metadata.max.bytes") as usize,
+        offsets_commit_timeout_ms: number("offsets.commit.timeout.ms") as i32,
         offsets_retention_ms: number("offsets.retention.minutes") * 60_000,
         ..GroupConfig::default()
     }

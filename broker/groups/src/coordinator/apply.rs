@@ -1,25 +1,32 @@
 use std::sync::Arc;
 
+use kafka_protocol::ResponseError;
+
 use super::{Coordinator, Parts, static_member, sync_group};
-use crate::append::{AppendError, Change};
+use crate::append::{Change, Deferred};
 use crate::effect::{AppendToken, Effect};
 use crate::group::Group;
 use crate::now::Now;
 use crate::offsets::OffsetChange;
 
 impl Coordinator {
-    /// Makes a settled batch come true, or undoes what was done in expectation of it.
-    pub(super) fn apply(
+    /// Makes a batch come true, or undoes what was done in expectation of it.
+    pub(super) fn settle(
         &mut self,
         token: AppendToken,
         change: Change,
-        outcome: Result<(), AppendError>,
+        failure: Option<ResponseError>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let failure = outcome.err().map(AppendError::response_error);
         match change {
-            Change::EmptyGroup => {}
+            Change::EmptyGroup | Change::GivenUp => {}
+            Change::Inherited(tail) => {
+                // When it never will be committed, this coordinator has nothing more to say of its groups.
+                if failure.is_none() {
+                    self.take_over(tail, now, effects);
+                }
+            }
             Change::Offsets(changes) => {
                 if failure.is_none() {
                     self.apply_offsets(changes, now);
@@ -51,6 +58,40 @@ impl Coordinator {
                 } = self.parts(now, effects);
                 if let Some(group) = groups.get_mut(&change.group_id) {
                     static_member::settle(group, *change, failure, &mut turn);
+                }
+            }
+        }
+    }
+
+    /// Whoever has waited for `offsets.commit.timeout.ms` is told so. The batch may be committed yet, and is in
+    /// force from then on; but a group does not stand still for it.
+    pub(super) fn time_out_appends(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        // Kafka: REQUEST_TIMED_OUT, which clients of groups do not know.
+        let error = ResponseError::CoordinatorNotAvailable;
+        for timed_out in self.appends.time_out(now.monotonic_ms) {
+            self.settle(timed_out.token, timed_out.undone, Some(error), now, effects);
+            self.answer_deferred(timed_out.token, timed_out.deferred, Some(error), effects);
+        }
+    }
+
+    pub(super) fn answer_deferred(
+        &mut self,
+        token: AppendToken,
+        deferred: Vec<Deferred>,
+        failure: Option<ResponseError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for deferred in deferred {
+            match deferred {
+                Deferred::Reply { waiter, response } => {
+                    let response = match failure {
+                        None => response,
+                        Some(error) => response.into_failed(error),
+                    };
+                    effects.push(Effect::Reply { waiter, response });
+                }
+                Deferred::OffsetFetch { waiter, request } => {
+                    self.fetch_before(token, waiter, request, effects);
                 }
             }
         }

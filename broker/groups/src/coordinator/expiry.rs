@@ -22,7 +22,8 @@ impl Coordinator {
         let under_way = self.appends.offset_keys();
         let mut expired = Vec::new();
         let mut unused = Vec::new();
-        for group in self.groups.values() {
+        let loaded = |group: &&Group| !self.loading.contains(&group.id);
+        for group in self.groups.values().filter(loaded) {
             let mut keeps_some = under_way.iter().any(|key| key.group_id == group.id);
             let expired_before = expired.len();
             for key in self.offsets.keys_of_group(&group.id) {

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Coordinator, Groups, rebalance};
+use super::tail::Tail;
+use super::{Coordinator, Groups, Parts, rebalance};
 use crate::append::Appends;
 use crate::config::GroupConfig;
 use crate::effect::Effect;
@@ -12,12 +13,13 @@ use crate::offsets::Offsets;
 use crate::record::{Entry, GroupMetadata, MemberMetadata, RecordError, decode};
 use crate::timers::Timers;
 
-/// Builds a [`Coordinator`] from the records of its partition, from the log's start to its high
-/// watermark, in order. Control batches are to be skipped by the caller.
+/// Builds a [`Coordinator`] from the records of its partition, in order: those below the high watermark, then
+/// those above it up to the log's end. Control batches are to be skipped by the caller.
 #[derive(Debug, Default)]
 pub struct Loader {
     groups: Groups,
     offsets: Offsets,
+    tail: Tail,
 }
 
 impl Loader {
@@ -26,8 +28,8 @@ impl Loader {
         Self::default()
     }
 
-    /// Takes the next record; `None` as value is a tombstone. Records of kinds that are not known
-    /// are skipped.
+    /// Takes the next record below the high watermark; `None` as value is a tombstone. Records of kinds
+    /// that are not known are skipped.
     ///
     /// # Errors
     /// The record is not what its version says. It changes nothing, so the caller may log it and go
@@ -53,27 +55,74 @@ impl Loader {
         Ok(())
     }
 
+    /// Takes the next record above the high watermark, which the log may still lose with the leadership.
+    ///
+    /// # Errors
+    /// As for [`Self::replay`].
+    pub fn replay_uncommitted(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RecordError> {
+        if let Some(entry) = decode(key, value)? {
+            self.tail.replay(entry);
+        }
+        Ok(())
+    }
+
     /// All records are in. Every member gets its whole session from now, as if it had just been
     /// heard of; a group that is now larger than `group.max.size` rebalances.
+    ///
+    /// Groups with uncommitted records are answered COORDINATOR_LOAD_IN_PROGRESS until those are committed:
+    /// the effects then ask to be told, [`Effect::AwaitCommitted`].
     pub fn finish(self, config: GroupConfig, now: Now) -> (Coordinator, Vec<Effect>) {
-        let mut groups = self.groups;
-        for group_id in self.offsets.group_ids() {
-            // Written by consumers that assign themselves, which leave no record of a group.
-            let simple = || Group::new(Arc::clone(group_id), now.wall_ms);
-            groups.entry(group_id.clone()).or_insert_with(simple);
-        }
+        let loading = self.tail.group_ids();
         let mut coordinator = Coordinator {
             config,
-            groups,
+            groups: self.groups,
             offsets: self.offsets,
             timers: Timers::default(),
             appends: Appends::default(),
+            loading,
         };
+        let with_offsets: Vec<Arc<str>> = coordinator.offsets.group_ids().cloned().collect();
+        coordinator.add_simple_groups(&with_offsets, now);
+        let loaded = coordinator.groups.keys();
+        let loaded: Vec<Arc<str>> = loaded
+            .filter(|group_id| !coordinator.loading.contains(*group_id))
+            .cloned()
+            .collect();
         let mut effects = Vec::new();
-        let super::Parts {
+        if !coordinator.loading.is_empty() {
+            // Before anything else is appended: changes take effect in log order.
+            let token = coordinator.appends.inherit(self.tail.into_inherited());
+            effects.push(Effect::AwaitCommitted { token });
+        }
+        coordinator.begin(&loaded, now, &mut effects);
+        (coordinator, effects)
+    }
+}
+
+impl Coordinator {
+    /// Groups of consumers that assign themselves leave no record but their offsets.
+    pub(super) fn add_simple_groups(&mut self, group_ids: &[Arc<str>], now: Now) {
+        for group_id in group_ids {
+            if self.offsets.group(group_id).is_some() {
+                let simple = || Group::new(Arc::clone(group_id), now.wall_ms);
+                self.groups.entry(group_id.clone()).or_insert_with(simple);
+            }
+        }
+    }
+
+    /// Starts to coordinate groups that are loaded.
+    pub(super) fn begin(&mut self, group_ids: &[Arc<str>], now: Now, effects: &mut Vec<Effect>) {
+        let Parts {
             groups, mut turn, ..
-        } = coordinator.parts(now, &mut effects);
-        for group in groups.values_mut() {
+        } = self.parts(now, effects);
+        for group_id in group_ids {
+            let Some(group) = groups.get_mut(group_id) else {
+                continue;
+            };
             for member_id in group.members.keys() {
                 turn.schedule_session(group, member_id);
             }
@@ -81,11 +130,10 @@ impl Loader {
                 rebalance::prepare(group, &mut turn);
             }
         }
-        (coordinator, effects)
     }
 }
 
-fn group_of(id: Arc<str>, value: GroupMetadata) -> Group {
+pub(super) fn group_of(id: Arc<str>, value: GroupMetadata) -> Group {
     let protocol_name = value.protocol;
     let members: BTreeMap<Arc<str>, Member> = value
         .members

@@ -8,9 +8,10 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Coordinator, reply, waiter_of};
+use super::{Coordinator, waiter_of};
 use crate::append::Deferred;
-use crate::effect::Effect;
+use crate::effect::{AppendToken, Effect};
+use crate::member::Waiter;
 use crate::offsets::OffsetAndMetadata;
 use crate::request::RequestContext;
 use crate::response::{Response, wire, wire_topic_name};
@@ -25,33 +26,48 @@ impl Coordinator {
         request: OffsetFetchRequest,
         effects: &mut Vec<Effect>,
     ) {
+        let waiter = waiter_of(context);
+        self.fetch_before(AppendToken::MAX, waiter, request, effects);
+    }
+
+    /// Answers, or waits for one of the appends that were handed out before this one.
+    pub(super) fn fetch_before(
+        &mut self,
+        token: AppendToken,
+        waiter: Waiter,
+        request: OffsetFetchRequest,
+        effects: &mut Vec<Effect>,
+    ) {
         // KIP-447: who asks for stable offsets takes over from another, whose last commit may
-        // still be on its way to the log; wait for that rather than answer from before it.
+        // still be on its way to the log; wait for that rather than answer from before it. But not for
+        // one that took too long: its client was told so, and no other was told that it is in force.
         let open = if request.require_stable {
             let of_groups = request.groups.iter().map(|group| &group.group_id);
             let group_ids = of_groups.chain([&request.group_id]);
             group_ids
-                .filter_map(|group_id| self.appends.last_on_offsets_of(group_id))
+                .filter_map(|group_id| self.appends.last_on_offsets_of(group_id, token))
                 .max()
         } else {
             None
         };
         match open {
             Some(token) => {
-                let waiter = waiter_of(context);
                 self.appends
                     .defer(token, Deferred::OffsetFetch { waiter, request });
             }
             None => {
-                let response = self.fetch(context.api_version, &request);
-                reply(effects, context, response);
+                let response = self.fetch(waiter.api_version, &request);
+                effects.push(Effect::Reply {
+                    waiter: waiter.id,
+                    response,
+                });
             }
         }
     }
 
     /// The acknowledged offsets; -1 for what was never committed. A group that does not exist has
     /// none, which is no error.
-    pub(super) fn fetch(&self, api_version: i16, request: &OffsetFetchRequest) -> Response {
+    fn fetch(&self, api_version: i16, request: &OffsetFetchRequest) -> Response {
         let response = OffsetFetchResponse::default();
         Response::OffsetFetch(if api_version >= BATCH_VERSION {
             let groups = request.groups.iter().map(|group| self.fetch_group(group));

@@ -32,7 +32,9 @@ impl Turn<'_> {
         change: Change,
         deferred: Vec<Deferred>,
     ) -> AppendToken {
-        let token = self.appends.push(change, deferred);
+        let timeout_ms = self.config.offsets_commit_timeout_ms;
+        let deadline_ms = self.now.monotonic_ms.saturating_add(timeout_ms.into());
+        let token = self.appends.push(change, deferred, deadline_ms);
         self.effects.push(Effect::Append { token, records });
         token
     }

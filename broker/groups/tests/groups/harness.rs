@@ -27,6 +27,10 @@ pub(crate) struct Harness {
     /// What was confirmed, in order: what a restart finds.
     pub(crate) log: Vec<Record>,
     pub(crate) pending: VecDeque<(AppendToken, Vec<Record>)>,
+    /// What is in the log and not committed, when a coordinator is loaded.
+    tail: Vec<Record>,
+    /// What waits for the tail to be committed; it does not fail.
+    tail_token: Option<AppendToken>,
     /// Confirm appends as soon as they are handed out.
     pub(crate) confirms: bool,
     pub(crate) open: BTreeMap<WaiterId, i16>,
@@ -145,6 +149,8 @@ impl Harness {
             now,
             log: Vec::new(),
             pending: VecDeque::new(),
+            tail: Vec::new(),
+            tail_token: None,
             confirms: true,
             open: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -206,6 +212,13 @@ impl Harness {
                         assert!(!records.is_empty());
                         self.pending.push_back((token, records));
                     }
+                    Effect::AwaitCommitted { token } => {
+                        assert!(self.pending.is_empty(), "it comes before any append");
+                        let tail = std::mem::take(&mut self.tail);
+                        assert!(!tail.is_empty());
+                        self.tail_token = Some(token);
+                        self.pending.push_back((token, tail));
+                    }
                 }
             }
             if !self.confirms || self.pending.is_empty() {
@@ -225,9 +238,11 @@ impl Harness {
 
     /// Fails the oldest append; false when there is none.
     pub(crate) fn fail(&mut self, error: AppendError) -> bool {
-        let Some((token, _)) = self.pending.pop_front() else {
+        let can_fail = |(token, _): &(AppendToken, Vec<Record>)| self.tail_token != Some(*token);
+        if !self.pending.front().is_some_and(can_fail) {
             return false;
-        };
+        }
+        let (token, _) = self.pending.pop_front().expect("seen above");
         let effects = self.coordinator.on_append(token, Err(error), self.now);
         self.absorb(effects);
         true
@@ -249,8 +264,20 @@ impl Harness {
         panic!("the timers never come to rest");
     }
 
+    /// Fails the newest append.
+    pub(crate) fn fail_newest(&mut self, error: AppendError) {
+        let (token, _) = self.pending.pop_back().expect("an append");
+        let effects = self.coordinator.on_append(token, Err(error), self.now);
+        self.absorb(effects);
+    }
+
     /// Resigns and loads again from what was confirmed; what was under way is lost.
     pub(crate) fn restart(&mut self) {
+        self.restart_with_tail(0);
+    }
+
+    /// The same, but the first `kept` appends that were under way are in the log, and not committed yet.
+    pub(crate) fn restart_with_tail(&mut self, kept: usize) {
         let (fresh, _) = Loader::new().finish(self.config.clone(), self.now);
         let effects = std::mem::replace(&mut self.coordinator, fresh).resign();
         self.absorb(effects);
@@ -259,11 +286,19 @@ impl Harness {
             "left without an answer: {:?}",
             self.open
         );
+        let kept = self.pending.drain(..).take(kept);
+        self.tail_token = None;
+        self.tail = kept.flat_map(|(_, records)| records).collect();
         self.pending.clear();
         let mut loader = Loader::new();
         for record in &self.log {
             loader
                 .replay(&record.key, record.value.as_deref())
+                .expect("a record of our own");
+        }
+        for record in &self.tail {
+            loader
+                .replay_uncommitted(&record.key, record.value.as_deref())
                 .expect("a record of our own");
         }
         let (coordinator, effects) = loader.finish(self.config.clone(), self.now);
@@ -343,6 +378,21 @@ impl Harness {
             Response::OffsetCommit(response) => response.topics[0].partitions[0].error_code,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The same, by a coordinator that was loaded from what was confirmed.
+    pub(crate) fn confirmed_offsets(&self) -> Vec<(String, i32, i64)> {
+        let mut other = Self::with_config(self.config.clone());
+        other.log.clone_from(&self.log);
+        other.restart();
+        other.offsets()
+    }
+
+    /// What was in the log when the coordinator was loaded is not committed yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.pending
+            .front()
+            .is_some_and(|(token, _)| self.tail_token == Some(*token))
     }
 
     /// Every committed offset of the group: topic, partition, offset.

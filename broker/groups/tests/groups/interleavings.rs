@@ -1,9 +1,10 @@
 //! Random interleavings of what members, operators, time and the log can do, against what must hold
 //! whatever happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foz_groups::{AppendError, Request, Response, WaiterId};
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::DeleteGroupsRequest;
 use proptest::prelude::*;
 
@@ -11,6 +12,8 @@ use crate::harness::*;
 
 /// Clients 0 and 1 are dynamic members, 2 and 3 are processes that share a static instance.
 const CLIENTS: usize = 4;
+const NOT_AVAILABLE: i16 = ResponseError::CoordinatorNotAvailable.code();
+const NOT_COORDINATOR: i16 = ResponseError::NotCoordinator.code();
 const TOPICS: [&str; 2] = ["orders", "other"];
 
 #[derive(Debug, Clone)]
@@ -43,7 +46,10 @@ enum Step {
     },
     Confirm,
     Fail,
-    Restart,
+    /// So many of the appends under way are in the log, and not committed yet.
+    Restart {
+        kept: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -62,7 +68,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|duration_ms| Step::Advance { duration_ms }),
         10 => Just(Step::Confirm),
         2 => Just(Step::Fail),
-        1 => Just(Step::Restart),
+        1 => prop_oneof![Just(0), 1..4usize].prop_map(|kept| Step::Restart { kept }),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -89,6 +95,9 @@ struct World {
     asked: BTreeMap<WaiterId, Asked>,
     /// What was acknowledged last, by topic.
     acknowledged: BTreeMap<usize, i64>,
+    /// Commits that failed so that they may be committed yet.
+    unsure: BTreeSet<(usize, i64)>,
+    is_deletion_unsure: bool,
     next_offset: i64,
     next_assignment: u32,
     /// Highest generation told to a member in this life of the coordinator.
@@ -106,6 +115,8 @@ impl World {
             clients: vec![Client::default(); CLIENTS],
             asked: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            is_deletion_unsure: false,
             next_offset: 1,
             next_assignment: 1,
             generations: BTreeMap::new(),
@@ -164,8 +175,8 @@ impl World {
             Step::Fail => {
                 self.harness.fail(AppendError::NotAvailable);
             }
-            Step::Restart => {
-                self.harness.restart();
+            Step::Restart { kept } => {
+                self.harness.restart_with_tail(kept);
                 self.generations.clear();
             }
         }
@@ -225,13 +236,21 @@ impl World {
                     }
                 }
                 (Asked::Commit { topic, offset }, Response::OffsetCommit(response)) => {
-                    if response.topics[0].partitions[0].error_code == 0 {
-                        self.acknowledged.insert(topic, offset);
+                    match response.topics[0].partitions[0].error_code {
+                        0 => {
+                            self.acknowledged.insert(topic, offset);
+                        }
+                        NOT_AVAILABLE | NOT_COORDINATOR => {
+                            self.unsure.insert((topic, offset));
+                        }
+                        _ => {}
                     }
                 }
                 (Asked::Delete, Response::DeleteGroups(response)) => {
-                    if response.results[0].error_code == 0 {
-                        self.acknowledged.clear();
+                    match response.results[0].error_code {
+                        0 => self.acknowledged.clear(),
+                        NOT_AVAILABLE | NOT_COORDINATOR => self.is_deletion_unsure = true,
+                        _ => {}
                     }
                 }
                 (Asked::Other, Response::Heartbeat(_) | Response::LeaveGroup(_)) => {}
@@ -291,12 +310,23 @@ impl World {
     }
 
     fn check_offsets(&mut self) {
-        let acknowledged: Vec<(String, i32, i64)> = self
-            .acknowledged
-            .iter()
-            .map(|(topic, offset)| (TOPICS[*topic].to_owned(), 0, *offset))
-            .collect();
-        assert_eq!(self.harness.offsets(), acknowledged);
+        if self.harness.is_loading() {
+            return;
+        }
+        let told = self.harness.offsets();
+        assert_eq!(told, self.harness.confirmed_offsets());
+        for (topic, name) in TOPICS.iter().enumerate() {
+            let told = told.iter().find(|(told, ..)| told == name);
+            let told = told.map(|(_, _, offset)| *offset);
+            let acknowledged = self.acknowledged.get(&topic).copied();
+            let is_unsure = told.is_some_and(|told| self.unsure.contains(&(topic, told)));
+            let came_later = is_unsure && told >= acknowledged;
+            let is_deleted = self.is_deletion_unsure && (told.is_none() || is_unsure);
+            assert!(
+                told == acknowledged || came_later || is_deleted,
+                "{name}: {told:?} is told, {acknowledged:?} was acknowledged"
+            );
+        }
     }
 
     /// All batches are confirmed and nobody sends anything any more.

@@ -12,3 +12,4 @@ mod limits;
 mod static_members;
 mod stories;
 mod syncs;
+mod uncommitted;

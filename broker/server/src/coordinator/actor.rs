@@ -1,13 +1,13 @@
 //! The task that owns one coordinator.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
 use foz_groups::{
-    AppendError, AppendToken, Coordinator, Effect, GroupConfig, Loader, Now, Record, Request,
+    AppendError, AppendToken, Coordinator, Effect, GroupConfig, Now, Record, Request,
     RequestContext as GroupContext, Response, WaiterId,
 };
 use foz_metadata::Image;
@@ -19,9 +19,10 @@ use futures::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::load::{Loaded, gone_topics, load};
 use crate::partition::{Partition, ProduceError, wall_clock_ms};
 use crate::request::RequestContext;
 
@@ -37,12 +38,12 @@ pub(super) struct ActorHandle {
     queue: mpsc::Sender<Message>,
 }
 
-enum Message {
+pub(super) enum Message {
     Ask(Box<Asked>),
     TopicsDeleted(Arc<[String]>),
 }
 
-struct Asked {
+pub(super) struct Asked {
     context: GroupContext,
     request: Request,
     answer: oneshot::Sender<Response>,
@@ -110,7 +111,7 @@ impl ActorHandle {
 }
 
 impl Asked {
-    fn refuse(self, error: ResponseError) {
+    pub(super) fn refuse(self, error: ResponseError) {
         // A client that has gone needs no answer.
         let _ = self
             .answer
@@ -121,9 +122,9 @@ impl Asked {
 /// What a coordinator may write to: the partition, in the leader epoch that it coordinates for. After
 /// it, another coordinator may have loaded what is there, so nothing may be added.
 #[derive(Clone)]
-struct Led {
-    partition: Arc<Partition>,
-    leader_epoch: i32,
+pub(super) struct Led {
+    pub(super) partition: Arc<Partition>,
+    pub(super) leader_epoch: i32,
 }
 
 async fn run(
@@ -157,94 +158,13 @@ async fn run(
     actor.serve(coordinator, effects, messages).await;
 }
 
-/// Replays the log; whoever asks meanwhile is told that loading is in progress. `None` when the
-/// coordinator had to resign before it was done, or when the log cannot be read.
-async fn load(
-    led: &Led,
-    config: GroupConfig,
-    messages: &mut mpsc::Receiver<Message>,
-    clock: Clock,
-) -> Option<Loaded> {
-    let mut loading = Box::pin(replay(led.clone()));
-    let mut topics_deleted = Vec::new();
-    let loaded = loop {
-        tokio::select! {
-            loaded = &mut loading => break loaded,
-            message = messages.recv() => match message? {
-                Message::Ask(asked) => asked.refuse(ResponseError::CoordinatorLoadInProgress),
-                Message::TopicsDeleted(names) => topics_deleted.extend(names.iter().cloned()),
-            },
-        }
-    };
-    let partition = led.partition.name();
-    match loaded {
-        Ok((loader, records)) => {
-            if records > 0 {
-                info!(partition, records, "groups loaded");
-            }
-            let (coordinator, effects) = loader.finish(config, clock.now());
-            Some(Loaded {
-                coordinator,
-                effects,
-                topics_deleted,
-            })
-        }
-        Err(reason) => {
-            error!(partition, reason, "groups cannot be loaded");
-            None
-        }
-    }
-}
-
-struct Loaded {
-    coordinator: Coordinator,
-    effects: Vec<Effect>,
-    /// While it was being loaded.
-    topics_deleted: Vec<String>,
-}
-
-/// Reads all that is in the partition, and how many records that were.
-async fn replay(led: Led) -> Result<(Loader, usize), String> {
-    // What an earlier coordinator wrote last may still be on its way to the disk.
-    if !sings(Canary::CoordinatorLoadsTooEarly) {
-        led.partition
-            .all_acknowledged(led.leader_epoch)
-            .await
-            .map_err(|_| "no longer the leader".to_owned())?;
-    }
-    let replaying = tokio::task::spawn_blocking(move || {
-        let mut loader = Loader::new();
-        let records = led.partition.replay(|key, value| {
-            if let Err(error) = loader.replay(key, value) {
-                warn!(%error, "a record of __consumer_offsets is skipped");
-            }
-        })?;
-        Ok((loader, records))
-    });
-    match replaying.await {
-        Ok(replayed) => replayed,
-        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
-    }
-}
-
-/// Topics whose offsets are to be forgotten: those that were deleted while nobody coordinated the
-/// groups, which `image` from when the load began does not know, and those `deleted` since.
-fn gone_topics(coordinator: &Coordinator, image: &Image, deleted: &[String]) -> BTreeSet<String> {
-    let committed = coordinator.committed_topics().into_iter();
-    committed
-        .filter(|name| image.topic(name).is_none())
-        .map(ToOwned::to_owned)
-        .chain(deleted.iter().cloned())
-        .collect()
-}
-
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+pub(super) struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    fn now(self) -> Now {
+    pub(super) fn now(self) -> Now {
         Now {
             monotonic_ms: self.origin.elapsed().as_millis() as i64,
             wall_ms: wall_clock_ms(),
@@ -338,8 +258,21 @@ impl Actor {
                     }
                 }
                 Effect::Append { token, records } => self.append(token, &records),
+                Effect::AwaitCommitted { token } => self.await_committed(token),
             }
         }
+    }
+
+    /// Waits for what was in the log when the coordinator was loaded, and whatever it has appended by now.
+    fn await_committed(&mut self, token: AppendToken) {
+        let Led {
+            partition,
+            leader_epoch,
+        } = self.led.clone();
+        self.appending.push(Box::pin(async move {
+            let committed = partition.all_acknowledged(leader_epoch).await;
+            (token, committed.map_err(|_| AppendError::NotCoordinator))
+        }));
     }
 
     fn append(&mut self, token: AppendToken, records: &[Record]) {
@@ -353,14 +286,13 @@ impl Actor {
         self.appending.push(Box::pin(async move {
             let outcome = match appended {
                 Ok(_) if sings(Canary::OffsetCommitBeforeDurable) => Ok(()),
-                Ok(produced) => {
-                    // Without a limit of its own: the outcome is open until the flush is done, or the
-                    // leadership is lost and the coordinator with it.
-                    partition
-                        .acknowledged(&produced)
-                        .await
-                        .map_err(|_| AppendError::NotCoordinator)
-                }
+                // Without a limit of its own: the outcome is open until it is committed, or the leadership
+                // is lost and the coordinator with it. Who waits for it does so for a limited time.
+                Ok(produced) => match partition.acknowledged(&produced).await {
+                    // Committed, with as many replicas as it takes; some of them have left since.
+                    Ok(()) | Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
+                    Err(_) => Err(AppendError::NotCoordinator),
+                },
                 Err(error) => Err(error),
             };
             (token, outcome)

@@ -1,5 +1,6 @@
 //! Reads a partition from its start, record by record, for those who keep their state in it.
 
+use foz_canary::{Canary, sings};
 use foz_protocol::batch::Batches;
 use foz_protocol::record::{Records, record_bytes};
 
@@ -10,14 +11,44 @@ const STEP_BYTES: usize = 1 << 20;
 /// What one batch may take when it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
+/// One record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replayed<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+    /// The high watermark had passed it when the replay began.
+    pub(crate) is_committed: bool,
+}
+
 impl Partition {
-    /// Gives the key and value of every record below the high watermark, in order; records without a
-    /// key and control batches are left out. Returns how many there were.
+    /// Gives every record that this broker has when it begins to lead in `leader_epoch`, in order; records
+    /// without a key and control batches are left out. Returns how many there were.
+    ///
+    /// Those above the high watermark stay for as long as this broker leads in that epoch.
     pub(crate) fn replay(
         &self,
-        mut take: impl FnMut(&[u8], Option<&[u8]>),
+        leader_epoch: i32,
+        take: impl FnMut(Replayed<'_>),
     ) -> Result<usize, String> {
-        let end = self.high_watermark();
+        // Another epoch may have cut the log meanwhile.
+        let leads = || {
+            let leads = self.led() == Some(leader_epoch);
+            leads.then_some(()).ok_or("no longer the leader".to_owned())
+        };
+        leads()?;
+        let count = self.replay_all(take)?;
+        leads()?;
+        Ok(count)
+    }
+
+    fn replay_all(&self, mut take: impl FnMut(Replayed<'_>)) -> Result<usize, String> {
+        // In this order: what is below the first is below the second.
+        let high_watermark = self.high_watermark();
+        let end = if sings(Canary::CoordinatorLoadsTooEarly) {
+            high_watermark
+        } else {
+            self.log.log_end_offset()
+        };
         let mut offset = self.log.log_start_offset();
         let mut count = 0;
         while offset < end {
@@ -31,6 +62,7 @@ impl Partition {
             for batch in Batches::new(&bytes) {
                 let (header, batch) = batch.map_err(|error| error.to_string())?;
                 offset = header.next_offset();
+                let is_committed = offset <= high_watermark;
                 if header.is_control() {
                     continue;
                 }
@@ -39,7 +71,11 @@ impl Partition {
                 for record in Records::new(&header, &records) {
                     let record = record.map_err(|error| error.to_string())?;
                     if let Some(key) = record.key {
-                        take(key, record.value);
+                        take(Replayed {
+                            key,
+                            value: record.value,
+                            is_committed,
+                        });
                         count += 1;
                     }
                 }

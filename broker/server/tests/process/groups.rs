@@ -1,5 +1,7 @@
 //! Committed offsets survive, and groups find their coordinator again.
 
+mod failover;
+
 use std::time::{Duration, Instant};
 
 use foz_cli::client::{Client, Target};
@@ -38,7 +40,8 @@ pub(crate) async fn coordinator(client: &Client, group: &str) -> i32 {
     }
 }
 
-pub(crate) async fn commit(client: &Client, group: &str, offset: i64) {
+/// From a consumer that assigns itself.
+fn commit_request(group: &str, offset: i64) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(0)
         .with_committed_offset(offset)
@@ -46,10 +49,14 @@ pub(crate) async fn commit(client: &Client, group: &str, offset: i64) {
     let topic = OffsetCommitRequestTopic::default()
         .with_name(TopicName(name("orders")))
         .with_partitions(vec![partition]);
-    let request = OffsetCommitRequest::default()
+    OffsetCommitRequest::default()
         .with_group_id(GroupId(name(group)))
         .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
+        .with_topics(vec![topic])
+}
+
+pub(crate) async fn commit(client: &Client, group: &str, offset: i64) {
+    let request = commit_request(group, offset);
     let deadline = Instant::now() + PATIENCE;
     loop {
         let node = Target::Node(coordinator(client, group).await);

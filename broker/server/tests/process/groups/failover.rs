@@ -11,6 +11,7 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{ApiKey, GroupId, OffsetFetchRequest, TopicName};
+use rustix::process::Signal;
 
 use super::{commit, commit_request, committed, coordinator, name};
 use crate::testbed::{PATIENCE, Testbed, topic};
@@ -19,10 +20,10 @@ const BROKERS: [i32; 3] = [0, 1, 2];
 /// `offsets.commit.timeout.ms` and what a busy machine adds.
 const COMMIT_FAILS_WITHIN: Duration = Duration::from_secs(12);
 
-/// With `min.insync.replicas=2`.
-fn three_brokers() -> Testbed {
+fn three_brokers(min_insync_replicas: usize) -> Testbed {
     let mut testbed = Testbed::prepare(1, 3);
-    testbed.controllers[0].configure("min.insync.replicas=2");
+    let min_insync_replicas = format!("min.insync.replicas={min_insync_replicas}");
+    testbed.controllers[0].configure(&min_insync_replicas);
     for broker in &testbed.brokers {
         broker.configure("offsets.topic.num.partitions=6");
     }
@@ -87,42 +88,93 @@ async fn await_in_sync(client: &Client) {
     }
 }
 
+/// Fetches until it is answered with an offset.
+async fn fetch(client: &Client, node: i32, group: &str, require_stable: bool) -> i64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let fetched = fetch_once(client, node, group, require_stable).await;
+        if let Some(Ok(offset)) = fetched {
+            return offset;
+        }
+        assert!(Instant::now() < deadline, "{group}: {fetched:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_of_three_brokers_tells_committed_offsets_and_refuses_new_ones() {
-    let mut testbed = three_brokers();
+    const OLD: i64 = 100;
+    const NEW: i64 = 200;
+    // So that nothing is committed while one is missing.
+    let mut testbed = three_brokers(3);
     let client = testbed.client().await;
     client.create_topic(&topic("orders", 1)).await.unwrap();
-    let groups: Vec<String> = (0..12).map(|n| format!("group-{n}")).collect();
-    commit(&client, &groups[0], 1).await;
+    let quiet: Vec<String> = (0..12).map(|n| format!("quiet-{n}")).collect();
+    commit(&client, &quiet[0], OLD).await;
     await_in_sync(&client).await;
-    let mut coordinators = Vec::new();
-    for (offset, group) in (100..).zip(&groups) {
-        commit(&client, group, offset).await;
-        coordinators.push(coordinator(&client, group).await);
+    let (mut stays, mut moves) = (Vec::new(), Vec::new());
+    for n in 0..12 {
+        let (busy, quiet) = (format!("busy-{n}"), &quiet[n]);
+        commit(&client, &busy, OLD).await;
+        commit(&client, quiet, OLD).await;
+        match coordinator(&client, &busy).await {
+            0 => stays.push(busy),
+            1 => moves.push(busy),
+            _ => {}
+        }
     }
-    assert!(BROKERS.iter().all(|broker| coordinators.contains(broker)));
+    assert!(!stays.is_empty() && !moves.is_empty());
     // Followers hear of the high watermark with their next fetch.
     tokio::time::sleep(Duration::from_secs(2)).await;
+
+    // What is committed now reaches broker 0, and not broker 2.
+    testbed.brokers[2].signal(Signal::STOP);
+    let under_way = |node: i32, groups: &[String]| -> Vec<_> {
+        let groups = groups.iter().cloned();
+        let commits = groups.map(|group| {
+            let client = client.with_own_connections();
+            let begun = Instant::now();
+            tokio::spawn(async move {
+                let outcome = commit_once(&client, node, &group, NEW).await;
+                (outcome, begun.elapsed())
+            })
+        });
+        commits.collect()
+    };
+    let stuck = under_way(0, &stays);
+    let cut_off = under_way(1, &moves);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     testbed.brokers[1].kill();
     testbed.brokers[2].kill();
 
-    let deadline = Instant::now() + PATIENCE;
-    for (offset, group) in (100..).zip(&groups) {
+    for group in &quiet {
         for require_stable in [false, true] {
-            loop {
-                let fetched = fetch_once(&client, 0, group, require_stable).await;
-                if let Some(Ok(fetched)) = fetched {
-                    assert_eq!(fetched, offset, "{group}");
-                    break;
-                }
-                assert!(Instant::now() < deadline, "{group}: {fetched:?}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            assert_eq!(
+                fetch(&client, 0, group, require_stable).await,
+                OLD,
+                "{group}"
+            );
         }
     }
-    for (offset, group) in (100..).zip(&groups) {
+    for commit in cut_off {
+        assert_eq!(commit.await.unwrap().0, None, "its coordinator was killed");
+    }
+    for group in &moves {
+        // It may have been acknowledged, for all that broker 0 knows.
+        let loading = ErrorCode::CoordinatorLoadInProgress;
+        let fetched = fetch_once(&client, 0, group, false).await;
+        assert_eq!(fetched, Some(Err(loading)), "{group}");
+        let refused = commit_once(&client, 0, group, NEW + 1).await;
+        assert_eq!(refused, Some(loading), "{group}");
+    }
+    for commit in stuck {
+        let (outcome, took) = commit.await.unwrap();
+        assert_eq!(outcome, Some(ErrorCode::CoordinatorNotAvailable));
+        assert!(took < COMMIT_FAILS_WITHIN, "{took:?}");
+    }
+    for group in quiet.iter().chain(&stays) {
         let begun = Instant::now();
-        let refused = commit_once(&client, 0, group, offset + 100).await;
+        let refused = commit_once(&client, 0, group, NEW + 1).await;
         assert_eq!(refused, Some(ErrorCode::CoordinatorNotAvailable), "{group}");
         assert!(
             begun.elapsed() < COMMIT_FAILS_WITHIN,
@@ -130,14 +182,29 @@ async fn the_last_of_three_brokers_tells_committed_offsets_and_refuses_new_ones(
             begun.elapsed()
         );
         let fetched = fetch_once(&client, 0, group, true).await;
-        assert_eq!(fetched, Some(Ok(offset)), "{group}: it was refused");
+        assert_eq!(fetched, Some(Ok(OLD)), "{group}: it was not acknowledged");
     }
 
+    testbed.brokers[1].spawn();
     testbed.brokers[2].spawn();
     testbed.wait_ready();
-    for (offset, group) in (300..).zip(&groups) {
-        commit(&client, group, offset).await;
-        assert_eq!(committed(&client, group).await.0, offset, "{group}");
+    await_in_sync(&client).await;
+    for group in moves.iter().chain(&stays) {
+        let deadline = Instant::now() + PATIENCE;
+        while committed(&client, group).await.0 != NEW {
+            assert!(
+                Instant::now() < deadline,
+                "{group} has lost what broker 0 had"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    for group in &quiet {
+        assert_eq!(committed(&client, group).await.0, OLD, "{group}");
+    }
+    for group in moves.iter().chain(&stays).chain(&quiet) {
+        commit(&client, group, NEW + 2).await;
+        assert_eq!(committed(&client, group).await.0, NEW + 2, "{group}");
     }
 }
 
@@ -171,7 +238,7 @@ async fn commit_and_fetch(client: Client, group: String, is_over: Arc<AtomicBool
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_offsets_never_go_back_when_their_coordinator_is_killed() {
-    let mut testbed = three_brokers();
+    let mut testbed = three_brokers(2);
     let client = testbed.client().await;
     client.create_topic(&topic("orders", 1)).await.unwrap();
     commit(&client, "group-0", 0).await;

@@ -1,6 +1,6 @@
 //! Every config key of topics and brokers: what it means, what it may be, where its value comes from.
 //!
-//! The two tables, [`TOPIC_KEYS`] and [`BROKER_KEYS`], have one row for each key. The names, types, defaults
+//! The tables, [`TOPIC_KEYS`], [`BROKER_KEYS`] and [`TOPIC_DEFAULT_KEYS`], have one row for each key. The names, types, defaults
 //! and bounds are those of Apache Kafka 4.4; keys of our own begin with `foz.`.
 //!
 //! [`validate`] checks a value before it becomes a record, [`Resolver`] finds the value that counts.
@@ -9,12 +9,14 @@ mod broker_keys;
 mod kind;
 mod nearest;
 mod resolve;
+mod topic_default_keys;
 mod topic_keys;
 
 pub use broker_keys::BROKER_KEYS;
 pub use kind::Kind;
 pub(crate) use kind::split_list;
 pub use resolve::{Effective, Resolver, Source, SynonymValue};
+pub use topic_default_keys::TOPIC_DEFAULT_KEYS;
 pub use topic_keys::TOPIC_KEYS;
 
 /// What a key is set on.
@@ -110,19 +112,26 @@ pub enum ConfigError {
 }
 
 impl Scope {
-    /// The table of its keys.
-    #[must_use]
-    pub fn keys(self) -> &'static [ConfigKey] {
-        match self {
-            Self::Topic => TOPIC_KEYS,
-            Self::Broker => BROKER_KEYS,
-        }
+    /// All of its keys.
+    pub fn keys(self) -> impl Iterator<Item = &'static ConfigKey> {
+        self.tables().iter().copied().flatten()
     }
 
     /// The row of a key.
     #[must_use]
     pub fn key(self, name: &str) -> Option<&'static ConfigKey> {
-        self.keys().iter().find(|key| key.name == name)
+        self.tables().iter().find_map(|table| {
+            let found = table.binary_search_by(|key| key.name.cmp(name));
+            Some(&table[found.ok()?])
+        })
+    }
+
+    /// Each in alphabetical order.
+    fn tables(self) -> &'static [&'static [ConfigKey]] {
+        match self {
+            Self::Topic => &[TOPIC_KEYS],
+            Self::Broker => &[BROKER_KEYS, TOPIC_DEFAULT_KEYS],
+        }
     }
 
     fn noun(self) -> &'static str {

@@ -2,18 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use foz_metadata::config::{BROKER_KEYS, ConfigError, Scope, TOPIC_KEYS, validate};
+use std::collections::BTreeSet;
+
+use foz_metadata::config::{
+    BROKER_KEYS, ConfigError, Scope, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate,
+};
 
 #[test]
 fn keys_are_in_order_and_each_is_there_once() {
-    for keys in [TOPIC_KEYS, BROKER_KEYS] {
+    for keys in [TOPIC_KEYS, BROKER_KEYS, TOPIC_DEFAULT_KEYS] {
         assert!(keys.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
+    let names: BTreeSet<_> = Scope::Broker.keys().map(|key| key.name).collect();
+    assert_eq!(names.len(), Scope::Broker.keys().count());
 }
 
 #[test]
 fn every_default_passes_its_own_validation_and_every_key_is_documented() {
-    for key in TOPIC_KEYS.iter().chain(BROKER_KEYS) {
+    for key in Scope::Topic.keys().chain(Scope::Broker.keys()) {
         if let Some(default) = key.default {
             assert_eq!(key.check(default), Ok(()), "{}", key.name);
         }

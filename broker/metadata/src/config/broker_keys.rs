@@ -1,10 +1,11 @@
-//! The table of broker keys, in alphabetical order.
+//! The table of the keys of brokers themselves, in alphabetical order.
 
+use super::ConfigKey;
 use super::Effect::{Applied, FileOnly, NeedsRestart};
 use super::kind::{Kind, int, long};
-use super::{ConfigKey, hours, minutes, same};
 
-/// Every key that can be set on a broker, on the default of all brokers, or in a properties file.
+/// Keys that can be set on a broker, on the default of all brokers, or in a properties file. Those that
+/// give topic keys their defaults are in [`TOPIC_DEFAULT_KEYS`](super::TOPIC_DEFAULT_KEYS).
 pub const BROKER_KEYS: &[ConfigKey] = &[
     ConfigKey::broker(
         "advertised.listeners",
@@ -33,34 +34,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         None,
         FileOnly,
         "The failure domain that the broker itself reports; one assigned by an administrator wins.",
-    ),
-    ConfigKey::broker(
-        "compression.gzip.level",
-        Kind::GzipLevel,
-        Some("-1"),
-        Applied,
-        "The default of the topic key compression.gzip.level.",
-    ),
-    ConfigKey::broker(
-        "compression.lz4.level",
-        Kind::Int(1, 17),
-        Some("9"),
-        Applied,
-        "The default of the topic key compression.lz4.level.",
-    ),
-    ConfigKey::broker(
-        "compression.type",
-        Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
-        Some("producer"),
-        Applied,
-        "The default of the topic key compression.type.",
-    ),
-    ConfigKey::broker(
-        "compression.zstd.level",
-        Kind::Int(-131_072, 22),
-        Some("3"),
-        Applied,
-        "The default of the topic key compression.zstd.level.",
     ),
     ConfigKey::broker(
         "connections.max.idle.ms",
@@ -103,13 +76,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("57671680"),
         NeedsRestart,
         "The most bytes that one fetch is answered with.",
-    ),
-    ConfigKey::broker(
-        "foz.flush.single.replica",
-        Kind::Boolean,
-        Some("true"),
-        Applied,
-        "The default of the topic key foz.flush.single.replica.",
     ),
     ConfigKey::broker(
         "foz.http.listener",
@@ -175,13 +141,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "How long compaction pauses when there is nothing to do.",
     ),
     ConfigKey::broker(
-        "log.cleaner.delete.retention.ms",
-        long(0),
-        Some("86400000"),
-        Applied,
-        "The default of the topic key delete.retention.ms.",
-    ),
-    ConfigKey::broker(
         "log.cleaner.enable",
         Kind::Boolean,
         Some("true"),
@@ -189,39 +148,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Whether compaction runs.",
     ),
     ConfigKey::broker(
-        "log.cleaner.max.compaction.lag.ms",
-        long(1),
-        Some("9223372036854775807"),
-        Applied,
-        "The default of the topic key max.compaction.lag.ms.",
-    ),
-    ConfigKey::broker(
-        "log.cleaner.min.cleanable.ratio",
-        Kind::Double(0.0, 1.0),
-        Some("0.5"),
-        Applied,
-        "The default of the topic key min.cleanable.dirty.ratio.",
-    ),
-    ConfigKey::broker(
-        "log.cleaner.min.compaction.lag.ms",
-        long(0),
-        Some("0"),
-        Applied,
-        "The default of the topic key min.compaction.lag.ms.",
-    ),
-    ConfigKey::broker(
         "log.cleaner.threads",
         int(0),
         Some("1"),
         NeedsRestart,
         "How many partitions are compacted at once.",
-    ),
-    ConfigKey::broker(
-        "log.cleanup.policy",
-        Kind::List(&["compact", "delete"]),
-        Some("delete"),
-        Applied,
-        "The default of the topic key cleanup.policy.",
     ),
     ConfigKey::broker(
         "log.dir",
@@ -238,110 +169,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The directories of the logs.",
     ),
     ConfigKey::broker(
-        "log.flush.interval.messages",
-        long(1),
-        Some("9223372036854775807"),
-        Applied,
-        "The default of the topic key flush.messages.",
-    ),
-    ConfigKey::broker(
-        "log.flush.interval.ms",
-        long(0),
-        None,
-        Applied,
-        "The default of the topic key flush.ms.",
-    )
-    .or(&[same("log.flush.scheduler.interval.ms")]),
-    ConfigKey::broker(
-        "log.flush.offset.checkpoint.interval.ms",
-        int(0),
-        Some("60000"),
-        NeedsRestart,
-        "How often the recovery points are written.",
-    ),
-    ConfigKey::broker(
         "log.flush.scheduler.interval.ms",
         long(0),
         Some("9223372036854775807"),
         Applied,
         "The default of flush.ms when log.flush.interval.ms is not set.",
-    ),
-    ConfigKey::broker(
-        "log.index.interval.bytes",
-        int(0),
-        Some("4096"),
-        Applied,
-        "The default of the topic key index.interval.bytes.",
-    ),
-    ConfigKey::broker(
-        "log.index.size.max.bytes",
-        int(4),
-        Some("10485760"),
-        Applied,
-        "The default of the topic key segment.index.bytes.",
-    ),
-    ConfigKey::broker(
-        "log.local.retention.bytes",
-        long(-2),
-        Some("-2"),
-        Applied,
-        "The default of the topic key local.retention.bytes.",
-    ),
-    ConfigKey::broker(
-        "log.local.retention.ms",
-        long(-2),
-        Some("-2"),
-        Applied,
-        "The default of the topic key local.retention.ms.",
-    ),
-    ConfigKey::broker(
-        "log.message.timestamp.after.max.ms",
-        long(0),
-        Some("3600000"),
-        Applied,
-        "The default of the topic key message.timestamp.after.max.ms.",
-    ),
-    ConfigKey::broker(
-        "log.message.timestamp.before.max.ms",
-        long(0),
-        Some("9223372036854775807"),
-        Applied,
-        "The default of the topic key message.timestamp.before.max.ms.",
-    ),
-    ConfigKey::broker(
-        "log.message.timestamp.type",
-        Kind::OneOf(&["CreateTime", "LogAppendTime"]),
-        Some("CreateTime"),
-        Applied,
-        "The default of the topic key message.timestamp.type.",
-    ),
-    ConfigKey::broker(
-        "log.preallocate",
-        Kind::Boolean,
-        Some("false"),
-        Applied,
-        "The default of the topic key preallocate.",
-    ),
-    ConfigKey::broker(
-        "log.remote.copy.lag.bytes",
-        long(-1),
-        Some("-1"),
-        Applied,
-        "The default of the topic key remote.copy.lag.bytes.",
-    ),
-    ConfigKey::broker(
-        "log.remote.copy.lag.ms",
-        long(-1),
-        Some("0"),
-        Applied,
-        "The default of the topic key remote.copy.lag.ms.",
-    ),
-    ConfigKey::broker(
-        "log.retention.bytes",
-        long(i64::MIN),
-        Some("-1"),
-        Applied,
-        "The default of the topic key retention.bytes.",
     ),
     ConfigKey::broker(
         "log.retention.check.interval.ms",
@@ -365,59 +197,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The default of retention.ms when log.retention.ms is not set.",
     ),
     ConfigKey::broker(
-        "log.retention.ms",
-        long(-1),
-        None,
-        Applied,
-        "The default of the topic key retention.ms.",
-    )
-    .or(&[
-        minutes("log.retention.minutes"),
-        hours("log.retention.hours"),
-    ]),
-    ConfigKey::broker(
-        "log.roll.hours",
-        int(1),
-        Some("168"),
-        Applied,
-        "The default of segment.ms when log.roll.ms is not set.",
-    ),
-    ConfigKey::broker(
         "log.roll.jitter.hours",
         int(0),
         Some("0"),
         Applied,
         "The default of segment.jitter.ms when log.roll.jitter.ms is not set.",
-    ),
-    ConfigKey::broker(
-        "log.roll.jitter.ms",
-        long(0),
-        None,
-        Applied,
-        "The default of the topic key segment.jitter.ms.",
-    )
-    .or(&[hours("log.roll.jitter.hours")]),
-    ConfigKey::broker(
-        "log.roll.ms",
-        long(1),
-        None,
-        Applied,
-        "The default of the topic key segment.ms.",
-    )
-    .or(&[hours("log.roll.hours")]),
-    ConfigKey::broker(
-        "log.segment.bytes",
-        int(1_048_576),
-        Some("1073741824"),
-        Applied,
-        "The default of the topic key segment.bytes.",
-    ),
-    ConfigKey::broker(
-        "log.segment.delete.delay.ms",
-        long(0),
-        Some("60000"),
-        Applied,
-        "The default of the topic key file.delete.delay.ms.",
     ),
     ConfigKey::broker(
         "max.connection.creation.rate",
@@ -441,13 +225,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The most connections at a time from one address.",
     ),
     ConfigKey::broker(
-        "max.decompressed.message.bytes",
-        Kind::Int(1, 2_147_483_639),
-        Some("2147483639"),
-        Applied,
-        "The default of the topic key max.decompressed.message.bytes.",
-    ),
-    ConfigKey::broker(
         "max.incremental.fetch.session.cache.slots",
         int(0),
         Some("1000"),
@@ -460,20 +237,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("2000"),
         NeedsRestart,
         "The most partitions that one DescribeTopicPartitions is answered with.",
-    ),
-    ConfigKey::broker(
-        "message.max.bytes",
-        int(0),
-        Some("1048588"),
-        Applied,
-        "The default of the topic key max.message.bytes.",
-    ),
-    ConfigKey::broker(
-        "min.insync.replicas",
-        int(1),
-        Some("1"),
-        Applied,
-        "The default of the topic key min.insync.replicas.",
     ),
     ConfigKey::broker(
         "node.id",
@@ -665,12 +428,5 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("102400"),
         NeedsRestart,
         "The send buffer of a socket; -1 leaves it to the kernel.",
-    ),
-    ConfigKey::broker(
-        "unclean.leader.election.enable",
-        Kind::Boolean,
-        Some("false"),
-        Applied,
-        "The default of the topic key unclean.leader.election.enable.",
     ),
 ];

@@ -1,6 +1,6 @@
 //! Which key was probably meant.
 
-use super::{BROKER_KEYS, Scope, TOPIC_KEYS};
+use super::{Scope, TOPIC_KEYS};
 
 /// The key that someone who wrote `name` probably meant, with a remark when it is set elsewhere.
 pub(super) fn suggestion(scope: Scope, name: &str) -> Option<String> {
@@ -10,7 +10,6 @@ pub(super) fn suggestion(scope: Scope, name: &str) -> Option<String> {
         .or_else(|| {
             scope
                 .keys()
-                .iter()
                 .map(|key| (distance(name, key.name), key.name))
                 .filter(|(distance, key)| *distance <= distance_max(key))
                 .min()
@@ -34,13 +33,10 @@ fn counterpart(scope: Scope, name: &str) -> Option<&'static str> {
 
 fn elsewhere(scope: Scope, name: &str) -> Option<String> {
     let (other, noun) = match scope {
-        Scope::Topic => (BROKER_KEYS, "brokers"),
-        Scope::Broker => (TOPIC_KEYS, "topics"),
+        Scope::Topic => (Scope::Broker, "brokers"),
+        Scope::Broker => (Scope::Topic, "topics"),
     };
-    other
-        .iter()
-        .find(|key| key.name == name)
-        .map(|key| format!("{} on {noun}", key.name))
+    other.key(name).map(|key| format!("{} on {noun}", key.name))
 }
 
 /// Beyond a third of the letters it is another word rather than a slip.

@@ -77,7 +77,6 @@ impl<'a> Resolver<'a> {
         let resource = Resource::topic(topic);
         Scope::Topic
             .keys()
-            .iter()
             .map(|key| self.topic_row(&resource, key))
             .collect()
     }
@@ -93,7 +92,6 @@ impl<'a> Resolver<'a> {
     pub fn broker_all(&self) -> Vec<Effective> {
         Scope::Broker
             .keys()
-            .iter()
             .map(|key| self.broker_row(key))
             .collect()
     }

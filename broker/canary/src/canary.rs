@@ -68,7 +68,7 @@ canaries! {
     DamageServed "damage-served"
         "damage below the recovery point is served";
     OffsetCommitBeforeDurable "offset-commit-before-durable"
-        "a commit of offsets is answered before it is replicated";
+        "a commit of offsets is answered whatever becomes of it";
     CoordinatorLoadsTooEarly "coordinator-loads-too-early"
         "a new coordinator reads what it knows to be committed, not all that may be";
     UncleanElectionAlways "unclean-election-always"

@@ -6,7 +6,7 @@ mod quorum;
 use std::collections::BTreeMap;
 
 use foz_metadata::Image;
-use foz_metadata::image::NO_LEADER;
+use foz_metadata::image::{NO_LEADER, Partition as Assigned};
 use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
 
 use crate::context::Observation;
@@ -24,6 +24,8 @@ pub(crate) struct Checks {
     quorum: QuorumTruth,
     /// The newest image that any controller has applied.
     pub(crate) newest: Image,
+    /// Of `newest`: each partition, and how many replicas its leader waits for.
+    assigned: Vec<(i32, Assigned, usize)>,
     partitions: BTreeMap<i32, Truth>,
     pub(crate) counts: Counted,
 }
@@ -68,6 +70,10 @@ impl Checks {
                     offset + 1,
                     "acknowledged",
                 )?;
+                let mut assigned = self.assigned.iter();
+                if let Some((.., min_insync)) = assigned.find(|(index, ..)| *index == partition) {
+                    truth.is_held(partition, offset + 1, *min_insync, brokers)?;
+                }
             }
             Observation::Read {
                 partition,
@@ -97,12 +103,16 @@ impl Checks {
 
     fn take(&mut self, image: Image) {
         if let Some(topic) = image.topic(TOPIC) {
+            let configured = min_insync_replicas(&image, topic);
+            self.assigned.clear();
             for (index, after) in topic.indexed_partitions() {
                 let truth = self.partitions.entry(index).or_default();
                 if after.leader != NO_LEADER && truth.last_leader != after.leader {
                     self.counts.leader_changes += usize::from(truth.last_leader != NO_LEADER);
                     truth.last_leader = after.leader;
                 }
+                let min_insync = effective_min_insync(configured, after.replicas.len());
+                self.assigned.push((index, after.clone(), min_insync));
             }
         }
         self.newest = image;
@@ -112,18 +122,21 @@ impl Checks {
         &mut self,
         brokers: &BTreeMap<i32, BrokerNode>,
     ) -> Result<(), Wrong> {
-        let Some(topic) = self.newest.topic(TOPIC) else {
-            return Ok(());
-        };
-        let configured = min_insync_replicas(&self.newest, topic);
-        for (index, assigned) in topic.indexed_partitions() {
-            let min_insync = effective_min_insync(configured, assigned.replicas.len());
-            let truth = self.partitions.entry(index).or_default();
+        for (index, assigned, min_insync) in &self.assigned {
+            let truth = self.partitions.entry(*index).or_default();
             let was_beyond = truth.is_beyond();
-            truth.look(index, assigned, min_insync, brokers)?;
+            truth.look(*index, assigned, *min_insync, brokers)?;
             self.counts.beyond += usize::from(!was_beyond && truth.is_beyond());
         }
         Ok(())
+    }
+
+    /// More was lost than can be borne, and nobody leads since.
+    pub(crate) fn needs_help(&self) -> bool {
+        self.assigned.iter().any(|(index, assigned, _)| {
+            let truth = self.partitions.get(index);
+            truth.is_some_and(|truth| truth.needs_help(assigned))
+        })
     }
 
     /// Whether this broker may lose what it did not flush, so that no partition has more than so many of those at once.
@@ -134,13 +147,15 @@ impl Checks {
 
     /// Everything is as it should be when nothing goes wrong; or what is not.
     pub(crate) fn is_whole(&self, brokers: &BTreeMap<i32, BrokerNode>) -> Result<(), Wrong> {
-        let topic = self.newest.topic(TOPIC).ok_or("there is no topic")?;
-        for (index, assigned) in topic.indexed_partitions() {
+        if self.assigned.is_empty() {
+            return Err("there is no topic".to_owned());
+        }
+        for (index, assigned, _) in &self.assigned {
             if assigned.isr.len() < assigned.replicas.len() {
                 return Err(format!("partition {index} has ISR {:?}", assigned.isr));
             }
             let mut ends = assigned.replicas.iter().map(|id| {
-                let log = brokers.get(id)?.log(index)?;
+                let log = brokers.get(id)?.log(*index)?;
                 Some((log.end(), log.high_watermark(), log.chain_at(log.end())))
             });
             let first = ends.next().flatten();

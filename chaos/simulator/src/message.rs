@@ -54,6 +54,8 @@ pub(crate) enum Message {
     },
     /// Of an administrator: the preferred leaders, please.
     ElectPreferred,
+    /// Of an administrator: any leader at all.
+    ElectUnclean,
     Fetch(Fetch),
     Fetched {
         correlation: u64,
@@ -192,6 +194,17 @@ impl Message {
                 | Self::PartitionsAltered { .. }
                 | Self::Fetched { .. }
                 | Self::Produce { .. }
+        )
+    }
+
+    /// To the active controller, or its answer.
+    pub(crate) fn is_call(&self) -> bool {
+        matches!(
+            self,
+            Self::Register { .. }
+                | Self::Registered { .. }
+                | Self::AlterPartitions { .. }
+                | Self::PartitionsAltered { .. }
         )
     }
 

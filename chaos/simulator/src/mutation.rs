@@ -9,8 +9,8 @@ pub enum Mutation {
     HighWatermarkOffByOne,
     /// A leader takes a follower out of the ISR without asking the controller.
     IsrShrunkWithoutController,
-    /// A leader serves followers of whatever leader epoch, and followers take whatever answer.
-    LeaderEpochNotChecked,
+    /// A follower files what it fetches under the leader epoch in which it fetches, not under that of the records.
+    EpochOfRecordsNotKept,
     /// A new follower cuts its log to its high watermark, as before KIP-101.
     TruncatedToHighWatermark,
     /// A leader never says that a follower's log is another one.
@@ -43,7 +43,7 @@ impl Mutation {
         Self::AcknowledgedBeforeReplicated,
         Self::HighWatermarkOffByOne,
         Self::IsrShrunkWithoutController,
-        Self::LeaderEpochNotChecked,
+        Self::EpochOfRecordsNotKept,
         Self::TruncatedToHighWatermark,
         Self::DivergenceNotChecked,
         Self::VoteNotFlushed,

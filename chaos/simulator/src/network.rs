@@ -50,7 +50,7 @@ impl Network {
             return Vec::new();
         }
         if message.is_ordered() {
-            let arrives = now_ms + self.delay(scenario, chance);
+            let arrives = now_ms + self.delay(message, scenario, chance);
             let newest = self.ordered.entry((from, to)).or_insert(0);
             *newest = arrives.max(*newest);
             return vec![*newest];
@@ -58,15 +58,17 @@ impl Network {
         if !self.is_calm && chance.permille(scenario.loss_permille) {
             return Vec::new();
         }
-        let mut arrivals = vec![now_ms + self.delay(scenario, chance)];
+        let mut arrivals = vec![now_ms + self.delay(message, scenario, chance)];
         if !self.is_calm && message.may_repeat() && chance.permille(scenario.duplicate_permille) {
-            arrivals.push(now_ms + self.delay(scenario, chance));
+            arrivals.push(now_ms + self.delay(message, scenario, chance));
         }
         arrivals
     }
 
-    fn delay(&self, scenario: &Scenario, chance: &mut Chance) -> i64 {
-        if !self.is_calm && chance.permille(scenario.slow_permille) {
+    fn delay(&self, message: &Message, scenario: &Scenario, chance: &mut Chance) -> i64 {
+        // What is asked of the controllers matters most when it comes late.
+        let times = if message.is_call() { 4 } else { 1 };
+        if !self.is_calm && chance.permille(times * scenario.slow_permille) {
             chance.between(20, 800)
         } else {
             chance.between(1, 4)

@@ -76,7 +76,7 @@ pub fn run_keeping(seed: u64, mutation: Option<Mutation>, lines: usize) -> (Outc
         losses: counts.losses,
         truncations: counted.truncations,
         beyond: counted.beyond,
-        digest: world.trace.digest(),
+        digest: world.digest(),
         violation,
     };
     (outcome, world.trace.into_lines())

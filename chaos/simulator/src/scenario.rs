@@ -34,6 +34,16 @@ pub(crate) struct Scenario {
     pub(crate) fault_pause_ms: i64,
     pub(crate) produce_pause_ms: i64,
     pub(crate) mutation: Option<Mutation>,
+    /// What goes wrong more often, so that a bug that seldom shows takes tens of schedules and not hundreds.
+    pub(crate) focus: Option<Focus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Focus {
+    /// Controllers end.
+    Controllers,
+    /// Brokers lose power while they do not reach the others.
+    PowerBehindCuts,
 }
 
 impl Scenario {
@@ -47,7 +57,8 @@ impl Scenario {
             partitions: chance.between(1, 2) as i32,
             replication_factor: 3,
             min_insync,
-            flushes_each: chance.permille(250),
+            flushes_each: chance.permille(250)
+                || mutation == Some(Mutation::AcknowledgedBeforeFlushed),
             flush_every_ms: chance.between(50, 4_000),
             losses_max: if keeps_bound {
                 min_insync - 1
@@ -62,6 +73,11 @@ impl Scenario {
             fault_pause_ms: chance.between(200, 1_200),
             produce_pause_ms: chance.between(20, 120),
             mutation,
+            focus: match mutation {
+                Some(Mutation::VoteNotFlushed) => Some(Focus::Controllers),
+                Some(Mutation::BrokerEpochNotChecked) => Some(Focus::PowerBehindCuts),
+                _ => None,
+            },
         }
     }
 

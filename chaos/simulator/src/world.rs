@@ -23,6 +23,8 @@ use nodes::ControllerNode;
 
 /// So long after the faults, clients send nothing new.
 const CLIENTS_END_AFTER_MS: i64 = 3_000;
+/// So long after the faults, an administrator elects where too much was lost for anybody to be elected.
+const HELP_AFTER_MS: i64 = 10_000;
 /// So long after the faults, everything has to be as if there had been none.
 const WHOLE_AFTER_MS: i64 = 40_000;
 const LOOK_WHOLE_MS: i64 = 500;
@@ -165,9 +167,16 @@ impl World {
             Err(wrong) if self.now_ms > last_ms => {
                 return Err(format!("{WHOLE_AFTER_MS} ms after the last fault: {wrong}"));
             }
-            Err(_) => self
-                .queue
-                .put(self.now_ms + LOOK_WHOLE_MS, Event::LookWhole),
+            Err(_) => {
+                if self.now_ms > self.scenario.faults_end_ms + HELP_AFTER_MS
+                    && self.checks.needs_help()
+                {
+                    let to = self.active_controller();
+                    self.send(CLIENTS, to, Message::ElectUnclean);
+                }
+                self.queue
+                    .put(self.now_ms + LOOK_WHOLE_MS, Event::LookWhole);
+            }
         }
         Ok(())
     }
@@ -390,6 +399,12 @@ impl World {
         if let Some(what) = message.unanswered() {
             self.send(to, from, Message::Refused { what });
         }
+    }
+
+    /// Of all events, and of all chance that was taken.
+    pub(crate) fn digest(&mut self) -> u64 {
+        self.trace.mix(self.chance.number());
+        self.trace.digest()
     }
 
     pub(crate) fn checks(&self) -> &Checks {

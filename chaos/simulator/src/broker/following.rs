@@ -172,10 +172,7 @@ impl Broker {
             end_offset: log.end(),
             high_watermark: log.high_watermark(),
         };
-        let mut fetched = answer.answer_to(asked);
-        if ctx.has(Mutation::LeaderEpochNotChecked) {
-            fetched.request_leader_epoch = *epoch;
-        }
+        let fetched = answer.answer_to(asked);
         match next_step(&local, &fetched, |epoch| log.end_offset_for_epoch(epoch)) {
             Step::Append => self.append_from_leader(index, &local, &fetched, answer, ctx),
             Step::Truncate { to } | Step::Reset { to } => {
@@ -208,7 +205,10 @@ impl Broker {
         let Some(log) = self.disk.logs.get_mut(&index) else {
             return Followed::NoMore;
         };
-        if !log.append_as_follower(&answer.records) {
+        let filed_under = ctx
+            .has(Mutation::EpochOfRecordsNotKept)
+            .then_some(local.leader_epoch);
+        if !log.append_as_follower(&answer.records, filed_under) {
             ctx.note(|| format!("what the leader of {index} sent cannot be appended"));
             return Followed::Later;
         }

@@ -26,12 +26,27 @@ pub(super) struct Parked {
 }
 
 /// The nodes of the cluster, as the metadata has them.
-struct Nodes<'a>(&'a Image);
+struct Nodes<'a> {
+    image: &'a Image,
+    /// A bug: an incarnation is as good as another.
+    without_epochs: bool,
+}
+
+impl<'a> Nodes<'a> {
+    fn of(image: &'a Image, ctx: &Context<'_>) -> Self {
+        let without_epochs = ctx.has(Mutation::BrokerEpochNotChecked);
+        Self {
+            image,
+            without_epochs,
+        }
+    }
+}
 
 impl Cluster for Nodes<'_> {
     fn may_join(&self, node_id: i32) -> Option<i64> {
-        let node = self.0.broker(node_id)?;
-        node.can_lead().then_some(node.epoch)
+        let node = self.image.broker(node_id)?;
+        let epoch = if self.without_epochs { 0 } else { node.epoch };
+        node.can_lead().then_some(epoch)
     }
 }
 
@@ -94,7 +109,7 @@ impl Broker {
             return;
         };
         let local = log.local(vouches_for_flushed(ctx));
-        let effects = happens(leader, local, &Nodes(&self.image));
+        let effects = happens(leader, local, &Nodes::of(&self.image, ctx));
         self.carry_out(index, effects, ctx);
     }
 
@@ -233,13 +248,11 @@ impl Broker {
         else {
             return failed(ErrorCode::NotLeaderOrFollower);
         };
-        if !ctx.has(Mutation::LeaderEpochNotChecked) {
-            if asked.leader_epoch < leader.leader_epoch() {
-                return failed(ErrorCode::FencedLeaderEpoch);
-            }
-            if asked.leader_epoch > leader.leader_epoch() {
-                return failed(ErrorCode::UnknownLeaderEpoch);
-            }
+        if asked.leader_epoch < leader.leader_epoch() {
+            return failed(ErrorCode::FencedLeaderEpoch);
+        }
+        if asked.leader_epoch > leader.leader_epoch() {
+            return failed(ErrorCode::UnknownLeaderEpoch);
         }
         if !leader.followers().any(|it| it.node_id == from) {
             return failed(ErrorCode::UnknownLeaderEpoch);
@@ -259,12 +272,14 @@ impl Broker {
         if diverging.is_some() {
             return answer(leader, diverging, Vec::new());
         }
-        let cluster = Nodes(&self.image);
-        let current = cluster.may_join(from);
-        let ignores_epoch = ctx.has(Mutation::BrokerEpochNotChecked);
+        let cluster = Nodes::of(&self.image, ctx);
         let fetch = FollowerFetch {
             node_id: from,
-            broker_epoch: current.filter(|_| ignores_epoch).unwrap_or(broker_epoch),
+            broker_epoch: if cluster.without_epochs {
+                0
+            } else {
+                broker_epoch
+            },
             fetch_offset: asked.offset,
             log_start_offset: 0,
         };

@@ -163,14 +163,18 @@ impl Log {
         offset
     }
 
-    /// Appends what a leader sent. False: an epoch goes back.
-    pub(crate) fn append_as_follower(&mut self, records: &[Record]) -> bool {
+    /// Appends what a leader sent. False: an epoch goes back. `filed_under`: a bug.
+    pub(crate) fn append_as_follower(
+        &mut self,
+        records: &[Record],
+        filed_under: Option<i32>,
+    ) -> bool {
         for record in records {
-            let latest = self.latest_epoch();
-            if latest.is_some_and(|latest| record.epoch < latest) {
+            let epoch = filed_under.unwrap_or(record.epoch);
+            if self.latest_epoch().is_some_and(|latest| epoch < latest) {
                 return false;
             }
-            self.assign_epoch(record.epoch, self.end());
+            self.assign_epoch(epoch, self.end());
             self.append(record.epoch, record.producer, record.sequence);
         }
         true

@@ -47,15 +47,20 @@ impl Truth {
         self.is_beyond
     }
 
+    /// Nobody leads, and nobody ever will without an administrator.
+    pub(super) fn needs_help(&self, assigned: &Assigned) -> bool {
+        self.is_beyond && assigned.leader == NO_LEADER
+    }
+
     pub(super) fn losses_with(&self, node_id: i32) -> usize {
         self.losses.len() + usize::from(!self.losses.contains_key(&node_id))
     }
 
-    /// An epoch has one leader, in one life: what it learned in an earlier one is forgotten.
     pub(super) fn leads(&mut self, index: i32, node_id: i32, epoch: i32) -> Result<(), Wrong> {
-        if let Some(other) = self.leaders.insert(epoch, node_id) {
+        let leader = *self.leaders.entry(epoch).or_insert(node_id);
+        if leader != node_id {
             return Err(format!(
-                "broker {node_id} becomes leader of partition {index} in epoch {epoch}, which broker {other} led"
+                "brokers {leader} and {node_id} both lead partition {index} in epoch {epoch}"
             ));
         }
         Ok(())
@@ -98,6 +103,29 @@ impl Truth {
         Ok(())
     }
 
+    /// What a producer is told is safe is on as many replicas as were promised, those included that lost it since.
+    pub(super) fn is_held(
+        &self,
+        index: i32,
+        end_offset: i64,
+        min_insync: usize,
+        brokers: &BTreeMap<i32, BrokerNode>,
+    ) -> Result<(), Wrong> {
+        let chain = self.chain_at(end_offset);
+        let holds = |node: &&BrokerNode| {
+            let has = node.log(index).and_then(|log| log.chain_at(end_offset));
+            has == chain || node.loss().is_some()
+        };
+        let holders = brokers.values().filter(holds).count();
+        if !self.is_beyond && holders + self.losses.len() < min_insync {
+            return Err(format!(
+                "partition {index}: offset {end_offset} is acknowledged, and {holders} brokers have what is below, \
+                 not {min_insync}"
+            ));
+        }
+        Ok(())
+    }
+
     pub(super) fn look(
         &mut self,
         index: i32,
@@ -130,6 +158,10 @@ impl Truth {
             if let Some(really) = loss(id) {
                 self.losses.insert(*id, really);
             }
+        }
+        // Who led last leads again when nobody is sure to have all: also what it loses later counts.
+        for (id, really) in &mut self.losses {
+            *really |= loss(id) == Some(true);
         }
         let sound = assigned.isr.iter().filter(|id| loss(id).is_none()).count();
         if sound >= min_insync {

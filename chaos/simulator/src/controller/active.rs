@@ -133,17 +133,20 @@ impl Active {
         match message {
             Message::Register { call, request } => self.register(from, call, &request, around),
             Message::AlterPartitions { call, request } => self.alter(from, call, &request),
-            Message::ElectPreferred => {
-                let request = ElectLeaders {
-                    kind: ElectionKind::Preferred,
-                    partitions: None,
-                    operator_epoch: 0,
-                };
-                self.run_own(|image| elect_leaders(image, &request));
-            }
+            Message::ElectPreferred => self.elect(ElectionKind::Preferred),
+            Message::ElectUnclean => self.elect(ElectionKind::Unclean),
             _ => return false,
         }
         true
+    }
+
+    fn elect(&mut self, kind: ElectionKind) {
+        let request = ElectLeaders {
+            kind,
+            partitions: None,
+            operator_epoch: 0,
+        };
+        self.run_own(|image| elect_leaders(image, &request));
     }
 
     fn register(&mut self, from: i32, call: u64, request: &RegisterBroker, around: &Around<'_>) {

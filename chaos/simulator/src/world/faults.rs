@@ -4,7 +4,7 @@ use super::nodes::Death;
 use super::{Event, World};
 use crate::broker::Disk;
 use crate::message::Message;
-use crate::scenario::CLIENTS;
+use crate::scenario::{CLIENTS, Focus};
 
 /// Something that is put right by itself after a while.
 #[derive(Debug, Clone)]
@@ -29,6 +29,14 @@ impl World {
     }
 
     fn fault(&mut self) {
+        match self.scenario.focus {
+            Some(Focus::Controllers) if self.chance.permille(500) => self.end_a_controller(),
+            Some(Focus::PowerBehindCuts) if self.chance.permille(300) => self.power_behind_cut(),
+            _ => self.any_fault(),
+        }
+    }
+
+    fn any_fault(&mut self) {
         match self.chance.below(100) {
             0..14 => self.kill_broker(),
             14..28 => self.power_loss_of_broker(),
@@ -94,6 +102,17 @@ impl World {
         if self.scenario.flushes_each || self.checks.may_lose(id, losses_max) {
             self.end_broker(id, Death::PowerLost);
             self.over_in(50, 4_000, Fault::Down { id });
+        }
+    }
+
+    fn power_behind_cut(&mut self) {
+        let id = self.some_broker();
+        if self.checks.may_lose(id, self.scenario.losses_max) {
+            let others = self.scenario.broker_ids().filter(|peer| *peer != id);
+            let ways = others.flat_map(|peer| [(id, peer), (peer, id)]).collect();
+            self.cut(ways);
+            self.end_broker(id, Death::PowerLost);
+            self.over_in(50, 300, Fault::Down { id });
         }
     }
 
@@ -234,7 +253,7 @@ impl World {
         self.chance.pick(&ids).copied().unwrap_or_default()
     }
 
-    fn active_controller(&self) -> i32 {
+    pub(super) fn active_controller(&self) -> i32 {
         let leads = |node: &super::ControllerNode| {
             let process = node.process.as_ref();
             process.is_some_and(|process| process.replica.led_term().is_some())

@@ -23,7 +23,9 @@ pub(super) struct Truth {
     losses: BTreeMap<i32, bool>,
     /// More was lost than can be borne: what is committed is not known until those who are left agree.
     is_beyond: bool,
-    /// They were not there when it was agreed anew what is committed.
+    /// It was agreed anew what is committed, at least once.
+    has_agreed_anew: bool,
+    /// They were not there then, or have a disk from before.
     exempt: BTreeSet<i32>,
 }
 
@@ -37,6 +39,7 @@ impl Default for Truth {
             high_watermarks: BTreeMap::new(),
             losses: BTreeMap::new(),
             is_beyond: false,
+            has_agreed_anew: false,
             exempt: BTreeSet::new(),
         }
     }
@@ -227,6 +230,7 @@ impl Truth {
         self.losses.clear();
         self.high_watermarks.clear();
         self.is_beyond = false;
+        self.has_agreed_anew = true;
         let others = brokers.keys().filter(|id| !assigned.isr.contains(id));
         self.exempt = others.copied().collect();
     }
@@ -304,6 +308,9 @@ impl Truth {
     ) -> Result<(), Wrong> {
         self.exempt.retain(|id| !assigned.isr.contains(id));
         for (id, node) in brokers {
+            if self.has_agreed_anew && node.loss().is_some() {
+                self.exempt.insert(*id);
+            }
             let Some(log) = node.log(index).filter(|_| !self.exempt.contains(id)) else {
                 continue;
             };

@@ -1,13 +1,17 @@
-//! Foz as one process with both roles.
+//! Foz as one process with both roles, or each broker and each controller in one of its own.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::process::Command;
 
+use crate::cluster::Node;
 use crate::promise::Promise;
 use crate::report::Product;
-use crate::server::{Server, free_ports};
+use crate::server::free_ports;
+
+/// The node id of the first controller.
+const FIRST_CONTROLLER: u16 = 1000;
 
 /// Builds the broker as it is shipped, and says where it is. The command is that of the images
 /// (`e2e/src/images.rs`), so that nothing is built twice.
@@ -46,38 +50,73 @@ async fn host_target() -> anyhow::Result<String> {
     host.map(str::to_owned).context("`rustc -vV` names no host")
 }
 
-/// Starts the broker on an empty directory below `folder`.
+/// Writes the configuration of each process below `folder`.
 ///
 /// # Errors
-/// It does not come up.
-pub(crate) async fn start(
-    binary: &Path,
-    folder: &Path,
-    promise: Promise,
-) -> anyhow::Result<Server> {
-    let ports = free_ports()?;
+/// There are no free ports, or the folder cannot be written.
+pub(crate) fn nodes(binary: &Path, folder: &Path, promise: Promise) -> anyhow::Result<Vec<Node>> {
+    let brokers = promise.brokers();
+    let ports = free_ports(usize::from(brokers) * 5)?;
+    // Five for each number: a broker's three, a controller's two.
+    let ports: Vec<&[u16]> = ports.chunks(5).collect();
+    let voters: Vec<String> = (0..)
+        .zip(&ports)
+        .map(|(number, ports)| format!("{}@127.0.0.1:{}", FIRST_CONTROLLER + number, ports[3]))
+        .collect();
+    let voters = voters.join(",");
+    let mut nodes = Vec::new();
+    for (number, ports) in (0..).zip(ports) {
+        let [client, replication, http, controller, controller_http] = *ports else {
+            bail!("{} ports in the place of five", ports.len());
+        };
+        let broker = format!(
+            "node.id={number}\n\
+             controller.quorum.voters={voters}\n\
+             listeners=PLAINTEXT://127.0.0.1:{client},REPLICATION://127.0.0.1:{replication}\n\
+             foz.http.listener=127.0.0.1:{http}\n\
+             {}\n",
+            promise.property(Product::Foz),
+        );
+        let listener = format!("controller.listener=127.0.0.1:{controller}\n");
+        if brokers == 1 {
+            let text = broker + &listener;
+            nodes.push(node(binary, folder, "broker,controller", client, &text)?);
+            continue;
+        }
+        let text = format!(
+            "node.id={}\n\
+             controller.quorum.voters={voters}\n\
+             foz.http.listener=127.0.0.1:{controller_http}\n\
+             {listener}",
+            FIRST_CONTROLLER + number
+        );
+        let below = |role: &str| folder.join(format!("{role}-{number}"));
+        nodes.push(node(
+            binary,
+            &below("controller"),
+            "controller",
+            controller,
+            &text,
+        )?);
+        nodes.push(node(binary, &below("broker"), "broker", client, &broker)?);
+    }
+    Ok(nodes)
+}
+
+fn node(binary: &Path, folder: &Path, roles: &str, port: u16, text: &str) -> anyhow::Result<Node> {
+    std::fs::create_dir_all(folder)?;
     let properties = folder.join("server.properties");
-    std::fs::write(&properties, text(folder, ports, promise))?;
+    let text = format!("{text}log.dirs={}\n", folder.join("data").display());
+    std::fs::write(&properties, text)?;
     let mut command = Command::new(binary);
     command
         .arg("--config")
         .arg(&properties)
-        .args(["--roles", "broker,controller"]);
-    Server::start(command, folder, ports[0]).await
-}
-
-fn text(folder: &Path, ports: [u16; 3], promise: Promise) -> String {
-    let [port, controller_port, http_port] = ports;
-    format!(
-        "node.id=0\n\
-         controller.quorum.voters=1000@127.0.0.1:{controller_port}\n\
-         controller.listener=127.0.0.1:{controller_port}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         foz.http.listener=127.0.0.1:{http_port}\n\
-         log.dirs={}\n\
-         {}\n",
-        folder.join("data").display(),
-        promise.property(Product::Foz),
-    )
+        .args(["--roles", roles]);
+    Ok(Node {
+        is_broker: roles.starts_with("broker"),
+        command,
+        port,
+        folder: folder.to_owned(),
+    })
 }

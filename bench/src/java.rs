@@ -46,7 +46,8 @@ impl Java {
         Ok(Self { jars })
     }
 
-    /// A command that runs `main_class`. Its children die with it.
+    /// A command that runs a class of the jars, or a `.java` file by itself, which takes a JDK (JEP 330). It
+    /// dies with the value.
     pub(crate) fn command(&self, options: &[&str], main_class: &str) -> Command {
         let mut command = Command::new("java");
         command

@@ -1,13 +1,15 @@
-//! Apache Kafka as one combined KRaft node, with the defaults of its own start script.
+//! Apache Kafka as one combined KRaft node, or each broker and each controller in a process of its own, with
+//! the defaults of its own start script.
 
 use std::path::Path;
 
 use anyhow::bail;
 
+use crate::cluster::Node;
 use crate::java::Java;
 use crate::promise::Promise;
 use crate::report::Product;
-use crate::server::{Server, free_ports};
+use crate::server::free_ports;
 
 /// What `kafka-server-start.sh` gives the JVM.
 const JVM: [&str; 7] = [
@@ -23,23 +25,82 @@ const JVM: [&str; 7] = [
 /// Any 16 bytes in URL-safe base64 will do: the directory is empty.
 const CLUSTER_ID: &str = "Zm96LWJlbmNoLWthZmthLQ";
 
-/// Formats a directory below `folder` and starts the broker on it.
+/// Formats a directory for each process below `folder`.
 ///
 /// # Errors
-/// It cannot be formatted or does not come up.
-pub(crate) async fn start(java: &Java, folder: &Path, promise: Promise) -> anyhow::Result<Server> {
-    let [port, controller_port] = free_ports()?;
+/// One cannot be formatted.
+pub(crate) async fn nodes(
+    java: &Java,
+    folder: &Path,
+    promise: Promise,
+) -> anyhow::Result<Vec<Node>> {
+    let brokers = promise.brokers();
+    let ports = free_ports(usize::from(brokers) * 2)?;
+    // Two for each number: a broker's and a controller's.
+    let ports: Vec<(u16, u16)> = ports.chunks(2).map(|two| (two[0], two[1])).collect();
+    // A process with both roles has one node id.
+    let first_controller = if brokers == 1 { 0 } else { 1000 };
+    let voters: Vec<String> = (first_controller..)
+        .zip(&ports)
+        .map(|(node_id, (_, port))| format!("{node_id}@127.0.0.1:{port}"))
+        .collect();
+    let voters = voters.join(",");
+    let mut nodes = Vec::new();
+    for (number, (port, controller_port)) in (0..).zip(ports) {
+        let client = format!("PLAINTEXT://127.0.0.1:{port}");
+        let controller = format!("CONTROLLER://127.0.0.1:{controller_port}");
+        let shared = format!(
+            "controller.quorum.voters={voters}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             offsets.topic.replication.factor={brokers}\n\
+             {}\n",
+            promise.property(Product::Kafka),
+        );
+        let text = |roles: &str, node_id: u16, listeners: &str| {
+            format!("process.roles={roles}\nnode.id={node_id}\nlisteners={listeners}\n{shared}")
+        };
+        if brokers == 1 {
+            let text = text(
+                "broker,controller",
+                number,
+                &format!("{client},{controller}"),
+            );
+            nodes.push(node(java, folder, true, port, &text).await?);
+            continue;
+        }
+        let below = |role: &str| folder.join(format!("{role}-{number}"));
+        let properties = text("controller", first_controller + number, &controller);
+        nodes.push(
+            node(
+                java,
+                &below("controller"),
+                false,
+                controller_port,
+                &properties,
+            )
+            .await?,
+        );
+        let properties = text("broker", number, &client);
+        nodes.push(node(java, &below("broker"), true, port, &properties).await?);
+    }
+    Ok(nodes)
+}
+
+async fn node(
+    java: &Java,
+    folder: &Path,
+    is_broker: bool,
+    port: u16,
+    text: &str,
+) -> anyhow::Result<Node> {
+    std::fs::create_dir_all(folder)?;
     let properties = folder.join("server.properties");
-    std::fs::write(&properties, text(folder, port, controller_port, promise))?;
+    let text = format!("{text}log.dirs={}\n", folder.join("data").display());
+    std::fs::write(&properties, text)?;
     let formatted = java
         .command(&[], "kafka.tools.StorageTool")
-        .args([
-            "format",
-            "--standalone",
-            "--cluster-id",
-            CLUSTER_ID,
-            "--config",
-        ])
+        .args(["format", "--cluster-id", CLUSTER_ID, "--config"])
         .arg(&properties)
         .output()
         .await?;
@@ -51,21 +112,10 @@ pub(crate) async fn start(java: &Java, folder: &Path, promise: Promise) -> anyho
     }
     let mut command = java.command(&JVM, "kafka.Kafka");
     command.arg(&properties);
-    Server::start(command, folder, port).await
-}
-
-fn text(folder: &Path, port: u16, controller_port: u16, promise: Promise) -> String {
-    format!(
-        "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\n\
-         controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         log.dirs={}\n\
-         offsets.topic.replication.factor=1\n\
-         {}\n",
-        folder.join("data").display(),
-        promise.property(Product::Kafka),
-    )
+    Ok(Node {
+        is_broker,
+        command,
+        port,
+        folder: folder.to_owned(),
+    })
 }

@@ -1,161 +1,156 @@
-//! foz-bench: Apache Kafka and Foz in turn under Kafka's own perf tools, and the ratios between them.
+//! foz-bench: Apache Kafka and Foz in turn under Kafka's own clients, and the ratios between them.
 //!
-//! Figures of one machine on one day say little; the ratio of two brokers in one run says much. So:
-//! - Each broker runs alone, from an empty directory, one node, on loopback, beside the same clients.
+//! Figures of one machine on one day say little; the ratio of two products in one run says much. So:
+//! - Each runs alone, from empty directories, on loopback, beside the same clients.
 //! - The order is Kafka, Foz, Foz, Kafka: a machine that slows down or warms up on the way slows or
 //!   warms both.
 //! - The comparison is made once for each [`promise::Promise`], so that nobody wins by promising less:
-//!   what is acknowledged from the page cache is compared with the same, what is flushed with the same.
-//! - Each broker is warmed up before it is measured.
+//!   what is acknowledged from the page cache is compared with the same, what is flushed with the same,
+//!   what three brokers have with the same.
+//! - Each is warmed up before it is measured.
 //! - Every figure is the median over the rounds.
 //!
-//! Start reading at [`run`], then [`workload`].
+//! `foz-bench catch-up` asks another question: what writers feel while a replica that was away catches up.
+//!
+//! Start reading at [`side_by_side::run`], then [`workload`]; for the second at [`catch_up::run`].
 
+mod catch_up;
+mod cluster;
 mod foz;
 mod java;
 mod kafka;
+mod latencies;
 mod perf_output;
 mod promise;
 mod report;
 mod server;
+mod side_by_side;
+mod steady_load;
 mod usage;
 mod workload;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::java::Java;
 use crate::promise::Promise;
-use crate::report::{Measurement, Product, Run};
-use crate::server::Server;
-use crate::workload::{WARM_UP, WORKLOADS};
-
-/// How long a broker is left alone before its idle memory is read.
-const IDLE: Duration = Duration::from_secs(3);
+use crate::report::Product;
 
 /// Runs Apache Kafka and Foz in turn with Kafka's perf tools and prints the ratios.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// The broker's binary; when it is not given, a release build is made.
-    #[arg(long)]
-    foz_broker: Option<PathBuf>,
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    shared: Shared,
     /// MiB of records that each workload produces.
     #[arg(long, default_value_t = 512)]
     megabytes: u64,
     /// How often Kafka, Foz, Foz, Kafka is run through.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// What an acknowledgement promises; both when it is not given.
-    #[arg(long, value_enum)]
-    promise: Option<Promise>,
+    /// What an acknowledgement promises; all of these in turn when it is not given.
+    #[arg(long, value_enum, alias = "promise")]
+    only: Option<Promise>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Stops one of three brokers, writes, starts it again, and says what writers feel while it catches up.
+    CatchUp {
+        #[command(flatten)]
+        shared: Shared,
+        /// How far the broker falls behind.
+        #[arg(long, default_value_t = 5)]
+        gibibytes: u64,
+        /// Records of 1 KiB that are written in each second all the while.
+        #[arg(long, default_value_t = 2000)]
+        rate: u32,
+        /// Whose brokers; Kafka's and then Foz's when it is not given.
+        #[arg(long, value_enum)]
+        subject: Option<Product>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Shared {
+    /// The broker's binary; when it is not given, a release build is made.
+    #[arg(long)]
+    foz_broker: Option<PathBuf>,
     /// Holds the brokers' data while they run; on the disk to be measured.
     #[arg(long, default_value = "target/bench")]
+    folder: PathBuf,
+}
+
+/// What every run takes.
+#[derive(Debug)]
+struct Tools {
+    java: Java,
+    foz_broker: PathBuf,
     folder: PathBuf,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Other::CatchUp {
+        shared,
+        gibibytes,
+        rate,
+        subject,
+    }) = arguments.other
+    {
+        if gibibytes == 0 || rate == 0 {
+            bail!("--gibibytes and --rate must be at least 1");
+        }
+        let tools = Tools::prepare(shared).await?;
+        let subjects = subject.map_or(vec![Product::Kafka, Product::Foz], |one| vec![one]);
+        for product in subjects {
+            print(&catch_up::run(&tools, product, gibibytes, rate).await?);
+        }
+        return Ok(());
+    }
     if arguments.megabytes == 0 || arguments.rounds == 0 {
         bail!("--megabytes and --rounds must be at least 1");
     }
-    let foz_broker = match &arguments.foz_broker {
-        Some(path) => path.clone(),
-        None => foz::build().await?,
-    };
-    let foz_broker = foz_broker
-        .canonicalize()
-        .with_context(|| format!("{} is not there", foz_broker.display()))?;
-    let java = Java::prepare().await?;
-    for promise in Promise::chosen(arguments.promise) {
-        let runs = run(&arguments, &java, &foz_broker, promise).await?;
+    let tools = Tools::prepare(arguments.shared).await?;
+    for promise in Promise::chosen(arguments.only) {
+        let runs =
+            side_by_side::run(&tools, promise, arguments.megabytes, arguments.rounds).await?;
         print(&report::table(promise, &runs));
     }
     Ok(())
 }
 
-/// Kafka, Foz, Foz, Kafka, as many rounds as asked for.
-async fn run(
-    arguments: &Arguments,
-    java: &Java,
-    foz_broker: &Path,
-    promise: Promise,
-) -> anyhow::Result<Vec<Run>> {
-    let order = [Product::Kafka, Product::Foz, Product::Foz, Product::Kafka];
-    let total = order.len() * arguments.rounds;
-    let mut runs = Vec::with_capacity(total);
-    for product in order.into_iter().cycle().take(total) {
-        eprintln!(
-            "[{}/{total}] {} {}",
-            runs.len() + 1,
-            product.name(),
-            promise.sentence(product)
-        );
-        let folder = fresh_folder(&arguments.folder)?;
-        let server = match product {
-            Product::Kafka => kafka::start(java, &folder, promise).await?,
-            Product::Foz => foz::start(foz_broker, &folder, promise).await?,
+impl Tools {
+    async fn prepare(shared: Shared) -> anyhow::Result<Self> {
+        let foz_broker = match shared.foz_broker {
+            Some(path) => path,
+            None => foz::build().await?,
         };
-        let measured = measure(java, &server, arguments.megabytes).await;
-        let log = server.stop().await?;
-        runs.push(
-            measured
-                .with_context(|| format!("{} failed; the end of its log:\n{log}", product.name()))?
-                .of(product),
-        );
-        std::fs::remove_dir_all(&folder)?;
+        let foz_broker = foz_broker
+            .canonicalize()
+            .with_context(|| format!("{} is not there", foz_broker.display()))?;
+        Ok(Self {
+            java: Java::prepare().await?,
+            foz_broker,
+            folder: shared.folder,
+        })
     }
-    Ok(runs)
-}
 
-/// What one life of a broker showed.
-struct Measured {
-    idle_memory_bytes: u64,
-    loaded_memory_bytes: u64,
-    measurements: Vec<Measurement>,
-}
-
-impl Measured {
-    fn of(self, product: Product) -> Run {
-        Run {
-            product,
-            idle_memory_bytes: self.idle_memory_bytes,
-            loaded_memory_bytes: self.loaded_memory_bytes,
-            measurements: self.measurements,
+    /// An empty folder for one life of a cluster. What a run that was killed left there is removed.
+    fn fresh_folder(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join("cluster");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
         }
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder.canonicalize()?)
     }
-}
-
-async fn measure(java: &Java, server: &Server, megabytes: u64) -> anyhow::Result<Measured> {
-    tokio::time::sleep(IDLE).await;
-    let idle_memory_bytes = usage::memory_bytes(server.pid())?;
-    for workload in WARM_UP {
-        workload.run(java, server, megabytes.div_ceil(2)).await?;
-    }
-    let mut measurements = Vec::new();
-    for workload in WORKLOADS {
-        eprintln!("        {}", workload.name);
-        measurements.push(workload.run(java, server, megabytes).await?);
-    }
-    Ok(Measured {
-        idle_memory_bytes,
-        loaded_memory_bytes: usage::memory_bytes(server.pid())?,
-        measurements,
-    })
-}
-
-/// An empty folder for one life of a broker. What a run that was killed left there is removed.
-fn fresh_folder(parent: &Path) -> anyhow::Result<PathBuf> {
-    let folder = parent.join("broker");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder.canonicalize()?)
 }
 
 #[allow(clippy::print_stdout, reason = "the report is this program's output")]

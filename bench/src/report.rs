@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum;
+
 use crate::promise::Promise;
 
 /// Whose broker ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Product {
     Kafka,
     Foz,
@@ -28,11 +30,11 @@ pub(crate) struct Measurement {
     pub(crate) mebibytes_per_second: f64,
     /// Of the producers only.
     pub(crate) latency_p99_ms: Option<f64>,
-    /// Of the broker, all threads.
+    /// Of all brokers, all threads.
     pub(crate) processor_seconds_per_gibibyte: f64,
 }
 
-/// What one life of a broker showed.
+/// What one life of a cluster showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) product: Product,

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::cluster::Cluster;
 use crate::java::Java;
-use crate::perf_output;
+use crate::perf_output::{self, Produced};
 use crate::report::Measurement;
-use crate::server::Server;
-use crate::usage;
 
 /// A tool that has not ended by then has failed.
-const TOOL_LIMIT: Duration = Duration::from_secs(300);
+const TOOL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Brokers of which not enough have met by then have failed.
+const MEET_LIMIT: Duration = Duration::from_secs(60);
 
 /// Of every topic.
 const PARTITIONS: &str = "6";
@@ -76,25 +78,30 @@ pub(crate) const WORKLOADS: &[Workload] = &[
 ];
 
 impl Workload {
-    /// Runs it against `server` with `megabytes` MiB of records.
+    /// Runs it against `cluster` with `megabytes` MiB of records.
     ///
     /// # Errors
     /// The tool fails, or did less than it was asked to.
     pub(crate) async fn run(
         &self,
         java: &Java,
-        server: &Server,
+        cluster: &Cluster,
         megabytes: u64,
     ) -> anyhow::Result<Measurement> {
         let records = (megabytes << 20) / self.record_bytes;
         if let Work::Produce(_) = self.work {
-            self.create_topic(java, server).await?;
+            create_topic(java, cluster, self.topic).await?;
         }
-        let before = usage::processor_time(server.pid())?;
+        let before = cluster.processor_time()?;
         let (done, mebibytes_per_second, latency_p99_ms) = match self.work {
             Work::Produce(properties) => {
-                let command = self.producer(java, server, records, properties);
-                let produced = perf_output::produced(&output_of(command).await?)?;
+                let produced = Production {
+                    topic: self.topic,
+                    records,
+                    record_bytes: self.record_bytes,
+                    properties,
+                };
+                let produced = produced.run(java, cluster).await?;
                 (
                     produced.records,
                     produced.mebibytes_per_second,
@@ -102,12 +109,12 @@ impl Workload {
                 )
             }
             Work::Consume => {
-                let command = self.consumer(java, server, records);
+                let command = self.consumer(java, cluster, records);
                 let consumed = perf_output::consumed(&output_of(command).await?)?;
                 (consumed.records, consumed.mebibytes_per_second, None)
             }
         };
-        let used = usage::processor_time(server.pid())?.saturating_sub(before);
+        let used = cluster.processor_time()?.saturating_sub(before);
         ensure!(
             done >= records,
             "{}: {done} of {records} records went through",
@@ -122,36 +129,69 @@ impl Workload {
         })
     }
 
-    async fn create_topic(&self, java: &Java, server: &Server) -> anyhow::Result<()> {
-        let mut command = java.command(&[], "org.apache.kafka.tools.TopicCommand");
-        command
-            .args(["--bootstrap-server", server.bootstrap()])
-            .args(["--create", "--topic", self.topic])
-            .args(["--partitions", PARTITIONS, "--replication-factor", "1"]);
-        output_of(command).await?;
-        Ok(())
-    }
-
-    fn producer(&self, java: &Java, server: &Server, records: u64, properties: &[&str]) -> Command {
-        let mut command = java.command(&["-Xmx512M"], "org.apache.kafka.tools.ProducerPerformance");
-        command
-            .args(["--topic", self.topic, "--throughput", "-1"])
-            .args(["--num-records", &records.to_string()])
-            .args(["--record-size", &self.record_bytes.to_string()])
-            .arg("--command-property")
-            .arg(format!("bootstrap.servers={}", server.bootstrap()))
-            .arg("acks=all")
-            .args(properties);
-        command
-    }
-
-    fn consumer(&self, java: &Java, server: &Server, records: u64) -> Command {
+    fn consumer(&self, java: &Java, cluster: &Cluster, records: u64) -> Command {
         let mut command = java.command(&["-Xmx512M"], "org.apache.kafka.tools.ConsumerPerformance");
         command
-            .args(["--bootstrap-server", server.bootstrap()])
+            .args(["--bootstrap-server", &cluster.bootstrap()])
             .args(["--topic", self.topic])
             .args(["--num-records", &records.to_string()]);
         command
+    }
+}
+
+/// One run of `kafka-producer-perf-test` into a topic that is there, as fast as it goes.
+#[derive(Debug)]
+pub(crate) struct Production<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) records: u64,
+    pub(crate) record_bytes: u64,
+    /// The producer's, above `acks=all` and the client's defaults; idempotence is one of these.
+    pub(crate) properties: &'a [&'a str],
+}
+
+impl Production<'_> {
+    /// # Errors
+    /// The tool fails.
+    pub(crate) async fn run(&self, java: &Java, cluster: &Cluster) -> anyhow::Result<Produced> {
+        let mut command = java.command(&["-Xmx512M"], "org.apache.kafka.tools.ProducerPerformance");
+        command
+            .args(["--topic", self.topic, "--throughput", "-1"])
+            .args(["--num-records", &self.records.to_string()])
+            .args(["--record-size", &self.record_bytes.to_string()])
+            .arg("--command-property")
+            .arg(format!("bootstrap.servers={}", cluster.bootstrap()))
+            .arg("acks=all")
+            .args(self.properties);
+        perf_output::produced(&output_of(command).await?)
+    }
+}
+
+/// Makes a topic with a replica on each broker, of which two must be in sync where there are as many.
+///
+/// # Errors
+/// The tool fails, for longer than brokers take to find each other.
+pub(crate) async fn create_topic(
+    java: &Java,
+    cluster: &Cluster,
+    topic: &str,
+) -> anyhow::Result<()> {
+    let replicas = cluster.replicas();
+    let limit = Instant::now() + MEET_LIMIT;
+    loop {
+        let mut command = java.command(&[], "org.apache.kafka.tools.TopicCommand");
+        command
+            .args(["--bootstrap-server", &cluster.bootstrap()])
+            .args(["--create", "--if-not-exists", "--topic", topic])
+            .args(["--partitions", PARTITIONS])
+            .args(["--replication-factor", &replicas.to_string()])
+            .arg("--config")
+            .arg(format!("min.insync.replicas={}", replicas.min(2)));
+        match output_of(command).await {
+            Err(error) if Instant::now() > limit => return Err(error),
+            // A broker that listens need not have been counted in yet.
+            Err(_) => {}
+            Ok(_) => return Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,123 @@
+//! All processes of one product, from empty directories.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::Command;
+
+use crate::promise::Promise;
+use crate::report::Product;
+use crate::server::Server;
+use crate::{Tools, foz, kafka, usage};
+
+/// A process that is to be started.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Whether clients connect to it.
+    pub(crate) is_broker: bool,
+    pub(crate) command: Command,
+    /// Where it listens: for clients, or as a controller.
+    pub(crate) port: u16,
+    pub(crate) folder: PathBuf,
+}
+
+/// One broker that is a controller too, or several of both.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    brokers: Vec<Server>,
+    controllers: Vec<Server>,
+}
+
+impl Cluster {
+    /// Starts `product` on an empty folder, with the brokers that `promise` takes.
+    ///
+    /// # Errors
+    /// A process does not come up; with the end of its log.
+    pub(crate) async fn start(
+        tools: &Tools,
+        product: Product,
+        folder: &Path,
+        promise: Promise,
+    ) -> anyhow::Result<Self> {
+        let nodes = match product {
+            Product::Kafka => kafka::nodes(&tools.java, folder, promise).await?,
+            Product::Foz => foz::nodes(&tools.foz_broker, folder, promise)?,
+        };
+        let mut cluster = Self {
+            brokers: Vec::new(),
+            controllers: Vec::new(),
+        };
+        for node in nodes {
+            let server = Server::spawn(node.command, &node.folder, node.port)?;
+            let servers = match node.is_broker {
+                true => &mut cluster.brokers,
+                false => &mut cluster.controllers,
+            };
+            servers.push(server);
+        }
+        for server in cluster.servers() {
+            server
+                .listening()
+                .await
+                .with_context(|| format!("{} did not start", product.name()))?;
+        }
+        Ok(cluster)
+    }
+
+    /// For clients: `host:port`, commas between.
+    pub(crate) fn bootstrap(&self) -> String {
+        let addresses: Vec<&str> = self.brokers.iter().map(Server::address).collect();
+        addresses.join(",")
+    }
+
+    /// How many brokers there are, and replicas of each partition.
+    pub(crate) fn replicas(&self) -> usize {
+        self.brokers.len()
+    }
+
+    /// The broker with this number.
+    pub(crate) fn broker(&mut self, number: usize) -> &mut Server {
+        &mut self.brokers[number]
+    }
+
+    /// Processor time so far of all brokers that are not stopped.
+    ///
+    /// # Errors
+    /// One has ended by itself.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        self.pids().map(usage::processor_time).sum()
+    }
+
+    /// Memory that is resident now of all brokers that are not stopped.
+    ///
+    /// # Errors
+    /// One has ended by itself.
+    pub(crate) fn memory_bytes(&self) -> anyhow::Result<u64> {
+        self.pids().map(usage::memory_bytes).sum()
+    }
+
+    /// Stops all, brokers first: while they have a controller they can hand over. Returns the ends of their
+    /// logs.
+    ///
+    /// # Errors
+    /// A process cannot be waited for.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<String> {
+        for servers in [&mut self.brokers, &mut self.controllers] {
+            servers.iter().for_each(Server::terminate);
+            for server in servers {
+                server.stop().await?;
+            }
+        }
+        let logs: Vec<String> = self.servers().map(|it| it.log_tail()).collect();
+        Ok(logs.join("\n"))
+    }
+
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        self.brokers.iter().filter_map(Server::pid)
+    }
+
+    fn servers(&mut self) -> impl Iterator<Item = &mut Server> {
+        self.controllers.iter_mut().chain(&mut self.brokers)
+    }
+}

@@ -206,6 +206,23 @@ impl Stages<'_> {
     }
 }
 
+/// What cargo and the tests say of failures, each with a few words more. In the output of thousands of tests
+/// they are far from the end.
+fn failures(said: &str) -> Vec<&str> {
+    const LINES_EACH: usize = 3;
+    const LINES_MAX: usize = 60;
+    let mut shown = 0;
+    let lines = said.lines().filter(|line| {
+        if line.ends_with("... FAILED") || line.contains("panicked at") || line.starts_with("error")
+        {
+            shown = LINES_EACH;
+        }
+        shown = shown.saturating_sub(1);
+        shown > 0
+    });
+    lines.take(LINES_MAX).collect()
+}
+
 fn cargo(
     repository: &Path,
     arguments: &[&str],
@@ -228,8 +245,12 @@ fn cargo(
     let said = format!("{}\n{}", output.error_text(), output.text());
     write(log, &said)?;
     if !output.status.success() {
+        let failures = failures(&said).join("\n");
         let end = last_lines(&said, LINES_SHOWN);
-        bail!("{end}\nall of it is in {}", log.display());
+        bail!(
+            "{end}\nwhat failed:\n{failures}\nall of it is in {}",
+            log.display()
+        );
     }
     Ok(())
 }
@@ -246,5 +267,22 @@ mod tests {
             let error = soak_minutes(Some(wrong)).unwrap_err().to_string();
             assert!(error.contains(&format!("{wrong:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn failures_are_found_among_what_went_well() {
+        let said = "test a ... ok\ntest b ... FAILED\ntest c ... ok\nthread 'b' panicked at b.rs:1:\nleft: 1\n\
+                    right: 2\nstack\nerror: 1 target failed:\n    `-p b`\n";
+        assert_eq!(
+            failures(said),
+            [
+                "test b ... FAILED",
+                "test c ... ok",
+                "thread 'b' panicked at b.rs:1:",
+                "left: 1",
+                "error: 1 target failed:",
+                "    `-p b`"
+            ]
+        );
     }
 }

@@ -3,6 +3,7 @@
 use foz_api::v1;
 use foz_api::v1::admin_client::AdminClient;
 use foz_api::{ActiveController, CallError};
+use tonic::Code;
 
 use crate::controllers::{Controllers, eventually};
 use crate::fake_broker::FakeBroker;
@@ -72,6 +73,37 @@ pub(crate) async fn try_create(
         async move { AdminClient::new(channel).create_topics(request).await }
     };
     Ok(client.call(call).await?.into_inner().results)
+}
+
+/// The call broke, or leadership was lost, before the outcome was known.
+pub(crate) fn is_unknown(error: &CallError) -> bool {
+    match error {
+        CallError::Answered(status) => {
+            matches!(
+                status.code(),
+                Code::Unavailable | Code::Unknown | Code::Cancelled
+            )
+        }
+        CallError::NoneActive { .. } => false,
+    }
+}
+
+/// As a client makes a topic of its own: when nobody knows what became of its request, it asks again.
+pub(crate) async fn create_surely(client: &ActiveController, name: &str) {
+    const TOPIC_ALREADY_EXISTS: i32 = 36;
+    let mut is_in_doubt = false;
+    loop {
+        match try_create(client, vec![new_topic(name, 1)]).await {
+            Ok(mut results) => {
+                let outcome = results.remove(0).outcome.unwrap();
+                let is_mine = is_in_doubt && outcome.kafka_code == TOPIC_ALREADY_EXISTS;
+                assert!(outcome.kafka_code == 0 || is_mine, "{name}: {outcome:?}");
+                return;
+            }
+            Err(error) => assert!(is_unknown(&error), "{name}: {error}"),
+        }
+        is_in_doubt = true;
+    }
 }
 
 pub(crate) async fn create(

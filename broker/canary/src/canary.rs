@@ -41,8 +41,6 @@ canaries! {
         "a follower counts as having what its fetch is about to be answered with";
     IsrShrinkWithoutController "isr-shrink-without-controller"
         "the leader stops waiting for a follower that is silent for a second, and tells nobody";
-    LeaderEpochNotChecked "leader-epoch-not-checked"
-        "the controller takes changes of the ISR from leaders of earlier epochs";
     DivergenceUnnoticed "divergence-unnoticed"
         "the leader does not compare a follower's last epoch with its own";
     TruncateByHighWatermark "truncate-by-high-watermark"
@@ -67,8 +65,6 @@ canaries! {
         "a flush that failed counts as done";
     DamageServed "damage-served"
         "damage below the recovery point is served";
-    OffsetCommitBeforeDurable "offset-commit-before-durable"
-        "a commit of offsets is answered whatever becomes of it";
     CoordinatorLoadsTooEarly "coordinator-loads-too-early"
         "a new coordinator reads what it knows to be committed, not all that may be";
     UncleanElectionAlways "unclean-election-always"

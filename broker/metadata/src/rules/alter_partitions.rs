@@ -1,6 +1,5 @@
 //! Leaders propose who is in sync (`AlterPartition`, KIP-497, KIP-903).
 
-use foz_canary::{Canary, sings};
 use uuid::Uuid;
 
 use super::draft::Draft;
@@ -83,9 +82,7 @@ fn alter(draft: &mut Draft, broker_id: i32, change: &IsrChange) -> Result<Partit
             format!("topic {:?} has no partition {}", topic.name, change.index),
         )
     })?;
-    if !sings(Canary::LeaderEpochNotChecked) {
-        check_epochs(topic, partition, broker_id, change)?;
-    }
+    check_epochs(topic, partition, broker_id, change)?;
     check_isr(image, topic, partition, broker_id, change)?;
     let settings = TopicSettings::in_metadata(image, topic);
     let mut changed = PartitionChange::new(settings, change.index, partition);

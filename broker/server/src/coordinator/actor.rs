@@ -285,7 +285,6 @@ impl Actor {
         let partition = Arc::clone(&self.led.partition);
         self.appending.push(Box::pin(async move {
             let outcome = match appended {
-                _ if sings(Canary::OffsetCommitBeforeDurable) => Ok(()),
                 // Without a limit of its own: the outcome is open until it is committed, or the leadership
                 // is lost and the coordinator with it. Who waits for it does so for a limited time.
                 Ok(produced) => match partition.acknowledged(&produced).await {

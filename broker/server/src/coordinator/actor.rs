@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use foz_canary::{Canary, sings};
 use foz_groups::{
     AppendError, AppendToken, Coordinator, Effect, GroupConfig, Now, Record, Request,
     RequestContext as GroupContext, Response, WaiterId,

@@ -65,8 +65,6 @@ canaries! {
         "a flush that failed counts as done";
     DamageServed "damage-served"
         "damage below the recovery point is served";
-    CoordinatorLoadsTooEarly "coordinator-loads-too-early"
-        "a new coordinator reads what it knows to be committed, not all that may be";
     UncleanElectionAlways "unclean-election-always"
         "any replica may be elected";
     RegistrationIgnoresLostDisk "registration-ignores-lost-disk"

@@ -1,6 +1,5 @@
 //! Reads a partition from its start, record by record, for those who keep their state in it.
 
-use foz_canary::{Canary, sings};
 use foz_protocol::batch::Batches;
 use foz_protocol::record::{Records, record_bytes};
 
@@ -44,11 +43,7 @@ impl Partition {
     fn replay_all(&self, mut take: impl FnMut(Replayed<'_>)) -> Result<usize, String> {
         // In this order: what is below the first is below the second.
         let high_watermark = self.high_watermark();
-        let end = if sings(Canary::CoordinatorLoadsTooEarly) {
-            high_watermark
-        } else {
-            self.log.log_end_offset()
-        };
+        let end = self.log.log_end_offset();
         let mut offset = self.log.log_start_offset();
         let mut count = 0;
         while offset < end {

@@ -5,6 +5,7 @@
 //! started again. It has caught up when every partition has three replicas in sync.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -51,10 +52,7 @@ pub(crate) async fn run(
     eprintln!("{}: three brokers start", product.name());
     let folder = tools.fresh_folder()?;
     let mut cluster = Cluster::start(tools, product, &folder, Promise::Replicated).await?;
-    create_topic(&tools.java, &cluster, TOPIC).await?;
-    let mut load = SteadyLoad::start(&tools.java, &cluster, &folder, TOPIC, rate)?;
-    let course = course(tools, &mut cluster, &mut load, gibibytes).await;
-    drop(load);
+    let course = course(tools, &mut cluster, &folder, gibibytes, rate).await;
     let logs = cluster.stop().await?;
     let course = course
         .with_context(|| format!("{} failed; the ends of its logs:\n{logs}", product.name()))?;
@@ -83,10 +81,13 @@ struct Phase {
 async fn course(
     tools: &Tools,
     cluster: &mut Cluster,
-    load: &mut SteadyLoad,
+    folder: &Path,
     gibibytes: u64,
+    rate: u32,
 ) -> anyhow::Result<Course> {
     let all = cluster.replicas();
+    create_topic(&tools.java, cluster, TOPIC).await?;
+    let mut load = SteadyLoad::start(&tools.java, cluster, folder, TOPIC, rate)?;
     load.in_sync(all, IN_SYNC_LIMIT).await?;
     write(tools, cluster, WARM_UP_MEBIBYTES).await?;
     settle().await?;

@@ -54,6 +54,19 @@ async fn check(client: &Client, count: i32) {
     assert_eq!(numbers, (0..count).collect::<Vec<_>>());
 }
 
+/// Three brokers that are in sync, with so many messages.
+async fn three_with(count: i32, min_insync: &str) -> (Testbed, Client) {
+    let testbed = Testbed::start(1, 3);
+    let client = testbed.client().await;
+    client
+        .create_topic(&replicated(TOPIC, min_insync))
+        .await
+        .unwrap();
+    produce(&client, 0..count).await;
+    await_isr(&client, 3).await;
+    (testbed, client)
+}
+
 /// Waits until every partition has so many replicas in sync.
 async fn await_isr(client: &Client, members: usize) {
     let deadline = Instant::now() + PATIENCE;
@@ -96,10 +109,7 @@ fn segments(data: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_replica_has_the_same_bytes_after_each_leader_was_killed() {
-    let mut testbed = Testbed::start(1, 3);
-    let client = testbed.client().await;
-    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
-    produce(&client, 0..300).await;
+    let (mut testbed, client) = three_with(300, "2").await;
     for index in 0..3 {
         await_isr(&client, 3).await;
         testbed.brokers[index].kill();
@@ -111,25 +121,12 @@ async fn every_replica_has_the_same_bytes_after_each_leader_was_killed() {
     }
     await_isr(&client, 3).await;
     check(&client, 390).await;
-    for broker in &mut testbed.brokers {
-        assert!(broker.stop(), "{}", broker.log());
-    }
-    let all: Vec<_> = testbed
-        .brokers
-        .iter()
-        .map(|broker| segments(&broker.directory.join("data")))
-        .collect();
-    assert!(all[0].values().map(Vec::len).sum::<usize>() > 0);
-    assert!(all[0] == all[1] && all[1] == all[2], "replicas differ");
+    stop_and_compare(&mut testbed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_hands_leadership_over_first() {
-    let mut testbed = Testbed::start(1, 3);
-    let client = testbed.client().await;
-    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
-    produce(&client, 0..30).await;
-    await_isr(&client, 3).await;
+    let (mut testbed, client) = three_with(30, "2").await;
     let broker = &mut testbed.brokers[0];
     assert!(broker.stop(), "{}", broker.log());
     assert!(
@@ -143,11 +140,7 @@ async fn a_stop_hands_leadership_over_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_few_in_sync_refuse_acks_all_and_serve_again_when_they_are_back() {
-    let mut testbed = Testbed::start(1, 3);
-    let client = testbed.client().await;
-    client.create_topic(&replicated(TOPIC, "3")).await.unwrap();
-    produce(&client, 0..30).await;
-    await_isr(&client, 3).await;
+    let (mut testbed, client) = three_with(30, "3").await;
     testbed.brokers[2].kill();
     await_isr(&client, 2).await;
     let config = ProducerConfig {
@@ -180,11 +173,7 @@ async fn too_few_in_sync_refuse_acks_all_and_serve_again_when_they_are_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_disk_is_filled_again_and_never_leads_before() {
-    let mut testbed = Testbed::start(1, 3);
-    let client = testbed.client().await;
-    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
-    produce(&client, 0..300).await;
-    await_isr(&client, 3).await;
+    let (mut testbed, client) = three_with(300, "2").await;
     testbed.brokers[1].kill();
     std::fs::remove_dir_all(testbed.brokers[1].directory.join("data")).unwrap();
     testbed.brokers[1].spawn();
@@ -304,6 +293,7 @@ fn stop_and_compare(testbed: &mut Testbed) {
         .iter()
         .map(|broker| segments(&broker.directory.join("data")))
         .collect();
+    assert!(all[0].values().map(Vec::len).sum::<usize>() > 0);
     assert!(all[0] == all[1] && all[1] == all[2], "replicas differ");
 }
 
@@ -433,11 +423,7 @@ async fn flushed_before_acknowledged_on_three_replicas_is_quick() {
 /// The metadata still says that it leads, and its disk has lost half of what it acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_leads_nothing_before_it_is_registered() {
-    let mut testbed = Testbed::start(1, 3);
-    let client = testbed.client().await;
-    client.create_topic(&replicated(TOPIC, "2")).await.unwrap();
-    produce(&client, 0..300).await;
-    await_isr(&client, 3).await;
+    let (mut testbed, client) = three_with(300, "2").await;
     // Nobody can fence it meanwhile.
     testbed.controllers[0].kill();
     testbed.brokers[0].kill();

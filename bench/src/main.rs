@@ -52,7 +52,7 @@ struct Arguments {
     /// How often Kafka, Foz, Foz, Kafka is run through.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// What an acknowledgement promises; all of these in turn when it is not given.
+    /// What an acknowledgement promises; both of one broker in turn when it is not given.
     #[arg(long, value_enum, alias = "promise")]
     only: Option<Promise>,
 }

@@ -209,16 +209,17 @@ impl Stages<'_> {
 /// What cargo and the tests say of failures, each with a few words more. In the output of thousands of tests
 /// they are far from the end.
 fn failures(said: &str) -> Vec<&str> {
-    const LINES_EACH: usize = 3;
+    const LINES_EACH: usize = 2;
     const LINES_MAX: usize = 60;
-    let mut shown = 0;
+    let mut left = 0;
     let lines = said.lines().filter(|line| {
         if line.ends_with("... FAILED") || line.contains("panicked at") || line.starts_with("error")
         {
-            shown = LINES_EACH;
+            left = LINES_EACH;
         }
-        shown = shown.saturating_sub(1);
-        shown > 0
+        let is_shown = left > 0;
+        left = left.saturating_sub(1);
+        is_shown
     });
     lines.take(LINES_MAX).collect()
 }

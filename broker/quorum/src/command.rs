@@ -29,6 +29,13 @@ pub(crate) enum Command {
     Campaign,
     /// The transport lost the connection to a member, or dropped messages to it.
     Unreachable(u64),
+    /// A member took the transport's connection.
+    Connected(u64),
+    /// Nothing listens where a member is to be.
+    Refused(u64),
+    /// A member opened a stream of messages to this one, and it ended.
+    StreamOpened(u64),
+    StreamClosed(u64),
     /// A snapshot that was being sent arrived, or did not.
     SnapshotSent {
         to: u64,

@@ -16,7 +16,8 @@
 //!   may wait to be seen, 256 messages may wait for each of the others.
 //!
 //! Start with [`start`] and [`Quorum`]; inside, with `replica` (the thread), `formation` (the rules by
-//! which a quorum comes to be), `storage` (the files) and `transport` (the messages).
+//! which a quorum comes to be), `succession` (how the end of the leader's process is noticed), `storage` (the
+//! files) and `transport` (the messages).
 
 mod command;
 mod config;
@@ -36,6 +37,7 @@ mod start;
 mod state_machine;
 mod status;
 mod storage;
+pub mod succession;
 mod transport;
 mod wire;
 

@@ -11,6 +11,7 @@ mod publish;
 mod reads;
 mod requests;
 mod snapshots;
+mod succession;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,7 @@ use crate::service::Shared;
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, Member, QuorumStatus};
 use crate::storage::{LogStore, SnapshotMeta, StorageError, StoredSnapshot};
+use crate::succession::{Candidacy, Connections};
 use crate::transport::Transport;
 use content::SnapshotContent;
 use proposals::Proposals;
@@ -61,6 +63,11 @@ pub(crate) struct Replica<S> {
     snapshots: SnapshotWriter,
     /// The term in which this replica leads, and whether it applied the first entry of that term.
     leading: Option<(u64, bool)>,
+    connections: Connections,
+    /// After the leader's process ended, until there is another leader.
+    candidacy: Option<Candidacy>,
+    /// Times are counted from here.
+    began: Instant,
     outputs: Outputs,
 }
 
@@ -156,6 +163,9 @@ impl<S: StateMachine> Replica<S> {
             reads: Reads::default(),
             snapshots,
             leading: None,
+            connections: Connections::default(),
+            candidacy: None,
+            began: Instant::now(),
             outputs: parts.outputs,
         };
         replica.publish();
@@ -182,6 +192,8 @@ impl<S: StateMachine> Replica<S> {
         let mut commands = Vec::new();
         let mut next_tick = Instant::now() + self.config.tick;
         loop {
+            let stands = self.candidacy_at().map(|at| self.began + at);
+            let wakes = stands.map_or(next_tick, |at| at.min(next_tick));
             let received = self
                 .commands
                 .recv_many(&mut commands, COMMANDS_PER_PASS_MAX);
@@ -190,7 +202,7 @@ impl<S: StateMachine> Replica<S> {
                 count = received => if count == 0 {
                     return Ok(());
                 },
-                () = tokio::time::sleep_until(next_tick.into()) => {}
+                () = tokio::time::sleep_until(wakes.into()) => {}
             }
             for command in commands.drain(..) {
                 if let Flow::Stop = self.handle(command)? {
@@ -204,6 +216,7 @@ impl<S: StateMachine> Replica<S> {
                 self.node.tick();
                 next_tick = now + self.config.tick;
             }
+            self.stand_if_due();
             self.settle()?;
         }
     }
@@ -212,6 +225,7 @@ impl<S: StateMachine> Replica<S> {
         match command {
             Command::Message(message, _permit) => {
                 if !self.membership.is_removed(message.from) {
+                    self.heard(message.get_msg_type());
                     // An error: a message that no longer matters.
                     let _ = self.node.step(*message);
                 }
@@ -233,6 +247,18 @@ impl<S: StateMachine> Replica<S> {
             }
             Command::Campaign => self.campaign(),
             Command::Unreachable(raft_id) => self.node.report_unreachable(raft_id),
+            Command::Connected(raft_id) => self.connections.connected(raft_id),
+            Command::Refused(raft_id) => {
+                if self.connections.refused(raft_id) {
+                    self.ended(raft_id);
+                }
+            }
+            Command::StreamOpened(raft_id) => self.connections.opened(raft_id),
+            Command::StreamClosed(raft_id) => {
+                if self.connections.closed(raft_id) {
+                    self.ended(raft_id);
+                }
+            }
             Command::SnapshotSent { to, arrived } => {
                 let status = if arrived {
                     SnapshotStatus::Finish
@@ -361,6 +387,8 @@ impl<S: StateMachine> Replica<S> {
 
     fn membership_changed(&mut self) {
         self.transport.follow(&self.membership);
+        let members = &self.membership.members;
+        self.connections.retain(|id| members.contains_key(&id));
         let membership = self.membership.clone();
         self.shared
             .me

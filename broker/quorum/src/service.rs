@@ -180,6 +180,7 @@ impl QuorumCalls for Service {
         let mut frames = request.into_inner();
         let first = frames.message().await?.unwrap_or_default();
         let pair = self.shared.check(first.header)?;
+        let _open = OpenStream::new(&self.shared.commands, pair.from);
         while let Some(frame) = frames.message().await? {
             for bytes in frame.messages {
                 let message = parse(&bytes, pair)?;
@@ -217,6 +218,27 @@ impl QuorumCalls for Service {
         message.mut_snapshot().data = data.freeze();
         self.shared.deliver(message, bytes).await?;
         Ok(Response::new(wire::SnapshotAccepted {}))
+    }
+}
+
+/// Tells of a stream's begin, and of its end when dropped: also when the connection broke under it.
+struct OpenStream<'a> {
+    commands: &'a mpsc::UnboundedSender<Command>,
+    from: u64,
+}
+
+impl<'a> OpenStream<'a> {
+    fn new(commands: &'a mpsc::UnboundedSender<Command>, from: u64) -> Self {
+        // An error: the thread that would hear of it has ended.
+        let _ = commands.send(Command::StreamOpened(from));
+        Self { commands, from }
+    }
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        // An error: the thread that would hear of it has ended.
+        let _ = self.commands.send(Command::StreamClosed(self.from));
     }
 }
 

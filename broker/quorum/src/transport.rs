@@ -35,7 +35,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// A connection whose other end vanished without a word is given up after twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Short: whether a connection is refused tells a process that ended from a connection that broke.
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// The streams to all other members.
@@ -191,9 +192,29 @@ pub(crate) fn client(channel: Channel) -> QuorumClient<Channel> {
         .max_encoding_message_size(FRAME_BYTES_MAX)
 }
 
-async fn connect(address: &str) -> Result<QuorumClient<Channel>, String> {
+async fn connect(address: &str) -> Result<QuorumClient<Channel>, Broken> {
     let channel = endpoint(address)?.connect().await;
-    Ok(client(channel.map_err(|error| error_chain(&error))?))
+    Ok(client(channel.map_err(|error| Broken {
+        reason: error_chain(&error),
+        is_refused: is_refused(&error),
+    })?))
+}
+
+/// Why there is no stream.
+#[derive(Debug)]
+struct Broken {
+    reason: String,
+    /// Nothing listens at the address.
+    is_refused: bool,
+}
+
+impl From<String> for Broken {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            is_refused: false,
+        }
+    }
 }
 
 impl Stream {
@@ -203,20 +224,21 @@ impl Stream {
         let mut last_reason = String::new();
         loop {
             let mut worked = false;
-            let Err(reason) = self.connected(&mut worked).await else {
+            let Err(broken) = self.connected(&mut worked).await else {
                 return;
             };
             if worked {
                 backoff = BACKOFF_MIN;
             }
-            if reason != last_reason {
+            if broken.reason != last_reason {
+                let reason = &broken.reason;
                 tracing::info!(address = self.address, reason, "no stream to a controller");
-                last_reason = reason;
+                last_reason.clone_from(reason);
             }
-            // An error: the thread that would hear of it has ended.
-            let _ = self
-                .commands
-                .send(Command::Unreachable(self.header.to_raft_id));
+            self.tell(Command::Unreachable(self.header.to_raft_id));
+            if broken.is_refused {
+                self.tell(Command::Refused(self.header.to_raft_id));
+            }
             // What waited is out of date by the time there is a connection again.
             while self.queue.try_recv().is_ok() {}
             if self.queue.is_closed() {
@@ -227,9 +249,15 @@ impl Stream {
         }
     }
 
+    fn tell(&self, command: Command) {
+        // An error: the thread that would hear of it has ended.
+        let _ = self.commands.send(command);
+    }
+
     /// One connection. `Ok` when the queue's other end was dropped.
-    async fn connected(&mut self, worked: &mut bool) -> Result<(), String> {
+    async fn connected(&mut self, worked: &mut bool) -> Result<(), Broken> {
         let mut client = connect(&self.address).await?;
+        self.tell(Command::Connected(self.header.to_raft_id));
         let (frames, outgoing) = mpsc::channel(4);
         let header = wire::MessageFrame {
             header: Some(self.header.clone()),
@@ -241,22 +269,35 @@ impl Stream {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                ended = &mut call => return Err(ended_reason(ended)),
+                ended = &mut call => return Err(ended_reason(ended).into()),
                 count = self.queue.recv_many(&mut batch, QUEUE_MESSAGES_MAX) => if count == 0 {
                     return Ok(());
                 },
             }
             for frame in frames_of(&mut batch) {
                 tokio::select! {
-                    ended = &mut call => return Err(ended_reason(ended)),
+                    ended = &mut call => return Err(ended_reason(ended).into()),
                     sent = frames.send(frame) => if sent.is_err() {
-                        return Err("the stream was closed".to_owned());
+                        return Err("the stream was closed".to_owned().into());
                     },
                 }
                 *worked = true;
             }
         }
     }
+}
+
+/// The other system said so, by itself; what lies between stays silent, or says something else.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Puts messages together, so that many small ones cost one frame.
@@ -293,7 +334,8 @@ async fn send_snapshot(
         data_crc32c: crc32c::crc32c(&data),
         data: Bytes::new(),
     };
-    let mut client = connect(address).await?;
+    let client = connect(address).await;
+    let mut client = client.map_err(|broken| broken.reason)?;
     let chunks = std::iter::from_fn(move || {
         let chunk = data.split_to(data.len().min(SNAPSHOT_CHUNK_BYTES));
         let frame = wire::SnapshotFrame {

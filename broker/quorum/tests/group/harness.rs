@@ -57,6 +57,8 @@ pub(crate) struct Group {
     directory: tempfile::TempDir,
     pub(crate) voters: Vec<Voter>,
     pub(crate) snapshot_every_entries: u64,
+    /// By position, where it reaches the others; empty: where they listen.
+    pub(crate) routes: Vec<Vec<Voter>>,
     /// By position; none: it does not run.
     pub(crate) nodes: Vec<Option<Node>>,
 }
@@ -76,6 +78,7 @@ impl Group {
             directory: tempfile::tempdir().unwrap(),
             voters: voters.collect(),
             snapshot_every_entries: 10_000,
+            routes: Vec::new(),
             nodes: (0..count).map(|_| None).collect(),
         }
     }
@@ -100,7 +103,8 @@ impl Group {
 
     pub(crate) fn config(&self, position: usize) -> QuorumConfig {
         let node_id = self.voters[position].node_id;
-        let mut config = QuorumConfig::new(node_id, self.data_dir(position), self.voters.clone());
+        let voters = self.routes.get(position).unwrap_or(&self.voters).clone();
+        let mut config = QuorumConfig::new(node_id, self.data_dir(position), voters);
         config.snapshot_every_entries = self.snapshot_every_entries;
         config
     }

@@ -5,5 +5,7 @@
 mod formation;
 mod harness;
 mod membership;
+mod proxy;
 mod replication;
 mod single;
+mod succession;

@@ -25,7 +25,7 @@ use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use theirs::{encode, text, topic_ref};
+use theirs::{encode, node_endpoint, node_endpoints, text, topic_ref};
 
 fn their_request() -> impl Strategy<Value = TheirRequest> {
     let partition = (any::<[i32; 4]>(), any::<[i64; 3]>(), any::<u128>()).prop_map(
@@ -230,19 +230,11 @@ fn response(version: i16) -> impl Strategy<Value = FetchResponse> {
                 partitions,
             }
         });
-    let endpoint = (any::<i32>(), ".{0,20}", any::<i32>(), option::of(".{0,20}")).prop_map(
-        |(node_id, host, port, rack)| NodeEndpoint {
-            node_id,
-            host,
-            port,
-            rack,
-        },
-    );
     (
         any::<[i32; 2]>(),
         0i16..136,
         vec(topic, 0..4),
-        vec(endpoint, 0..3),
+        vec(node_endpoint(), 0..3),
     )
         .prop_map(|(numbers, code, topics, node_endpoints)| FetchResponse {
             throttle_time_ms: numbers[0],
@@ -308,16 +300,7 @@ fn assert_same_response(ours: &FetchResponse, theirs: &TheirResponse, version: i
             }
         }
     }
-    let endpoints: Vec<_> = theirs
-        .node_endpoints
-        .iter()
-        .map(|endpoint| NodeEndpoint {
-            node_id: endpoint.node_id.0,
-            host: endpoint.host.to_string(),
-            port: endpoint.port,
-            rack: endpoint.rack.as_ref().map(ToString::to_string),
-        })
-        .collect();
+    let endpoints = node_endpoints!(theirs.node_endpoints);
     assert_eq!(
         if version >= 16 {
             &ours.node_endpoints[..]

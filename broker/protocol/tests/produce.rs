@@ -21,7 +21,7 @@ use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use theirs::{encode, text, topic_ref};
+use theirs::{encode, node_endpoint, node_endpoints, text, topic_ref};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -129,19 +129,7 @@ fn response(version: i16) -> impl Strategy<Value = ProduceResponse> {
                 partitions,
             }
         });
-    let endpoint = (
-        any::<i32>(),
-        ".{0,200}",
-        any::<i32>(),
-        option::of(".{0,20}"),
-    )
-        .prop_map(|(node_id, host, port, rack)| NodeEndpoint {
-            node_id,
-            host,
-            port,
-            rack,
-        });
-    (vec(topic, 0..4), any::<i32>(), vec(endpoint, 0..3)).prop_map(
+    (vec(topic, 0..4), any::<i32>(), vec(node_endpoint(), 0..3)).prop_map(
         |(topics, throttle_time_ms, node_endpoints)| ProduceResponse {
             topics,
             throttle_time_ms,
@@ -188,16 +176,7 @@ fn assert_same_response(ours: &ProduceResponse, theirs: &TheirResponse, version:
             }
         }
     }
-    let endpoints: Vec<_> = theirs
-        .node_endpoints
-        .iter()
-        .map(|endpoint| NodeEndpoint {
-            node_id: endpoint.node_id.0,
-            host: endpoint.host.to_string(),
-            port: endpoint.port,
-            rack: endpoint.rack.as_ref().map(ToString::to_string),
-        })
-        .collect();
+    let endpoints = node_endpoints!(theirs.node_endpoints);
     assert_eq!(
         if version >= 10 {
             &ours.node_endpoints[..]

@@ -3,9 +3,11 @@
 //! The tables, [`TOPIC_KEYS`], [`BROKER_KEYS`] and [`TOPIC_DEFAULT_KEYS`], have one row for each key. The names, types, defaults
 //! and bounds are those of Apache Kafka 4.4; keys of our own begin with `foz.`.
 //!
-//! [`validate`] checks a value before it becomes a record, [`Resolver`] finds the value that counts.
+//! [`validate`] checks a value before it becomes a record, [`Resolver`] finds the value that counts, and
+//! [`contradictions`] those of a broker's file that do not.
 
 mod broker_keys;
+mod contradictions;
 mod kind;
 mod nearest;
 mod resolve;
@@ -13,6 +15,7 @@ mod topic_default_keys;
 mod topic_keys;
 
 pub use broker_keys::BROKER_KEYS;
+pub use contradictions::{Contradiction, DECIDED_BY_CONTROLLERS, contradictions};
 pub use kind::Kind;
 pub(crate) use kind::split_list;
 pub use resolve::{Effective, Resolver, Source, SynonymValue};

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use foz_metadata::config::{
-    BROKER_KEYS, ConfigError, Scope, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate,
+    BROKER_KEYS, ConfigError, Effect, Scope, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate,
 };
 
 #[test]
@@ -112,6 +112,21 @@ fn errors_name_the_key_the_value_and_what_would_be_right() {
             "node.id cannot be changed by a request: it is set in each broker's properties file",
         ),
         (
+            Scope::Broker,
+            "connections.max.idle.ms",
+            "1",
+            "connections.max.idle.ms cannot be changed by a request: it is set in each broker's \
+             properties file",
+        ),
+        (
+            Scope::Broker,
+            "replica.selector.class",
+            "RackAwareReplicaSelector",
+            "invalid value \"RackAwareReplicaSelector\" for broker config replica.selector.class: it must \
+             be one of org.apache.kafka.common.replica.LeaderSelector, \
+             org.apache.kafka.common.replica.RackAwareReplicaSelector, or empty",
+        ),
+        (
             Scope::Topic,
             "remote.storage.enable",
             "true",
@@ -129,6 +144,13 @@ fn errors_name_the_key_the_value_and_what_would_be_right() {
         assert_eq!(refused.to_string(), expected);
     }
     assert!(validate(Scope::Topic, "remote.storage.enable", "false").is_ok());
+    for class in [
+        "org.apache.kafka.common.replica.LeaderSelector",
+        " org.apache.kafka.common.replica.RackAwareReplicaSelector ",
+        "",
+    ] {
+        assert!(validate(Scope::Broker, "replica.selector.class", class).is_ok());
+    }
     assert!(matches!(
         validate(Scope::Broker, "min.insync.replicas", "0"),
         Err(ConfigError::BadValue {
@@ -136,4 +158,31 @@ fn errors_name_the_key_the_value_and_what_would_be_right() {
             ..
         })
     ));
+}
+
+/// A key that is read once, when a process starts and knows no metadata yet, must not look as if a request
+/// could change it.
+#[test]
+fn what_only_the_file_can_say_is_refused_by_request() {
+    for key in [
+        "connections.max.idle.ms",
+        "listeners",
+        "log.dirs",
+        "max.incremental.fetch.session.cache.slots",
+        "num.recovery.threads.per.data.dir",
+        "socket.request.max.bytes",
+    ] {
+        let refused = validate(Scope::Broker, key, "1").map(|key| key.name);
+        assert!(
+            matches!(refused, Err(ConfigError::FileOnly { .. })),
+            "{key}: {refused:?}"
+        );
+    }
+    for key in [
+        "max.connections",
+        "replica.high.watermark.checkpoint.interval.ms",
+    ] {
+        let row = validate(Scope::Broker, key, "1000").unwrap();
+        assert_eq!(row.effect, Effect::Applied, "{key}");
+    }
 }

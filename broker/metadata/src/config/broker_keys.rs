@@ -4,6 +4,13 @@ use super::ConfigKey;
 use super::Effect::{Applied, FileOnly, NeedsRestart};
 use super::kind::{Kind, int, long};
 
+/// The classes that Kafka has. There is no JVM here to load another; none at all is the first.
+const REPLICA_SELECTORS: &[&str] = &[
+    "org.apache.kafka.common.replica.LeaderSelector",
+    "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+    "",
+];
+
 /// Keys that can be set on a broker, on the default of all brokers, or in a properties file. Those that
 /// give topic keys their defaults are in [`TOPIC_DEFAULT_KEYS`](super::TOPIC_DEFAULT_KEYS).
 pub const BROKER_KEYS: &[ConfigKey] = &[
@@ -39,7 +46,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "connections.max.idle.ms",
         long(i64::MIN),
         Some("600000"),
-        NeedsRestart,
+        FileOnly,
         "How long a connection may be idle before the broker closes it; negative is no limit.",
     ),
     ConfigKey::broker(
@@ -212,10 +219,12 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     ),
     ConfigKey::broker(
         "max.connections",
-        int(0),
-        Some("2147483647"),
-        NeedsRestart,
-        "The most connections at a time.",
+        // With none, nobody could raise it again.
+        int(1),
+        // Kafka has no limit; here every buffer and queue has one.
+        Some("10000"),
+        Applied,
+        "The most connections of clients at a time; one more is refused.",
     ),
     ConfigKey::broker(
         "max.connections.per.ip",
@@ -228,7 +237,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "max.incremental.fetch.session.cache.slots",
         int(0),
         Some("1000"),
-        NeedsRestart,
+        FileOnly,
         "The most incremental fetch sessions that are kept.",
     ),
     ConfigKey::broker(
@@ -269,9 +278,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     ConfigKey::broker(
         "num.recovery.threads.per.data.dir",
         int(1),
-        Some("2"),
-        NeedsRestart,
-        "How many partitions are recovered at once when the broker starts.",
+        // Kafka's 2 is for slow disks of many; a start here is to be quick.
+        None,
+        FileOnly,
+        "How many partitions are recovered at once when the broker starts; where it is not set, as many as \
+         there are processors.",
     ),
     ConfigKey::broker(
         "num.replica.fetchers",
@@ -391,8 +402,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "replica.high.watermark.checkpoint.interval.ms",
         long(0),
         Some("5000"),
-        NeedsRestart,
-        "How often high watermarks are written to disk.",
+        Applied,
+        "How often high watermarks and recovery points are written to disk, 100 ms apart at least.",
     ),
     ConfigKey::broker(
         "replica.lag.time.max.ms",
@@ -403,10 +414,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     ),
     ConfigKey::broker(
         "replica.selector.class",
-        Kind::Text,
+        Kind::OneOf(REPLICA_SELECTORS),
         None,
         Applied,
-        "Which replica a consumer is sent to: a class name that ends in RackAwareReplicaSelector means one in its own rack, where there is one; without it, the leader.",
+        "Which replica a consumer is sent to: with RackAwareReplicaSelector one in its own rack, where there \
+         is one; else the leader.",
     ),
     ConfigKey::broker(
         "socket.receive.buffer.bytes",
@@ -419,7 +431,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "socket.request.max.bytes",
         int(1),
         Some("104857600"),
-        NeedsRestart,
+        FileOnly,
         "The largest request.",
     ),
     ConfigKey::broker(

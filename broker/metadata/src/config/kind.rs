@@ -17,7 +17,7 @@ pub enum Kind {
     Double(f64, f64),
     /// Any text.
     Text,
-    /// One of these words.
+    /// One of these words; the empty one, where it is among them, is the last.
     OneOf(&'static [&'static str]),
     /// Words separated by commas, none twice; only these where any are given.
     List(&'static [&'static str]),
@@ -107,6 +107,9 @@ impl fmt::Display for Kind {
             Self::Long(min, max) => write!(formatter, "a number from {min} to {max}"),
             Self::Double(min, max) => write!(formatter, "a number from {min} to {max}"),
             Self::Text => write!(formatter, "text"),
+            Self::OneOf([words @ .., ""]) => {
+                write!(formatter, "one of {}, or empty", words.join(", "))
+            }
             Self::OneOf(words) => write!(formatter, "one of {}", words.join(", ")),
             Self::List([]) => write!(formatter, "words separated by commas, none twice"),
             Self::List(words) => {
@@ -172,6 +175,7 @@ mod tests {
                 &["1.01", "-0.1", "NaN", ""],
             ),
             (Kind::OneOf(&["a", "b"]), &["a", "b"], &["A", "", "a,b"]),
+            (Kind::OneOf(&["a", ""]), &["a", "", " "], &["A", "b"]),
             (
                 Kind::List(&["a", "b"]),
                 &["a", "b,a", "", " a , b "],

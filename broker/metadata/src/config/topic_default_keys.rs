@@ -96,7 +96,7 @@ pub const TOPIC_DEFAULT_KEYS: &[ConfigKey] = &[
         int(0),
         Some("60000"),
         NeedsRestart,
-        "How often the recovery points are written.",
+        "Accepted so that Kafka's settings can be kept: recovery points are written with the high watermarks.",
     ),
     ConfigKey::broker(
         "log.index.interval.bytes",

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::applied::AppliedOffsets;
 use crate::config::ControllerConfig;
 use crate::handovers::Handovers;
-use crate::leases::{Beat, Leases};
+use crate::leases::{Beat, Leases, STALL};
 use crate::metadata::Metadata;
 use crate::metrics::{Elections, Metrics};
 use crate::observers::Observers;
@@ -44,8 +44,6 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const RECORDS_PER_SPLIT_BATCH: usize = 10_000;
 /// How often leases are looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// A pause between two looks that says that this process stood still.
-const STALL: Duration = Duration::from_millis(750);
 
 /// What others send to the task.
 pub(crate) enum Message {
@@ -125,6 +123,8 @@ async fn wait_until_active(
             return Some(term);
         }
         tokio::select! {
+            // What is asked because this controller became active must not be refused.
+            biased;
             changed = leadership.changed() => changed.ok()?,
             message = inbox.messages.recv() => match message? {
                 Message::Run(command) | Message::Register(_, command) => {
@@ -155,6 +155,8 @@ struct Active {
     term: u64,
     /// Committed and proposed batches applied: what the next command is decided on.
     pending: Image,
+    /// The leases count from here.
+    began: Instant,
     leases: Leases,
     /// Brokers that asked to stop in this term, by node id.
     stops: BTreeMap<i32, Stop>,
@@ -191,12 +193,13 @@ impl Active {
             reconnect_grace,
             STALL,
             alive(&pending),
-            Instant::now(),
+            Duration::ZERO,
         );
         Self {
             shared,
             term,
             pending,
+            began: Instant::now(),
             leases,
             stops: BTreeMap::new(),
             confirmation: None,
@@ -381,7 +384,8 @@ impl Active {
                     .metrics
                     .commit_seconds
                     .observe(proposed.elapsed().as_secs_f64());
-                self.shared.metrics.add(elections);
+                self.shared.metrics.add(&elections);
+                elections.warn();
                 Ok(offset)
             }
             Some(Err(error)) => {

@@ -6,11 +6,7 @@ use std::time::Duration;
 
 use foz_quorum::Voter;
 
-/// How long a broker stays unfenced without a beat. Brokers beat every 500 ms.
-const LEASE: Duration = Duration::from_millis(2500);
-/// How long a broker that lives (it still observes the metadata), and whose lease stream closed, may take to
-/// open another one. Brokers pause for 100 ms before they try. A process that died is not waited for.
-const RECONNECT_GRACE: Duration = Duration::from_millis(500);
+use crate::leases::{LEASE, RECONNECT_GRACE};
 
 /// All that [`crate::start`] needs to know. Make one with [`ControllerConfig::new`] and change what
 /// differs.

@@ -1,27 +1,36 @@
-//! Who is alive: the leases of brokers, as a plain state machine over monotonic time.
+//! Who is alive: the leases of brokers, as a plain state machine.
+//!
+//! Pure: time is passed in, as what has passed on a monotonic clock since any fixed moment. So
+//! `foz-simulator` plays the very same rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant;
+/// How long a broker stays unfenced without a beat. Brokers beat every 500 ms.
+pub const LEASE: Duration = Duration::from_millis(2500);
+/// How long a broker that lives (it still observes the metadata), and whose lease stream closed, may take to
+/// open another one. Brokers pause for 100 ms before they try. A process that died is not waited for.
+pub const RECONNECT_GRACE: Duration = Duration::from_millis(500);
+/// A pause between two calls of [`Leases`] that is longer says that this process stood still.
+pub const STALL: Duration = Duration::from_millis(750);
 
 /// The leases that the active controller knows. Nobody is in here without a registration.
 #[derive(Debug)]
-pub(crate) struct Leases {
+pub struct Leases {
     lease: Duration,
     reconnect_grace: Duration,
-    /// How far apart two calls are at most while the process runs well.
+    /// See [`STALL`].
     stall: Duration,
     brokers: BTreeMap<i32, Lease>,
-    last_look: Instant,
+    last_look: Duration,
     /// Until then a closed connection says nothing: brokers close theirs to a controller that stands still.
-    closes_mean_nothing_until: Instant,
+    closes_mean_nothing_until: Duration,
 }
 
 #[derive(Debug)]
 struct Lease {
     epoch: i64,
-    ends: Instant,
+    ends: Duration,
     /// The stream that holds it; `None` from the takeover, or after the stream closed.
     stream: Option<u64>,
     /// The stream closed and no other was opened since.
@@ -34,20 +43,24 @@ struct Lease {
 
 /// One beat of one stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Beat {
-    pub(crate) node_id: i32,
-    pub(crate) epoch: i64,
-    pub(crate) stream: u64,
-    pub(crate) applied_offset: i64,
+pub struct Beat {
+    /// Whose it is.
+    pub node_id: i32,
+    /// Of its registration.
+    pub epoch: i64,
+    /// The stream it came on; no two have the same number.
+    pub stream: u64,
+    /// Up to where the broker has applied the metadata.
+    pub applied_offset: i64,
     /// The broker wants to hand leadership over.
-    pub(crate) is_stopping: bool,
+    pub is_stopping: bool,
     /// The broker exits.
-    pub(crate) is_leaving: bool,
+    pub is_leaving: bool,
 }
 
 /// What a beat asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub enum Wish {
     /// The broker has caught up: unfence it if it is fenced.
     Unfence,
     /// The broker exits: fence it if it is not fenced.
@@ -59,12 +72,12 @@ pub(crate) enum Wish {
 impl Leases {
     /// For a controller that becomes active: every broker in `alive` (node id, epoch) gets a fresh
     /// lease, since nobody knows when it last beat.
-    pub(crate) fn new(
+    pub fn new(
         lease: Duration,
         reconnect_grace: Duration,
         stall: Duration,
         alive: impl Iterator<Item = (i32, i64)>,
-        now: Instant,
+        now: Duration,
     ) -> Self {
         let brokers = BTreeMap::new();
         let mut leases = Self {
@@ -81,7 +94,7 @@ impl Leases {
 
     /// Gives a fresh lease to each of `alive` (node id, epoch) that has none: nobody stays unfenced
     /// without one, also when the batch that was to fence it was lost.
-    pub(crate) fn cover(&mut self, alive: impl Iterator<Item = (i32, i64)>, now: Instant) {
+    pub fn cover(&mut self, alive: impl Iterator<Item = (i32, i64)>, now: Duration) {
         for (node_id, epoch) in alive {
             self.brokers.entry(node_id).or_insert(Lease {
                 epoch,
@@ -96,7 +109,7 @@ impl Leases {
 
     /// Prolongs a lease. A beat of a new stream or of a new registration begins one: the broker may have
     /// missed anything, so it must first apply `newest_offset`, which is what there is now.
-    pub(crate) fn beat(&mut self, beat: Beat, newest_offset: i64, now: Instant) -> Wish {
+    pub fn beat(&mut self, beat: Beat, newest_offset: i64, now: Duration) -> Wish {
         let ends = now + self.lease;
         let lease = self.brokers.entry(beat.node_id).or_insert_with(|| Lease {
             epoch: beat.epoch,
@@ -126,7 +139,7 @@ impl Leases {
 
     /// The stream closed. A stream that was replaced by a newer one does not count. A process that is
     /// still observing the metadata lives, and gets time to open another stream; one that is not is dead.
-    pub(crate) fn closed(&mut self, node_id: i32, stream: u64, is_observing: bool, now: Instant) {
+    pub fn closed(&mut self, node_id: i32, stream: u64, is_observing: bool, now: Duration) {
         self.forgive_own_stall(now);
         let is_dead = !is_observing && now >= self.closes_mean_nothing_until;
         let Some(lease) = self.brokers.get_mut(&node_id) else {
@@ -146,7 +159,7 @@ impl Leases {
 
     /// The process does not observe the metadata any more. That alone is nothing; without a lease stream
     /// it is dead.
-    pub(crate) fn stopped_observing(&mut self, node_id: i32, now: Instant) {
+    pub fn stopped_observing(&mut self, node_id: i32, now: Duration) {
         self.forgive_own_stall(now);
         if now < self.closes_mean_nothing_until {
             return;
@@ -160,14 +173,14 @@ impl Leases {
 
     /// Whether the broker's connection is known to have closed: another process of the same node need not
     /// wait for the lease.
-    pub(crate) fn is_disconnected(&self, node_id: i32) -> bool {
+    pub fn is_disconnected(&self, node_id: i32) -> bool {
         self.brokers
             .get(&node_id)
             .is_none_or(|lease| lease.is_disconnected)
     }
 
     /// Takes out the leases that have ended: (node id, epoch) of brokers to fence.
-    pub(crate) fn expired(&mut self, now: Instant) -> Vec<(i32, i64)> {
+    pub fn expired(&mut self, now: Duration) -> Vec<(i32, i64)> {
         self.forgive_own_stall(now);
         let ended: Vec<_> = self
             .brokers
@@ -182,14 +195,14 @@ impl Leases {
     }
 
     /// Whether there is anything to take out.
-    pub(crate) fn has_expired(&mut self, now: Instant) -> bool {
+    pub fn has_expired(&mut self, now: Duration) -> bool {
         self.forgive_own_stall(now);
         self.brokers.values().any(|lease| lease.ends <= now)
     }
 
     /// The quorum did not answer for a while, so beats waited for it: each broker that is connected gets a
     /// fresh lease.
-    pub(crate) fn renew_connected(&mut self, now: Instant) {
+    pub fn renew_connected(&mut self, now: Duration) {
         for lease in self.brokers.values_mut() {
             if !lease.is_disconnected {
                 lease.ends = lease.ends.max(now + self.lease);
@@ -200,8 +213,8 @@ impl Leases {
     /// When this process itself stood still (a suspended machine, a starved runtime), beats were not heard for
     /// that long through no fault of the brokers: every lease is prolonged by as much. Brokers may have closed
     /// their connections by then, and be about to open others.
-    fn forgive_own_stall(&mut self, now: Instant) {
-        let since_last_look = now.saturating_duration_since(self.last_look);
+    fn forgive_own_stall(&mut self, now: Duration) {
+        let since_last_look = now.saturating_sub(self.last_look);
         self.last_look = now;
         if since_last_look > self.stall {
             for lease in self.brokers.values_mut() {
@@ -216,16 +229,15 @@ impl Leases {
 mod tests {
     use super::*;
 
-    const LEASE: Duration = Duration::from_millis(2500);
     const GRACE: Duration = Duration::from_millis(100);
-    const STALL: Duration = Duration::from_millis(1000);
+    const LOOSE: Duration = Duration::from_millis(1000);
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
     }
 
-    fn leases(alive: &[(i32, i64)], now: Instant) -> Leases {
-        Leases::new(LEASE, GRACE, STALL, alive.iter().copied(), now)
+    fn leases(alive: &[(i32, i64)], now: Duration) -> Leases {
+        Leases::new(LEASE, GRACE, LOOSE, alive.iter().copied(), now)
     }
 
     fn beat(stream: u64, applied_offset: i64) -> Beat {
@@ -240,7 +252,7 @@ mod tests {
     }
 
     /// Looks every 100 ms, as the active controller does, and says when the broker was fenced.
-    fn expires_after(leases: &mut Leases, from: Instant) -> u64 {
+    fn expires_after(leases: &mut Leases, from: Duration) -> u64 {
         (0..100)
             .map(|step| step * 100)
             .find(|passed| !leases.expired(from + ms(*passed)).is_empty())
@@ -249,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_takeover_gives_everyone_a_fresh_lease() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[(0, 5), (1, 6)], start);
         assert_eq!(expires_after(&mut leases, start), 2500);
         assert_eq!(leases.brokers.len(), 0);
@@ -257,7 +269,7 @@ mod tests {
 
     #[test]
     fn beats_prolong_and_silence_ends_a_lease() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[], start);
         for passed in (0..5000).step_by(500) {
             leases.beat(beat(1, 9), 9, start + ms(passed));
@@ -268,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_living_process_gets_the_grace_to_open_another_stream() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[], start);
         leases.beat(beat(1, 9), 9, start);
         leases.closed(0, 1, true, start);
@@ -286,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_process_without_any_stream_is_dead_at_once() {
-        let start = Instant::now();
+        let start = ms(7_000);
         for lease_closes_first in [true, false] {
             let mut leases = leases(&[], start);
             leases.beat(beat(1, 9), 9, start);
@@ -305,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_broker_is_unfenced_when_it_has_applied_what_there_was() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[], start);
         assert_eq!(leases.beat(beat(1, 8), 9, start), Wish::Nothing);
         assert_eq!(leases.beat(beat(1, 9), 20, start), Wish::Unfence);
@@ -328,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_broker_that_leaves_stays_fenced_until_it_registers_or_connects_again() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[], start);
         assert_eq!(
             leases.beat(
@@ -347,7 +359,7 @@ mod tests {
 
     #[test]
     fn when_the_controller_itself_stood_still_nobody_is_fenced_for_it() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[(0, 5)], start);
         assert_eq!(leases.expired(start + ms(500)), []);
         assert_eq!(leases.expired(start + ms(60_500)), []);
@@ -356,7 +368,7 @@ mod tests {
 
     #[test]
     fn after_a_stall_of_the_controller_closed_connections_are_no_deaths() {
-        let start = Instant::now();
+        let start = ms(7_000);
         for lease_closes_first in [true, false] {
             let mut leases = leases(&[], start);
             leases.beat(beat(1, 9), 9, start);
@@ -376,7 +388,7 @@ mod tests {
 
     #[test]
     fn while_the_quorum_is_slow_only_the_disconnected_lose_their_lease() {
-        let start = Instant::now();
+        let start = ms(7_000);
         let mut leases = leases(&[(0, 5), (1, 6)], start);
         leases.beat(beat(1, 9), 9, start);
         leases.closed(0, 1, false, start + ms(10));

@@ -24,7 +24,7 @@ mod controller;
 mod convert;
 mod handovers;
 mod history;
-mod leases;
+pub mod leases;
 mod metadata;
 mod metrics;
 mod observers;

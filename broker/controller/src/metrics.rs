@@ -27,14 +27,25 @@ pub(crate) struct Metrics {
 }
 
 /// How many partitions got another leader.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Elections {
     all: u64,
     /// From the eligible leader replicas.
     eligible: u64,
     /// From neither these nor the ISR.
-    unclean: u64,
+    unclean: Vec<UncleanElection>,
 }
+
+/// A leader that may lack acknowledged records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct UncleanElection {
+    topic: String,
+    partition: i32,
+    leader: i32,
+}
+
+/// Of one batch, so many are named in the log, and the others are counted.
+const UNCLEAN_NAMED_MAX: usize = 100;
 
 type ImageGauge = (&'static str, &'static str, fn(&Image) -> usize);
 
@@ -143,10 +154,11 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn add(&self, elections: Elections) {
+    pub(crate) fn add(&self, elections: &Elections) {
         self.elections.inc_by(elections.all);
         self.eligible_elections.inc_by(elections.eligible);
-        self.unclean_elections.inc_by(elections.unclean);
+        let unclean = u64::try_from(elections.unclean.len()).unwrap_or(u64::MAX);
+        self.unclean_elections.inc_by(unclean);
     }
 }
 
@@ -165,7 +177,9 @@ impl Elections {
             let topic = Uuid::from_slice(&change.topic_id)
                 .ok()
                 .and_then(|id| before.topic_by_id(id));
-            let Some(old) = topic.and_then(|topic| topic.partition(change.index)) else {
+            let Some((topic, old)) =
+                topic.and_then(|topic| Some((topic, topic.partition(change.index)?)))
+            else {
                 continue;
             };
             if old.leader == leader {
@@ -175,10 +189,34 @@ impl Elections {
             if old.elr.contains(&leader) {
                 elections.eligible += 1;
             } else if !old.isr.contains(&leader) {
-                elections.unclean += 1;
+                elections.unclean.push(UncleanElection {
+                    topic: topic.name.to_string(),
+                    partition: change.index,
+                    leader,
+                });
             }
         }
         elections
+    }
+
+    /// Says what may be lost. Once they are committed, by the active controller alone.
+    pub(crate) fn warn(&self) {
+        for election in self.unclean.iter().take(UNCLEAN_NAMED_MAX) {
+            let UncleanElection {
+                topic,
+                partition,
+                leader,
+            } = election;
+            tracing::warn!(
+                topic,
+                partition,
+                leader,
+                "unclean election: acknowledged records may be lost"
+            );
+        }
+        if let more @ 1.. = self.unclean.len().saturating_sub(UNCLEAN_NAMED_MAX) {
+            tracing::warn!(more, "more unclean elections in the same batch");
+        }
     }
 }
 

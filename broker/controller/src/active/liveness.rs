@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use foz_metadata::Image;
 use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, stop_broker, unfence_broker};
-use tokio::time::Instant;
 
 use super::command::NotDone;
 use super::{Active, LeaseMessage, LeaseState, split};
@@ -15,7 +14,7 @@ use crate::leases::{Beat, Wish};
 const QUORUM_SLOW: Duration = Duration::from_millis(250);
 
 /// When the quorum was asked whether this controller leads, and what it said.
-pub(super) type Confirmed = (Instant, bool);
+pub(super) type Confirmed = (Duration, bool);
 
 /// What was decided for a broker that wants to stop.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +28,13 @@ pub(super) struct Stop {
 }
 
 impl Active {
+    /// As the leases count it.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     pub(super) fn hear(&mut self, message: LeaseMessage) {
-        let now = Instant::now();
+        let now = self.now();
         match message {
             LeaseMessage::Beat(beat, answer) => {
                 // An error: the stream ended meanwhile, which is told by itself.
@@ -55,7 +59,8 @@ impl Active {
     fn beat(&mut self, beat: Beat) -> Result<LeaseState, NotDone> {
         check_registration(&self.pending, beat)?;
         let committed = self.shared.metadata.image();
-        let wish = self.leases.beat(beat, committed.offset(), Instant::now());
+        let now = self.now();
+        let wish = self.leases.beat(beat, committed.offset(), now);
         match (wish, self.pending.is_alive(beat.node_id)) {
             (Wish::Unfence, false) if !self.is_in_doubt && !beat.is_stopping => {
                 tracing::info!(node_id = beat.node_id, beat.epoch, "unfencing a broker");
@@ -127,7 +132,7 @@ impl Active {
     /// Before anyone is fenced, the quorum has to answer: beats wait for it too (see `Calls::beat`), so while it
     /// does not, silence is no fault of the brokers.
     pub(super) fn look_at_leases(&mut self) {
-        let now = Instant::now();
+        let now = self.now();
         self.leases.cover(alive(&self.pending), now);
         if self.leases.has_expired(now) && self.confirmation.is_none() {
             let quorum = self.shared.quorum.clone();
@@ -144,8 +149,8 @@ impl Active {
         if !is_leader {
             return;
         }
-        let now = Instant::now();
-        if now - began > QUORUM_SLOW {
+        let now = self.now();
+        if now.saturating_sub(began) > QUORUM_SLOW {
             self.leases.renew_connected(now);
         }
         for (node_id, epoch) in self.leases.expired(now) {

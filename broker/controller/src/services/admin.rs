@@ -44,7 +44,9 @@ impl Admin for AdminService {
         &self,
         _: Request<v1::WatchClusterRequest>,
     ) -> Result<Response<Self::WatchClusterStream>, Status> {
-        watch_cluster::watch_cluster(&self.0).map(Response::new)
+        watch_cluster::watch_cluster(&self.0)
+            .await
+            .map(Response::new)
     }
 
     async fn create_topics(

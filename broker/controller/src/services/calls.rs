@@ -3,9 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use foz_metadata::Image;
 use foz_metadata::rules::Decided;
+use foz_quorum::Leadership;
 use futures::Stream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,6 +17,10 @@ use crate::active::{AnyCommand, LeaseMessage, LeaseState, Message, NotDone, Shar
 use crate::convert;
 use crate::handovers::Handover;
 use crate::leases::Beat;
+
+/// How long a call waits for the quorum to have a leader. An election takes less when the leader's process has
+/// ended. Whoever asks a controller that is cut off from the others loses no more than this before it asks the next.
+const LEADERLESS_WAIT_MAX: Duration = Duration::from_millis(300);
 
 /// The answer of a streaming call.
 pub(super) type AnswerStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -82,7 +88,7 @@ impl Calls {
         A: Send + 'static,
         R: FnOnce(&Image) -> Decided<A> + Send + 'static,
     {
-        self.check_active()?;
+        self.check_active().await?;
         let (command, answer) = command(rule);
         self.messages
             .try_send(wrap(command))
@@ -149,7 +155,20 @@ impl Calls {
         self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn check_active(&self) -> Result<(), Status> {
+    /// In the middle of an election it waits for the outcome: else whoever asks would go round all controllers,
+    /// pause, and come back, and that would take longer than the election.
+    pub(super) async fn check_active(&self) -> Result<(), Status> {
+        let me = self.shared.config.node_id;
+        let mut leadership = self.shared.quorum.leadership();
+        let mut stopping = self.stopping.clone();
+        let is_settled = |now: &Leadership| {
+            now.is_self || now.leader.as_ref().is_some_and(|it| it.node_id != me)
+        };
+        tokio::select! {
+            _ = leadership.wait_for(is_settled) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = tokio::time::sleep(LEADERLESS_WAIT_MAX) => {}
+        }
         if self.shared.quorum.leadership().borrow().is_self && !*self.stopping.borrow() {
             return Ok(());
         }

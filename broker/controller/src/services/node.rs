@@ -34,14 +34,18 @@ impl Node for NodeService {
         &self,
         request: Request<Streaming<v1::LeaseBeat>>,
     ) -> Result<Response<Self::LeaseStream>, Status> {
-        lease::lease(&self.0, request.into_inner()).map(Response::new)
+        lease::lease(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn watch_metadata(
         &self,
         request: Request<v1::WatchMetadataRequest>,
     ) -> Result<Response<Self::WatchMetadataStream>, Status> {
-        watch_metadata::watch_metadata(&self.0, request.into_inner()).map(Response::new)
+        watch_metadata::watch_metadata(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn alter_partitions(

@@ -21,8 +21,10 @@ const EVENTS_MAX: usize = 64;
 
 type Sender = mpsc::Sender<Result<ClusterEvent, Status>>;
 
-pub(super) fn watch_cluster(calls: &Arc<Calls>) -> Result<AnswerStream<ClusterEvent>, Status> {
-    calls.check_active()?;
+pub(super) async fn watch_cluster(
+    calls: &Arc<Calls>,
+) -> Result<AnswerStream<ClusterEvent>, Status> {
+    calls.check_active().await?;
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let calls = calls.clone();
     tokio::spawn(async move {

@@ -18,11 +18,11 @@ const ANSWERS_MAX: usize = 16;
 
 type Sender = mpsc::Sender<Result<LeaseAnswer, Status>>;
 
-pub(super) fn lease(
+pub(super) async fn lease(
     calls: &Arc<Calls>,
     beats: Streaming<LeaseBeat>,
 ) -> Result<AnswerStream<LeaseAnswer>, Status> {
-    calls.check_active()?;
+    calls.check_active().await?;
     let (sender, answers) = mpsc::channel(ANSWERS_MAX);
     tokio::spawn(hold(calls.clone(), beats, sender));
     Ok(Box::pin(ReceiverStream::new(answers)))

@@ -24,11 +24,11 @@ const BATCHES_AT_A_TIME: usize = 64;
 
 type Sender = mpsc::Sender<Result<MetadataFrame, Status>>;
 
-pub(super) fn watch_metadata(
+pub(super) async fn watch_metadata(
     calls: &Arc<Calls>,
     request: WatchMetadataRequest,
 ) -> Result<AnswerStream<MetadataFrame>, Status> {
-    calls.check_active()?;
+    calls.check_active().await?;
     let newest = calls.shared.metadata.image().offset();
     if request.from_offset < -1 {
         return Err(Status::invalid_argument(format!(

@@ -22,6 +22,7 @@
 mod command;
 mod config;
 mod disk;
+pub mod entries;
 mod error;
 mod formation;
 mod former;

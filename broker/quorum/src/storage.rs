@@ -22,10 +22,11 @@ mod recovery;
 mod segment;
 mod snapshot_file;
 
+pub(crate) use crate::entries::SnapshotMeta;
 pub use error::StorageError;
 pub(crate) use log_store::LogStore;
 pub(crate) use recovery::QuorumDirectory;
-pub(crate) use snapshot_file::{SnapshotMeta, StoredSnapshot, write as write_snapshot};
+pub(crate) use snapshot_file::{StoredSnapshot, write as write_snapshot};
 
 #[cfg(test)]
 mod tests;

@@ -4,28 +4,23 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs;
 
-use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage};
 
 use super::StorageError;
 use super::recovery::{ClosedSegment, QuorumDirectory};
 use super::segment::{self, Segment};
-use super::snapshot_file::{self, SnapshotMeta, StoredSnapshot};
+use super::snapshot_file::{self, StoredSnapshot};
+use crate::entries::{Entries, SnapshotMeta};
 
-/// All entries since the older of the two newest snapshots are in memory; their number is bounded by
-/// how often snapshots are taken.
+/// What is in the files, and in memory: the hard state and the entries.
 #[derive(Debug)]
 pub(crate) struct LogStore {
     directory: QuorumDirectory,
     hard_state: HardState,
     /// The configuration in the newest snapshot.
     conf_state: ConfState,
-    newest: SnapshotMeta,
-    /// The entry before the first one in `entries`.
-    compacted: SnapshotMeta,
-    entries: VecDeque<Entry>,
-    bytes_since_snapshot: u64,
+    entries: Entries,
     closed: VecDeque<ClosedSegment>,
     active: Segment,
     active_number: u64,
@@ -45,15 +40,11 @@ impl LogStore {
     ) -> Self {
         let newest = snapshot.map_or(SnapshotMeta { index: 0, term: 0 }, |s| s.meta);
         let active_last_index = entries.back().map_or(newest.index, |entry| entry.index);
-        let bytes_since_snapshot = entries.iter().map(|entry| entry.data.len() as u64).sum();
         Self {
             directory,
             hard_state,
             conf_state: snapshot.map(|s| s.conf_state.clone()).unwrap_or_default(),
-            newest,
-            compacted: newest,
-            entries,
-            bytes_since_snapshot,
+            entries: Entries::new(newest, entries),
             closed,
             active,
             active_number,
@@ -67,12 +58,12 @@ impl LogStore {
     }
 
     pub(crate) fn newest_snapshot(&self) -> SnapshotMeta {
-        self.newest
+        self.entries.newest_snapshot()
     }
 
     /// The data of the entries since the newest snapshot.
     pub(crate) fn bytes_since_snapshot(&self) -> u64 {
-        self.bytes_since_snapshot
+        self.entries.bytes_since_snapshot()
     }
 
     /// Whether a snapshot should be taken at once; asking forgets it.
@@ -81,13 +72,11 @@ impl LogStore {
     }
 
     pub(crate) fn first(&self) -> u64 {
-        self.compacted.index + 1
+        self.entries.first()
     }
 
     pub(crate) fn last(&self) -> u64 {
-        self.entries
-            .back()
-            .map_or(self.compacted.index, |entry| entry.index)
+        self.entries.last()
     }
 
     /// The commit index alone need not be durable: Raft finds it again.
@@ -106,23 +95,10 @@ impl LogStore {
             self.hard_state = hard_state.clone();
         }
         self.active.append(&self.hard_state, &entries)?;
-        let Some(first) = entries.first() else {
-            return Ok(());
-        };
-        assert!(
-            first.index > self.compacted.index && first.index <= self.last() + 1,
-            "raft appends entry {} to a log of {}..={}",
-            first.index,
-            self.first(),
-            self.last(),
-        );
-        self.entries.truncate(self.position(first.index));
-        self.bytes_since_snapshot += entries
-            .iter()
-            .map(|entry| entry.data.len() as u64)
-            .sum::<u64>();
-        self.entries.extend(entries);
-        self.active_last_index = self.active_last_index.max(self.last());
+        if !entries.is_empty() {
+            self.entries.append(entries);
+            self.active_last_index = self.active_last_index.max(self.last());
+        }
         Ok(())
     }
 
@@ -139,10 +115,7 @@ impl LogStore {
         }
         self.hard_state.commit = self.hard_state.commit.max(meta.index);
         self.conf_state = snapshot.conf_state;
-        self.newest = meta;
-        self.compacted = meta;
-        self.entries.clear();
-        self.bytes_since_snapshot = 0;
+        self.entries.install(meta);
         self.roll()?;
         self.directory.keep_two_snapshots(meta)?;
         self.remove_segments_through(meta.index, true)
@@ -155,30 +128,13 @@ impl LogStore {
         meta: SnapshotMeta,
         conf_state: ConfState,
     ) -> Result<(), StorageError> {
-        if meta <= self.newest {
+        let Some(older) = self.entries.snapshot_written(meta) else {
             // The leader's snapshot overtook it; this one goes when the next is written.
             return self.directory.keep_two_snapshots(meta);
-        }
-        let older = self.newest;
-        self.newest = meta;
+        };
         self.conf_state = conf_state;
-        let since = self.position(meta.index + 1);
-        self.bytes_since_snapshot = self
-            .entries
-            .range(since..)
-            .map(|entry| entry.data.len() as u64)
-            .sum();
         self.roll()?;
         self.directory.keep_two_snapshots(meta)?;
-        while self
-            .entries
-            .front()
-            .is_some_and(|entry| entry.index <= older.index)
-        {
-            self.entries.pop_front();
-        }
-        self.entries.shrink_to(2 * self.entries.len());
-        self.compacted = self.compacted.max(older);
         self.remove_segments_through(older.index, false)
     }
 
@@ -208,14 +164,6 @@ impl LogStore {
         }
         Ok(())
     }
-
-    /// Where the entry of an index is, or would be.
-    fn position(&self, index: u64) -> usize {
-        let position = index.saturating_sub(self.compacted.index + 1);
-        usize::try_from(position)
-            .unwrap_or(usize::MAX)
-            .min(self.entries.len())
-    }
 }
 
 impl Storage for LogStore {
@@ -233,39 +181,11 @@ impl Storage for LogStore {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if low <= self.compacted.index {
-            return Err(raft::Error::Store(raft::StorageError::Compacted));
-        }
-        assert!(
-            high <= self.last() + 1,
-            "raft asks for entry {} of {}",
-            high - 1,
-            self.last()
-        );
-        let bytes_max = max_size.into().unwrap_or(u64::MAX);
-        let mut bytes = 0;
-        let range = self.entries.range(self.position(low)..self.position(high));
-        let fitting = range.take_while(|entry| {
-            let is_first = bytes == 0;
-            bytes += u64::from(entry.compute_size());
-            is_first || bytes <= bytes_max
-        });
-        Ok(fitting.cloned().collect())
+        self.entries.read(low, high, max_size.into())
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == self.compacted.index {
-            return Ok(self.compacted.term);
-        }
-        if index == self.newest.index {
-            return Ok(self.newest.term);
-        }
-        if index < self.compacted.index {
-            return Err(raft::Error::Store(raft::StorageError::Compacted));
-        }
-        let entry = self.entries.get(self.position(index));
-        let unavailable = raft::Error::Store(raft::StorageError::Unavailable);
-        entry.map(|entry| entry.term).ok_or(unavailable)
+        self.entries.term(index)
     }
 
     fn first_index(&self) -> raft::Result<u64> {
@@ -283,11 +203,12 @@ impl Storage for LogStore {
         let is_member = [&state.voters, &state.learners, &state.voters_outgoing]
             .iter()
             .any(|members| members.contains(&to));
-        if self.newest.index == 0 || self.newest.index < request_index || !is_member {
+        let newest = self.newest_snapshot();
+        if newest.index == 0 || newest.index < request_index || !is_member {
             self.snapshot_wanted.set(true);
             return Err(temporarily);
         }
-        match snapshot_file::read(&self.directory.path, self.newest) {
+        match snapshot_file::read(&self.directory.path, newest) {
             Ok(snapshot) => Ok(snapshot.into_raft()),
             Err(error) => {
                 tracing::error!(%error, to, "a member needs the snapshot; another one is taken");

@@ -10,9 +10,10 @@ use raft::eraftpb::{Entry, HardState};
 
 use super::frame::{self, HeaderFault};
 use super::segment::{self, Segment};
-use super::snapshot_file::{self, SnapshotMeta, StoredSnapshot};
+use super::snapshot_file::{self, StoredSnapshot};
 use super::{LogStore, StorageError};
 use crate::disk;
+use crate::entries::SnapshotMeta;
 use crate::wire;
 
 /// A segment is compacted long before it is this large.

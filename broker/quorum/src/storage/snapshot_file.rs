@@ -12,6 +12,7 @@ use raft::eraftpb::{ConfState, Snapshot};
 
 use super::StorageError;
 use crate::disk;
+use crate::entries::SnapshotMeta;
 use crate::wire;
 
 pub(crate) const SUFFIX: &str = ".snapshot";
@@ -21,13 +22,6 @@ pub(crate) const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 const HEADER_BYTES: usize = 28;
 const MAGIC: [u8; 8] = *b"FOZQSNP\0";
 const FORMAT_VERSION: u32 = 1;
-
-/// Which snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SnapshotMeta {
-    pub(crate) index: u64,
-    pub(crate) term: u64,
-}
 
 /// A snapshot as it is read from disk.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,8 +4,9 @@ use std::path::Path;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use raft::{GetEntriesContext, Storage as _};
 
-use super::snapshot_file::{self, SnapshotMeta, StoredSnapshot};
+use super::snapshot_file::{self, StoredSnapshot};
 use super::{LogStore, QuorumDirectory, StorageError};
+use crate::entries::SnapshotMeta;
 
 fn entry(index: u64, term: u64) -> Entry {
     let data = format!("entry {index} of term {term}").into();

@@ -302,7 +302,7 @@ fn revisions(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
     }
     if !pending.is_empty() {
         let message = format!(
-            "these pods run an older template, and this version restarts none by itself: {}; delete them one at a time, each after the one before is ready again",
+            "these pods run an older template, and this version restarts none by itself: {}; delete them one at a time, each after the one before is ready again and no partition is under-replicated",
             pending.join(", ")
         );
         plan.progressing

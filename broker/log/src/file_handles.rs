@@ -13,12 +13,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::disk_operations::DiskOperations;
+
 const EMFILE: i32 = 24;
 
 /// The least recently used of these files are closed when there are too many.
 #[derive(Debug)]
 pub struct FileHandles {
     open_max: usize,
+    operations: DiskOperations,
     state: Mutex<State>,
 }
 
@@ -44,8 +47,15 @@ impl FileHandles {
     pub fn new(open_max: usize) -> Arc<Self> {
         Arc::new(Self {
             open_max: open_max.max(1),
+            operations: DiskOperations::default(),
             state: Mutex::default(),
         })
+    }
+
+    /// What is being written and flushed.
+    #[must_use]
+    pub fn operations(&self) -> &DiskOperations {
+        &self.operations
     }
 
     /// Files held open now.

@@ -37,6 +37,7 @@ mod batch_scanner;
 mod checkpoint;
 mod clean_shutdown;
 mod config;
+mod disk_operations;
 mod error;
 mod file_handles;
 mod flusher;
@@ -57,6 +58,7 @@ mod validate;
 
 pub use clean_shutdown::CleanShutdown;
 pub use config::{FlushInterval, LogConfig, TimestampType};
+pub use disk_operations::{DiskOperation, DiskOperations, UnderWay};
 pub use error::{AppendError, OpenError, ReadError, StorageError};
 pub use file_handles::FileHandles;
 pub use flusher::{FlushObserver, Flusher};

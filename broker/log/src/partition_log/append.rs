@@ -10,6 +10,7 @@ use foz_protocol::batch::{self, BatchHeader};
 use super::{PartitionLog, Writer};
 use crate::active_segment::ActiveSegment;
 use crate::config::TimestampType;
+use crate::disk_operations::DiskOperation;
 use crate::error::{AppendError, StorageContext, StorageError};
 use crate::index::IndexBuilder;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
@@ -66,6 +67,7 @@ impl PartitionLog {
         let first_offset = self.log_end_offset();
         let last_offset = assign_offsets(batches, &mut headers, first_offset, leader_epoch);
 
+        let _under_way = self.handles.operations().begin(DiskOperation::Write);
         let length = batches.len() as u64;
         let rolled = writer
             .active

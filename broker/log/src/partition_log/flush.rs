@@ -8,6 +8,7 @@ use foz_canary::{Canary, sings};
 
 use super::{CHANGE_FAILED, CLOSED, DELETED, FLUSH_FAILED, PartitionLog, Writer};
 use crate::atomic_file::{flush_directory, flush_file};
+use crate::disk_operations::DiskOperation;
 use crate::error::StorageError;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::partition_metadata::PARTITION_METADATA_FILE;
@@ -81,6 +82,8 @@ impl PartitionLog {
 
     /// The lock for flushing is held.
     fn flush_all(&self) -> Result<i64, StorageError> {
+        // What producers wait for. Closed segments take as long as they are large.
+        let _under_way = self.handles.operations().begin(DiskOperation::Flush);
         let end = self.log_end_offset();
         self.flush_up_to(end, i64::MAX)
     }

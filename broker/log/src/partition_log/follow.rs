@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use foz_canary::{Canary, sings};
 
 use super::PartitionLog;
+use crate::disk_operations::DiskOperation;
 use crate::error::AppendError;
 use crate::leader_epochs::EpochEnd;
 use crate::replicated;
@@ -53,6 +54,7 @@ impl PartitionLog {
         if sings(Canary::FollowerSkipsBatch) && rest.len() > 8 {
             (rest, bytes) = (&rest[1..], &bytes[rest[0].total_length()..]);
         }
+        let _under_way = self.handles.operations().begin(DiskOperation::Write);
         let mut rolled = false;
         while !rest.is_empty() {
             self.changed.store(true, Ordering::Release);

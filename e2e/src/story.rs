@@ -27,6 +27,7 @@ mod readme;
 mod refusals;
 mod reinstall;
 mod replicated;
+mod rules;
 mod scaling;
 mod second_pass;
 mod topics;
@@ -97,6 +98,11 @@ fn life() -> Vec<Story> {
             "wrong Clusters and Topics are refused with the reason",
             3,
             refusals::admission,
+        ),
+        story(
+            "every rule of the kinds takes its YAML and refuses another",
+            4,
+            rules::hold,
         ),
         story(
             "a Topic's partitions and config follow its spec",

@@ -94,6 +94,12 @@ use serde::{Deserialize, Serialize};
         .message("controllers.storage.className cannot change: a volume stays in the class that it was made in"),
     validation = Rule::new("self.controllers.replicas == oldSelf.controllers.replicas")
         .message("controllers.replicas cannot change: this version cannot add voters to a quorum that runs, or take them from it"),
+    validation = Rule::new("!has(self.config) || !('min.insync.replicas' in self.config) || !('default.replication.factor' in self.config) || !self.config['min.insync.replicas'].matches('^[0-9]{1,5}$') || !self.config['default.replication.factor'].matches('^[0-9]{1,5}$') || int(self.config['min.insync.replicas']) <= int(self.config['default.replication.factor'])")
+        .message("config: min.insync.replicas is above default.replication.factor: no topic with that many replicas could be written to"),
+    validation = Rule::new("!has(self.config) || !('default.replication.factor' in self.config) || !self.config['default.replication.factor'].matches('^[0-9]{1,5}$') || int(self.config['default.replication.factor']) <= self.replicas")
+        .message("config: default.replication.factor is above replicas: there are not as many brokers to put a topic on"),
+    validation = Rule::new("!has(self.config) || !('min.insync.replicas' in self.config) || !self.config['min.insync.replicas'].matches('^[0-9]{1,5}$') || int(self.config['min.insync.replicas']) <= self.replicas")
+        .message("config: min.insync.replicas is above replicas: no topic could be written to"),
 )]
 pub struct ClusterSpec {
     /// How many brokers run. `kubectl scale` works on it. Raising it adds brokers; lowering it is
@@ -113,6 +119,8 @@ pub struct ClusterSpec {
     /// installed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._:/@-]*[A-Za-z0-9])?$')")
+        .message("image must be the name of an image, for example registry.example.com/foz-broker:0.1.0: no blanks, and no ':' or '/' at its end"))]
     pub image: Option<String>,
 
     /// Settings of all brokers under Kafka's names, for example `min.insync.replicas: "2"`. They take
@@ -121,6 +129,13 @@ pub struct ClusterSpec {
     /// `default.replication.factor` is the number of brokers, 3 at most, and `min.insync.replicas` is 2
     /// from three brokers on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::maps::config_schema")]
+    #[x_kube(
+        validation = Rule::new("self.all(key, key.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,248}$'))")
+            .message("config holds a key that no setting can have: keys are Kafka's, letters, digits, '.', '_' and '-', for example min.insync.replicas"),
+        validation = Rule::new("!self.exists(key, key in ['node.id', 'broker.id', 'process.roles', 'broker.rack', 'log.dir', 'log.dirs', 'listeners', 'advertised.listeners', 'inter.broker.listener.name', 'controller.listener', 'controller.listener.names', 'controller.quorum.voters', 'controller.quorum.bootstrap.servers', 'foz.node.id.base', 'foz.http.listener'])")
+            .message("config holds a key that the operator gives to each pod itself: node.id, broker.id, process.roles, broker.rack, log.dirs, listeners, advertised.listeners, inter.broker.listener.name, controller.* and foz.http.listener cannot be set here"),
+    )]
     pub config: BTreeMap<String, String>,
 
     /// Processor and memory of each broker. Default: requests of 250m and 256Mi, a limit of 1Gi of
@@ -171,8 +186,8 @@ impl Default for ControllersSpec {
 /// The volume of each pod of a role.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0'))")
-    .message("size must be a quantity above zero, for example 10Gi"))]
+#[x_kube(validation = Rule::new("isQuantity(self.size) && quantity(self.size).compareTo(quantity('16Mi')) >= 0")
+    .message("size must be a quantity of at least 16Mi, for example 10Gi: a number without a unit counts bytes"))]
 pub struct StorageSpec {
     /// The size of the volume, for example 10Gi. It can grow, where the storage class allows it, and
     /// never shrinks.
@@ -182,12 +197,22 @@ pub struct StorageSpec {
     /// The storage class. Default: the default class of the Kubernetes cluster. Cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("className must be the name of a storage class: lower case letters, digits, '-' and '.'"))]
     pub class_name: Option<String>,
 }
 
 /// Processor and memory of a container.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.requests) ? self.requests : {}, has(self.limits) ? self.limits : {}].all(part, part.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || name.contains('/')))")
+        .message("resources must be cpu, memory, ephemeral-storage, hugepages-<size>, or one with a domain such as example.com/disk"),
+    validation = Rule::new("!has(self.requests) || !has(self.limits) || ['cpu', 'memory', 'ephemeral-storage'].all(name, !(name in self.requests) || !(name in self.limits) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)")
+        .message("a request is above its limit: no pod could be made"),
+    validation = Rule::new("!has(self.limits) || !('memory' in self.limits) || quantity(string(self.limits['memory'])).compareTo(quantity('32Mi')) >= 0")
+        .message("limits.memory must be at least 32Mi: no process could start with less (512m is half a byte)"),
+)]
 pub struct Resources {
     /// What the scheduler sets aside, for example `cpu: 500m` and `memory: 1Gi`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -206,26 +231,48 @@ pub struct Resources {
 pub struct PodOverrides {
     /// Labels added to the pods. The operator's own labels win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::maps::labels_schema")]
+    #[x_kube(
+        validation = Rule::new("self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[key].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))")
+            .message("labels holds what is not a label: letters, digits, '-', '_' and '.', 63 characters at most, the key perhaps after a domain and '/'"),
+    )]
     pub labels: BTreeMap<String, String>,
 
     /// Annotations added to the pods. The operator's own annotations win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::maps::annotations_schema")]
+    #[x_kube(validation = Rule::new("self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))")
+        .message("annotations holds a key that is none: letters, digits, '-', '_' and '.', 63 characters at most, perhaps after a domain and '/'"))]
     pub annotations: BTreeMap<String, String>,
 
     /// Labels that a node must have to run the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::maps::labels_schema")]
+    #[x_kube(
+        validation = Rule::new("self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[key].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))")
+            .message("nodeSelector holds what is not a label: letters, digits, '-', '_' and '.', 63 characters at most, the key perhaps after a domain and '/'"),
+    )]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints of nodes that the pods put up with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = Rule::new("self.all(it, (!has(it.operator) || it.operator in ['', 'Exists', 'Equal']) && (!has(it.effect) || it.effect in ['', 'NoSchedule', 'PreferNoSchedule', 'NoExecute']))")
+        .message("tolerations: operator must be Exists or Equal, and effect NoSchedule, PreferNoSchedule or NoExecute"))]
     pub tolerations: Vec<Toleration>,
 
     /// The priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("priorityClassName must be the name of a priority class: lower case letters, digits, '-' and '.'"))]
     pub priority_class_name: Option<String>,
 
     /// Secrets that the image is pulled with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.all(it, size(it.name) > 0)")
+        .message("imagePullSecrets: an entry names no Secret"))]
     pub image_pull_secrets: Vec<LocalObjectReference>,
 }
 

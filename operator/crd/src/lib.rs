@@ -4,6 +4,9 @@
 //! - A rule that needs no running cluster is CEL in the schema, so that `kubectl apply` refuses with a
 //!   sentence. Rules that compare with what was stored sit on the parent of the field they guard:
 //!   unsetting the field does not slip past.
+//! - Every rule has a folder `rules/<kind>/<what is wanted>` with one YAML that it takes and one that it
+//!   refuses; the tests go through them offline, and a story of `e2e` on an API server. What a rule is on has
+//!   a bound, or the API server takes no such definition.
 //! - No field is declared that the operator does not honour.
 //! - Every field has a description: it is what `kubectl explain` prints.
 //! - Absent and `null` mean the same, as elsewhere in Kubernetes (see [`definitions`]).
@@ -13,6 +16,7 @@
 
 pub mod cluster;
 pub mod definitions;
+mod maps;
 pub mod quantity;
 pub mod topic;
 

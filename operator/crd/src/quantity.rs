@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// The form that the API server accepts, as controller-gen writes it for every quantity in a CRD.
-const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+/// The form that the API server accepts, as controller-gen writes it for every quantity in a CRD, without the
+/// sign of what is below zero: nobody can have less than nothing of a resource.
+const QUANTITY_PATTERN: &str = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 /// Why a text is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub fn quantity_millis(text: &str) -> Result<i128, NotAQuantity> {
 pub(crate) fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
+        "maxProperties": 16,
         "additionalProperties": {
             "pattern": QUANTITY_PATTERN,
             "x-kubernetes-int-or-string": true,

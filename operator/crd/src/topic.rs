@@ -65,6 +65,8 @@ use serde::{Deserialize, Serialize};
         .message("clusterRef cannot change: a topic cannot move to another cluster; make another Topic"),
     validation = Rule::new("!has(oldSelf.partitions) || (has(self.partitions) && self.partitions >= oldSelf.partitions)")
         .message("partitions cannot decrease or be unset: the records of a partition would be lost"),
+    validation = Rule::new("!has(self.replicationFactor) || !has(self.config) || !('min.insync.replicas' in self.config) || !self.config['min.insync.replicas'].matches('^[0-9]{1,5}$') || int(self.config['min.insync.replicas']) <= self.replicationFactor")
+        .message("config: min.insync.replicas is above replicationFactor: the topic could not be written to"),
 )]
 pub struct TopicSpec {
     /// The Cluster that the topic is in. Cannot change.
@@ -88,16 +90,19 @@ pub struct TopicSpec {
     #[schemars(range(min = 1, max = 100_000))]
     pub partitions: Option<i32>,
 
-    /// On how many brokers each partition is. A topic is made once as many brokers run. Default: the
+    /// On how many brokers each partition is; a Cluster has 1000 at most. A topic is made once as many brokers run. Default: the
     /// cluster's `default.replication.factor` at the moment of creation. Changing it on a topic that
     /// exists is refused for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 32_767))]
+    #[schemars(range(min = 1, max = 1000))]
     pub replication_factor: Option<i32>,
 
     /// Settings of the topic under Kafka's names, for example `retention.ms: "604800000"`. A key taken
     /// out here goes back to the cluster's value; keys set by other means are left alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::maps::config_schema")]
+    #[x_kube(validation = Rule::new("self.all(key, key.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,248}$'))")
+        .message("config holds a key that no setting can have: keys are Kafka's, letters, digits, '.', '_' and '-', for example retention.ms"))]
     pub config: BTreeMap<String, String>,
 
     /// What deleting this object does to the topic: `Retain` leaves it and its records, `Delete`
@@ -117,6 +122,8 @@ pub struct TopicSpec {
 pub struct ClusterRef {
     /// The name of the Cluster.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
+        .message("clusterRef.name must be a name that a Cluster can have: a letter, then lower case letters, digits and '-', 40 characters at most"))]
     pub name: String,
 }
 

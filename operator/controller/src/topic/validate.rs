@@ -6,6 +6,7 @@ use foz_crd::Topic;
 use foz_crd::topic::{AdoptionPolicy, DeletionPolicy};
 
 use crate::cluster::validate::InvalidField;
+use crate::names::CONTROLLER_NODE_ID_BASE;
 
 /// Kafka's limit (KIP-190 and `Topic.MAX_NAME_LENGTH`): the name has to fit a folder's with the
 /// partition's number.
@@ -72,11 +73,12 @@ pub fn validate(topic: &Topic) -> Result<ValidatedTopic, Vec<InvalidField>> {
         invalid("spec.partitions", count.to_string(), "right is 1 to 100000");
     }
     let factor = spec.replication_factor;
-    if let Some(factor) = factor.filter(|factor| !(1..=i32::from(i16::MAX)).contains(factor)) {
+    // A Cluster has no more brokers: controllers' ids begin there.
+    if let Some(factor) = factor.filter(|factor| !(1..=CONTROLLER_NODE_ID_BASE).contains(factor)) {
         invalid(
             "spec.replicationFactor",
             factor.to_string(),
-            "right is 1 to 32767",
+            "right is 1 to 1000",
         );
     }
     if !wrong.is_empty() {
@@ -143,6 +145,12 @@ mod tests {
             refusals(json!({"partitions": 0})),
             "spec.partitions is 0; right is 1 to 100000"
         );
+        for factor in [0, -1, 1001] {
+            assert_eq!(
+                refusals(json!({"replicationFactor": factor})),
+                format!("spec.replicationFactor is {factor}; right is 1 to 1000")
+            );
+        }
         let found = refusals(json!({"partitions": -1, "replicationFactor": 0}));
         assert_eq!(found.lines().count(), 2, "{found}");
     }

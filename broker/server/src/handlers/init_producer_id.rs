@@ -7,6 +7,9 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, Pr
 use crate::authorizer::{Operation, Resource};
 use crate::request::RequestContext;
 
+/// No producer id, and no epoch.
+const NONE: i64 = -1;
+
 pub(crate) async fn handle(
     context: RequestContext,
     request: InitProducerIdRequest,
@@ -20,7 +23,11 @@ pub(crate) async fn handle(
     if !context.allows(Operation::IdempotentWrite, &Resource::Cluster) {
         return failed(ErrorCode::ClusterAuthorizationFailed);
     }
-    if request.transactional_id.is_some() {
+    // Either both, of a producer that wants a newer epoch, or none (KIP-360). One without transactions gets
+    // another number in any case, as from Kafka.
+    let names_id = request.producer_id.0 != NONE;
+    let names_epoch = i64::from(request.producer_epoch) != NONE;
+    if request.transactional_id.is_some() || names_id != names_epoch {
         return failed(ErrorCode::InvalidRequest);
     }
     match context.broker.producer_ids.next(&context.broker).await {

@@ -1,5 +1,6 @@
 //! ListOffsets (2): the offset for a timestamp, or one end of the log.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,16 +53,19 @@ pub(crate) async fn handle(
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let asked_ms = monotonic_ms();
+    let twice = named_twice(&request);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let name = topic.name.as_str();
         let allowed = context.allows(Operation::Describe, &Resource::Topic(name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            let found = if allowed {
-                find(&context, name, wanted).await
-            } else {
+            let found = if !allowed {
                 Err(ErrorCode::TopicAuthorizationFailed)
+            } else if twice.contains(&(name, wanted.partition_index)) {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                find(&context, name, wanted).await
             };
             partitions.push((wanted.partition_index, found));
         }
@@ -180,6 +184,17 @@ async fn confirm(
             _ = broker.lease.renewed(deadline) => {}
         }
     }
+}
+
+/// Partitions that a request names more than once, as Kafka refuses them: an answer could not say which
+/// question it is for.
+fn named_twice(request: &ListOffsetsRequest) -> HashSet<(&str, i32)> {
+    let mut once = HashSet::new();
+    let named = request.topics.iter().flat_map(|topic| {
+        let indexes = topic.partitions.iter().map(|it| it.partition_index);
+        indexes.map(|index| (topic.name.as_str(), index))
+    });
+    named.filter(|named| !once.insert(*named)).collect()
 }
 
 fn may_ask(version: i16, timestamp: i64) -> bool {

@@ -17,6 +17,7 @@ pub(super) fn check(connection: &mut Connection) {
         offsets_are_found(connection, version);
         epochs_are_checked(connection, version);
         unknown_partitions_are_refused(connection, version);
+        partitions_that_are_named_twice_are_refused(connection, version);
     }
 }
 
@@ -124,4 +125,25 @@ fn unknown_partitions_are_refused(connection: &mut Connection, version: i16) {
         assert_eq!(error(answer.error_code), unknown, "{version}");
         assert_eq!((answer.offset, answer.timestamp), (-1, -1));
     }
+}
+
+fn partitions_that_are_named_twice_are_refused(connection: &mut Connection, version: i16) {
+    let asked = |index| {
+        ListOffsetsPartition::default()
+            .with_partition_index(index)
+            .with_timestamp(-2)
+    };
+    let mut request = request(version, "listed", asked(0));
+    request.topics[0].partitions.push(asked(1));
+    // Also where the topic is named twice.
+    request.topics.push(request.topics[0].clone());
+    request.topics[1].partitions.truncate(1);
+    let response = connection.call(version, &request);
+    let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let answers: Vec<_> = answers
+        .map(|it| (it.partition_index, error(it.error_code), it.offset))
+        .collect();
+    let refused = (0, ErrorCode::InvalidRequest, -1);
+    let expected = [refused, (1, ErrorCode::None, 0), refused];
+    assert_eq!(answers, expected, "{version}");
 }

@@ -11,6 +11,9 @@ use super::connection::{
     Connection, Topic, batch, error, produce_request, text, topic_name, versions_of,
 };
 
+/// KIP-360.
+const IDS_ARE_NAMED_FROM: i16 = 3;
+
 pub(super) fn check(connection: &mut Connection) {
     batches_get_offsets(connection);
     what_is_wrong_is_said(connection);
@@ -138,5 +141,28 @@ fn producers_get_ids(connection: &mut Connection) {
         let response = connection.call(version, &transactional);
         assert_eq!(error(response.error_code), ErrorCode::InvalidRequest);
         assert_eq!(response.producer_id, ProducerId(-1));
+        if version >= IDS_ARE_NAMED_FROM {
+            ids_are_named_with_their_epochs(connection, version);
+        }
+    }
+}
+
+fn ids_are_named_with_their_epochs(connection: &mut Connection, version: i16) {
+    for (id, epoch, expected) in [
+        (7, -1, ErrorCode::InvalidRequest),
+        (-1, 0, ErrorCode::InvalidRequest),
+        (7, 0, ErrorCode::None),
+    ] {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(1_000)
+            .with_producer_id(ProducerId(id))
+            .with_producer_epoch(epoch);
+        let response = connection.call(version, &request);
+        let what = format!("version {version}, id {id}, epoch {epoch}");
+        assert_eq!(error(response.error_code), expected, "{what}");
+        let is_given = expected == ErrorCode::None;
+        assert_eq!(response.producer_id >= ProducerId(0), is_given, "{what}");
+        assert_eq!(response.producer_epoch, if is_given { 0 } else { -1 });
     }
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foz_metadata::config::{self as keys, Scope};
+use foz_replication::SessionLimits;
 
 use crate::net::budget::RequestBudget;
 
@@ -96,10 +97,12 @@ pub(crate) struct ServerConfig {
     pub(crate) memory_budget_bytes: usize,
     /// The greatest request frame.
     pub(crate) request_bytes_max: usize,
-    /// Client connections at once.
-    pub(crate) connections_max: usize,
     /// How long a client connection may be idle; `None` is for ever.
     pub(crate) connection_idle_max: Option<Duration>,
+    /// Fetch sessions that are remembered.
+    pub(crate) fetch_sessions_max: usize,
+    /// Logs that are recovered at once; `None`: as many as there are processors.
+    pub(crate) recovery_threads: Option<usize>,
     /// What the file says of the keys that brokers have: static broker configuration.
     pub(crate) statics: BTreeMap<String, String>,
 }
@@ -212,8 +215,13 @@ impl ServerConfig {
             http_listen: keys.address("foz.http.listener", "0.0.0.0:9644")?,
             memory_budget_bytes: keys.number("foz.memory.budget.bytes", 128 << 20, 1 << 20)?,
             request_bytes_max: keys.number("socket.request.max.bytes", 100 << 20, 1 << 10)?,
-            connections_max: keys.number("max.connections", 10_000, 1)?,
             connection_idle_max: keys.milliseconds("connections.max.idle.ms", 600_000)?,
+            fetch_sessions_max: keys.number(
+                "max.incremental.fetch.session.cache.slots",
+                SessionLimits::default().slots_max,
+                0,
+            )?,
+            recovery_threads: keys.optional_number("num.recovery.threads.per.data.dir", 1)?,
             statics: keys.0,
         };
         config.check()?;
@@ -398,6 +406,13 @@ impl Unused {
             .ok()
             .filter(|number| *number >= least && *number <= i32::MAX as usize)
             .ok_or_else(|| value_error(key, &text, &format!("a number from {least} to 2147483647")))
+    }
+
+    fn optional_number(&mut self, key: &str, least: usize) -> Result<Option<usize>, ConfigError> {
+        self.0
+            .contains_key(key)
+            .then(|| self.number(key, least, least))
+            .transpose()
     }
 
     /// `None` for a negative number: no limit.

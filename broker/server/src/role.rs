@@ -1,5 +1,7 @@
 //! The role `broker`: its start, what it says to the quorum, its stop.
 
+mod disk_watch;
+mod housekeeping;
 mod image_applier;
 mod lease;
 mod lease_freshness;

@@ -33,10 +33,15 @@ fn a_broker_takes_its_number_from_the_environment() {
 
 #[test]
 fn clients_are_shown_what_the_file_says() {
-    let text = format!("{BROKER}max.connections=7\nfoz.node.id.base=0\n");
+    let text = format!(
+        "{BROKER}max.connections=7\nfoz.node.id.base=0\n\
+         max.incremental.fetch.session.cache.slots=0\nnum.recovery.threads.per.data.dir=3\n"
+    );
     let config = ServerConfig::parse(&text, roles("broker"), environment).unwrap();
     let shown = |key: &str| config.statics.get(key).map(String::as_str);
-    assert_eq!(config.connections_max, 7);
+    assert_eq!(config.fetch_sessions_max, 0);
+    assert_eq!(config.recovery_threads, Some(3));
+    assert_eq!(shown("num.recovery.threads.per.data.dir"), Some("3"));
     assert_eq!(shown("max.connections"), Some("7"));
     assert_eq!(shown("log.dirs"), Some("/data"));
     assert_eq!(shown("node.id"), Some("2"));
@@ -90,6 +95,18 @@ fn errors_name_the_key_the_value_and_what_is_right() {
             "socket.request.max.bytes=lots: a number",
         ),
         ("node.id=1\njust words\n", "\"just words\" is not key=value"),
+        (
+            "node.id=1\nmax.connections=0\n",
+            "invalid value \"0\" for broker config max.connections: it must be a 32-bit number, at least 1",
+        ),
+        (
+            "node.id=1\nnum.recovery.threads.per.data.dir=0\n",
+            "num.recovery.threads.per.data.dir=0: a number from 1",
+        ),
+        (
+            "node.id=1\nreplica.selector.class=org.example.Nearest\n",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector, or empty",
+        ),
     ] {
         let text = format!("{change}{}", BROKER.replace("node.id=${POD_INDEX}\n", ""));
         let message = error(&text, "broker");

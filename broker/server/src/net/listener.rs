@@ -22,7 +22,6 @@ pub(crate) async fn serve(
     listener: TcpListener,
     broker: Arc<Broker>,
     kind: Listener,
-    connections_max: usize,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -40,6 +39,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        let connections_max = connections_max(&broker, kind);
         if open.fetch_add(1, Ordering::Relaxed) >= connections_max {
             open.fetch_sub(1, Ordering::Relaxed);
             warn!(%peer, connections_max, "connection refused: max.connections are open");
@@ -60,6 +60,17 @@ pub(crate) async fn serve(
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// `max.connections` of this moment. Where it was lowered, those that are open stay. Nodes are as many as
+/// there are.
+fn connections_max(broker: &Broker, kind: Listener) -> usize {
+    match kind {
+        Listener::Clients => {
+            usize::try_from(broker.config_number("max.connections")).unwrap_or(usize::MAX)
+        }
+        Listener::Replication => usize::MAX,
+    }
 }
 
 /// Counts down when the connection ends, however it ends.

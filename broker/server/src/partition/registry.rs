@@ -54,6 +54,11 @@ impl Partitions {
         self.recovered
     }
 
+    /// Open files, and what is under way with them.
+    pub(crate) fn handles(&self) -> &Arc<FileHandles> {
+        &self.handles
+    }
+
     pub(crate) fn directory(&self) -> &LogDirectory {
         &self.directory
     }
@@ -193,11 +198,14 @@ impl Partitions {
         logs.iter().any(|log| log.has_failed_flush())
     }
 
-    /// Writes checkpoints, closes files that are not used.
-    pub(crate) fn keep_house(&self) {
+    /// Writes down what the next start goes by, where it changed.
+    pub(crate) fn checkpoint(&self) {
         if let Err(error) = self.directory.checkpoint() {
             warn!(%error, "checkpoints not written");
         }
+    }
+
+    pub(crate) fn close_idle_files(&self) {
         self.handles.close_idle();
     }
 

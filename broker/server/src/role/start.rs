@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use foz_api::ActiveController;
 use foz_log::PageCache;
 use foz_metadata::Image;
+use foz_metadata::config::contradictions;
 use foz_replication::{SessionCache, SessionLimits};
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::housekeeping::{keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::membership::{Membership, Ports};
 use super::observer;
@@ -38,8 +40,8 @@ use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
 use crate::request::Listener;
 
-/// Housekeeping of logs: recovery points, idle files.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// However many `num.recovery.threads.per.data.dir` asks for.
+const RECOVERY_THREADS_MAX: usize = 256;
 /// How long a stop waits for connections to finish what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// The same for followers: when it is their turn this broker is fenced, so an answer is nothing to them any
@@ -104,8 +106,16 @@ pub(crate) async fn start_broker(
         true => PageCache::Survived,
         false => PageCache::Lost,
     };
+    let threads = config.recovery_threads.unwrap_or_else(processors);
     let partitions = tokio::task::spawn_blocking(move || {
-        Partitions::open(&data_dir, page_cache, recovery_metrics, reports, &recovery)
+        Partitions::open(
+            &data_dir,
+            page_cache,
+            threads.min(RECOVERY_THREADS_MAX),
+            recovery_metrics,
+            reports,
+            &recovery,
+        )
     })
     .await?
     .context("cannot recover the logs")?;
@@ -128,7 +138,10 @@ pub(crate) async fn start_broker(
         controllers: Arc::new(ActiveController::new(addresses)),
         partitions,
         fetchers: Fetchers::default(),
-        fetch_sessions: Mutex::new(SessionCache::new(session_limits(config))),
+        fetch_sessions: Mutex::new(SessionCache::new(SessionLimits {
+            slots_max: config.fetch_sessions_max,
+            ..SessionLimits::default()
+        })),
         registered_offset: watch::Sender::new(-1),
         coordinators: Coordinators::default(),
         producer_ids: ProducerIds::default(),
@@ -153,6 +166,10 @@ pub(crate) async fn start_broker(
         stop_background.clone(),
     ));
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_checkpoints(
+        Arc::clone(&broker),
+        stop_background.clone(),
+    ));
     background.spawn(replication::tick(
         Arc::clone(&broker),
         stop_background.clone(),
@@ -179,10 +196,9 @@ pub(crate) async fn start_broker(
         replication_listener,
         Arc::clone(&broker),
         Listener::Replication,
-        usize::MAX,
         stop_background.clone(),
     ));
-    let (connections_max, stop) = (config.connections_max, stop_serving.clone());
+    let stop = stop_serving.clone();
     let (serving_broker, serving_ready) = (Arc::clone(&broker), Arc::clone(&ready));
     let serving = tokio::spawn(async move {
         let mut alive = serving_broker.alive.subscribe();
@@ -194,9 +210,10 @@ pub(crate) async fn start_broker(
             took_ms = began.elapsed().as_millis() as u64,
             "serving clients"
         );
+        say_what_does_not_count(&serving_broker);
         serving_ready.store(true, Ordering::Release);
         let kind = Listener::Clients;
-        listener::serve(listener, serving_broker, kind, connections_max, stop).await;
+        listener::serve(listener, serving_broker, kind, stop).await;
     });
     Ok(BrokerHandle {
         broker,
@@ -287,51 +304,24 @@ impl BrokerHandle {
     }
 }
 
+/// The controllers decide by what all know, not by what one broker's file says.
+fn say_what_does_not_count(broker: &Broker) {
+    for found in contradictions(&broker.image(), &broker.statics) {
+        warn!(
+            key = found.key,
+            in_file = found.in_file,
+            in_metadata = found.in_metadata,
+            "server.properties of this broker and the cluster's metadata differ: the metadata counts"
+        );
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 /// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is.
 fn is_intact(claimed: &Claimed, recovered: Recovered) -> bool {
     let stopped_cleanly = recovered.stopped_cleanly == Some(claimed.disk_epoch);
     recovered.is_whole && (stopped_cleanly || claimed.page_cache_survived)
-}
-
-fn session_limits(config: &ServerConfig) -> SessionLimits {
-    let slots = config
-        .statics
-        .get("max.incremental.fetch.session.cache.slots")
-        .and_then(|text| text.parse().ok());
-    let default = SessionLimits::default();
-    SessionLimits {
-        slots_max: slots.unwrap_or(default.slots_max),
-        ..default
-    }
-}
-
-async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
-    let mut retention_applied: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        let check_interval_ms = broker.config_number("log.retention.check.interval.ms");
-        let check_interval = Duration::from_millis(check_interval_ms.unsigned_abs());
-        let apply_retention = retention_applied.is_none_or(|at| at.elapsed() >= check_interval);
-        // Until the broker is alive, it does not know all that it leads.
-        if apply_retention && *broker.alive.borrow() {
-            retention_applied = Some(Instant::now());
-        }
-        let broker = Arc::clone(&broker);
-        let kept = tokio::task::spawn_blocking(move || {
-            if apply_retention {
-                broker.partitions.apply_retention();
-            }
-            broker.partitions.keep_house();
-            if broker.partitions.repair(&broker).is_some() {
-                broker.partitions.damage_found().notify_one();
-            }
-        });
-        if let Err(error) = kept.await {
-            warn!(%error, "housekeeping failed");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broker_keys;
 mod connections;
 mod controllers;
 mod disks;

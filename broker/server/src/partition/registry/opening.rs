@@ -32,17 +32,17 @@ pub(crate) struct Recovered {
 }
 
 impl Partitions {
-    /// Recovers everything in `data_dir`. Nothing is led until the metadata says so, and nothing is to be
+    /// Recovers everything in `data_dir`, so many logs at once. Nothing is led until the metadata says so, and nothing is to be
     /// changed before [`LogDirectory::take_mark_away`].
     pub(crate) fn open(
         data_dir: &Path,
         page_cache: PageCache,
+        threads: usize,
         metrics: Metrics,
         reports: Reports,
         recovery: &RecoveryProgress,
     ) -> anyhow::Result<Self> {
         let handles = FileHandles::new(OPEN_FILES_MAX);
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let (directory, report) = LogDirectory::open_keeping_mark(
             data_dir,
             page_cache,

@@ -150,7 +150,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         fail_stop,
     };
     let (lost, progress) = (PageCache::Lost, RecoveryProgress::default());
-    let partitions = Partitions::open(data, lost, metrics.clone(), reports, &progress).unwrap();
+    let partitions = Partitions::open(data, lost, 1, metrics.clone(), reports, &progress).unwrap();
     let broker = Arc::new_cyclic(|me| Broker {
         me: me.clone(),
         node_id: 0,

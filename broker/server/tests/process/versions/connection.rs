@@ -132,6 +132,13 @@ impl<'a> Connection<'a> {
         })
     }
 
+    /// The broker did not even take this connection: it closes it before anything is asked.
+    pub(crate) fn is_closed_at_once(&mut self) -> bool {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        let frame = frame::encode_request(12, 1, "test", &request).unwrap();
+        self.stream.write_all(&frame).is_err() || self.is_closed()
+    }
+
     fn frame(&mut self) -> std::io::Result<Bytes> {
         let mut length = [0; frame::LENGTH_BYTES];
         self.stream.read_exact(&mut length)?;

@@ -1,0 +1,108 @@
+//! What keeps the logs in order from time to time: retention, repair, idle files, checkpoints.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::broker::Broker;
+
+/// Retention has an interval of its own.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+/// `replica.high.watermark.checkpoint.interval.ms` may be 0; each checkpoint that says something new is a
+/// flush.
+const CHECKPOINT_INTERVAL_LEAST: Duration = Duration::from_millis(100);
+/// A config that changes is seen after this time, however long a checkpoint was to wait before.
+const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Until `stop`.
+pub(super) async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    let mut retention_applied: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let check_interval_ms = broker.config_number("log.retention.check.interval.ms");
+        let check_interval = Duration::from_millis(check_interval_ms.unsigned_abs());
+        let apply_retention = retention_applied.is_none_or(|at| at.elapsed() >= check_interval);
+        // Until the broker is alive, it does not know all that it leads.
+        if apply_retention && *broker.alive.borrow() {
+            retention_applied = Some(Instant::now());
+        }
+        let broker = Arc::clone(&broker);
+        let kept = tokio::task::spawn_blocking(move || {
+            if apply_retention {
+                broker.partitions.apply_retention();
+            }
+            broker.partitions.close_idle_files();
+            if broker.partitions.repair(&broker).is_some() {
+                broker.partitions.damage_found().notify_one();
+            }
+        });
+        if let Err(error) = kept.await {
+            warn!(%error, "housekeeping failed");
+        }
+    }
+}
+
+/// Writes checkpoints every `replica.high.watermark.checkpoint.interval.ms`, until `stop`.
+pub(super) async fn keep_checkpoints(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut written = Instant::now();
+    loop {
+        let wait = wait_for_checkpoint(checkpoint_interval(&broker), written.elapsed());
+        if let Some(wait) = wait {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => continue,
+            }
+        }
+        written = Instant::now();
+        let broker = Arc::clone(&broker);
+        let writing = tokio::task::spawn_blocking(move || broker.partitions.checkpoint());
+        if let Err(error) = writing.await {
+            warn!(%error, "checkpoints not written");
+        }
+    }
+}
+
+fn checkpoint_interval(broker: &Broker) -> Duration {
+    let interval_ms = broker.config_number("replica.high.watermark.checkpoint.interval.ms");
+    Duration::from_millis(u64::try_from(interval_ms).unwrap_or(0))
+}
+
+/// How long to sleep before looking again; `None`: one is due.
+fn wait_for_checkpoint(interval: Duration, since_last: Duration) -> Option<Duration> {
+    let left = interval
+        .max(CHECKPOINT_INTERVAL_LEAST)
+        .saturating_sub(since_last);
+    (!left.is_zero()).then(|| left.min(CONFIG_LOOK_INTERVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_after_its_interval_and_a_shorter_one_counts_soon() {
+        let ms = Duration::from_millis;
+        for (interval_ms, since_last_ms, wait_ms) in [
+            (5_000, 0, Some(1_000)),
+            (5_000, 4_300, Some(700)),
+            (5_000, 5_000, None),
+            (5_000, 9_000, None),
+            (200, 50, Some(150)),
+            (0, 0, Some(100)),
+            (0, 100, None),
+            (u64::MAX, 1 << 40, Some(1_000)),
+        ] {
+            assert_eq!(
+                wait_for_checkpoint(ms(interval_ms), ms(since_last_ms)),
+                wait_ms.map(ms),
+                "{interval_ms} {since_last_ms}"
+            );
+        }
+    }
+}

@@ -1,4 +1,7 @@
 //! Keeps the broker's lease, from a thread of its own that no stall of the data path can hold up.
+//!
+//! A disk that hangs makes no noise. So the thread looks at what is under way there, and while that does not
+//! come back it has this broker fenced: others lead what they can. The registration stays, for no data is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +9,16 @@ use std::time::Duration;
 use foz_api::v1::node_client::NodeClient;
 use foz_api::v1::{LeaseAnswer, LeaseBeat};
 use foz_api::{ActiveController, CallError};
+use foz_log::{DiskOperation, FileHandles};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::disk_watch::{DiskWatch, Seen};
 use super::lease_freshness::{Beats, LeaseFreshness};
 
 const BEAT_INTERVAL: Duration = Duration::from_millis(500);
@@ -40,17 +45,23 @@ pub(crate) enum LeaseState {
     Lost,
 }
 
+/// Who holds the lease, and what the thread goes by.
+pub(super) struct Member {
+    pub(super) node_id: i32,
+    pub(super) broker_epoch: i64,
+    pub(super) applied_offset: watch::Receiver<i64>,
+    pub(super) freshness: Arc<LeaseFreshness>,
+    pub(super) files: Arc<FileHandles>,
+}
+
 /// Starts the thread. It ends on `stop` (after saying that the broker leaves), or when the state is
 /// [`LeaseState::Lost`].
 ///
 /// `controllers` is for the lease alone: a channel lives on the runtime that connected it. Shared, beats
 /// would wait for the data path's runtime, or others be left with a channel whose runtime has ended.
-pub(crate) fn keep(
+pub(super) fn keep(
     controllers: ActiveController,
-    node_id: i32,
-    broker_epoch: i64,
-    applied_offset: watch::Receiver<i64>,
-    freshness: Arc<LeaseFreshness>,
+    member: Member,
     state: watch::Sender<LeaseState>,
     stop: CancellationToken,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
@@ -62,11 +73,9 @@ pub(crate) fn keep(
         .spawn(move || {
             let keeper = Keeper {
                 controllers,
-                node_id,
-                broker_epoch,
-                applied_offset,
-                freshness,
+                member,
                 beats: Beats::default(),
+                disk: DiskWatch::default(),
                 state,
             };
             runtime.block_on(keeper.run(&stop));
@@ -75,11 +84,9 @@ pub(crate) fn keep(
 
 struct Keeper {
     controllers: ActiveController,
-    node_id: i32,
-    broker_epoch: i64,
-    applied_offset: watch::Receiver<i64>,
-    freshness: Arc<LeaseFreshness>,
+    member: Member,
     beats: Beats,
+    disk: DiskWatch,
     state: watch::Sender<LeaseState>,
 }
 
@@ -96,6 +103,8 @@ enum Wish {
 enum End {
     Stopped,
     Lost,
+    /// On this stream the broker has left for the sake of its disk, which answers again.
+    DiskAnswers,
     Broken(String),
 }
 
@@ -103,17 +112,18 @@ impl Keeper {
     async fn run(mut self, stop: &CancellationToken) {
         loop {
             let end = self.hold(stop).await;
-            self.freshness.lost();
+            self.member.freshness.lost();
             match end {
                 End::Stopped => return,
                 End::Lost => {
                     warn!(
-                        broker_epoch = self.broker_epoch,
+                        broker_epoch = self.member.broker_epoch,
                         "the registration no longer counts"
                     );
                     self.state.send_replace(LeaseState::Lost);
                     return;
                 }
+                End::DiskAnswers => {}
                 End::Broken(reason) => {
                     if self.state.send_replace(LeaseState::Silent) != LeaseState::Silent {
                         warn!(reason, "lease stream broke; serving on and reconnecting");
@@ -143,7 +153,7 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => {
                     // From here on others are made leaders while the lease is held.
-                    self.freshness.lost();
+                    self.member.freshness.lost();
                     self.hand_over(&beats, &mut answers).await;
                     self.leave(&beats, &mut answers).await;
                     return End::Stopped;
@@ -152,16 +162,19 @@ impl Keeper {
                     if answered.elapsed() > ANSWER_WAIT_MAX {
                         return End::Broken("beats are not answered".to_owned());
                     }
-                    if beats.try_send(self.beat(Wish::Stay)).is_err() {
+                    if self.look_at_disk() == Some(Seen::Answers) {
+                        return End::DiskAnswers;
+                    }
+                    if beats.try_send(self.beat_of_member()).is_err() {
                         return End::Broken("beats are not taken".to_owned());
                     }
                 }
-                changed = self.applied_offset.changed() => {
+                changed = self.member.applied_offset.changed() => {
                     if changed.is_err() {
                         return End::Stopped;
                     }
                     // A full queue holds a beat already; the next tick says the newest offset.
-                    let _ = beats.try_send(self.beat(Wish::Stay));
+                    let _ = beats.try_send(self.beat_of_member());
                 }
                 answer = answers.next() => match answer {
                     Some(Ok(answer)) => {
@@ -179,7 +192,7 @@ impl Keeper {
     async fn open(
         &mut self,
     ) -> Result<(mpsc::Sender<LeaseBeat>, Streaming<LeaseAnswer>), CallError> {
-        let first = self.beat(Wish::Stay);
+        let first = self.beat_of_member();
         self.controllers
             .call(async |channel| {
                 let (beats, queue) = mpsc::channel(8);
@@ -193,11 +206,41 @@ impl Keeper {
             .await
     }
 
+    fn look_at_disk(&mut self) -> Option<Seen> {
+        let operations = self.member.files.operations();
+        let (write, flush) = (
+            operations.longest(DiskOperation::Write),
+            operations.longest(DiskOperation::Flush),
+        );
+        let seen = self.disk.look(write, flush);
+        match seen {
+            Some(Seen::Hangs(under_way)) => {
+                // From here on others are made leaders while the lease is held.
+                self.member.freshness.lost();
+                error!(
+                    under_way_ms = under_way.as_millis() as u64,
+                    "the disk does not answer: others are to lead until it does"
+                );
+            }
+            Some(Seen::Answers) => warn!("the disk answers again"),
+            None => {}
+        }
+        seen
+    }
+
+    /// Of a broker that does not stop.
+    fn beat_of_member(&mut self) -> LeaseBeat {
+        self.beat(match self.disk.hangs() {
+            true => Wish::Leave,
+            false => Wish::Stay,
+        })
+    }
+
     fn beat(&mut self, wish: Wish) -> LeaseBeat {
         LeaseBeat {
-            node_id: self.node_id,
-            broker_epoch: self.broker_epoch,
-            applied_offset: *self.applied_offset.borrow_and_update(),
+            node_id: self.member.node_id,
+            broker_epoch: self.member.broker_epoch,
+            applied_offset: *self.member.applied_offset.borrow_and_update(),
             leaving: wish == Wish::Leave,
             stopping: wish == Wish::Stop,
             number: self.beats.next(Instant::now()),
@@ -207,8 +250,9 @@ impl Keeper {
     fn answered(&mut self, answer: &LeaseAnswer) {
         if let Some(sent) = self.beats.answered(answer.beat_number)
             && !answer.fenced
+            && !self.disk.hangs()
         {
-            self.freshness.answered(sent);
+            self.member.freshness.answered(sent);
         }
         let now = if answer.fenced {
             LeaseState::Fenced

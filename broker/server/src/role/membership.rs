@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::lease::{self, LeaseState};
+use super::lease::{self, LeaseState, Member};
 use super::registration;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
@@ -151,10 +151,13 @@ impl Membership {
         let damage_found = self.broker.partitions.damage_found();
         let keeper = lease::keep(
             ActiveController::new(self.broker.controllers.addresses().to_vec()),
-            self.role.node_id,
-            broker_epoch,
-            self.broker.applied_offset.subscribe(),
-            Arc::clone(&self.broker.lease),
+            Member {
+                node_id: self.role.node_id,
+                broker_epoch,
+                applied_offset: self.broker.applied_offset.subscribe(),
+                freshness: Arc::clone(&self.broker.lease),
+                files: Arc::clone(self.broker.partitions.handles()),
+            },
             state,
             leave.clone(),
         )

@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use foz_protocol::error::ErrorCode;
+use kafka_protocol::messages::ProduceRequest;
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::testbed::{Node, PATIENCE, Testbed, pause, sorted};
-use crate::versions::connection::{Answered, Connection, batch};
+use crate::versions::connection::{Answered, Connection, batch, error, produce_request};
 
 fn data(broker: &Node, name: &str) -> PathBuf {
     broker.directory.join("data").join(name)
@@ -155,4 +160,89 @@ fn a_flush_that_fails_during_recovery_ends_the_start() {
     broker.spawn();
     broker.wait_ready();
     assert!(!is_log_intact(broker));
+}
+
+/// Whoever writes there stands still in the kernel, while the process beats on.
+#[test]
+fn a_disk_that_hangs_leads_nothing_until_it_answers() {
+    let testbed = Testbed::start(1, 3);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[1], &answered);
+    let min_insync = [("min.insync.replicas", "2")];
+    let orders = connection.create_on("orders", &[0, 1, 2], &min_insync);
+    connection.await_partition("orders", |it| {
+        it.leader_id == 0 && sorted(&it.isr_nodes) == [0, 1, 2]
+    });
+    let broker = &testbed.brokers[0];
+    let segment = data(broker, "orders-0/00000000000000000000.log");
+    let hanging = HangingWrites::of(broker, &segment);
+    let mut producer = Connection::open(broker, &answered);
+    let request = produce_request(9, &orders, -1, &[(0, Some(batch(1, &["a"])))]);
+    producer.send(9, &request);
+    connection.await_partition("orders", |it| {
+        it.leader_id == 1 && sorted(&it.isr_nodes) == [1, 2]
+    });
+    let log = broker.log();
+    assert!(log.contains("the disk does not answer"), "{log}");
+    connection.produce(&orders, 0, batch(1, &["b"]));
+
+    drop(hanging);
+    let response = producer.receive::<ProduceRequest>(9);
+    let refused = &response.responses[0].partition_responses[0];
+    assert_eq!(error(refused.error_code), ErrorCode::NotLeaderOrFollower);
+    // What it wrote in the end is not what the others have.
+    connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0, 1, 2]);
+    assert_eq!(connection.latest_offset("orders", 0), Ok(1));
+    let log = broker.log();
+    assert_eq!(log.matches("the disk does not answer").count(), 1, "{log}");
+    assert_eq!(log.matches("the disk answers again").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("log_intact").count(),
+        1,
+        "no data is lost: {log}"
+    );
+}
+
+/// strace, which holds up every write to one file of a node, until this is dropped.
+struct HangingWrites(Child);
+
+impl HangingWrites {
+    fn of(node: &Node, path: &Path) -> Self {
+        let tracer = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=pwrite64"])
+            .args(["-e", "inject=pwrite64:delay_enter=600s"])
+            .arg("-P")
+            .arg(path)
+            .args(["-o", "/dev/null", "-p", &node.process_id().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("strace must be installed: {error}"));
+        let mut this = Self(tracer);
+        let deadline = Instant::now() + PATIENCE;
+        while !is_traced(node.process_id()) {
+            let ended = this.0.try_wait().unwrap();
+            assert!(ended.is_none(), "strace cannot attach: {ended:?}");
+            assert!(Instant::now() < deadline, "strace does not attach");
+            pause();
+        }
+        this
+    }
+}
+
+impl Drop for HangingWrites {
+    fn drop(&mut self) {
+        // SIGTERM makes strace let go of the process; SIGKILL would end that, too.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Every thread.
+fn is_traced(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .all(|status| !status.contains("TracerPid:\t0\n"))
 }

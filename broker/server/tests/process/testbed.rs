@@ -299,9 +299,14 @@ impl Node {
         connect(self.replication_port)
     }
 
+    /// Of the process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let pid = self.child.as_ref().expect("it runs").id();
+        let pid = self.process_id();
         let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
         statm
             .split_whitespace()

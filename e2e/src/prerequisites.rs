@@ -35,11 +35,12 @@ const CLUSTER_PACKAGES: [Package; 11] = [
     ("nsenter", "util-linux"),
     ("getent", "libc-bin"),
 ];
-/// What the stories need besides.
-const STORY_PACKAGES: [Package; 3] = [
+/// What the stories need besides, and the tests that run before them.
+const STORY_PACKAGES: [Package; 4] = [
     ("kcat", "kcat"),
     ("java", "default-jdk-headless"),
     ("mvn", "maven"),
+    ("strace", "strace"),
 ];
 
 /// What a run is going to do.

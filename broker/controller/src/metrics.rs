@@ -241,3 +241,65 @@ fn gauge(
 ) -> Result<(), prometheus::Error> {
     registry.register(Box::new(PullingGauge::new(name, help, Box::new(read))?))
 }
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::record::{
+        Batch, NodeIds, PartitionChangeRecord, PartitionRecord, TopicRecord,
+    };
+
+    use super::*;
+
+    #[test]
+    fn elections_are_counted_and_unclean_ones_are_named() {
+        let topic_id = bytes::Bytes::copy_from_slice(Uuid::from_u128(7).as_bytes());
+        let mut records = vec![Fact::Topic(TopicRecord {
+            id: topic_id.clone(),
+            name: "orders".to_owned(),
+            internal: false,
+        })];
+        records.extend((0..4).map(|index| {
+            Fact::Partition(PartitionRecord {
+                topic_id: topic_id.clone(),
+                index,
+                replicas: vec![0, 1, 2, 3],
+                isr: vec![0, 1],
+                elr: vec![2],
+                leader: 0,
+                ..PartitionRecord::default()
+            })
+        }));
+        let image = Image::default()
+            .apply(&Batch {
+                follows: 0,
+                term: 1,
+                records: records.into_iter().map(Record::from).collect(),
+            })
+            .unwrap();
+        let change = |index, leader| {
+            Record::from(Fact::PartitionChange(PartitionChangeRecord {
+                topic_id: topic_id.clone(),
+                index,
+                leader,
+                isr: Some(NodeIds { node_ids: vec![3] }),
+                ..PartitionChangeRecord::default()
+            }))
+        };
+        let changes = [
+            change(0, Some(1)),
+            change(1, Some(2)),
+            change(2, Some(3)),
+            change(3, Some(NO_LEADER)),
+            change(3, None),
+            change(3, Some(0)),
+        ];
+        let elections = Elections::count(&image, &changes);
+        assert_eq!((elections.all, elections.eligible), (3, 1));
+        let named = UncleanElection {
+            topic: "orders".to_owned(),
+            partition: 2,
+            leader: 3,
+        };
+        assert_eq!(elections.unclean, [named]);
+    }
+}

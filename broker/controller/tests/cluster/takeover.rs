@@ -193,3 +193,54 @@ async fn a_controller_that_is_not_active_says_who_is() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     controllers.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_in_the_middle_of_an_election_is_told_who_won() {
+    let mut controllers = Controllers::start(3).await;
+    let old = controllers.active().await;
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    for other in others {
+        eventually("it has heard", || controllers.knows_active(other)).await;
+    }
+    let old_address = controllers.address(old).to_owned();
+    let mut asking = Vec::new();
+    for other in others {
+        let mut admin = AdminClient::new(controllers.channel_to(other).await);
+        let old_address = old_address.clone();
+        asking.push(tokio::spawn(async move {
+            loop {
+                let request = v1::CreateTopicsRequest::default();
+                let Err(refused) = admin.create_topics(request).await else {
+                    return true;
+                };
+                assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+                let hint = refused.metadata().get(foz_api::ACTIVE_CONTROLLER_KEY);
+                let hint = hint.unwrap_or_else(|| panic!("{refused}"));
+                if hint.to_str().unwrap() != old_address {
+                    return false;
+                }
+            }
+        }));
+    }
+    controllers.stop_one(old, true).await;
+    let mut made = Vec::new();
+    for asking in asking {
+        made.push(asking.await.unwrap());
+    }
+    made.sort_unstable();
+    assert_eq!(made, [false, true], "one of them carried it out");
+
+    // Without a majority nobody will ever win: it is not waited for long.
+    let active = controllers.active().await;
+    let last = others.into_iter().find(|other| *other != active).unwrap();
+    let mut admin = AdminClient::new(controllers.channel_to(last).await);
+    controllers.stop_one(active, true).await;
+    eventually("it knows of no leader", || !controllers.knows_active(last)).await;
+    let began = Instant::now();
+    let request = v1::CreateTopicsRequest::default();
+    let refused = admin.create_topics(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(began.elapsed() >= Duration::from_millis(290));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    controllers.stop().await;
+}

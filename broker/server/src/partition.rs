@@ -1,8 +1,8 @@
 //! The partitions that this broker holds: logs with the part that this broker plays in each, and with
 //! those who wait for them.
 //!
-//! Who writes holds the role for reading, so a role never changes in the middle of a write; `foz-replication`
-//! decides what is committed, this carries it out.
+//! Who writes as the leader holds the role for reading, and who writes as a follower the right to change it, so a
+//! role never changes in the middle of a write; `foz-replication` decides what is committed, this carries it out.
 
 mod damage;
 mod following;
@@ -49,6 +49,9 @@ pub(crate) struct Partition {
     log: Arc<PartitionLog>,
     flusher: Arc<Flusher>,
     role: RwLock<Role>,
+    /// Taken before the role by whoever changes it, and by a follower that takes an answer in, which may be long:
+    /// who only wants to know the role waits for neither.
+    role_change: Mutex<()>,
     /// Woken when the high watermark or the role moves, when a flush is done, and when the leader may know that
     /// nobody else leads.
     pub(crate) moved: Waiters,
@@ -107,6 +110,7 @@ impl Partition {
             log,
             flusher,
             role: RwLock::new(Role::Idle),
+            role_change: Mutex::new(()),
             moved: Waiters::default(),
             grown: Waiters::default(),
             reports,
@@ -294,6 +298,8 @@ pub(crate) fn wall_clock_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use foz_log::TopicPartition;
     use foz_log::{FileHandles, FlushObserver, LogConfig, LogDirectory, PageCache, StorageError};
     use foz_protocol::codec::Compression;
@@ -360,6 +366,29 @@ mod tests {
             fail_stop,
         };
         Arc::new(Partition::new(log.unwrap(), 1, Arc::new(flusher), reports))
+    }
+
+    #[test]
+    fn who_asks_for_the_role_does_not_wait_for_a_follower_that_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let partition = partition(dir.path());
+        assert!(partition.follow(1, 1));
+        // As long as a cut of the log may take.
+        let writing = partition.role_change.lock();
+        let (resigned, has_resigned) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let partition = Arc::clone(&partition);
+            move || {
+                partition.resign();
+                resigned.send(())
+            }
+        });
+        let early = has_resigned.recv_timeout(Duration::from_millis(20));
+        assert!(early.is_err(), "in the middle of a write");
+        assert_eq!(partition.leader(0), Some((1, 1)));
+        drop(writing);
+        has_resigned.recv().unwrap();
+        assert_eq!(partition.leader(0), None);
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Partition {
         };
         // Nobody writes meanwhile, and nobody waits: a large segment takes its time to be copied.
         let following = {
+            let _role_change = self.role_change.lock();
             let mut role = self.role.write();
             let Some(following) = role.following() else {
                 return false;
@@ -92,6 +93,7 @@ impl Partition {
             following
         };
         let is_cut = self.cut_from(directory, damage.from_offset);
+        let _role_change = self.role_change.lock();
         let mut role = self.role.write();
         match *role {
             Role::Idle => *role = Role::Follows(following),

@@ -42,7 +42,7 @@ impl Partition {
         if self.role.read().following() == Some(following) {
             return false;
         }
-        *self.role.write() = Role::Follows(following);
+        self.set_role(Role::Follows(following));
         self.moved.wake();
         self.grown.wake();
         true
@@ -78,8 +78,9 @@ impl Partition {
         records: &[u8],
     ) -> Followed {
         // No role change in the middle: a leader's log is its own.
-        let role = self.role.read();
-        let Some(following) = role.following().filter(|_| self.damage().is_none()) else {
+        let _role_stays = self.role_change.lock();
+        let following = self.role.read().following();
+        let Some(following) = following.filter(|_| self.damage().is_none()) else {
             return Followed::NoMore;
         };
         let local = self.follower_log(following);

@@ -81,6 +81,7 @@ impl Partition {
                 return;
             }
         }
+        let _role_change = self.role_change.lock();
         let mut role = self.role.write();
         self.log.assign_leader_epoch(epoch);
         let leader = Leader::new(
@@ -103,7 +104,7 @@ impl Partition {
 
     /// Neither leads nor follows; those who wait are told.
     pub(super) fn resign(&self) {
-        *self.role.write() = Role::Idle;
+        self.set_role(Role::Idle);
         self.moved.wake();
         self.grown.wake();
     }

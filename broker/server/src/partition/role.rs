@@ -45,6 +45,12 @@ impl Partition {
             Role::Follows(following) => Some((following.leader, following.epoch)),
         }
     }
+
+    /// Not in the middle of a write.
+    pub(super) fn set_role(&self, role: Role) {
+        let _role_change = self.role_change.lock();
+        *self.role.write() = role;
+    }
 }
 
 impl Role {

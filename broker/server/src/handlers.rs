@@ -22,6 +22,7 @@ pub(crate) mod produce;
 
 mod authorized_operations;
 mod leader_hint;
+mod leadership;
 mod topic_view;
 
 use kafka_protocol::protocol::StrBytes;

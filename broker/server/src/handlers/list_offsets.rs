@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -10,12 +9,12 @@ use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::leadership::{CONFIRMATION_MAX, LedIn, Unconfirmed};
 use crate::authorizer::{Operation, Resource};
 use crate::broker::Broker;
-use crate::partition::{OffsetQuery, Partition, monotonic_ms};
+use crate::partition::{OffsetQuery, monotonic_ms};
 use crate::request::RequestContext;
 
 /// KIP-207.
@@ -41,9 +40,6 @@ const SENTINELS: [(i64, i16); 6] = [
     (LATEST_TIERED, 9),
     (EARLIEST_PENDING_UPLOAD, 11),
 ];
-
-/// How long an answer waits until it is known that nobody else leads.
-const CONFIRMATION_MAX: Duration = Duration::from_secs(1);
 
 /// Before this version an answer carries no epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
@@ -71,16 +67,11 @@ pub(crate) async fn handle(
         }
         topics.push((topic.name.clone(), partitions));
     }
-    // All at once: what confirms one end confirms the others that the same followers know.
-    let newest = topics
+    topics
         .iter()
         .flat_map(|(_, partitions)| partitions)
-        .filter_map(|(_, found)| found.as_ref().ok()?.newest_of.as_ref());
-    if !context.broker.lease.is_fresh() {
-        newest
-            .filter(|(partition, epoch)| partition.led_at(*epoch, asked_ms) == Some(false))
-            .for_each(|(partition, _)| partition.ask_followers(asked_ms));
-    }
+        .filter_map(|(_, found)| found.as_ref().ok()?.newest_in.as_ref())
+        .for_each(|led| led.ask_followers(&context.broker, asked_ms));
     let deadline = Instant::now() + CONFIRMATION_MAX;
     let mut answers = Vec::with_capacity(topics.len());
     for (name, found) in topics {
@@ -106,15 +97,15 @@ struct Found {
     offset: i64,
     timestamp_ms: i64,
     leader_epoch: i32,
-    /// It is the newest end of this partition, as its leader in this epoch had it.
-    newest_of: Option<(Arc<Partition>, i32)>,
+    /// It is the newest end, as the leader in this epoch had it.
+    newest_in: Option<LedIn>,
 }
 
 const NOTHING: Found = Found {
     offset: -1,
     timestamp_ms: -1,
     leader_epoch: -1,
-    newest_of: None,
+    newest_in: None,
 };
 
 async fn find(
@@ -150,39 +141,29 @@ async fn find(
         offset: found.offset,
         timestamp_ms: found.timestamp_ms,
         leader_epoch: found.leader_epoch,
-        newest_of: (query == OffsetQuery::Latest).then_some((partition, found.leader_epoch)),
+        newest_in: (query == OffsetQuery::Latest).then_some(LedIn {
+            partition,
+            leader_epoch: found.leader_epoch,
+        }),
     }))
 }
 
 /// A leader that was stopped or cut off for a while does not know of its successor, whose newer end clients
 /// may have seen: what KIP-207 is about, before the leader knows that it changed. So a newest end is told only
-/// when one of two things is known: the quorum has lately confirmed this broker's lease; or nobody led in a
-/// newer epoch when the question came, which the followers know also while no controller answers. Both are
-/// looked at after the end was read, since this process may be stopped at any moment. And then this broker
-/// leads in the same epoch still: a lease that was lost and given again speaks of what it leads now.
+/// when it is known that nobody else leads.
 async fn confirm(
     broker: &Broker,
     found: Found,
     asked_ms: i64,
     deadline: Instant,
 ) -> Result<Found, ErrorCode> {
-    let Some((partition, leader_epoch)) = &found.newest_of else {
+    let Some(led) = &found.newest_in else {
         return Ok(found);
     };
-    loop {
-        let moved = Arc::new(Notify::new());
-        partition.moved.register(&moved);
-        let is_fresh = broker.lease.is_fresh();
-        match partition.led_at(*leader_epoch, asked_ms) {
-            None => return Err(ErrorCode::NotLeaderOrFollower),
-            Some(led) if led || is_fresh => return Ok(found),
-            Some(_) if Instant::now() >= deadline => return Err(ErrorCode::OffsetNotAvailable),
-            Some(_) => {}
-        }
-        tokio::select! {
-            () = moved.notified() => {}
-            _ = broker.lease.renewed(deadline) => {}
-        }
+    match led.confirm(broker, asked_ms, deadline).await {
+        Ok(()) => Ok(found),
+        Err(Unconfirmed::Over) => Err(ErrorCode::NotLeaderOrFollower),
+        Err(Unconfirmed::Unknown) => Err(ErrorCode::OffsetNotAvailable),
     }
 }
 

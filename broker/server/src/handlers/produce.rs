@@ -13,12 +13,15 @@ use foz_protocol::produce::{
 };
 use foz_protocol::topic::TopicRef;
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::leader_hint::LeaderHints;
+use super::leadership::{CONFIRMATION_MAX, LedIn};
 use super::topic_view;
 use crate::authorizer::{Operation, Resource};
+use crate::broker::Broker;
 use crate::dispatch::{Answer, Call, NotARequest, Pending};
-use crate::partition::{Partition, ProduceError, Produced};
+use crate::partition::{Partition, ProduceError, Produced, monotonic_ms};
 use crate::request::RequestContext;
 
 const ACKS_NONE: i16 = 0;
@@ -32,6 +35,7 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
         correlation_id,
         ..
     } = call;
+    let asked_ms = monotonic_ms();
     let image = context.broker.image();
     let acks = request.acks;
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -51,7 +55,12 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
                 Answer::Nothing
             };
         }
-        let topics = join_all(topics.into_iter().map(|topic| topic.finish(limit))).await;
+        let wait = Wait {
+            broker: &context.broker,
+            asked_ms,
+            limit,
+        };
+        let topics = join_all(topics.into_iter().map(|topic| topic.finish(&wait))).await;
         // The leadership may have moved since the records came.
         let image = context.broker.image();
         let mut hints = LeaderHints::new(&context.broker, &image);
@@ -82,6 +91,25 @@ type Appended = Result<(Arc<Partition>, Produced), Refusal>;
 struct Refusal {
     error: ErrorCode,
     message: Option<String>,
+    /// It is true only of what the leader in this epoch has.
+    if_led_in: Option<LedIn>,
+}
+
+/// How an answer is waited for.
+struct Wait<'a> {
+    broker: &'a Broker,
+    asked_ms: i64,
+    limit: Duration,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self {
+            error,
+            message: None,
+            if_led_in: None,
+        }
+    }
 }
 
 impl Appending {
@@ -98,10 +126,7 @@ impl Appending {
             .map(|partition| {
                 let appended = match &known {
                     Ok(known) => append(context, known, acks, partition.index, partition.records),
-                    Err(error) => Err(Refusal {
-                        error: *error,
-                        message: None,
-                    }),
+                    Err(error) => Err(Refusal::from(*error)),
                 };
                 (partition.index, appended)
             })
@@ -118,16 +143,17 @@ impl Appending {
             .any(|(_, appended)| appended.is_err())
     }
 
-    async fn finish(self, limit: Duration) -> ProduceTopicResponse {
+    async fn finish(self, wait: &Wait<'_>) -> ProduceTopicResponse {
         let waiting = self
             .partitions
             .into_iter()
             .map(|(index, appended)| async move {
                 match appended {
                     Ok((partition, produced)) => {
-                        acknowledged(index, &partition, produced, limit).await
+                        acknowledged(index, &partition, produced, wait.limit).await
                     }
                     Err(refusal) => {
+                        let refusal = confirmed(refusal, wait).await;
                         ProducePartitionResponse::failed(index, refusal.error, refusal.message)
                     }
                 }
@@ -162,15 +188,7 @@ fn append(
     index: i32,
     records: Option<Bytes>,
 ) -> Appended {
-    let refused = |error: ErrorCode| Refusal {
-        error,
-        message: None,
-    };
-    let partition = context
-        .broker
-        .partitions
-        .find(topic, index)
-        .map_err(refused)?;
+    let partition = context.broker.partitions.find(topic, index)?;
     let records = records
         .filter(|records| !records.is_empty())
         .ok_or_else(|| Refusal {
@@ -179,8 +197,10 @@ fn append(
                 "{}-{index}: the request holds no record batch",
                 topic.name
             )),
+            if_led_in: None,
         })?;
     let bytes = records.len();
+    let leader_epoch = partition.led();
     // The frame is shared by all partitions of the request; the log patches its own copy.
     match partition.append(acks, BytesMut::from(records)) {
         Ok(produced) => {
@@ -188,12 +208,47 @@ fn append(
             context.broker.metrics.produced_batches.inc();
             Ok((partition, produced))
         }
-        Err(ProduceError::NotLeader) => Err(refused(ErrorCode::NotLeaderOrFollower)),
-        Err(ProduceError::Acks(error)) => Err(refused(error)),
-        Err(ProduceError::Append(error)) => Err(Refusal {
-            error: error.error_code(),
-            message: Some(error.to_string()),
-        }),
+        Err(ProduceError::NotLeader) => Err(ErrorCode::NotLeaderOrFollower.into()),
+        Err(ProduceError::Acks(error)) => Err(error.into()),
+        Err(ProduceError::Append(reason)) => {
+            let error = reason.error_code();
+            let if_led_in =
+                leader_epoch
+                    .filter(|_| speaks_of_producer(error))
+                    .map(|leader_epoch| LedIn {
+                        partition,
+                        leader_epoch,
+                    });
+            Err(Refusal {
+                error,
+                message: Some(reason.to_string()),
+                if_led_in,
+            })
+        }
+    }
+}
+
+/// What is said of a producer by what was appended before.
+fn speaks_of_producer(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch
+    )
+}
+
+/// A leader that was stopped or cut off lacks what its successor acknowledged, so it would find a gap where none
+/// is; and a client that hears of a gap right after what was acknowledged takes a new epoch and sends all that is
+/// in flight again (KIP-360), where the successor cannot know it for what it has. Such a word counts only
+/// when it is known that nobody else leads; else the client looks for the leader, and sends the same again.
+async fn confirmed(refusal: Refusal, wait: &Wait<'_>) -> Refusal {
+    let Some(led) = &refusal.if_led_in else {
+        return refusal;
+    };
+    led.ask_followers(wait.broker, wait.asked_ms);
+    let deadline = Instant::now() + CONFIRMATION_MAX;
+    match led.confirm(wait.broker, wait.asked_ms, deadline).await {
+        Ok(()) => refusal,
+        Err(_) => ErrorCode::NotLeaderOrFollower.into(),
     }
 }
 

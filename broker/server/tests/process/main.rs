@@ -5,6 +5,7 @@
 mod broker_keys;
 mod connections;
 mod controllers;
+mod deposed_leader;
 mod disks;
 mod durability;
 mod elections;

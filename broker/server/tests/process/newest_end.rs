@@ -14,8 +14,8 @@ use crate::versions::connection::{
     Answered, Connection, Topic, batch, error, eventually, produce_request, topic_name,
 };
 
-const REPLICAS: [i32; 3] = [0, 1, 2];
-const MIN_INSYNC: [(&str, &str); 1] = [("min.insync.replicas", "2")];
+pub(crate) const REPLICAS: [i32; 3] = [0, 1, 2];
+pub(crate) const MIN_INSYNC: [(&str, &str); 1] = [("min.insync.replicas", "2")];
 /// Longer than a lease may be taken for held without the word of a controller.
 const UNTIL_THE_LEASE_IS_OLD: Duration = Duration::from_secs(3);
 
@@ -53,7 +53,7 @@ fn led_by_0(testbed: &Testbed, count: i64) -> Topic {
     topic
 }
 
-fn await_isr(viewer: &Node, leader: i32, isr: &[i32]) {
+pub(crate) fn await_isr(viewer: &Node, leader: i32, isr: &[i32]) {
     let answered = Answered::default();
     Connection::open(viewer, &answered).await_partition("orders", |it| {
         it.leader_id == leader && sorted(&it.isr_nodes) == isr
@@ -77,7 +77,7 @@ fn produce(leader: &Node, topic: &Topic, count: i64) {
 }
 
 /// What it decides from here on is in no socket of a broker that stands still.
-fn restart(controller: &mut Node) {
+pub(crate) fn restart(controller: &mut Node) {
     controller.kill();
     controller.spawn();
     controller.wait_ready();

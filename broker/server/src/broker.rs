@@ -13,7 +13,6 @@ use foz_api::v1::{self as api};
 use foz_metadata::Image;
 use foz_metadata::config::{Effective, Resolver};
 use foz_replication::SessionCache;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -54,7 +53,7 @@ pub(crate) struct Broker {
     pub(crate) controllers: Arc<ActiveController>,
     pub(crate) partitions: Partitions,
     pub(crate) fetchers: Fetchers,
-    pub(crate) fetch_sessions: Mutex<SessionCache>,
+    pub(crate) fetch_sessions: SessionCache,
     pub(crate) coordinators: Coordinators,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,

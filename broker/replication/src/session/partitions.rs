@@ -30,10 +30,6 @@ impl Partitions {
         self.place_of.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.place_of.is_empty()
-    }
-
     /// Adds it at the end, or takes in what changed about it.
     pub(super) fn want(&mut self, topic: &TopicRef, wanted: FetchPartition) {
         if let Some(cached) = self.find(topic, wanted.partition) {

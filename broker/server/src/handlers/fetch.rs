@@ -77,11 +77,9 @@ async fn answer(
     let asker = Asker::of(context, request);
     let is_follower = matches!(asker, Asker::Follower { .. });
     let uses_topic_ids = context.version >= TOPIC_IDS_FROM;
-    let begun =
-        broker
-            .fetch_sessions
-            .lock()
-            .begin(request, is_follower, uses_topic_ids, monotonic_ms());
+    let begun = broker
+        .fetch_sessions
+        .begin(request, is_follower, uses_topic_ids, monotonic_ms());
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => return Some((refused(error), None)),
@@ -141,7 +139,6 @@ async fn answer(
             let finished =
                 broker
                     .fetch_sessions
-                    .lock()
                     .finish(&begun, &mut answers, random, monotonic_ms());
             let session_id = match finished {
                 Ok(session_id) => session_id,

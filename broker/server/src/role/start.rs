@@ -11,7 +11,6 @@ use foz_log::PageCache;
 use foz_metadata::Image;
 use foz_metadata::config::contradictions;
 use foz_replication::{SessionCache, SessionLimits};
-use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -138,10 +137,10 @@ pub(crate) async fn start_broker(
         controllers: Arc::new(ActiveController::new(addresses)),
         partitions,
         fetchers: Fetchers::default(),
-        fetch_sessions: Mutex::new(SessionCache::new(SessionLimits {
+        fetch_sessions: SessionCache::new(SessionLimits {
             slots_max: config.fetch_sessions_max,
             ..SessionLimits::default()
-        })),
+        }),
         registered_offset: watch::Sender::new(-1),
         coordinators: Coordinators::default(),
         producer_ids: ProducerIds::default(),

@@ -3,6 +3,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::session::INITIAL_EPOCH;
 
 const NOW_MS: i64 = 1_000;
 const LIMITS: SessionLimits = SessionLimits {
@@ -117,7 +118,7 @@ impl Case {
     }
 
     fn is_there(&self, session_id: i32) -> bool {
-        self.cache.sessions.contains_key(&session_id)
+        lock(&self.cache.slots).contains(session_id)
     }
 }
 
@@ -243,7 +244,9 @@ fn epochs_and_ids_are_checked() {
 fn the_epoch_after_the_largest_is_one() {
     let mut case = Case::new(LIMITS);
     let id = case.open(true, &[0]);
-    case.cache.sessions.get_mut(&id).expect("open").epoch = i32::MAX;
+    let mut slots = lock(&case.cache.slots);
+    slots.sessions.get_mut(&id).expect("open").epoch = i32::MAX;
+    drop(slots);
     assert!(case.begin(&request(id, i32::MAX, &[])).is_ok());
     assert!(case.begin(&request(id, 1, &[])).is_ok());
 }
@@ -268,7 +271,7 @@ fn an_answer_of_a_session_that_made_room_is_an_error() {
     let mut case = Case::new(LIMITS);
     let id = case.open(true, &[0]);
     let begun = case.begin(&request(id, 1, &[])).expect("next epoch");
-    case.cache.remove(id);
+    lock(&case.cache.slots).remove(id);
     let (result, sent) = case.finish(&begun, vec![with_records(0, 9)]);
     assert_eq!(
         (result, sent),
@@ -303,6 +306,30 @@ fn consumers_cannot_touch_sessions_of_nodes() {
         );
         assert!(case.is_there(id));
     }
+}
+
+#[test]
+fn a_session_that_takes_its_time_holds_up_no_other() {
+    let mut case = Case::new(LIMITS);
+    let (slow, other) = (case.open(true, &[0]), case.open(true, &[0]));
+    let slow = lock(&case.cache.slots).partitions(slow).expect("open");
+    let _busy = lock(&slow);
+    let begun = case.begin(&request(other, 1, &[1])).expect("in turn");
+    let (ended, sent) = case.finish(&begun, vec![idle(0, 6), idle(1, 6)]);
+    assert_eq!((ended, sent), (Ok(other), vec![0, 1]));
+}
+
+#[test]
+fn a_session_that_made_room_in_the_middle_of_a_request_is_not_found() {
+    let mut case = Case::new(LIMITS);
+    let id = case.open(true, &[0]);
+    let turn = lock(&case.cache.slots).turn(id, 1, true, true);
+    lock(&case.cache.slots).remove(id);
+    let next_epoch = turn.expect("in turn").next_epoch;
+    assert_eq!(lock(&case.cache.slots).used(id, 7, NOW_MS), Ok(()));
+    assert_eq!(case.cache.partition_count(), 0, "nobody is counted");
+    let answered = lock(&case.cache.slots).answered(id, next_epoch, NOW_MS);
+    assert_eq!(answered.err(), Some(ErrorCode::FetchSessionIdNotFound));
 }
 
 #[test]

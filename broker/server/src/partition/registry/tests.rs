@@ -165,7 +165,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         controllers: Arc::new(ActiveController::new(vec!["127.0.0.1:1".to_owned()])),
         partitions,
         fetchers: Fetchers::default(),
-        fetch_sessions: Mutex::new(SessionCache::new(SessionLimits::default())),
+        fetch_sessions: SessionCache::new(SessionLimits::default()),
         coordinators: Coordinators::default(),
         producer_ids: ProducerIds::default(),
         metrics,

@@ -4,6 +4,7 @@
 //! The rules are those of Kafka's `Partition`. The caller hands in its own log with every call, taken
 //! under the same lock, and carries out the [`Effects`].
 
+mod catching_up;
 mod confirmation;
 mod follower_state;
 mod pending_isr;

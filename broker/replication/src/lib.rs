@@ -5,6 +5,7 @@
 //!   to the controller.
 //! * [`next_step`] is what a follower does with an answer: append, truncate, begin anew, wait.
 //! * [`SessionCache`] and [`SessionClient`] are the two sides of incremental fetch sessions (KIP-227).
+//! * [`CatchUpPace`] is how fast a follower gets what it missed while clients use the same leader.
 //! * [`acks`] is what a produce waits for.
 //!
 //! What holds at all times:
@@ -23,12 +24,14 @@
 
 pub mod acks;
 mod assignment;
+mod catch_up;
 mod follower;
 mod leader;
 mod proposal;
 mod session;
 
 pub use assignment::{Assignment, Cluster, LocalLog, Settings};
+pub use catch_up::{CatchUpAnswer, CatchUpPace, ClientBytes};
 pub use follower::{
     FailReason, FetchedPartition, FollowerLog, Progress, Step, next_step, progress_after_append,
 };

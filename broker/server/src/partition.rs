@@ -18,7 +18,7 @@ mod waiters;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
@@ -36,6 +36,7 @@ pub(crate) use registry::{Key, Leave, Partitions, Recovered};
 pub(crate) use role::Proposed;
 use role::Role;
 use said_once::SaidOnce;
+pub(crate) use waiters::FetchWaiter;
 use waiters::Waiters;
 
 use crate::fail_stop::FailStop;
@@ -281,11 +282,15 @@ impl Partition {
     }
 }
 
-/// Milliseconds since this process began to count: for time that passes.
-pub(crate) fn monotonic_ms() -> i64 {
+/// Since this process began to count: for time that passes.
+pub(crate) fn monotonic() -> Duration {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    let since = ORIGIN.get_or_init(Instant::now).elapsed();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    ORIGIN.get_or_init(Instant::now).elapsed()
+}
+
+/// [`monotonic`] in milliseconds.
+pub(crate) fn monotonic_ms() -> i64 {
+    i64::try_from(monotonic().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since 1970.
@@ -298,8 +303,6 @@ pub(crate) fn wall_clock_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use foz_log::TopicPartition;
     use foz_log::{FileHandles, FlushObserver, LogConfig, LogDirectory, PageCache, StorageError};
     use foz_protocol::codec::Compression;

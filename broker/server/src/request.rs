@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foz_replication::CatchUpPace;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::authorizer::{Operation, Principal, Resource};
@@ -24,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Cancelled when nobody waits for answers any longer: long polls end.
     pub(crate) gone: CancellationToken,
+    /// How fast a follower gets what it missed; none before its first fetch.
+    pub(crate) catch_up: Mutex<Option<CatchUpPace>>,
 }
 
 impl Client {
@@ -37,6 +41,7 @@ impl Client {
             listener,
             peer,
             gone,
+            catch_up: Mutex::new(None),
         }
     }
 }

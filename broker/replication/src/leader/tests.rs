@@ -435,6 +435,36 @@ fn a_consumer_is_sent_to_the_most_caught_up_replica_of_its_rack() {
 }
 
 #[test]
+fn only_who_is_not_waited_for_catches_up_at_leisure() {
+    let mut case = Case::new(&[1, 2]);
+    let at_leisure = |case: &Case, node_id, offset| {
+        let local = log(case.end);
+        case.leader.catches_up(node_id, offset, local)
+    };
+    let _ = case.fetched(2, 70);
+    let _ = case.fetched(3, 10);
+    assert!(at_leisure(&case, 3, 10));
+    assert!(!at_leisure(&case, 2, 70), "the high watermark waits for 2");
+    assert!(!at_leisure(&case, 3, 100), "nothing is missing");
+    assert!(!at_leisure(&case, 9, 10), "no replica");
+    // All that there was at its last fetch: by the next it may be in sync.
+    let _ = case.appended(120);
+    let _ = case.fetched(3, 100);
+    assert!(!at_leisure(&case, 3, 100), "awaited");
+
+    let mut case = Case::new(&[1, 2]);
+    let _ = case.fetched(2, 100);
+    let _ = case.appended(110);
+    let proposal = case.fetched(3, 100).propose.expect("3 joins");
+    let _ = case.answered(&proposal, ProposalOutcome::Unknown);
+    assert!(!at_leisure(&case, 3, 100), "it may have joined");
+
+    let mut case = Case::new(&[1]);
+    let _ = case.fetched(3, 10);
+    assert!(!at_leisure(&case, 3, 10), "producers wait for a second one");
+}
+
+#[test]
 fn a_high_watermark_outside_the_log_is_brought_into_it() {
     let begin = |high_watermark| {
         let local = LocalLog {

@@ -4,6 +4,7 @@
 //! fetched it, so a follower must not wait for what producers hold, nor behind consumers that do not read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,8 +14,13 @@ const UNIT_BYTES: usize = 1024;
 /// Requests above this are few: `max.request.size` of a Java producer is 1 MiB.
 const LARGE_BYTES: usize = 2 << 20;
 
-/// What the answers to all followers may take: some of `replica.fetch.response.max.bytes` each.
-const NODE_RESPONSE_BYTES: usize = 32 << 20;
+/// What the answers to the followers of one node may take: `replica.fetch.response.max.bytes`, and some for one
+/// that was cut off and holds what it was answered.
+const RESPONSE_BYTES_PER_NODE: usize = 16 << 20;
+/// To all nodes, however few they are.
+const NODE_RESPONSE_BYTES_LEAST: usize = 32 << 20;
+/// However many: with more, each gets less at a time.
+const NODE_RESPONSE_BYTES_MAX: usize = 256 << 20;
 
 /// What one kind of listener may take.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ pub(crate) struct Budgets {
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
-    units_max: u32,
+    units_max: Arc<AtomicU32>,
 }
 
 /// The bytes of requests. Large ones are counted apart: memory is taken when a frame is announced, and
@@ -57,8 +63,14 @@ impl Budgets {
     pub(crate) fn of_nodes(request_bytes_max: usize) -> Self {
         Self {
             requests: RequestBudget::new(0, request_bytes_max),
-            responses: Budget::new(NODE_RESPONSE_BYTES),
+            responses: Budget::new(NODE_RESPONSE_BYTES_LEAST),
         }
+    }
+
+    /// There are so many nodes now. What was once given is not taken back.
+    pub(crate) fn grow_to_nodes(&self, nodes: usize) {
+        let bytes = nodes.saturating_mul(RESPONSE_BYTES_PER_NODE);
+        self.responses.grow_to(bytes.min(NODE_RESPONSE_BYTES_MAX));
     }
 }
 
@@ -68,13 +80,25 @@ impl Budget {
         let units_max = units(bytes).max(1);
         Self {
             free: Arc::new(Semaphore::new(units_max as usize)),
-            units_max,
+            units_max: Arc::new(AtomicU32::new(units_max)),
         }
+    }
+
+    /// To `bytes`; it never shrinks.
+    fn grow_to(&self, bytes: usize) {
+        let wanted = units(bytes);
+        let before = self.units_max.fetch_max(wanted, Ordering::AcqRel);
+        self.free
+            .add_permits(wanted.saturating_sub(before) as usize);
+    }
+
+    fn units_max(&self) -> u32 {
+        self.units_max.load(Ordering::Acquire)
     }
 
     /// Waits until `bytes` are free. More than the whole budget counts as the whole budget.
     pub(crate) async fn reserve(&self, bytes: usize) -> Reserved {
-        let wanted = units(bytes).min(self.units_max);
+        let wanted = units(bytes).min(self.units_max());
         let permit = Arc::clone(&self.free).acquire_many_owned(wanted).await;
         Reserved {
             permit: permit.expect("a budget is never closed"),
@@ -91,7 +115,7 @@ impl Budget {
     /// Bytes that are taken now.
     #[cfg(test)]
     fn used_bytes(&self) -> usize {
-        (self.units_max as usize - self.free.available_permits()) * UNIT_BYTES
+        (self.units_max() as usize - self.free.available_permits()) * UNIT_BYTES
     }
 }
 
@@ -161,6 +185,38 @@ mod tests {
         assert!(second.now_or_never().is_none(), "the least is waited for");
         drop(first);
         assert_eq!(all.reserve_some(0, UNIT_BYTES).await.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn followers_that_are_cut_off_leave_something_to_the_others() {
+        const ANSWER_BYTES: usize = 10 << 20;
+        for nodes in [0, 1, 3, 7, 10_000] {
+            let budgets = Budgets::of_nodes(1);
+            budgets.grow_to_nodes(nodes);
+            // Fewer again: what is there stays.
+            budgets.grow_to_nodes(1);
+            let mut held = Vec::new();
+            for _ in 0..nodes.min(12) {
+                let some = budgets.responses.reserve_some(ANSWER_BYTES, UNIT_BYTES);
+                held.push(some.now_or_never().expect("nobody waits"));
+            }
+            let last = held.last().map_or(ANSWER_BYTES, Reserved::bytes);
+            assert!(last >= 4 << 20, "{last} of {nodes}");
+            let taken = budgets.responses.used_bytes();
+            held.clear();
+            assert_eq!(budgets.responses.used_bytes(), 0);
+            assert!(taken <= NODE_RESPONSE_BYTES_MAX);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_what_a_budget_grows_by() {
+        let budget = Budget::new(2 * UNIT_BYTES);
+        let _all = budget.reserve(2 * UNIT_BYTES).await;
+        let mut waiting = std::pin::pin!(budget.reserve(UNIT_BYTES));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        budget.grow_to(3 * UNIT_BYTES);
+        assert_eq!(waiting.await.bytes(), UNIT_BYTES);
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) struct FollowerRead {
     pub(crate) last_fetched_epoch: i32,
     pub(crate) log_start_offset: i64,
     pub(crate) bytes_max: usize,
+    /// The same, if it [catches up](Leader::catches_up): then nothing is read where this is 0.
+    pub(crate) catch_up_bytes_max: usize,
     pub(crate) at_least_one: bool,
     /// The fetch is looked at for the first time. Later, while it waits for more, it says nothing new.
     pub(crate) is_new: bool,
@@ -42,6 +44,8 @@ pub(crate) struct FollowerAnswer {
     pub(crate) diverging_epoch: Option<EpochEndOffset>,
     /// Somebody waits for the follower's next fetch: see [`Partition::ask_followers`].
     pub(crate) is_urgent: bool,
+    /// [`Leader::catches_up`].
+    pub(crate) catches_up: bool,
 }
 
 /// The nodes of the cluster, as the metadata has them.
@@ -182,6 +186,7 @@ impl Partition {
                 read: bounds(&leader, Vec::new()),
                 diverging_epoch: Some(end),
                 is_urgent: false,
+                catches_up: false,
             });
         }
         let fetch = FollowerFetch {
@@ -224,11 +229,24 @@ impl Partition {
             .is_some_and(|after_ms| leader.waits_for_later_than(after_ms));
         let read = bounds(&leader, Vec::new());
         let epoch = leading.epoch;
+        let catches_up = leader.catches_up(node_id, wanted.offset, local);
         drop(leader);
         drop(role);
+        let bytes_max = match catches_up {
+            true => wanted.bytes_max.min(wanted.catch_up_bytes_max),
+            false => wanted.bytes_max,
+        };
+        if catches_up && bytes_max == 0 {
+            return Ok(FollowerAnswer {
+                read,
+                diverging_epoch: None,
+                is_urgent,
+                catches_up,
+            });
+        }
         match self.read_records(
             wanted.offset,
-            wanted.bytes_max,
+            bytes_max,
             local.end_offset,
             wanted.at_least_one,
         ) {
@@ -244,6 +262,7 @@ impl Partition {
                     read: Read { records, ..read },
                     diverging_epoch: None,
                     is_urgent,
+                    catches_up,
                 })
             }
             Err(reason) => {

@@ -164,7 +164,9 @@ fn a_follower_that_does_not_read_holds_up_no_stop() {
         unreachable!("two were started");
     };
     let mut connection = Connection::open(leader, &answered);
-    let orders = connection.create_on("orders", &[0, 1], &[]);
+    // Producers wait for the follower, so it gets all at once.
+    let both = [("min.insync.replicas", "2")];
+    let orders = connection.create_on("orders", &[0, 1], &both);
     connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0, 1]);
     follower.kill();
     connection.await_partition("orders", |it| sorted(&it.isr_nodes) == [0]);

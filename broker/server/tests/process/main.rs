@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broker_keys;
+mod catching_up;
 mod connections;
 mod controllers;
 mod deposed_leader;

@@ -1,5 +1,7 @@
 //! What a node has while it handles an event, and what it leaves to be done.
 
+use std::time::Duration;
+
 use crate::chance::Chance;
 use crate::message::Message;
 use crate::mutation::Mutation;
@@ -32,25 +34,52 @@ pub(crate) struct Outbox {
 pub(crate) enum Timer {
     // Of controllers.
     RaftTick,
+    /// For election.
+    Stand,
     QuorumFlushed,
     SnapshotWritten,
-    Look { term: u64 },
+    Look {
+        term: u64,
+    },
     // Of brokers.
-    Membership { attempt: u64 },
-    Beat { stream: u64 },
-    Watch { stream: u64 },
+    Membership {
+        attempt: u64,
+    },
+    Beat {
+        stream: u64,
+    },
+    Watch {
+        stream: u64,
+    },
     Tick,
-    Flush { partition: i32 },
-    Flushed { partition: i32 },
-    AltersOver { call: u64 },
+    Flush {
+        partition: i32,
+    },
+    Flushed {
+        partition: i32,
+    },
+    AltersOver {
+        call: u64,
+    },
     AltersAgain,
-    FetchOver { leader: i32, correlation: u64 },
-    FetchAgain { leader: i32 },
+    FetchOver {
+        leader: i32,
+        correlation: u64,
+    },
+    FetchAgain {
+        leader: i32,
+    },
     ParkedOver,
     // Of clients.
-    Produce { producer: u32 },
-    Consume { partition: i32 },
-    ClientOver { call: u64 },
+    Produce {
+        producer: u32,
+    },
+    Consume {
+        partition: i32,
+    },
+    ClientOver {
+        call: u64,
+    },
 }
 
 /// What the checks are told beside what they see.
@@ -69,6 +98,11 @@ pub(crate) enum Observation {
 }
 
 impl Context<'_> {
+    /// Since the world began.
+    pub(crate) fn now(&self) -> Duration {
+        duration(self.now_ms)
+    }
+
     pub(crate) fn send(&mut self, to: i32, message: Message) {
         self.out.messages.push((to, message));
     }
@@ -90,4 +124,9 @@ impl Context<'_> {
     pub(crate) fn has(&self, mutation: Mutation) -> bool {
         self.scenario.has(mutation)
     }
+}
+
+/// Since the world began.
+pub(crate) fn duration(at_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(at_ms).expect("the world begins at 0"))
 }

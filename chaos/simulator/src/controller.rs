@@ -1,7 +1,6 @@
 //! A controller: a member of the quorum, and the active controller while it leads.
 
 mod active;
-mod leases;
 mod replica;
 mod store;
 
@@ -11,7 +10,7 @@ use crate::context::{Context, Timer};
 use crate::message::{Denied, Frame, Message};
 pub(crate) use active::topic_id;
 use active::{Active, Around, LOOK_MS, refuse};
-use replica::{Input, TICK_MS};
+use replica::{Input, TICK_MS, raft_id};
 pub(crate) use replica::{Replica, is_snapshot, node_id};
 pub(crate) use store::Store;
 
@@ -69,6 +68,7 @@ impl Controller {
                 ctx.remind(TICK_MS, Timer::RaftTick);
                 self.replica.tick(ctx);
             }
+            Timer::Stand => self.replica.stand(ctx),
             Timer::QuorumFlushed => self.replica.flushed(ctx),
             Timer::SnapshotWritten => self.replica.snapshot_written(),
             Timer::Look { term } => {
@@ -90,6 +90,7 @@ impl Controller {
     pub(crate) fn hear(&mut self, from: i32, message: Message, ctx: &mut Context<'_>) {
         match message {
             Message::Raft(message) => self.replica.take(Input::Message(message), ctx),
+            Message::ProcessEnded => self.replica.take(Input::Ended(raft_id(from)), ctx),
             Message::Beat(beat) => {
                 let stream = beat.stream;
                 self.lease_streams.insert(stream, from);
@@ -102,7 +103,7 @@ impl Controller {
                 self.lease_streams.remove(&stream);
                 let is_observing = self.is_observing(from);
                 if let Some(active) = &mut self.active {
-                    active.leases.closed(from, stream, is_observing, ctx.now_ms);
+                    active.leases.closed(from, stream, is_observing, ctx.now());
                     active.stopped_hearing(from);
                     active.look(ctx);
                 }
@@ -116,7 +117,7 @@ impl Controller {
                 if !self.is_observing(from)
                     && let Some(active) = &mut self.active
                 {
-                    active.leases.stopped_observing(from, ctx.now_ms);
+                    active.leases.stopped_observing(from, ctx.now());
                     active.look(ctx);
                 }
             }

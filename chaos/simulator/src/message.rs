@@ -13,6 +13,8 @@ use crate::broker::Record;
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Raft(Box<raft::eraftpb::Message>),
+    /// Of a controller's kernel, or of what lies between: connections to it are closed and refused.
+    ProcessEnded,
     /// Its RPC is known by `call`.
     Register {
         call: u64,
@@ -175,7 +177,8 @@ impl Message {
     pub(crate) fn is_ordered(&self) -> bool {
         matches!(
             self,
-            Self::Beat(_)
+            Self::ProcessEnded
+                | Self::Beat(_)
                 | Self::BeatAnswer { .. }
                 | Self::BeatsClosed { .. }
                 | Self::Watch { .. }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use foz_controller::leases::{self, LEASE, Leases, RECONNECT_GRACE, STALL, Wish};
 use foz_metadata::Image;
 use foz_metadata::record::{Batch, Record};
 use foz_metadata::rules::{
@@ -12,9 +13,8 @@ use foz_metadata::rules::{
 };
 use uuid::Uuid;
 
-use super::leases::{Leases, Wish};
 use super::replica::{Input, NotCommitted, Outcome};
-use crate::context::Context;
+use crate::context::{Context, duration};
 use crate::message::{Beat, BeatAnswer, Denied, Message};
 use crate::mutation::Mutation;
 use crate::scenario::{CLUSTER_ID, TOPIC};
@@ -100,8 +100,8 @@ enum Done {
 
 impl Active {
     pub(crate) fn new(term: u64, committed: &Image, now_ms: i64) -> Self {
-        let mut leases = Leases::new(now_ms);
-        leases.cover(alive(committed), now_ms);
+        let now = duration(now_ms);
+        let leases = Leases::new(LEASE, RECONNECT_GRACE, STALL, alive(committed), now);
         let mut active = Self {
             term,
             pending: committed.clone(),
@@ -202,7 +202,15 @@ impl Active {
             None => return Err(Denied::Refused(ErrorCode::BrokerIdNotRegistered)),
         }
         let committed = around.committed;
-        let wish = self.leases.beat(node_id, beat, committed.offset(), now_ms);
+        let wish = leases::Beat {
+            node_id,
+            epoch: beat.epoch,
+            stream: beat.stream,
+            applied_offset: beat.applied_offset,
+            is_stopping: beat.is_stopping,
+            is_leaving: beat.is_leaving,
+        };
+        let wish = self.leases.beat(wish, committed.offset(), duration(now_ms));
         match (wish, self.pending.is_alive(node_id)) {
             (Wish::Unfence, false) if !self.is_in_doubt && !beat.is_stopping => {
                 self.run_own(|image| unfence_broker(image, node_id, beat.epoch));
@@ -274,8 +282,8 @@ impl Active {
     /// Fences whose lease has ended, and does what is due.
     pub(crate) fn look(&mut self, ctx: &mut Context<'_>) {
         let now_ms = ctx.now_ms;
-        self.leases.cover(alive(&self.pending), now_ms);
-        for (node_id, epoch) in self.leases.expired(now_ms) {
+        self.leases.cover(alive(&self.pending), ctx.now());
+        for (node_id, epoch) in self.leases.expired(ctx.now()) {
             ctx.note(|| format!("the lease of broker {node_id} ended"));
             self.fence(node_id, epoch);
             self.elect_at_ms = now_ms;

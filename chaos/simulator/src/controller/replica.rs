@@ -7,8 +7,9 @@ use std::sync::Arc;
 use foz_metadata::Image;
 use foz_metadata::image::ApplyError;
 use foz_metadata::record::Batch;
+use foz_quorum::succession::{Candidacy, Turn};
 use raft::eraftpb::{ConfState, Entry, Message as RaftMessage, MessageType, Snapshot};
-use raft::{RawNode, Ready, SnapshotStatus, StateRole};
+use raft::{INVALID_ID, RawNode, Ready, SnapshotStatus, StateRole};
 
 use super::store::Store;
 use crate::context::{Context, Observation, Timer};
@@ -35,6 +36,8 @@ pub(crate) enum Input {
         to: u64,
         arrived: bool,
     },
+    /// The process of a member.
+    Ended(u64),
 }
 
 /// What became of a proposal.
@@ -65,6 +68,8 @@ pub(crate) struct Replica {
     flushing: Option<Ready>,
     inbox: VecDeque<Input>,
     snapshot: Option<Snapshot>,
+    /// After the leader's process ended.
+    candidacy: Option<Candidacy>,
     pub(crate) outcomes: Vec<Outcome>,
     /// Raft draws its own election timeouts from a source that no seed reaches; this one takes its place.
     timeout: (u64, usize),
@@ -106,6 +111,7 @@ impl Replica {
             flushing: None,
             inbox: VecDeque::new(),
             snapshot: None,
+            candidacy: None,
             outcomes: Vec::new(),
             timeout: (u64::MAX, 0),
         };
@@ -147,13 +153,14 @@ impl Replica {
             self.inbox.push_back(input);
             return;
         }
-        self.handle(input);
+        self.handle(input, ctx);
         self.settle(ctx);
     }
 
-    fn handle(&mut self, input: Input) {
+    fn handle(&mut self, input: Input, ctx: &mut Context<'_>) {
         match input {
             Input::Message(message) => {
+                self.give_way(&message, ctx);
                 // An error: a message that no longer matters.
                 let _ = self.node.step(*message);
             }
@@ -166,7 +173,59 @@ impl Replica {
                 };
                 self.node.report_snapshot(to, status);
             }
+            Input::Ended(raft_id) => self.ended(raft_id, ctx),
         }
+    }
+
+    fn ended(&mut self, raft_id: u64, ctx: &mut Context<'_>) {
+        let raft = &mut self.node.raft;
+        if raft.state != StateRole::Follower || raft.leader_id != raft_id {
+            return;
+        }
+        let term = raft.term;
+        raft.become_follower(term, INVALID_ID);
+        ctx.note(|| format!("the process of the leader of term {term} has ended"));
+        self.candidacy = Candidacy::new(term, self.raft_id, raft_id, &voters(), ctx.now());
+        self.remind_to_stand(ctx);
+    }
+
+    fn give_way(&mut self, message: &RaftMessage, ctx: &mut Context<'_>) {
+        let kind = message.get_msg_type();
+        let asks = matches!(
+            kind,
+            MessageType::MsgRequestPreVote | MessageType::MsgRequestVote
+        );
+        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| asks) {
+            candidacy.give_way(ctx.now());
+        }
+    }
+
+    fn remind_to_stand(&self, ctx: &mut Context<'_>) {
+        if let Some(candidacy) = &self.candidacy {
+            let after = candidacy.at().saturating_sub(ctx.now());
+            ctx.remind(after.as_millis() as i64, Timer::Stand);
+        }
+    }
+
+    pub(crate) fn stand(&mut self, ctx: &mut Context<'_>) {
+        if self.flushing.is_some() {
+            return ctx.remind(1, Timer::Stand);
+        }
+        let raft = &self.node.raft;
+        let has_leader = raft.leader_id != INVALID_ID;
+        let Some(candidacy) = &mut self.candidacy else {
+            return;
+        };
+        match candidacy.turn(raft.term, has_leader, ctx.now()) {
+            Turn::Wait => {}
+            Turn::Stand => {
+                // An error: it may not stand for election now.
+                let _ = self.node.campaign();
+            }
+            Turn::Over => self.candidacy = None,
+        }
+        self.remind_to_stand(ctx);
+        self.settle(ctx);
     }
 
     fn propose(&mut self, term: u64, ticket: u64, data: Vec<u8>) {
@@ -189,7 +248,7 @@ impl Replica {
             let Some(input) = self.inbox.pop_front() else {
                 break;
             };
-            self.handle(input);
+            self.handle(input, ctx);
             self.settle(ctx);
         }
         self.settle(ctx);

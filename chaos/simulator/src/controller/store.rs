@@ -1,10 +1,9 @@
 //! The Raft log and the votes of one controller: what is written, and what of it is on the disk.
 //!
 //! A frame (hard state and entries) is written as a whole and then flushed; a loss of power in between keeps all of it or
-//! nothing, since a torn frame fails its checksum.
+//! nothing, since a torn frame fails its checksum. What Raft reads of it is `foz-quorum`'s own.
 
-use std::collections::VecDeque;
-
+use foz_quorum::entries::{Entries, SnapshotMeta};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
@@ -14,9 +13,7 @@ pub(crate) struct Store {
     durable_hard_state: HardState,
     conf_state: ConfState,
     newest: Snapshot,
-    /// The entry before the first one in `entries`: index and term.
-    compacted: (u64, u64),
-    entries: VecDeque<Entry>,
+    entries: Entries,
     /// What the frame that is being flushed took the place of.
     unflushed: Option<Replaced>,
 }
@@ -41,14 +38,6 @@ impl Store {
         }
     }
 
-    fn first(&self) -> u64 {
-        self.compacted.0 + 1
-    }
-
-    fn last(&self) -> u64 {
-        self.compacted.0 + self.entries.len() as u64
-    }
-
     pub(crate) fn newest_snapshot(&self) -> &Snapshot {
         &self.newest
     }
@@ -68,16 +57,10 @@ impl Store {
         if let Some(hard_state) = hard_state {
             self.hard_state = hard_state.clone();
         }
-        let first_index = entries.first().map_or(self.last() + 1, |first| first.index);
-        assert!(
-            first_index > self.compacted.0 && first_index <= self.last() + 1,
-            "raft appends entry {first_index} to a log of {}..={}",
-            self.first(),
-            self.last()
-        );
+        let first = entries.first().map(|first| first.index);
+        let first_index = first.unwrap_or(self.entries.last() + 1);
         let has_entries = !entries.is_empty();
-        let replaced = self.entries.split_off(self.position(first_index));
-        self.entries.extend(entries);
+        let replaced = self.entries.append(entries);
         self.unflushed = Some(Replaced {
             hard_state: before,
             first_index,
@@ -106,12 +89,12 @@ impl Store {
         if keeps_frame {
             self.flushed();
         } else if let Some(replaced) = self.unflushed.take() {
-            self.entries.truncate(self.position(replaced.first_index));
-            self.entries.extend(replaced.entries);
+            self.entries.cut(replaced.first_index);
+            self.entries.append(replaced.entries);
             self.durable_hard_state = replaced.hard_state;
         }
         self.hard_state = self.durable_hard_state.clone();
-        let last = self.last();
+        let last = self.entries.last();
         let newest = self.newest_index();
         self.hard_state.commit = self.hard_state.commit.clamp(newest, last.max(newest));
         self
@@ -126,36 +109,27 @@ impl Store {
         self.hard_state.commit = self.hard_state.commit.max(meta.index);
         self.durable_hard_state = self.hard_state.clone();
         self.conf_state = meta.get_conf_state().clone();
-        self.compacted = (meta.index, meta.term);
-        self.entries.clear();
+        self.entries.install(position(snapshot));
         self.newest = snapshot.clone();
     }
 
     /// A snapshot of the own state is durable: the log before the one before it can go.
     pub(crate) fn snapshot_written(&mut self, mut snapshot: Snapshot) {
-        let index = snapshot.get_metadata().index;
-        if index <= self.newest_index() {
+        if self.entries.snapshot_written(position(&snapshot)).is_none() {
             return;
         }
-        let older = self.newest.get_metadata();
-        let older = (older.index, older.term);
         snapshot
             .mut_metadata()
             .set_conf_state(self.conf_state.clone());
         self.newest = snapshot;
-        if older.0 > self.compacted.0 {
-            let keep = self.position(older.0 + 1);
-            self.entries.drain(..keep);
-            self.compacted = older;
-        }
     }
+}
 
-    /// Where the entry of an index is, or would be.
-    fn position(&self, index: u64) -> usize {
-        let position = index.saturating_sub(self.first());
-        usize::try_from(position)
-            .unwrap_or(usize::MAX)
-            .min(self.entries.len())
+fn position(snapshot: &Snapshot) -> SnapshotMeta {
+    let meta = snapshot.get_metadata();
+    SnapshotMeta {
+        index: meta.index,
+        term: meta.term,
     }
 }
 
@@ -174,37 +148,19 @@ impl Storage for Store {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if low < self.first() {
-            return Err(StorageError::Compacted.into());
-        }
-        if high > self.last() + 1 {
-            return Err(StorageError::Unavailable.into());
-        }
-        let range = self.position(low)..self.position(high);
-        let mut entries: Vec<Entry> = self.entries.range(range).cloned().collect();
-        raft::util::limit_size(&mut entries, max_size.into());
-        Ok(entries)
+        self.entries.read(low, high, max_size.into())
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == self.compacted.0 {
-            return Ok(self.compacted.1);
-        }
-        if index < self.compacted.0 {
-            return Err(StorageError::Compacted.into());
-        }
-        let entry = self.entries.get((index - self.first()) as usize);
-        entry
-            .map(|entry| entry.term)
-            .ok_or_else(|| StorageError::Unavailable.into())
+        self.entries.term(index)
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.first())
+        Ok(self.entries.first())
     }
 
     fn last_index(&self) -> raft::Result<u64> {
-        Ok(self.last())
+        Ok(self.entries.last())
     }
 
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {

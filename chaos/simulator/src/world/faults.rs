@@ -1,7 +1,7 @@
 //! What goes wrong, and when it is over.
 
 use super::nodes::Death;
-use super::{Event, World};
+use super::{Event, What, World};
 use crate::broker::Disk;
 use crate::message::Message;
 use crate::scenario::{CLIENTS, Focus};
@@ -43,7 +43,8 @@ impl World {
             28..33 => self.another_disk(),
             33..43 => self.stop_broker(),
             43..53 => self.pause_somebody(),
-            53..60 => self.end_a_controller(),
+            53..59 => self.end_a_controller(),
+            59..60 => self.false_alarm(),
             60..80 => self.cut_somebody_off(),
             80..88 => self.cut_one_way(),
             88..90 => self.all_at_once(),
@@ -204,7 +205,38 @@ impl World {
             self.network.cut(*from, *to);
         }
         self.trace.line(|| format!("cut: {ways:?}"));
+        if self.chance.permille(300) {
+            self.refuse(&ways);
+        }
         self.over_in(50, 6_000, Fault::Cut { ways });
+    }
+
+    /// What lies between does not drop packets but refuses them: to a controller it seems as if the process at the
+    /// other end were no more.
+    fn refuse(&mut self, ways: &[(i32, i32)]) {
+        let controllers = self.scenario.controller_ids();
+        for (from, to) in ways {
+            if controllers.contains(from) && controllers.contains(to) {
+                self.hear_of_end(*from, *to);
+            }
+        }
+    }
+
+    /// A controller is taken for ended, and nothing else happens.
+    fn false_alarm(&mut self) {
+        let id = self.some_controller();
+        let peers = self.scenario.controller_ids().filter(|peer| *peer != id);
+        for peer in peers.collect::<Vec<_>>() {
+            self.hear_of_end(id, peer);
+        }
+    }
+
+    fn hear_of_end(&mut self, from: i32, to: i32) {
+        let (life, message) = (self.life(to), Message::ProcessEnded);
+        let what = What::Message { from, message };
+        let after_ms = self.chance.between(1, 50);
+        self.queue
+            .put(self.now_ms + after_ms, Event::Node { to, life, what });
     }
 
     fn all_at_once(&mut self) {

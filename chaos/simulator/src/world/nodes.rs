@@ -186,7 +186,9 @@ impl World {
         let Some(process) = node.process.take() else {
             return;
         };
-        let streams = process.streams();
+        let mut streams = process.streams();
+        let peers = self.scenario.controller_ids().filter(|peer| *peer != id);
+        streams.extend(peers.map(|peer| (peer, Message::ProcessEnded)));
         node.store = Some(process.into_store(self.chance.permille(500)));
         node.life += 1;
         node.is_silent = death == Death::PowerLost;

@@ -12,6 +12,7 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod reconcile;
+pub mod roll;
 pub mod status;
 #[cfg(test)]
 mod status_tests;

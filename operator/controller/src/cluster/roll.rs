@@ -1,0 +1,286 @@
+//! Roll: which pod is to be restarted next, and why, or why none is. Pure.
+//!
+//! What holds for it:
+//! - It is decided anew in every pass from what is seen; nothing is remembered. So edits in the middle of a roll,
+//!   a roll back, and an operator that takes over from another need nothing of their own: a pod that somebody else
+//!   made anew comes from the newest template, and counts as done.
+//! - One step at a time. While a pod that is not to be restarted is away, or another node may stop, nobody else is
+//!   asked to. [`Step::Release`] stops nothing.
+//! - A process that serves is stopped with the quorum's grant alone, or because a person insists
+//!   (`foz.dev/force-restart` on the pod).
+//! - A pod that does not come up from the newest template stops the roll: one is affected, not all.
+//!
+//! Start with [`roll`]; [`input`] is what it sees, [`node`] what it makes of each pod.
+
+pub mod input;
+mod node;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use crate::cluster::roll::input::{RollGrant, RollInput, RollQuorum};
+use crate::cluster::roll::node::{Node, nodes};
+pub use crate::cluster::roll::waiting::{PodWait, Waiting};
+use crate::names::Role;
+
+/// The state of a roll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roll {
+    /// The pods that are to be restarted still, in the order in which it is tried; those that are held last.
+    pub left: Vec<String>,
+    /// What now.
+    pub next: Next,
+}
+
+/// What a roll does now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// No pod is to be restarted.
+    Nothing,
+    /// This, and nothing else in this pass.
+    Do(Step),
+    /// What is seen next decides.
+    Wait(Waiting),
+}
+
+/// One step of a roll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Delete a pod that serves nobody, without a grant.
+    Replace {
+        /// Its name.
+        pod: String,
+        /// Its uid: no other pod of that name is deleted.
+        uid: String,
+        /// Why.
+        reason: String,
+    },
+    /// Ask the quorum for a grant, and delete the pod while it has one.
+    Restart {
+        /// The node.
+        node_id: i32,
+        /// The process that may stop: see [`input::RollInput::process`].
+        incarnation: String,
+        /// Its pod.
+        pod: String,
+        /// The pod's uid: no other pod of that name is deleted.
+        uid: String,
+        /// Why.
+        reason: String,
+        /// A person wants it whatever it costs.
+        insist: bool,
+    },
+    /// End a grant that nobody needs any more.
+    Release {
+        /// The node that has it.
+        node_id: i32,
+        /// The grant.
+        grant_epoch: i64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Decides the next step of a roll.
+#[must_use]
+pub fn roll(input: &RollInput) -> Roll {
+    let nodes = nodes(input);
+    let due = in_order(&nodes);
+    let held = nodes.iter().filter(|node| node.is_due() && node.held);
+    let left = due
+        .iter()
+        .copied()
+        .chain(held)
+        .map(|node| node.name.clone());
+    Roll {
+        left: left.collect(),
+        next: next(input, &nodes, &due),
+    }
+}
+
+/// The nodes that are to be restarted and are not held: those that do not serve, then brokers, then controllers,
+/// and last the active one.
+fn in_order<'node, 'input>(nodes: &'node [Node<'input>]) -> Vec<&'node Node<'input>> {
+    let mut due: Vec<_> = nodes
+        .iter()
+        .filter(|node| node.is_due() && !node.held)
+        .collect();
+    due.sort_by_key(|node| {
+        let serves = node.serves();
+        // Brokers that do not serve may do so for want of controllers.
+        let role = serves == (node.role == Role::Controller);
+        (serves, role, node.is_active, node.ordinal)
+    });
+    due
+}
+
+fn next(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
+    if let Some(step) = forced(input, due).or_else(|| without_grant(nodes, due)) {
+        return Next::Do(step);
+    }
+    let stopped = stopped(nodes).filter(|_| !due.is_empty());
+    if let Some(quorum) = &input.quorum
+        && let Some(step) = under_way(quorum, nodes, stopped.is_some())
+    {
+        return Next::Do(step);
+    }
+    if due.is_empty() {
+        let held = nodes.iter().filter(|node| node.is_due());
+        let held: Vec<String> = held.map(|node| node.name.clone()).collect();
+        return if held.is_empty() {
+            Next::Nothing
+        } else {
+            Next::Wait(Waiting::Held(held))
+        };
+    }
+    if let Some(role) = unknown_template(input) {
+        return Next::Wait(Waiting::Template(role));
+    }
+    // What fails itself is not spared: it cannot get worse.
+    let failing: Vec<&Node<'_>> = due.iter().copied().filter(|node| node.fails()).collect();
+    let due = match stopped {
+        Some(stopped) if failing.is_empty() => return Next::Wait(stopped),
+        Some(_) => failing.as_slice(),
+        None => due,
+    };
+    let Some(quorum) = input.quorum.as_ref().filter(|it| it.active_node_id >= 0) else {
+        return Next::Wait(Waiting::Quorum);
+    };
+    if let Some(waiting) = away(nodes).or_else(|| granted(quorum, nodes)) {
+        return Next::Wait(waiting);
+    }
+    first_allowed(input, due)
+}
+
+/// A person wants these pods stopped: one after the other, and not held up by any that is away.
+fn forced(input: &RollInput, due: &[&Node<'_>]) -> Option<Step> {
+    let node = due.iter().find(|node| node.is_forced())?;
+    let quorum = input.quorum.as_ref();
+    let answers = quorum.is_some_and(|quorum| quorum.active_node_id >= 0);
+    Some(if answers {
+        node.restart(true)
+    } else {
+        node.replace("; the quorum does not answer")
+    })
+}
+
+/// A pod whose process does not run loses nothing by being replaced. Where the newest template is known to be
+/// bad for its role, only one that will not come up by itself: it cannot get worse.
+fn without_grant(nodes: &[Node<'_>], due: &[&Node<'_>]) -> Option<Step> {
+    let is_bad = |role: Role| {
+        let mut of_role = nodes.iter().filter(|node| node.role == role && !node.held);
+        of_role.any(Node::fails)
+    };
+    let may_replace =
+        |node: &&&Node<'_>| !node.runs() && (node.trouble().is_some() || !is_bad(node.role));
+    let node = due.iter().find(may_replace)?;
+    Some(node.replace("; its container does not run"))
+}
+
+/// What an operator has begun: it may have been another one, or this one may not have heard the answer.
+fn under_way(quorum: &RollQuorum, nodes: &[Node<'_>], stopped: bool) -> Option<Step> {
+    quorum.grants.iter().find_map(|(node_id, grant)| {
+        let node = nodes.iter().find(|node| node.node_id == *node_id)?;
+        if node.pod.is_none() || node.is_leaving() {
+            return None;
+        }
+        let release = |reason: &str| Step::Release {
+            node_id: *node_id,
+            grant_epoch: grant.grant_epoch,
+            reason: reason.to_owned(),
+        };
+        let is_here = node.is_process(grant);
+        if !is_here || !grant.is_operators() {
+            // The quorum sees by itself when a broker is back, and knows nothing of a controller's processes.
+            let is_back = node.role == Role::Controller && !is_here && node.serves();
+            return is_back.then(|| release("it is back"));
+        }
+        if node.is_due() && !node.held && !stopped {
+            // The grant was given when all others were there; asked again, it is not weighed again.
+            let mut others = nodes.iter().filter(|other| other.node_id != *node_id);
+            return Some(match others.find(|other| !other.serves()) {
+                None => node.restart(false),
+                Some(other) => release(&format!("{} is away", other.name)),
+            });
+        }
+        // The registered process may also be one that is gone, while the next one starts.
+        if !node.serves() {
+            return None;
+        }
+        Some(release(if node.held {
+            "its pod is held"
+        } else if stopped {
+            "the roll has stopped"
+        } else {
+            "it is not to be restarted any more"
+        }))
+    })
+}
+
+/// Kubernetes has not said yet which template is the newest: a pod might be restarted twice.
+fn unknown_template(input: &RollInput) -> Option<Role> {
+    let is_unknown = |role: &Role| {
+        let set = input.sets.get(role);
+        set.is_none_or(|set| set.update_revision.is_none())
+    };
+    Role::ALL.into_iter().find(is_unknown)
+}
+
+/// A pod of the newest template that does not come up.
+fn stopped(nodes: &[Node<'_>]) -> Option<Waiting> {
+    let node = nodes.iter().find(|node| node.fails() && !node.held)?;
+    Some(Waiting::Stopped {
+        pod: node.name.clone(),
+        trouble: node.failure(),
+    })
+}
+
+/// A pod that is not to be restarted, and is not there.
+fn away(nodes: &[Node<'_>]) -> Option<Waiting> {
+    let others = nodes.iter().filter(|node| !node.held && !node.is_due());
+    let mut away = others.filter_map(|node| Some((node, node.away()?)));
+    away.next().map(|(node, wait)| Waiting::Pod {
+        pod: node.name.clone(),
+        wait,
+    })
+}
+
+/// Somebody may stop already.
+fn granted(quorum: &RollQuorum, nodes: &[Node<'_>]) -> Option<Waiting> {
+    let (node_id, grant) = quorum.grants.iter().next()?;
+    let node = nodes.iter().find(|node| node.node_id == *node_id);
+    Some(Waiting::Grant {
+        node: node.map_or_else(|| format!("node {node_id}"), |node| node.name.clone()),
+        reason: grant.reason.clone(),
+    })
+}
+
+/// The first that the quorum has not denied a moment ago: a partition that is in a bad way holds up the brokers
+/// that have it, and no others. Controllers wait until no broker is left.
+fn first_allowed(input: &RollInput, due: &[&Node<'_>]) -> Next {
+    let mut denied: Vec<(Role, String, String)> = Vec::new();
+    for node in due {
+        if node.is_unknown_broker {
+            return Next::Do(node.replace("; the quorum does not know it, so it has nothing"));
+        }
+        let is_last = node.role == Role::Controller && node.serves();
+        if is_last && denied.iter().any(|(role, ..)| *role == Role::Broker) {
+            break;
+        }
+        match input.denied.get(&node.node_id) {
+            Some(denial) if Some(&denial.incarnation) == node.process.as_ref() => {
+                denied.push((node.role, node.name.clone(), denial.message.clone()));
+            }
+            _ => return Next::Do(node.restart(false)),
+        }
+    }
+    let denied = denied.into_iter().map(|(_, pod, message)| (pod, message));
+    Next::Wait(Waiting::Denied(denied.collect()))
+}
+
+impl RollGrant {
+    /// Not asked for by the process itself, or by a hand.
+    const fn is_operators(&self) -> bool {
+        self.operator_epoch != 0
+    }
+}

@@ -1,0 +1,221 @@
+//! A place for a pod, and what a roll makes of it.
+
+use crate::cluster::roll::input::{RollGrant, RollInput, RollPod, RollSet};
+use crate::cluster::roll::{PodWait, Step};
+use crate::names::Role;
+
+/// A container that is started so often without getting ready will not get there: one start may have met something
+/// that is gone.
+const STARTS_TOLERATED: i32 = 2;
+
+/// A place for a pod, with the pod that is there.
+#[derive(Debug)]
+pub(super) struct Node<'input> {
+    pub(super) role: Role,
+    pub(super) ordinal: i32,
+    pub(super) node_id: i32,
+    /// The pod's name.
+    pub(super) name: String,
+    pub(super) pod: Option<&'input RollPod>,
+    /// See [`RollInput::process`].
+    pub(super) process: Option<String>,
+    /// It is the active controller.
+    pub(super) is_active: bool,
+    /// A broker that the quorum, which answers, does not know.
+    pub(super) is_unknown_broker: bool,
+    pub(super) held: bool,
+    /// Its pod is of the newest template; `None` when that is not known.
+    newest: Option<bool>,
+    /// A broker without a lease.
+    fenced: bool,
+    /// Why it is to be restarted; empty when it is not.
+    reasons: Vec<String>,
+}
+
+/// Every place that the sets have.
+pub(super) fn nodes(input: &RollInput) -> Vec<Node<'_>> {
+    let mut nodes = Vec::new();
+    for (&role, set) in &input.sets {
+        nodes.extend((0..set.replicas).map(|ordinal| node(input, role, ordinal, set)));
+    }
+    nodes
+}
+
+fn node<'input>(input: &'input RollInput, role: Role, ordinal: i32, set: &RollSet) -> Node<'input> {
+    let name = input.name.pod(role, ordinal);
+    let node_id = role.node_id_base() + ordinal;
+    let pod = input.pods.get(&(role, ordinal));
+    let quorum = input.quorum.as_ref();
+    let of_brokers = quorum.filter(|_| role == Role::Broker);
+    let broker = of_brokers.map(|quorum| quorum.brokers.get(&node_id));
+    let newest = pod
+        .zip(set.update_revision.as_ref())
+        .map(|(pod, newest)| pod.state.revision.as_ref() == Some(newest));
+    let mut node = Node {
+        held: input.hold.contains(&name),
+        process: input.process(role, ordinal),
+        is_active: quorum.is_some_and(|quorum| quorum.active_node_id == node_id),
+        is_unknown_broker: broker == Some(None),
+        fenced: broker.flatten().is_some_and(|broker| broker.fenced),
+        reasons: Vec::new(),
+        role,
+        ordinal,
+        node_id,
+        name,
+        pod,
+        newest,
+    };
+    node.reasons = reasons(input, &node, set);
+    node
+}
+
+/// Why a pod is to be restarted. One that is on its way out is restarted already.
+fn reasons(input: &RollInput, node: &Node<'_>, set: &RollSet) -> Vec<String> {
+    let Some(pod) = node.pod.filter(|pod| !pod.state.deleting) else {
+        return Vec::new();
+    };
+    let mut reasons = Vec::new();
+    if node.newest == Some(false) {
+        reasons.push(template_changed(pod, set));
+    }
+    let keys = pending_keys(input, node);
+    if !keys.is_empty() {
+        reasons.push(format!("config waits for a restart: {}", keys.join(", ")));
+    }
+    if pod.restart_asked {
+        reasons.push("foz.dev/restart is on the pod".to_owned());
+    }
+    if pod.force_asked {
+        reasons.push("foz.dev/force-restart is on the pod".to_owned());
+    }
+    reasons
+}
+
+fn template_changed(pod: &RollPod, set: &RollSet) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    if pod.image != set.image {
+        return format!("image {} to {}", text(&pod.image), text(&set.image));
+    }
+    if set.restarted_for.is_some() && pod.restarted_for != set.restarted_for {
+        return format!("foz.dev/restart is {}", text(&set.restarted_for));
+    }
+    "its template is out of date".to_owned()
+}
+
+/// A process that does not run, or has no lease, starts with the new values anyway or has done so. It must not
+/// count here: one that never gets as far as to register would be replaced without end.
+fn pending_keys<'input>(input: &'input RollInput, node: &Node<'_>) -> Vec<&'input str> {
+    let lives = node.role == Role::Broker && node.runs() && !node.fenced;
+    let Some(process) = node.process.as_ref().filter(|_| lives) else {
+        return Vec::new();
+    };
+    let node_id = node.node_id.to_string();
+    let pending = input
+        .config_pending_restart
+        .iter()
+        .filter(|pending| pending.incarnations.get(&node_id) == Some(process));
+    pending.map(|pending| pending.key.as_str()).collect()
+}
+
+impl Node<'_> {
+    /// It is to be restarted.
+    pub(super) fn is_due(&self) -> bool {
+        !self.reasons.is_empty()
+    }
+
+    pub(super) fn is_forced(&self) -> bool {
+        self.pod.is_some_and(|pod| pod.force_asked)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.pod.is_some_and(|pod| pod.state.deleting)
+    }
+
+    /// The container's process runs.
+    pub(super) fn runs(&self) -> bool {
+        self.pod.is_some_and(|pod| pod.state.running)
+    }
+
+    /// Somebody may miss it.
+    pub(super) fn serves(&self) -> bool {
+        self.away().is_none() && !self.is_unknown_broker
+    }
+
+    pub(super) fn trouble(&self) -> Option<&(String, String)> {
+        self.pod?.state.trouble.as_ref()
+    }
+
+    /// It does not come up, from the newest template.
+    pub(super) fn fails(&self) -> bool {
+        let is_newest = self.newest == Some(true) && !self.is_leaving();
+        is_newest
+            && self
+                .pod
+                .is_some_and(|pod| !pod.state.ready && cannot_start(pod))
+    }
+
+    pub(super) fn failure(&self) -> String {
+        match (self.trouble(), self.pod) {
+            (Some((reason, message)), _) if message.is_empty() => reason.clone(),
+            (Some((reason, message)), _) => format!("{reason}: {message}"),
+            (None, pod) => {
+                let restarts = pod.map_or(0, |pod| pod.container_restarts);
+                format!("its container has ended {restarts} times and is not ready")
+            }
+        }
+    }
+
+    /// Why it is not there, if it is not.
+    pub(super) fn away(&self) -> Option<PodWait> {
+        let Some(pod) = self.pod else {
+            return Some(PodWait::Missing);
+        };
+        if pod.state.deleting {
+            Some(PodWait::Leaving)
+        } else if !pod.state.ready || !pod.state.running {
+            Some(PodWait::NotReady)
+        } else if self.fenced {
+            Some(PodWait::NoLease)
+        } else {
+            None
+        }
+    }
+
+    /// The grant is for the process that is there now.
+    pub(super) fn is_process(&self, grant: &RollGrant) -> bool {
+        self.process.as_ref() == Some(&grant.incarnation)
+    }
+
+    pub(super) fn replace(&self, more: &str) -> Step {
+        Step::Replace {
+            pod: self.name.clone(),
+            uid: self.uid(),
+            reason: format!("{}{more}", self.reasons.join("; ")),
+        }
+    }
+
+    /// With a grant; without one for a broker that the quorum does not know, to which it gives none.
+    pub(super) fn restart(&self, insist: bool) -> Step {
+        let Some(incarnation) = self.process.clone() else {
+            return self.replace("; the quorum does not know it, so it has nothing");
+        };
+        Step::Restart {
+            node_id: self.node_id,
+            incarnation,
+            pod: self.name.clone(),
+            uid: self.uid(),
+            reason: self.reasons.join("; "),
+            insist,
+        }
+    }
+
+    fn uid(&self) -> String {
+        self.pod
+            .map(|pod| pod.state.uid.clone())
+            .unwrap_or_default()
+    }
+}
+
+fn cannot_start(pod: &RollPod) -> bool {
+    pod.state.trouble.is_some() || pod.container_restarts >= STARTS_TOLERATED
+}

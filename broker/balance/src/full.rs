@@ -1,0 +1,86 @@
+//! Evens out everything, the more important first: racks, replicas, bytes, leaders, traffic. What comes later
+//! leaves what came before as even as it is.
+
+use crate::assignment::{Assignment, Measure};
+use crate::counts::Levelling;
+use crate::detours::level_by_detours;
+use crate::exchange::exchange;
+use crate::goal::Thresholds;
+use crate::leaders::level_leaders;
+use crate::quota::{Quota, UNIT};
+use crate::racks::spread_over_racks;
+
+/// What one measure changes may free the way for another; the second pass mostly finds nothing.
+const MOST_PASSES: usize = 8;
+
+/// Where racks keep some brokers from exchanging anything with others, those that can have to lie closer together
+/// for all to lie within the tolerance. How much closer is tried in this order, as parts of the tolerance.
+const PARTS: [i128; 3] = [1, 2, 4];
+
+pub(crate) fn even_out<'a>(start: Assignment<'a>, thresholds: &Thresholds) -> Assignment<'a> {
+    let mut assignment = start;
+    for _ in 0..MOST_PASSES {
+        let before = assignment.brokers().to_vec();
+        let quotas = Quota::of_all(&assignment, thresholds);
+        spread_over_racks(&mut assignment, &quotas);
+        // Replicas that left a cordoned broker are shared by the others.
+        let quotas = Quota::of_all(&assignment, thresholds);
+        level_replicas(&mut assignment, &quotas);
+        level_by_exchange(&mut assignment, &quotas, Measure::Bytes);
+        level_leaders(&mut assignment, &quotas[Measure::Leaders as usize]);
+        level_by_exchange(&mut assignment, &quotas, Measure::Leaders);
+        level_by_exchange(&mut assignment, &quotas, Measure::Traffic);
+        if assignment.brokers() == before {
+            break;
+        }
+        // From the very state that a later plan would start from, so that it finds nothing to do.
+        assignment = Assignment::new(
+            assignment.cluster,
+            assignment.roles,
+            assignment.into_brokers(),
+        );
+    }
+    assignment
+}
+
+fn level_replicas(assignment: &mut Assignment<'_>, quotas: &[Quota; 4]) {
+    let [replicas, bytes, leaders, traffic] = quotas;
+    let everyone = vec![true; assignment.cluster.broker_count()];
+    for part in PARTS {
+        if is_even(assignment, replicas) {
+            return;
+        }
+        let levelling = Levelling {
+            gives: everyone.clone(),
+            gets: everyone.clone(),
+            tolerance: (replicas.tolerance / part).max(UNIT),
+            up_to_share: false,
+            replicas,
+            bytes,
+            traffic,
+            leaders,
+        };
+        levelling.run(assignment);
+    }
+    level_by_detours(assignment, replicas);
+}
+
+fn level_by_exchange(assignment: &mut Assignment<'_>, quotas: &[Quota; 4], measure: Measure) {
+    let quota = &quotas[measure as usize];
+    for part in PARTS {
+        if is_even(assignment, quota) {
+            return;
+        }
+        exchange(
+            assignment,
+            quotas,
+            measure,
+            (quota.tolerance / part).max(UNIT),
+        );
+    }
+}
+
+fn is_even(assignment: &Assignment<'_>, quota: &Quota) -> bool {
+    let range = quota.range(assignment);
+    range.is_none_or(|(least, most)| most - least <= quota.tolerance)
+}

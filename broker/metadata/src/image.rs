@@ -3,16 +3,18 @@
 mod apply;
 mod changes;
 mod encode;
+mod grant;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rpds::RedBlackTreeMapSync;
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 use uuid::Uuid;
 
 pub use apply::ApplyError;
 pub use changes::Changes;
 pub use encode::RestoreError;
+pub use grant::{CONTROLLER_ID_FIRST, Grant};
 
 use crate::record::ResourceKind;
 
@@ -36,6 +38,8 @@ pub struct Image {
     pub(crate) replica_counts: RedBlackTreeMapSync<i32, usize>,
     pub(crate) configs: RedBlackTreeMapSync<Resource, Arc<BTreeMap<String, String>>>,
     pub(crate) racks: RedBlackTreeMapSync<i32, Arc<str>>,
+    pub(crate) grants: RedBlackTreeMapSync<i32, Arc<Grant>>,
+    pub(crate) cordoned: RedBlackTreeSetSync<i32>,
     pub(crate) features: RedBlackTreeMapSync<Arc<str>, i32>,
     pub(crate) next_producer_id: i64,
     pub(crate) operator_epoch: i64,
@@ -111,6 +115,11 @@ pub struct Partition {
     /// Replicas that have not been in the ISR since their disk was new: they may lack everything that the
     /// others have. Those that are so for longest come first.
     pub never_in_sync: Vec<i32>,
+    /// Replicas that a reassignment brings (KIP-455): in `replicas` already, gone from there when it is cancelled.
+    pub adding_replicas: Vec<i32>,
+    /// Replicas that are gone when the reassignment is complete. One that an earlier target brought, and a newer
+    /// one does not want, is in both lists while it is in sync.
+    pub removing_replicas: Vec<i32>,
 }
 
 /// What configs are set on.
@@ -255,6 +264,12 @@ impl Image {
             .filter(move |(_, _, partition)| partition.replicas.contains(&node_id))
     }
 
+    /// The partitions whose replicas are being moved.
+    pub fn reassigning_partitions(&self) -> impl Iterator<Item = (&Arc<Topic>, i32, &Partition)> {
+        self.partitions()
+            .filter(|(_, _, partition)| partition.is_reassigning())
+    }
+
     /// The topics that a node holds a replica of.
     pub(crate) fn topics_on(&self, node_id: i32) -> Vec<Arc<Topic>> {
         let is_on_node = |topic: &&Arc<Topic>| {
@@ -350,6 +365,24 @@ impl Partition {
     pub fn preferred_leader(&self) -> i32 {
         self.replicas.first().copied().unwrap_or(NO_LEADER)
     }
+
+    /// Whether its replicas are being moved to other brokers.
+    #[must_use]
+    pub fn is_reassigning(&self) -> bool {
+        !self.adding_replicas.is_empty() || !self.removing_replicas.is_empty()
+    }
+
+    /// The replicas that it is to have once its reassignment is complete.
+    #[must_use]
+    pub fn target_replicas(&self) -> Vec<i32> {
+        without(&self.replicas, &self.removing_replicas)
+    }
+
+    /// The replicas that it goes back to when its reassignment is cancelled.
+    #[must_use]
+    pub fn original_replicas(&self) -> Vec<i32> {
+        without(&self.replicas, &self.adding_replicas)
+    }
 }
 
 impl Resource {
@@ -376,6 +409,11 @@ impl Resource {
             Self::Broker(node_id) => (ResourceKind::Broker, node_id.to_string()),
         }
     }
+}
+
+fn without(replicas: &[i32], others: &[i32]) -> Vec<i32> {
+    let replicas = replicas.iter().copied();
+    replicas.filter(|id| !others.contains(id)).collect()
 }
 
 impl std::fmt::Display for Resource {

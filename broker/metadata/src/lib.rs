@@ -14,7 +14,7 @@
 //! The crate does no I/O: time, random numbers and ids are passed in.
 //!
 //! Start with [`image`], then `rules/create_topics.rs`; for who is in sync and who leads,
-//! `rules/partition_change.rs`.
+//! `rules/partition_change.rs`; for who may stop, `rules/acquire_restart.rs`.
 
 pub mod config;
 pub mod image;

@@ -12,10 +12,10 @@ mod generated {
 
 pub use generated::record::Record as Fact;
 pub use generated::{
-    Batch, BrokerFenceRecord, ClusterRecord, ConfigRecord, FeatureLevelRecord, NodeIds,
-    OperatorEpochRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RackRecord,
-    Record, RegisterBrokerRecord, RemoveTopicRecord, ResourceKind, Snapshot, TopicRecord,
-    UnregisterBrokerRecord,
+    Batch, BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, EndRestartGrantRecord,
+    FeatureLevelRecord, NodeIds, OperatorEpochRecord, PartitionChangeRecord, PartitionRecord,
+    ProducerIdsRecord, RackRecord, Record, RegisterBrokerRecord, RemoveTopicRecord, ResourceKind,
+    RestartGrantRecord, Snapshot, TopicRecord, UnregisterBrokerRecord,
 };
 
 /// The bytes are not a message of this crate.

@@ -6,11 +6,14 @@
 //! records. Only the active controller runs rules; everybody else applies their records.
 
 mod acquire_operator_epoch;
+mod acquire_restart;
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod alter_partitions;
 mod assign_racks;
 mod balance_leaders;
+mod cordon;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
@@ -18,6 +21,7 @@ mod draft;
 mod elect_leaders;
 mod elect_unclean_where_allowed;
 mod election;
+mod end_restart;
 mod fence_broker;
 mod found_cluster;
 mod min_insync;
@@ -26,26 +30,38 @@ mod named_once;
 mod partition_change;
 mod pin_min_insync_replicas;
 mod placement;
+mod protection;
 mod raise_internal_topics;
+mod reassignment;
 mod refusal;
 mod register_broker;
 mod replicas;
 mod stop_broker;
+mod unregister_broker;
 
 pub use acquire_operator_epoch::acquire_operator_epoch;
+pub use acquire_restart::{
+    AcquireRestart, Answer, DeniedReason, QuorumHealth, UNPROTECTED_NAMED_MAX, Unavailable,
+    acquire_restart,
+};
 pub use allocate_producer_ids::{PRODUCER_IDS_PER_BLOCK, ProducerIdBlock, allocate_producer_ids};
 pub use alter_configs::{
     AlterConfigs, AlterResource, ConfigChange, ConfigOperation, KeyEffect, ResourceName,
     alter_configs,
 };
+pub use alter_partition_reassignments::{
+    AlterPartitionReassignments, Reassignment, ReassignmentResult, alter_partition_reassignments,
+};
 pub use alter_partitions::{AlterPartitions, IsrChange, PartitionState, alter_partitions};
 pub use assign_racks::assign_racks;
 pub use balance_leaders::{LEADERS_BALANCED_PER_CALL_MAX, balance_leaders};
+pub use cordon::cordon;
 pub use create_partitions::{CreatePartitions, Increase, create_partitions};
 pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics};
 pub use delete_topics::{DeleteTopics, TopicRef, delete_topics};
 pub use elect_leaders::{ElectLeaders, ElectionKind, ElectionResult, elect_leaders};
 pub use elect_unclean_where_allowed::{ELECTIONS_PER_CALL_MAX, elect_unclean_where_allowed};
+pub use end_restart::{end_restart, end_restarts_done};
 pub use fence_broker::{fence_broker, unfence_broker};
 pub use found_cluster::{FOZ_VERSION, FOZ_VERSION_FEATURE, found_cluster};
 pub use min_insync::{effective_min_insync, min_insync_replicas};
@@ -54,6 +70,7 @@ pub use raise_internal_topics::{PARTITIONS_RAISED_PER_CALL_MAX, raise_internal_t
 pub use refusal::{ErrorCode, Refusal};
 pub use register_broker::{RegisterBroker, register_broker};
 pub use stop_broker::{StopState, stop_broker};
+pub use unregister_broker::unregister_broker;
 
 use crate::image::Image;
 use crate::record::Record;

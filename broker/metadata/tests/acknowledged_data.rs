@@ -9,7 +9,7 @@
 //!
 //! The rules run against a small model of replication: brokers that see the metadata late, leaders that do
 //! not know that they were replaced, followers that copy logs, machines that crash with and without their
-//! unflushed data, disks that are exchanged. Nothing in the model is timed, so every interleaving is possible.
+//! unflushed data, disks that are exchanged, replicas that move to other brokers. Nothing in the model is timed, so every interleaving is possible.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -54,6 +54,7 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
         4 => Just(Step::Elect(elections)),
         1 => Just(Step::Tick),
         1 => (1..4usize).prop_map(|min_insync| Step::SetMinInsync { min_insync }),
+        4 => (node(), 0..4usize).prop_map(|(first, count)| Step::Reassign { first, count }),
     ]
 }
 

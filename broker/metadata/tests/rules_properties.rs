@@ -4,119 +4,31 @@
 
 #[path = "rules_properties/check.rs"]
 mod check;
+#[path = "rules_properties/command.rs"]
+mod command;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foz_metadata::image::{Image, NO_LEADER, Partition};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
-    AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreatePartitions,
-    CreateTopics, Decision, DeleteTopics, ElectLeaders, ElectionKind, Increase, IsrChange,
-    NewTopic, Refusal, RegisterBroker, ResourceName, TopicRef, acquire_operator_epoch,
-    allocate_producer_ids, alter_configs, alter_partitions, assign_racks, balance_leaders,
-    create_partitions, create_topics, delete_topics, elect_leaders, elect_unclean_where_allowed,
-    fence_broker, found_cluster, raise_internal_topics, register_broker, stop_broker,
-    unfence_broker,
+    AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
+    Answer, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics, Decision, DeleteTopics,
+    ElectLeaders, Increase, IsrChange, NewTopic, QuorumHealth, Reassignment, Refusal,
+    RegisterBroker, ResourceName, TopicRef, Unavailable, acquire_operator_epoch, acquire_restart,
+    allocate_producer_ids, alter_configs, alter_partition_reassignments, alter_partitions,
+    assign_racks, balance_leaders, cordon, create_partitions, create_topics, delete_topics,
+    elect_leaders, elect_unclean_where_allowed, end_restart, end_restarts_done, fence_broker,
+    found_cluster, raise_internal_topics, register_broker, stop_broker, unfence_broker,
+    unregister_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use check::check_step;
-
-#[derive(Debug, Clone)]
-enum Command {
-    Register {
-        node_id: i32,
-        incarnation: u8,
-        log_intact: bool,
-        is_same_disk: bool,
-    },
-    Stop {
-        node_id: i32,
-    },
-    /// The leader of one of the partitions proposes an ISR, perhaps from an old state.
-    Propose {
-        at: usize,
-        members: Vec<bool>,
-        behind: i32,
-    },
-    Elect(ElectionKind),
-    Balance,
-    Raise,
-    ElectUnclean,
-    Fence {
-        node_id: i32,
-    },
-    Unfence {
-        node_id: i32,
-    },
-    Create {
-        names: Vec<u8>,
-        partitions: i32,
-        replication_factor: i32,
-        assigned_to: Option<i32>,
-        validate_only: bool,
-    },
-    Delete {
-        names: Vec<u8>,
-    },
-    Increase {
-        name: u8,
-        count: i32,
-    },
-    Configure {
-        name: u8,
-        operation: ConfigOperation,
-        value: u8,
-    },
-    ProducerIds {
-        node_id: i32,
-    },
-    Operator,
-    Rack {
-        node_id: i32,
-        rack: u8,
-    },
-}
+use command::{Command, NODES, command};
 
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
-
-const NODES: std::ops::Range<i32> = 0..4;
-
-fn command() -> impl Strategy<Value = Command> {
-    use ConfigOperation::{Append, Delete, Set, Subtract};
-    prop_oneof![
-        3 => (NODES, 1..3u8, any::<bool>(), any::<bool>()).prop_map(
-            |(node_id, incarnation, log_intact, is_same_disk)| {
-                Command::Register { node_id, incarnation, log_intact, is_same_disk }
-            },
-        ),
-        1 => NODES.prop_map(|node_id| Command::Stop { node_id }),
-        4 => (0..20usize, prop::collection::vec(any::<bool>(), 4), 0..2i32)
-            .prop_map(|(at, members, behind)| Command::Propose { at, members, behind }),
-        1 => prop::sample::select(vec![ElectionKind::Preferred, ElectionKind::Unclean])
-            .prop_map(Command::Elect),
-        1 => prop::sample::select(vec![Command::Balance, Command::Raise, Command::ElectUnclean]),
-        2 => NODES.prop_map(|node_id| Command::Fence { node_id }),
-        4 => NODES.prop_map(|node_id| Command::Unfence { node_id }),
-        4 => (
-            prop::collection::vec(0..8u8, 1..3),
-            -1..5,
-            -1..4i32,
-            prop::option::weighted(0.2, NODES),
-            prop::bool::weighted(0.1),
-        ).prop_map(|(names, partitions, replication_factor, assigned_to, validate_only)| {
-            Command::Create { names, partitions, replication_factor, assigned_to, validate_only }
-        }),
-        1 => prop::collection::vec(0..8u8, 1..3).prop_map(|names| Command::Delete { names }),
-        1 => (0..8u8, 0..8).prop_map(|(name, count)| Command::Increase { name, count }),
-        1 => (0..8u8, prop::sample::select(vec![Append, Delete, Set, Subtract]), 0..4u8)
-            .prop_map(|(name, operation, value)| Command::Configure { name, operation, value }),
-        1 => NODES.prop_map(|node_id| Command::ProducerIds { node_id }),
-        1 => Just(Command::Operator),
-        1 => (NODES, 0..3u8).prop_map(|(node_id, rack)| Command::Rack { node_id, rack }),
-    ]
-}
 
 struct Cluster {
     image: Image,
@@ -338,7 +250,85 @@ impl Cluster {
                     .unwrap();
                 assert_eq!(self.image.rack(node_id).unwrap_or_default(), rack);
             }
+            Command::Reassign { at, target } => self.reassign(at, &target),
+            Command::Cordon { node_id, cordoned } => {
+                let decided = cordon(&image, &BTreeSet::from([node_id]), cordoned, 0);
+                self.commit_if_allowed(decided).unwrap();
+                assert_eq!(self.image.is_cordoned(node_id), cordoned);
+            }
+            Command::Unregister { node_id } => {
+                let is_known = image.broker(node_id).is_some();
+                let is_free = !image.is_alive(node_id) && image.replica_count(node_id) == 0;
+                let done = self.commit_if_allowed(unregister_broker(&image, node_id, 0));
+                assert_eq!(done.is_some(), is_known && is_free);
+                assert!(done.is_none() || self.image.broker(node_id).is_none());
+            }
+            Command::AskToRestart { node_id, insist } => self.ask_to_restart(node_id, insist),
+            Command::EndRestart { node_id } => {
+                let epoch = image.grant(node_id).map_or(-1, |grant| grant.epoch);
+                let ended = self.commit_if_allowed(end_restart(&image, node_id, epoch, 0));
+                assert_eq!(ended, Some(epoch >= 0));
+                assert_eq!(self.image.grant(node_id), None);
+            }
+            Command::EndRestartsDone => {
+                self.commit_if_allowed(end_restarts_done(&image)).unwrap();
+                let again = end_restarts_done(&self.image).unwrap();
+                assert_eq!(again.records, []);
+            }
         }
+    }
+
+    fn reassign(&mut self, at: usize, target: &[i32]) {
+        let image = self.image.clone();
+        let Some((topic, index, _)) = image.partitions().nth(at) else {
+            return;
+        };
+        let wanted = Reassignment {
+            topic: topic.name.to_string(),
+            index,
+            replicas: (!target.is_empty()).then_some(target.to_vec()),
+        };
+        let request = AlterPartitionReassignments {
+            partitions: vec![wanted],
+            allow_replication_factor_change: true,
+            operator_epoch: 0,
+        };
+        let decided = alter_partition_reassignments(&image, &request);
+        let result = self.commit_if_allowed(decided).unwrap().remove(0).2;
+        let after = self.image.partition(&topic.name, index).unwrap();
+        match result {
+            Ok(()) if target.is_empty() => assert!(!after.is_reassigning()),
+            Ok(()) => assert_eq!(after.target_replicas(), target),
+            Err(_) => assert_eq!(self.image, image),
+        }
+    }
+
+    fn ask_to_restart(&mut self, node_id: i32, insist: bool) {
+        let image = self.image.clone();
+        let Some(broker) = image.broker(node_id) else {
+            return;
+        };
+        let request = AcquireRestart {
+            node_id,
+            incarnation: broker.incarnation,
+            reason: "why not".to_owned(),
+            operator_epoch: 0,
+            unavailable: Unavailable::Allow,
+            insist,
+        };
+        let quorum = QuorumHealth::default();
+        let decided = acquire_restart(&image, &request, &quorum);
+        let answer = self.commit_if_allowed(decided).unwrap();
+        let is_granted = matches!(answer, Answer::Granted { .. });
+        assert!(is_granted || !insist && self.image == image);
+        assert_eq!(
+            is_granted,
+            self.image
+                .grant(node_id)
+                .is_some_and(|it| { it.incarnation == broker.incarnation })
+        );
+        let again = acquire_restart(&self.image, &request, &quorum).unwrap();
+        assert_eq!((again.records, again.answer), (vec![], answer));
     }
 
     fn create(

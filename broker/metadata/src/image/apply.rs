@@ -5,10 +5,11 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
-use super::{Broker, Image, Partition, Resource, Topic};
+use super::{Broker, Grant, Image, Partition, Resource, Topic};
 use crate::record::{
-    Batch, BrokerFenceRecord, ConfigRecord, Fact, PartitionChangeRecord, PartitionRecord, Record,
-    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UnregisterBrokerRecord,
+    Batch, BrokerFenceRecord, ConfigRecord, EndRestartGrantRecord, Fact, PartitionChangeRecord,
+    PartitionRecord, Record, RegisterBrokerRecord, RemoveTopicRecord, RestartGrantRecord,
+    TopicRecord, UnregisterBrokerRecord,
 };
 
 /// Why a batch was not applied; the image is as before.
@@ -98,6 +99,15 @@ impl Image {
                 self.features
                     .insert_mut(record.name.as_str().into(), record.level);
             }
+            Fact::RestartGrant(record) => self.grant_restart(record)?,
+            Fact::EndRestartGrant(record) => self.end_restart_grant(record)?,
+            Fact::Cordon(record) => {
+                if record.cordoned {
+                    self.cordoned.insert_mut(record.node_id);
+                } else {
+                    self.cordoned.remove_mut(&record.node_id);
+                }
+            }
         }
         Ok(())
     }
@@ -155,6 +165,34 @@ impl Image {
         }
     }
 
+    fn grant_restart(&mut self, record: &RestartGrantRecord) -> Result<(), String> {
+        let grant = Grant {
+            node_id: record.node_id,
+            epoch: record.grant_epoch,
+            incarnation: read_id(&record.incarnation)?,
+            reason: record.reason.clone(),
+            operator_epoch: record.operator_epoch,
+            unprotected: record.unprotected.clone(),
+        };
+        self.grants.insert_mut(record.node_id, Arc::new(grant));
+        Ok(())
+    }
+
+    fn end_restart_grant(&mut self, record: &EndRestartGrantRecord) -> Result<(), String> {
+        let (node_id, epoch) = (record.node_id, record.grant_epoch);
+        match self.grant(node_id) {
+            Some(grant) if grant.epoch == epoch => {
+                self.grants.remove_mut(&node_id);
+                Ok(())
+            }
+            Some(grant) => Err(format!(
+                "node {node_id} has the restart grant {}, not {epoch}",
+                grant.epoch
+            )),
+            None => Err(format!("node {node_id} has no restart grant")),
+        }
+    }
+
     fn add_topic(&mut self, record: &TopicRecord) -> Result<(), String> {
         let id = read_id(&record.id)?;
         let name: Arc<str> = record.name.as_str().into();
@@ -191,6 +229,8 @@ impl Image {
             elr: record.elr.clone(),
             last_known_elr: record.last_known_elr.clone(),
             never_in_sync: record.never_in_sync.clone(),
+            adding_replicas: record.adding_replicas.clone(),
+            removing_replicas: record.removing_replicas.clone(),
         };
         topic.partitions.push(partition);
         self.count_replicas(&record.replicas, 1);
@@ -214,6 +254,8 @@ impl Image {
             (&mut partition.elr, &record.elr),
             (&mut partition.last_known_elr, &record.last_known_elr),
             (&mut partition.never_in_sync, &record.never_in_sync),
+            (&mut partition.adding_replicas, &record.adding_replicas),
+            (&mut partition.removing_replicas, &record.removing_replicas),
         ] {
             if let Some(change) = change {
                 list.clone_from(&change.node_ids);

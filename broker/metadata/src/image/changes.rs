@@ -11,10 +11,14 @@ use crate::record::{Batch, Fact};
 /// What was touched on the way from one image to a later one. Details are in the images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Node ids of brokers that are new, or whose registration, fence or rack changed.
+    /// Node ids of brokers that are new, or whose registration, fence, rack or cordon changed.
     pub brokers_changed: BTreeSet<i32>,
     /// Node ids of brokers that are gone.
     pub brokers_removed: BTreeSet<i32>,
+    /// Node ids that got a restart grant.
+    pub grants_changed: BTreeSet<i32>,
+    /// Node ids whose restart grant ended.
+    pub grants_ended: BTreeSet<i32>,
     /// Ids of topics that are new. Their partitions are not listed below.
     pub topics_created: BTreeSet<Uuid>,
     /// Topics that are gone, as they were.
@@ -46,6 +50,7 @@ impl Changes {
     pub fn between(before: &Image, after: &Image) -> Self {
         let mut changes = Self::default();
         changes.compare_brokers(before, after);
+        changes.compare_grants(before, after);
         changes.compare_topics(before, after);
         changes.compare_configs(before, after);
         changes
@@ -62,6 +67,15 @@ impl Changes {
             Fact::RegisterBroker(record) => self.broker_changed(record.node_id),
             Fact::BrokerFence(record) => self.broker_changed(record.node_id),
             Fact::Rack(record) => self.broker_changed(record.node_id),
+            Fact::Cordon(record) => self.broker_changed(record.node_id),
+            Fact::RestartGrant(record) => {
+                self.grants_ended.remove(&record.node_id);
+                self.grants_changed.insert(record.node_id);
+            }
+            Fact::EndRestartGrant(record) => {
+                self.grants_changed.remove(&record.node_id);
+                self.grants_ended.insert(record.node_id);
+            }
             Fact::UnregisterBroker(record) => {
                 self.brokers_changed.remove(&record.node_id);
                 self.brokers_removed.insert(record.node_id);
@@ -119,9 +133,24 @@ impl Changes {
         }
         for broker in after.brokers() {
             let node_id = broker.node_id;
-            if before.broker(node_id) != Some(broker) || before.rack(node_id) != after.rack(node_id)
+            if before.broker(node_id) != Some(broker)
+                || before.rack(node_id) != after.rack(node_id)
+                || before.is_cordoned(node_id) != after.is_cordoned(node_id)
             {
                 self.brokers_changed.insert(node_id);
+            }
+        }
+    }
+
+    fn compare_grants(&mut self, before: &Image, after: &Image) {
+        for grant in before.grants() {
+            if after.grant(grant.node_id).is_none() {
+                self.grants_ended.insert(grant.node_id);
+            }
+        }
+        for grant in after.grants() {
+            if before.grant(grant.node_id) != Some(grant) {
+                self.grants_changed.insert(grant.node_id);
             }
         }
     }

@@ -4,9 +4,9 @@ use prost::Message;
 
 use super::Image;
 use crate::record::{
-    BrokerFenceRecord, ClusterRecord, ConfigRecord, DecodeError, Fact, FeatureLevelRecord,
-    OperatorEpochRecord, PartitionRecord, ProducerIdsRecord, RackRecord, Record,
-    RegisterBrokerRecord, Snapshot, TopicRecord, id_bytes,
+    BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, DecodeError, Fact,
+    FeatureLevelRecord, OperatorEpochRecord, PartitionRecord, ProducerIdsRecord, RackRecord,
+    Record, RegisterBrokerRecord, RestartGrantRecord, Snapshot, TopicRecord, id_bytes,
 };
 
 /// The bytes are not an image.
@@ -66,6 +66,7 @@ impl Image {
         }
         self.features_to_facts(&mut facts);
         self.brokers_to_facts(&mut facts);
+        self.grants_to_facts(&mut facts);
         self.topics_to_facts(&mut facts);
         self.configs_to_facts(&mut facts);
         if self.next_producer_id > 0 {
@@ -126,6 +127,25 @@ impl Image {
         }
     }
 
+    fn grants_to_facts(&self, facts: &mut Vec<Fact>) {
+        for grant in self.grants() {
+            facts.push(Fact::RestartGrant(RestartGrantRecord {
+                node_id: grant.node_id,
+                grant_epoch: grant.epoch,
+                incarnation: id_bytes(grant.incarnation),
+                reason: grant.reason.clone(),
+                operator_epoch: grant.operator_epoch,
+                unprotected: grant.unprotected.clone(),
+            }));
+        }
+        for node_id in self.cordoned() {
+            facts.push(Fact::Cordon(CordonRecord {
+                node_id,
+                cordoned: true,
+            }));
+        }
+    }
+
     fn topics_to_facts(&self, facts: &mut Vec<Fact>) {
         for topic in self.topics() {
             let topic_id = id_bytes(topic.id);
@@ -146,6 +166,8 @@ impl Image {
                     elr: partition.elr.clone(),
                     last_known_elr: partition.last_known_elr.clone(),
                     never_in_sync: partition.never_in_sync.clone(),
+                    adding_replicas: partition.adding_replicas.clone(),
+                    removing_replicas: partition.removing_replicas.clone(),
                 }));
             }
         }

@@ -193,8 +193,10 @@ fn check_isr(
         return invalid(format!("is without the leader {broker_id}"));
     }
     for (node_id, broker_epoch) in &change.new_isr {
-        // A leader that is about to stop has to let others in, so that one of them can take over.
-        let may_be_in = image.can_lead(*node_id) || *node_id == broker_id;
+        // A leader that is about to stop has to let others in, so that one of them can take over. A member that is
+        // about to stop stays in until it does: a restart grant takes nobody out of an ISR.
+        let is_member = partition.isr.contains(node_id) && image.is_alive(*node_id);
+        let may_be_in = image.can_lead(*node_id) || is_member || *node_id == broker_id;
         let known_epoch = image.broker(*node_id).map_or(-1, |broker| broker.epoch);
         let reason = if !may_be_in {
             "is fenced or about to stop".to_owned()

@@ -90,7 +90,7 @@ fn add(
     // As Kafka: the new partitions are like the first.
     let factor = topic
         .partition(0)
-        .map_or(1, |partition| partition.replicas.len());
+        .map_or(1, |partition| partition.target_replicas().len());
     let assignments = if increase.assignments.is_empty() {
         check_replication_factor(placement, factor)?;
         placement.place(&topic.partitions, added, factor)

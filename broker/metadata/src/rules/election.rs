@@ -40,7 +40,11 @@ pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -
         return Elected::InSync(node_id);
     }
     // A broker that is about to stop goes on with what nobody else in sync can take: a member of the ELR
-    // would throw away what it wrote since, and can catch up with it instead.
+    // would throw away what it wrote since, and can catch up with it instead. Another that is about to stop
+    // would gain nothing.
+    if partition.isr.contains(&partition.leader) && image.is_alive(partition.leader) {
+        return Elected::InSync(partition.leader);
+    }
     if let Some(node_id) = first_of(&partition.isr, &|node_id| image.is_alive(node_id)) {
         return Elected::InSync(node_id);
     }

@@ -10,8 +10,11 @@
 //! * When the ISR becomes empty, `last_known_elr` names the last leader, until that loses its disk. A single
 //!   replica stays named all the same: what it has is all there is.
 //! * Who is new to the partition, or lost its disk, is in `never_in_sync` until it is in the ISR.
-//! * The leader epoch grows by one when the leader changes, also to none; the partition epoch with every
-//!   change.
+//! * A reassignment is complete, whatever the change was made for, as soon as all replicas of its target are in
+//!   sync (KIP-455), see `reassignment.rs`.
+//! * The leader epoch grows by one when the leader changes, also to none, and when a replica is taken away: what a
+//!   leader knows of that one must not count for a later replica on the same node. The partition epoch grows with
+//!   every change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use uuid::Uuid;
 use super::draft::Draft;
 use super::election::{Elected, elect};
 use super::min_insync::{allows_unclean_election, effective_min_insync, min_insync_replicas};
+use super::reassignment::{Reassigned, complete};
 use crate::image::{Image, NO_LEADER, Partition, Topic};
 use crate::record::{Fact, NodeIds, PartitionChangeRecord, id_bytes};
 
@@ -44,6 +48,10 @@ impl TopicSettings {
     /// As above, where only what the metadata says counts.
     pub(super) fn in_metadata(image: &Image, topic: &Topic) -> Self {
         Self::of(image, &BTreeMap::new(), topic)
+    }
+
+    pub(super) fn allows_unclean_election(&self) -> bool {
+        self.allows_unclean_election
     }
 
     pub(super) fn with_unclean_election(self) -> Self {
@@ -113,6 +121,15 @@ impl<'a> PartitionChange<'a> {
         self.after.replicas = replicas;
     }
 
+    /// A reassignment begins, gets another target or is cancelled. Who has no replica any more leaves the ISR.
+    pub(super) fn reassign(&mut self, reassigned: Reassigned) {
+        self.after.replicas = reassigned.replicas;
+        self.after.adding_replicas = reassigned.adding;
+        self.after.removing_replicas = reassigned.removing;
+        let replicas = &self.after.replicas;
+        self.after.isr.retain(|id| replicas.contains(id));
+    }
+
     /// The partition epoch grows also when nothing else is different.
     pub(super) fn new_epoch(&mut self) {
         self.has_new_epoch = true;
@@ -123,8 +140,35 @@ impl<'a> PartitionChange<'a> {
         self.after.leader = node_id;
     }
 
+    /// As above, where it is the preferred leader, and in sync.
+    pub(super) fn prefer_if_in_sync(&mut self, node_id: i32) {
+        if self.after.preferred_leader() == node_id && self.after.isr.contains(&node_id) {
+            self.prefer(node_id);
+        }
+    }
+
     /// Ends the change: elects by what `image` says of the brokers. `None`: nothing is different.
     pub(super) fn end(mut self, image: &Image) -> Option<PartitionChangeRecord> {
+        self.complete_reassignment(image);
+        self.settle(image);
+        // An election may have made an ISR of one that is all that the target wants.
+        if self.complete_reassignment(image) {
+            self.settle(image);
+        }
+        self.into_record()
+    }
+
+    fn complete_reassignment(&mut self, image: &Image) -> bool {
+        let completed = complete(image, &self.after, self.settings.min_insync_replicas);
+        let is_complete = completed.is_some();
+        if let Some(completed) = completed {
+            self.reassign(completed);
+        }
+        is_complete
+    }
+
+    /// Works out what follows from replicas and ISR.
+    fn settle(&mut self, image: &Image) {
         self.keep_eligible();
         self.keep_last_leader();
         self.keep_never_in_sync();
@@ -146,7 +190,6 @@ impl<'a> PartitionChange<'a> {
             self.after.last_known_elr.clear();
         }
         self.keep_never_in_sync();
-        self.into_record()
     }
 
     fn keep_eligible(&mut self) {
@@ -174,6 +217,8 @@ impl<'a> PartitionChange<'a> {
             };
             self.after.last_known_elr = vec![leader];
         }
+        let replicas = &self.after.replicas;
+        self.after.last_known_elr.retain(|id| replicas.contains(id));
         if self.after.replicas.len() > 1 {
             let lost_disks = &self.lost_disks;
             self.after
@@ -204,12 +249,27 @@ impl<'a> PartitionChange<'a> {
         let changed =
             |before: &Vec<i32>, after: Vec<i32>| (*before != after).then(|| NodeIds::from(after));
         let leader = (before.leader != after.leader).then_some(after.leader);
+        let takes_away = before
+            .replicas
+            .iter()
+            .any(|id| !after.replicas.contains(id));
+        let has_new_leader_epoch = leader.is_some() || takes_away;
         let replicas = changed(&before.replicas, after.replicas);
         let isr = changed(&before.isr, after.isr);
         let elr = changed(&before.elr, after.elr);
         let last_known_elr = changed(&before.last_known_elr, after.last_known_elr);
         let never_in_sync = changed(&before.never_in_sync, after.never_in_sync);
-        let lists = [&replicas, &isr, &elr, &last_known_elr, &never_in_sync];
+        let adding_replicas = changed(&before.adding_replicas, after.adding_replicas);
+        let removing_replicas = changed(&before.removing_replicas, after.removing_replicas);
+        let lists = [
+            &replicas,
+            &isr,
+            &elr,
+            &last_known_elr,
+            &never_in_sync,
+            &adding_replicas,
+            &removing_replicas,
+        ];
         if !has_new_epoch && leader.is_none() && lists.iter().all(|list| list.is_none()) {
             return None;
         }
@@ -218,12 +278,14 @@ impl<'a> PartitionChange<'a> {
             index,
             partition_epoch: before.partition_epoch + 1,
             leader,
-            leader_epoch: leader.map(|_| before.leader_epoch + 1),
+            leader_epoch: has_new_leader_epoch.then(|| before.leader_epoch + 1),
             replicas,
             isr,
             elr,
             last_known_elr,
             never_in_sync,
+            adding_replicas,
+            removing_replicas,
         })
     }
 }

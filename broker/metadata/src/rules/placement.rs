@@ -13,6 +13,8 @@ use crate::image::{Image, Partition};
 /// The other replicas: first on racks that the partition is not on yet, then on brokers with the fewest
 /// replicas of the topic, then with the fewest of all. Among equals the followers of one leader differ, so
 /// that its load is shared when it fails. A broker without a rack counts as a rack of its own.
+///
+/// A cordoned broker gets nothing; what it has counts.
 #[derive(Debug)]
 pub(super) struct Placement {
     /// In the order in which equal brokers are chosen.
@@ -24,6 +26,7 @@ struct Candidate {
     node_id: i32,
     /// The same number for brokers in the same rack.
     rack: usize,
+    is_cordoned: bool,
     leaders: usize,
     replicas: usize,
 }
@@ -49,6 +52,7 @@ impl Placement {
                 Candidate {
                     node_id: broker.node_id,
                     rack: *racks.entry(name).or_insert(next),
+                    is_cordoned: image.is_cordoned(broker.node_id),
                     leaders: image.preferred_count(broker.node_id),
                     replicas: image.replica_count(broker.node_id),
                 }
@@ -62,7 +66,20 @@ impl Placement {
 
     /// How many brokers replicas can be placed on: the most that a partition can have.
     pub(super) fn broker_count(&self) -> usize {
-        self.brokers.len()
+        self.open().count()
+    }
+
+    /// Brokers that replicas could be placed on, were they not cordoned; by ascending id.
+    pub(super) fn cordoned(&self) -> Vec<i32> {
+        let cordoned = self.brokers.iter().filter(|broker| broker.is_cordoned);
+        let mut node_ids: Vec<i32> = cordoned.map(|broker| broker.node_id).collect();
+        node_ids.sort_unstable();
+        node_ids
+    }
+
+    /// Where replicas may go, by position.
+    fn open(&self) -> impl Iterator<Item = usize> {
+        (0..self.brokers.len()).filter(|at| !self.brokers[*at].is_cordoned)
     }
 
     /// The replicas of `count` new partitions of a topic that has some already, the leader first.
@@ -117,7 +134,7 @@ impl Placement {
     }
 
     fn next_leader(&self, topic: &TopicCounts) -> usize {
-        (0..self.brokers.len())
+        self.open()
             .min_by_key(|at| (topic.leaders[*at], self.brokers[*at].leaders))
             .expect("a broker is alive")
     }
@@ -132,7 +149,7 @@ impl Placement {
         };
         let mut least = None;
         let mut equal = Vec::new();
-        for at in (0..count).filter(|at| !chosen.contains(at)) {
+        for at in self.open().filter(|at| !chosen.contains(at)) {
             let load = load(at);
             if least.is_none_or(|least| load < least) {
                 least = Some(load);

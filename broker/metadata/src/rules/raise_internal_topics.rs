@@ -14,7 +14,8 @@ use crate::record::Fact;
 pub const PARTITIONS_RAISED_PER_CALL_MAX: usize = 100;
 
 /// Appends replicas to partitions of internal topics that have fewer than `offsets.topic.replication.factor`, as
-/// far as brokers allow; the answer is how many partitions got some. The new replicas are not in sync yet.
+/// far as brokers allow; the answer is how many partitions got some. The new replicas are not in sync yet. What is
+/// being reassigned waits until that is complete.
 /// `properties` are those of the controller.
 pub fn raise_internal_topics(
     image: &Image,
@@ -28,7 +29,8 @@ pub fn raise_internal_topics(
         let settings = TopicSettings::in_metadata(image, topic);
         let mut partitions = topic.partitions.clone();
         for (index, partition) in topic.indexed_partitions() {
-            if partition.replicas.len() >= factor || raised == PARTITIONS_RAISED_PER_CALL_MAX {
+            let has_enough = partition.replicas.len() >= factor || partition.is_reassigning();
+            if has_enough || raised == PARTITIONS_RAISED_PER_CALL_MAX {
                 continue;
             }
             let at = usize::try_from(index).expect("indexes are counted from 0");

@@ -46,26 +46,27 @@ pub(super) fn check_replication_factor(
     factor: usize,
 ) -> Result<(), Refusal> {
     let brokers = placement.broker_count();
-    if brokers == 0 {
-        return Err(Refusal::new(
-            ErrorCode::InvalidReplicationFactor,
-            "unable to place the partitions: no broker is registered and unfenced",
-        ));
+    if factor <= brokers && brokers > 0 {
+        return Ok(());
     }
-    if factor > brokers {
-        return Err(Refusal::new(
-            ErrorCode::InvalidReplicationFactor,
-            format!(
-                "unable to place {factor} replicas of each partition: only {brokers} {} registered and unfenced",
-                if brokers == 1 {
-                    "broker is"
-                } else {
-                    "brokers are"
-                }
-            ),
-        ));
-    }
-    Ok(())
+    let wanted = match factor {
+        0 | 1 => "the partitions".to_owned(),
+        factor => format!("{factor} replicas of each partition"),
+    };
+    let found = match brokers {
+        0 => "no broker is".to_owned(),
+        1 => "only 1 broker is".to_owned(),
+        brokers => format!("only {brokers} brokers are"),
+    };
+    let cordoned = placement.cordoned();
+    let message = if cordoned.is_empty() {
+        format!("unable to place {wanted}: {found} registered and unfenced")
+    } else {
+        format!(
+            "unable to place {wanted}: {found} registered, unfenced and not cordoned; cordoned are {cordoned:?}"
+        )
+    };
+    Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message))
 }
 
 /// Checks a list that the caller chose, for a topic whose partitions have `factor` replicas each.
@@ -76,23 +77,12 @@ pub(super) fn check_assignment(
     factor: usize,
 ) -> Result<(), Refusal> {
     let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
-    if replicas.is_empty() {
-        return invalid(format!(
-            "the assignment of partition {index} names no broker"
-        ));
-    }
-    for (at, node_id) in replicas.iter().enumerate() {
-        if replicas[..at].contains(node_id) {
-            return invalid(format!(
-                "the assignment of partition {index} names broker {node_id} twice"
-            ));
-        }
-        if image.broker(*node_id).is_none() {
-            return invalid(format!(
-                "the assignment of partition {index} names broker {node_id}, which is not registered"
-            ));
-        }
-    }
+    check_replica_list(
+        image,
+        &format!("the assignment of partition {index}"),
+        replicas,
+        &[],
+    )?;
     if replicas.len() != factor {
         return invalid(format!(
             "the assignment of partition {index} names {} brokers, but the other partitions have {factor} replicas",
@@ -104,6 +94,37 @@ pub(super) fn check_assignment(
             "the assignment of partition {index} names only brokers that are fenced or about to stop: \
              {replicas:?}"
         ));
+    }
+    Ok(())
+}
+
+/// Checks a list that the caller chose, on its own: it names brokers that there are, each once, and cordoned ones only
+/// where they are among `existing`. `what` is for the refusal.
+pub(super) fn check_replica_list(
+    image: &Image,
+    what: &str,
+    replicas: &[i32],
+    existing: &[i32],
+) -> Result<(), Refusal> {
+    let invalid = |problem: String| {
+        let message = format!("{what} names {problem}");
+        Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message))
+    };
+    if replicas.is_empty() {
+        return invalid("no broker".to_owned());
+    }
+    for (at, node_id) in replicas.iter().enumerate() {
+        if replicas[..at].contains(node_id) {
+            return invalid(format!("broker {node_id} twice"));
+        }
+        if image.broker(*node_id).is_none() {
+            return invalid(format!("broker {node_id}, which is not registered"));
+        }
+        if image.is_cordoned(*node_id) && !existing.contains(node_id) {
+            return invalid(format!(
+                "broker {node_id}, which is cordoned: it gets no new replicas"
+            ));
+        }
     }
     Ok(())
 }
@@ -124,6 +145,8 @@ pub(super) fn new_partition(
         elr: Vec::new(),
         last_known_elr: Vec::new(),
         never_in_sync,
+        adding_replicas: Vec::new(),
+        removing_replicas: Vec::new(),
     };
     partition.leader = elect(image, &partition, false).leader();
     Fact::Partition(PartitionRecord {
@@ -137,5 +160,7 @@ pub(super) fn new_partition(
         elr: partition.elr,
         last_known_elr: partition.last_known_elr,
         never_in_sync: partition.never_in_sync,
+        adding_replicas: partition.adding_replicas,
+        removing_replicas: partition.removing_replicas,
     })
 }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use foz_metadata::image::{Image, Partition, Resource};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
-    AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreateTopics,
-    Decision, ElectLeaders, ElectionKind, IsrChange, NewTopic, PartitionState, Refusal,
-    ResourceName, alter_configs, alter_partitions, balance_leaders, create_topics,
+    AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource, ConfigChange,
+    ConfigOperation, CreateTopics, Decision, ElectLeaders, ElectionKind, IsrChange, NewTopic,
+    PartitionState, Reassignment, Refusal, ResourceName, alter_configs,
+    alter_partition_reassignments, alter_partitions, balance_leaders, create_topics,
     effective_min_insync, elect_leaders, elect_unclean_where_allowed, fence_broker, found_cluster,
     min_insync_replicas, raise_internal_topics, stop_broker, unfence_broker,
 };
@@ -80,6 +81,11 @@ pub(crate) enum Step {
     Tick,
     SetMinInsync {
         min_insync: usize,
+    },
+    /// The partition moves to so many nodes from there on; to none: back to where it was.
+    Reassign {
+        first: usize,
+        count: usize,
     },
     /// Nothing goes wrong for a while: whoever is up knows all, replicates, and joins the ISR.
     Flow,
@@ -243,6 +249,7 @@ impl World {
                 }
             }
             Step::SetMinInsync { min_insync } => self.set_min_insync(min_insync),
+            Step::Reassign { first, count } => self.reassign(first, count),
             Step::Flow => self.flow(),
             Step::Restart {
                 node,
@@ -317,6 +324,10 @@ impl World {
                 ..Lead::default()
             };
         }
+        // A broker deletes what it has no replica of any more.
+        if !partition.replicas.contains(&id(node)) {
+            seeing.log.clear();
+        }
         // What was proposed has succeeded or never will.
         seeing.lead.proposed = seeing
             .lead
@@ -333,6 +344,11 @@ impl World {
             return;
         };
         if seen.leader != id(leader) || seen.leader_epoch != self.nodes[leader].lead.leader_epoch {
+            return;
+        }
+        // A leader hears only those that it knows to have a replica.
+        let known = self.seen(leader).unwrap();
+        if !known.replicas.contains(&id(follower)) {
             return;
         }
         let from = self.nodes[leader].log.clone();
@@ -466,6 +482,23 @@ impl World {
             .image()
             .config(&Resource::topic(TOPIC), "min.insync.replicas");
         assert_eq!(set, Some(min_insync.to_string().as_str()));
+    }
+
+    fn reassign(&mut self, first: usize, count: usize) {
+        let target: Vec<i32> = (first..first + count).map(|at| id(at % NODES)).collect();
+        let request = AlterPartitionReassignments {
+            partitions: vec![Reassignment {
+                topic: TOPIC.to_owned(),
+                index: 0,
+                replicas: (count > 0).then_some(target),
+            }],
+            allow_replication_factor_change: true,
+            operator_epoch: 0,
+        };
+        let decision = alter_partition_reassignments(self.image(), &request).unwrap();
+        // A cancellation may have nothing to cancel, or cost data.
+        let result = self.commit(decision).remove(0).2;
+        assert!(count == 0 || result.is_ok());
     }
 
     /// Whether a broker believes that it leads.

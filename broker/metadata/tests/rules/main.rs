@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod acquire_operator_epoch;
+mod acquire_restart;
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod apply;
+mod cordon;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod end_restart;
 mod fence_broker;
 mod found_cluster;
 mod lost_disk;
@@ -16,3 +20,4 @@ mod placement;
 mod register_broker;
 mod replication;
 mod support;
+mod unregister_broker;

@@ -6,10 +6,12 @@ use foz_metadata::config::Effect;
 use foz_metadata::image::{Image, Partition};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
-    AlterConfigs, AlterPartitions, AlterResource, ConfigChange, ConfigOperation, CreateTopics,
-    Decision, ErrorCode, IsrChange, NewTopic, PartitionState, Refusal, RegisterBroker,
-    ResourceName, alter_configs, alter_partitions, create_topics, fence_broker, found_cluster,
-    register_broker, stop_broker, unfence_broker,
+    AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
+    Answer, ConfigChange, ConfigOperation, CreateTopics, Decision, DeniedReason, ErrorCode,
+    IsrChange, NewTopic, PartitionState, QuorumHealth, Reassignment, Refusal, RegisterBroker,
+    ResourceName, Unavailable, acquire_restart, alter_configs, alter_partition_reassignments,
+    alter_partitions, cordon, create_topics, fence_broker, found_cluster, register_broker,
+    stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -147,16 +149,7 @@ pub(crate) fn alter_broker_default(image: &mut Image, key: &str, value: &str) {
 
 /// One partition of three replicas, of the topic `t`.
 pub(crate) fn replicated(min_insync: &str) -> Image {
-    let mut image = cluster(3);
-    create(
-        &mut image,
-        NewTopic {
-            assignments: vec![vec![0, 1, 2]],
-            config: [("min.insync.replicas".to_owned(), min_insync.to_owned())].into(),
-            ..new_topic("t")
-        },
-    );
-    image
+    partition_on(3, &[0, 1, 2], min_insync)
 }
 
 pub(crate) fn epoch(image: &Image, node_id: i32) -> i64 {
@@ -216,4 +209,83 @@ pub(crate) fn proposal(image: &Image, isr: &[i32]) -> AlterPartitions {
 pub(crate) fn propose(image: &mut Image, isr: &[i32]) -> Result<PartitionState, Refusal> {
     let decision = alter_partitions(image, &proposal(image, isr)).unwrap();
     commit(image, decision).remove(0)
+}
+
+/// The registered process of a node asks for its restart.
+pub(crate) fn restart_of(image: &Image, node_id: i32) -> AcquireRestart {
+    AcquireRestart {
+        node_id,
+        incarnation: image.broker(node_id).unwrap().incarnation,
+        reason: "image changed".to_owned(),
+        operator_epoch: 0,
+        unavailable: Unavailable::Allow,
+        insist: false,
+    }
+}
+
+pub(crate) fn ask(image: &mut Image, request: &AcquireRestart) -> Answer {
+    let decision = acquire_restart(image, request, &QuorumHealth::default()).unwrap();
+    commit(image, decision)
+}
+
+/// The epoch of the grant, and what it leaves unprotected.
+pub(crate) fn grant(image: &mut Image, node_id: i32) -> (i64, Vec<String>) {
+    let request = restart_of(image, node_id);
+    match ask(image, &request) {
+        Answer::Granted {
+            grant_epoch,
+            unprotected,
+        } => (grant_epoch, unprotected),
+        Answer::Denied { reason, message } => panic!("{reason:?}: {message}"),
+    }
+}
+
+pub(crate) fn denied(image: &mut Image, request: &AcquireRestart) -> (DeniedReason, String) {
+    let before = image.clone();
+    match ask(image, request) {
+        Answer::Denied { reason, message } => {
+            assert_eq!(*image, before, "a denial writes nothing");
+            (reason, message)
+        }
+        granted @ Answer::Granted { .. } => panic!("{granted:?}"),
+    }
+}
+
+/// Moves the partition of the topic `t`, or cancels that.
+pub(crate) fn reassign(image: &mut Image, replicas: Option<&[i32]>) -> Result<(), Refusal> {
+    let request = AlterPartitionReassignments {
+        partitions: vec![Reassignment {
+            topic: "t".to_owned(),
+            index: 0,
+            replicas: replicas.map(<[i32]>::to_vec),
+        }],
+        allow_replication_factor_change: true,
+        operator_epoch: 0,
+    };
+    let decision = alter_partition_reassignments(image, &request).unwrap();
+    commit(image, decision).remove(0).2
+}
+
+/// Replicas, those that come, those that go.
+pub(crate) fn moving(image: &Image) -> (&[i32], &[i32], &[i32]) {
+    let it = partition(image);
+    (&it.replicas, &it.adding_replicas, &it.removing_replicas)
+}
+
+pub(crate) fn cordon_brokers(image: &mut Image, node_ids: &[i32], cordoned: bool) {
+    let node_ids = node_ids.iter().copied().collect();
+    let decision = cordon(image, &node_ids, cordoned, 0).unwrap();
+    commit(image, decision);
+}
+
+/// One partition of the topic `t`, with these replicas, in a cluster of so many brokers.
+pub(crate) fn partition_on(brokers: i32, replicas: &[i32], min_insync: &str) -> Image {
+    let mut image = cluster(brokers);
+    let topic = NewTopic {
+        assignments: vec![replicas.to_vec()],
+        config: [("min.insync.replicas".to_owned(), min_insync.to_owned())].into(),
+        ..new_topic("t")
+    };
+    create(&mut image, topic);
+    image
 }

@@ -18,9 +18,18 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
         elr,
         last_known_elr,
         never_in_sync,
+        adding_replicas,
+        removing_replicas,
         ..
     } = partition;
-    for list in [isr, elr, last_known_elr, never_in_sync] {
+    for list in [
+        isr,
+        elr,
+        last_known_elr,
+        never_in_sync,
+        adding_replicas,
+        removing_replicas,
+    ] {
         assert!(
             list.iter().all(|node_id| replicas.contains(node_id)),
             "{what}"
@@ -28,6 +37,9 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
         let distinct: BTreeSet<_> = list.iter().collect();
         assert_eq!(distinct.len(), list.len(), "{what}");
     }
+    assert_ne!(partition.target_replicas(), [], "{what}");
+    assert_ne!(partition.original_replicas(), [], "{what}");
+    assert!(replicas.starts_with(&partition.target_replicas()), "{what}");
     assert!(!isr.iter().any(|node_id| elr.contains(node_id)), "{what}");
     let mut sure = isr.iter().chain(elr);
     assert!(!sure.any(|id| never_in_sync.contains(id)), "{what}");
@@ -61,21 +73,31 @@ pub(crate) fn check_step(before: &Image, batch: &Batch, after: &Image) {
             .and_then(|topic| topic.partition(index));
         if let Some(old) = old {
             let id = topic.id.as_bytes();
-            let written = batch.records.iter().filter(|record| {
-                matches!(&record.record, Some(Fact::PartitionChange(change))
-                    if *change.topic_id == *id && change.index == index)
-            });
-            let written = i32::try_from(written.count()).unwrap();
+            let changes = batch
+                .records
+                .iter()
+                .filter_map(|record| match &record.record {
+                    Some(Fact::PartitionChange(change))
+                        if *change.topic_id == *id && change.index == index =>
+                    {
+                        Some(change)
+                    }
+                    _ => None,
+                });
+            let written = i32::try_from(changes.clone().count()).unwrap();
             assert_eq!(partition.partition_epoch, old.partition_epoch + written);
+            let leader_epochs = changes.filter(|change| change.leader_epoch.is_some());
+            let leader_epochs = i32::try_from(leader_epochs.count()).unwrap();
             let leader_moved = partition.leader != old.leader;
             if old.leader == NO_LEADER && old.never_in_sync.contains(&partition.leader) {
                 let has_more = |id: &i32| after.can_lead(*id) && !old.never_in_sync.contains(id);
                 assert!(!old.replicas.iter().any(has_more), "{old:?} {partition:?}");
             }
-            assert_eq!(
-                partition.leader_epoch,
-                old.leader_epoch + i32::from(leader_moved)
-            );
+            assert_eq!(partition.leader_epoch, old.leader_epoch + leader_epochs);
+            let stays = |id: &i32| partition.replicas.contains(id);
+            let has_gone = !old.replicas.iter().all(stays);
+            assert!(leader_epochs > 0 || !leader_moved && !has_gone);
+            assert!(leader_epochs == 0 || leader_moved || has_gone || written > 1);
         }
     }
     for broker in after.brokers() {
@@ -103,6 +125,8 @@ fn check_changes(before: &Image, batch: &Batch, after: &Image) {
     assert_eq!(named.topics_created, differ.topics_created);
     assert_eq!(named.topics_deleted, differ.topics_deleted);
     assert_eq!(named.brokers_removed, differ.brokers_removed);
+    assert_eq!(named.grants_changed, differ.grants_changed);
+    assert_eq!(named.grants_ended, differ.grants_ended);
     assert!(named.brokers_changed.is_superset(&differ.brokers_changed));
     assert!(
         named

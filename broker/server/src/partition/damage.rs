@@ -151,6 +151,8 @@ mod tests {
             elr: elr.to_vec(),
             last_known_elr: Vec::new(),
             never_in_sync: Vec::new(),
+            adding_replicas: Vec::new(),
+            removing_replicas: Vec::new(),
             leader_epoch: 1,
             partition_epoch: 1,
         }

@@ -131,6 +131,8 @@ mod tests {
             partition_epoch: 1,
             last_known_elr: Vec::new(),
             never_in_sync: Vec::new(),
+            adding_replicas: Vec::new(),
+            removing_replicas: Vec::new(),
         };
         for (assigned, alive, expected) in [
             (assigned(0, &[0, 1, 2], &[]), [0, 1].as_slice(), true),

@@ -24,6 +24,7 @@ pub(crate) fn fill<'a>(
             gets: added.to_vec(),
             tolerance: UNIT,
             up_to_share: true,
+            ends_only: false,
             replicas,
             bytes,
             traffic,

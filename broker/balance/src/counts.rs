@@ -19,6 +19,9 @@ pub(crate) struct Levelling<'q> {
     pub(crate) tolerance: i128,
     /// Nobody is filled beyond its share.
     pub(crate) up_to_share: bool,
+    /// Only until all lie within the tolerance of the quota, and only where a broker that is too far from the
+    /// others at the other end comes closer.
+    pub(crate) ends_only: bool,
     pub(crate) replicas: &'q Quota,
     pub(crate) bytes: &'q Quota,
     pub(crate) traffic: &'q Quota,
@@ -36,6 +39,26 @@ struct Pairs {
     any_blocked: bool,
     /// For each giver, where the next search begins, so that not the same replicas are looked at each time.
     cursors: Vec<usize>,
+}
+
+/// Which pairs of brokers are worth a copy, by the excess of giver and getter.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Both,
+    /// The giver has more than this.
+    Above(i128),
+    /// The getter has less than this.
+    Below(i128),
+}
+
+impl Side {
+    fn helps(self, giver: i128, getter: i128) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Above(highest) => giver > highest,
+            Self::Below(lowest) => getter < lowest,
+        }
+    }
 }
 
 impl Levelling<'_> {
@@ -89,6 +112,19 @@ impl Levelling<'_> {
         getters: &Ladder,
         pairs: &mut Pairs,
     ) -> Option<(usize, usize, usize)> {
+        self.sides(givers, getters)
+            .into_iter()
+            .find_map(|side| self.next_of(assignment, givers, getters, pairs, side))
+    }
+
+    fn next_of(
+        &self,
+        assignment: &Assignment<'_>,
+        givers: &Ladder,
+        getters: &Ladder,
+        pairs: &mut Pairs,
+        side: Side,
+    ) -> Option<(usize, usize, usize)> {
         for (most, giver) in givers.iter().rev().copied() {
             for (least, getter) in getters.iter().copied() {
                 if most - least <= self.tolerance {
@@ -96,7 +132,7 @@ impl Levelling<'_> {
                 }
                 let pair = giver * pairs.count + getter;
                 let filled = self.up_to_share && self.replicas.lacks(assignment, getter) == 0;
-                if filled || pairs.blocked[pair] {
+                if filled || pairs.blocked[pair] || !side.helps(most, least) {
                     continue;
                 }
                 let cursor = &mut pairs.cursors[giver];
@@ -108,6 +144,29 @@ impl Levelling<'_> {
             }
         }
         None
+    }
+
+    /// Which pairs to look for, one kind after the other: at the ends first the one where less has to move.
+    fn sides(&self, givers: &Ladder, getters: &Ladder) -> Vec<Side> {
+        if !self.ends_only {
+            return vec![Side::Both];
+        }
+        let (Some((most, _)), Some((least, _))) = (givers.last(), getters.first()) else {
+            return Vec::new();
+        };
+        let highest = least + self.replicas.tolerance;
+        let lowest = most - self.replicas.tolerance;
+        if highest >= *most {
+            return Vec::new();
+        }
+        let above = givers.iter().map(|(excess, _)| (excess - highest).max(0));
+        let below = getters.iter().map(|(excess, _)| (lowest - excess).max(0));
+        let (high, low) = (Side::Above(highest), Side::Below(lowest));
+        if above.sum::<i128>() <= below.sum() {
+            vec![high, low]
+        } else {
+            vec![low, high]
+        }
     }
 
     /// The replica that suits best. Racks first; then the one whose bytes, traffic and leadership are what the two

@@ -13,9 +13,9 @@ use crate::racks::spread_over_racks;
 /// What one measure changes may free the way for another; the second pass mostly finds nothing.
 const MOST_PASSES: usize = 8;
 
-/// Where racks keep some brokers from exchanging anything with others, those that can have to lie closer together
-/// for all to lie within the tolerance. How much closer is tried in this order, as parts of the tolerance.
-const PARTS: [i128; 3] = [1, 2, 4];
+/// Brokers are not brought closer together than this part of the tolerance, or every small change would move
+/// something where racks are of different sizes.
+const CLOSEST_PART: i128 = 4;
 
 pub(crate) fn even_out<'a>(start: Assignment<'a>, thresholds: &Thresholds) -> Assignment<'a> {
     let mut assignment = start;
@@ -46,15 +46,18 @@ pub(crate) fn even_out<'a>(start: Assignment<'a>, thresholds: &Thresholds) -> As
 fn level_replicas(assignment: &mut Assignment<'_>, quotas: &[Quota; 4]) {
     let [replicas, bytes, leaders, traffic] = quotas;
     let everyone = vec![true; assignment.cluster.broker_count()];
-    for part in PARTS {
-        if is_even(assignment, replicas) {
-            return;
-        }
+    // Where racks keep some brokers from exchanging anything with others, the ends may be too far apart still, and
+    // those that can exchange something have to lie closer together.
+    for (tolerance, ends_only) in [
+        (replicas.tolerance, false),
+        ((replicas.tolerance / CLOSEST_PART).max(UNIT), true),
+    ] {
         let levelling = Levelling {
             gives: everyone.clone(),
             gets: everyone.clone(),
-            tolerance: (replicas.tolerance / part).max(UNIT),
+            tolerance,
             up_to_share: false,
+            ends_only,
             replicas,
             bytes,
             traffic,
@@ -67,7 +70,7 @@ fn level_replicas(assignment: &mut Assignment<'_>, quotas: &[Quota; 4]) {
 
 fn level_by_exchange(assignment: &mut Assignment<'_>, quotas: &[Quota; 4], measure: Measure) {
     let quota = &quotas[measure as usize];
-    for part in PARTS {
+    for part in [1, 2, CLOSEST_PART] {
         if is_even(assignment, quota) {
             return;
         }

@@ -29,12 +29,11 @@ pub(crate) fn level_leaders(assignment: &mut Assignment<'_>, quota: &Quota) {
     }
 }
 
-/// Gives brokers that are new their share of leaders, of the partitions that they have and from brokers that are
-/// not new; and takes from them what came with replicas beyond their share.
+/// Gives brokers that are new their share of leaders, of the partitions that they have; and takes from them what came with replicas beyond their share.
 pub(crate) fn lead_on_added(assignment: &mut Assignment<'_>, quota: &Quota, added: &[bool]) {
     for broker in (0..added.len()).filter(|broker| added[*broker] && quota.compares(*broker)) {
         while quota.lacks(assignment, broker) > 0
-            && let Some(slot) = most_loaded_leader(assignment, quota, broker, added)
+            && let Some(slot) = most_loaded_leader(assignment, quota, broker)
         {
             assignment.lead(slot);
         }
@@ -92,12 +91,7 @@ fn led_by(assignment: &Assignment<'_>, broker: usize) -> impl Iterator<Item = us
     })
 }
 
-fn most_loaded_leader(
-    assignment: &Assignment<'_>,
-    quota: &Quota,
-    broker: usize,
-    added: &[bool],
-) -> Option<usize> {
+fn most_loaded_leader(assignment: &Assignment<'_>, quota: &Quota, broker: usize) -> Option<usize> {
     let own = quota.excess(assignment, broker);
     let slots = assignment
         .slots_on(broker)
@@ -108,10 +102,7 @@ fn most_loaded_leader(
             let partition = assignment.cluster.owner(slot);
             let leader = assignment.broker(assignment.cluster.slots(partition).start);
             let excess = quota.excess(assignment, leader);
-            let gives = leader != broker
-                && !added[leader]
-                && quota.compares(leader)
-                && !assignment.pinned(partition);
+            let gives = leader != broker && quota.compares(leader) && !assignment.pinned(partition);
             (gives && excess - own > UNIT).then_some((excess, slot))
         })
         .max()

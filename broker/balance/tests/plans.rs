@@ -288,7 +288,7 @@ proptest! {
         for node_id in added {
             prop_assert_eq!(after.count(node_id), mean);
             let leads = after.leads(node_id).abs_diff(mean_leaders);
-            prop_assert!(leads <= 1, "{leads} off: {shape:?}");
+            prop_assert!(leads <= (mean_leaders / 10).max(1), "{leads} off: {shape:?}");
         }
     }
 }

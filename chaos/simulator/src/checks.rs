@@ -37,6 +37,8 @@ pub(crate) struct Counted {
     pub(crate) terms: usize,
     pub(crate) acknowledged: usize,
     pub(crate) truncations: usize,
+    /// Looks of a leader at a follower that lacks something committed, where only the broker epoch kept it out.
+    pub(crate) kept_out: usize,
     /// More was lost at once than replicas can bear.
     pub(crate) beyond: usize,
 }
@@ -83,6 +85,15 @@ impl Checks {
                 truth.agrees(partition, node_id, log(partition), end_offset, "read")?;
             }
             Observation::Truncated => self.counts.truncations += 1,
+            Observation::KeptOutByEpoch {
+                partition,
+                follower,
+            } => {
+                let node = brokers.get(&follower);
+                let truth = self.partitions.entry(partition).or_default();
+                let lacks = |node: &BrokerNode| truth.lacks_committed(node.log(partition));
+                self.counts.kept_out += usize::from(node.is_some_and(lacks));
+            }
         }
         Ok(())
     }

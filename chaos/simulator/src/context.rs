@@ -95,6 +95,8 @@ pub(crate) enum Observation {
     Read { partition: i32, end_offset: i64 },
     /// A follower cut its log.
     Truncated,
+    /// A leader has seen in an earlier incarnation of this follower all that the ISR asks for.
+    KeptOutByEpoch { partition: i32, follower: i32 },
 }
 
 impl Context<'_> {

@@ -27,6 +27,8 @@ pub struct Outcome {
     pub losses: usize,
     /// Logs that were cut to the leader's.
     pub truncations: usize,
+    /// How often only its broker epoch kept a follower out of the ISR that lacks something committed.
+    pub kept_out: usize,
     /// How often more was lost at once than `min.insync.replicas` promises to bear.
     pub beyond: usize,
     /// The same for the same seed.
@@ -75,6 +77,7 @@ pub fn run_keeping(seed: u64, mutation: Option<Mutation>, lines: usize) -> (Outc
         faults: counts.faults,
         losses: counts.losses,
         truncations: counted.truncations,
+        kept_out: counted.kept_out,
         beyond: counted.beyond,
         digest: world.digest(),
         violation,

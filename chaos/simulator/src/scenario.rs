@@ -42,8 +42,8 @@ pub(crate) struct Scenario {
 pub(crate) enum Focus {
     /// Controllers end.
     Controllers,
-    /// Brokers lose power while they do not reach the others.
-    PowerBehindCuts,
+    /// Followers lose what they have while they do not reach the other brokers.
+    LossBehindCuts,
 }
 
 impl Scenario {
@@ -75,7 +75,7 @@ impl Scenario {
             mutation,
             focus: match mutation {
                 Some(Mutation::VoteNotFlushed) => Some(Focus::Controllers),
-                Some(Mutation::BrokerEpochNotChecked) => Some(Focus::PowerBehindCuts),
+                Some(Mutation::BrokerEpochNotChecked) => Some(Focus::LossBehindCuts),
                 _ => None,
             },
         }

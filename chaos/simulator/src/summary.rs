@@ -13,6 +13,7 @@ pub struct Summary {
     faults: usize,
     losses: usize,
     truncations: usize,
+    kept_out: usize,
     beyond: usize,
     violations: Vec<(u64, String)>,
 }
@@ -28,6 +29,7 @@ impl Summary {
         self.faults += outcome.faults;
         self.losses += outcome.losses;
         self.truncations += outcome.truncations;
+        self.kept_out += usize::from(outcome.kept_out > 0);
         self.beyond += usize::from(outcome.beyond > 0);
         if let Some(violation) = &outcome.violation {
             self.violations.push((outcome.seed, violation.clone()));
@@ -74,6 +76,7 @@ impl std::fmt::Display for Summary {
         writeln!(f, "faults                  {}", self.faults)?;
         writeln!(f, "disks that lost data    {}", self.losses)?;
         writeln!(f, "logs cut to the leader  {}", self.truncations)?;
+        writeln!(f, "saved by broker epochs  {}", self.kept_out)?;
         writeln!(f, "more lost than borne in {}", self.beyond)?;
         write!(f, "violations              {}", self.violations.len())
     }

@@ -174,9 +174,32 @@ impl Broker {
         let now_ms = ctx.now_ms;
         let indexes: Vec<i32> = self.roles.keys().copied().collect();
         for index in indexes {
+            self.note_kept_out(index, ctx);
             self.with_leader(index, ctx, |leader, local, cluster| {
                 leader.tick(local, cluster, now_ms)
             });
+        }
+    }
+
+    /// For the figures: followers that would be proposed now but for their broker epoch.
+    fn note_kept_out(&self, index: i32, ctx: &mut Context<'_>) {
+        let Some(Role::Leads(leader)) = self.roles.get(&index) else {
+            return;
+        };
+        let fit_from = leader.high_watermark().max(leader.epoch_start_offset());
+        let cluster = Nodes::of(&self.image, ctx);
+        for follower in leader.followers() {
+            let is_fit = follower.log_end_offset.is_some_and(|end| end >= fit_from);
+            let is_other = cluster
+                .may_join(follower.node_id)
+                .is_some_and(|epoch| epoch != follower.broker_epoch);
+            if is_fit && is_other && !follower.in_isr {
+                ctx.note(|| format!("{follower:?} of {index} is kept out by its epoch"));
+                ctx.observe(Observation::KeptOutByEpoch {
+                    partition: index,
+                    follower: follower.node_id,
+                });
+            }
         }
     }
 

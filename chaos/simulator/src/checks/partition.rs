@@ -83,6 +83,16 @@ impl Truth {
         }
     }
 
+    /// Of what is committed, it has not all, or something else.
+    pub(super) fn lacks_committed(&self, log: Option<&Log>) -> bool {
+        let end = self.end();
+        let chain = match log {
+            Some(log) => log.chain_at(end),
+            None => (end == 0).then_some(0),
+        };
+        !self.is_beyond && chain != self.chain_at(end)
+    }
+
     /// What a broker said is safe, is committed and the same.
     pub(super) fn agrees(
         &self,
@@ -280,11 +290,7 @@ impl Truth {
             let Some(node) = brokers.get(id).filter(|node| node.loss().is_none()) else {
                 continue;
             };
-            let chain = match node.log(index) {
-                Some(log) => log.chain_at(end),
-                None => (end == 0).then_some(0),
-            };
-            if chain != self.chain_at(end) {
+            if self.lacks_committed(node.log(index)) {
                 let has = node.log(index).map_or(0, Log::end);
                 return Err(format!(
                     "partition {index}: broker {id} could lead ({assigned:?}), but of {end} records that are \

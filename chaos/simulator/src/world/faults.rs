@@ -1,10 +1,13 @@
 //! What goes wrong, and when it is over.
 
+mod targets;
+
 use super::nodes::Death;
 use super::{Event, What, World};
 use crate::broker::Disk;
 use crate::message::Message;
 use crate::scenario::{CLIENTS, Focus};
+use targets::InSync;
 
 /// Something that is put right by itself after a while.
 #[derive(Debug, Clone)]
@@ -31,7 +34,7 @@ impl World {
     fn fault(&mut self) {
         match self.scenario.focus {
             Some(Focus::Controllers) if self.chance.permille(500) => self.end_a_controller(),
-            Some(Focus::PowerBehindCuts) if self.chance.permille(300) => self.power_behind_cut(),
+            Some(Focus::LossBehindCuts) if self.chance.permille(300) => self.loss_behind_cut(),
             _ => self.any_fault(),
         }
     }
@@ -45,7 +48,8 @@ impl World {
             43..53 => self.pause_somebody(),
             53..59 => self.end_a_controller(),
             59..60 => self.false_alarm(),
-            60..80 => self.cut_somebody_off(),
+            60..63 => self.loss_behind_cut(),
+            63..80 => self.cut_somebody_off(),
             80..88 => self.cut_one_way(),
             88..90 => self.all_at_once(),
             90..95 => {
@@ -106,15 +110,29 @@ impl World {
         }
     }
 
-    fn power_behind_cut(&mut self) {
-        let id = self.some_broker();
-        if self.checks.may_lose(id, self.scenario.losses_max) {
-            let others = self.scenario.broker_ids().filter(|peer| *peer != id);
-            let ways = others.flat_map(|peer| [(id, peer), (peer, id)]).collect();
-            self.cut(ways);
-            self.end_broker(id, Death::PowerLost);
-            self.over_in(50, 300, Fault::Down { id });
+    /// A follower comes back with less than its leader has seen in it, and for a while only the controllers hear of
+    /// it. Whoever else is in sync is away: with `min.insync.replicas` of 2 nothing is committed meanwhile, so
+    /// nothing but the broker epoch tells the leader that what it knows is of an incarnation that is gone (KIP-903).
+    fn loss_behind_cut(&mut self) {
+        let Some(InSync { follower, others }) = self.some_follower_in_sync() else {
+            return;
+        };
+        if !self.checks.may_lose(follower, self.scenario.losses_max) {
+            return;
         }
+        for id in others {
+            self.end_broker(id, Death::Killed);
+            self.over_in(500, 3_000, Fault::Down { id });
+        }
+        let peers = self.scenario.broker_ids().filter(|peer| *peer != follower);
+        let ways = peers.flat_map(|peer| [(follower, peer), (peer, follower)]);
+        self.cut(ways.collect());
+        if self.chance.permille(500) {
+            self.end_broker(follower, Death::PowerLost);
+        } else {
+            self.end_with_another_disk(follower, Death::Killed);
+        }
+        self.over_in(20, 300, Fault::Down { id: follower });
     }
 
     fn another_disk(&mut self) {
@@ -127,6 +145,12 @@ impl World {
         } else {
             Death::PowerLost
         };
+        self.end_with_another_disk(id, death);
+        self.over_in(20, 3_000, Fault::Down { id });
+    }
+
+    /// An emptied one, or an older copy.
+    fn end_with_another_disk(&mut self, id: i32, death: Death) {
         self.end_broker(id, death);
         let backup = self
             .brokers
@@ -134,7 +158,6 @@ impl World {
             .and_then(|node| node.backup.take());
         let disk = backup.unwrap_or_else(|| Disk::empty(self.chance.id()));
         self.replace_disk(id, disk);
-        self.over_in(20, 3_000, Fault::Down { id });
     }
 
     fn stop_broker(&mut self) {
@@ -254,44 +277,5 @@ impl World {
             }
             self.over_in(20, 1_500, Fault::Down { id });
         }
-    }
-
-    fn nodes(&self) -> Vec<i32> {
-        let brokers = self.scenario.broker_ids();
-        brokers.chain(self.scenario.controller_ids()).collect()
-    }
-
-    /// Rather one that leads.
-    fn some_broker(&mut self) -> i32 {
-        let topic = self.checks.newest.topics().next().cloned();
-        let partition = self
-            .chance
-            .between(0, i64::from(self.scenario.partitions) - 1) as i32;
-        let leader = topic
-            .and_then(|topic| Some(topic.partition(partition)?.leader))
-            .filter(|leader| *leader >= 0);
-        match leader {
-            Some(leader) if self.chance.permille(500) => leader,
-            _ => self.chance.below(self.scenario.brokers) as i32,
-        }
-    }
-
-    /// Rather the active one.
-    fn some_controller(&mut self) -> i32 {
-        if self.chance.permille(500) {
-            return self.active_controller();
-        }
-        let ids: Vec<i32> = self.scenario.controller_ids().collect();
-        self.chance.pick(&ids).copied().unwrap_or_default()
-    }
-
-    pub(super) fn active_controller(&self) -> i32 {
-        let leads = |node: &super::ControllerNode| {
-            let process = node.process.as_ref();
-            process.is_some_and(|process| process.replica.led_term().is_some())
-        };
-        let mut nodes = self.controllers.iter();
-        let found = nodes.find(|(_, node)| leads(node)).map(|(id, _)| *id);
-        found.unwrap_or(self.scenario.controller_ids().start)
     }
 }

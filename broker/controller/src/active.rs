@@ -3,6 +3,7 @@
 mod command;
 mod duties;
 mod liveness;
+mod restarts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use command::Done;
 pub(crate) use command::{AnyCommand, NotDone, command};
 use duties::Duties;
 use liveness::{Confirmed, Stop, alive};
+use restarts::Restarts;
 
 /// Commands that wait to be decided; more are answered with [`NotDone::Busy`].
 pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
@@ -49,6 +51,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) enum Message {
     /// Decide a command.
     Run(Box<dyn AnyCommand>),
+    /// As `Run`, and the records may be split over several batches: the rule says that half of them do no harm.
+    RunInParts(Box<dyn AnyCommand>),
     /// Decide the registration of a node; it need not wait for the lease of a process whose connection
     /// is known to have closed.
     Register(i32, Box<dyn AnyCommand>),
@@ -74,6 +78,8 @@ pub(crate) struct LeaseState {
 pub(crate) struct Shared {
     pub(crate) config: ControllerConfig,
     pub(crate) quorum: Quorum,
+    /// Of the quorum: a controller that has not answered for so long is not there.
+    pub(crate) election_timeout: Duration,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) applied: AppliedOffsets,
     pub(crate) handovers: Handovers,
@@ -127,7 +133,9 @@ async fn wait_until_active(
             biased;
             changed = leadership.changed() => changed.ok()?,
             message = inbox.messages.recv() => match message? {
-                Message::Run(command) | Message::Register(_, command) => {
+                Message::Run(command)
+                | Message::RunInParts(command)
+                | Message::Register(_, command) => {
                     command.refuse(NotDone::NotActive);
                 }
             },
@@ -163,6 +171,7 @@ struct Active {
     /// Under way since a lease ended.
     confirmation: Option<BoxFuture<'static, Confirmed>>,
     duties: Duties,
+    restarts: Restarts,
     in_flight: FuturesOrdered<BoxFuture<'static, Settled>>,
     /// A batch was not committed, so the ones after it will not be either: no command is decided until
     /// all of them are known to be lost, and `pending` starts again from what is committed.
@@ -204,6 +213,7 @@ impl Active {
             stops: BTreeMap::new(),
             confirmation: None,
             duties: Duties::new(Instant::now()),
+            restarts: Restarts::default(),
             in_flight: FuturesOrdered::new(),
             is_in_doubt: false,
         }
@@ -248,11 +258,13 @@ impl Active {
                 _ = look.tick() => {
                     self.look_at_leases();
                     self.do_duties();
+                    self.end_restarts();
                 }
                 message = inbox.leases.recv() => self.hear(message.ok_or(Over)?),
                 message = inbox.messages.recv(), if has_room => {
                     match message.ok_or(Over)? {
                         Message::Run(command) => self.decide(command),
+                        Message::RunInParts(command) => self.decide_in_parts(command),
                         Message::Register(node_id, command) => {
                             self.free_node_id(node_id);
                             self.decide(command);
@@ -276,6 +288,12 @@ impl Active {
     fn decide(&mut self, command: Box<dyn AnyCommand>) {
         let (records, done) = command.decide(&self.pending);
         self.propose(vec![records], done);
+    }
+
+    /// The caller hears of the last batch.
+    fn decide_in_parts(&mut self, command: Box<dyn AnyCommand>) {
+        let (records, done) = command.decide(&self.pending);
+        self.propose(split(&records), done);
     }
 
     /// Runs a rule of the controller's own accord. Such decisions may be split over several batches.
@@ -402,6 +420,7 @@ impl Active {
             self.pending = Image::clone(&self.shared.metadata.image());
             // What was decided for them may be lost.
             self.stops.clear();
+            self.restarts.image_replaced();
             self.is_in_doubt = false;
         }
     }

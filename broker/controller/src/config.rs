@@ -7,6 +7,7 @@ use std::time::Duration;
 use foz_quorum::Voter;
 
 use crate::leases::{LEASE, RECONNECT_GRACE};
+use crate::restart_limits::RESTART_TIME_LIMIT;
 
 /// All that [`crate::start`] needs to know. Make one with [`ControllerConfig::new`] and change what
 /// differs.
@@ -28,6 +29,8 @@ pub struct ControllerConfig {
     pub lease: Duration,
     /// How long a broker whose lease stream closed, but which still observes, may take to open another one.
     pub reconnect_grace: Duration,
+    /// How long a restart grant lasts when its node does not come back.
+    pub restart_time_limit: Duration,
 }
 
 impl ControllerConfig {
@@ -49,6 +52,7 @@ impl ControllerConfig {
             properties: BTreeMap::new(),
             lease: LEASE,
             reconnect_grace: RECONNECT_GRACE,
+            restart_time_limit: RESTART_TIME_LIMIT,
         }
     }
 }

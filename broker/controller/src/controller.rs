@@ -85,11 +85,14 @@ pub async fn start_on(
     let metadata = Metadata::new();
     let node_id = config.node_id;
     let quorum_config = QuorumConfig::new(node_id, config.data_dir.clone(), config.voters.clone());
+    let election_ticks = u32::try_from(quorum_config.election_ticks).unwrap_or(u32::MAX);
+    let election_timeout = quorum_config.tick.saturating_mul(election_ticks);
     let quorum = foz_quorum::start(quorum_config, MetadataState(metadata.clone())).await?;
     let metrics = Metrics::register(registry, &metadata, &quorum)?;
     let shared = Arc::new(Shared {
         config,
         quorum: quorum.clone(),
+        election_timeout,
         metadata: metadata.clone(),
         applied: AppliedOffsets::default(),
         handovers: Handovers::default(),

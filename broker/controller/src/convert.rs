@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foz_api::v1;
 use foz_metadata::Image;
-use foz_metadata::image::{Broker, Partition, Resource, Topic};
+use foz_metadata::image::{Broker, Grant, Partition, Resource, Topic};
 use foz_metadata::rules::{ErrorCode, Refusal};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -32,6 +32,8 @@ fn partition((index, partition): (i32, &Partition)) -> v1::Partition {
         elr: partition.elr.clone(),
         last_known_elr: partition.last_known_elr.clone(),
         partition_epoch: partition.partition_epoch,
+        adding_replicas: partition.adding_replicas.clone(),
+        removing_replicas: partition.removing_replicas.clone(),
     }
 }
 
@@ -48,6 +50,18 @@ pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
         replication_host: broker.replication_host.clone(),
         replication_port: i32::from(broker.replication_port),
         stopping: broker.stopping,
+        cordoned: image.is_cordoned(broker.node_id),
+    }
+}
+
+pub(crate) fn grant(grant: &Grant) -> v1::Grant {
+    v1::Grant {
+        node_id: grant.node_id,
+        grant_epoch: grant.epoch,
+        incarnation: grant.incarnation.as_bytes().to_vec(),
+        reason: grant.reason.clone(),
+        operator_epoch: grant.operator_epoch,
+        unprotected: grant.unprotected.clone(),
     }
 }
 

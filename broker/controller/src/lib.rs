@@ -12,6 +12,7 @@
 //! * `leases` decides who is alive. Time is the monotonic clock; a controller that becomes active gives
 //!   every broker a fresh lease before it fences anyone. `observers` tells a process that died from one
 //!   that only lost a stream.
+//! * `restart_limits` decides which restart grants have lasted too long, and which controllers are back.
 //! * `handovers` knows which broker may stop, as nobody needs it as a leader any more.
 //! * `services` are the gRPC calls of `foz-api`, one file each.
 //!
@@ -28,6 +29,8 @@ pub mod leases;
 mod metadata;
 mod metrics;
 mod observers;
+mod quorum_health;
+mod restart_limits;
 mod services;
 
 pub use config::ControllerConfig;

@@ -1,13 +1,18 @@
 //! What administrators ask.
 
 mod acquire_operator_epoch;
+mod acquire_restart;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod assign_racks;
+mod cordon_brokers;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod describe_quorum;
 mod elect_leaders;
+mod end_restart;
+mod unregister_broker;
 mod watch_cluster;
 
 use std::sync::Arc;
@@ -99,6 +104,50 @@ impl Admin for AdminService {
         request: Request<v1::ElectLeadersRequest>,
     ) -> Result<Response<v1::ElectLeadersResponse>, Status> {
         elect_leaders::elect_leaders(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+    async fn acquire_restart(
+        &self,
+        request: Request<v1::AcquireRestartRequest>,
+    ) -> Result<Response<v1::AcquireRestartResponse>, Status> {
+        acquire_restart::acquire_restart(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn end_restart(
+        &self,
+        request: Request<v1::EndRestartRequest>,
+    ) -> Result<Response<v1::EndRestartResponse>, Status> {
+        end_restart::end_restart(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn alter_partition_reassignments(
+        &self,
+        request: Request<v1::AlterPartitionReassignmentsRequest>,
+    ) -> Result<Response<v1::AlterPartitionReassignmentsResponse>, Status> {
+        alter_partition_reassignments::alter_partition_reassignments(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn cordon_brokers(
+        &self,
+        request: Request<v1::CordonBrokersRequest>,
+    ) -> Result<Response<v1::CordonBrokersResponse>, Status> {
+        cordon_brokers::cordon_brokers(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn unregister_broker(
+        &self,
+        request: Request<v1::UnregisterBrokerRequest>,
+    ) -> Result<Response<v1::UnregisterBrokerResponse>, Status> {
+        unregister_broker::unregister_broker(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -79,6 +79,17 @@ impl Calls {
         Ok(answer)
     }
 
+    /// As [`change`](Self::change), for a rule whose records may be split over several batches.
+    pub(super) async fn change_in_parts<A, R>(&self, rule: R) -> Result<A, Status>
+    where
+        A: Send + 'static,
+        R: FnOnce(&Image) -> Decided<A> + Send + 'static,
+    {
+        let (answer, offset) = self.send(rule, Message::RunInParts).await?;
+        self.shared.applied.wait(offset).await;
+        Ok(answer)
+    }
+
     async fn send<A, R>(
         &self,
         rule: R,

@@ -126,6 +126,7 @@ impl View {
                 self.cluster_id = synced.cluster_id;
                 Change::Synced
             }
+            Some(Event::GrantChanged(_) | Event::GrantEnded(_)) => Change::Nothing,
             // Of a newer controller.
             None => Change::Nothing,
         }

@@ -367,4 +367,38 @@ impl Admin for Quorum {
     ) -> Result<Response<ElectLeadersResponse>, Status> {
         Err(Status::unimplemented("the operator elects nobody"))
     }
+    async fn acquire_restart(
+        &self,
+        _: Request<AcquireRestartRequest>,
+    ) -> Result<Response<AcquireRestartResponse>, Status> {
+        Err(Status::unimplemented("the operator asks for no restart"))
+    }
+
+    async fn end_restart(
+        &self,
+        _: Request<EndRestartRequest>,
+    ) -> Result<Response<EndRestartResponse>, Status> {
+        Err(Status::unimplemented("the operator ends no restart"))
+    }
+
+    async fn alter_partition_reassignments(
+        &self,
+        _: Request<AlterPartitionReassignmentsRequest>,
+    ) -> Result<Response<AlterPartitionReassignmentsResponse>, Status> {
+        Err(Status::unimplemented("the operator moves nothing"))
+    }
+
+    async fn cordon_brokers(
+        &self,
+        _: Request<CordonBrokersRequest>,
+    ) -> Result<Response<CordonBrokersResponse>, Status> {
+        Err(Status::unimplemented("the operator cordons nobody"))
+    }
+
+    async fn unregister_broker(
+        &self,
+        _: Request<UnregisterBrokerRequest>,
+    ) -> Result<Response<UnregisterBrokerResponse>, Status> {
+        Err(Status::unimplemented("the operator unregisters nobody"))
+    }
 }

@@ -107,5 +107,9 @@ fn differences(before: &Image, after: &Image) -> Vec<Event> {
             after, &resource,
         )));
     }
+    let granted = changes.grants_changed.into_iter();
+    let granted = granted.filter_map(|node_id| after.grant(node_id));
+    events.extend(granted.map(|grant| Event::GrantChanged(convert::grant(grant))));
+    events.extend(changes.grants_ended.into_iter().map(Event::GrantEnded));
     events
 }

@@ -40,8 +40,8 @@ pub(crate) struct Scenario {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Focus {
-    /// Controllers end.
-    Controllers,
+    /// Controllers end in the middle of elections.
+    Elections,
     /// Followers lose what they have while they do not reach the other brokers.
     LossBehindCuts,
 }
@@ -74,7 +74,7 @@ impl Scenario {
             produce_pause_ms: chance.between(20, 120),
             mutation,
             focus: match mutation {
-                Some(Mutation::VoteNotFlushed) => Some(Focus::Controllers),
+                Some(Mutation::VoteNotFlushed) => Some(Focus::Elections),
                 Some(Mutation::BrokerEpochNotChecked) => Some(Focus::LossBehindCuts),
                 _ => None,
             },

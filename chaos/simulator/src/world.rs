@@ -55,6 +55,10 @@ enum Event {
     },
     /// Something goes wrong.
     NextFault,
+    /// Of a fault that began before: these controllers end now, too.
+    EndControllers {
+        ids: Vec<i32>,
+    },
     /// Something is put right.
     Over(Fault),
     ClientsEnd,
@@ -146,6 +150,7 @@ impl World {
         match event {
             Event::Node { to, life, what } => self.happen(to, life, what)?,
             Event::NextFault => self.next_fault(),
+            Event::EndControllers { ids } => self.end_voters(&ids),
             Event::Over(fault) => self.fault_over(fault),
             Event::ClientsEnd => self.clients.end(),
             Event::LookWhole => self.look_whole()?,

@@ -33,7 +33,7 @@ impl World {
 
     fn fault(&mut self) {
         match self.scenario.focus {
-            Some(Focus::Controllers) if self.chance.permille(500) => self.end_a_controller(),
+            Some(Focus::Elections) if self.chance.permille(500) => self.end_in_election(),
             Some(Focus::LossBehindCuts) if self.chance.permille(300) => self.loss_behind_cut(),
             _ => self.any_fault(),
         }
@@ -191,6 +191,26 @@ impl World {
         };
         self.end_controller(id, death);
         self.over_in(20, 3_000, Fault::Down { id });
+    }
+
+    /// The active controller ends, and once the next one has been voted for, the others end before they hear more
+    /// of it. Those who come back first hold the next election: in another term, if they remember their votes.
+    fn end_in_election(&mut self) {
+        let id = self.active_controller();
+        self.end_controller(id, Death::Killed);
+        self.over_in(300, 1_000, Fault::Down { id });
+        let others = self.scenario.controller_ids().filter(|other| *other != id);
+        let ids = others.collect();
+        let voted_ms = self.now_ms + self.chance.between(24, 44);
+        self.queue.put(voted_ms, Event::EndControllers { ids });
+    }
+
+    /// The first one stood for election.
+    pub(super) fn end_voters(&mut self, ids: &[i32]) {
+        for (id, (least_ms, most_ms)) in ids.iter().zip([(1_500, 3_000), (20, 200)]) {
+            self.end_controller(*id, Death::PowerLost);
+            self.over_in(least_ms, most_ms, Fault::Down { id: *id });
+        }
     }
 
     fn cut_somebody_off(&mut self) {

@@ -32,6 +32,11 @@ impl Controllers {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
+        Self::start_as(count, |config| config.properties = properties.clone()).await
+    }
+
+    /// With what `change` makes of each controller's config.
+    pub(crate) async fn start_as(count: usize, change: impl Fn(&mut ControllerConfig)) -> Self {
         let mut listeners = Vec::new();
         for _ in 0..count {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -47,16 +52,17 @@ impl Controllers {
         let configs: Vec<_> = voters
             .iter()
             .zip(&directories)
-            .map(|(voter, directory)| ControllerConfig {
-                lease: Duration::from_millis(600),
-                properties: properties.clone(),
-                ..ControllerConfig::new(
+            .map(|(voter, directory)| {
+                let mut config = ControllerConfig::new(
                     voter.node_id,
                     voter.address.clone(),
                     directory.path().to_owned(),
                     voters.clone(),
                     "test".to_owned(),
-                )
+                );
+                config.lease = Duration::from_millis(600);
+                change(&mut config);
+                config
             })
             .collect();
         let mut running = Vec::new();

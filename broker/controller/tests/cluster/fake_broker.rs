@@ -122,6 +122,10 @@ impl FakeBroker {
         self.epoch
     }
 
+    pub(crate) fn incarnation(&self) -> Vec<u8> {
+        self.registration.incarnation.clone()
+    }
+
     /// What the next process on the same disk says, after a stop that lost nothing.
     pub(crate) fn next_registration(&self) -> v1::RegisterBrokerRequest {
         v1::RegisterBrokerRequest {

@@ -4,6 +4,7 @@ use foz_api::v1;
 use foz_api::v1::admin_client::AdminClient;
 use foz_api::{ActiveController, CallError};
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::controllers::{Controllers, eventually};
 use crate::fake_broker::FakeBroker;
@@ -58,6 +59,58 @@ pub(crate) fn assigned_topic(
         assignments: assignments.collect(),
         ..Default::default()
     }
+}
+
+/// The leader of the partition proposes this ISR, and it is taken.
+pub(crate) async fn change_isr(
+    controllers: &Controllers,
+    (topic, index): (&str, i32),
+    leader: &FakeBroker,
+    isr: &[&FakeBroker],
+) {
+    let image = controllers.image();
+    let topic = image.topic(topic).unwrap();
+    let partition = topic.partition(index).unwrap();
+    assert_eq!(partition.leader, leader.node_id());
+    let member = |broker: &&FakeBroker| v1::isr_change::Member {
+        node_id: broker.node_id(),
+        broker_epoch: broker.epoch(),
+    };
+    let request = v1::AlterPartitionsRequest {
+        node_id: leader.node_id(),
+        broker_epoch: leader.epoch(),
+        partitions: vec![v1::IsrChange {
+            topic_id: topic.id.as_bytes().to_vec(),
+            index,
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            new_isr: isr.iter().map(member).collect(),
+        }],
+    };
+    let mut node = controllers.node().await;
+    let answer = node.alter_partitions(request).await.unwrap().into_inner();
+    let result = answer.results[0].result.clone().unwrap();
+    assert!(
+        matches!(
+            result,
+            v1::alter_partitions_response::result::Result::State(_)
+        ),
+        "{result:?}"
+    );
+}
+
+pub(crate) async fn admin(controllers: &Controllers) -> AdminClient<Channel> {
+    AdminClient::new(controllers.channel().await)
+}
+
+/// The caller is the operator from now on.
+pub(crate) async fn acquire_operator_epoch(controllers: &Controllers, holder: &str) -> i64 {
+    let request = v1::AcquireOperatorEpochRequest {
+        holder: holder.to_owned(),
+    };
+    let mut admin = admin(controllers).await;
+    let acquired = admin.acquire_operator_epoch(request).await.unwrap();
+    acquired.into_inner().operator_epoch
 }
 
 pub(crate) async fn try_create(

@@ -7,8 +7,7 @@ use foz_api::v1::admin_client::AdminClient;
 use foz_api::v1::cluster_event::Event;
 use tonic::Code;
 
-use crate::controllers::Controllers;
-use crate::support::{create_one, with_one_broker};
+use crate::support::{acquire_operator_epoch, create_one, with_one_broker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn observers_resume_where_they_were_or_get_a_snapshot() {
@@ -70,7 +69,7 @@ async fn the_operator_is_told_what_is_and_what_changes() {
             .any(|event| matches!(event, Event::BrokerChanged(broker) if !broker.fenced))
     );
 
-    let epoch = acquire(&controllers, "one").await;
+    let epoch = acquire_operator_epoch(&controllers, "one").await;
     let set = |key: &str, value: &str| v1::ConfigChange {
         key: key.to_owned(),
         operation: v1::ConfigOperation::Set.into(),
@@ -103,7 +102,7 @@ async fn the_operator_is_told_what_is_and_what_changes() {
     let changed = events.message().await.unwrap().unwrap().event.unwrap();
     assert!(matches!(&changed, Event::ConfigsChanged(changed) if changed.config == expected));
 
-    let newer = acquire(&controllers, "two").await;
+    let newer = acquire_operator_epoch(&controllers, "two").await;
     assert!(newer > epoch);
     let stale = admin
         .alter_configs(alter(vec![set("retention.ms", "6")], epoch))
@@ -120,17 +119,4 @@ async fn the_operator_is_told_what_is_and_what_changes() {
     assert!(matches!(&changed, Event::BrokerChanged(broker) if broker.rack() == "zone-a"));
     broker.stop().await;
     controllers.stop().await;
-}
-
-async fn acquire(controllers: &Controllers, holder: &str) -> i64 {
-    let mut admin = AdminClient::new(controllers.channel().await);
-    let request = v1::AcquireOperatorEpochRequest {
-        holder: holder.to_owned(),
-    };
-    admin
-        .acquire_operator_epoch(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .operator_epoch
 }

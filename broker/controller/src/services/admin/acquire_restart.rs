@@ -65,8 +65,9 @@ fn log(request: &AcquireRestart, answer: &Answer) {
             ?unprotected,
             "a restart is granted"
         ),
+        // Whoever is denied asks again and again.
         Answer::Denied { message, .. } => {
-            tracing::info!(node_id, reason, message, "a restart is denied");
+            tracing::debug!(node_id, reason, message, "a restart is denied");
         }
     }
 }

@@ -44,6 +44,13 @@ impl Offline {
         self.partitions.lock().get(name) == Some(&Why::Damaged)
     }
 
+    /// Whose logs are there, and cannot be used.
+    pub(super) fn damaged(&self) -> Vec<TopicPartition> {
+        let partitions = self.partitions.lock();
+        let damaged = partitions.iter().filter(|(_, why)| **why == Why::Damaged);
+        damaged.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whose logs are to be made.
     pub(super) fn not_made(&self) -> Vec<TopicPartition> {
         let partitions = self.partitions.lock();
@@ -59,15 +66,6 @@ impl Offline {
         partitions.insert(name, why);
         self.count.set(partitions.len() as i64);
         is_news
-    }
-
-    /// Nobody wants its log any more.
-    pub(super) fn forget_not_made(&self, name: &TopicPartition) {
-        let mut partitions = self.partitions.lock();
-        if matches!(partitions.get(name), Some(Why::NotMade(_))) {
-            partitions.remove(name);
-            self.count.set(partitions.len() as i64);
-        }
     }
 
     /// Whether it was there.
@@ -115,9 +113,7 @@ mod tests {
         assert!(offline.remove(&name(1)) && !offline.remove(&name(1)));
         assert_eq!(count.get(), 1);
         assert!(offline.add_not_made(name(1), "files".to_owned()));
-        offline.forget_not_made(&name(1));
-        offline.forget_not_made(&name(0));
-        assert!(offline.contains(&name(0)) && !offline.contains(&name(1)));
+        assert_eq!(offline.damaged(), [name(0)]);
     }
 
     #[test]

@@ -154,6 +154,10 @@ impl Partition {
 
     /// What to tell whoever wanted to read; damage is seen to.
     pub(super) fn read_failed(&self, reason: &LogReadError) -> ErrorCode {
+        if self.role.read().leader_epoch().is_none() {
+            // The log went away in the middle of the read: it was deleted, or its replica moved elsewhere.
+            return ErrorCode::NotLeaderOrFollower;
+        }
         if let LogReadError::Corrupt { offset, .. } = reason {
             self.found_damage(*offset);
         }

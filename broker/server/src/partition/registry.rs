@@ -126,13 +126,23 @@ impl Partitions {
         self.metrics.leader_partitions.set(led as i64);
     }
 
-    /// Takes logs of topics that were deleted while this broker was away out of service. To be called once,
-    /// with an image from after the registration: topic ids are never used again, so what it does not know
-    /// is gone.
-    pub(crate) fn set_strays_aside(&self, image: &Image) {
+    /// Takes logs of topics that were deleted while this broker was away out of service, and of replicas that
+    /// were moved to other brokers. To be called once, with an image from after the registration: topic ids are
+    /// never used again, so what it does not know is gone. As Kafka, it deletes neither: metadata that was lost
+    /// must not take the last copy with it.
+    pub(crate) fn set_strays_aside(&self, image: &Image, node_id: i32) {
         for log in self.directory.logs() {
-            if image.topic_by_id(log.topic_id()).is_none() {
-                self.set_aside(log.partition(), "the topic was deleted meanwhile");
+            let topic = image.topic_by_id(log.topic_id());
+            if let Some(reason) = stray(topic, log.partition().partition, node_id) {
+                self.set_aside(log.partition(), reason);
+            }
+        }
+        // Of which topic of that name they are, nobody has read.
+        for name in self.offline.damaged() {
+            if let Some(reason) = stray(image.topic(&name.topic), name.partition, node_id)
+                && self.set_aside(&name, reason)
+            {
+                self.offline.remove(&name);
             }
         }
     }
@@ -245,12 +255,10 @@ impl Partitions {
         let key = (topic.id, index);
         let held = self.held.read().get(&key).cloned();
         if !assigned.replicas.contains(&broker.node_id) {
-            if let Some(partition) = held {
-                broker.fetchers.leave(key);
-                partition.resign();
+            if self.give_up(broker, topic, index) {
+                let (partition, replicas) = (format!("{}-{index}", topic.name), &assigned.replicas);
+                info!(%partition, ?replicas, "replica moved to other brokers; its log is deleted");
             }
-            self.offline
-                .forget_not_made(&TopicPartition::new(topic.name.to_string(), index));
             return;
         }
         let replicas = assigned.replicas.len();
@@ -409,27 +417,39 @@ impl Partitions {
 
     fn delete(&self, broker: &Broker, topic: &Topic) {
         for (index, _) in topic.indexed_partitions() {
-            broker.fetchers.leave((topic.id, index));
-            let removed = self.held.write().remove(&(topic.id, index));
-            if let Some(partition) = removed {
-                partition.resign();
-                self.remove(partition.log.partition());
-                continue;
-            }
-            let name = TopicPartition::new(topic.name.to_string(), index);
-            if self.offline.remove(&name) {
-                self.remove(&name);
-            }
+            self.give_up(broker, topic, index);
         }
     }
 
-    /// Nothing is deleted that nobody asked to delete.
-    fn set_aside(&self, partition: &TopicPartition, reason: &str) {
+    /// Neither leads nor follows any more, and deletes the log. False where there was none.
+    fn give_up(&self, broker: &Broker, topic: &Topic, index: i32) -> bool {
+        let key = (topic.id, index);
+        broker.fetchers.leave(key);
+        let removed = self.held.write().remove(&key);
+        if let Some(partition) = removed {
+            partition.resign();
+            self.remove(partition.log.partition());
+            return true;
+        }
+        let name = TopicPartition::new(topic.name.to_string(), index);
+        let was_offline = self.offline.remove(&name);
+        if was_offline {
+            self.remove(&name);
+        }
+        was_offline
+    }
+
+    /// Nothing is deleted that nobody asked to delete. Whether it is out of the way.
+    fn set_aside(&self, partition: &TopicPartition, reason: &str) -> bool {
         match self.directory.set_aside(partition) {
             Ok(path) => {
                 warn!(%partition, reason, path = %path.display(), "log set aside; remove it when nobody needs it");
+                true
             }
-            Err(error) => error!(%partition, reason, %error, "log cannot be set aside"),
+            Err(error) => {
+                error!(%partition, reason, %error, "log cannot be set aside");
+                false
+            }
         }
     }
 
@@ -474,6 +494,17 @@ impl Partitions {
             }
         }
     }
+}
+
+/// Why this broker should have no log of this partition, if so.
+fn stray(topic: Option<&Arc<Topic>>, index: i32, node_id: i32) -> Option<&'static str> {
+    let Some(topic) = topic else {
+        return Some("the topic was deleted meanwhile");
+    };
+    let is_replica = topic
+        .partition(index)
+        .is_some_and(|assigned| assigned.replicas.contains(&node_id));
+    (!is_replica).then_some("the replica was moved to other brokers meanwhile")
 }
 
 /// How to register anew.

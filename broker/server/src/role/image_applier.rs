@@ -99,7 +99,7 @@ impl ImageApplier {
         // Opening and deleting logs is file work.
         let applied = tokio::task::spawn_blocking(move || {
             if is_first {
-                broker.partitions.set_strays_aside(&image);
+                broker.partitions.set_strays_aside(&image, broker.node_id);
             }
             broker.partitions.apply(&broker, &image, &changes);
             broker.coordinators.apply(&broker, &image, &changes);

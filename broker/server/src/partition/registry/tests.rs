@@ -284,6 +284,90 @@ fn follower() -> (World, Arc<Partition>) {
     (world, partition)
 }
 
+/// What is left of the partition on the disk, under whatever name.
+fn directories(world: &World) -> Vec<String> {
+    let entries = fs::read_dir(world.data.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("orders-0")).collect()
+}
+
+fn moved_to(replicas: &[i32], leader_epoch: i32) -> PartitionChangeRecord {
+    PartitionChangeRecord {
+        leader_epoch: Some(leader_epoch),
+        replicas: Some(NodeIds::from(replicas.to_vec())),
+        ..PartitionChangeRecord::default()
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_new() {
+    let (mut world, partition) = follower();
+    world.change(moved_to(&[1, 2], 1));
+    assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+    assert_eq!(partition.leader(0), None);
+    assert!(partition.fetch_position().is_none());
+    // Who has just found it reads no more of it, and goes elsewhere.
+    let gone = partition.log.read(0, 100, 3, true).unwrap_err();
+    let told = partition.read_failed(&gone);
+    assert_eq!(told, ErrorCode::NotLeaderOrFollower);
+    let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
+    let refused = world.partitions().find(topic, 0).unwrap_err();
+    assert_eq!(refused, ErrorCode::NotLeaderOrFollower);
+    world.partitions().checkpoint();
+    assert_eq!(directories(&world), Vec::<String>::new());
+
+    world.change(moved_to(&[1, 2, 0], 1));
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    assert_eq!(partition.log.log_end_offset(), 0);
+    assert_eq!(partition.fetch_position().unwrap().offset, 0);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_leader_whose_replica_moved_elsewhere_resigns() {
+    let mut world = World::new();
+    world.create_topic(&[0, 1]);
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    assert_eq!(partition.led(), Some(0));
+    world.change(PartitionChangeRecord {
+        leader: Some(1),
+        isr: Some(NodeIds::from(vec![1])),
+        ..moved_to(&[1], 1)
+    });
+    assert_eq!(partition.led(), None);
+    assert_eq!(world.broker.metrics.leader_partitions.get(), 0);
+}
+
+#[tokio::test]
+async fn what_moved_elsewhere_while_the_broker_was_away_is_set_aside() {
+    let (world, partition) = follower();
+    drop(partition);
+    let World {
+        broker: stopped,
+        image,
+        data,
+        ..
+    } = world;
+    stopped.fetchers.stop().await;
+    drop(stopped);
+    let (broker, fatal) = broker(data.path());
+    let mut world = World {
+        broker,
+        image,
+        fatal,
+        data,
+    };
+    world.partitions().set_strays_aside(&world.image, 0);
+    assert_eq!(directories(&world), ["orders-0"], "a replica is here");
+    // What this process never held is not its to delete.
+    world.change(moved_to(&[1, 2], 1));
+    assert_eq!(directories(&world), ["orders-0"]);
+    world.partitions().set_strays_aside(&world.image, 0);
+    let left = directories(&world);
+    assert!(left.len() == 1 && left[0].ends_with("-stray"), "{left:?}");
+    assert!(world.partitions().directory().logs().is_empty());
+}
+
 /// The answer to what it would ask now.
 fn fetched(partition: &Partition) -> FetchedPartition {
     let position = partition.fetch_position().unwrap();

@@ -181,8 +181,13 @@ fn what_only_the_file_can_say_is_refused_by_request() {
     for key in [
         "max.connections",
         "replica.high.watermark.checkpoint.interval.ms",
+        // What kafka-reassign-partitions sets with --throttle, and always takes back in the end.
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
     ] {
         let row = validate(Scope::Broker, key, "1000").unwrap();
         assert_eq!(row.effect, Effect::Applied, "{key}");
+        assert!(validate(Scope::Broker, key, "-1").is_err(), "{key}");
     }
 }

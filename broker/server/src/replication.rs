@@ -5,6 +5,7 @@ mod connection;
 mod fetcher;
 mod fetchers;
 mod isr_changes;
+mod throttle;
 mod ticker;
 
 pub(crate) use fetchers::Fetchers;

@@ -85,6 +85,14 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The most bytes that one fetch is answered with.",
     ),
     ConfigKey::broker(
+        "follower.replication.throttled.rate",
+        long(0),
+        Some("9223372036854775807"),
+        Applied,
+        "The most bytes in a second that the broker copies of the throttled replicas that it follows \
+         (follower.replication.throttled.replicas) while they are not in sync.",
+    ),
+    ConfigKey::broker(
         "foz.http.listener",
         Kind::Text,
         Some("0.0.0.0:9644"),
@@ -132,6 +140,14 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("300"),
         NeedsRestart,
         "How often preferred leaders that are back in sync are made to lead again.",
+    ),
+    ConfigKey::broker(
+        "leader.replication.throttled.rate",
+        long(0),
+        Some("9223372036854775807"),
+        Applied,
+        "Accepted for Kafka's tools, and not looked at: followers are throttled where they fetch \
+         (follower.replication.throttled.rate).",
     ),
     ConfigKey::broker(
         "listeners",
@@ -362,6 +378,13 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("-1"),
         NeedsRestart,
         "The most bytes of requests that wait at a time; -1 is the broker's own budget.",
+    ),
+    ConfigKey::broker(
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+        long(0),
+        Some("9223372036854775807"),
+        Applied,
+        "Accepted for Kafka's tools: a broker has one directory, so nothing is copied to another.",
     ),
     ConfigKey::broker(
         "replica.fetch.backoff.ms",

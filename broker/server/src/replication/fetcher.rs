@@ -248,6 +248,11 @@ impl Fetcher {
             return;
         }
         self.flushing.remove(&key);
+        if let Some(pause) = self.broker.fetchers.throttle.pause(&self.broker, key) {
+            self.paused.insert(key, Instant::now() + pause);
+            self.session.forget(&at);
+            return;
+        }
         let how = FetchPartition {
             partition: key.1,
             current_leader_epoch: position.leader_epoch,
@@ -395,6 +400,8 @@ impl Fetcher {
             current_leader_epoch: data.current_leader.leader_epoch,
         };
         let records = data.records.unwrap_or_default();
+        let throttle = &self.broker.fetchers.throttle;
+        throttle.fetched(&self.broker, key, records.len());
         let directory = self.broker.partitions.directory();
         match partition.take(directory, &fetched, &records) {
             Followed::On => {

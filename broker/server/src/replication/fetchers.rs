@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::fetcher::{Assigned, run};
+use super::throttle::Throttle;
 use crate::broker::Broker;
 use crate::partition::{Key, Partition};
 
@@ -20,6 +21,7 @@ type FetcherKey = (i32, u32);
 #[derive(Debug, Default)]
 pub(crate) struct Fetchers {
     state: Mutex<State>,
+    pub(super) throttle: Throttle,
     tasks: TaskTracker,
 }
 

@@ -112,7 +112,15 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::CreatePartitions => call.answer(handlers::create_partitions::handle),
         ApiKey::DescribeTopicPartitions => call.answer(handlers::describe_topic_partitions::handle),
         ApiKey::DescribeConfigs => call.answer(handlers::describe_configs::handle),
+        ApiKey::AlterReplicaLogDirs => call.answer(handlers::alter_replica_log_dirs::handle),
+        ApiKey::DescribeLogDirs => call.answer(handlers::describe_log_dirs::handle),
         ApiKey::ElectLeaders => call.answer(handlers::elect_leaders::handle),
+        ApiKey::AlterPartitionReassignments => {
+            call.answer(handlers::alter_partition_reassignments::handle)
+        }
+        ApiKey::ListPartitionReassignments => {
+            call.answer(handlers::list_partition_reassignments::handle)
+        }
         ApiKey::IncrementalAlterConfigs => call.answer(handlers::incremental_alter_configs::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
         ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),

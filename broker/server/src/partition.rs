@@ -126,6 +126,16 @@ impl Partition {
         self.log.partition().to_string()
     }
 
+    pub(crate) fn topic_and_index(&self) -> (&str, i32) {
+        let name = self.log.partition();
+        (&name.topic, name.partition)
+    }
+
+    /// Of all segments.
+    pub(crate) fn size_bytes(&self) -> i64 {
+        i64::try_from(self.log.size_bytes()).unwrap_or(i64::MAX)
+    }
+
     pub(crate) fn key(&self) -> Key {
         (self.log.topic_id(), self.log.partition().partition)
     }

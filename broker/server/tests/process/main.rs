@@ -18,6 +18,7 @@ mod internal_topics;
 mod late_fetches;
 mod lifecycle;
 mod newest_end;
+mod reassignments;
 mod replicated_metadata;
 mod replication;
 mod replication_listener;

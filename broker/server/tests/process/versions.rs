@@ -8,10 +8,12 @@ mod elections;
 mod epochs;
 pub(crate) mod fetching;
 mod groups;
+mod log_dirs;
 mod long_polls;
 mod offsets;
 mod paging;
 mod producing;
+mod reassignments;
 mod topics;
 
 use connection::{Answered, Connection};
@@ -27,10 +29,12 @@ const AREAS: &[(&str, Area)] = &[
     ("epochs", epochs::check),
     ("fetching", fetching::check),
     ("groups", groups::check),
+    ("log dirs", log_dirs::check),
     ("long polls", long_polls::check),
     ("offsets", offsets::check),
     ("paging", paging::check),
     ("producing", producing::check),
+    ("reassignments", reassignments::check),
     ("topics", topics::check),
 ];
 

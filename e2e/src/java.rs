@@ -13,6 +13,8 @@ use crate::progress::Progress;
 /// The classes of the tools.
 pub mod tool {
     pub const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+    pub const REASSIGN_PARTITIONS: &str =
+        "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
     pub const CONSOLE_PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
     pub const CONSOLE_CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
     pub const PRODUCER_PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";

@@ -24,6 +24,7 @@ mod kcat_messages;
 mod messages;
 mod ownership;
 mod readme;
+mod reassignment;
 mod refusals;
 mod reinstall;
 mod replicated;
@@ -94,6 +95,11 @@ fn life() -> Vec<Story> {
             clients::kcat,
         ),
         story("Kafka's topics and console tools work", 4, clients::console),
+        story(
+            "kafka-reassign-partitions moves a partition",
+            5,
+            reassignment::moves,
+        ),
         story(
             "wrong Clusters and Topics are refused with the reason",
             3,

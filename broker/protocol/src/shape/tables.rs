@@ -54,10 +54,14 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::InitProducerId => &INIT_PRODUCER_ID,
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
+        ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
+        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
@@ -327,6 +331,28 @@ const DESCRIBE_CONFIGS: Shape = Shape {
     ],
 };
 
+const ALTER_REPLICA_LOG_DIRS: Shape = Shape {
+    flexible_from: 2,
+    fields: &[f(
+        "dirs",
+        Kind::Array(&[
+            f("path", STRING),
+            f(
+                "topics",
+                Kind::Array(&[f("name", STRING), f("partitions", INT32S)]),
+            ),
+        ]),
+    )],
+};
+
+const DESCRIBE_LOG_DIRS: Shape = Shape {
+    flexible_from: 2,
+    fields: &[f(
+        "topics",
+        Kind::Array(&[f("topic", STRING), f("partitions", INT32S)]),
+    )],
+};
+
 const CREATE_PARTITIONS: Shape = Shape {
     flexible_from: 2,
     fields: &[
@@ -379,6 +405,35 @@ const INCREMENTAL_ALTER_CONFIGS: Shape = Shape {
             ]),
         ),
         f("validate_only", INT8),
+    ],
+};
+
+const ALTER_PARTITION_REASSIGNMENTS: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("timeout_ms", INT32),
+        f("allow_replication_factor_change", INT8).from(1),
+        f(
+            "topics",
+            Kind::Array(&[
+                f("name", STRING),
+                f(
+                    "partitions",
+                    Kind::Array(&[f("partition_index", INT32), f("replicas", INT32S)]),
+                ),
+            ]),
+        ),
+    ],
+};
+
+const LIST_PARTITION_REASSIGNMENTS: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("timeout_ms", INT32),
+        f(
+            "topics",
+            Kind::Array(&[f("name", STRING), f("partition_indexes", INT32S)]),
+        ),
     ],
 };
 

@@ -30,6 +30,14 @@ macro_rules! for_request_of {
             ApiKey::DescribeConfigs => $then::<DescribeConfigsRequest>($($argument),*),
             ApiKey::CreatePartitions => $then::<CreatePartitionsRequest>($($argument),*),
             ApiKey::DeleteGroups => $then::<DeleteGroupsRequest>($($argument),*),
+            ApiKey::AlterReplicaLogDirs => $then::<AlterReplicaLogDirsRequest>($($argument),*),
+            ApiKey::DescribeLogDirs => $then::<DescribeLogDirsRequest>($($argument),*),
+            ApiKey::AlterPartitionReassignments => {
+                $then::<AlterPartitionReassignmentsRequest>($($argument),*)
+            }
+            ApiKey::ListPartitionReassignments => {
+                $then::<ListPartitionReassignmentsRequest>($($argument),*)
+            }
             ApiKey::ElectLeaders => $then::<ElectLeadersRequest>($($argument),*),
             ApiKey::IncrementalAlterConfigs => {
                 $then::<IncrementalAlterConfigsRequest>($($argument),*)

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::connection::Connection;
+use super::throttle::{self, Rate};
 use crate::broker::Broker;
 use crate::partition::{Followed, Key, Partition};
 
@@ -78,6 +79,7 @@ pub(super) async fn run(
         assigned,
         session: SessionClient::new(),
         partition_max_bytes: 0,
+        throttled_rate: None,
         paused: BTreeMap::new(),
         pauses: BTreeMap::new(),
         flushing: BTreeSet::new(),
@@ -98,6 +100,7 @@ struct Fetcher {
     session: SessionClient,
     /// `replica.fetch.max.bytes`.
     partition_max_bytes: i32,
+    throttled_rate: Rate,
     paused: BTreeMap<Key, Instant>,
     /// The last pause of those that were not fetched since.
     pauses: BTreeMap<Key, Duration>,
@@ -205,6 +208,7 @@ impl Fetcher {
     /// Brings the session up to date with where each partition is.
     async fn choose(&mut self) {
         self.partition_max_bytes = self.limit("replica.fetch.max.bytes");
+        self.throttled_rate = throttle::rate(&self.broker);
         self.wait_for_flushes().await;
         let now = Instant::now();
         let due: Vec<Key> = self
@@ -248,7 +252,8 @@ impl Fetcher {
             return;
         }
         self.flushing.remove(&key);
-        if let Some(pause) = self.broker.fetchers.throttle.pause(&self.broker, key) {
+        let throttle = &self.broker.fetchers.throttle;
+        if let Some(pause) = throttle.pause(&self.broker, self.throttled_rate, key) {
             self.paused.insert(key, Instant::now() + pause);
             self.session.forget(&at);
             return;
@@ -401,7 +406,7 @@ impl Fetcher {
         };
         let records = data.records.unwrap_or_default();
         let throttle = &self.broker.fetchers.throttle;
-        throttle.fetched(&self.broker, key, records.len());
+        throttle.fetched(&self.broker, self.throttled_rate, key, records.len());
         let directory = self.broker.partitions.directory();
         match partition.take(directory, &fetched, &records) {
             Followed::On => {

@@ -17,6 +17,9 @@ const UNLIMITED: i64 = i64::MAX;
 /// A rate that changes is seen after this time.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// In bytes for each second. `None`: nothing is throttled.
+pub(super) type Rate = Option<u64>;
+
 /// Of all fetchers of this broker together.
 #[derive(Debug, Default)]
 pub(super) struct Throttle(Mutex<Debt>);
@@ -32,8 +35,8 @@ struct Debt {
 impl Throttle {
     /// How long this replica has to wait before it is fetched again. In sync it never does, as in Kafka:
     /// producers would wait with it.
-    pub(super) fn pause(&self, broker: &Broker, key: Key) -> Option<Duration> {
-        let rate = rate(broker)?;
+    pub(super) fn pause(&self, broker: &Broker, rate: Rate, key: Key) -> Option<Duration> {
+        let rate = rate?;
         let image = broker.image();
         let topic = image.topic_by_id(key.0)?;
         let is_in_sync = topic.partition(key.1)?.isr.contains(&broker.node_id);
@@ -45,8 +48,8 @@ impl Throttle {
     }
 
     /// So much was fetched.
-    pub(super) fn fetched(&self, broker: &Broker, key: Key, bytes: usize) {
-        let Some(rate) = rate(broker) else { return };
+    pub(super) fn fetched(&self, broker: &Broker, rate: Rate, key: Key, bytes: usize) {
+        let Some(rate) = rate else { return };
         let image = broker.image();
         if let Some(topic) = image.topic_by_id(key.0)
             && is_throttled(&image, topic, key.1, broker.node_id)
@@ -56,8 +59,8 @@ impl Throttle {
     }
 }
 
-/// In bytes for each second. `None`: nothing is throttled.
-fn rate(broker: &Broker) -> Option<u64> {
+/// As it is now; to be asked for once for many replicas.
+pub(super) fn rate(broker: &Broker) -> Rate {
     let rate = broker.config_number(RATE);
     (rate != UNLIMITED).then_some(rate.unsigned_abs())
 }

@@ -22,7 +22,8 @@ use kafka_protocol::messages::{
     ListPartitionReassignmentsRequest,
 };
 
-use crate::testbed::{Testbed, pause, read_all, sorted};
+use crate::groups::{commit, committed, coordinator};
+use crate::testbed::{Testbed, pause, read_all, sorted, topic};
 use crate::versions::connection::{
     Answered, Connection, Topic, batch, error, eventually, text, topic_name, values,
 };
@@ -375,6 +376,48 @@ fn a_broker_that_is_down_is_waited_for() {
     await_on(&testbed, &[2, 1]);
     await_no_log(&testbed, 0);
     assert_eq!(read(&testbed, 2, &topic), ["before"]);
+}
+
+/// Coordinators go where their partitions go.
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_offsets_move_with_their_partitions() {
+    const PARTITIONS: i32 = 4;
+    let mut testbed = Testbed::prepare(1, 4);
+    for broker in &testbed.brokers {
+        broker.configure(&format!("offsets.topic.num.partitions={PARTITIONS}"));
+    }
+    testbed.start_all();
+    let client = testbed.client().await;
+    client.create_topic(&topic(TOPIC, 1)).await.unwrap();
+    let groups: Vec<String> = (0..8).map(|number| format!("group-{number}")).collect();
+    let mut offset = 0;
+    for group in &groups {
+        commit(&client, group, offset).await;
+    }
+    for replicas in [[1, 2, 3], [3, 0, 1], [0, 2, 1]] {
+        tokio::task::block_in_place(|| {
+            let all: Vec<_> = (0..PARTITIONS)
+                .map(|it| (it, Some(&replicas[..])))
+                .collect();
+            let outcomes = alter(&testbed, true, vec![target("__consumer_offsets", &all)]);
+            assert_eq!(outcomes, [ErrorCode::None; PARTITIONS as usize]);
+        });
+        for group in &groups {
+            assert_eq!(committed(&client, group).await.0, offset, "{group}");
+            commit(&client, group, offset + 1).await;
+        }
+        offset += 1;
+        tokio::task::block_in_place(|| {
+            eventually(|| match list(&testbed, None) {
+                moving if moving.is_empty() => Ok(()),
+                moving => Err(moving),
+            });
+        });
+        for group in &groups {
+            assert_eq!(committed(&client, group).await.0, offset, "{group}");
+            assert!(replicas.contains(&coordinator(&client, group).await));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

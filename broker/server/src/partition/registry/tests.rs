@@ -92,16 +92,48 @@ impl World {
     }
 
     fn change(&mut self, change: PartitionChangeRecord) {
+        self.commit(vec![self.changed(change)]);
+    }
+
+    fn changed(&self, change: PartitionChangeRecord) -> foz_metadata::record::Record {
         let partition_epoch = self.image.topic_by_id(TOPIC_ID).unwrap();
         let partition_epoch = partition_epoch.partition(0).unwrap().partition_epoch + 1;
-        self.commit(vec![
-            Fact::PartitionChange(PartitionChangeRecord {
-                topic_id: Bytes::copy_from_slice(TOPIC_ID.as_bytes()),
-                partition_epoch,
-                ..change
-            })
-            .into(),
-        ]);
+        Fact::PartitionChange(PartitionChangeRecord {
+            topic_id: Bytes::copy_from_slice(TOPIC_ID.as_bytes()),
+            partition_epoch,
+            ..change
+        })
+        .into()
+    }
+
+    /// What a broker that was away for it begins with.
+    fn image_after(&self, change: PartitionChangeRecord) -> Image {
+        let batch = Batch {
+            follows: self.image.offset(),
+            term: 1,
+            records: vec![self.changed(change)],
+        };
+        self.image.apply(&batch).unwrap()
+    }
+
+    /// Another process of broker 0 opens the logs; `away` is what happens to them before.
+    async fn restart(self, away: impl FnOnce(&Path)) -> Self {
+        self.broker.fetchers.stop().await;
+        let Self {
+            broker: stopped,
+            image,
+            data,
+            ..
+        } = self;
+        drop(stopped);
+        away(data.path());
+        let (broker, fatal) = broker(data.path());
+        Self {
+            broker,
+            image,
+            fatal,
+            data,
+        }
     }
 
     fn partitions(&self) -> &Partitions {
@@ -342,30 +374,47 @@ async fn a_leader_whose_replica_moved_elsewhere_resigns() {
 async fn what_moved_elsewhere_while_the_broker_was_away_is_set_aside() {
     let (world, partition) = follower();
     drop(partition);
-    let World {
-        broker: stopped,
-        image,
-        data,
-        ..
-    } = world;
-    stopped.fetchers.stop().await;
-    drop(stopped);
-    let (broker, fatal) = broker(data.path());
-    let mut world = World {
-        broker,
-        image,
-        fatal,
-        data,
-    };
+    let mut world = world.restart(|_| {}).await;
     world.partitions().set_strays_aside(&world.image, 0);
     assert_eq!(directories(&world), ["orders-0"], "a replica is here");
-    // What this process never held is not its to delete.
-    world.change(moved_to(&[1, 2], 1));
-    assert_eq!(directories(&world), ["orders-0"]);
-    world.partitions().set_strays_aside(&world.image, 0);
+    let image = world.image_after(moved_to(&[1, 2], 1));
+    world.partitions().set_strays_aside(&image, 0);
     let left = directories(&world);
     assert!(left.len() == 1 && left[0].ends_with("-stray"), "{left:?}");
     assert!(world.partitions().directory().logs().is_empty());
+    // What is set aside is nobody's to delete.
+    world.change(moved_to(&[1, 2], 1));
+    assert_eq!(directories(&world), left);
+}
+
+/// Nobody can tell what of it is right.
+fn damage(data: &Path) {
+    fs::write(data.join("orders-0/partition.metadata"), "nothing").unwrap();
+}
+
+#[tokio::test]
+async fn so_is_what_is_damaged() {
+    let (world, partition) = follower();
+    drop(partition);
+    let world = world.restart(damage).await;
+    world.partitions().set_strays_aside(&world.image, 0);
+    assert_eq!((directories(&world).len(), world.offline()), (1, 1));
+    let image = world.image_after(moved_to(&[1, 2], 1));
+    world.partitions().set_strays_aside(&image, 0);
+    let left = directories(&world);
+    assert!(left.len() == 1 && left[0].ends_with("-stray"), "{left:?}");
+    assert_eq!(world.offline(), 0);
+}
+
+#[tokio::test]
+async fn what_is_damaged_goes_where_the_broker_sees_it_move() {
+    let (world, partition) = follower();
+    drop(partition);
+    let mut world = world.restart(damage).await;
+    world.change(moved_to(&[1, 2], 1));
+    assert_eq!(world.offline(), 0);
+    world.partitions().checkpoint();
+    assert_eq!(directories(&world), Vec::<String>::new());
 }
 
 /// The answer to what it would ask now.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foz_metadata::Image;
 use foz_metadata::image::{NO_LEADER, Partition, Topic};
-use foz_metadata::record::{Fact, Record};
+use foz_metadata::record::{Fact, NodeIds, PartitionChangeRecord, Record};
 use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
 use foz_quorum::Quorum;
 use prometheus::{Histogram, HistogramOpts, IntCounter, PullingGauge, Registry};
@@ -188,7 +188,7 @@ impl Elections {
             elections.all += 1;
             if old.elr.contains(&leader) {
                 elections.eligible += 1;
-            } else if !old.isr.contains(&leader) {
+            } else if !old.isr.contains(&leader) && !is_end_of_move(old, change, records) {
                 elections.unclean.push(UncleanElection {
                     topic: topic.name.to_string(),
                     partition: change.index,
@@ -220,6 +220,28 @@ impl Elections {
     }
 }
 
+/// A move ends with the record that takes the last of its replicas into the ISR, because the old leader says that it
+/// has everything: with that record it may also become the leader. A leader that is gone has said nothing.
+fn is_end_of_move(old: &Partition, change: &PartitionChangeRecord, records: &[Record]) -> bool {
+    let list = |change: &Option<NodeIds>, old: &[i32]| match change {
+        Some(list) => list.node_ids.clone(),
+        None => old.to_vec(),
+    };
+    let is_over = list(&change.adding_replicas, &old.adding_replicas).is_empty()
+        && list(&change.removing_replicas, &old.removing_replicas).is_empty();
+    let goes = |record: &Record| match &record.record {
+        Some(Fact::BrokerFence(fence)) => fence.fenced && fence.node_id == old.leader,
+        Some(Fact::RegisterBroker(registered)) => registered.node_id == old.leader,
+        Some(Fact::UnregisterBroker(gone)) => gone.node_id == old.leader,
+        _ => false,
+    };
+    old.is_reassigning()
+        && is_over
+        && list(&change.replicas, &old.replicas) == old.target_replicas()
+        && old.leader != NO_LEADER
+        && !records.iter().any(goes)
+}
+
 fn count(image: &Image, is_so: impl Fn(&Topic, &Partition) -> bool) -> usize {
     image
         .partitions()
@@ -244,9 +266,7 @@ fn gauge(
 
 #[cfg(test)]
 mod tests {
-    use foz_metadata::record::{
-        Batch, NodeIds, PartitionChangeRecord, PartitionRecord, TopicRecord,
-    };
+    use foz_metadata::record::{Batch, BrokerFenceRecord, PartitionRecord, TopicRecord};
 
     use super::*;
 
@@ -301,5 +321,70 @@ mod tests {
             leader: 3,
         };
         assert_eq!(elections.unclean, [named]);
+    }
+
+    #[test]
+    fn the_end_of_a_move_is_no_unclean_election() {
+        let topic_id = bytes::Bytes::copy_from_slice(Uuid::from_u128(7).as_bytes());
+        let topic = Fact::Topic(TopicRecord {
+            id: topic_id.clone(),
+            name: "orders".to_owned(),
+            internal: false,
+        });
+        let moving = |leader| {
+            let partition = Fact::Partition(PartitionRecord {
+                topic_id: topic_id.clone(),
+                index: 0,
+                replicas: vec![3, 1, 0],
+                adding_replicas: vec![3],
+                removing_replicas: vec![0],
+                isr: vec![0, 1],
+                leader,
+                ..PartitionRecord::default()
+            });
+            let records = vec![topic.clone().into(), partition.into()];
+            let (follows, term) = (0, 1);
+            let batch = Batch {
+                follows,
+                term,
+                records,
+            };
+            Image::default().apply(&batch).unwrap()
+        };
+        let ids = |ids: &[i32]| Some(NodeIds::from(ids.to_vec()));
+        let led_by_3 = |replicas: &[i32], isr: &[i32]| {
+            Record::from(Fact::PartitionChange(PartitionChangeRecord {
+                topic_id: topic_id.clone(),
+                index: 0,
+                leader: Some(3),
+                replicas: ids(replicas),
+                isr: ids(isr),
+                adding_replicas: ids(&[]),
+                removing_replicas: ids(&[]),
+                ..PartitionChangeRecord::default()
+            }))
+        };
+        let fenced = |node_id| {
+            Record::from(Fact::BrokerFence(BrokerFenceRecord {
+                node_id,
+                epoch: 1,
+                fenced: true,
+                stopping: false,
+            }))
+        };
+        let end = led_by_3(&[3, 1], &[3, 1]);
+        for (leader, records, unclean) in [
+            (0, vec![end.clone()], 0),
+            (0, vec![fenced(2), end.clone()], 0),
+            // Nobody was there to say that 3 has everything.
+            (0, vec![fenced(0), end.clone()], 1),
+            (NO_LEADER, vec![end], 1),
+            // Called off, with a loss that is allowed.
+            (0, vec![led_by_3(&[1, 0], &[3])], 1),
+        ] {
+            let elections = Elections::count(&moving(leader), &records);
+            assert_eq!(elections.all, 1);
+            assert_eq!(elections.unclean.len(), unclean, "{leader} {records:?}");
+        }
     }
 }

@@ -210,7 +210,8 @@ impl<S: StateMachine> Replica<S> {
                 }
             }
             let now = Instant::now();
-            if now >= next_tick {
+            let ticks = now >= next_tick;
+            if ticks {
                 // Ticks that were missed are not made up for: what waited in the queue was heard
                 // first, and time in which nobody could be heard is not silence of the leader.
                 self.node.tick();
@@ -218,14 +219,16 @@ impl<S: StateMachine> Replica<S> {
             }
             self.stand_if_due();
             self.settle()?;
+            if ticks {
+                self.ask_again();
+            }
         }
     }
 
     fn handle(&mut self, command: Command) -> Result<Flow, QuorumFailure> {
         match command {
             Command::Message(message, _permit) => {
-                if !self.membership.is_removed(message.from) {
-                    self.heard(message.get_msg_type());
+                if !self.membership.is_removed(message.from) && self.hears(&message) {
                     // An error: a message that no longer matters.
                     let _ = self.node.step(*message);
                 }
@@ -245,7 +248,9 @@ impl<S: StateMachine> Replica<S> {
                 // An error: nobody waits for the answer any more.
                 let _ = answer.send(leads);
             }
-            Command::Campaign => self.campaign(),
+            // Not in the middle of its own election: that would begin anew.
+            Command::Campaign if self.node.raft.state == StateRole::Follower => self.campaign(),
+            Command::Campaign => {}
             Command::Unreachable(raft_id) => self.node.report_unreachable(raft_id),
             Command::Connected(raft_id) => self.connections.connected(raft_id),
             Command::Refused(raft_id) => {
@@ -253,7 +258,10 @@ impl<S: StateMachine> Replica<S> {
                     self.ended(raft_id);
                 }
             }
-            Command::StreamOpened(raft_id) => self.connections.opened(raft_id),
+            Command::StreamOpened(raft_id) => {
+                self.connections.opened(raft_id);
+                self.transport.hurry(raft_id);
+            }
             Command::StreamClosed(raft_id) => {
                 if self.connections.closed(raft_id) {
                     self.ended(raft_id);

@@ -13,6 +13,7 @@
 //!
 //! Pure: time is passed in, as what has passed since any fixed moment.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -46,6 +47,18 @@ pub struct Candidacy {
     /// Until everybody else had a turn.
     round: Duration,
     left: u32,
+}
+
+/// With what a member asks for votes. When two do so at once and each gets the other's pre-vote, both vote for
+/// themselves and nobody wins: so one of them goes first.
+#[derive(Debug, Clone, Copy)]
+pub struct Stance {
+    /// Of the last entry in its log.
+    pub last_term: u64,
+    /// Of the last entry in its log.
+    pub last_index: u64,
+    /// Who asks.
+    pub raft_id: u64,
 }
 
 /// What to do about a [`Candidacy`] now.
@@ -105,6 +118,24 @@ impl Connections {
     fn tidy(&mut self, raft_id: u64) {
         self.peers
             .retain(|id, peer| *id != raft_id || peer.inbound > 0 || peer.is_refused);
+    }
+}
+
+impl Stance {
+    /// Raft's rule: a member votes for nobody whose log lacks what it has.
+    #[must_use]
+    pub fn may_win_against(&self, other: &Self) -> bool {
+        self.log() >= other.log()
+    }
+
+    /// Whether it goes first: its log has more, or the same and its turn comes first.
+    #[must_use]
+    pub fn goes_before(&self, other: &Self) -> bool {
+        (self.log(), Reverse(self.raft_id)) > (other.log(), Reverse(other.raft_id))
+    }
+
+    fn log(&self) -> (u64, u64) {
+        (self.last_term, self.last_index)
     }
 }
 
@@ -217,6 +248,27 @@ mod tests {
         assert!(connections.refused(1) && connections.refused(2));
         connections.retain(|raft_id| raft_id == 2);
         assert_eq!(connections.peers.keys().collect::<Vec<_>>(), [&2]);
+    }
+
+    #[test]
+    fn of_two_who_ask_at_once_exactly_one_goes_first() {
+        let stances = [(3, 9, 7), (4, 5, 8), (4, 5, 9), (4, 6, 9), (4, 6, 7)];
+        let stances = stances.map(|(last_term, last_index, raft_id)| Stance {
+            last_term,
+            last_index,
+            raft_id,
+        });
+        for one in &stances {
+            for other in stances.iter().filter(|it| it.raft_id != one.raft_id) {
+                assert_ne!(one.goes_before(other), other.goes_before(one));
+                // Nobody makes way for one that cannot win.
+                assert!(!one.goes_before(other) || one.may_win_against(other));
+            }
+        }
+        let [short, eight, nine, longer, longest] = stances;
+        assert!(eight.goes_before(&nine) && nine.may_win_against(&eight));
+        assert!(longer.goes_before(&eight) && !eight.may_win_against(&longer));
+        assert!(eight.goes_before(&short) && longest.goes_before(&longer));
     }
 
     fn stands_at(me: u64, voters: &[u64]) -> Vec<u64> {

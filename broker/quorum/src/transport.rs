@@ -9,7 +9,9 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -37,7 +39,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Short: whether a connection is refused tells a process that ended from a connection that broke.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// As long as this a member that has ended may look alive, and one that came back may hear nothing.
+const BACKOFF_MAX: Duration = Duration::from_millis(200);
+/// A stream that lasted so long was a good one, also when there was nothing to say: followers speak to each
+/// other only when they elect.
+const LASTED: Duration = Duration::from_secs(1);
 
 /// The streams to all other members.
 #[derive(Debug)]
@@ -57,6 +63,8 @@ struct Peer {
     address: String,
     /// The stream's task ends when this is dropped.
     queue: mpsc::Sender<Bytes>,
+    /// Tells the stream's task to connect without further delay.
+    hurry: Arc<Notify>,
 }
 
 /// One direction of one pair.
@@ -64,6 +72,7 @@ struct Stream {
     address: String,
     header: wire::MessageHeader,
     queue: mpsc::Receiver<Bytes>,
+    hurry: Arc<Notify>,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -110,6 +119,13 @@ impl Transport {
         self.follow(membership);
     }
 
+    /// A member opened a stream to this one: it is there, and takes the other direction too.
+    pub(crate) fn hurry(&self, raft_id: u64) {
+        if let Some(peer) = self.peers.get(&raft_id) {
+            peer.hurry.notify_one();
+        }
+    }
+
     /// Queues a message, or drops it.
     pub(crate) fn send(&self, message: Message) {
         let to = message.to;
@@ -136,14 +152,20 @@ impl Transport {
         let configured = self.config.address_of(member.node_id);
         let address = configured.unwrap_or(&member.address).to_owned();
         let (queue, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
+        let hurry = Arc::new(Notify::new());
         let stream = Stream {
             address: address.clone(),
             header: self.header_to(member.raft_id),
             queue: receiver,
+            hurry: Arc::clone(&hurry),
             commands: self.commands.clone(),
         };
         self.runtime.spawn(stream.run());
-        Peer { address, queue }
+        Peer {
+            address,
+            queue,
+            hurry,
+        }
     }
 
     fn send_snapshot(&self, address: String, message: Message) {
@@ -224,10 +246,11 @@ impl Stream {
         let mut last_reason = String::new();
         loop {
             let mut worked = false;
+            let began = Instant::now();
             let Err(broken) = self.connected(&mut worked).await else {
                 return;
             };
-            if worked {
+            if worked || began.elapsed() >= LASTED {
                 backoff = BACKOFF_MIN;
             }
             if broken.reason != last_reason {
@@ -244,8 +267,10 @@ impl Stream {
             if self.queue.is_closed() {
                 return;
             }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            tokio::select! {
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+                () = self.hurry.notified() => backoff = BACKOFF_MIN,
+            }
         }
     }
 

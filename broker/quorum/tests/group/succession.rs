@@ -67,3 +67,24 @@ async fn who_hears_the_leader_follows_it_though_it_cannot_answer() {
     assert!(!leadership.has_changed().unwrap());
     assert_eq!(group.leader().await, (leader, term));
 }
+
+/// Else an election that falls into this time finds two followers of which one cannot speak to the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_was_away_for_long_is_spoken_to_as_soon_as_it_is_back() {
+    let mut group = Group::started(3).await;
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let (leader, _) = group.leader().await;
+        let follower = (leader + 1) % 3;
+        group.kill(follower).await;
+        // The others ask for it ever less often.
+        tokio::time::sleep(Duration::from_millis(1400)).await;
+        let began = Instant::now();
+        group.start(follower).await;
+        group.leader().await;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    eprintln!("from the start of the process until it hears the leader: {took:?}");
+    assert!(took[1] < TIMEOUT_LEAST, "{took:?}");
+}

@@ -175,15 +175,17 @@ impl Calls {
         let is_settled = |now: &Leadership| {
             now.is_self || now.leader.as_ref().is_some_and(|it| it.node_id != me)
         };
-        tokio::select! {
-            _ = leadership.wait_for(is_settled) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            () = tokio::time::sleep(LEADERLESS_WAIT_MAX) => {}
+        let settled = tokio::select! {
+            settled = leadership.wait_for(is_settled) => settled.ok().map(|now| now.clone()),
+            _ = stopping.wait_for(|stopping| *stopping) => None,
+            () = tokio::time::sleep(LEADERLESS_WAIT_MAX) => None,
+        };
+        match settled {
+            Some(now) if now.is_self && !*self.stopping.borrow() => Ok(()),
+            // As it was then: by now the next election may be under way, and nobody be known.
+            Some(now) => Err(self.not_active_but(now)),
+            None => Err(self.not_active()),
         }
-        if self.shared.quorum.leadership().borrow().is_self && !*self.stopping.borrow() {
-            return Ok(());
-        }
-        Err(self.not_active())
     }
 
     /// Returns when this controller is not active any more, or stops.
@@ -198,7 +200,10 @@ impl Calls {
     }
 
     fn not_active(&self) -> Status {
-        let leadership = self.shared.quorum.leadership().borrow().clone();
+        self.not_active_but(self.shared.quorum.leadership().borrow().clone())
+    }
+
+    fn not_active_but(&self, leadership: Leadership) -> Status {
         let active = leadership
             .leader
             .filter(|leader| leader.node_id != self.shared.config.node_id);

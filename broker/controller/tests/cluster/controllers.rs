@@ -131,6 +131,10 @@ impl Controllers {
             .unwrap()
     }
 
+    pub(crate) fn lease_ms(&self) -> i32 {
+        self.configs[0].lease.as_millis().try_into().unwrap()
+    }
+
     pub(crate) fn address(&self, at: usize) -> &str {
         &self.configs[at].listen
     }

@@ -89,7 +89,7 @@ impl FakeBroker {
                 Err(error) => panic!("{error}"),
             }
         };
-        assert_eq!(registered.lease_ms, 600);
+        assert_eq!(registered.lease_ms, controllers.lease_ms());
         let (image_sender, image) = watch::channel(Arc::new(Image::default()));
         let mood = watch::Sender::new(Mood::Beating);
         let follow = tokio::spawn(follow(client, node_id, image_sender));

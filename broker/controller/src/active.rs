@@ -91,6 +91,8 @@ pub(crate) struct Shared {
 pub(crate) struct Inbox {
     pub(crate) messages: mpsc::Receiver<Message>,
     pub(crate) leases: mpsc::Receiver<LeaseMessage>,
+    /// Sent because this controller became active, and received before this task knew of it.
+    pub(crate) early: Option<Message>,
 }
 
 /// Runs until the quorum has stopped or nobody can send any more.
@@ -104,6 +106,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: Inbox) {
         );
         let mut active = Active::new(shared.clone(), term);
         active.found();
+        if let Some(message) = inbox.early.take() {
+            active.take(message);
+        }
         let is_over = active.lead(&mut leadership, &mut inbox).await.is_err();
         shared.applied.clear();
         shared.handovers.clear();
@@ -132,11 +137,17 @@ async fn wait_until_active(
             // What is asked because this controller became active must not be refused.
             biased;
             changed = leadership.changed() => changed.ok()?,
-            message = inbox.messages.recv() => match message? {
-                Message::Run(command)
-                | Message::RunInParts(command)
-                | Message::Register(_, command) => {
-                    command.refuse(NotDone::NotActive);
+            message = inbox.messages.recv() => {
+                let message = message?;
+                // It may have become so just after the look at it above.
+                if let Some(term) = led_term(&leadership.borrow_and_update()) {
+                    inbox.early = Some(message);
+                    return Some(term);
+                }
+                match message {
+                    Message::Run(command)
+                    | Message::RunInParts(command)
+                    | Message::Register(_, command) => command.refuse(NotDone::NotActive),
                 }
             },
             message = inbox.leases.recv() => match message? {
@@ -262,15 +273,19 @@ impl Active {
                 }
                 message = inbox.leases.recv() => self.hear(message.ok_or(Over)?),
                 message = inbox.messages.recv(), if has_room => {
-                    match message.ok_or(Over)? {
-                        Message::Run(command) => self.decide(command),
-                        Message::RunInParts(command) => self.decide_in_parts(command),
-                        Message::Register(node_id, command) => {
-                            self.free_node_id(node_id);
-                            self.decide(command);
-                        }
-                    }
+                    self.take(message.ok_or(Over)?);
                 }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Run(command) => self.decide(command),
+            Message::RunInParts(command) => self.decide_in_parts(command),
+            Message::Register(node_id, command) => {
+                self.free_node_id(node_id);
+                self.decide(command);
             }
         }
     }

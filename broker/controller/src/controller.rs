@@ -101,7 +101,14 @@ pub async fn start_on(
     });
     let (message_sender, messages) = mpsc::channel(COMMANDS_WAITING_MAX);
     let (lease_sender, leases) = mpsc::channel(LEASE_MESSAGES_MAX);
-    tokio::spawn(active::run(shared.clone(), Inbox { messages, leases }));
+    tokio::spawn(active::run(
+        shared.clone(),
+        Inbox {
+            messages,
+            leases,
+            early: None,
+        },
+    ));
     let stopping = watch::Sender::new(false);
     let calls = Calls::new(shared, message_sender, lease_sender, stopping.subscribe());
     let server = tokio::spawn(serve(listener, quorum.clone(), calls, stopping.subscribe()));

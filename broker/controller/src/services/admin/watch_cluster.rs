@@ -45,6 +45,13 @@ async fn watch(calls: &Calls, sender: &Sender) {
     let mut offset = calls.shared.metadata.offset();
     offset.mark_unchanged();
     let mut told = calls.shared.metadata.image();
+    // The first active controller is asked before it has founded the cluster; the id is told only once.
+    while told.cluster_id().is_empty() {
+        if offset.changed().await.is_err() {
+            return;
+        }
+        told = calls.shared.metadata.image();
+    }
     let mut events = everything(&told);
     loop {
         for event in events {

@@ -7,7 +7,6 @@ use foz_api::v1::admin_client::AdminClient;
 use foz_api::v1::cluster_event::Event;
 use tonic::Code;
 
-use crate::controllers::Controllers;
 use crate::support::{acquire_operator_epoch, create_one, with_one_broker};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,30 +38,6 @@ async fn observers_resume_where_they_were_or_get_a_snapshot() {
     }
     broker.stop().await;
     controllers.stop().await;
-}
-
-/// An operator asks before its cluster is founded, and is told the cluster's id only once.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_watches_from_the_first_moment_on_is_told_the_cluster_id() {
-    for _ in 0..10 {
-        let controllers = Controllers::start(1).await;
-        let mut admin = AdminClient::new(controllers.channel_to(0).await);
-        let mut events = loop {
-            match admin.watch_cluster(v1::WatchClusterRequest {}).await {
-                Ok(events) => break events.into_inner(),
-                Err(refused) => assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}"),
-            }
-        };
-        let synced = loop {
-            let event = events.message().await.unwrap().unwrap().event.unwrap();
-            if let Event::Synced(synced) = event {
-                break synced;
-            }
-        };
-        assert!(!synced.cluster_id.is_empty());
-        assert_eq!(synced.cluster_id, controllers.image().cluster_id());
-        controllers.stop().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

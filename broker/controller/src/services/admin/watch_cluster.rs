@@ -10,10 +10,12 @@ use foz_api::v1::cluster_event::{Event, Synced, TopicDeleted};
 use foz_metadata::image::Resource;
 use foz_metadata::{Changes, Image};
 use tokio::sync::mpsc;
+use tokio::sync::watch::Receiver;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::convert;
+use crate::metadata::Metadata;
 use crate::services::calls::{AnswerStream, Calls};
 
 /// Events that wait for the connection.
@@ -44,14 +46,9 @@ pub(super) async fn watch_cluster(
 async fn watch(calls: &Calls, sender: &Sender) {
     let mut offset = calls.shared.metadata.offset();
     offset.mark_unchanged();
-    let mut told = calls.shared.metadata.image();
-    // The first active controller is asked before it has founded the cluster; the id is told only once.
-    while told.cluster_id().is_empty() {
-        if offset.changed().await.is_err() {
-            return;
-        }
-        told = calls.shared.metadata.image();
-    }
+    let Some(mut told) = founded(&calls.shared.metadata, &mut offset).await else {
+        return;
+    };
     let mut events = everything(&told);
     loop {
         for event in events {
@@ -69,6 +66,18 @@ async fn watch(calls: &Calls, sender: &Sender) {
         let newest = calls.shared.metadata.image();
         events = differences(&told, &newest);
         told = newest;
+    }
+}
+
+/// The first image that has the cluster's id, which is told only once: an operator asks already while the first active
+/// controller founds the cluster. `None`: this controller ends.
+async fn founded(metadata: &Metadata, offset: &mut Receiver<i64>) -> Option<Arc<Image>> {
+    loop {
+        let image = metadata.image();
+        if !image.cluster_id().is_empty() {
+            return Some(image);
+        }
+        offset.changed().await.ok()?;
     }
 }
 
@@ -119,4 +128,35 @@ fn differences(before: &Image, after: &Image) -> Vec<Event> {
     events.extend(granted.map(|grant| Event::GrantChanged(convert::grant(grant))));
     events.extend(changes.grants_ended.into_iter().map(Event::GrantEnded));
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::record::{Batch, ClusterRecord, Fact};
+    use foz_quorum::StateMachine;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::metadata::MetadataState;
+
+    #[test]
+    fn nothing_is_told_before_the_cluster_has_an_id() {
+        let metadata = Metadata::new();
+        let mut offset = metadata.offset();
+        assert!(founded(&metadata, &mut offset).now_or_never().is_none());
+        let commit = |follows, records| {
+            let batch = Batch {
+                follows,
+                term: 1,
+                records,
+            };
+            assert!(MetadataState(metadata.clone()).apply(1, 1, &batch.encode_to_bytes()));
+        };
+        commit(0, Vec::new());
+        assert!(founded(&metadata, &mut offset).now_or_never().is_none());
+        let cluster_id = "MkU3OEVBNTcwNTJENDM2Qg".to_owned();
+        commit(1, vec![Fact::Cluster(ClusterRecord { cluster_id }).into()]);
+        let image = founded(&metadata, &mut offset).now_or_never().unwrap();
+        assert_eq!(image.unwrap().cluster_id(), "MkU3OEVBNTcwNTJENDM2Qg");
+    }
 }

@@ -97,7 +97,11 @@ pub(crate) enum ProduceError {
     NotLeader,
     /// INVALID_REQUIRED_ACKS, NOT_ENOUGH_REPLICAS.
     Acks(ErrorCode),
-    Append(AppendError),
+    Append {
+        /// This broker led in it.
+        leader_epoch: i32,
+        error: AppendError,
+    },
 }
 
 impl Partition {
@@ -179,7 +183,10 @@ impl Partition {
         let appended = self
             .log
             .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
-            .map_err(ProduceError::Append)?;
+            .map_err(|error| ProduceError::Append {
+                leader_epoch,
+                error,
+            })?;
         self.after_append(leading);
         Ok(Produced {
             base_offset: appended.first_offset,

@@ -319,12 +319,14 @@ fn batch_of(records: &[Record]) -> Result<BytesMut, AppendError> {
 fn append_error(error: &ProduceError) -> AppendError {
     match error {
         ProduceError::NotLeader => AppendError::NotCoordinator,
-        ProduceError::Append(error) if error.error_code() == ErrorCode::NotLeaderOrFollower => {
+        ProduceError::Append { error, .. }
+            if error.error_code() == ErrorCode::NotLeaderOrFollower =>
+        {
             AppendError::NotCoordinator
         }
-        ProduceError::Append(error) if error.error_code() == ErrorCode::MessageTooLarge => {
+        ProduceError::Append { error, .. } if error.error_code() == ErrorCode::MessageTooLarge => {
             AppendError::TooLarge
         }
-        ProduceError::Acks(_) | ProduceError::Append(_) => AppendError::NotAvailable,
+        ProduceError::Acks(_) | ProduceError::Append { .. } => AppendError::NotAvailable,
     }
 }

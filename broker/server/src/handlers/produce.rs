@@ -200,7 +200,6 @@ fn append(
             if_led_in: None,
         })?;
     let bytes = records.len();
-    let leader_epoch = partition.led();
     // The frame is shared by all partitions of the request; the log patches its own copy.
     match partition.append(acks, BytesMut::from(records)) {
         Ok(produced) => {
@@ -210,15 +209,15 @@ fn append(
         }
         Err(ProduceError::NotLeader) => Err(ErrorCode::NotLeaderOrFollower.into()),
         Err(ProduceError::Acks(error)) => Err(error.into()),
-        Err(ProduceError::Append(reason)) => {
+        Err(ProduceError::Append {
+            leader_epoch,
+            error: reason,
+        }) => {
             let error = reason.error_code();
-            let if_led_in =
-                leader_epoch
-                    .filter(|_| speaks_of_producer(error))
-                    .map(|leader_epoch| LedIn {
-                        partition,
-                        leader_epoch,
-                    });
+            let if_led_in = speaks_of_producer(error).then_some(LedIn {
+                partition,
+                leader_epoch,
+            });
             Err(Refusal {
                 error,
                 message: Some(reason.to_string()),

@@ -1,7 +1,8 @@
-//! The pipeline of a Cluster: dereference → validate → plan → apply → status.
+//! The pipeline of a Cluster: dereference → validate → plan → apply → status. Its pods are restarted by a [`roll`].
 
 pub mod build;
 pub mod defaults;
+pub mod denials;
 pub mod dereference;
 mod execute;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod plan;
 mod plan_tests;
 pub mod reconcile;
 pub mod roll;
+mod rolling;
 pub mod status;
 #[cfg(test)]
 mod status_tests;

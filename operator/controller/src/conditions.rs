@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use crate::sentence::cut;
+
 /// Clients can use it.
 pub const READY: &str = "Ready";
 /// Something is under way.
@@ -76,7 +78,7 @@ impl Findings {
             type_: type_.to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message: cut(message),
+            message: cut(message, MESSAGE_LENGTH_MAX),
             observed_generation: generation,
             last_transition_time: since(previous, type_, status, now),
         })
@@ -114,16 +116,6 @@ fn sentences(findings: &[Finding]) -> String {
         .map(|finding| finding.message.as_str())
         .collect();
     messages.join("; ")
-}
-
-fn cut(message: String) -> String {
-    if message.len() <= MESSAGE_LENGTH_MAX {
-        return message;
-    }
-    let end = (0..=MESSAGE_LENGTH_MAX - 3)
-        .rev()
-        .find(|&end| message.is_char_boundary(end));
-    format!("{}...", &message[..end.unwrap_or_default()])
 }
 
 #[cfg(test)]

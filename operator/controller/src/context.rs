@@ -9,6 +9,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
 use crate::apply::Memory;
+use crate::cluster::denials::Denials;
 use crate::metrics::Metrics;
 use crate::quorum::Quorums;
 use crate::trigger::Triggers;
@@ -42,6 +43,8 @@ pub struct Context {
     pub failures: Failures,
     /// What was refused lately.
     pub refusals: Refusals,
+    /// What the quorums denied lately.
+    pub denials: Denials,
 }
 
 impl std::fmt::Debug for Context {

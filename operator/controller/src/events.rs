@@ -6,6 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 
 use crate::conditions::{DEGRADED, READY, find};
 use crate::hash::fingerprint;
+use crate::sentence::cut;
 
 /// Kubernetes takes 1 KiB.
 const NOTE_LENGTH_MAX: usize = 1000;
@@ -67,7 +68,7 @@ pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<Notice> {
 }
 
 /// A text without its numbers.
-fn words(text: &str) -> impl Iterator<Item = char> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|character| !character.is_ascii_digit())
 }
 
@@ -81,14 +82,7 @@ pub async fn publish(recorder: &Recorder, regarding: &ObjectReference, notices: 
 }
 
 fn event(notice: &Notice) -> Event {
-    let mut note = notice.note.clone();
-    if note.len() > NOTE_LENGTH_MAX {
-        let end = (0..=NOTE_LENGTH_MAX - 3)
-            .rev()
-            .find(|&end| note.is_char_boundary(end));
-        note.truncate(end.unwrap_or_default());
-        note.push_str("...");
-    }
+    let note = cut(notice.note.clone(), NOTE_LENGTH_MAX);
     Event {
         type_: if notice.warning {
             EventType::Warning

@@ -9,6 +9,8 @@
 //!   applied ([`apply::compare`]), statuses before they are written.
 //! - A pass never waits for anything to happen. What is under way is in the status, and a watch brings
 //!   the object back: of Kubernetes ([`world`]), or of the metadata quorum ([`quorum`]).
+//! - No pod that serves is stopped without the metadata quorum's grant, unless a person insists
+//!   ([`cluster::roll`]).
 //! - Nothing here deletes a volume. A topic is deleted only by the id that its object answers for.
 //! - Only the replica that holds the Lease acts ([`leader`]), and the metadata quorum refuses one that
 //!   has been overtaken: every change carries the operator epoch.
@@ -31,6 +33,7 @@ pub mod metrics;
 pub mod names;
 pub mod permissions;
 pub mod quorum;
+pub mod sentence;
 pub mod term;
 pub mod topic;
 pub mod trigger;

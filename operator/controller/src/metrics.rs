@@ -13,6 +13,7 @@ pub struct Metrics {
     reconcile_duration: HistogramVec,
     reconcile_errors: IntCounterVec,
     actions: IntCounterVec,
+    roll_denials: IntCounterVec,
     leader: IntGauge,
 }
 
@@ -39,6 +40,13 @@ impl Metrics {
                 Opts::new("foz_operator_actions_total", "What was done."),
                 &["kind", "action"],
             )?,
+            roll_denials: IntCounterVec::new(
+                Opts::new(
+                    "foz_operator_roll_denials_total",
+                    "Restarts that the metadata quorum denied, by reason; each is asked for again.",
+                ),
+                &["reason"],
+            )?,
             leader: IntGauge::new("foz_operator_leader", "1 on the replica that acts.")?,
             registry,
         };
@@ -51,6 +59,9 @@ impl Metrics {
         metrics
             .registry
             .register(Box::new(metrics.actions.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.roll_denials.clone()))?;
         metrics
             .registry
             .register(Box::new(metrics.leader.clone()))?;
@@ -74,6 +85,11 @@ impl Metrics {
     /// Something was done.
     pub fn acted(&self, kind: &str, action: &str) {
         self.actions.with_label_values(&[kind, action]).inc();
+    }
+
+    /// The quorum has denied a restart.
+    pub fn restart_denied(&self, reason: &str) {
+        self.roll_denials.with_label_values(&[reason]).inc();
     }
 
     /// This replica acts, or stands by.
@@ -101,12 +117,14 @@ mod tests {
         metrics.reconciled("Cluster", Duration::from_millis(3));
         metrics.failed("Topic", "kubernetes");
         metrics.acted("Cluster", "create");
+        metrics.restart_denied("min_insync");
         metrics.set_leader(true);
         let text = metrics.render().expect("text");
         for line in [
             "foz_operator_reconcile_duration_seconds_count{kind=\"Cluster\"} 1",
             "foz_operator_reconcile_errors_total{kind=\"Topic\",reason=\"kubernetes\"} 1",
             "foz_operator_actions_total{action=\"create\",kind=\"Cluster\"} 1",
+            "foz_operator_roll_denials_total{reason=\"min_insync\"} 1",
             "foz_operator_leader 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -26,6 +26,17 @@ pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 /// The label that a node's failure domain is read from.
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
+/// On a Cluster: restart every pod, one after the other, whenever the value changes. On a pod: restart it. Both
+/// only when that does no harm.
+pub const RESTART_ANNOTATION: &str = "foz.dev/restart";
+/// On a pod: restart it now, whatever that costs.
+pub const FORCE_RESTART_ANNOTATION: &str = "foz.dev/force-restart";
+/// In the templates of pods: the value of [`RESTART_ANNOTATION`] on the Cluster. It has a name of its own, as
+/// pods that ask to be restarted by being made would be restarted without end.
+pub const RESTARTED_FOR_ANNOTATION: &str = "foz.dev/restarted-for";
+/// Annotations of which keys begin so are the operator's.
+pub const ANNOTATION_PREFIX: &str = "foz.dev/";
+
 /// What a pod of a Cluster does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

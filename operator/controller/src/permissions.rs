@@ -97,7 +97,7 @@ pub const PERMISSIONS: &[Permission] = &[
         api_group: "",
         resources: &["pods"],
         verbs: &["list", "watch", "delete"],
-        reason: "sees pods; replaces one whose container does not run and whose template is out of date",
+        reason: "sees pods; restarts them one after the other, with the quorum's grant or when their container does not run",
     },
     Permission {
         scope: Scope::WatchedNamespaces,

@@ -3,6 +3,7 @@
 
 mod alter;
 mod follow;
+mod restart;
 pub mod view;
 
 use std::collections::HashMap;
@@ -13,13 +14,14 @@ use foz_api::v1::AcquireOperatorEpochRequest;
 use foz_api::v1::admin_client::AdminClient;
 use foz_api::{ActiveController, CallError};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::cluster::observed::{QuorumState, QuorumView};
 use crate::names::ClusterName;
+pub use crate::quorum::restart::{RestartAnswer, RestartQuestion};
 use crate::quorum::view::{TopicView, View};
 use crate::trigger::Triggers;
 
@@ -38,6 +40,9 @@ pub enum QuorumError {
     /// Another operator has taken over.
     #[error("this operator is not the one that acts any more")]
     NotTheOperator,
+    /// No process can have such an id.
+    #[error("{0:?} names no process: right are 32 hexadecimal digits")]
+    NoProcess(String),
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -65,6 +70,8 @@ struct Followed {
 #[derive(Debug)]
 pub struct Quorum {
     state: RwLock<State>,
+    /// Brokers, settings of all of them or grants have changed in the view.
+    changed: Notify,
     epoch: tokio::sync::Mutex<Option<i64>>,
     term: CancellationToken,
     holder: String,
@@ -164,6 +171,7 @@ impl Quorum {
     fn new(term: CancellationToken, holder: String) -> Self {
         Self {
             state: RwLock::default(),
+            changed: Notify::new(),
             epoch: tokio::sync::Mutex::new(None),
             term,
             holder,
@@ -180,6 +188,7 @@ impl Quorum {
                 cluster_id: view.cluster_id.clone(),
                 active_node_id: state.active_node_id,
                 brokers: view.brokers.clone(),
+                grants: view.grants.clone(),
                 broker_config: view.broker_config.clone(),
                 topics: i64::try_from(view.topics.len()).unwrap_or(i64::MAX),
                 partitions: view.partitions,

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::cluster::denials::Denials;
 use crate::context::{Context, Failures, Latest, Refusals};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
@@ -125,6 +126,7 @@ async fn scope(
         topic_statuses: Latest::default(),
         failures: Failures::default(),
         refusals: Refusals::default(),
+        denials: Denials::default(),
     });
     match term
         .run_until_cancelled(context.world.wait_until_complete())

@@ -4,6 +4,8 @@
 mod api_server;
 #[path = "passes/quorum.rs"]
 mod quorum;
+#[path = "passes/rolls.rs"]
+mod rolls;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -66,26 +68,33 @@ impl Stage {
                 .server
                 .eventually("a StatefulSet", |server| server.get(&set))
                 .await;
-            let mut metadata = set["spec"]["template"]["metadata"].clone();
-            metadata["labels"]["controller-revision-hash"] = json!("r1");
             for ordinal in 0..set["spec"]["replicas"].as_i64().expect("a number") {
-                let path = format!(
-                    "/api/v1/namespaces/kafka/pods/demo-{}-{ordinal}",
-                    role.as_str()
-                );
-                self.server.put(&path, json!({
-                    "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-                    "spec": {"containers": [], "nodeName": "node-1"},
-                    "status": {
-                        "podIP": self.address.to_string(),
-                        "conditions": [{"type": "Ready", "status": "True"}],
-                        "containerStatuses": [{"name": "foz", "image": "", "imageID": "", "ready": true,
-                            "restartCount": 0, "state": {"running": {}}}],
-                    },
-                }));
+                self.pod_becomes_ready(role, ordinal, "r1");
             }
         }
         self.ready(CLUSTER, "True", "Ready").await;
+    }
+
+    fn pod_becomes_ready(&self, role: Role, ordinal: i64, revision: &str) {
+        let role = role.as_str();
+        let set = format!("/apis/apps/v1/namespaces/kafka/statefulsets/demo-{role}");
+        let set = self.server.get(&set).expect("a StatefulSet");
+        let mut metadata = set["spec"]["template"]["metadata"].clone();
+        metadata["labels"]["controller-revision-hash"] = json!(revision);
+        let path = format!("/api/v1/namespaces/kafka/pods/demo-{role}-{ordinal}");
+        self.server.put(
+            &path,
+            json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+                "spec": {"containers": [], "nodeName": "node-1"},
+                "status": {
+                    "podIP": self.address.to_string(),
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "containerStatuses": [{"name": "foz", "image": "", "imageID": "", "ready": true,
+                        "restartCount": 0, "state": {"running": {}}}],
+                },
+            }),
+        );
     }
 
     fn topic(&self, spec: Value) {

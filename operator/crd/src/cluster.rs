@@ -11,7 +11,11 @@ use k8s_openapi::api::core::v1::{LocalObjectReference, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+/// Who wants to hold more of them wants `paused`.
+const HOLD_MAX: u32 = 64;
 
 /// What a person wants of a cluster.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -147,6 +151,21 @@ pub struct ClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_overrides: Option<PodOverrides>,
 
+    /// How pods are restarted, one after the other, when their template changes or a setting needs it.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+
+    /// Names of pods that the operator does not restart and does not wait for, for example demo-broker-1:
+    /// to look at one in peace. The others go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "pod_names_schema")]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(name, name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?-(broker|controller)-(0|[1-9][0-9]{0,2})$'))")
+            .message("hold must name pods of this Cluster, for example demo-broker-1 or demo-controller-0"),
+    )]
+    pub hold: Vec<String>,
+
     /// While true, the operator changes nothing of this cluster and only reports its status.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -181,6 +200,26 @@ impl Default for ControllersSpec {
             resources: None,
         }
     }
+}
+
+/// How pods are restarted.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSpec {
+    /// What about partitions that nobody can write to while a broker is away, even with all replicas in
+    /// sync: those with one replica, or with as many as min.insync.replicas. Allow: they hold up no restart,
+    /// and an Event names them. Deny: no broker that has such a partition is restarted, nor a single
+    /// controller.
+    #[serde(default)]
+    pub unavailable: Unavailable,
+}
+
+/// What about partitions that no waiting would keep available.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Unavailable {
+    #[default]
+    Allow,
+    Deny,
 }
 
 /// The volume of each pod of a role.
@@ -238,7 +277,7 @@ pub struct PodOverrides {
     )]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations added to the pods. The operator's own annotations win.
+    /// Annotations added to the pods. Those whose keys begin with foz.dev/ are the operator's own, and left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::maps::annotations_schema")]
     #[x_kube(validation = Rule::new("self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))")
@@ -366,6 +405,15 @@ pub struct PendingRestart {
     /// the process that has to go.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub incarnations: BTreeMap<String, String>,
+}
+
+/// Has a bound on all that the rule goes through: the API server takes no other.
+fn pod_names_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": HOLD_MAX,
+        "items": {"type": "string", "maxLength": 63},
+    })
 }
 
 fn default_replicas() -> i32 {

@@ -107,6 +107,7 @@ fn metadata(cluster: &ValidatedCluster, role: Role, name: String) -> ObjectMeta 
 mod tests {
     use super::desired;
     use crate::cluster::fixtures;
+    use crate::names::Role;
 
     /// One golden file for each object. A change here is a change in every running cluster: one in a
     /// pod template makes its pods wait for a restart.
@@ -131,6 +132,21 @@ mod tests {
             let yaml = serde_yaml::to_string(&pod(name)).expect("YAML");
             insta::assert_snapshot!(format!("overrides_{name}"), yaml);
         }
+    }
+
+    /// Every pod would ask to be restarted as soon as it is made.
+    #[test]
+    fn overrides_ask_for_no_restart() {
+        let mut cluster = fixtures::validated();
+        for key in [
+            "foz.dev/restart",
+            "foz.dev/force-restart",
+            "foz.dev/restarted-for",
+        ] {
+            let annotations = &mut cluster.pod_overrides.annotations;
+            annotations.insert(key.to_owned(), "x".to_owned());
+        }
+        assert_eq!(desired(&cluster), desired(&fixtures::validated()));
     }
 
     /// Where the brokers find each other, told to them in one way and opened in three.
@@ -189,6 +205,16 @@ mod tests {
             .config
             .insert("min.insync.replicas".into(), "1".into());
         assert_eq!(before, template(other_config));
+        let mut held = fixtures::validated();
+        held.hold.insert("demo-broker-0".into());
+        assert_eq!(before, template(held));
+        let mut restarted = fixtures::validated();
+        let value = "monday".to_owned();
+        restarted.restarted_for.insert(Role::Broker, value.clone());
+        let after = template(restarted);
+        assert_eq!(before[0], after[0]);
+        let annotations = &after[1]["metadata"]["annotations"];
+        assert_eq!(annotations["foz.dev/restarted-for"], value);
         let mut other_image = fixtures::validated();
         other_image.image = "foz-broker:2".into();
         assert_ne!(before, template(other_image));

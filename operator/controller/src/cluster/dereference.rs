@@ -1,5 +1,7 @@
 //! Dereference: all that a pass over a Cluster reads, from memory.
 
+use std::time::Instant;
+
 use foz_crd::Cluster;
 use kube::ResourceExt as _;
 
@@ -24,6 +26,10 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             .map_or(QuorumState::Unknown, |quorum| quorum.state()),
         ..Observed::default()
     };
+    if let Some(view) = observed.quorum.current() {
+        let uid = cluster.uid().unwrap_or_default();
+        observed.denied = context.denials.recent(&uid, view, Instant::now()).0;
+    }
     for role in Role::ALL {
         let set = get(&world.stateful_sets, &name.namespace, &name.of_role(role));
         if let Some(set) = &set {

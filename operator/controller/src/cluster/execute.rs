@@ -1,6 +1,7 @@
 //! Apply: does what was planned, and says what came of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use foz_api::v1::{AssignRacksRequest, ResourceType};
 use foz_crd::ClusterStatus;
@@ -29,6 +30,8 @@ pub(super) struct Executed {
     pub(super) retry: Option<ReconcileError>,
     /// Something was refused that may be allowed one day, of which no watch tells.
     pub(super) ask_again: bool,
+    /// A restart is to be looked at again, of which no watch may tell.
+    pub(super) roll_again: Option<Duration>,
 }
 
 /// Does it, action by action. One that fails does not keep the others from being done.
@@ -56,15 +59,6 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
                     }
                     (Ok(()), None) if *missing => created.push(key.to_string()),
                     (Ok(()), None) => corrected.push(format!("{key} ({reason})")),
-                }
-                done
-            }
-            Action::ReplacePod { pod, uid, reason } => {
-                let done = replace(pass, pod, uid).await;
-                if done.is_ok() {
-                    executed
-                        .notices
-                        .push(Notice::done("PodReplaced", format!("{pod}: {reason}")));
                 }
                 done
             }
@@ -152,7 +146,12 @@ fn is_ours(found: &DynamicObject, pass: &Pass<'_>) -> bool {
         || (owners.is_empty() && label.is_some_and(|label| *label == pass.name.name))
 }
 
-async fn replace(pass: &Pass<'_>, pod: &str, uid: &str) -> Result<(), ReconcileError> {
+/// Deletes a pod, so that its StatefulSet makes it anew from the newest template. Says whether it was there still.
+pub(super) async fn delete_pod(
+    pass: &Pass<'_>,
+    pod: &str,
+    uid: &str,
+) -> Result<bool, ReconcileError> {
     let api: Api<Pod> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
     let parameters = DeleteParams {
         preconditions: Some(Preconditions {
@@ -163,9 +162,9 @@ async fn replace(pass: &Pass<'_>, pod: &str, uid: &str) -> Result<(), ReconcileE
     };
     match api.delete(pod, &parameters).await {
         // Gone, or another one already.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
         Err(error) => Err(ReconcileError::kubernetes(format!("Pod/{pod}"), error)),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, PodSpec};
 use serde_json::Value;
 
 use crate::cluster::owned::ObjectKey;
-use crate::names::Role;
-use crate::quorum::view::BrokerView;
+use crate::cluster::roll::input::Denial;
+use crate::names::{FORCE_RESTART_ANNOTATION, RESTART_ANNOTATION, RESTARTED_FOR_ANNOTATION, Role};
+use crate::quorum::view::{BrokerView, GrantView};
 
 /// The world as one pass sees it.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub struct Observed {
     pub zones: BTreeMap<String, String>,
     /// The metadata quorum.
     pub quorum: QuorumState,
+    /// By node id: restarts that the quorum has denied lately.
+    pub denied: BTreeMap<i32, Denial>,
 }
 
 /// What is known of the metadata quorum.
@@ -52,6 +55,8 @@ pub struct QuorumView {
     pub active_node_id: i32,
     /// Brokers by node id.
     pub brokers: BTreeMap<i32, BrokerView>,
+    /// Who may stop, by node id.
+    pub grants: BTreeMap<i32, GrantView>,
     /// What is set for all brokers.
     pub broker_config: BTreeMap<String, String>,
     /// Topics.
@@ -91,6 +96,10 @@ pub struct SetState {
     pub replicas: i32,
     /// The revision of the newest template, when Kubernetes has seen it.
     pub update_revision: Option<String>,
+    /// The image of the newest template.
+    pub image: Option<String>,
+    /// What the newest template says of [`RESTART_ANNOTATION`] on the Cluster.
+    pub restarted_for: Option<String>,
 }
 
 /// A pod.
@@ -112,6 +121,16 @@ pub struct PodState {
     pub ip: Option<String>,
     /// Why it does not run, where Kubernetes says so: a reason and a message.
     pub trouble: Option<(String, String)>,
+    /// How often its container has been started anew.
+    pub container_restarts: i32,
+    /// Its image.
+    pub image: Option<String>,
+    /// What its template said of [`RESTART_ANNOTATION`] on the Cluster.
+    pub restarted_for: Option<String>,
+    /// Somebody has put [`RESTART_ANNOTATION`] on it: restart it when that does no harm.
+    pub restart_asked: bool,
+    /// Somebody has put [`FORCE_RESTART_ANNOTATION`] on it: restart it whatever it costs.
+    pub force_asked: bool,
 }
 
 /// A claim of a volume.
@@ -139,9 +158,17 @@ impl From<&StatefulSet> for SetState {
                     .is_some_and(|observed| observed >= generation)
             })
         });
+        let template = set.spec.as_ref().map(|spec| &spec.template);
         Self {
             replicas,
             update_revision: current.and_then(|status| status.update_revision.clone()),
+            image: template
+                .and_then(|template| template.spec.as_ref())
+                .and_then(image),
+            restarted_for: template
+                .and_then(|template| template.metadata.as_ref())
+                .and_then(|metadata| metadata.annotations.as_ref())
+                .and_then(|annotations| annotations.get(RESTARTED_FOR_ANNOTATION).cloned()),
         }
     }
 }
@@ -163,6 +190,7 @@ impl From<&Pod> for PodState {
                 (text(&condition.reason), text(&condition.message))
             });
         let labels = pod.metadata.labels.as_ref();
+        let annotation = |key: &str| pod.metadata.annotations.as_ref()?.get(key);
         Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             revision: labels.and_then(|labels| labels.get("controller-revision-hash").cloned()),
@@ -174,8 +202,18 @@ impl From<&Pod> for PodState {
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             ip: status.and_then(|status| status.pod_ip.clone()),
             trouble: container.and_then(waiting).or(unschedulable),
+            container_restarts: container.map_or(0, |container| container.restart_count),
+            image: pod.spec.as_ref().and_then(image),
+            restarted_for: annotation(RESTARTED_FOR_ANNOTATION).cloned(),
+            restart_asked: annotation(RESTART_ANNOTATION).is_some(),
+            force_asked: annotation(FORCE_RESTART_ANNOTATION).is_some(),
         }
     }
+}
+
+/// Pods have one container, unless somebody injects more behind it.
+fn image(pod: &PodSpec) -> Option<String> {
+    pod.containers.first()?.image.clone()
 }
 
 impl From<&PersistentVolumeClaim> for ClaimState {
@@ -230,8 +268,12 @@ mod tests {
 
     fn pod(status: &serde_json::Value) -> PodState {
         let pod = serde_json::from_value(json!({
-            "metadata": {"uid": "u", "labels": {"controller-revision-hash": "r1"}},
-            "spec": {"containers": [], "nodeName": "node-1"},
+            "metadata": {
+                "uid": "u",
+                "labels": {"controller-revision-hash": "r1"},
+                "annotations": {"foz.dev/restarted-for": "monday", "foz.dev/restart": ""},
+            },
+            "spec": {"containers": [{"name": "foz", "image": "foz:1"}], "nodeName": "node-1"},
             "status": status,
         }));
         PodState::from(&pod.expect("a pod"))
@@ -246,6 +288,9 @@ mod tests {
         }));
         assert!(state.ready && state.running && state.trouble.is_none());
         assert_eq!(state.revision.as_deref(), Some("r1"));
+        assert_eq!(state.image.as_deref(), Some("foz:1"));
+        assert_eq!(state.restarted_for.as_deref(), Some("monday"));
+        assert!(state.restart_asked && !state.force_asked);
     }
 
     #[test]
@@ -261,6 +306,7 @@ mod tests {
         ));
         assert_eq!(state.trouble, trouble);
         assert!(!state.running);
+        assert_eq!(state.container_restarts, 4);
     }
 
     #[test]
@@ -279,12 +325,18 @@ mod tests {
         let set = |generation: i64| {
             let set = serde_json::from_value(json!({
                 "metadata": {"generation": generation},
-                "spec": {"replicas": 3, "selector": {}, "serviceName": "s", "template": {}},
+                "spec": {"replicas": 3, "selector": {}, "serviceName": "s", "template": {
+                    "metadata": {"annotations": {"foz.dev/restarted-for": "monday"}},
+                    "spec": {"containers": [{"name": "foz", "image": "foz:2"}]},
+                }},
                 "status": {"observedGeneration": 2, "replicas": 3, "updateRevision": "r2"},
             }));
-            SetState::from(&set.expect("a set")).update_revision
+            SetState::from(&set.expect("a set"))
         };
-        assert_eq!(set(2).as_deref(), Some("r2"));
-        assert_eq!(set(3), None);
+        assert_eq!(set(2).update_revision.as_deref(), Some("r2"));
+        let newer = set(3);
+        assert_eq!(newer.update_revision, None);
+        assert_eq!(newer.image.as_deref(), Some("foz:2"));
+        assert_eq!(newer.restarted_for.as_deref(), Some("monday"));
     }
 }

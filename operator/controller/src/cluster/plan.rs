@@ -11,6 +11,8 @@ use crate::cluster::build::{Desired, desired};
 use crate::cluster::defaults::with_defaults;
 use crate::cluster::observed::{Observed, PodState};
 use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::roll::input::RollInput;
+use crate::cluster::roll::{Next, roll};
 use crate::cluster::validate::ValidatedCluster;
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
@@ -32,15 +34,6 @@ pub enum Action {
         /// It gives the Cluster brokers that it never had.
         scale_up: Option<ScaleUp>,
         /// What differs.
-        reason: String,
-    },
-    /// Delete a pod, so that its StatefulSet makes it anew from the newest template.
-    ReplacePod {
-        /// Its name.
-        pod: String,
-        /// Its uid: no other pod of that name is deleted.
-        uid: String,
-        /// Why.
         reason: String,
     },
     /// Grow the volumes of a role.
@@ -65,7 +58,6 @@ impl Action {
         match self {
             Self::Apply { missing: true, .. } => "create",
             Self::Apply { missing: false, .. } => "apply",
-            Self::ReplacePod { .. } => "replace_pod",
             Self::ExpandVolumes { .. } => "expand_volumes",
             Self::RecordManagedKeys(_) => "record_managed_keys",
             Self::AlterConfigs(_) => "alter_configs",
@@ -86,8 +78,10 @@ pub struct ScaleUp {
 /// What a pass does and what it found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// In the order in which they are to be done. At most one of them takes a pod down.
+    /// In the order in which they are to be done. None of them takes a pod down.
     pub actions: Vec<Action>,
+    /// What the next restart is decided from, after the actions; `None` when no pod is to be restarted.
+    pub roll: Option<RollInput>,
     /// What is under way.
     pub progressing: Vec<Finding>,
     /// What needs a person.
@@ -113,10 +107,11 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
             ),
         ));
     }
-    let now = ValidatedCluster {
+    let mut now = ValidatedCluster {
         brokers,
         ..cluster.clone()
     };
+    keep_restarted_for(&mut now, observed);
     pods_trouble(&now, observed, &mut plan);
     if cluster.paused {
         let message = "spec.paused is true: nothing is changed";
@@ -125,9 +120,9 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     }
     objects(&now, observed, &mut plan);
     volumes(&now, observed, &mut plan);
-    revisions(&now, observed, &mut plan);
     settings(&now, observed, status, &mut plan);
     racks(observed, &mut plan);
+    plan.roll = roll_input(&now, observed, status, &plan);
     plan
 }
 
@@ -273,40 +268,56 @@ fn volumes(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
     }
 }
 
-/// Pods of an older template. One whose process does not run loses nothing by being replaced; the
-/// others keep serving.
-fn revisions(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
-    let mut pending = Vec::new();
-    let mut replaced = false;
-    for (&(role, ordinal), pod) in &observed.pods {
-        let newest = observed
-            .sets
-            .get(&role)
-            .and_then(|set| set.update_revision.as_ref());
-        let old = newest.is_some() && pod.revision.as_ref() != newest && !pod.deleting;
-        if !old {
-            continue;
-        }
-        let name = cluster.name.pod(role, ordinal);
-        if pod.running {
-            pending.push(name);
-        } else if !replaced {
-            replaced = true;
-            let reason = "its container does not run, and its template is out of date".to_owned();
-            plan.actions.push(Action::ReplacePod {
-                pod: name,
-                uid: pod.uid.clone(),
-                reason,
-            });
+/// What a restart is decided from, where any is to be thought of.
+fn roll_input(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    status: &ClusterStatus,
+    plan: &Plan,
+) -> Option<RollInput> {
+    let mut sets = observed.sets.clone();
+    for (role, set) in &mut sets {
+        let name = cluster.name.of_role(*role);
+        let is_about_to_change = plan.actions.iter().any(|action| {
+            matches!(action, Action::Apply { key, .. }
+                if key.kind == Owned::StatefulSet && key.name == name)
+        });
+        let key = ObjectKey {
+            kind: Owned::StatefulSet,
+            name,
+        };
+        let live = observed.live.get(&key);
+        if is_about_to_change || live.is_none_or(|live| is_leaving(live, &cluster.uid)) {
+            set.update_revision = None;
         }
     }
-    if !pending.is_empty() {
-        let message = format!(
-            "these pods run an older template, and this version restarts none by itself: {}; delete them one at a time, each after the one before is ready again and no partition is under-replicated",
-            pending.join(", ")
-        );
-        plan.progressing
-            .push(Finding::new("RestartPending", message));
+    let input = RollInput {
+        name: cluster.name.clone(),
+        pods: observed.pods.clone(),
+        sets,
+        quorum: observed.quorum.current().cloned(),
+        config_pending_restart: status.config_pending_restart.clone(),
+        hold: cluster.hold.clone(),
+        denied: observed.denied.clone(),
+    };
+    (roll(&input).next != Next::Nothing).then_some(input)
+}
+
+/// The annotation that asked for a restart may be taken away again; in the template its value stays, since taking it
+/// out would restart every pod once more. Pods remember it while there is no StatefulSet.
+fn keep_restarted_for(cluster: &mut ValidatedCluster, observed: &Observed) {
+    for role in Role::ALL {
+        let of_pods = || {
+            let mut pods = observed.pods.iter().filter(|((of, _), _)| *of == role);
+            pods.find_map(|(_, pod)| pod.restarted_for.clone())
+        };
+        let live = match observed.sets.get(&role) {
+            Some(set) => set.restarted_for.clone(),
+            None => of_pods(),
+        };
+        if let Some(live) = live {
+            cluster.restarted_for.entry(role).or_insert(live);
+        }
     }
 }
 

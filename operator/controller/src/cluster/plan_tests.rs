@@ -15,6 +15,7 @@ use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::BrokerView;
 
+mod restarts;
 mod settings;
 
 /// A world in which the Cluster is as it should be.
@@ -34,6 +35,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         let set = SetState {
             replicas,
             update_revision: Some("new".into()),
+            ..SetState::default()
         };
         observed.sets.insert(role, set);
         for ordinal in 0..replicas {
@@ -85,7 +87,7 @@ pub(super) fn view_mut(observed: &mut Observed) -> &mut QuorumView {
     }
 }
 
-fn pod(revision: &str, running: bool) -> PodState {
+pub(super) fn pod(revision: &str, running: bool) -> PodState {
     PodState {
         uid: "pod-uid".into(),
         revision: Some(revision.into()),
@@ -350,74 +352,6 @@ fn brokers_that_the_quorum_knows_are_run() {
     let plan = plan_of(&cluster, &observed);
     assert_eq!(plan.brokers, 3);
     assert_eq!(plan.degraded[0].reason, "ScaleDownRefused");
-}
-
-#[test]
-fn running_pods_of_an_older_template_are_named_and_left_alone() {
-    let cluster = validated();
-    let mut observed = settled(&cluster);
-    observed.pods.insert((Role::Broker, 1), pod("old", true));
-    observed
-        .pods
-        .insert((Role::Controller, 0), pod("old", true));
-    let plan = plan_of(&cluster, &observed);
-    assert_eq!(plan.actions, []);
-    assert_eq!(plan.progressing[0].reason, "RestartPending");
-    for part in [
-        "demo-controller-0, demo-broker-1",
-        "is ready again and no partition is under-replicated",
-    ] {
-        let message = &plan.progressing[0].message;
-        assert!(message.contains(part), "{message} lacks {part}");
-    }
-}
-
-#[test]
-fn one_pod_whose_process_does_not_run_is_replaced_per_pass() {
-    let cluster = validated();
-    let mut observed = settled(&cluster);
-    for ordinal in 0..3 {
-        observed
-            .pods
-            .insert((Role::Broker, ordinal), pod("old", false));
-    }
-    let plan = plan_of(&cluster, &observed);
-    let [Action::ReplacePod { pod: name, uid, .. }] = plan.actions.as_slice() else {
-        panic!("{:?}", plan.actions);
-    };
-    assert_eq!((name.as_str(), uid.as_str()), ("demo-broker-0", "pod-uid"));
-    // Of the newest template already: deleting it would change nothing.
-    observed.pods.insert((Role::Broker, 0), pod("new", false));
-    observed.pods.insert(
-        (Role::Broker, 1),
-        PodState {
-            deleting: true,
-            ..pod("old", false)
-        },
-    );
-    observed.pods.insert((Role::Broker, 2), pod("new", false));
-    assert_eq!(plan_of(&cluster, &observed).actions, []);
-}
-
-#[test]
-fn a_revision_that_is_not_known_makes_no_pod_old() {
-    let cluster = validated();
-    let mut observed = settled(&cluster);
-    observed.sets.insert(
-        Role::Broker,
-        SetState {
-            replicas: 3,
-            update_revision: None,
-        },
-    );
-    observed.pods.insert((Role::Broker, 1), pod("old", false));
-    assert_eq!(
-        plan_of(&cluster, &observed),
-        Plan {
-            brokers: 3,
-            ..Plan::default()
-        }
-    );
 }
 
 #[test]

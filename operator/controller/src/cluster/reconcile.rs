@@ -15,6 +15,7 @@ use crate::cluster::dereference::dereference;
 use crate::cluster::execute::execute;
 use crate::cluster::observed::Observed;
 use crate::cluster::plan::plan;
+use crate::cluster::rolling::carry_on;
 use crate::cluster::status::{invalid, look_again_after, status};
 use crate::cluster::validate::validate;
 use crate::context::{Context, REFUSAL_COUNTS};
@@ -101,7 +102,10 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         }
     };
     let plan = plan(&validated, &observed, &pass.previous);
-    let executed = execute(&pass, &plan.actions).await;
+    let mut executed = execute(&pass, &plan.actions).await;
+    if let Some(input) = plan.roll.clone() {
+        carry_on(&pass, input, validated.unavailable, &mut executed).await;
+    }
     let now = Timestamp::now();
     let outcome = &executed.outcome;
     let status = status(
@@ -118,7 +122,16 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         return Err(error);
     }
     let ask_again = executed.ask_again.then_some(REFUSAL_COUNTS);
-    let again = look_again_after(&status, now).into_iter().chain(ask_again);
+    let view = observed.quorum.current();
+    let denials_end = view.and_then(|view| {
+        let denials = &context.denials;
+        denials.recent(&pass.uid, view, Instant::now()).1
+    });
+    let again = look_again_after(&status, now)
+        .into_iter()
+        .chain(ask_again)
+        .chain(denials_end)
+        .chain(executed.roll_again);
     Ok(again
         .min()
         .map_or_else(Requeue::await_change, Requeue::requeue))

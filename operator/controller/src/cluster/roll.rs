@@ -18,9 +18,11 @@ mod node;
 mod tests;
 mod waiting;
 
-use crate::cluster::roll::input::{RollGrant, RollInput, RollQuorum};
+use crate::cluster::observed::QuorumView;
+use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::node::{Node, nodes};
 pub use crate::cluster::roll::waiting::{PodWait, Waiting};
+use crate::conditions::Finding;
 use crate::names::Role;
 
 /// The state of a roll.
@@ -79,6 +81,39 @@ pub enum Step {
         /// Why.
         reason: String,
     },
+}
+
+impl Roll {
+    /// What it does and what it waits for, for the conditions: what is under way, and what needs a person.
+    #[must_use]
+    pub fn findings(&self) -> (Vec<Finding>, Vec<Finding>) {
+        let mut under_way = Vec::new();
+        let mut needs_a_person = Vec::new();
+        let mut left = self.left.as_slice();
+        match &self.next {
+            Next::Nothing | Next::Do(Step::Release { .. }) => {}
+            Next::Do(Step::Replace { pod, reason, .. } | Step::Restart { pod, reason, .. }) => {
+                let message = format!("{pod} restarts: {reason}");
+                under_way.push(Finding::new("Rolling", message));
+            }
+            Next::Wait(waiting) => {
+                let finding = waiting.finding();
+                if waiting.needs_a_person() {
+                    needs_a_person.push(finding);
+                } else {
+                    under_way.push(finding);
+                }
+                if matches!(waiting, Waiting::Held(_)) {
+                    left = &[];
+                }
+            }
+        }
+        if !left.is_empty() {
+            let message = format!("to be restarted: {}", left.join(", "));
+            under_way.push(Finding::new("Rolling", message));
+        }
+        (under_way, needs_a_person)
+    }
 }
 
 /// Decides the next step of a roll.
@@ -178,7 +213,7 @@ fn without_grant(nodes: &[Node<'_>], due: &[&Node<'_>]) -> Option<Step> {
 }
 
 /// What an operator has begun: it may have been another one, or this one may not have heard the answer.
-fn under_way(quorum: &RollQuorum, nodes: &[Node<'_>], stopped: bool) -> Option<Step> {
+fn under_way(quorum: &QuorumView, nodes: &[Node<'_>], stopped: bool) -> Option<Step> {
     quorum.grants.iter().find_map(|(node_id, grant)| {
         let node = nodes.iter().find(|node| node.node_id == *node_id)?;
         if node.pod.is_none() || node.is_leaving() {
@@ -246,7 +281,7 @@ fn away(nodes: &[Node<'_>]) -> Option<Waiting> {
 }
 
 /// Somebody may stop already.
-fn granted(quorum: &RollQuorum, nodes: &[Node<'_>]) -> Option<Waiting> {
+fn granted(quorum: &QuorumView, nodes: &[Node<'_>]) -> Option<Waiting> {
     let (node_id, grant) = quorum.grants.iter().next()?;
     let node = nodes.iter().find(|node| node.node_id == *node_id);
     Some(Waiting::Grant {
@@ -276,11 +311,4 @@ fn first_allowed(input: &RollInput, due: &[&Node<'_>]) -> Next {
     }
     let denied = denied.into_iter().map(|(_, pod, message)| (pod, message));
     Next::Wait(Waiting::Denied(denied.collect()))
-}
-
-impl RollGrant {
-    /// Not asked for by the process itself, or by a hand.
-    const fn is_operators(&self) -> bool {
-        self.operator_epoch != 0
-    }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::cluster::defaults::with_defaults;
 use crate::cluster::observed::{Observed, QuorumState, QuorumView};
 use crate::cluster::plan::Plan;
+use crate::cluster::roll::Roll;
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
 use crate::conditions::{Finding, Findings, whole_seconds};
 use crate::config_diff;
@@ -30,6 +31,8 @@ pub struct Outcome {
     pub needs_restart: BTreeSet<String>,
     /// Config keys that were deleted.
     pub deleted: BTreeSet<String>,
+    /// Where the restarts of pods have got to; `None` when none is to be restarted.
+    pub roll: Option<Roll>,
 }
 
 /// The status of a Cluster whose fields are all right.
@@ -133,8 +136,13 @@ fn findings(
     pending: &[PendingRestart],
 ) -> Findings {
     let mut not_ready = Vec::new();
-    let mut progressing = plan.progressing.clone();
-    let mut degraded = plan.degraded.clone();
+    let (rolling, mut degraded) = outcome
+        .roll
+        .as_ref()
+        .map(Roll::findings)
+        .unwrap_or_default();
+    let mut progressing = rolling;
+    degraded.extend(plan.degraded.iter().cloned());
     let wanted = [
         (Role::Controller, cluster.controllers.get()),
         (Role::Broker, plan.brokers),
@@ -180,8 +188,9 @@ fn findings(
             .iter()
             .map(|finding| finding.message.as_str())
             .collect();
-        progressing.insert(0, Finding::new("Starting", sentences.join("; ")));
+        progressing.push(Finding::new("Starting", sentences.join("; ")));
     }
+    progressing.extend(plan.progressing.iter().cloned());
     if !pending.is_empty() {
         let keys: Vec<&str> = pending.iter().map(|pending| pending.key.as_str()).collect();
         let message = format!("takes effect when the brokers restart: {}", keys.join(", "));

@@ -8,6 +8,7 @@ use crate::cluster::fixtures::validated;
 use crate::cluster::observed::{Observed, QuorumState};
 use crate::cluster::plan::plan;
 use crate::cluster::plan_tests::{settled, settled_status, view_mut};
+use crate::cluster::roll::{Next, Roll, Step, Waiting};
 use crate::cluster::status::{Outcome, invalid, look_again_after, status};
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
 use crate::conditions::{Finding, find};
@@ -292,6 +293,61 @@ fn a_setting_that_needs_a_restart_waits_for_every_process_of_before() {
     }
     let done = status_of(&validated(), &observed, &Outcome::default(), &first);
     assert!(done.config_pending_restart.is_empty());
+}
+
+/// `kubectl describe` explains a restart that is denied, and a roll that has stopped.
+#[test]
+fn a_roll_is_told_in_the_conditions() {
+    let found = |next: Next| {
+        let left = vec!["demo-broker-0".to_owned(), "demo-broker-2".to_owned()];
+        let outcome = Outcome {
+            roll: Some(Roll { left, next }),
+            ..Outcome::default()
+        };
+        let previous = settled_status(&validated());
+        let found = status_of(&validated(), &settled(&validated()), &outcome, &previous);
+        let (_, reason, message) = condition(&found, "Progressing");
+        (reason, message, condition(&found, "Degraded"))
+    };
+    let left = "to be restarted: demo-broker-0, demo-broker-2";
+    let restart = Step::Restart {
+        node_id: 0,
+        incarnation: "i0".into(),
+        pod: "demo-broker-0".into(),
+        uid: "u".into(),
+        reason: "image foz:1 to foz:2".into(),
+        insist: false,
+    };
+    let (reason, message, degraded) = found(Next::Do(restart));
+    let said = format!("demo-broker-0 restarts: image foz:1 to foz:2; {left}");
+    assert_eq!((reason.as_str(), message), ("Rolling", said));
+    assert_eq!(degraded.0, "False");
+
+    let denied = (
+        "demo-broker-0".to_owned(),
+        "orders-3 would have 1 of 2".to_owned(),
+    );
+    let (reason, message, degraded) = found(Next::Wait(Waiting::Denied(vec![denied])));
+    let said = format!("demo-broker-0: orders-3 would have 1 of 2; {left}");
+    assert_eq!((reason.as_str(), message), ("RestartDenied", said));
+    assert_eq!(degraded.0, "False");
+
+    let stopped = Waiting::Stopped {
+        pod: "demo-broker-1".into(),
+        trouble: "ImagePullBackOff: no such image".into(),
+    };
+    let (reason, message, degraded) = found(Next::Wait(stopped));
+    assert_eq!((reason.as_str(), message.as_str()), ("Rolling", left));
+    assert_eq!(
+        (degraded.0.as_str(), degraded.1.as_str()),
+        ("True", "RollStopped")
+    );
+    assert!(degraded.2.contains("ImagePullBackOff"), "{degraded:?}");
+
+    let held = Waiting::Held(vec!["demo-broker-0".into()]);
+    let (reason, message, _) = found(Next::Wait(held));
+    let said = "to be restarted, and held: demo-broker-0";
+    assert_eq!((reason.as_str(), message.as_str()), ("RestartHeld", said));
 }
 
 #[test]

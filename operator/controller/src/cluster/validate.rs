@@ -3,16 +3,16 @@
 //! The API server has enforced the schema and its rules already; what is checked here again is what a
 //! Cluster that was stored under an older schema could still hold, and what a schema cannot say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foz_crd::Cluster;
-use foz_crd::cluster::{PodOverrides, Resources, StorageSpec};
+use foz_crd::cluster::{PodOverrides, Resources, StorageSpec, Unavailable};
 use foz_crd::quantity::quantity_millis;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 
-use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName};
+use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, RESTART_ANNOTATION, Role};
 
 /// A Cluster whose fields have all been checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,12 @@ pub struct ValidatedCluster {
     pub config: BTreeMap<String, String>,
     /// Additions to the pods.
     pub pod_overrides: PodOverrides,
+    /// What about partitions that no waiting would keep available.
+    pub unavailable: Unavailable,
+    /// Pods that are not restarted and not waited for.
+    pub hold: BTreeSet<String>,
+    /// By role: what [`RESTART_ANNOTATION`] on the Cluster says.
+    pub restarted_for: BTreeMap<Role, String>,
     /// Change nothing.
     pub paused: bool,
 }
@@ -130,6 +136,15 @@ pub fn validate(
             "right is the name of an image",
         ));
     }
+    for pod in spec.hold.iter().filter(|pod| !is_pod(&name, pod)) {
+        let right = format!(
+            "right is the name of a pod of this Cluster, for example {}",
+            name.pod(Role::Broker, 0)
+        );
+        wrong.push(invalid("spec.hold", pod, &right));
+    }
+    let restart = cluster.annotations().get(RESTART_ANNOTATION);
+    let restarted_for = |role| Some((role, restart?.clone()));
     let validated = ValidatedCluster {
         name,
         uid: cluster.uid().unwrap_or_default(),
@@ -156,6 +171,9 @@ pub fn validate(
         ),
         config: spec.config.clone(),
         pod_overrides: spec.pod_overrides.clone().unwrap_or_default(),
+        unavailable: spec.rollout.unavailable,
+        hold: spec.hold.iter().cloned().collect(),
+        restarted_for: Role::ALL.into_iter().filter_map(restarted_for).collect(),
         paused: spec.paused,
     };
     if wrong.is_empty() {
@@ -173,6 +191,17 @@ fn is_cluster_name(name: &str) -> bool {
         && name
             .chars()
             .all(|character| edge(character) || character == '-')
+}
+
+/// It need not be there: a Cluster may have had it, or will.
+fn is_pod(cluster: &ClusterName, name: &str) -> bool {
+    Role::ALL.iter().any(|role| {
+        let ordinal = name.strip_prefix(&format!("{}-", cluster.of_role(*role)));
+        ordinal.is_some_and(|ordinal| {
+            let number = ordinal.parse::<i32>();
+            number.is_ok_and(|number| number >= 0 && number.to_string() == ordinal)
+        })
+    })
 }
 
 fn volume(field: &str, storage: &StorageSpec, wrong: &mut Vec<InvalidField>) -> VolumeSpec {
@@ -252,6 +281,7 @@ fn invalid(field: &str, value: &(impl ToString + ?Sized), right: &str) -> Invali
 mod tests {
     use super::validate;
     use crate::cluster::fixtures;
+    use crate::names::Role;
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
     fn refusals(change: impl FnOnce(&mut foz_crd::Cluster)) -> String {
@@ -337,6 +367,37 @@ mod tests {
             validated.broker_resources.requests.expect("requests").len(),
             1
         );
+    }
+
+    /// A name that is mistyped would hold nothing.
+    #[test]
+    fn only_pods_of_the_cluster_can_be_held() {
+        let hold = |pod: &str| refusals(|cluster| cluster.spec.hold = vec![pod.into()]);
+        for right in ["demo-broker-0", "demo-controller-2", "demo-broker-77"] {
+            assert_eq!(hold(right), "");
+        }
+        for wrong in [
+            "demo-broker-00",
+            "demo-broker--1",
+            "demo-broker-",
+            "demo-x-broker-1",
+            "other-broker-1",
+        ] {
+            let right = "right is the name of a pod of this Cluster, for example demo-broker-0";
+            assert_eq!(hold(wrong), format!("spec.hold is {wrong}; {right}"));
+        }
+    }
+
+    #[test]
+    fn the_annotation_for_a_restart_is_of_both_roles() {
+        let mut cluster = fixtures::cluster();
+        let validated = validate(&cluster, "foz-broker:1").expect("good");
+        assert!(validated.restarted_for.is_empty());
+        cluster.metadata.annotations =
+            Some([("foz.dev/restart".to_owned(), "monday".to_owned())].into());
+        let validated = validate(&cluster, "foz-broker:1").expect("good");
+        let both = Role::ALL.map(|role| (role, "monday".to_owned()));
+        assert_eq!(validated.restarted_for, both.into());
     }
 
     #[test]

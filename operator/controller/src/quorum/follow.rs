@@ -99,6 +99,7 @@ async fn follow(
                 state.active_node_id = active_node_id;
                 state.contact = Contact::Followed;
                 drop(state);
+                quorum.changed.notify_waiters();
                 triggers.cluster(name);
                 triggers.topics(name);
             } else {
@@ -121,6 +122,7 @@ async fn follow(
                 cluster_due.get_or_insert_with(|| Instant::now() + CLUSTER_TRIGGER_PAUSE);
             }
             Change::Cluster => {
+                quorum.changed.notify_waiters();
                 cluster_due.get_or_insert_with(Instant::now);
             }
             Change::Nothing | Change::Synced => {}

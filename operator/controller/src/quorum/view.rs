@@ -24,7 +24,7 @@ pub struct TopicView {
 }
 
 /// A registered broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BrokerView {
     /// Hexadecimal; another one with every start of the process.
     pub incarnation: String,
@@ -34,6 +34,19 @@ pub struct BrokerView {
     pub fenced: bool,
     /// What it runs.
     pub version: String,
+}
+
+/// A restart grant: this process may stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GrantView {
+    /// The process, hexadecimal; no other of the same node may stop.
+    pub incarnation: String,
+    /// Never given to another grant.
+    pub grant_epoch: i64,
+    /// 0: the process itself has asked, or a hand.
+    pub operator_epoch: i64,
+    /// Why.
+    pub reason: String,
 }
 
 /// All that the events said.
@@ -47,6 +60,8 @@ pub struct View {
     pub topics: HashMap<String, TopicView>,
     /// By node id.
     pub brokers: BTreeMap<i32, BrokerView>,
+    /// Who may stop, by node id: brokers and controllers.
+    pub grants: BTreeMap<i32, GrantView>,
     /// What is set for all brokers.
     pub broker_config: BTreeMap<String, String>,
     /// Partitions of all topics.
@@ -64,7 +79,7 @@ pub enum Change {
     Nothing,
     /// The topic of this name.
     Topic(String),
-    /// Brokers, or what is set for all of them.
+    /// Brokers, what is set for all of them, or restart grants.
     Cluster,
     /// All has been told.
     Synced,
@@ -126,7 +141,20 @@ impl View {
                 self.cluster_id = synced.cluster_id;
                 Change::Synced
             }
-            Some(Event::GrantChanged(_) | Event::GrantEnded(_)) => Change::Nothing,
+            Some(Event::GrantChanged(grant)) => {
+                let view = GrantView {
+                    incarnation: hex(&grant.incarnation),
+                    grant_epoch: grant.grant_epoch,
+                    operator_epoch: grant.operator_epoch,
+                    reason: grant.reason,
+                };
+                self.grants.insert(grant.node_id, view);
+                Change::Cluster
+            }
+            Some(Event::GrantEnded(node_id)) => {
+                self.grants.remove(&node_id);
+                Change::Cluster
+            }
             // Of a newer controller.
             None => Change::Nothing,
         }
@@ -151,6 +179,14 @@ impl View {
         self.partitions += sign * i64::from(topic.partitions);
         self.offline += sign * i64::from(topic.offline);
         self.under_replicated += sign * i64::from(topic.under_replicated);
+    }
+}
+
+impl GrantView {
+    /// Not asked for by the process itself, or by a hand.
+    #[must_use]
+    pub const fn is_operators(&self) -> bool {
+        self.operator_epoch != 0
     }
 }
 
@@ -215,11 +251,22 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// What [`hex`] made.
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| u8::try_from(digit.to_digit(16)?).ok())
+        .collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| (high << 4) | low);
+    rest.is_empty().then(|| bytes.collect())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Change, View, id_text};
+    use super::{Change, View, from_hex, hex, id_text};
     use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
-    use foz_api::v1::{Broker, ClusterEvent, Partition, ResourceType, Topic};
+    use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, ResourceType, Topic};
 
     fn event(event: Event) -> ClusterEvent {
         ClusterEvent { event: Some(event) }
@@ -330,6 +377,37 @@ mod tests {
         };
         assert_eq!(view.apply(event(Event::Synced(synced))), Change::Synced);
         assert!(view.synced && view.cluster_id == "c");
+    }
+
+    #[test]
+    fn grants_come_and_go_and_a_newer_one_takes_the_place_of_an_older() {
+        let mut view = View::default();
+        for grant_epoch in [7, 9] {
+            let grant = Grant {
+                node_id: 1000,
+                grant_epoch,
+                incarnation: vec![0xab; 16],
+                operator_epoch: 3,
+                ..Grant::default()
+            };
+            let change = view.apply(event(Event::GrantChanged(grant)));
+            assert_eq!(change, Change::Cluster);
+        }
+        let grant = &view.grants[&1000];
+        assert_eq!((grant.grant_epoch, grant.is_operators()), (9, true));
+        assert_eq!(grant.incarnation, "ab".repeat(16));
+        assert_eq!(view.apply(event(Event::GrantEnded(1000))), Change::Cluster);
+        assert!(view.grants.is_empty());
+    }
+
+    #[test]
+    fn hexadecimal_goes_there_and_back() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_hex(&hex(&bytes)), Some(bytes));
+        assert_eq!(from_hex("0aFF"), Some(vec![10, 255]));
+        for wrong in ["0", "0g", "-1", "ü0"] {
+            assert_eq!(from_hex(wrong), None);
+        }
     }
 
     /// `Uuid.toString` of Apache Kafka for the same bytes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foz_crd::Cluster;
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::Writer;
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::names::{ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR};
+use crate::names::{ANNOTATION_PREFIX, ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR};
 use crate::trigger::{GuardedCluster, GuardedTopic, Triggers};
 use crate::world::{NodeLabels, World};
 
@@ -357,14 +357,55 @@ fn name_of<K: Resource>(object: &K) -> ClusterName {
     }
 }
 
-/// Of a pod's spec only the node is read.
+/// Of a pod's spec only the node and the image are read, and of its annotations the operator's own.
 fn trim_pod(pod: &mut Pod) {
-    pod.metadata.annotations = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.retain(|key, _| key.starts_with(ANNOTATION_PREFIX));
+    }
     if let Some(spec) = &mut pod.spec {
         let node_name = spec.node_name.take();
+        let mut containers = std::mem::take(&mut spec.containers);
+        containers.truncate(1);
+        let image = |container: Container| Container {
+            name: container.name,
+            image: container.image,
+            ..Container::default()
+        };
         *spec = PodSpec {
             node_name,
-            ..Default::default()
+            containers: containers.into_iter().map(image).collect(),
+            ..PodSpec::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trim_pod;
+    use crate::cluster::observed::PodState;
+    use serde_json::json;
+
+    /// A cluster may have thousands of pods, each of some kilobytes.
+    #[test]
+    fn what_is_dropped_of_a_pod_is_not_read() {
+        let whole = json!({
+            "metadata": {
+                "name": "demo-broker-0", "uid": "u",
+                "annotations": {"foz.dev/restart": "", "foz.dev/restarted-for": "x", "a": "b"},
+            },
+            "spec": {
+                "nodeName": "node-1",
+                "containers": [{"name": "foz", "image": "foz:1", "command": ["foz-broker"]}, {"name": "injected"}],
+            },
+        });
+        let mut pod = serde_json::from_value(whole).expect("a pod");
+        let before = PodState::from(&pod);
+        trim_pod(&mut pod);
+        assert_eq!(PodState::from(&pod), before);
+        assert!(before.restart_asked && before.image.is_some());
+        let left = serde_json::to_string(&pod).expect("JSON");
+        for dropped in ["command", "injected", "\"a\""] {
+            assert!(!left.contains(dropped), "{left}");
+        }
     }
 }

@@ -60,6 +60,18 @@ impl ApiServer {
         self.lock().objects.get(path).cloned()
     }
 
+    /// The notes of all Events with this reason.
+    pub(crate) fn notes(&self, reason: &str) -> Vec<String> {
+        let state = self.lock();
+        let events = state
+            .objects
+            .iter()
+            .filter(|(path, object)| path.contains("/events/") && object["reason"] == reason);
+        events
+            .map(|(_, event)| event["note"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// Puts an object there, as somebody else would.
     pub(crate) fn put(&self, path: &str, object: Value) {
         self.store(path, object);
@@ -106,8 +118,12 @@ impl ApiServer {
         let uid = before
             .as_ref()
             .map(|before| before["metadata"]["uid"].clone());
-        object["metadata"]["uid"] =
-            uid.unwrap_or_else(|| json!(format!("uid-{}", self.lock().version)));
+        object["metadata"]["uid"] = uid.unwrap_or_else(|| {
+            json!(format!(
+                "00000000-0000-4000-8000-{:012}",
+                self.lock().version
+            ))
+        });
         if before.is_none() {
             object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
@@ -285,6 +301,10 @@ fn write(server: &ApiServer, method: &Method, path: &str, sent: Value) -> Respon
             merge(&mut object, sent);
             axum::Json(server.store(&path, object)).into_response()
         }
+        Method::DELETE if live.is_none() => refuse(StatusCode::NOT_FOUND, "NotFound"),
+        Method::DELETE if is_another(&sent, live.as_ref()) => {
+            refuse(StatusCode::CONFLICT, "Conflict")
+        }
         Method::DELETE => {
             server.delete(&path);
             axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
@@ -292,6 +312,12 @@ fn write(server: &ApiServer, method: &Method, path: &str, sent: Value) -> Respon
         }
         _ => axum::Json(server.store(&path, sent)).into_response(),
     }
+}
+
+/// A precondition of a deletion does not hold.
+fn is_another(options: &Value, live: Option<&Value>) -> bool {
+    let uid = &options["preconditions"]["uid"];
+    !uid.is_null() && live.is_some_and(|live| live["metadata"]["uid"] != *uid)
 }
 
 fn merge(object: &mut Value, sent: Value) {

@@ -32,6 +32,14 @@ pub(crate) struct State {
     pub(crate) epochs_acquired: usize,
     /// The next creation is carried out, and its answer is lost.
     pub(crate) lose_next_answer: bool,
+    pub(crate) grants: BTreeMap<i32, Grant>,
+    /// Every question for a restart, as it was asked.
+    pub(crate) asked: Vec<AcquireRestartRequest>,
+    /// Brokers are denied their restart, for this reason.
+    pub(crate) denies: Option<String>,
+    /// Grants are given, and nobody is told.
+    pub(crate) keeps_grants_to_itself: bool,
+    last_grant: i64,
     next_id: u8,
 }
 
@@ -44,16 +52,7 @@ impl Quorum {
         };
         quorum.with(|state| {
             state.brokers = (0..brokers)
-                .map(|node_id| {
-                    (
-                        node_id,
-                        Broker {
-                            node_id,
-                            version: "0.1.0".into(),
-                            ..Broker::default()
-                        },
-                    )
-                })
+                .map(|node_id| (node_id, broker(node_id, 0)))
                 .collect();
         });
         let server =
@@ -111,13 +110,34 @@ impl Quorum {
 
     /// A broker has registered and holds a lease.
     pub(crate) fn add_broker(&self, node_id: i32) {
-        let broker = Broker {
-            node_id,
-            version: "0.1.0".into(),
-            ..Broker::default()
-        };
-        self.with(|state| state.brokers.insert(node_id, broker.clone()));
+        self.register(broker(node_id, 0));
+    }
+
+    /// Another process of a broker has registered, and is in every ISR.
+    pub(crate) fn restart_broker(&self, node_id: i32) {
+        let start = self.with(|state| state.brokers[&node_id].incarnation[1]) + 1;
+        self.register(broker(node_id, start));
+        self.end_grant(node_id);
+    }
+
+    fn register(&self, broker: Broker) {
+        self.with(|state| state.brokers.insert(broker.node_id, broker.clone()));
         self.tell(Event::BrokerChanged(broker));
+    }
+
+    fn end_grant(&self, node_id: i32) -> bool {
+        let ended = self.with(|state| state.grants.remove(&node_id)).is_some();
+        if ended {
+            self.tell(Event::GrantEnded(node_id));
+        }
+        ended
+    }
+
+    /// Tells of grants that nobody was told of.
+    pub(crate) fn tell_grants(&self) {
+        for grant in self.with(|state| state.grants.clone()).into_values() {
+            self.tell(Event::GrantChanged(grant));
+        }
     }
 
     pub(crate) fn set_config(&self, name: &str, key: &str, value: &str) {
@@ -147,6 +167,18 @@ impl Quorum {
             )));
         }
         Ok(())
+    }
+}
+
+fn broker(node_id: i32, start: u8) -> Broker {
+    let mut incarnation = vec![0xb0; 16];
+    incarnation[0] = u8::try_from(node_id).expect("few");
+    incarnation[1] = start;
+    Broker {
+        node_id,
+        incarnation: incarnation.into(),
+        version: "0.1.0".into(),
+        ..Broker::default()
     }
 }
 
@@ -194,12 +226,17 @@ impl Admin for Quorum {
         let mut first: Vec<Event> = self.with(|state| {
             let brokers = state.brokers.values().cloned().map(Event::BrokerChanged);
             let topics = state.topics.values().cloned().map(Event::TopicChanged);
+            let grants = state.grants.values().cloned().map(Event::GrantChanged);
             let config = Event::ConfigsChanged(ConfigsChanged {
                 r#type: ResourceType::Broker.into(),
                 name: String::new(),
                 config: state.broker_config.clone(),
             });
-            brokers.chain(topics).chain([config]).collect()
+            brokers
+                .chain(topics)
+                .chain(grants)
+                .chain([config])
+                .collect()
         });
         first.push(Event::Synced(Synced {
             metadata_offset: 1,
@@ -369,16 +406,61 @@ impl Admin for Quorum {
     }
     async fn acquire_restart(
         &self,
-        _: Request<AcquireRestartRequest>,
+        request: Request<AcquireRestartRequest>,
     ) -> Result<Response<AcquireRestartResponse>, Status> {
-        Err(Status::unimplemented("the operator asks for no restart"))
+        use acquire_restart_response::{Answer, Denied, Granted};
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        if request.incarnation.len() != 16 || request.reason.is_empty() {
+            return Err(Status::invalid_argument("no question"));
+        }
+        let answer = |answer| {
+            let answer = Some(answer);
+            Ok(Response::new(AcquireRestartResponse { answer }))
+        };
+        self.with(|state| state.asked.push(request.clone()));
+        let denies = self.with(|state| state.denies.clone());
+        if let Some(message) = denies.filter(|_| request.node_id < 1000) {
+            return answer(Answer::Denied(Denied {
+                reason: DeniedReason::MinInsync.into(),
+                message,
+            }));
+        }
+        let known = self.with(|state| state.grants.get(&request.node_id).cloned());
+        let grant = known
+            .filter(|grant| grant.incarnation == request.incarnation)
+            .unwrap_or_else(|| {
+                let grant_epoch = self.with(|state| {
+                    state.last_grant += 1;
+                    state.last_grant
+                });
+                Grant {
+                    node_id: request.node_id,
+                    grant_epoch,
+                    incarnation: request.incarnation,
+                    reason: request.reason,
+                    operator_epoch: request.operator_epoch,
+                    unprotected: vec!["single-0".into()],
+                }
+            });
+        self.with(|state| state.grants.insert(grant.node_id, grant.clone()));
+        if !self.with(|state| state.keeps_grants_to_itself) {
+            self.tell(Event::GrantChanged(grant.clone()));
+        }
+        answer(Answer::Granted(Granted {
+            grant_epoch: grant.grant_epoch,
+            unprotected: grant.unprotected,
+        }))
     }
 
     async fn end_restart(
         &self,
-        _: Request<EndRestartRequest>,
+        request: Request<EndRestartRequest>,
     ) -> Result<Response<EndRestartResponse>, Status> {
-        Err(Status::unimplemented("the operator ends no restart"))
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let ended = self.end_grant(request.node_id);
+        Ok(Response::new(EndRestartResponse { ended }))
     }
 
     async fn alter_partition_reassignments(

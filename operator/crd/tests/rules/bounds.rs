@@ -12,6 +12,11 @@ fn bounds_are_in_the_schema() {
     assert_eq!(cluster["replicas"]["minimum"].as_f64(), Some(1.0));
     // Controllers have the ids from 1000 on.
     assert_eq!(cluster["replicas"]["maximum"].as_f64(), Some(1000.0));
+    let unavailable = &cluster["rollout"]["properties"]["unavailable"];
+    assert_eq!(unavailable["enum"], json!(["Allow", "Deny"]));
+    assert_eq!(unavailable["default"], "Allow");
+    assert_eq!(cluster["hold"]["x-kubernetes-list-type"], "set");
+    assert_eq!(cluster["hold"]["items"]["maxLength"], 63);
     let topic = &schema("Topic")["properties"]["spec"]["properties"];
     assert_eq!(topic["partitions"]["minimum"].as_f64(), Some(1.0));
     assert_eq!(topic["replicationFactor"]["minimum"].as_f64(), Some(1.0));

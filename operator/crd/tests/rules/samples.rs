@@ -84,6 +84,7 @@ const ANNOTATIONS: &str = "annotations holds a key that is none";
 const TOLERATIONS: &str = "tolerations: operator must be Exists or Equal";
 const PRIORITY: &str = "priorityClassName must be";
 const SECRETS: &str = "imagePullSecrets: an entry names no Secret";
+const HOLD: &str = "hold must name pods of this Cluster";
 const CLUSTER_NAME: &str = "clusterRef.name must be a name that a Cluster can have";
 const MIN_ABOVE_FACTOR: &str = "config: min.insync.replicas is above replicationFactor";
 const LONG_NAME: &str = "metadata.name is longer than the 249 characters";
@@ -239,6 +240,13 @@ fn cluster_samples() -> Vec<Sample> {
             json!({"imagePullSecrets": [{"name": "registry"}, {"name": ""}]}),
         ))
         .refused(SECRETS),
+        create(json!({"hold": ["demo-broker-1", "demo-controller-0", "a-b-broker-999"]})),
+        create(json!({"hold": []})),
+        create(json!({"hold": ["demo-broker"]})).refused(HOLD),
+        create(json!({"hold": ["demo-broker-1", "node-1"]})).refused(HOLD),
+        create(json!({"hold": ["demo-broker-01"]})).refused(HOLD),
+        create(json!({"hold": [""]})).refused(HOLD),
+        create(json!({"rollout": {"unavailable": "Deny"}})),
         // What the rules must not stand in the way of.
         change(json!({"replicas": 3}), json!({"replicas": 5})),
         change(json!({"replicas": 5}), json!({"replicas": 3})),

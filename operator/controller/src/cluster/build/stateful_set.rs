@@ -20,7 +20,10 @@ use crate::cluster::build::config_map::{DATA_FOLDER, FILE, properties};
 use crate::cluster::build::metadata;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::hash::fingerprint;
-use crate::names::{CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT, Role, ZONE_LABEL};
+use crate::names::{
+    ANNOTATION_PREFIX, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT,
+    RESTARTED_FOR_ANNOTATION, Role, ZONE_LABEL,
+};
 
 /// The container that the broker or the controller runs in.
 const CONTAINER: &str = "foz";
@@ -76,8 +79,13 @@ fn pod_template(cluster: &ValidatedCluster, role: Role) -> PodTemplateSpec {
     let mut labels = overrides.labels.clone();
     labels.extend(cluster.name.labels(role));
     let mut annotations = overrides.annotations.clone();
+    // In a template, what asks for the restart of a pod would ask again with every pod that is made.
+    annotations.retain(|key, _| !key.starts_with(ANNOTATION_PREFIX));
     let hash = fingerprint(properties(cluster, role).as_bytes());
     annotations.insert(CONFIG_HASH_ANNOTATION.to_owned(), format!("{hash:016x}"));
+    if let Some(value) = cluster.restarted_for.get(&role) {
+        annotations.insert(RESTARTED_FOR_ANNOTATION.to_owned(), value.clone());
+    }
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),

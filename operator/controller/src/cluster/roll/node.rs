@@ -1,8 +1,10 @@
 //! A place for a pod, and what a roll makes of it.
 
-use crate::cluster::roll::input::{RollGrant, RollInput, RollPod, RollSet};
+use crate::cluster::observed::{PodState, SetState};
+use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::{PodWait, Step};
 use crate::names::Role;
+use crate::quorum::view::GrantView;
 
 /// A container that is started so often without getting ready will not get there: one start may have met something
 /// that is gone.
@@ -16,7 +18,7 @@ pub(super) struct Node<'input> {
     pub(super) node_id: i32,
     /// The pod's name.
     pub(super) name: String,
-    pub(super) pod: Option<&'input RollPod>,
+    pub(super) pod: Option<&'input PodState>,
     /// See [`RollInput::process`].
     pub(super) process: Option<String>,
     /// It is the active controller.
@@ -41,7 +43,12 @@ pub(super) fn nodes(input: &RollInput) -> Vec<Node<'_>> {
     nodes
 }
 
-fn node<'input>(input: &'input RollInput, role: Role, ordinal: i32, set: &RollSet) -> Node<'input> {
+fn node<'input>(
+    input: &'input RollInput,
+    role: Role,
+    ordinal: i32,
+    set: &SetState,
+) -> Node<'input> {
     let name = input.name.pod(role, ordinal);
     let node_id = role.node_id_base() + ordinal;
     let pod = input.pods.get(&(role, ordinal));
@@ -50,7 +57,7 @@ fn node<'input>(input: &'input RollInput, role: Role, ordinal: i32, set: &RollSe
     let broker = of_brokers.map(|quorum| quorum.brokers.get(&node_id));
     let newest = pod
         .zip(set.update_revision.as_ref())
-        .map(|(pod, newest)| pod.state.revision.as_ref() == Some(newest));
+        .map(|(pod, newest)| pod.revision.as_ref() == Some(newest));
     let mut node = Node {
         held: input.hold.contains(&name),
         process: input.process(role, ordinal),
@@ -70,8 +77,8 @@ fn node<'input>(input: &'input RollInput, role: Role, ordinal: i32, set: &RollSe
 }
 
 /// Why a pod is to be restarted. One that is on its way out is restarted already.
-fn reasons(input: &RollInput, node: &Node<'_>, set: &RollSet) -> Vec<String> {
-    let Some(pod) = node.pod.filter(|pod| !pod.state.deleting) else {
+fn reasons(input: &RollInput, node: &Node<'_>, set: &SetState) -> Vec<String> {
+    let Some(pod) = node.pod.filter(|pod| !pod.deleting) else {
         return Vec::new();
     };
     let mut reasons = Vec::new();
@@ -91,7 +98,7 @@ fn reasons(input: &RollInput, node: &Node<'_>, set: &RollSet) -> Vec<String> {
     reasons
 }
 
-fn template_changed(pod: &RollPod, set: &RollSet) -> String {
+fn template_changed(pod: &PodState, set: &SetState) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     if pod.image != set.image {
         return format!("image {} to {}", text(&pod.image), text(&set.image));
@@ -128,12 +135,12 @@ impl Node<'_> {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.pod.is_some_and(|pod| pod.state.deleting)
+        self.pod.is_some_and(|pod| pod.deleting)
     }
 
     /// The container's process runs.
     pub(super) fn runs(&self) -> bool {
-        self.pod.is_some_and(|pod| pod.state.running)
+        self.pod.is_some_and(|pod| pod.running)
     }
 
     /// Somebody may miss it.
@@ -142,16 +149,13 @@ impl Node<'_> {
     }
 
     pub(super) fn trouble(&self) -> Option<&(String, String)> {
-        self.pod?.state.trouble.as_ref()
+        self.pod?.trouble.as_ref()
     }
 
     /// It does not come up, from the newest template.
     pub(super) fn fails(&self) -> bool {
         let is_newest = self.newest == Some(true) && !self.is_leaving();
-        is_newest
-            && self
-                .pod
-                .is_some_and(|pod| !pod.state.ready && cannot_start(pod))
+        is_newest && self.pod.is_some_and(|pod| !pod.ready && cannot_start(pod))
     }
 
     pub(super) fn failure(&self) -> String {
@@ -170,9 +174,9 @@ impl Node<'_> {
         let Some(pod) = self.pod else {
             return Some(PodWait::Missing);
         };
-        if pod.state.deleting {
+        if pod.deleting {
             Some(PodWait::Leaving)
-        } else if !pod.state.ready || !pod.state.running {
+        } else if !pod.ready || !pod.running {
             Some(PodWait::NotReady)
         } else if self.fenced {
             Some(PodWait::NoLease)
@@ -182,7 +186,7 @@ impl Node<'_> {
     }
 
     /// The grant is for the process that is there now.
-    pub(super) fn is_process(&self, grant: &RollGrant) -> bool {
+    pub(super) fn is_process(&self, grant: &GrantView) -> bool {
         self.process.as_ref() == Some(&grant.incarnation)
     }
 
@@ -210,12 +214,10 @@ impl Node<'_> {
     }
 
     fn uid(&self) -> String {
-        self.pod
-            .map(|pod| pod.state.uid.clone())
-            .unwrap_or_default()
+        self.pod.map(|pod| pod.uid.clone()).unwrap_or_default()
     }
 }
 
-fn cannot_start(pod: &RollPod) -> bool {
-    pod.state.trouble.is_some() || pod.container_restarts >= STARTS_TOLERATED
+fn cannot_start(pod: &PodState) -> bool {
+    pod.trouble.is_some() || pod.container_restarts >= STARTS_TOLERATED
 }

@@ -2,12 +2,11 @@
 
 use foz_crd::cluster::PendingRestart;
 
-use crate::cluster::observed::PodState;
-use crate::cluster::roll::input::{
-    Denial, RollBroker, RollGrant, RollInput, RollPod, RollQuorum, RollSet,
-};
+use crate::cluster::observed::{PodState, QuorumView, SetState};
+use crate::cluster::roll::input::{Denial, RollInput};
 use crate::cluster::roll::{Next, PodWait, Roll, Step, Waiting, roll};
 use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, Role};
+use crate::quorum::view::{BrokerView, GrantView};
 
 mod bad_templates;
 mod grants;
@@ -30,15 +29,15 @@ fn world() -> RollInput {
             pods.insert((role, ordinal), pod(&uid((role, ordinal), 0), "old"));
         }
     }
-    let set = RollSet {
+    let set = SetState {
         replicas: 3,
         update_revision: Some("old".into()),
         image: Some("foz:old".into()),
         restarted_for: None,
     };
-    let broker = |id: i32| RollBroker {
+    let broker = |id: i32| BrokerView {
         incarnation: format!("process-{id}-0"),
-        fenced: false,
+        ..BrokerView::default()
     };
     RollInput {
         name: ClusterName {
@@ -47,10 +46,10 @@ fn world() -> RollInput {
         },
         pods,
         sets: Role::ALL.map(|role| (role, set.clone())).into(),
-        quorum: Some(RollQuorum {
+        quorum: Some(QuorumView {
             active_node_id: CONTROLLER_NODE_ID_BASE + 1,
             brokers: (0..3).map(|id| (id, broker(id))).collect(),
-            grants: std::collections::BTreeMap::new(),
+            ..QuorumView::default()
         }),
         config_pending_restart: Vec::new(),
         hold: std::collections::BTreeSet::new(),
@@ -62,17 +61,14 @@ fn uid((role, ordinal): Place, birth: i32) -> String {
     format!("uid-{}-{ordinal}-{birth}", role.as_str())
 }
 
-fn pod(uid: &str, revision: &str) -> RollPod {
-    RollPod {
-        state: PodState {
-            uid: uid.to_owned(),
-            revision: Some(revision.to_owned()),
-            ready: true,
-            running: true,
-            ..PodState::default()
-        },
+fn pod(uid: &str, revision: &str) -> PodState {
+    PodState {
+        uid: uid.to_owned(),
+        revision: Some(revision.to_owned()),
+        ready: true,
+        running: true,
         image: Some(format!("foz:{revision}")),
-        ..RollPod::default()
+        ..PodState::default()
     }
 }
 
@@ -90,11 +86,11 @@ fn edit(input: &mut RollInput, revision: &str) {
     }
 }
 
-fn at(input: &mut RollInput, place: Place) -> &mut RollPod {
+fn at(input: &mut RollInput, place: Place) -> &mut PodState {
     input.pods.get_mut(&place).expect("a pod")
 }
 
-fn quorum(input: &mut RollInput) -> &mut RollQuorum {
+fn quorum(input: &mut RollInput) -> &mut QuorumView {
     input.quorum.as_mut().expect("it answers")
 }
 
@@ -107,13 +103,13 @@ fn rolled(input: &mut RollInput, places: &[Place]) {
 }
 
 fn crash_loops(input: &mut RollInput, place: Place) {
-    let state = &mut at(input, place).state;
-    (state.running, state.ready) = (false, false);
-    state.trouble = Some(("CrashLoopBackOff".into(), "no such key".into()));
+    let pod = at(input, place);
+    (pod.running, pod.ready) = (false, false);
+    pod.trouble = Some(("CrashLoopBackOff".into(), "no such key".into()));
 }
 
 fn grant(input: &mut RollInput, (role, ordinal): Place, operator_epoch: i64) {
-    let grant = RollGrant {
+    let grant = GrantView {
         incarnation: input.process(role, ordinal).expect("a process"),
         grant_epoch: 70,
         operator_epoch,
@@ -265,9 +261,9 @@ fn config_that_waits_for_a_process_restarts_that_process() {
         reason(&input),
         "config waits for a restart: num.io.threads, queued.max.requests"
     );
-    let broker = RollBroker {
+    let broker = BrokerView {
         incarnation: "process-1-1".into(),
-        fenced: false,
+        ..BrokerView::default()
     };
     quorum(&mut input).brokers.insert(1, broker);
     assert_next(&input, "nothing");
@@ -283,7 +279,7 @@ fn config_restarts_no_broker_that_does_not_come_up() {
     }];
     let mut unready = input.clone();
     quorum(&mut unready).brokers.get_mut(&1).expect("1").fenced = true;
-    at(&mut unready, BROKER_1).state.ready = false;
+    at(&mut unready, BROKER_1).ready = false;
     assert_next(&unready, "nothing");
     crash_loops(&mut input, BROKER_1);
     assert_next(&input, "nothing");
@@ -303,16 +299,16 @@ fn pods_whose_process_does_not_run_go_first_and_need_no_grant() {
     // Nor a quorum, nor that the one before is back.
     input.quorum = None;
     rolled(&mut input, &[CONTROLLER_2]);
-    at(&mut input, CONTROLLER_2).state.ready = false;
+    at(&mut input, CONTROLLER_2).ready = false;
     assert_next(&input, "replace broker-2");
 }
 
 #[test]
 fn pods_that_run_and_do_not_serve_go_before_those_that_do() {
     let mut input = edited();
-    at(&mut input, BROKER_2).state.ready = false;
+    at(&mut input, BROKER_2).ready = false;
     assert_next(&input, "restart broker-2");
-    at(&mut input, CONTROLLER_2).state.ready = false;
+    at(&mut input, CONTROLLER_2).ready = false;
     assert_next(&input, "restart controller-2");
     // Ready, says Kubernetes; without a lease, says the quorum.
     let mut input = edited();
@@ -324,7 +320,7 @@ fn pods_that_run_and_do_not_serve_go_before_those_that_do() {
 fn a_broker_that_the_quorum_does_not_know_holds_nothing() {
     let mut input = edited();
     quorum(&mut input).brokers.remove(&1);
-    at(&mut input, BROKER_1).state.ready = false;
+    at(&mut input, BROKER_1).ready = false;
     assert_next(&input, "replace broker-1");
     assert!(reason(&input).contains("the quorum does not know it"));
 }
@@ -335,10 +331,10 @@ fn one_at_a_time() {
     type Change = fn(&mut RollInput);
     let cases: [(&str, Change); 6] = [
         ("wait broker-0 NotReady", |input| {
-            at(input, BROKER_0).state.ready = false
+            at(input, BROKER_0).ready = false
         }),
         ("wait broker-0 Leaving", |input| {
-            at(input, BROKER_0).state.deleting = true
+            at(input, BROKER_0).deleting = true
         }),
         ("wait broker-0 Missing", |input| {
             drop(input.pods.remove(&BROKER_0))
@@ -349,7 +345,7 @@ fn one_at_a_time() {
         ("wait grant broker-0", |input| grant(input, BROKER_0, 0)),
         ("wait controller-1 NotReady", |input| {
             rolled(input, &[CONTROLLER_1]);
-            at(input, CONTROLLER_1).state.ready = false;
+            at(input, CONTROLLER_1).ready = false;
         }),
     ];
     for (expected, change) in cases {
@@ -360,7 +356,7 @@ fn one_at_a_time() {
     }
     // A pod of the old template that is on its way out is as good as restarted.
     let mut input = edited();
-    at(&mut input, BROKER_1).state.deleting = true;
+    at(&mut input, BROKER_1).deleting = true;
     assert_next(&input, "wait broker-1 Leaving");
     assert!(!roll(&input).left.contains(&"demo-broker-1".to_owned()));
 }
@@ -386,9 +382,9 @@ fn a_broker_that_may_not_restart_holds_up_no_other_broker_but_the_controllers() 
         "demo-broker-0: orders-3 has 2 in-sync replicas and needs 2"
     );
     // A denial is of one process.
-    let broker = RollBroker {
+    let broker = BrokerView {
         incarnation: "another".into(),
-        fenced: false,
+        ..BrokerView::default()
     };
     quorum(&mut input).brokers.insert(0, broker);
     assert_next(&input, "restart broker-0");
@@ -408,7 +404,7 @@ fn denied_controllers_wait_too() {
 #[test]
 fn while_the_quorum_is_silent_no_pod_that_serves_is_restarted_but_by_a_person() {
     let mut input = edited();
-    let silent = RollQuorum {
+    let silent = QuorumView {
         active_node_id: -1,
         ..quorum(&mut input).clone()
     };
@@ -422,7 +418,7 @@ fn while_the_quorum_is_silent_no_pod_that_serves_is_restarted_but_by_a_person() 
         assert_next(&input, "replace controller-0");
         // It does not get ready without the other one, which is not held up by that.
         rolled(&mut input, &[CONTROLLER_0]);
-        at(&mut input, CONTROLLER_0).state.ready = false;
+        at(&mut input, CONTROLLER_0).ready = false;
         assert_next(&input, "replace controller-1");
     }
 }
@@ -432,7 +428,7 @@ fn a_person_may_insist() {
     let mut input = world();
     at(&mut input, BROKER_1).force_asked = true;
     deny(&mut input, BROKER_1, "orders-3 would be offline");
-    at(&mut input, BROKER_0).state.ready = false;
+    at(&mut input, BROKER_0).ready = false;
     assert_next(&input, "insist broker-1");
     // Contradictory: held, and forced. Nothing is done, and that is said.
     input.hold.insert("demo-broker-1".into());
@@ -462,8 +458,8 @@ fn what_is_held_is_left_alone_and_not_waited_for() {
     crash_loops(&mut input, BROKER_0);
     input.hold.insert("demo-broker-0".into());
     assert_next(&input, "restart broker-1");
-    let state = &mut at(&mut input, BROKER_1).state;
-    (state.running, state.ready) = (false, false);
+    let pod = at(&mut input, BROKER_1);
+    (pod.running, pod.ready) = (false, false);
     assert_next(&input, "replace broker-1");
 }
 

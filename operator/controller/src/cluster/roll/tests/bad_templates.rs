@@ -1,34 +1,31 @@
 //! Pods that do not come up.
 
 use super::{
-    BROKER_0, BROKER_1, CONTROLLER_0, RollPod, assert_next, at, crash_loops, deny, edit, edited,
+    BROKER_0, BROKER_1, CONTROLLER_0, PodState, assert_next, at, crash_loops, deny, edit, edited,
     rolled, said, world,
 };
 use crate::cluster::roll::{Next, roll};
 
 #[test]
 fn what_starts_is_not_called_failed_and_what_fails_is() {
-    let fails = |change: fn(&mut RollPod)| {
+    let fails = |change: fn(&mut PodState)| {
         let mut input = edited();
         rolled(&mut input, &[BROKER_0]);
         let pod = at(&mut input, BROKER_0);
-        pod.state.ready = false;
+        pod.ready = false;
         change(pod);
         said(&roll(&input))
     };
     assert_eq!(fails(|_| {}), "wait broker-0 NotReady");
-    assert_eq!(
-        fails(|pod| pod.state.running = false),
-        "wait broker-0 NotReady"
-    );
+    assert_eq!(fails(|pod| pod.running = false), "wait broker-0 NotReady");
     assert_eq!(
         fails(|pod| pod.container_restarts = 1),
         "wait broker-0 NotReady"
     );
     assert_eq!(fails(|pod| pod.container_restarts = 2), "stopped broker-0");
-    let trouble = |pod: &mut RollPod| {
-        pod.state.running = false;
-        pod.state.trouble = Some(("ErrImagePull".into(), String::new()));
+    let trouble = |pod: &mut PodState| {
+        pod.running = false;
+        pod.trouble = Some(("ErrImagePull".into(), String::new()));
     };
     assert_eq!(fails(trouble), "stopped broker-0");
 }
@@ -70,15 +67,15 @@ fn a_bad_template_takes_one_pod_of_its_role() {
     let mut input = edited();
     rolled(&mut input, &[BROKER_0]);
     crash_loops(&mut input, BROKER_0);
-    let state = &mut at(&mut input, BROKER_1).state;
-    (state.running, state.ready) = (false, false);
+    let pod = at(&mut input, BROKER_1);
+    (pod.running, pod.ready) = (false, false);
     assert_next(&input, "stopped broker-0");
     // That one does not come back by itself, and a controller has another template.
     crash_loops(&mut input, BROKER_1);
     assert_next(&input, "replace broker-1");
     rolled(&mut input, &[BROKER_1]);
-    let state = &mut at(&mut input, CONTROLLER_0).state;
-    (state.running, state.ready) = (false, false);
+    let pod = at(&mut input, CONTROLLER_0);
+    (pod.running, pod.ready) = (false, false);
     assert_next(&input, "replace controller-0");
 }
 
@@ -87,7 +84,7 @@ fn what_fails_from_the_newest_template_can_be_restarted_by_a_person() {
     let mut input = edited();
     rolled(&mut input, &[BROKER_0]);
     let pod = at(&mut input, BROKER_0);
-    pod.state.ready = false;
+    pod.ready = false;
     pod.container_restarts = 9;
     pod.restart_asked = true;
     assert_next(&input, "restart broker-0");

@@ -4,7 +4,7 @@ use super::{
     BROKER_0, BROKER_1, BROKER_2, CONTROLLER_0, assert_next, at, crash_loops, edited, grant,
     quorum, reason, rolled, world,
 };
-use crate::cluster::roll::input::{RollBroker, RollGrant};
+use crate::quorum::view::{BrokerView, GrantView};
 
 /// The answer was lost, or the operator that asked is gone.
 #[test]
@@ -12,17 +12,17 @@ fn a_restart_that_was_begun_is_finished_first() {
     let mut input = edited();
     grant(&mut input, BROKER_2, 5);
     assert_next(&input, "restart broker-2");
-    at(&mut input, BROKER_2).state.deleting = true;
+    at(&mut input, BROKER_2).deleting = true;
     assert_next(&input, "wait broker-2 Leaving");
     // The next pod starts, and the quorum knows the process before it still.
     rolled(&mut input, &[BROKER_2]);
-    at(&mut input, BROKER_2).state.ready = false;
+    at(&mut input, BROKER_2).ready = false;
     quorum(&mut input).brokers.get_mut(&2).expect("2").fenced = true;
     assert_next(&input, "wait broker-2 NotReady");
     // It is registered, and not back in every ISR.
-    let broker = RollBroker {
+    let broker = BrokerView {
         incarnation: "process-2-1".into(),
-        fenced: false,
+        ..BrokerView::default()
     };
     quorum(&mut input).brokers.insert(2, broker);
     rolled(&mut input, &[BROKER_2]);
@@ -37,7 +37,7 @@ fn a_restart_that_was_begun_is_weighed_anew_when_another_is_away() {
     for place in [BROKER_0, CONTROLLER_0] {
         let mut input = edited();
         grant(&mut input, BROKER_2, 5);
-        at(&mut input, place).state.ready = false;
+        at(&mut input, place).ready = false;
         assert_next(&input, "release 2");
     }
     let mut input = edited();
@@ -78,7 +78,7 @@ fn the_grant_of_a_broker_that_is_down_is_not_given_back() {
     assert_next(&input, "stopped broker-0");
     let mut input = world();
     grant(&mut input, BROKER_0, 5);
-    at(&mut input, BROKER_0).state.ready = false;
+    at(&mut input, BROKER_0).ready = false;
     assert_next(&input, "nothing");
 }
 
@@ -96,9 +96,9 @@ fn the_grant_of_a_controller_that_is_back_is_given_back() {
         };
         assert_next(&input, begun);
         rolled(&mut input, &[CONTROLLER_0]);
-        at(&mut input, CONTROLLER_0).state.ready = false;
+        at(&mut input, CONTROLLER_0).ready = false;
         assert_next(&input, "wait controller-0 NotReady");
-        at(&mut input, CONTROLLER_0).state.ready = true;
+        at(&mut input, CONTROLLER_0).ready = true;
         assert_next(&input, "release 1000");
         quorum(&mut input).grants.clear();
         assert_next(&input, "restart controller-2");
@@ -108,9 +108,9 @@ fn the_grant_of_a_controller_that_is_back_is_given_back() {
 #[test]
 fn a_grant_of_a_node_without_a_pod_is_waited_for() {
     let mut input = edited();
-    let grant = RollGrant {
+    let grant = GrantView {
         operator_epoch: 5,
-        ..RollGrant::default()
+        ..GrantView::default()
     };
     quorum(&mut input).grants.insert(7, grant);
     assert_next(&input, "wait grant node 7");

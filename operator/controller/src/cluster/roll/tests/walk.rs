@@ -3,9 +3,11 @@
 //! a bad template takes one pod, and in the end everything is of the newest template.
 
 use super::{Place, crash_loops, edit, quorum, uid, world};
-use crate::cluster::roll::input::{Denial, RollGrant, RollInput};
+use crate::cluster::observed::{PodState, QuorumView};
+use crate::cluster::roll::input::{Denial, RollInput};
 use crate::cluster::roll::{Next, Step, roll};
 use crate::names::{CONTROLLER_NODE_ID_BASE, Role};
+use crate::quorum::view::GrantView;
 
 const WALKS: u64 = 1_000;
 const EVENTS: u32 = 120;
@@ -56,17 +58,16 @@ impl World {
             self.births += 1;
             let newest = self.input.sets[&place.0].update_revision.clone();
             let mut made = super::pod(&uid(place, self.births), &newest.expect("known"));
-            (made.state.ready, made.state.running) = (false, false);
+            (made.ready, made.running) = (false, false);
             self.input.pods.insert(place, made);
             return;
         };
-        if pod.state.deleting {
+        if pod.deleting {
             self.input.pods.remove(&place);
             self.fence(place);
-        } else if pod.state.ready {
+        } else if pod.ready {
             self.end_grant(place);
         } else if pod
-            .state
             .revision
             .as_deref()
             .is_some_and(|it| it.starts_with("bad"))
@@ -75,10 +76,7 @@ impl World {
         } else {
             let births = self.births;
             let up = super::at(&mut self.input, place);
-            *up = super::pod(
-                &pod.state.uid,
-                pod.state.revision.as_deref().expect("known"),
-            );
+            *up = super::pod(&pod.uid, pod.revision.as_deref().expect("known"));
             if let Some(broker) = quorum(&mut self.input).brokers.get_mut(&node_id) {
                 broker.incarnation =
                     format!("process-{node_id}-{births}-{}", pod.container_restarts);
@@ -133,20 +131,16 @@ impl World {
 
     fn crash(&mut self, place: Place) {
         if let Some(pod) = self.input.pods.get_mut(&place) {
-            (pod.state.ready, pod.state.running) = (false, false);
+            (pod.ready, pod.running) = (false, false);
             self.fence(place);
         }
     }
 
     /// The process asks for itself.
     fn evict(&mut self, place: Place) {
-        let serves = self
-            .input
-            .pods
-            .get(&place)
-            .is_some_and(|pod| pod.state.ready);
+        let serves = self.input.pods.get(&place).is_some_and(|pod| pod.ready);
         if serves && self.allows(place) && self.grant(place, 0) {
-            super::at(&mut self.input, place).state.deleting = true;
+            super::at(&mut self.input, place).deleting = true;
         }
     }
 
@@ -157,12 +151,7 @@ impl World {
 
     /// All others of the role are there, or the one that asks is not.
     fn allows(&self, (role, ordinal): Place) -> bool {
-        let is_there = |place: Place| {
-            self.input
-                .pods
-                .get(&place)
-                .is_some_and(|pod| pod.state.ready)
-        };
+        let is_there = |place: Place| self.input.pods.get(&place).is_some_and(|pod| pod.ready);
         let mut others = (0..3).filter(|it| *it != ordinal);
         !is_there((role, ordinal)) || others.all(|it| is_there((role, it)))
     }
@@ -172,7 +161,7 @@ impl World {
             return false;
         };
         self.grants += 1;
-        let grant = RollGrant {
+        let grant = GrantView {
             incarnation,
             grant_epoch: self.grants,
             operator_epoch,
@@ -190,7 +179,7 @@ impl World {
         match step {
             Step::Replace { pod, uid, .. } => {
                 let place = self.find(&pod, &uid);
-                let state = &self.input.pods[&place].state;
+                let state = &self.input.pods[&place];
                 assert!(!state.running, "{pod} runs");
                 let is_known_bad = state.trouble.is_none() && self.has_failed(place.0);
                 assert!(
@@ -247,12 +236,12 @@ impl World {
                 }
                 let pod = self.input.pods.get(&other);
                 assert!(
-                    pod.is_some_and(|pod| pod.state.ready),
+                    pod.is_some_and(|pod| pod.ready),
                     "{place:?} while {other:?} is away"
                 );
             }
         }
-        let fails_itself = self.input.pods[&place].state.trouble.is_some();
+        let fails_itself = self.input.pods[&place].trouble.is_some();
         assert!(fails_itself || Role::ALL.iter().all(|role| !self.has_failed(*role)));
     }
 
@@ -260,8 +249,7 @@ impl World {
     fn has_failed(&self, role: Role) -> bool {
         let newest = &self.input.sets[&role].update_revision;
         self.input.pods.iter().any(|((of, _), pod)| {
-            let state = &pod.state;
-            *of == role && state.revision == *newest && state.trouble.is_some() && !state.deleting
+            *of == role && pod.revision == *newest && pod.trouble.is_some() && !pod.deleting
         })
     }
 
@@ -269,19 +257,19 @@ impl World {
         let mut pods = self.input.pods.iter();
         let found = pods.find(|((role, ordinal), _)| self.input.name.pod(*role, *ordinal) == name);
         let (place, pod) = found.expect("the pod is there");
-        assert_eq!(pod.state.uid, uid);
-        assert!(!pod.state.deleting, "{name} is on its way out");
+        assert_eq!(pod.uid, uid);
+        assert!(!pod.deleting, "{name} is on its way out");
         *place
     }
 
     fn delete(&mut self, place: Place) {
         self.restarts += 1;
-        super::at(&mut self.input, place).state.deleting = true;
+        super::at(&mut self.input, place).deleting = true;
     }
 
     fn is_settled(&self) -> bool {
-        let of_newest = |(place, pod): (&Place, &super::RollPod)| {
-            pod.state.ready && pod.state.revision == self.input.sets[&place.0].update_revision
+        let of_newest = |(place, pod): (&Place, &PodState)| {
+            pod.ready && pod.revision == self.input.sets[&place.0].update_revision
         };
         roll(&self.input).next == Next::Nothing
             && self.input.pods.len() == 6
@@ -293,7 +281,7 @@ fn node_id((role, ordinal): Place) -> i32 {
     role.node_id_base() + ordinal
 }
 
-fn quorum_of(input: &RollInput) -> &crate::cluster::roll::input::RollQuorum {
+fn quorum_of(input: &RollInput) -> &QuorumView {
     input.quorum.as_ref().expect("it answers")
 }
 

@@ -37,6 +37,9 @@ pub const RESTARTED_FOR_ANNOTATION: &str = "foz.dev/restarted-for";
 /// Annotations of which keys begin so are the operator's.
 pub const ANNOTATION_PREFIX: &str = "foz.dev/";
 
+/// The container that the broker or the controller runs in. Others may be injected beside it.
+pub const CONTAINER: &str = "foz";
+
 /// What a pod of a Cluster does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

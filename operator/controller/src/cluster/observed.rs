@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::cluster::owned::ObjectKey;
 use crate::cluster::roll::input::Denial;
-use crate::names::{FORCE_RESTART_ANNOTATION, RESTART_ANNOTATION, RESTARTED_FOR_ANNOTATION, Role};
+use crate::names::{
+    CONTAINER, FORCE_RESTART_ANNOTATION, RESTART_ANNOTATION, RESTARTED_FOR_ANNOTATION, Role,
+};
 use crate::quorum::view::{BrokerView, GrantView};
 
 /// The world as one pass sees it.
@@ -182,7 +184,7 @@ impl From<&Pod> for PodState {
         let condition = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
         let container = status
             .and_then(|status| status.container_statuses.as_ref())
-            .and_then(|containers| containers.first());
+            .and_then(|containers| containers.iter().find(|it| it.name == CONTAINER));
         let unschedulable = condition("PodScheduled")
             .filter(|condition| condition.status == "False")
             .map(|condition| {
@@ -211,9 +213,9 @@ impl From<&Pod> for PodState {
     }
 }
 
-/// Pods have one container, unless somebody injects more behind it.
 fn image(pod: &PodSpec) -> Option<String> {
-    pod.containers.first()?.image.clone()
+    let mut containers = pod.containers.iter();
+    containers.find(|it| it.name == CONTAINER)?.image.clone()
 }
 
 impl From<&PersistentVolumeClaim> for ClaimState {
@@ -273,7 +275,10 @@ mod tests {
                 "labels": {"controller-revision-hash": "r1"},
                 "annotations": {"foz.dev/restarted-for": "monday", "foz.dev/restart": ""},
             },
-            "spec": {"containers": [{"name": "foz", "image": "foz:1"}], "nodeName": "node-1"},
+            "spec": {
+                "containers": [{"name": "envoy", "image": "e"}, {"name": "foz", "image": "foz:1"}],
+                "nodeName": "node-1",
+            },
             "status": status,
         }));
         PodState::from(&pod.expect("a pod"))
@@ -284,9 +289,13 @@ mod tests {
         let state = pod(&json!({
             "podIP": "10.0.0.1",
             "conditions": [{"type": "Ready", "status": "True"}],
-            "containerStatuses": [{"name": "foz", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}}],
+            "containerStatuses": [
+                {"name": "envoy", "image": "", "imageID": "", "ready": true, "restartCount": 9},
+                {"name": "foz", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}},
+            ],
         }));
         assert!(state.ready && state.running && state.trouble.is_none());
+        assert_eq!(state.container_restarts, 0);
         assert_eq!(state.revision.as_deref(), Some("r1"));
         assert_eq!(state.image.as_deref(), Some("foz:1"));
         assert_eq!(state.restarted_for.as_deref(), Some("monday"));

@@ -62,7 +62,7 @@ impl Quorum {
             .ok_or_else(|| QuorumError::NoProcess(question.incarnation.clone()))?;
         let request = AcquireRestartRequest {
             node_id: question.node_id,
-            incarnation: incarnation.into(),
+            incarnation,
             reason: cut(question.reason.clone(), REASON_BYTES_MAX),
             operator_epoch: 0,
             allow_unavailable: question.allow_unavailable,
@@ -146,5 +146,74 @@ fn answered(answer: Option<Answer>) -> RestartAnswer {
             message: "the controllers answer what this operator does not understand: upgrade it"
                 .to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use crate::quorum::view::{BrokerView, GrantView};
+    use crate::quorum::{Contact, Quorum};
+
+    /// Grant 7 of node 0.
+    fn grant() -> GrantView {
+        GrantView {
+            incarnation: "process".into(),
+            grant_epoch: 7,
+            ..GrantView::default()
+        }
+    }
+
+    fn followed() -> Quorum {
+        let quorum = Quorum::new(CancellationToken::new(), "test".into());
+        let mut state = quorum.state.write();
+        state.contact = Contact::Followed;
+        let broker = BrokerView {
+            incarnation: "process".into(),
+            ..BrokerView::default()
+        };
+        state.view.brokers.insert(0, broker);
+        drop(state);
+        quorum
+    }
+
+    #[test]
+    fn a_grant_is_told_for_one_process_while_the_quorum_is_followed() {
+        let quorum = followed();
+        assert!(!quorum.has_grant(0, "process", 7));
+        quorum.state.write().view.grants.insert(0, grant());
+        assert!(quorum.has_grant(0, "process", 7));
+        assert!(!quorum.has_grant(0, "process", 6));
+        assert!(!quorum.has_grant(0, "another", 7));
+        assert!(!quorum.has_grant(1, "process", 7));
+        quorum.state.write().contact = Contact::Reconnecting;
+        assert!(!quorum.has_grant(0, "process", 7));
+        // The container has been started anew since.
+        let quorum = followed();
+        let mut state = quorum.state.write();
+        state.view.grants.insert(0, grant());
+        let broker = state.view.brokers.get_mut(&0).expect("a broker");
+        broker.incarnation = "next".into();
+        drop(state);
+        assert!(!quorum.has_grant(0, "process", 7));
+    }
+
+    #[tokio::test]
+    async fn a_grant_whose_event_is_on_its_way_is_waited_for() {
+        let quorum = Arc::new(followed());
+        let waits = {
+            let quorum = Arc::clone(&quorum);
+            tokio::spawn(async move { quorum.tells_of_grant(0, "process", 7).await })
+        };
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        quorum.state.write().view.grants.insert(0, grant());
+        quorum.changed.notify_waiters();
+        assert!(waits.await.expect("no panic"));
+        quorum.term.cancel();
+        assert!(!quorum.tells_of_grant(0, "process", 7).await);
     }
 }

@@ -18,7 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::names::{ANNOTATION_PREFIX, ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR};
+use crate::names::{
+    ANNOTATION_PREFIX, CONTAINER, ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR,
+};
 use crate::trigger::{GuardedCluster, GuardedTopic, Triggers};
 use crate::world::{NodeLabels, World};
 
@@ -365,7 +367,7 @@ fn trim_pod(pod: &mut Pod) {
     if let Some(spec) = &mut pod.spec {
         let node_name = spec.node_name.take();
         let mut containers = std::mem::take(&mut spec.containers);
-        containers.truncate(1);
+        containers.retain(|container| container.name == CONTAINER);
         let image = |container: Container| Container {
             name: container.name,
             image: container.image,

@@ -176,7 +176,7 @@ fn broker(node_id: i32, start: u8) -> Broker {
     incarnation[1] = start;
     Broker {
         node_id,
-        incarnation: incarnation.into(),
+        incarnation,
         version: "0.1.0".into(),
         ..Broker::default()
     }

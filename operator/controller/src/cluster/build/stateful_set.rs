@@ -21,12 +21,10 @@ use crate::cluster::build::metadata;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::hash::fingerprint;
 use crate::names::{
-    ANNOTATION_PREFIX, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT,
+    ANNOTATION_PREFIX, CONTAINER, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT,
     RESTARTED_FOR_ANNOTATION, Role, ZONE_LABEL,
 };
 
-/// The container that the broker or the controller runs in.
-const CONTAINER: &str = "foz";
 /// The claim template of the data volume; claims are called `data-POD`.
 const DATA_VOLUME: &str = "data";
 const CONFIG_VOLUME: &str = "config";

@@ -28,6 +28,7 @@ mod reassignment;
 mod refusals;
 mod reinstall;
 mod replicated;
+mod rolls;
 mod rules;
 mod scaling;
 mod second_pass;
@@ -157,6 +158,21 @@ pub fn chaos() -> Vec<Story> {
             "every process killed, in turn and at once, loses nothing",
             12,
             chaos::kill_all,
+        ),
+        story(
+            "a new value of an annotation restarts every pod, and nobody notices",
+            10,
+            rolls::annotation,
+        ),
+        story(
+            "a restart is denied while another broker is down, and says why",
+            8,
+            rolls::denied,
+        ),
+        story(
+            "a template that does not come up takes one broker until it is mended",
+            10,
+            rolls::bad_template,
         ),
     ]
 }

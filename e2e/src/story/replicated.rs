@@ -131,7 +131,7 @@ fn read_without_it(world: &World) -> Result<()> {
 }
 
 /// Waits until the producer is at work.
-fn await_messages(world: &World, topic: &str) -> Result<()> {
+pub(super) fn await_messages(world: &World, topic: &str) -> Result<()> {
     let end = format!("{topic}:0:-1");
     wait_until("the first messages", BEGUN_LIMIT, || {
         let said = world.kcat()?.args(["-Q", "-t", &end]).run_any()?;

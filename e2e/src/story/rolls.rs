@@ -1,0 +1,489 @@
+//! Pods restarted one after the other: nobody notices, and where it would do harm, it waits and says why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::messages;
+use super::replicated::await_messages;
+use super::world::{CLUSTER, NAMESPACE, World, lines, pod_is_ready, replicated_topic_manifest};
+use crate::foz::ensure_same_messages;
+use crate::objects::{await_gone, condition, items, name};
+use crate::progress::seconds;
+use crate::wait::wait_until;
+
+const PARTITIONS: u32 = 6;
+/// The messages come in over so many seconds: longer than a roll takes.
+const PRODUCED_OVER_SECONDS: u32 = 120;
+/// Brokers and controllers on a machine that is busy with a whole cluster.
+const ROLL_LIMIT: Duration = Duration::from_secs(240);
+const TOLD_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// Long enough for an operator that is about to restart another pod to do so.
+const QUIET: Duration = Duration::from_secs(15);
+/// What a partition of three replicas has in sync at least: the Cluster's `min.insync.replicas`.
+const MIN_INSYNC: usize = 2;
+/// Fewer looks at the ISRs would say nothing.
+const LOOKS_LEAST: usize = 20;
+const OF_CLUSTER: &str = "app.kubernetes.io/instance=demo,app.kubernetes.io/part-of=foz";
+
+/// The value of an annotation makes every pod anew while a Java producer with `acks=all` is at work. Then all of its
+/// messages are there, once and in order, and no partition has had fewer than two replicas in sync.
+pub(super) fn annotation(world: &World) -> Result<()> {
+    await_settled(world)?;
+    let topic = format!("rolled-{}", now_ms()?);
+    let object = format!("topic.foz.dev/{topic}");
+    // The messages' timestamps are of the year 2023: time must not delete them.
+    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
+    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
+    world.await_ready(&object)?;
+    let before = uids(world)?;
+
+    thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
+        });
+        await_messages(world, &topic)?;
+        let rolling = AtomicBool::new(true);
+        let rolled = thread::scope(|scope| {
+            // The looking ends however the roll does.
+            let end = End(&rolling);
+            let looks = scope.spawn(|| watch_isrs(world, &rolling));
+            let begun = Instant::now();
+            let rolled = ask_for_restart(world).and_then(|()| watch_roll(world, &before));
+            let took = begun.elapsed();
+            drop(end);
+            let looks = looks.join().map_err(|_| anyhow!("who looked panicked"))?;
+            let order = rolled?;
+            let looks = looks?;
+            ensure!(
+                looks >= LOOKS_LEAST,
+                "the ISRs were seen {looks} times only"
+            );
+            let (pods, took) = (order.len(), seconds(took));
+            world.progress.line(&format!(
+                "        {pods} pods restarted in {took}, with {looks} looks at every ISR"
+            ));
+            check_order(&order)
+        });
+        let was_at_work = !producer.is_finished();
+        let produced = producer.join();
+        rolled?;
+        produced.map_err(|_| anyhow!("the producer's thread panicked"))??;
+        if !was_at_work {
+            let line = "        the producer was done before the roll was";
+            world.progress.line(line);
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+
+    await_settled(world)?;
+    messages::verify(world, &topic, messages::COUNT)?;
+    // The annotation may go again: that is no change of what the pods run from.
+    let after = uids(world)?;
+    world.run(&["annotate", CLUSTER, "foz.dev/restart-"])?;
+    thread::sleep(QUIET);
+    ensure!(
+        uids(world)? == after,
+        "pods restarted without the annotation"
+    );
+    // Told again and again, the volumes would fill.
+    world.run(&["delete", &object, "--timeout=30s"])?;
+    let limit = Duration::from_secs(30);
+    await_gone(world.kubectl(), NAMESPACE, &object, limit)
+}
+
+/// The process of a broker is stopped, so that it has no lease; another one is to be restarted. That waits for the
+/// broker which is not there, and says so. When people do not want it to be waited for, the quorum denies the restart,
+/// and names the partition.
+pub(super) fn denied(world: &World) -> Result<()> {
+    const DOWN: &str = "demo-broker-1";
+    const ASKED: &str = "demo-broker-0";
+    await_settled(world)?;
+    let before = uids(world)?;
+    let pod = world.get(&format!("pod/{DOWN}"))?;
+    let uid = pod["metadata"]["uid"]
+        .as_str()
+        .context("a pod without a UID")?;
+    let pids = world.cluster()?.processes_of_pod(uid, "foz-broker");
+    ensure!(
+        pids.len() == 1,
+        "{} processes foz-broker of {DOWN}",
+        pids.len()
+    );
+    let stopped = Stopped::stop(pids)?;
+    world.await_object(CLUSTER, "under-replicated", TOLD_LIMIT, |cluster| {
+        cluster["status"]["underReplicatedPartitions"]
+            .as_i64()
+            .is_some_and(|count| count > 0)
+    })?;
+    let pod_asked = format!("pod/{ASKED}");
+    world.run(&["annotate", &pod_asked, "foz.dev/restart="])?;
+    await_progressing(world, "RollWaitsForPod", &[DOWN])?;
+
+    hold(world, &[DOWN])?;
+    let said = await_progressing(world, "RestartDenied", &[ASKED, "in-sync replicas"])?;
+    let line = format!("        kubectl describe says: {said}");
+    world.progress.line(&line);
+    await_event(world, "RestartDenied", ASKED)?;
+    // Not for long: the kubelet loses patience with a process that stands still after a minute.
+    thread::sleep(QUIET / 3);
+    ensure!(uids(world)? == before, "a pod was restarted all the same");
+
+    drop(stopped);
+    world.await_new_pod(ASKED, &json!(before[ASKED]))?;
+    hold(world, &[])?;
+    await_settled(world)?;
+    let changed = changed(&before, &uids(world)?);
+    // The kubelet may have lost patience with the process that was stopped: that makes no new pod.
+    ensure!(changed == [ASKED], "{changed:?} were restarted");
+    Ok(())
+}
+
+/// An image whose container cannot start takes one broker. The others go on, and when the spec is mended the roll goes
+/// through.
+pub(super) fn bad_template(world: &World) -> Result<()> {
+    await_settled(world)?;
+    let before = uids(world)?;
+    // The operator's image is on every node, and has no broker in it.
+    let image = json!({"spec": {"image": world.images.operator.name()}});
+    patch(world, &image)?;
+    let cluster = world.await_object(CLUSTER, "in a roll that stopped", TOLD_LIMIT, |cluster| {
+        condition(cluster, "Degraded").is_some_and(|it| {
+            let message = it["message"].as_str().unwrap_or_default();
+            it["status"] == "True" && message.contains("does not come up from the newest template")
+        })
+    })?;
+    let degraded = condition(&cluster, "Degraded").context("no condition Degraded")?;
+    world.progress.line(&format!(
+        "        kubectl describe says: {}",
+        degraded["message"]
+    ));
+    await_event(world, "RollStopped", "demo-broker-")?;
+    thread::sleep(QUIET);
+    let affected = changed(&before, &uids(world)?);
+    let [affected] = affected.as_slice() else {
+        anyhow::bail!("{affected:?} were restarted");
+    };
+    ensure!(affected.contains("broker"), "{affected} went first");
+
+    // Clients go on.
+    let other = before
+        .keys()
+        .find(|pod| pod.contains("broker") && *pod != affected)
+        .context("no other broker")?;
+    let alive = format!("alive-{}", now_ms()?);
+    world.apply(&replicated_topic_manifest(
+        &alive,
+        2,
+        "deletionPolicy: Delete",
+    ))?;
+    world.await_ready(&format!("topic.foz.dev/{alive}"))?;
+    let sent = lines("while-stopped", 40);
+    world.foz_in(other).produce(&alive, &sent)?;
+    ensure_same_messages(&sent, &world.foz_in(other).consume(&alive)?)?;
+
+    // Mended, and at the same time something else that makes every pod anew: the roll goes through to its end.
+    let mended = json!({
+        "metadata": {"annotations": {"foz.dev/restart": now_ms()?.to_string()}},
+        "spec": {"image": null},
+    });
+    patch(world, &mended)?;
+    let order = watch_roll(world, &uids(world)?)?;
+    ensure!(
+        order.first().is_some_and(|(pod, _)| pod == affected),
+        "{affected} did not go first: {order:?}"
+    );
+    await_settled(world)?;
+    ensure_same_messages(&sent, &world.foz().consume(&alive)?)?;
+    let alive = format!("topic.foz.dev/{alive}");
+    world.run(&["delete", &alive, "--timeout=30s"]).map(drop)
+}
+
+/// A pod that was restarted, and who was the active controller just before.
+type Restarted = (String, String);
+
+/// Ends the looking when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Processes that stand still, until this is dropped.
+struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    fn stop(pids: Vec<Pid>) -> Result<Self> {
+        let stopped = Self(pids);
+        for pid in &stopped.0 {
+            kill_process(*pid, Signal::STOP).context("kill -STOP")?;
+        }
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // The kubelet may have killed it meanwhile.
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
+fn now_ms() -> Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
+}
+
+fn ask_for_restart(world: &World) -> Result<()> {
+    let restart = format!("foz.dev/restart={}", now_ms()?);
+    world
+        .run(&["annotate", "--overwrite", CLUSTER, &restart])
+        .map(drop)
+}
+
+fn patch(world: &World, change: &Value) -> Result<()> {
+    let change = change.to_string();
+    world
+        .run(&["patch", CLUSTER, "--type=merge", "--patch", &change])
+        .map(drop)
+}
+
+fn hold(world: &World, pods: &[&str]) -> Result<()> {
+    patch(world, &json!({"spec": {"hold": pods}}))
+}
+
+/// The Cluster's pods and their UIDs.
+fn uids(world: &World) -> Result<BTreeMap<String, String>> {
+    let pods = world.list("pods", OF_CLUSTER)?;
+    let uid = |pod: &Value| {
+        pod["metadata"]["uid"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Ok(pods
+        .iter()
+        .map(|pod| (name(pod).to_owned(), uid(pod)))
+        .collect())
+}
+
+fn changed(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+    let is_other = |(pod, uid): &(&String, &String)| after.get(*pod) != Some(*uid);
+    before
+        .iter()
+        .filter(is_other)
+        .map(|(pod, _)| pod.clone())
+        .collect()
+}
+
+/// Every pod is there, and nothing is under way.
+fn await_settled(world: &World) -> Result<()> {
+    world.await_ready(CLUSTER)?;
+    world
+        .await_object(CLUSTER, "settled and in sync", ROLL_LIMIT, |cluster| {
+            let is = |kind: &str, status: &str| {
+                condition(cluster, kind).is_some_and(|it| it["status"] == status)
+            };
+            is("Ready", "True")
+                && is("Progressing", "False")
+                && cluster["status"]["underReplicatedPartitions"] == 0
+        })
+        .map(drop)
+}
+
+/// Waits until the condition Progressing holds all these words, the first reason being this one. Hands back what it
+/// says.
+fn await_progressing(world: &World, reason: &str, words: &[&str]) -> Result<String> {
+    let says = |cluster: &Value| {
+        let found = condition(cluster, "Progressing")?;
+        let message = found["message"].as_str()?;
+        let is_it = found["reason"] == reason && words.iter().all(|word| message.contains(word));
+        is_it.then(|| message.to_owned())
+    };
+    let cluster = world.await_object(CLUSTER, reason, TOLD_LIMIT, |it| says(it).is_some())?;
+    says(&cluster).context("the condition was there")
+}
+
+fn await_event(world: &World, reason: &str, word: &str) -> Result<()> {
+    let what = format!("an Event {reason} that names {word}");
+    wait_until(&what, TOLD_LIMIT, || {
+        let selector = format!("--field-selector=reason={reason}");
+        let events = world
+            .kubectl()
+            .get_json(["events", "--namespace", NAMESPACE, &selector])?;
+        let says = |event: &Value| {
+            event["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(word))
+        };
+        Ok(if items(&events).any(says) {
+            Ok(())
+        } else {
+            Err(events.to_string())
+        })
+    })
+}
+
+/// Follows a roll until every pod is another one and Ready. No two are away at the same time. Hands back in which order
+/// they went.
+fn watch_roll(world: &World, before: &BTreeMap<String, String>) -> Result<Vec<Restarted>> {
+    let mut order: Vec<Restarted> = Vec::new();
+    let mut back: BTreeSet<String> = BTreeSet::new();
+    let mut active = active_controller(world)?;
+    let deadline = Instant::now() + ROLL_LIMIT;
+    while back.len() < before.len() {
+        let pods = world.list("pods", OF_CLUSTER)?;
+        let mut away = Vec::new();
+        for (pod, uid) in before {
+            let now = pods.iter().find(|it| name(it) == pod);
+            let is_of_before = now.is_some_and(|now| now["metadata"]["uid"] == uid.as_str());
+            let is_leaving = now.is_none_or(|now| !now["metadata"]["deletionTimestamp"].is_null());
+            if is_of_before && !is_leaving {
+                continue;
+            }
+            if !order.iter().any(|(gone, _)| gone == pod) {
+                order.push((pod.clone(), active.clone()));
+            }
+            // One that is back and is unready for a moment on a busy machine is not restarted by that.
+            if now.is_some_and(|now| !is_of_before && pod_is_ready(now)) {
+                back.insert(pod.clone());
+            }
+            if is_leaving || !back.contains(pod) {
+                away.push(pod);
+            }
+        }
+        ensure!(
+            away.len() <= 1,
+            "{away:?} are away at the same time; so far {order:?}"
+        );
+        ensure!(
+            Instant::now() < deadline,
+            "only {back:?} have restarted within {}; the Cluster says {}",
+            seconds(ROLL_LIMIT),
+            world.get(CLUSTER)?["status"]
+        );
+        active = active_controller(world)?;
+        thread::sleep(LOOK_PAUSE);
+    }
+    Ok(order)
+}
+
+fn active_controller(world: &World) -> Result<String> {
+    let cluster = world.get(CLUSTER)?;
+    let active = cluster["status"]["activeController"].as_str();
+    Ok(active.unwrap_or_default().to_owned())
+}
+
+/// Brokers, then controllers, and last the one that was active then.
+fn check_order(order: &[Restarted]) -> Result<()> {
+    let is_controller = |(pod, _): &Restarted| pod.contains("controller");
+    let brokers = order.iter().take_while(|it| !is_controller(it)).count();
+    let after = &order[brokers..];
+    ensure!(
+        brokers > 0 && !after.is_empty() && after.iter().all(is_controller),
+        "brokers and controllers in turn: {order:?}"
+    );
+    let (last, active) = order.last().context("no pod was restarted")?;
+    // Nobody was active, or the status did not say: then there is nothing to judge.
+    ensure!(
+        active.is_empty() || last == active,
+        "{last} went last, and {active} was active: {order:?}"
+    );
+    Ok(())
+}
+
+/// Looks at the ISR of every partition of three and more replicas, again and again. Says how often.
+fn watch_isrs(world: &World, rolling: &AtomicBool) -> Result<usize> {
+    let mut looks = 0;
+    while rolling.load(Ordering::Acquire) {
+        // A broker that is asked while it stops says nothing.
+        let said = world.kcat()?.args(["-L", "-J"]).run_any();
+        let metadata = said.map(|said| serde_json::from_slice::<Value>(&said.stdout));
+        if let Ok(Ok(metadata)) = metadata {
+            let small = too_small(&metadata);
+            ensure!(small.is_empty(), "too few replicas in sync: {small:?}");
+            looks += usize::from(
+                metadata["topics"]
+                    .as_array()
+                    .is_some_and(|it| !it.is_empty()),
+            );
+        }
+        thread::sleep(LOOK_PAUSE);
+    }
+    Ok(looks)
+}
+
+/// The partitions with fewer in sync than [`MIN_INSYNC`], in what `kcat -L -J` says.
+fn too_small(metadata: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut found = Vec::new();
+    for topic in list(&metadata["topics"]) {
+        for partition in list(&topic["partitions"]) {
+            let (replicas, isr) = (list(&partition["replicas"]), list(&partition["isrs"]));
+            if replicas.len() > MIN_INSYNC && isr.len() < MIN_INSYNC {
+                found.push(format!("{}: {partition}", topic["topic"]));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_with_too_few_in_sync_are_found() {
+        let ids = |count: i32| (0..count).map(|id| json!({"id": id})).collect::<Vec<_>>();
+        let partition = |replicas, isr| json!({"replicas": ids(replicas), "isrs": ids(isr)});
+        let metadata = json!({"topics": [
+            {"topic": "good", "partitions": [partition(3, 3), partition(3, 2), partition(1, 1)]},
+            {"topic": "bad", "partitions": [partition(3, 1)]},
+        ]});
+        let found = too_small(&metadata);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("bad"), "{found:?}");
+        assert!(too_small(&json!({})).is_empty());
+    }
+
+    #[test]
+    fn the_order_is_brokers_then_controllers_and_the_active_one_last() {
+        let order = |pods: &[&str]| -> Vec<Restarted> {
+            let active = "demo-controller-1".to_owned();
+            pods.iter()
+                .map(|pod| (format!("demo-{pod}"), active.clone()))
+                .collect()
+        };
+        check_order(&order(&["broker-0", "controller-0", "controller-1"])).unwrap();
+        for wrong in [
+            &["broker-0", "controller-1", "controller-0"][..],
+            &["controller-0", "broker-0", "controller-1"],
+            &["controller-0", "controller-1"],
+            &["broker-0"],
+        ] {
+            check_order(&order(wrong)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn pods_that_are_others_are_named() {
+        let pods = |uids: &[(&str, &str)]| {
+            let pods = uids.iter().map(|(pod, uid)| ((*pod).into(), (*uid).into()));
+            pods.collect::<BTreeMap<String, String>>()
+        };
+        let before = pods(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(
+            changed(&before, &pods(&[("a", "1"), ("b", "9")])),
+            ["b", "c"]
+        );
+    }
+}

@@ -45,6 +45,8 @@ pub struct Context {
     pub refusals: Refusals,
     /// What the quorums denied lately.
     pub denials: Denials,
+    /// Pods that we deleted lately.
+    pub deleted: Deleted,
 }
 
 impl std::fmt::Debug for Context {
@@ -101,6 +103,29 @@ impl<Status: Clone> Latest<Status> {
 /// API server of another make: then the watch is believed.
 fn version<K: Resource>(object: &K) -> Option<u64> {
     object.resource_version()?.parse().ok()
+}
+
+/// How long it is remembered that a pod was deleted: longer than a watch takes to tell of it.
+const DELETION_REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Objects that were deleted lately, by their uid, which is never given to another. The watch tells after a while; a
+/// pass in between would delete the object again.
+#[derive(Debug, Default)]
+pub struct Deleted(Mutex<HashMap<String, Instant>>);
+
+impl Deleted {
+    /// The API server has taken the deletion, or has no such object any more.
+    pub fn remember(&self, uid: &str) {
+        let mut deleted = self.0.lock();
+        deleted.retain(|_, at| at.elapsed() < DELETION_REMEMBERED);
+        deleted.insert(uid.to_owned(), Instant::now());
+    }
+
+    /// It is on its way out, or gone.
+    #[must_use]
+    pub fn contains(&self, uid: &str) -> bool {
+        self.0.lock().contains_key(uid)
+    }
 }
 
 /// How often in a row a pass over an object failed.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::cluster::denials::Denials;
-use crate::context::{Context, Failures, Latest, Refusals};
+use crate::context::{Context, Deleted, Failures, Latest, Refusals};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::names::OPERATOR;
@@ -127,6 +127,7 @@ async fn scope(
         failures: Failures::default(),
         refusals: Refusals::default(),
         denials: Denials::default(),
+        deleted: Deleted::default(),
     });
     match term
         .run_until_cancelled(context.world.wait_until_complete())

@@ -43,9 +43,9 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         for ordinal in 0..wanted.max(running).min(CONTROLLER_NODE_ID_BASE) {
             let pod = get(&world.pods, &name.namespace, &name.pod(role, ordinal));
             if let Some(pod) = &pod {
-                observed
-                    .pods
-                    .insert((role, ordinal), PodState::from(&**pod));
+                let mut state = PodState::from(&**pod);
+                state.deleting |= context.deleted.contains(&state.uid);
+                observed.pods.insert((role, ordinal), state);
             }
             let claim = get(&world.claims, &name.namespace, &name.claim(role, ordinal));
             if let Some(claim) = &claim {

@@ -162,9 +162,15 @@ pub(super) async fn delete_pod(
     };
     match api.delete(pod, &parameters).await {
         // Gone, or another one already.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            pass.context.deleted.remember(uid);
+            Ok(false)
+        }
         Err(error) => Err(ReconcileError::kubernetes(format!("Pod/{pod}"), error)),
-        Ok(_) => Ok(true),
+        Ok(_) => {
+            pass.context.deleted.remember(uid);
+            Ok(true)
+        }
     }
 }
 

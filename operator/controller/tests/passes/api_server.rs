@@ -29,6 +29,8 @@ pub(crate) struct ApiServer {
 
 #[derive(Default)]
 struct Objects {
+    /// Pods that are deleted stay, and no watch tells of their deletion.
+    keeps_deleted_pods: bool,
     /// By path: `/api/v1/namespaces/kafka/services/demo`.
     objects: BTreeMap<String, Value>,
     version: u64,
@@ -70,6 +72,11 @@ impl ApiServer {
         events
             .map(|(_, event)| event["note"].as_str().unwrap_or_default().to_owned())
             .collect()
+    }
+
+    /// The watches of pods fall behind: a deletion is taken, and not told.
+    pub(crate) fn keep_deleted_pods(&self) {
+        self.lock().keeps_deleted_pods = true;
     }
 
     /// Puts an object there, as somebody else would.
@@ -306,7 +313,9 @@ fn write(server: &ApiServer, method: &Method, path: &str, sent: Value) -> Respon
             refuse(StatusCode::CONFLICT, "Conflict")
         }
         Method::DELETE => {
-            server.delete(&path);
+            if !(path.contains("/pods/") && server.lock().keeps_deleted_pods) {
+                server.delete(&path);
+            }
             axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
                 .into_response()
         }

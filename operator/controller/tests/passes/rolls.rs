@@ -189,6 +189,29 @@ async fn a_restart_that_was_begun_is_finished_by_the_next_operator() {
     stage.ends().await;
 }
 
+/// The quorum's events wake the operator before the watch of pods tells of the deletion.
+#[tokio::test]
+async fn a_pod_is_deleted_once() {
+    let stage = Stage::set(17).await;
+    stage.pods_become_ready().await;
+    stage.server.keep_deleted_pods();
+    stage.newest("r2");
+    let deletions = |server: &ApiServer| {
+        let writes = server.writes().into_iter();
+        writes
+            .filter(|it| it.starts_with("DELETE"))
+            .collect::<Vec<_>>()
+    };
+    let some = |server: &ApiServer| (!deletions(server).is_empty()).then_some(());
+    stage.server.eventually("a deletion", some).await;
+    stage.quorum.make("orders", 1);
+    stage.is_at_rest().await;
+    let deleted = format!("DELETE {}", path(BROKERS[0]));
+    assert_eq!(deletions(&stage.server), [deleted]);
+    assert_eq!(stage.server.notes("PodRestarted").len(), 1);
+    stage.ends().await;
+}
+
 #[tokio::test]
 async fn people_may_ask_for_the_restart_of_a_pod_and_force_it() {
     let stage = Stage::set(15).await;

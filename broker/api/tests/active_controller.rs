@@ -51,6 +51,13 @@ impl Node for Fake {
         Err(Status::unimplemented("not of this test"))
     }
 
+    async fn report_load(
+        &self,
+        _: Request<v1::ReportLoadRequest>,
+    ) -> Result<Response<v1::ReportLoadResponse>, Status> {
+        Err(Status::unimplemented("not of this test"))
+    }
+
     async fn allocate_producer_ids(
         &self,
         _: Request<v1::AllocateProducerIdsRequest>,

@@ -151,4 +151,25 @@ impl Admin for AdminService {
             .await
             .map(Response::new)
     }
+
+    async fn plan_rebalance(
+        &self,
+        _: Request<v1::PlanRebalanceRequest>,
+    ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
+        Err(Status::unimplemented("replicas cannot be rebalanced yet"))
+    }
+
+    async fn start_rebalance(
+        &self,
+        _: Request<v1::StartRebalanceRequest>,
+    ) -> Result<Response<v1::StartRebalanceResponse>, Status> {
+        Err(Status::unimplemented("replicas cannot be rebalanced yet"))
+    }
+
+    async fn cancel_rebalance(
+        &self,
+        _: Request<v1::CancelRebalanceRequest>,
+    ) -> Result<Response<v1::CancelRebalanceResponse>, Status> {
+        Err(Status::unimplemented("replicas cannot be rebalanced yet"))
+    }
 }

@@ -65,4 +65,11 @@ impl Node for NodeService {
             .await
             .map(Response::new)
     }
+
+    async fn report_load(
+        &self,
+        _: Request<v1::ReportLoadRequest>,
+    ) -> Result<Response<v1::ReportLoadResponse>, Status> {
+        Err(Status::unimplemented("loads are not kept yet"))
+    }
 }

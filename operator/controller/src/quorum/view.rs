@@ -155,8 +155,8 @@ impl View {
                 self.grants.remove(&node_id);
                 Change::Cluster
             }
-            // Of a newer controller.
-            None => Change::Nothing,
+            // Nothing is rebalanced by the operator yet. Or: of a newer controller.
+            Some(Event::RebalanceChanged(_)) | None => Change::Nothing,
         }
     }
 

@@ -483,4 +483,25 @@ impl Admin for Quorum {
     ) -> Result<Response<UnregisterBrokerResponse>, Status> {
         Err(Status::unimplemented("the operator unregisters nobody"))
     }
+
+    async fn plan_rebalance(
+        &self,
+        _: Request<PlanRebalanceRequest>,
+    ) -> Result<Response<PlanRebalanceResponse>, Status> {
+        Err(Status::unimplemented("the operator rebalances nothing"))
+    }
+
+    async fn start_rebalance(
+        &self,
+        _: Request<StartRebalanceRequest>,
+    ) -> Result<Response<StartRebalanceResponse>, Status> {
+        Err(Status::unimplemented("the operator rebalances nothing"))
+    }
+
+    async fn cancel_rebalance(
+        &self,
+        _: Request<CancelRebalanceRequest>,
+    ) -> Result<Response<CancelRebalanceResponse>, Status> {
+        Err(Status::unimplemented("the operator rebalances nothing"))
+    }
 }

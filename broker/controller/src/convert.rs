@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use foz_api::v1;
 use foz_metadata::Image;
-use foz_metadata::image::{Broker, Grant, Partition, Resource, Topic};
+use foz_metadata::image::{
+    Broker, Grant, Partition, Rebalance, RebalanceGoal, RebalanceState, Resource, Topic,
+};
 use foz_metadata::rules::{ErrorCode, Refusal};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -63,6 +65,44 @@ pub(crate) fn grant(grant: &Grant) -> v1::Grant {
         operator_epoch: grant.operator_epoch,
         unprotected: grant.unprotected.clone(),
     }
+}
+
+pub(crate) fn rebalance(rebalance: &Rebalance) -> v1::Rebalance {
+    use v1::rebalance::State;
+    let goal = match rebalance.goal {
+        RebalanceGoal::Full => v1::RebalanceGoal::Full,
+        RebalanceGoal::AddedBrokers(_) => v1::RebalanceGoal::AddedBrokers,
+        RebalanceGoal::DrainBrokers(_) => v1::RebalanceGoal::DrainBrokers,
+    };
+    let state = match rebalance.state {
+        RebalanceState::Running => State::Running,
+        RebalanceState::Completed => State::Completed,
+        RebalanceState::Cancelled => State::Cancelled,
+        RebalanceState::Failed => State::Failed,
+    };
+    let progress = &rebalance.progress;
+    v1::Rebalance {
+        rebalance_id: rebalance.id,
+        goal: goal.into(),
+        broker_ids: rebalance.goal.broker_ids().collect(),
+        state: state.into(),
+        message: rebalance.message.clone(),
+        moves_total: count(progress.moves_total),
+        moves_done: count(progress.moves_done),
+        bytes_total: long(progress.bytes_total),
+        bytes_done: long(progress.bytes_done),
+        seconds_left: progress.seconds_left.map_or(-1, long),
+    }
+}
+
+/// More than can be said is as much as can be.
+pub(crate) fn count(count: impl TryInto<i32>) -> i32 {
+    count.try_into().unwrap_or(i32::MAX)
+}
+
+/// As above, for bytes and seconds.
+pub(crate) fn long(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn configs_changed(

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use foz_metadata::Image;
-use foz_metadata::image::{NO_LEADER, Partition, Topic};
+use foz_metadata::image::{NO_LEADER, Partition, RebalanceProgress, Topic};
 use foz_metadata::record::{Fact, NodeIds, PartitionChangeRecord, Record};
 use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
 use foz_quorum::Quorum;
@@ -49,7 +49,7 @@ const UNCLEAN_NAMED_MAX: usize = 100;
 
 type ImageGauge = (&'static str, &'static str, fn(&Image) -> usize);
 
-const IMAGE_GAUGES: [ImageGauge; 9] = [
+const IMAGE_GAUGES: [ImageGauge; 13] = [
     (
         "kafka_controller_kafkacontroller_globaltopiccount",
         "Topics in the metadata.",
@@ -95,6 +95,30 @@ const IMAGE_GAUGES: [ImageGauge; 9] = [
                 it.isr.len() < effective_min_insync(wanted, it.replicas.len())
             })
         },
+    ),
+    (
+        "foz_rebalance_running",
+        "1 while replicas are being rebalanced.",
+        |image| usize::from(image.running_rebalance().is_some()),
+    ),
+    (
+        "foz_rebalance_moves_left",
+        "Partitions that the running rebalance has still to move.",
+        |image| {
+            of_rebalance(image, |it| {
+                (it.moves_total - it.moves_done.min(it.moves_total)).into()
+            })
+        },
+    ),
+    (
+        "foz_rebalance_moves_done",
+        "Partitions that the running rebalance has moved.",
+        |image| of_rebalance(image, |it| it.moves_done.into()),
+    ),
+    (
+        "foz_rebalance_bytes_left",
+        "What the running rebalance has still to copy.",
+        |image| of_rebalance(image, |it| it.bytes_total.saturating_sub(it.bytes_done)),
     ),
     (
         "foz_metadata_offset",
@@ -247,6 +271,13 @@ fn count(image: &Image, is_so: impl Fn(&Topic, &Partition) -> bool) -> usize {
         .partitions()
         .filter(|(topic, _, partition)| is_so(topic, partition))
         .count()
+}
+
+/// 0 while none runs.
+fn of_rebalance(image: &Image, number: impl Fn(&RebalanceProgress) -> u64) -> usize {
+    let running = image.running_rebalance();
+    let number = running.map_or(0, |rebalance| number(&rebalance.progress));
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {

@@ -4,6 +4,7 @@ mod apply;
 mod changes;
 mod encode;
 mod grant;
+mod rebalance;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use apply::ApplyError;
 pub use changes::Changes;
 pub use encode::RestoreError;
 pub use grant::{CONTROLLER_ID_FIRST, Grant};
+pub use rebalance::{Rebalance, RebalanceGoal, RebalanceProgress, RebalanceState};
 
 use crate::record::ResourceKind;
 
@@ -40,6 +42,7 @@ pub struct Image {
     pub(crate) racks: RedBlackTreeMapSync<i32, Arc<str>>,
     pub(crate) grants: RedBlackTreeMapSync<i32, Arc<Grant>>,
     pub(crate) cordoned: RedBlackTreeSetSync<i32>,
+    pub(crate) rebalance: Option<Arc<Rebalance>>,
     pub(crate) features: RedBlackTreeMapSync<Arc<str>, i32>,
     pub(crate) next_producer_id: i64,
     pub(crate) operator_epoch: i64,
@@ -120,6 +123,8 @@ pub struct Partition {
     /// Replicas that are gone when the reassignment is complete. One that an earlier target brought, and a newer
     /// one does not want, is in both lists while it is in sync.
     pub removing_replicas: Vec<i32>,
+    /// The rebalance that began the reassignment under way; 0 where somebody else did, or none is.
+    pub rebalance_id: i64,
 }
 
 /// What configs are set on.

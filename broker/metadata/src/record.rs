@@ -14,8 +14,9 @@ pub use generated::record::Record as Fact;
 pub use generated::{
     Batch, BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, EndRestartGrantRecord,
     FeatureLevelRecord, NodeIds, OperatorEpochRecord, PartitionChangeRecord, PartitionRecord,
-    ProducerIdsRecord, RackRecord, Record, RegisterBrokerRecord, RemoveTopicRecord, ResourceKind,
-    RestartGrantRecord, Snapshot, TopicRecord, UnregisterBrokerRecord,
+    ProducerIdsRecord, RackRecord, RebalanceGoal, RebalanceRecord, RebalanceState, Record,
+    RegisterBrokerRecord, RemoveTopicRecord, ResourceKind, RestartGrantRecord, Snapshot,
+    TopicRecord, UnregisterBrokerRecord,
 };
 
 /// The bytes are not a message of this crate.

@@ -13,6 +13,7 @@ mod alter_partition_reassignments;
 mod alter_partitions;
 mod assign_racks;
 mod balance_leaders;
+mod cancel_rebalance;
 mod cordon;
 mod create_partitions;
 mod create_topics;
@@ -30,12 +31,15 @@ mod named_once;
 mod partition_change;
 mod pin_min_insync_replicas;
 mod placement;
+mod progress_rebalance;
 mod protection;
 mod raise_internal_topics;
 mod reassignment;
+mod rebalance;
 mod refusal;
 mod register_broker;
 mod replicas;
+mod start_rebalance;
 mod stop_broker;
 mod unregister_broker;
 
@@ -55,6 +59,7 @@ pub use alter_partition_reassignments::{
 pub use alter_partitions::{AlterPartitions, IsrChange, PartitionState, alter_partitions};
 pub use assign_racks::assign_racks;
 pub use balance_leaders::{LEADERS_BALANCED_PER_CALL_MAX, balance_leaders};
+pub use cancel_rebalance::cancel_rebalance;
 pub use cordon::cordon;
 pub use create_partitions::{CreatePartitions, Increase, create_partitions};
 pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics};
@@ -66,9 +71,13 @@ pub use fence_broker::{fence_broker, unfence_broker};
 pub use found_cluster::{FOZ_VERSION, FOZ_VERSION_FEATURE, found_cluster};
 pub use min_insync::{effective_min_insync, min_insync_replicas};
 pub use pin_min_insync_replicas::pin_min_insync_replicas;
+pub use progress_rebalance::{
+    ProgressRebalance, RebalanceEnd, RebalanceMove, RebalanceStep, progress_rebalance,
+};
 pub use raise_internal_topics::{PARTITIONS_RAISED_PER_CALL_MAX, raise_internal_topics};
 pub use refusal::{ErrorCode, Refusal};
 pub use register_broker::{RegisterBroker, register_broker};
+pub use start_rebalance::{PlannedRebalance, StartRebalance, StartedRebalance, start_rebalance};
 pub use stop_broker::{StopState, stop_broker};
 pub use unregister_broker::unregister_broker;
 

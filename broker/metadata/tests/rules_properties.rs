@@ -6,6 +6,8 @@
 mod check;
 #[path = "rules_properties/command.rs"]
 mod command;
+#[path = "rules_properties/rebalance.rs"]
+mod rebalance;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -270,6 +272,9 @@ impl Cluster {
                 assert_eq!(ended, Some(epoch >= 0));
                 assert_eq!(self.image.grant(node_id), None);
             }
+            Command::StartRebalance { drained } => self.start_rebalance(&drained),
+            Command::StepRebalance { at, target, end } => self.step_rebalance(at, &target, end),
+            Command::CancelRebalance => self.cancel_rebalance(),
             Command::EndRestartsDone => {
                 self.commit_if_allowed(end_restarts_done(&image)).unwrap();
                 let again = end_restarts_done(&self.image).unwrap();

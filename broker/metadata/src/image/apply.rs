@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
-use super::{Broker, Grant, Image, Partition, Resource, Topic};
+use super::{Broker, Grant, Image, Partition, Rebalance, Resource, Topic};
 use crate::record::{
     Batch, BrokerFenceRecord, ConfigRecord, EndRestartGrantRecord, Fact, PartitionChangeRecord,
     PartitionRecord, Record, RegisterBrokerRecord, RemoveTopicRecord, RestartGrantRecord,
@@ -107,6 +107,9 @@ impl Image {
                 } else {
                     self.cordoned.remove_mut(&record.node_id);
                 }
+            }
+            Fact::Rebalance(record) => {
+                self.rebalance = Some(Arc::new(Rebalance::from_record(record)?));
             }
         }
         Ok(())
@@ -231,6 +234,7 @@ impl Image {
             never_in_sync: record.never_in_sync.clone(),
             adding_replicas: record.adding_replicas.clone(),
             removing_replicas: record.removing_replicas.clone(),
+            rebalance_id: record.rebalance_id,
         };
         topic.partitions.push(partition);
         self.count_replicas(&record.replicas, 1);
@@ -248,6 +252,7 @@ impl Image {
         partition.partition_epoch = record.partition_epoch;
         partition.leader = record.leader.unwrap_or(partition.leader);
         partition.leader_epoch = record.leader_epoch.unwrap_or(partition.leader_epoch);
+        partition.rebalance_id = record.rebalance_id.unwrap_or(partition.rebalance_id);
         for (list, change) in [
             (&mut partition.replicas, &record.replicas),
             (&mut partition.isr, &record.isr),

@@ -27,6 +27,8 @@ pub struct Changes {
     pub partitions_changed: BTreeSet<(Uuid, i32)>,
     /// Resources on which a config was set or removed; not those of deleted topics.
     pub configs_changed: BTreeSet<Resource>,
+    /// Whether there is a newer rebalance, or it is further.
+    pub rebalance_changed: bool,
 }
 
 impl Changes {
@@ -53,6 +55,7 @@ impl Changes {
         changes.compare_grants(before, after);
         changes.compare_topics(before, after);
         changes.compare_configs(before, after);
+        changes.rebalance_changed = before.rebalance() != after.rebalance();
         changes
     }
 
@@ -92,6 +95,7 @@ impl Changes {
                 self.configs_changed
                     .extend(Resource::from_record(record.kind, &record.name));
             }
+            Fact::Rebalance(_) => self.rebalance_changed = true,
             Fact::Cluster(_)
             | Fact::ProducerIds(_)
             | Fact::OperatorEpoch(_)

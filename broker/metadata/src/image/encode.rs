@@ -68,6 +68,7 @@ impl Image {
         self.brokers_to_facts(&mut facts);
         self.grants_to_facts(&mut facts);
         self.topics_to_facts(&mut facts);
+        facts.extend(self.rebalance().map(|it| Fact::Rebalance(it.to_record())));
         self.configs_to_facts(&mut facts);
         if self.next_producer_id > 0 {
             // Who got the last block is of interest in the log only.
@@ -168,6 +169,7 @@ impl Image {
                     never_in_sync: partition.never_in_sync.clone(),
                     adding_replicas: partition.adding_replicas.clone(),
                     removing_replicas: partition.removing_replicas.clone(),
+                    rebalance_id: partition.rebalance_id,
                 }));
             }
         }

@@ -121,13 +121,20 @@ impl<'a> PartitionChange<'a> {
         self.after.replicas = replicas;
     }
 
-    /// A reassignment begins, gets another target or is cancelled. Who has no replica any more leaves the ISR.
+    /// A reassignment begins, gets another target or is cancelled. Who has no replica any more leaves the ISR. It is
+    /// no rebalance's, whoever began what was under way.
     pub(super) fn reassign(&mut self, reassigned: Reassigned) {
+        self.after.rebalance_id = 0;
         self.after.replicas = reassigned.replicas;
         self.after.adding_replicas = reassigned.adding;
         self.after.removing_replicas = reassigned.removing;
         let replicas = &self.after.replicas;
         self.after.isr.retain(|id| replicas.contains(id));
+    }
+
+    /// The reassignment under way is of that rebalance; 0: of none.
+    pub(super) fn moved_by(&mut self, rebalance_id: i64) {
+        self.after.rebalance_id = rebalance_id;
     }
 
     /// The partition epoch grows also when nothing else is different.
@@ -162,7 +169,12 @@ impl<'a> PartitionChange<'a> {
         let completed = complete(image, &self.after, self.settings.min_insync_replicas);
         let is_complete = completed.is_some();
         if let Some(completed) = completed {
+            let is_of_rebalance = self.after.rebalance_id != 0;
             self.reassign(completed);
+            // The plan counted on who leads, too.
+            if is_of_rebalance {
+                self.prefer(self.after.preferred_leader());
+            }
         }
         is_complete
     }
@@ -261,6 +273,8 @@ impl<'a> PartitionChange<'a> {
         let never_in_sync = changed(&before.never_in_sync, after.never_in_sync);
         let adding_replicas = changed(&before.adding_replicas, after.adding_replicas);
         let removing_replicas = changed(&before.removing_replicas, after.removing_replicas);
+        let rebalance_id =
+            (before.rebalance_id != after.rebalance_id).then_some(after.rebalance_id);
         let lists = [
             &replicas,
             &isr,
@@ -270,7 +284,9 @@ impl<'a> PartitionChange<'a> {
             &adding_replicas,
             &removing_replicas,
         ];
-        if !has_new_epoch && leader.is_none() && lists.iter().all(|list| list.is_none()) {
+        let is_same =
+            leader.is_none() && rebalance_id.is_none() && lists.iter().all(|list| list.is_none());
+        if is_same && !has_new_epoch {
             return None;
         }
         Some(PartitionChangeRecord {
@@ -286,6 +302,7 @@ impl<'a> PartitionChange<'a> {
             never_in_sync,
             adding_replicas,
             removing_replicas,
+            rebalance_id,
         })
     }
 }

@@ -147,6 +147,7 @@ pub(super) fn new_partition(
         never_in_sync,
         adding_replicas: Vec::new(),
         removing_replicas: Vec::new(),
+        rebalance_id: 0,
     };
     partition.leader = elect(image, &partition, false).leader();
     Fact::Partition(PartitionRecord {
@@ -162,5 +163,6 @@ pub(super) fn new_partition(
         never_in_sync: partition.never_in_sync,
         adding_replicas: partition.adding_replicas,
         removing_replicas: partition.removing_replicas,
+        rebalance_id: 0,
     })
 }

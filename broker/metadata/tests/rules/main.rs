@@ -17,6 +17,7 @@ mod fence_broker;
 mod found_cluster;
 mod lost_disk;
 mod placement;
+mod rebalance;
 mod register_broker;
 mod replication;
 mod support;

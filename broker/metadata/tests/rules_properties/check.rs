@@ -20,6 +20,7 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
         never_in_sync,
         adding_replicas,
         removing_replicas,
+        rebalance_id,
         ..
     } = partition;
     for list in [
@@ -60,6 +61,10 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
             "{what}"
         );
     }
+    // What a rebalance moves is called off when it ends.
+    let running = image.running_rebalance().map(|running| running.id);
+    let is_moved = partition.is_reassigning() && running == Some(*rebalance_id);
+    assert!(*rebalance_id == 0 || is_moved, "{what}");
     let min_insync = effective_min_insync(min_insync_replicas(image, topic), replicas.len());
     assert!(isr.len() < min_insync || elr.is_empty(), "{what}");
 }
@@ -127,6 +132,7 @@ fn check_changes(before: &Image, batch: &Batch, after: &Image) {
     assert_eq!(named.brokers_removed, differ.brokers_removed);
     assert_eq!(named.grants_changed, differ.grants_changed);
     assert_eq!(named.grants_ended, differ.grants_ended);
+    assert!(named.rebalance_changed || !differ.rebalance_changed);
     assert!(named.brokers_changed.is_superset(&differ.brokers_changed));
     assert!(
         named

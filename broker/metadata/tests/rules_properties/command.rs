@@ -77,6 +77,16 @@ pub(crate) enum Command {
         node_id: i32,
     },
     EndRestartsDone,
+    StartRebalance {
+        drained: Vec<i32>,
+    },
+    /// One of the partitions begins to move, is called off, or the rebalance ends.
+    StepRebalance {
+        at: usize,
+        target: Vec<i32>,
+        end: bool,
+    },
+    CancelRebalance,
 }
 
 pub(crate) const NODES: std::ops::Range<i32> = 0..4;
@@ -122,5 +132,10 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(node_id, insist)| Command::AskToRestart { node_id, insist }),
         1 => NODES.prop_map(|node_id| Command::EndRestart { node_id }),
         1 => Just(Command::EndRestartsDone),
+        1 => prop::collection::vec(NODES, 0..3)
+            .prop_map(|drained| Command::StartRebalance { drained }),
+        4 => (0..20usize, prop::collection::vec(NODES, 0..4), prop::bool::weighted(0.2))
+            .prop_map(|(at, target, end)| Command::StepRebalance { at, target, end }),
+        1 => Just(Command::CancelRebalance),
     ]
 }

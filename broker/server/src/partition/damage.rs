@@ -153,6 +153,7 @@ mod tests {
             never_in_sync: Vec::new(),
             adding_replicas: Vec::new(),
             removing_replicas: Vec::new(),
+            rebalance_id: 0,
             leader_epoch: 1,
             partition_epoch: 1,
         }

@@ -129,6 +129,7 @@ mod tests {
             never_in_sync: Vec::new(),
             adding_replicas: Vec::new(),
             removing_replicas: Vec::new(),
+            rebalance_id: 0,
         };
         for (assigned, alive, expected) in [
             (assigned(0, &[0, 1, 2], &[]), [0, 1].as_slice(), true),

@@ -127,6 +127,8 @@ fn differences(before: &Image, after: &Image) -> Vec<Event> {
     let granted = granted.filter_map(|node_id| after.grant(node_id));
     events.extend(granted.map(|grant| Event::GrantChanged(convert::grant(grant))));
     events.extend(changes.grants_ended.into_iter().map(Event::GrantEnded));
+    let rebalance = after.rebalance().filter(|_| changes.rebalance_changed);
+    events.extend(rebalance.map(|it| Event::RebalanceChanged(convert::rebalance(it))));
     events
 }
 

@@ -383,6 +383,17 @@ impl Partition {
         without(&self.replicas, &self.removing_replicas)
     }
 
+    /// The replicas that have everything that was acknowledged, as far as anybody knows: those in sync, else those
+    /// eligible, else the last leader.
+    #[must_use]
+    pub fn sure_to_have_all(&self) -> &[i32] {
+        let lists = [&self.isr, &self.elr, &self.last_known_elr];
+        lists
+            .into_iter()
+            .find(|list| !list.is_empty())
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// The replicas that it goes back to when its reassignment is cancelled.
     #[must_use]
     pub fn original_replicas(&self) -> Vec<i32> {

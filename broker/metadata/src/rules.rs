@@ -14,6 +14,7 @@ mod alter_partitions;
 mod assign_racks;
 mod balance_leaders;
 mod cancel_rebalance;
+mod change_replication_factor;
 mod cordon;
 mod create_partitions;
 mod create_topics;
@@ -60,6 +61,9 @@ pub use alter_partitions::{AlterPartitions, IsrChange, PartitionState, alter_par
 pub use assign_racks::assign_racks;
 pub use balance_leaders::{LEADERS_BALANCED_PER_CALL_MAX, balance_leaders};
 pub use cancel_rebalance::cancel_rebalance;
+pub use change_replication_factor::{
+    ChangeReplicationFactor, ReplicationFactorChange, change_replication_factor,
+};
 pub use cordon::cordon;
 pub use create_partitions::{CreatePartitions, Increase, create_partitions};
 pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics};

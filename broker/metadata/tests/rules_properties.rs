@@ -15,11 +15,12 @@ use foz_metadata::image::{Image, NO_LEADER, Partition};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
-    Answer, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics, Decision, DeleteTopics,
-    ElectLeaders, Increase, IsrChange, NewTopic, QuorumHealth, Reassignment, Refusal,
-    RegisterBroker, ResourceName, TopicRef, Unavailable, acquire_operator_epoch, acquire_restart,
-    allocate_producer_ids, alter_configs, alter_partition_reassignments, alter_partitions,
-    assign_racks, balance_leaders, cordon, create_partitions, create_topics, delete_topics,
+    Answer, ChangeReplicationFactor, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics,
+    Decision, DeleteTopics, ElectLeaders, Increase, IsrChange, NewTopic, QuorumHealth,
+    Reassignment, Refusal, RegisterBroker, ReplicationFactorChange, ResourceName, TopicRef,
+    Unavailable, acquire_operator_epoch, acquire_restart, allocate_producer_ids, alter_configs,
+    alter_partition_reassignments, alter_partitions, assign_racks, balance_leaders,
+    change_replication_factor, cordon, create_partitions, create_topics, delete_topics,
     elect_leaders, elect_unclean_where_allowed, end_restart, end_restarts_done, fence_broker,
     found_cluster, raise_internal_topics, register_broker, stop_broker, unfence_broker,
     unregister_broker,
@@ -253,6 +254,10 @@ impl Cluster {
                 assert_eq!(self.image.rack(node_id).unwrap_or_default(), rack);
             }
             Command::Reassign { at, target } => self.reassign(at, &target),
+            Command::ChangeFactor {
+                name,
+                replication_factor,
+            } => self.change_factor(name, replication_factor),
             Command::Cordon { node_id, cordoned } => {
                 let decided = cordon(&image, &BTreeSet::from([node_id]), cordoned, 0);
                 self.commit_if_allowed(decided).unwrap();
@@ -305,6 +310,29 @@ impl Cluster {
             Ok(()) if target.is_empty() => assert!(!after.is_reassigning()),
             Ok(()) => assert_eq!(after.target_replicas(), target),
             Err(_) => assert_eq!(self.image, image),
+        }
+    }
+
+    fn change_factor(&mut self, name: u8, replication_factor: i32) {
+        let image = self.image.clone();
+        let request = ChangeReplicationFactor {
+            topics: vec![ReplicationFactorChange {
+                name: topic(name),
+                id: None,
+                replication_factor,
+            }],
+            validate_only: false,
+            operator_epoch: 0,
+        };
+        let decided = change_replication_factor(&image, &request);
+        let result = self.commit_if_allowed(decided).unwrap().remove(0);
+        if result.is_err() {
+            assert_eq!(self.image, image);
+            return;
+        }
+        for partition in &self.image.topic(&topic(name)).unwrap().partitions {
+            let target = i32::try_from(partition.target_replicas().len()).unwrap();
+            assert_eq!(target, replication_factor);
         }
     }
 

@@ -43,7 +43,7 @@ pub struct CreateTopics {
 pub struct NewTopic {
     /// As it was given.
     pub name: String,
-    /// A random one, never used before.
+    /// One that was never used before: random, or the caller's own.
     pub id: Uuid,
     /// -1: the cluster's `num.partitions`.
     pub partitions: i32,

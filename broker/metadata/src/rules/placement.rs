@@ -14,25 +14,27 @@ use crate::image::{Image, Partition};
 /// replicas of the topic, then with the fewest of all. Among equals the followers of one leader differ, so
 /// that its load is shared when it fails. A broker without a rack counts as a rack of its own.
 ///
-/// A cordoned broker gets nothing; what it has counts.
-#[derive(Debug)]
+/// A cordoned broker gets nothing, nor does one that is fenced or about to stop; what they have counts.
+#[derive(Debug, Clone)]
 pub(super) struct Placement {
     /// In the order in which equal brokers are chosen.
     brokers: Vec<Candidate>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Candidate {
     node_id: i32,
     /// The same number for brokers in the same rack.
     rack: usize,
+    is_alive: bool,
     is_cordoned: bool,
     leaders: usize,
     replicas: usize,
 }
 
 /// What a topic has where, by position among the candidates.
-struct TopicCounts {
+#[derive(Debug)]
+pub(super) struct TopicCounts {
     leaders: Vec<usize>,
     replicas: Vec<usize>,
     /// By leader, then follower.
@@ -45,13 +47,13 @@ impl Placement {
         let mut racks = HashMap::new();
         let mut brokers: Vec<_> = image
             .brokers()
-            .filter(|broker| broker.can_lead())
             .map(|broker| {
                 let next = racks.len();
                 let name = image.rack(broker.node_id).ok_or(broker.node_id);
                 Candidate {
                     node_id: broker.node_id,
                     rack: *racks.entry(name).or_insert(next),
+                    is_alive: broker.can_lead(),
                     is_cordoned: image.is_cordoned(broker.node_id),
                     leaders: image.preferred_count(broker.node_id),
                     replicas: image.replica_count(broker.node_id),
@@ -71,7 +73,8 @@ impl Placement {
 
     /// Brokers that replicas could be placed on, were they not cordoned; by ascending id.
     pub(super) fn cordoned(&self) -> Vec<i32> {
-        let cordoned = self.brokers.iter().filter(|broker| broker.is_cordoned);
+        let is_closed = |broker: &&Candidate| broker.is_alive && broker.is_cordoned;
+        let cordoned = self.brokers.iter().filter(is_closed);
         let mut node_ids: Vec<i32> = cordoned.map(|broker| broker.node_id).collect();
         node_ids.sort_unstable();
         node_ids
@@ -79,7 +82,8 @@ impl Placement {
 
     /// Where replicas may go, by position.
     fn open(&self) -> impl Iterator<Item = usize> {
-        (0..self.brokers.len()).filter(|at| !self.brokers[*at].is_cordoned)
+        let is_open = |broker: &Candidate| broker.is_alive && !broker.is_cordoned;
+        (0..self.brokers.len()).filter(move |at| is_open(&self.brokers[*at]))
     }
 
     /// The replicas of `count` new partitions of a topic that has some already, the leader first.
@@ -101,7 +105,7 @@ impl Placement {
                 let mut chosen = vec![leader];
                 while chosen.len() < replication_factor {
                     let next = self
-                        .next_follower(&topic, leader, &chosen)
+                        .next_follower(&topic, leader, &chosen, &[])
                         .expect("there are as many brokers as replicas");
                     self.count(&mut topic, leader, next);
                     chosen.push(next);
@@ -120,17 +124,88 @@ impl Placement {
         replication_factor: usize,
     ) -> Vec<i32> {
         let mut topic = self.counts_of(existing);
-        let mut replicas = existing[index].replicas.clone();
+        let replicas = existing[index].replicas.clone();
+        self.grow(&mut topic, replicas, &[], replication_factor)
+    }
+
+    /// `replicas`, and others behind them until there are `replication_factor`, or as many as there are brokers
+    /// for. Who is among `holders` has a replica already, so that it needs not be copied: of brokers whose racks are
+    /// equally good it comes first.
+    pub(super) fn grow(
+        &mut self,
+        topic: &mut TopicCounts,
+        mut replicas: Vec<i32>,
+        holders: &[i32],
+        replication_factor: usize,
+    ) -> Vec<i32> {
         let mut chosen: Vec<usize> = replicas.iter().filter_map(|id| self.at(*id)).collect();
         let leader = chosen.first().copied().unwrap_or_default();
         while replicas.len() < replication_factor
-            && let Some(next) = self.next_follower(&topic, leader, &chosen)
+            && let Some(next) = self.next_follower(topic, leader, &chosen, holders)
         {
-            self.count(&mut topic, leader, next);
+            let node_id = self.brokers[next].node_id;
+            if !holders.contains(&node_id) {
+                self.count(topic, leader, next);
+            }
             chosen.push(next);
-            replicas.push(self.brokers[next].node_id);
+            replicas.push(node_id);
         }
         replicas
+    }
+
+    /// Takes one replica after the other from `replicas` until `replication_factor` are left, in this order: who is not
+    /// in sync; who is on a broker that is cordoned, or not there any more; who shares its rack with most others; who
+    /// is not the preferred leader; who has most of the topic, then of all. The leader goes last. Where the preferred
+    /// leader goes, the leader takes its place.
+    pub(super) fn shrink(
+        &mut self,
+        topic: &mut TopicCounts,
+        replicas: &[i32],
+        leader: i32,
+        in_sync: &[i32],
+        replication_factor: usize,
+    ) -> Vec<i32> {
+        let mut left = replicas.to_vec();
+        while left.len() > replication_factor {
+            let Some(next) = (0..left.len()).max_by_key(|position| {
+                let node_id = left[*position];
+                let at = self.at(node_id);
+                let is_closed = at.is_none_or(|at| self.brokers[at].is_cordoned);
+                let load = at.map(|at| (topic.replicas[at], self.brokers[at].replicas));
+                (
+                    node_id != leader,
+                    !in_sync.contains(&node_id),
+                    is_closed,
+                    self.sharing_rack(at, &left),
+                    replicas.first() != Some(&node_id),
+                    load,
+                    *position,
+                )
+            }) else {
+                break;
+            };
+            if let Some(at) = self.at(left.remove(next)) {
+                self.brokers[at].replicas = self.brokers[at].replicas.saturating_sub(1);
+                topic.replicas[at] = topic.replicas[at].saturating_sub(1);
+            }
+        }
+        let has_preferred = left.first() == replicas.first();
+        if let Some(at) = left.iter().position(|node_id| *node_id == leader)
+            && !has_preferred
+        {
+            left[..=at].rotate_right(1);
+        }
+        left
+    }
+
+    /// How many of `replicas` are in the rack of the broker at a position, its own included.
+    fn sharing_rack(&self, at: Option<usize>, replicas: &[i32]) -> usize {
+        let rack_of = |at: usize| self.brokers[at].rack;
+        let in_rack = |rack: usize| {
+            let racks = replicas.iter().filter_map(|id| self.at(*id)).map(rack_of);
+            racks.filter(|other| *other == rack).count()
+        };
+        at.map_or(1, |at| in_rack(rack_of(at)))
     }
 
     fn next_leader(&self, topic: &TopicCounts) -> usize {
@@ -139,13 +214,20 @@ impl Placement {
             .expect("a broker is alive")
     }
 
-    fn next_follower(&self, topic: &TopicCounts, leader: usize, chosen: &[usize]) -> Option<usize> {
+    fn next_follower(
+        &self,
+        topic: &TopicCounts,
+        leader: usize,
+        chosen: &[usize],
+        holders: &[i32],
+    ) -> Option<usize> {
         let count = self.brokers.len();
         let load = |at: usize| {
             let broker = &self.brokers[at];
             let same_rack = |other: &&usize| self.brokers[**other].rack == broker.rack;
             let in_rack = chosen.iter().filter(same_rack).count();
-            (in_rack, topic.replicas[at], broker.replicas)
+            let has_none = !holders.contains(&broker.node_id);
+            (in_rack, has_none, topic.replicas[at], broker.replicas)
         };
         let mut least = None;
         let mut equal = Vec::new();
@@ -177,7 +259,8 @@ impl Placement {
         }
     }
 
-    fn counts_of(&self, partitions: &[Partition]) -> TopicCounts {
+    /// What a topic with these partitions has where.
+    pub(super) fn counts_of(&self, partitions: &[Partition]) -> TopicCounts {
         let mut counts = TopicCounts {
             leaders: vec![0; self.brokers.len()],
             replicas: vec![0; self.brokers.len()],

@@ -58,16 +58,8 @@ pub(super) fn begin(partition: &Partition, target: &[i32]) -> Reassigned {
 /// reassignment brought are sure to have it.
 pub(super) fn cancel(partition: &Partition, allows_loss: bool) -> Option<Reassigned> {
     let replicas = partition.original_replicas();
-    let Partition {
-        isr,
-        elr,
-        last_known_elr,
-        ..
-    } = partition;
-    let sure = [isr, elr, last_known_elr]
-        .into_iter()
-        .find(|list| !list.is_empty());
-    let loses = sure.is_some_and(|sure| !sure.iter().any(|id| replicas.contains(id)));
+    let sure = partition.sure_to_have_all();
+    let loses = !sure.is_empty() && !sure.iter().any(|id| replicas.contains(id));
     if replicas.is_empty() || (loses && !allows_loss) {
         return None;
     }

@@ -8,6 +8,7 @@ mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod apply;
+mod change_replication_factor;
 mod cordon;
 mod create_partitions;
 mod create_topics;

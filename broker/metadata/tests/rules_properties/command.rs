@@ -62,6 +62,10 @@ pub(crate) enum Command {
         at: usize,
         target: Vec<i32>,
     },
+    ChangeFactor {
+        name: u8,
+        replication_factor: i32,
+    },
     Cordon {
         node_id: i32,
         cordoned: bool,
@@ -125,6 +129,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => (NODES, 0..3u8).prop_map(|(node_id, rack)| Command::Rack { node_id, rack }),
         3 => (0..20usize, prop::collection::vec(NODES, 0..4))
             .prop_map(|(at, target)| Command::Reassign { at, target }),
+        2 => (0..8u8, 0..5)
+            .prop_map(|(name, replication_factor)| Command::ChangeFactor { name, replication_factor }),
         1 => (NODES, prop::bool::weighted(0.3))
             .prop_map(|(node_id, cordoned)| Command::Cordon { node_id, cordoned }),
         1 => NODES.prop_map(|node_id| Command::Unregister { node_id }),

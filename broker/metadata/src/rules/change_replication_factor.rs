@@ -1,0 +1,201 @@
+//! Topics get more replicas, or fewer, while they serve.
+//!
+//! Only the number is asked for; on which brokers they are is decided here. What is decided is a reassignment of each
+//! partition that has another number (KIP-455), so it goes by the rules of those: nobody is taken away before all that
+//! stay are in sync.
+
+use uuid::Uuid;
+
+use super::draft::Draft;
+use super::min_insync::min_insync_replicas;
+use super::named_once::NamedOnce;
+use super::partition_change::{PartitionChange, TopicSettings};
+use super::placement::Placement;
+use super::reassignment::begin;
+use super::{Decided, ErrorCode, PARTITIONS_PER_REQUEST_MAX, Refusal, check_operator_epoch};
+use crate::image::{Image, NO_LEADER, Partition, Topic};
+use crate::record::Fact;
+
+/// A request for other replication factors.
+#[derive(Debug, Clone)]
+pub struct ChangeReplicationFactor {
+    /// In the order in which they are answered.
+    pub topics: Vec<ReplicationFactorChange>,
+    /// Check and answer, but write nothing.
+    pub validate_only: bool,
+    /// 0: the caller is not the operator.
+    pub operator_epoch: i64,
+}
+
+/// How many replicas each partition of one topic is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationFactorChange {
+    /// Of the topic.
+    pub name: String,
+    /// The topic must have it as well; `None` for any of the name.
+    pub id: Option<Uuid>,
+    /// At least 1.
+    pub replication_factor: i32,
+}
+
+/// Decides a request; the results are in its order, and each topic succeeds or fails on its own. A success says that
+/// the change has begun, or is complete. A partition whose target has that number already stays as it is: asked again,
+/// the same change is no other one. One that moves elsewhere goes on moving there, with another number of replicas; one
+/// that is on its way to another number turns round.
+///
+/// One request changes at most [`PARTITIONS_PER_REQUEST_MAX`] partitions; of a topic that has more, the others are
+/// changed when it is asked again.
+pub fn change_replication_factor(
+    image: &Image,
+    request: &ChangeReplicationFactor,
+) -> Decided<Vec<Result<(), Refusal>>> {
+    check_operator_epoch(image, request.operator_epoch)?;
+    let mut draft = Draft::new(image);
+    let mut placement = Placement::new(image, 0);
+    let mut partitions_left = PARTITIONS_PER_REQUEST_MAX;
+    let named = NamedOnce::of(request.topics.iter().map(|topic| topic.name.as_str()));
+    let results = request
+        .topics
+        .iter()
+        .map(|change| {
+            let shown = format_args!("topic {:?}", change.name);
+            named.check(&change.name.as_str(), shown)?;
+            let topic = find(image, change)?;
+            // A topic that is refused takes no room.
+            let mut tried = placement.clone();
+            let targets = targets(image, &mut tried, topic, change, partitions_left)?;
+            placement = tried;
+            partitions_left -= targets.len();
+            let settings = TopicSettings::in_metadata(image, topic);
+            for (index, partition, target) in targets {
+                let mut changed = PartitionChange::new(settings, index, partition);
+                changed.reassign(begin(partition, &target));
+                if let Some(record) = changed.end(image) {
+                    draft.write(Fact::PartitionChange(record));
+                }
+            }
+            Ok(())
+        })
+        .collect();
+    if request.validate_only {
+        draft = Draft::new(image);
+    }
+    Ok(draft.decide(results))
+}
+
+fn find<'a>(image: &'a Image, change: &ReplicationFactorChange) -> Result<&'a Topic, Refusal> {
+    let name = &change.name;
+    let topic = image.topic(name).ok_or_else(|| {
+        Refusal::new(
+            ErrorCode::UnknownTopicOrPartition,
+            format!("there is no topic {name:?}"),
+        )
+    })?;
+    match change.id {
+        Some(id) if id != topic.id => Err(Refusal::new(
+            ErrorCode::UnknownTopicId,
+            format!("topic {name:?} has the id {}, not {id}", topic.id),
+        )),
+        _ => Ok(topic),
+    }
+}
+
+/// A partition by its index, and the replicas that it is to have.
+type Target<'a> = (i32, &'a Partition, Vec<i32>);
+
+/// The partitions that have to change, with the replicas that they are to have.
+fn targets<'a>(
+    image: &Image,
+    placement: &mut Placement,
+    topic: &'a Topic,
+    change: &ReplicationFactorChange,
+    partitions_left: usize,
+) -> Result<Vec<Target<'a>>, Refusal> {
+    let name = &topic.name;
+    let factor = usize::try_from(change.replication_factor).unwrap_or_default();
+    let refuse = |message: String| Refusal::new(ErrorCode::InvalidReplicationFactor, message);
+    if factor == 0 {
+        return Err(refuse(format!(
+            "replication factor {} of topic {name:?} must be at least 1",
+            change.replication_factor
+        )));
+    }
+    let differing: Vec<Target<'_>> = topic
+        .indexed_partitions()
+        .map(|(index, partition)| (index, partition, partition.target_replicas()))
+        .filter(|(_, _, target)| target.len() != factor)
+        .collect();
+    if differing.iter().any(|(_, _, target)| target.len() < factor) {
+        check_brokers(image, topic, factor)?;
+    }
+    let min_insync = min_insync_replicas(image, topic);
+    // Who only goes back to what it was before loses nothing.
+    let loses = |(_, partition, target): &Target<'_>| {
+        target.len() > factor && partition.original_replicas().len() > factor
+    };
+    if factor < min_insync && differing.iter().any(loses) {
+        return Err(refuse(format!(
+            "replication factor {factor} of topic {name:?} is below its min.insync.replicas, which is {min_insync}: \
+             set that to {factor} on the topic first"
+        )));
+    }
+    if !differing.is_empty() && partitions_left == 0 {
+        return Err(Refusal::new(
+            ErrorCode::PolicyViolation,
+            format!(
+                "one request changes {PARTITIONS_PER_REQUEST_MAX} partitions; topic {name:?} needs another"
+            ),
+        ));
+    }
+    let mut counts = placement.counts_of(&topic.partitions);
+    differing
+        .into_iter()
+        .take(partitions_left)
+        .map(|(index, partition, target)| {
+            if target.len() > factor {
+                let sure = partition.sure_to_have_all();
+                let leader = match (partition.leader, sure.first()) {
+                    (NO_LEADER, Some(first)) => *first,
+                    (leader, _) => leader,
+                };
+                let target = placement.shrink(&mut counts, &target, leader, sure, factor);
+                return Ok((index, partition, target));
+            }
+            let target = placement.grow(&mut counts, target, &partition.replicas, factor);
+            if target.len() < factor {
+                return Err(refuse(format!(
+                    "topic {name:?} cannot have {factor} replicas of each partition now: only {} brokers are \
+                     registered, unfenced and not cordoned",
+                    placement.broker_count()
+                )));
+            }
+            Ok((index, partition, target))
+        })
+        .collect()
+}
+
+/// A broker that is away for a moment counts: no other number would be right once it is back.
+fn check_brokers(image: &Image, topic: &Topic, factor: usize) -> Result<(), Refusal> {
+    let is_cordoned = |node_id: &i32| image.is_cordoned(*node_id);
+    let node_ids = image.brokers().map(|broker| broker.node_id);
+    let (cordoned, open): (Vec<i32>, Vec<i32>) = node_ids.partition(is_cordoned);
+    if factor <= open.len() {
+        return Ok(());
+    }
+    let brokers = match open.len() {
+        1 => "only 1 broker".to_owned(),
+        count => format!("only {count} brokers"),
+    };
+    let beside = if cordoned.is_empty() {
+        String::new()
+    } else {
+        format!(" that are not cordoned; cordoned are {cordoned:?}")
+    };
+    Err(Refusal::new(
+        ErrorCode::InvalidReplicationFactor,
+        format!(
+            "replication factor {factor} of topic {:?} is too many: the cluster has {brokers}{beside}",
+            topic.name
+        ),
+    ))
+}

@@ -47,6 +47,14 @@ impl AppliedOffsets {
         // Neither the time limit nor the end of the controller makes the change any less committed.
         let _ = tokio::time::timeout(VISIBLE_WITHIN, all).await;
     }
+
+    /// Those of `node_ids` that have not told that they have applied `offset`.
+    pub(crate) fn behind(&self, offset: i64, node_ids: &[i32]) -> Vec<i32> {
+        let brokers = self.brokers.borrow();
+        let has_applied = |id: &i32| brokers.get(id).is_some_and(|applied| *applied >= offset);
+        let node_ids = node_ids.iter().copied();
+        node_ids.filter(|id| !has_applied(id)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -77,8 +85,11 @@ mod tests {
 
         let mut waiting = Box::pin(applied.wait_for(8, &[0, 1]));
         assert_eq!((&mut waiting).now_or_never(), None);
+        assert_eq!(applied.behind(8, &[0, 1]), [0]);
+        assert_eq!(applied.behind(9, &[0, 1]), [0, 1]);
         applied.update(0, 8);
         waiting.await;
+        assert_eq!(applied.behind(8, &[0, 1]), []);
         assert_eq!(start.elapsed(), VISIBLE_WITHIN);
     }
 }

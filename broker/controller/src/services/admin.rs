@@ -5,6 +5,7 @@ mod acquire_restart;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod assign_racks;
+mod change_replication_factor;
 mod cordon_brokers;
 mod create_partitions;
 mod create_topics;
@@ -130,6 +131,15 @@ impl Admin for AdminService {
         request: Request<v1::AlterPartitionReassignmentsRequest>,
     ) -> Result<Response<v1::AlterPartitionReassignmentsResponse>, Status> {
         alter_partition_reassignments::alter_partition_reassignments(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn change_replication_factor(
+        &self,
+        request: Request<v1::ChangeReplicationFactorRequest>,
+    ) -> Result<Response<v1::ChangeReplicationFactorResponse>, Status> {
+        change_replication_factor::change_replication_factor(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

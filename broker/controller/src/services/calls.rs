@@ -79,6 +79,21 @@ impl Calls {
         Ok(answer)
     }
 
+    /// As [`change`](Self::change); the answer comes with the living brokers that have not seen the change yet.
+    pub(super) async fn change_everywhere<A, R>(&self, rule: R) -> Result<(A, Vec<i32>), Status>
+    where
+        A: Send + 'static,
+        R: FnOnce(&Image) -> Decided<A> + Send + 'static,
+    {
+        let (answer, offset) = self.run(rule).await?;
+        let alive = || -> Vec<i32> {
+            let image = self.shared.metadata.image();
+            image.alive_brokers().map(|it| it.node_id).collect()
+        };
+        self.shared.applied.wait_for(offset, &alive()).await;
+        Ok((answer, self.shared.applied.behind(offset, &alive())))
+    }
+
     /// As [`change`](Self::change), for a rule whose records may be split over several batches.
     pub(super) async fn change_in_parts<A, R>(&self, rule: R) -> Result<A, Status>
     where

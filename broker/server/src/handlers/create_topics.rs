@@ -106,6 +106,7 @@ fn checked(
         config,
         internal: crate::internal_topics::is_internal(&name),
         name,
+        ..NewTopic::default()
     })
 }
 

@@ -311,6 +311,7 @@ impl Admin for Quorum {
         };
         Ok(Response::new(DeleteTopicsResponse {
             results: vec![result],
+            ..DeleteTopicsResponse::default()
         }))
     }
 
@@ -468,6 +469,13 @@ impl Admin for Quorum {
         _: Request<AlterPartitionReassignmentsRequest>,
     ) -> Result<Response<AlterPartitionReassignmentsResponse>, Status> {
         Err(Status::unimplemented("the operator moves nothing"))
+    }
+
+    async fn change_replication_factor(
+        &self,
+        _: Request<ChangeReplicationFactorRequest>,
+    ) -> Result<Response<ChangeReplicationFactorResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn cordon_brokers(

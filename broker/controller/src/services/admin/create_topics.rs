@@ -17,7 +17,11 @@ pub(super) async fn create_topics(
 ) -> Result<v1::CreateTopicsResponse, Status> {
     let validate_only = request.validate_only;
     let request = Arc::new(CreateTopics {
-        topics: request.topics.into_iter().map(new_topic).collect(),
+        topics: request
+            .topics
+            .into_iter()
+            .map(new_topic)
+            .collect::<Result<_, _>>()?,
         validate_only,
         operator_epoch: request.operator_epoch,
         seed: Uuid::new_v4().as_u64_pair().0,
@@ -35,16 +39,21 @@ pub(super) async fn create_topics(
     Ok(v1::CreateTopicsResponse { results })
 }
 
-fn new_topic(topic: v1::create_topics_request::NewTopic) -> NewTopic {
-    NewTopic {
+fn new_topic(topic: v1::create_topics_request::NewTopic) -> Result<NewTopic, Status> {
+    let id = if topic.id.is_empty() {
+        new_topic_id()
+    } else {
+        convert::id("topics.id", &topic.id)?
+    };
+    Ok(NewTopic {
         name: topic.name,
-        id: new_topic_id(),
+        id,
         partitions: topic.partitions,
         replication_factor: topic.replication_factor,
         assignments: convert::assignments(topic.assignments),
         config: topic.config,
         internal: topic.internal,
-    }
+    })
 }
 
 /// Kafka's tools take an argument that begins with `-` for an option, so Kafka makes no ids whose

@@ -22,7 +22,7 @@ pub(super) async fn delete_topics(
     };
     let shared = calls.shared.clone();
     let rule = move |image: &_| rules::delete_topics(image, &shared.config.properties, &request);
-    let results = calls.change(rule).await?;
+    let (results, behind) = calls.change_everywhere(rule).await?;
     let results = asked
         .into_iter()
         .zip(results)
@@ -42,7 +42,7 @@ pub(super) async fn delete_topics(
             }
         })
         .collect();
-    Ok(v1::DeleteTopicsResponse { results })
+    Ok(v1::DeleteTopicsResponse { results, behind })
 }
 
 fn topic_ref(topic: v1::TopicRef) -> Result<TopicRef, Status> {

@@ -168,6 +168,8 @@ impl Node {
                 "nodefs.available": "1%",
                 "imagefs.available": "1%",
             },
+            // 100: never. On a disk that is nearly full the kubelet would delete images, and nobody serves them again.
+            "imageGCHighThresholdPercent": 100,
         }))
     }
 

@@ -21,7 +21,7 @@ use crate::wait::wait_until;
 
 const PARTITIONS: u32 = 6;
 /// The messages come in over so many seconds: longer than a roll takes.
-const PRODUCED_OVER_SECONDS: u32 = 120;
+const PRODUCED_OVER_SECONDS: u32 = 75;
 const TOLD_LIMIT: Duration = Duration::from_secs(60);
 /// Long enough for an operator that is about to restart another pod to do so.
 const QUIET: Duration = Duration::from_secs(15);

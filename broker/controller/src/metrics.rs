@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foz_metadata::Image;
 use foz_metadata::image::{NO_LEADER, Partition, RebalanceProgress, Topic};
 use foz_metadata::record::{Fact, NodeIds, PartitionChangeRecord, Record};
-use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
+use foz_metadata::rules::{min_insync_replicas, partition_min_insync};
 use foz_quorum::Quorum;
 use prometheus::{Histogram, HistogramOpts, IntCounter, PullingGauge, Registry};
 use uuid::Uuid;
@@ -92,7 +92,7 @@ const IMAGE_GAUGES: [ImageGauge; 13] = [
         |image| {
             count(image, |topic, it| {
                 let wanted = min_insync_replicas(image, topic);
-                it.isr.len() < effective_min_insync(wanted, it.replicas.len())
+                it.isr.len() < partition_min_insync(wanted, it)
             })
         },
     ),

@@ -383,6 +383,14 @@ impl Partition {
         without(&self.replicas, &self.removing_replicas)
     }
 
+    /// How many [`original_replicas`](Self::original_replicas) there are.
+    #[must_use]
+    pub fn original_replica_count(&self) -> usize {
+        self.replicas
+            .len()
+            .saturating_sub(self.adding_replicas.len())
+    }
+
     /// The replicas that have everything that was acknowledged, as far as anybody knows: those in sync, else those
     /// eligible, else the last leader.
     #[must_use]

@@ -73,7 +73,7 @@ pub use elect_unclean_where_allowed::{ELECTIONS_PER_CALL_MAX, elect_unclean_wher
 pub use end_restart::{end_restart, end_restarts_done};
 pub use fence_broker::{fence_broker, unfence_broker};
 pub use found_cluster::{FOZ_VERSION, FOZ_VERSION_FEATURE, found_cluster};
-pub use min_insync::{effective_min_insync, min_insync_replicas};
+pub use min_insync::{effective_min_insync, min_insync_replicas, partition_min_insync};
 pub use pin_min_insync_replicas::pin_min_insync_replicas;
 pub use progress_rebalance::{
     ProgressRebalance, RebalanceEnd, RebalanceMove, RebalanceStep, progress_rebalance,

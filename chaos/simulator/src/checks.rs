@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use foz_metadata::Image;
 use foz_metadata::image::{NO_LEADER, Partition as Assigned};
-use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
+use foz_metadata::rules::{min_insync_replicas, partition_min_insync};
 
 use crate::context::Observation;
 use crate::controller::Controller;
@@ -122,7 +122,7 @@ impl Checks {
                     self.counts.leader_changes += usize::from(truth.last_leader != NO_LEADER);
                     truth.last_leader = after.leader;
                 }
-                let min_insync = effective_min_insync(configured, after.replicas.len());
+                let min_insync = partition_min_insync(configured, after);
                 self.assigned.push((index, after.clone(), min_insync));
             }
         }

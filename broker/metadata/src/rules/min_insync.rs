@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Resolver;
-use crate::image::{Image, Resource, Topic};
+use crate::image::{Image, Partition, Resource, Topic};
 
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
@@ -23,6 +23,14 @@ pub fn min_insync_replicas(image: &Image, topic: &Topic) -> usize {
 #[must_use]
 pub fn effective_min_insync(min_insync_replicas: usize, replicas: usize) -> usize {
     min_insync_replicas.min(replicas).max(1)
+}
+
+/// What [`min_insync_replicas`] comes to for a partition as it is. Replicas that a reassignment brings do not count
+/// before it is complete: a topic that gets more of them, or moves, could else not be written to until the first of
+/// them has copied everything.
+#[must_use]
+pub fn partition_min_insync(min_insync_replicas: usize, partition: &Partition) -> usize {
+    effective_min_insync(min_insync_replicas, partition.original_replica_count())
 }
 
 /// Whether `unclean.leader.election.enable` is true for a topic. `properties` are those of the controller.

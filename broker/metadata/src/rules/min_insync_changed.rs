@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::min_insync::{effective_min_insync, min_insync_replicas};
+use super::min_insync::{min_insync_replicas, partition_min_insync};
 use super::partition_change::change_partitions;
 use crate::image::{Image, Resource, Topic};
 
@@ -28,9 +28,8 @@ pub(super) fn min_insync_changed(draft: &mut Draft, before: &Image, resource: &R
             continue;
         }
         change_partitions(draft, &after, vec![topic], |change, partition| {
-            let replicas = partition.replicas.len();
-            let rises = effective_min_insync(min_before, replicas)
-                < effective_min_insync(min_after, replicas);
+            let rises = partition_min_insync(min_before, partition)
+                < partition_min_insync(min_after, partition);
             if rises && partition.isr.len() > 1 {
                 change.new_epoch();
                 return true;

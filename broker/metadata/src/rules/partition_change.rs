@@ -8,7 +8,8 @@
 //!   is acknowledged, so whoever leaves the ISR goes on having everything that was: it joins the ELR, until
 //!   it loses data or the ISR has its minimum again.
 //! * When the ISR becomes empty, `last_known_elr` names the last leader, until that loses its disk. A single
-//!   replica stays named all the same: what it has is all there is.
+//!   replica stays named all the same: what it has is all there is. When the last leader has no replica any more, an
+//!   eligible one is named in its place.
 //! * Who is new to the partition, or lost its disk, is in `never_in_sync` until it is in the ISR.
 //! * A reassignment is complete, whatever the change was made for, as soon as all replicas of its target are in
 //!   sync (KIP-455), see `reassignment.rs`.
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use super::draft::Draft;
 use super::election::{Elected, elect};
-use super::min_insync::{allows_unclean_election, effective_min_insync, min_insync_replicas};
+use super::min_insync::{allows_unclean_election, min_insync_replicas, partition_min_insync};
 use super::reassignment::{Reassigned, complete};
 use crate::image::{Image, NO_LEADER, Partition, Topic};
 use crate::record::{Fact, NodeIds, PartitionChangeRecord, id_bytes};
@@ -205,8 +206,7 @@ impl<'a> PartitionChange<'a> {
     }
 
     fn keep_eligible(&mut self) {
-        let min_insync =
-            effective_min_insync(self.settings.min_insync_replicas, self.after.replicas.len());
+        let min_insync = partition_min_insync(self.settings.min_insync_replicas, &self.after);
         let (before, isr, lost) = (self.before, &self.after.isr, &self.lost);
         self.after.elr = if isr.len() >= min_insync {
             Vec::new()
@@ -229,8 +229,13 @@ impl<'a> PartitionChange<'a> {
             };
             self.after.last_known_elr = vec![leader];
         }
+        let was_known = !self.after.last_known_elr.is_empty();
         let replicas = &self.after.replicas;
         self.after.last_known_elr.retain(|id| replicas.contains(id));
+        if was_known && self.after.last_known_elr.is_empty() {
+            // A cancelled reassignment took it away. An eligible replica has as much.
+            self.after.last_known_elr = self.after.elr.iter().take(1).copied().collect();
+        }
         if self.after.replicas.len() > 1 {
             let lost_disks = &self.lost_disks;
             self.after

@@ -11,9 +11,9 @@ use foz_metadata::rules::{
     AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource, ConfigChange,
     ConfigOperation, CreateTopics, Decision, ElectLeaders, ElectionKind, IsrChange, NewTopic,
     PartitionState, Reassignment, Refusal, ResourceName, alter_configs,
-    alter_partition_reassignments, alter_partitions, balance_leaders, create_topics,
-    effective_min_insync, elect_leaders, elect_unclean_where_allowed, fence_broker, found_cluster,
-    min_insync_replicas, raise_internal_topics, stop_broker, unfence_broker,
+    alter_partition_reassignments, alter_partitions, balance_leaders, create_topics, elect_leaders,
+    elect_unclean_where_allowed, fence_broker, found_cluster, min_insync_replicas,
+    partition_min_insync, raise_internal_topics, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -544,7 +544,7 @@ impl World {
 
 fn min_insync(image: &Image, partition: &Partition) -> usize {
     let configured = min_insync_replicas(image, image.topic(TOPIC).unwrap());
-    effective_min_insync(configured, partition.replicas.len())
+    partition_min_insync(configured, partition)
 }
 
 fn common_prefix(one: &[u32], other: &[u32]) -> usize {

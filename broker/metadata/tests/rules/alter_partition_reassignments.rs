@@ -117,6 +117,29 @@ fn a_cancelled_one_leaves_what_was_there() {
     assert_eq!(refused.message, "t-0 is not being reassigned");
 }
 
+/// The last leader was one of those that the move brought.
+#[test]
+fn a_cancelled_one_leaves_somebody_who_may_lead_though_all_fail() {
+    let mut image = partition_on(3, &[2, 1], "2");
+    grant(&mut image, 2);
+    reassign(&mut image, Some(&[2, 0])).unwrap();
+    propose(&mut image, &[1, 2, 0]).unwrap();
+    assert!(
+        partition(&image).is_reassigning(),
+        "2 may stop at any moment"
+    );
+    for node_id in [1, 2, 0] {
+        fence(&mut image, node_id);
+    }
+    assert_eq!(state(&image), (&[][..], &[2, 0][..], &[0][..], NO_LEADER));
+    reassign(&mut image, None).unwrap();
+    assert_eq!(state(&image), (&[][..], &[2][..], &[2][..], NO_LEADER));
+    restart(&mut image, 2, false);
+    assert_eq!(state(&image), (&[][..], &[][..], &[2][..], NO_LEADER));
+    unfence(&mut image, 2);
+    assert_eq!(state(&image), (&[2][..], &[][..], &[][..], 2));
+}
+
 #[test]
 fn it_is_not_cancelled_when_only_new_replicas_have_everything() {
     let moved = || {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use foz_metadata::image::{Image, Partition};
 use foz_metadata::rules::{
     ChangeReplicationFactor, Decision, ErrorCode, NewTopic, Refusal, ReplicationFactorChange,
-    ResourceName, assign_racks, change_replication_factor, unregister_broker,
+    ResourceName, assign_racks, change_replication_factor, partition_min_insync, unregister_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -68,6 +68,29 @@ fn more_replicas_are_copied_and_the_leader_stays() {
     let done = partition(&image);
     assert!(!done.is_reassigning() && done.replicas.len() == 3);
     assert_eq!((done.leader, done.leader_epoch), (1, epoch));
+}
+
+/// Nobody could write to it else until the first copy is there.
+#[test]
+fn its_minimum_grows_only_when_the_new_replicas_are_there() {
+    let mut image = partition_on(3, &[0], "2");
+    let min_insync = |image: &Image| partition_min_insync(2, partition(image));
+    assert_eq!(min_insync(&image), 1);
+    change(&mut image, 3);
+    assert_eq!((min_insync(&image), state(&image).0), (1, &[0][..]));
+    propose(&mut image, &[0, 2]).unwrap();
+    assert_eq!(min_insync(&image), 1);
+    // One of two that have everything leaves: nobody is eligible beside the one that goes on.
+    propose(&mut image, &[0]).unwrap();
+    assert_eq!(state(&image).1, []);
+    propose(&mut image, &[0, 1, 2]).unwrap();
+    assert_eq!(min_insync(&image), 2);
+    // And it falls when the last of those that go has gone.
+    propose(&mut image, &[0]).unwrap();
+    reassign(&mut image, Some(&[1])).unwrap();
+    assert_eq!(min_insync(&image), 2);
+    propose(&mut image, &[0, 1]).unwrap();
+    assert_eq!((min_insync(&image), moving(&image).0), (1, &[1][..]));
 }
 
 #[test]

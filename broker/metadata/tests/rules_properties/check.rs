@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use foz_metadata::Changes;
 use foz_metadata::image::{Image, NO_LEADER, Partition, Topic};
 use foz_metadata::record::{Batch, Fact};
-use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
+use foz_metadata::rules::{min_insync_replicas, partition_min_insync};
 
 use super::NODES;
 
@@ -65,7 +65,7 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
     let running = image.running_rebalance().map(|running| running.id);
     let is_moved = partition.is_reassigning() && running == Some(*rebalance_id);
     assert!(*rebalance_id == 0 || is_moved, "{what}");
-    let min_insync = effective_min_insync(min_insync_replicas(image, topic), replicas.len());
+    let min_insync = partition_min_insync(min_insync_replicas(image, topic), partition);
     assert!(isr.len() < min_insync || elr.is_empty(), "{what}");
 }
 

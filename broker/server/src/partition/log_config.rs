@@ -85,7 +85,7 @@ pub(super) fn replication_settings(
     broker: &Broker,
     image: &Image,
     topic: &str,
-    replicas: usize,
+    partition: &foz_metadata::image::Partition,
 ) -> Settings {
     let resolver = Resolver::new(image, broker.node_id, &broker.statics);
     // As the controller sees it, or the two would not agree on when the ELR counts.
@@ -93,7 +93,7 @@ pub(super) fn replication_settings(
         .topic(topic)
         .map_or(1, |topic| rules::min_insync_replicas(image, topic));
     Settings {
-        min_insync: rules::effective_min_insync(min_insync, replicas),
+        min_insync: rules::partition_min_insync(min_insync, partition),
         lag_time_max_ms: resolver
             .broker("replica.lag.time.max.ms")
             .and_then(|value| value.as_i64())

@@ -261,7 +261,8 @@ impl Partitions {
             }
             return;
         }
-        let replicas = assigned.replicas.len();
+        // Those that are being copied protect nothing yet.
+        let replicas = assigned.original_replica_count();
         if let Some(partition) = &held
             && partition.replicas.swap(replicas, Ordering::AcqRel) != replicas
         {
@@ -312,7 +313,7 @@ impl Partitions {
             leader_epoch: assigned.leader_epoch,
             partition_epoch: assigned.partition_epoch,
         };
-        let settings = replication_settings(broker, image, &topic.name, assigned.replicas.len());
+        let settings = replication_settings(broker, image, &topic.name, assigned);
         partition.lead(broker.node_id, &assignment, settings, monotonic_ms());
     }
 
@@ -325,7 +326,12 @@ impl Partitions {
         assigned: &Assigned,
     ) -> Option<Arc<Partition>> {
         let name = TopicPartition::new(topic.name.to_string(), key.1);
-        let config = log_config(broker, image, &topic.name, assigned.replicas.len());
+        let config = log_config(
+            broker,
+            image,
+            &topic.name,
+            assigned.original_replica_count(),
+        );
         let found = self.directory.get(&name);
         let log = match found {
             Some(log) if log.topic_id() == topic.id => {
@@ -345,7 +351,7 @@ impl Partitions {
         };
         set_flush_interval(broker, image, &topic.name, &log, &self.flusher);
         let (flusher, reports) = (Arc::clone(&self.flusher), self.reports.clone());
-        let partition = Partition::new(log, assigned.replicas.len(), flusher, reports);
+        let partition = Partition::new(log, assigned.original_replica_count(), flusher, reports);
         let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
         Some(partition)
@@ -486,7 +492,7 @@ impl Partitions {
                 continue;
             };
             if topic_name.is_none_or(|name| *name == topic.name) {
-                let replicas = assigned.replicas.len();
+                let replicas = assigned.original_replica_count();
                 self.set_config(broker, image, topic, &partition.log, replicas);
                 if partition.led() == Some(assigned.leader_epoch) {
                     Self::lead(broker, image, topic, partition, assigned);

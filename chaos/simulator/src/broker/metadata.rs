@@ -2,7 +2,7 @@
 
 use foz_metadata::Image;
 use foz_metadata::image::{NO_LEADER, Partition as Assigned};
-use foz_metadata::rules::{effective_min_insync, min_insync_replicas};
+use foz_metadata::rules::{min_insync_replicas, partition_min_insync};
 use foz_replication::{Assignment, Settings};
 
 use super::membership::controller;
@@ -173,7 +173,7 @@ impl Broker {
         let min_insync = if ctx.has(Mutation::MinInsyncNotKept) {
             1
         } else {
-            effective_min_insync(configured, assigned.replicas.len())
+            partition_min_insync(configured, assigned)
         };
         Settings {
             min_insync,

@@ -37,6 +37,20 @@ impl Node for Fake {
         Err(Status::unimplemented("not of this test"))
     }
 
+    async fn ask_to_stop(
+        &self,
+        _: Request<v1::AskToStopRequest>,
+    ) -> Result<Response<v1::AskToStopResponse>, Status> {
+        Err(Status::unimplemented("not of this test"))
+    }
+
+    async fn controller_started(
+        &self,
+        _: Request<v1::ControllerStartedRequest>,
+    ) -> Result<Response<v1::ControllerStartedResponse>, Status> {
+        Err(Status::unimplemented("not of this test"))
+    }
+
     async fn watch_metadata(
         &self,
         _: Request<v1::WatchMetadataRequest>,

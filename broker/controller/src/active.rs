@@ -4,8 +4,9 @@ mod command;
 mod duties;
 mod liveness;
 mod restarts;
+mod stopping;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +27,15 @@ use crate::leases::{Beat, Leases, STALL};
 use crate::metadata::Metadata;
 use crate::metrics::{Elections, Metrics};
 use crate::observers::Observers;
+use crate::stop_wishes::StopWishes;
 
 use command::Done;
 pub(crate) use command::{AnyCommand, NotDone, command};
 use duties::Duties;
-use liveness::{Confirmed, Stop, alive};
+use liveness::{Confirmed, alive};
 use restarts::Restarts;
+use stopping::Stops;
+pub(crate) use stopping::{ALL_ASKED_TO_END, ASKED_TO_END};
 
 /// Commands that wait to be decided; more are answered with [`NotDone::Busy`].
 pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
@@ -68,10 +72,12 @@ pub(crate) enum LeaseMessage {
 }
 
 /// The answer to a beat.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LeaseState {
     pub(crate) committed_offset: i64,
     pub(crate) is_fenced: bool,
+    /// Why a broker that wants to stop may not.
+    pub(crate) denied: Option<Arc<str>>,
 }
 
 /// What the task works with.
@@ -83,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) applied: AppliedOffsets,
     pub(crate) handovers: Handovers,
+    /// Controllers that are asking to stop; of brokers the task itself knows.
+    pub(crate) controllers_asking: watch::Sender<StopWishes>,
     pub(crate) observers: Observers,
     pub(crate) metrics: Metrics,
 }
@@ -177,8 +185,7 @@ struct Active {
     /// The leases count from here.
     began: Instant,
     leases: Leases,
-    /// Brokers that asked to stop in this term, by node id.
-    stops: BTreeMap<i32, Stop>,
+    stops: Stops,
     /// Under way since a lease ended.
     confirmation: Option<BoxFuture<'static, Confirmed>>,
     duties: Duties,
@@ -221,7 +228,7 @@ impl Active {
             pending,
             began: Instant::now(),
             leases,
-            stops: BTreeMap::new(),
+            stops: Stops::default(),
             confirmation: None,
             duties: Duties::new(Instant::now()),
             restarts: Restarts::default(),
@@ -434,7 +441,7 @@ impl Active {
         if self.is_in_doubt && self.in_flight.is_empty() {
             self.pending = Image::clone(&self.shared.metadata.image());
             // What was decided for them may be lost.
-            self.stops.clear();
+            self.stops.image_replaced();
             self.restarts.image_replaced();
             self.is_in_doubt = false;
         }

@@ -11,11 +11,13 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::active::{self, COMMANDS_WAITING_MAX, Inbox, LEASE_MESSAGES_MAX, Shared};
 use crate::applied::AppliedOffsets;
+use crate::ask_active::{AskActive, LetGo};
 use crate::config::ControllerConfig;
 use crate::handovers::Handovers;
 use crate::metadata::{Metadata, MetadataState};
@@ -28,6 +30,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls that are being answered get this long when the controller stops.
 const DRAIN: Duration = Duration::from_millis(200);
+/// A controller that goes with all others waits so long for the brokers to go before it.
+const BROKERS_LEAVE_MAX: Duration = Duration::from_secs(5);
+/// Within it a broker that goes with them says so.
+const BROKERS_ASK_MAX: Duration = Duration::from_secs(1);
+const BROKERS_LOOK: Duration = Duration::from_millis(50);
 /// Connections get this long to close once nothing is served on them.
 const CLOSE: Duration = Duration::from_millis(500);
 
@@ -56,8 +63,10 @@ pub struct ControllerHandle {
     node_id: i32,
     quorum: Quorum,
     metadata: Arc<Metadata>,
+    ask: AskActive,
     stopping: watch::Sender<bool>,
     server: JoinHandle<()>,
+    starting: JoinHandle<()>,
 }
 
 /// Starts a controller: binds its gRPC listener and serves the quorum, Admin and Node on it. It returns
@@ -96,6 +105,7 @@ pub async fn start_on(
         metadata: metadata.clone(),
         applied: AppliedOffsets::default(),
         handovers: Handovers::default(),
+        controllers_asking: watch::Sender::default(),
         observers: Observers::default(),
         metrics,
     });
@@ -111,13 +121,17 @@ pub async fn start_on(
     ));
     let stopping = watch::Sender::new(false);
     let calls = Calls::new(shared, message_sender, lease_sender, stopping.subscribe());
+    let ask = AskActive::new(calls.clone());
     let server = tokio::spawn(serve(listener, quorum.clone(), calls, stopping.subscribe()));
+    let starting = tokio::spawn(ask.clone().started());
     Ok(ControllerHandle {
         node_id,
         quorum,
         metadata,
+        ask,
         stopping,
         server,
+        starting,
     })
 }
 
@@ -189,9 +203,41 @@ impl ControllerHandle {
         }
     }
 
+    /// What a controller that was asked to end waits for first, going on as before: the active controller lets it go,
+    /// as the others are a majority. At the end of its grace period it goes in any case: when `insists` is so, this
+    /// returns within a second.
+    pub fn may_stop(&self, insists: watch::Receiver<bool>) -> impl Future<Output = LetGo> + use<> {
+        self.ask.clone().may_stop(insists)
+    }
+
+    /// For a controller that is let go with all others: the last brokers need an active controller to hand over and to
+    /// say goodbye to. Returns when all brokers that stop have left: it waits a second for one to say so, and
+    /// some seconds in all.
+    pub async fn wait_for_brokers(&self) {
+        let mut offset = self.metadata.offset();
+        let began = Instant::now();
+        let all_have_left = async {
+            loop {
+                let image = self.image();
+                let mut alive = image.alive_brokers();
+                let is_early = began.elapsed() < BROKERS_ASK_MAX;
+                if !alive.any(|broker| is_early || broker.stopping) {
+                    return;
+                }
+                // An error: the quorum has stopped, and nothing comes any more.
+                let _ = tokio::time::timeout(BROKERS_LOOK, offset.changed()).await;
+            }
+        };
+        let waited = tokio::time::timeout(BROKERS_LEAVE_MAX, all_have_left).await;
+        if waited.is_err() {
+            tracing::info!("brokers that stop are still alive, and are not waited for any longer");
+        }
+    }
+
     /// Hands leadership over where there is someone to take it, ends the streams, answers what is being
     /// asked, and closes the quorum's files.
     pub async fn stop(mut self) {
+        self.starting.abort();
         match self.quorum.transfer_leadership(None).await {
             Ok(()) => tracing::info!("leadership was handed over"),
             Err(TransferError::NotLeader) => {}

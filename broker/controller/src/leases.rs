@@ -52,8 +52,10 @@ pub struct Beat {
     pub stream: u64,
     /// Up to where the broker has applied the metadata.
     pub applied_offset: i64,
-    /// The broker wants to hand leadership over.
+    /// The broker wants to stop, and to hand leadership over before.
     pub is_stopping: bool,
+    /// It stops in any case.
+    pub is_insisting: bool,
     /// The broker exits.
     pub is_leaving: bool,
 }
@@ -247,6 +249,7 @@ mod tests {
             stream,
             applied_offset,
             is_stopping: false,
+            is_insisting: false,
             is_leaving: false,
         }
     }

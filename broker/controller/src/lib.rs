@@ -13,6 +13,8 @@
 //!   every broker a fresh lease before it fences anyone. `observers` tells a process that died from one
 //!   that only lost a stream.
 //! * `restart_limits` decides which restart grants have lasted too long, and which controllers are back.
+//! * `stop_wishes` knows who was asked to end and asks for a restart grant, and when that is everybody: then the cluster
+//!   is being stopped, and nobody is held up.
 //! * `handovers` knows which broker may stop, as nobody needs it as a leader any more.
 //! * `services` are the gRPC calls of `foz-api`, one file each.
 //!
@@ -20,6 +22,7 @@
 
 mod active;
 mod applied;
+mod ask_active;
 mod config;
 mod controller;
 mod convert;
@@ -32,7 +35,9 @@ mod observers;
 mod quorum_health;
 mod restart_limits;
 mod services;
+mod stop_wishes;
 
+pub use ask_active::LetGo;
 pub use config::ControllerConfig;
 pub use controller::{ControllerHandle, StartError, start, start_on};
 pub use foz_quorum::Voter;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use foz_metadata::rules::QuorumHealth;
 use foz_quorum::{MemberStatus, Quorum, QuorumStatus};
+use tokio::time::Instant;
+
+use crate::stop_wishes::StopWishes;
 
 /// A controller this far behind what is committed counts as caught up: some entries are always on their way.
 const CAUGHT_UP_ENTRIES_MAX: u64 = 100;
@@ -23,6 +26,15 @@ pub(crate) fn of(status: &QuorumStatus, active: i32) -> QuorumHealth {
         voters,
         active,
     }
+}
+
+/// Whether `wishes` are those of all controllers.
+pub(crate) fn are_all_asking(health: &QuorumHealth, wishes: &StopWishes, now: Instant) -> bool {
+    let (living, away): (Vec<i32>, Vec<i32>) = health
+        .voters
+        .iter()
+        .partition(|id| health.reachable.contains(id) || **id == health.active);
+    wishes.are_of_all(living.into_iter().map(|id| (id, 0)), away, now)
 }
 
 /// Returns when the quorum's status says who answers now. Raft asks itself once in an election timeout who has

@@ -6,4 +6,4 @@ mod node;
 
 pub(crate) use admin::AdminService;
 pub(crate) use calls::Calls;
-pub(crate) use node::NodeService;
+pub(crate) use node::{NodeService, ask_to_stop, controller_started};

@@ -103,6 +103,8 @@ pub(crate) struct ServerConfig {
     pub(crate) fetch_sessions_max: usize,
     /// Logs that are recovered at once; `None`: as many as there are processors.
     pub(crate) recovery_threads: Option<usize>,
+    /// From SIGTERM until whoever sent it kills the process.
+    pub(crate) shutdown_grace: Duration,
     /// What the file says of the keys that brokers have: static broker configuration.
     pub(crate) statics: BTreeMap<String, String>,
 }
@@ -222,6 +224,9 @@ impl ServerConfig {
                 0,
             )?,
             recovery_threads: keys.optional_number("num.recovery.threads.per.data.dir", 1)?,
+            shutdown_grace: Duration::from_millis(
+                keys.number("foz.shutdown.grace.ms", 30_000, 0)? as u64
+            ),
             statics: keys.0,
         };
         config.check()?;

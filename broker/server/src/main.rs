@@ -2,7 +2,7 @@
 //! process.
 //!
 //! * `config` reads `server.properties` into a type that cannot be wrong.
-//! * `process` starts the roles, waits for SIGTERM, stops them in order.
+//! * `process` starts the roles, waits for SIGTERM, stops them in order; `stopping` waits in between until they may.
 //! * `role` holds what a broker says to the quorum: registration, lease, metadata.
 //! * `net` is sockets, `dispatch` and `handlers` the Kafka protocol, `partition` the logs behind it,
 //!   `coordinator` the consumer groups.
@@ -33,6 +33,7 @@ mod recovery_progress;
 mod replication;
 mod request;
 mod role;
+mod stopping;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use foz_controller::ControllerHandle;
+use foz_controller::{ControllerHandle, LetGo};
 use foz_quorum::Quorum;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use crate::config::ServerConfig;
 use crate::http;
 use crate::recovery_progress::RecoveryProgress;
 use crate::role::{BrokerHandle, start_broker};
+use crate::stopping::until_may_stop;
 
 /// What the process calls itself towards the quorum and in metrics.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -61,14 +62,30 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         signal = signals.next() => Ok(signal),
         reason = failure_of(controller.as_ref(), broker.as_mut()) => Err(reason),
     };
+    let ended = match ended {
+        Ok(signal) => {
+            info!(signal, "asked to end");
+            let asking = broker.as_ref().map(BrokerHandle::asking);
+            let grace = config.shutdown_grace;
+            let may_stop = until_may_stop(asking, controller.as_ref(), grace, &mut signals);
+            tokio::select! {
+                let_go = may_stop => Ok(let_go),
+                reason = failure_of(controller.as_ref(), broker.as_mut()) => Err(reason),
+            }
+        }
+        Err(reason) => Err(reason),
+    };
     match &ended {
-        Ok(signal) => info!(signal, "stopping"),
+        Ok(_) => info!("stopping"),
         Err(reason) => tracing::error!(%reason, "stopping: cannot go on"),
     }
     if let Some(broker) = broker {
         broker.stop().await;
     }
     if let Some(controller) = controller {
+        if matches!(ended, Ok(Some(LetGo::WithAll))) {
+            controller.wait_for_brokers().await;
+        }
         controller.stop().await;
     }
     stop_http.cancel();
@@ -80,7 +97,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
 }
 
 /// What asks the process to stop.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -94,7 +111,7 @@ impl Signals {
     }
 
     /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -9,6 +9,8 @@ mod membership;
 mod observer;
 mod registration;
 mod start;
+mod stop_cost;
+mod stop_wish;
 
 pub(crate) use lease_freshness::LeaseFreshness;
-pub(crate) use start::{BrokerHandle, start_broker};
+pub(crate) use start::{BrokerAsking, BrokerHandle, start_broker};

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use foz_metadata::Image;
-use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, stop_broker, unfence_broker};
+use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, unfence_broker};
 
 use super::command::NotDone;
-use super::{Active, LeaseMessage, LeaseState, split};
-use crate::handovers::Handover;
+use super::{Active, LeaseMessage, LeaseState};
 use crate::leases::{Beat, Wish};
 
 /// A round of the quorum takes some milliseconds. One that takes longer than this has held beats up.
@@ -15,17 +14,6 @@ const QUORUM_SLOW: Duration = Duration::from_millis(250);
 
 /// When the quorum was asked whether this controller leads, and what it said.
 pub(super) type Confirmed = (Duration, bool);
-
-/// What was decided for a broker that wants to stop.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stop {
-    /// Of its registration.
-    epoch: i64,
-    /// The pending image afterwards. In a later one, more may be possible.
-    offset: i64,
-    /// Partitions that it still leads.
-    leads: usize,
-}
 
 impl Active {
     /// As the leases count it.
@@ -61,8 +49,10 @@ impl Active {
         let committed = self.shared.metadata.image();
         let now = self.now();
         let wish = self.leases.beat(beat, committed.offset(), now);
+        // Who stops and may not yet serves on in full.
+        let has_leave = beat.is_stopping && self.has_grant(beat.node_id);
         match (wish, self.pending.is_alive(beat.node_id)) {
-            (Wish::Unfence, false) if !self.is_in_doubt && !beat.is_stopping => {
+            (Wish::Unfence, false) if !self.is_in_doubt && !has_leave => {
                 tracing::info!(node_id = beat.node_id, beat.epoch, "unfencing a broker");
                 self.run_own("unfence a broker", |image| {
                     unfence_broker(image, beat.node_id, beat.epoch)
@@ -72,9 +62,7 @@ impl Active {
             (Wish::Fence, true) => self.fence(beat.node_id, beat.epoch, "it is stopping"),
             _ => {}
         }
-        if beat.is_stopping {
-            self.hand_over(beat.node_id, beat.epoch);
-        }
+        let denied = self.hear_of_stop(beat, wish);
         if self.pending.is_alive(beat.node_id) {
             self.shared
                 .applied
@@ -84,49 +72,8 @@ impl Active {
         Ok(LeaseState {
             committed_offset: committed.offset(),
             is_fenced,
+            denied,
         })
-    }
-
-    /// Takes leadership from a broker that wants to stop: once, and again when something has changed
-    /// since that may let another lead what is left.
-    fn hand_over(&mut self, node_id: i32, epoch: i64) {
-        let before = self.stops.get(&node_id).filter(|stop| stop.epoch == epoch);
-        let before = before.copied();
-        let is_done = before.is_some_and(|stop| {
-            !self.pending.can_lead(node_id)
-                && (stop.leads == 0 || stop.offset == self.pending.offset())
-        });
-        if is_done || self.is_in_doubt {
-            return;
-        }
-        let decision = match stop_broker(&self.pending, node_id, epoch) {
-            Ok(decision) => decision,
-            Err(refusal) => {
-                tracing::error!(node_id, %refusal, "could not take leadership from a broker");
-                return;
-            }
-        };
-        let leads = decision.answer.leads;
-        if before.is_none() || !decision.records.is_empty() {
-            tracing::info!(node_id, epoch, leads, "a broker that stops hands over");
-            let shared = self.shared.clone();
-            let number = shared.handovers.begin(node_id);
-            let done = move |outcome: Result<i64, NotDone>| match outcome {
-                Ok(offset) => {
-                    let handover = Handover { epoch, offset };
-                    shared.handovers.committed(node_id, number, handover);
-                }
-                Err(error) => tracing::warn!(node_id, %error, "could not hand over"),
-            };
-            self.propose(split(&decision.records), Box::new(done));
-        }
-        let offset = self.pending.offset();
-        let stop = Stop {
-            epoch,
-            offset,
-            leads,
-        };
-        self.stops.insert(node_id, stop);
     }
 
     /// Before anyone is fenced, the quorum has to answer: beats wait for it too (see `Calls::beat`), so while it

@@ -27,7 +27,7 @@ pub(super) type AnswerStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> +
 
 /// Shared by both services.
 pub(crate) struct Calls {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     messages: mpsc::Sender<Message>,
     leases: mpsc::Sender<LeaseMessage>,
     stopping: watch::Receiver<bool>,

@@ -1,7 +1,9 @@
-//! What brokers ask.
+//! What brokers ask, and controllers of the active one.
 
 mod allocate_producer_ids;
 mod alter_partitions;
+pub(crate) mod ask_to_stop;
+pub(crate) mod controller_started;
 mod lease;
 mod register_broker;
 mod watch_metadata;
@@ -71,5 +73,23 @@ impl Node for NodeService {
         _: Request<v1::ReportLoadRequest>,
     ) -> Result<Response<v1::ReportLoadResponse>, Status> {
         Err(Status::unimplemented("loads are not kept yet"))
+    }
+
+    async fn ask_to_stop(
+        &self,
+        request: Request<v1::AskToStopRequest>,
+    ) -> Result<Response<v1::AskToStopResponse>, Status> {
+        ask_to_stop::ask_to_stop(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn controller_started(
+        &self,
+        request: Request<v1::ControllerStartedRequest>,
+    ) -> Result<Response<v1::ControllerStartedResponse>, Status> {
+        controller_started::controller_started(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

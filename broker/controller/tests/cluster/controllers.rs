@@ -113,6 +113,10 @@ impl Controllers {
         self.running[at].as_ref().unwrap().image()
     }
 
+    pub(crate) fn handle(&self, at: usize) -> &ControllerHandle {
+        self.running[at].as_ref().unwrap()
+    }
+
     /// Whether this controller has heard who is active.
     pub(crate) fn knows_active(&self, at: usize) -> bool {
         let handle = self.running[at].as_ref().unwrap();

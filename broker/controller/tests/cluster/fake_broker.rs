@@ -26,7 +26,7 @@ pub(crate) struct FakeBroker {
     epoch: i64,
     image: watch::Receiver<Arc<Image>>,
     mood: watch::Sender<Mood>,
-    may_stop: watch::Receiver<bool>,
+    answer: watch::Receiver<v1::LeaseAnswer>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -37,6 +37,7 @@ enum Mood {
     /// Without a lease stream, but observing.
     Disconnected,
     Stopping,
+    Insisting,
     Leaving,
 }
 
@@ -94,13 +95,13 @@ impl FakeBroker {
         let mood = watch::Sender::new(Mood::Beating);
         let follow = tokio::spawn(follow(client, node_id, image_sender));
         let epoch = registered.broker_epoch;
-        let (may_stop_sender, may_stop) = watch::channel(false);
+        let (answer_sender, answer) = watch::channel(v1::LeaseAnswer::default());
         let keeper = Keeper {
             node_id,
             broker_epoch: epoch,
             image: image.clone(),
             mood: mood.subscribe(),
-            may_stop: may_stop_sender,
+            answer: answer_sender,
         };
         let beat = tokio::spawn(keeper.keep(lease_client));
         Self {
@@ -109,7 +110,7 @@ impl FakeBroker {
             epoch,
             image,
             mood,
-            may_stop,
+            answer,
             tasks: vec![follow, beat],
         }
     }
@@ -161,7 +162,17 @@ impl FakeBroker {
 
     /// Whether the newest answer said so.
     pub(crate) fn may_stop(&self) -> bool {
-        *self.may_stop.borrow()
+        self.answer.borrow().may_stop
+    }
+
+    /// Why it may not stop, as the newest answer says.
+    pub(crate) fn denied(&self) -> String {
+        self.answer.borrow().denied.clone()
+    }
+
+    /// Says that it stops in any case.
+    pub(crate) fn insist_on_stopping(&self) {
+        self.mood.send_replace(Mood::Insisting);
     }
 
     /// As a process that is killed: everything it had open closes.
@@ -228,7 +239,7 @@ struct Keeper {
     broker_epoch: i64,
     image: watch::Receiver<Arc<Image>>,
     mood: watch::Receiver<Mood>,
-    may_stop: watch::Sender<bool>,
+    answer: watch::Sender<v1::LeaseAnswer>,
 }
 
 impl Keeper {
@@ -261,7 +272,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 answer = answers.message() => {
-                    self.may_stop.send_replace(answer?.ok_or_else(closed)?.may_stop);
+                    self.answer.send_replace(answer?.ok_or_else(closed)?);
                     continue;
                 }
                 _ = self.image.changed() => {}
@@ -271,7 +282,7 @@ impl Keeper {
             match *self.mood.borrow() {
                 Mood::Disconnected => return Ok(()),
                 Mood::Silent => {}
-                Mood::Beating | Mood::Stopping | Mood::Leaving => {
+                Mood::Beating | Mood::Stopping | Mood::Insisting | Mood::Leaving => {
                     // A full queue holds a beat already.
                     let _ = sender.try_send(self.beat());
                 }
@@ -286,8 +297,9 @@ impl Keeper {
             broker_epoch: self.broker_epoch,
             applied_offset: self.image.borrow().offset(),
             leaving: mood == Mood::Leaving,
-            stopping: mood == Mood::Stopping,
+            stopping: matches!(mood, Mood::Stopping | Mood::Insisting),
             number: 0,
+            insist: mood == Mood::Insisting,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Controlled shutdowns: leadership first, the process after it.
 
+mod asking;
+mod controllers;
+
 use std::time::{Duration, Instant};
 
 use foz_api::v1;

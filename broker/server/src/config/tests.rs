@@ -29,18 +29,21 @@ fn a_broker_takes_its_number_from_the_environment() {
     assert_eq!(broker.replication_listener.listen.port(), 9091);
     assert_eq!(config.voters.len(), 3);
     assert!(config.controller.is_none());
+    assert_eq!(config.shutdown_grace, Duration::from_secs(30));
 }
 
 #[test]
 fn clients_are_shown_what_the_file_says() {
     let text = format!(
         "{BROKER}max.connections=7\nfoz.node.id.base=0\n\
-         max.incremental.fetch.session.cache.slots=0\nnum.recovery.threads.per.data.dir=3\n"
+         max.incremental.fetch.session.cache.slots=0\nnum.recovery.threads.per.data.dir=3\n\
+         foz.shutdown.grace.ms=600000\n"
     );
     let config = ServerConfig::parse(&text, roles("broker"), environment).unwrap();
     let shown = |key: &str| config.statics.get(key).map(String::as_str);
     assert_eq!(config.fetch_sessions_max, 0);
     assert_eq!(config.recovery_threads, Some(3));
+    assert_eq!(config.shutdown_grace, Duration::from_secs(600));
     assert_eq!(shown("num.recovery.threads.per.data.dir"), Some("3"));
     assert_eq!(shown("max.connections"), Some("7"));
     assert_eq!(shown("log.dirs"), Some("/data"));

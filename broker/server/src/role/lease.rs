@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use super::disk_watch::{DiskWatch, Seen};
 use super::lease_freshness::{Beats, LeaseFreshness};
+use super::stop_wish::{StopWish, Urgency};
 
 const BEAT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -52,6 +53,7 @@ pub(super) struct Member {
     pub(super) applied_offset: watch::Receiver<i64>,
     pub(super) freshness: Arc<LeaseFreshness>,
     pub(super) files: Arc<FileHandles>,
+    pub(super) wish: Arc<StopWish>,
 }
 
 /// Starts the thread. It ends on `stop` (after saying that the broker leaves), or when the state is
@@ -73,9 +75,11 @@ pub(super) fn keep(
         .spawn(move || {
             let keeper = Keeper {
                 controllers,
+                urgency: member.wish.urgency(),
                 member,
                 beats: Beats::default(),
                 disk: DiskWatch::default(),
+                denied: String::new(),
                 state,
             };
             runtime.block_on(keeper.run(&stop));
@@ -87,17 +91,21 @@ struct Keeper {
     member: Member,
     beats: Beats,
     disk: DiskWatch,
+    urgency: watch::Receiver<Urgency>,
+    /// Why it may not stop, as it was last told.
+    denied: String,
     state: watch::Sender<LeaseState>,
 }
 
 /// What a beat says beside that the broker lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    Stay,
-    /// To hand over what it leads.
-    Stop,
-    /// To be fenced.
-    Leave,
+#[derive(Debug, Clone, Copy)]
+struct Says {
+    /// It wants to be fenced.
+    leaving: bool,
+    /// It wants a restart grant, and to hand over what it leads.
+    stopping: bool,
+    /// It stops in any case.
+    insist: bool,
 }
 
 enum End {
@@ -169,6 +177,10 @@ impl Keeper {
                         return End::Broken("beats are not taken".to_owned());
                     }
                 }
+                // An error: nobody can ask this broker to stop.
+                Ok(()) = self.urgency.changed() => {
+                    let _ = beats.try_send(self.beat_of_member());
+                }
                 changed = self.member.applied_offset.changed() => {
                     if changed.is_err() {
                         return End::Stopped;
@@ -228,21 +240,28 @@ impl Keeper {
         seen
     }
 
-    /// Of a broker that does not stop.
+    /// Of a broker that holds its lease.
     fn beat_of_member(&mut self) -> LeaseBeat {
-        self.beat(match self.disk.hangs() {
-            true => Wish::Leave,
-            false => Wish::Stay,
+        let urgency = *self.urgency.borrow_and_update();
+        if urgency > Urgency::None {
+            // With this beat others may be made leaders while the lease is held.
+            self.member.freshness.lost();
+        }
+        self.beat(Says {
+            leaving: self.disk.hangs(),
+            stopping: urgency > Urgency::None,
+            insist: urgency == Urgency::Insists,
         })
     }
 
-    fn beat(&mut self, wish: Wish) -> LeaseBeat {
+    fn beat(&mut self, says: Says) -> LeaseBeat {
         LeaseBeat {
             node_id: self.member.node_id,
             broker_epoch: self.member.broker_epoch,
             applied_offset: *self.member.applied_offset.borrow_and_update(),
-            leaving: wish == Wish::Leave,
-            stopping: wish == Wish::Stop,
+            leaving: says.leaving,
+            stopping: says.stopping,
+            insist: says.insist,
             number: self.beats.next(Instant::now()),
         }
     }
@@ -251,6 +270,7 @@ impl Keeper {
         if let Some(sent) = self.beats.answered(answer.beat_number)
             && !answer.fenced
             && !self.disk.hangs()
+            && self.leads_on(answer)
         {
             self.member.freshness.answered(sent);
         }
@@ -262,16 +282,37 @@ impl Keeper {
         if self.state.send_replace(now) != now {
             info!(fenced = answer.fenced, "lease held");
         }
+        self.member.wish.answered(answer.may_stop);
+        if !answer.denied.is_empty() && answer.denied != self.denied {
+            info!(
+                reason = answer.denied,
+                "the broker was asked to end and may not stop yet: it serves on"
+            );
+            self.denied.clone_from(&answer.denied);
+        }
     }
 
-    /// Asks for everything that it leads to be led by others, and waits for that, serving on.
+    /// Whether the answer says that nobody was made a leader in this broker's place because it wants to stop. With a
+    /// later beat somebody may have been.
+    fn leads_on(&self, answer: &LeaseAnswer) -> bool {
+        let asks = *self.urgency.borrow() > Urgency::None;
+        !asks || (!answer.denied.is_empty() && self.beats.is_newest(answer.beat_number))
+    }
+
+    /// Waits, serving on, until all that it leads is led by others. A broker that has its grant by now does so at
+    /// once; one that goes without insists.
     async fn hand_over(
         &mut self,
         beats: &mpsc::Sender<LeaseBeat>,
         answers: &mut Streaming<LeaseAnswer>,
     ) {
+        let insisting = Says {
+            leaving: false,
+            stopping: true,
+            insist: true,
+        };
         let handing_over = async {
-            while beats.send(self.beat(Wish::Stop)).await.is_ok() {
+            while beats.send(self.beat(insisting)).await.is_ok() {
                 match answers.next().await {
                     Some(Ok(answer)) if !answer.may_stop => tokio::time::sleep(LEAVE_PAUSE).await,
                     Some(Ok(_)) => {
@@ -297,9 +338,14 @@ impl Keeper {
         beats: &mpsc::Sender<LeaseBeat>,
         answers: &mut Streaming<LeaseAnswer>,
     ) {
+        let goodbye = Says {
+            leaving: true,
+            stopping: false,
+            insist: false,
+        };
         let farewell = async {
             loop {
-                if beats.send(self.beat(Wish::Leave)).await.is_err() {
+                if beats.send(self.beat(goodbye)).await.is_err() {
                     return;
                 }
                 match answers.next().await {

@@ -68,6 +68,11 @@ impl Beats {
         self.last
     }
 
+    /// Whether no beat was sent after the one of this number.
+    pub(super) fn is_newest(&self, number: u64) -> bool {
+        self.last == number
+    }
+
     /// When the beat of this number was sent; it and those before it are answered.
     pub(super) fn answered(&mut self, number: u64) -> Option<Instant> {
         let mut found = None;

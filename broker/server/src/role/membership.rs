@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::lease::{self, LeaseState, Member};
 use super::registration;
+use super::stop_wish::StopWish;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
 use crate::identity::{Claimed, Identity};
@@ -47,6 +48,8 @@ pub(super) struct Membership {
     incarnation: Uuid,
     /// Not sooner it leaves for the sake of its logs.
     repairs_from: Instant,
+    wish: Arc<StopWish>,
+    /// To leave, with a grant or without.
     stop: CancellationToken,
 }
 
@@ -58,6 +61,7 @@ impl Membership {
         ports: Ports,
         log_intact: bool,
         claimed: Claimed,
+        wish: Arc<StopWish>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -69,6 +73,7 @@ impl Membership {
             identity: claimed.identity,
             incarnation: Uuid::new_v4(),
             repairs_from: Instant::now(),
+            wish,
             stop,
         }
     }
@@ -157,6 +162,7 @@ impl Membership {
                 applied_offset: self.broker.applied_offset.subscribe(),
                 freshness: Arc::clone(&self.broker.lease),
                 files: Arc::clone(self.broker.partitions.handles()),
+                wish: Arc::clone(&self.wish),
             },
             state,
             leave.clone(),

@@ -23,6 +23,8 @@ use super::housekeeping::{keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::membership::{Membership, Ports};
 use super::observer;
+use super::stop_cost;
+use super::stop_wish::{StopWish, WaitEnd};
 use crate::authorizer::AllowAll;
 use crate::broker::Broker;
 use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
@@ -65,6 +67,7 @@ pub(crate) struct BrokerHandle {
     broker: Arc<Broker>,
     ready: Arc<AtomicBool>,
     failures: mpsc::Receiver<String>,
+    wish: Arc<StopWish>,
     stop_lease: CancellationToken,
     stop_serving: CancellationToken,
     stop_background: CancellationToken,
@@ -74,6 +77,13 @@ pub(crate) struct BrokerHandle {
     /// What follows the metadata and keeps the logs in order.
     background: TaskTracker,
     fail_stop: FailStop,
+}
+
+/// A broker that was asked to end.
+#[derive(Debug)]
+pub(crate) struct BrokerAsking {
+    broker: Arc<Broker>,
+    wish: Arc<StopWish>,
 }
 
 /// Recovers the logs, starts to follow the metadata and to register. Returns before the quorum has
@@ -156,6 +166,7 @@ pub(crate) async fn start_broker(
         CancellationToken::new(),
         CancellationToken::new(),
     );
+    let wish = StopWish::new();
     let background = TaskTracker::new();
     background.spawn(observer::follow(
         Arc::clone(&broker.controllers),
@@ -187,6 +198,7 @@ pub(crate) async fn start_broker(
         },
         is_intact(&claimed, recovered),
         claimed,
+        Arc::clone(&wish),
         stop_lease.clone(),
     );
     let keeping = tokio::spawn(membership.keep(failed));
@@ -218,6 +230,7 @@ pub(crate) async fn start_broker(
         broker,
         ready,
         failures,
+        wish,
         stop_lease,
         stop_serving,
         stop_background,
@@ -248,6 +261,14 @@ impl BrokerHandle {
         match self.failures.recv().await {
             Some(reason) => reason,
             None => std::future::pending().await,
+        }
+    }
+
+    /// For the wait that comes before [`stop`](Self::stop).
+    pub(crate) fn asking(&self) -> BrokerAsking {
+        BrokerAsking {
+            broker: Arc::clone(&self.broker),
+            wish: Arc::clone(&self.wish),
         }
     }
 
@@ -299,6 +320,40 @@ impl BrokerHandle {
             ),
             Ok(Err(error)) => warn!(%error, "logs not closed cleanly; they will be recovered"),
             Err(error) => warn!(%error, "logs not closed cleanly; they will be recovered"),
+        }
+    }
+}
+
+impl BrokerAsking {
+    /// Serves on until the broker may stop, or until it does all the same, as somebody insists.
+    pub(crate) async fn until_may_stop(&self, insists: watch::Receiver<bool>) {
+        if *self.broker.registered_offset.borrow() < 0 {
+            // Nobody counts on it yet.
+            return;
+        }
+        let end = self
+            .wish
+            .wait(insists, self.broker.controllers.addresses())
+            .await;
+        let (image, node_id) = (self.broker.image(), self.broker.node_id);
+        match end {
+            WaitEnd::Granted => {
+                let grant = image.grant(node_id);
+                let grant = grant.filter(|grant| image.is_granted_incarnation(grant));
+                let unprotected = grant.map_or(&[][..], |grant| &grant.unprotected);
+                info!(?unprotected, "the broker may stop");
+            }
+            WaitEnd::Insists | WaitEnd::NoController => {
+                let left_short = stop_cost::left_short(&image, node_id);
+                if left_short.is_empty() {
+                    info!("the broker stops without waiting for its grant");
+                } else {
+                    warn!(
+                        partitions = left_short.join(", "),
+                        "the broker stops without waiting for its grant: these have too few in-sync replicas from now on"
+                    );
+                }
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod reassignments;
 mod replicated_metadata;
 mod replication;
 mod replication_listener;
+mod stopping;
 mod testbed;
 mod topics;
 mod versions;

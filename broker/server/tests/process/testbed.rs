@@ -52,6 +52,15 @@ impl Testbed {
 
     /// So many of each, which can be configured; none is started.
     pub(crate) fn prepare(controllers: usize, brokers: usize) -> Self {
+        Self::prepare_as(controllers, brokers, false)
+    }
+
+    /// So many processes of both roles: they are the brokers, and there are no others.
+    pub(crate) fn prepare_combined(count: usize) -> Self {
+        Self::prepare_as(count, count, true)
+    }
+
+    fn prepare_as(controllers: usize, brokers: usize, are_combined: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let grpc_ports: Vec<u16> = (0..controllers).map(|_| free_port()).collect();
         let voters: Vec<String> = (1000..)
@@ -70,11 +79,11 @@ impl Testbed {
                 node_directory.join("data").display()
             );
             let listeners = match roles {
-                "broker" => format!(
+                "controller" => String::new(),
+                _ => format!(
                     "listeners=PLAINTEXT://127.0.0.1:{kafka_port},\
                      REPLICATION://127.0.0.1:{replication_port}\n"
                 ),
-                _ => String::new(),
             };
             fs::write(
                 node_directory.join("server.properties"),
@@ -92,27 +101,30 @@ impl Testbed {
                 child: None,
             }
         };
-        let controllers: Vec<Node> = (0..)
-            .zip(&grpc_ports)
-            .map(|(index, port)| {
-                let extra = format!("controller.listener=127.0.0.1:{port}\n");
-                let name = format!("controller-{index}");
-                let mut node = node(name, "controller", 1000 + index, &extra);
-                node.grpc_port = *port;
-                node
-            })
-            .collect();
-        let brokers = (0..brokers)
-            .map(|index| {
-                // Rebalances of the tests should not wait for more members.
-                node(
-                    format!("broker-{index}"),
-                    "broker",
-                    index,
-                    "group.initial.rebalance.delay.ms=0\n",
-                )
-            })
-            .collect();
+        let listener = |port: &u16| format!("controller.listener=127.0.0.1:{port}\n");
+        // Rebalances of the tests should not wait for more members.
+        let at_once = "group.initial.rebalance.delay.ms=0\n";
+        let broker = |index: usize| {
+            let name = format!("broker-{index}");
+            if are_combined {
+                let extra = at_once.to_owned() + &listener(&grpc_ports[index]);
+                node(name, "broker,controller", index, &extra)
+            } else {
+                node(name, "broker", index, at_once)
+            }
+        };
+        let brokers: Vec<Node> = (0..brokers).map(broker).collect();
+        let controllers = grpc_ports.iter().enumerate().map(|(index, port)| {
+            let name = format!("controller-{index}");
+            let mut node = node(name, "controller", 1000 + index, &listener(port));
+            node.grpc_port = *port;
+            node
+        });
+        let controllers: Vec<Node> = if are_combined {
+            Vec::new()
+        } else {
+            controllers.collect()
+        };
         Self {
             controllers,
             brokers,

@@ -208,6 +208,7 @@ impl Active {
             stream: beat.stream,
             applied_offset: beat.applied_offset,
             is_stopping: beat.is_stopping,
+            is_insisting: false,
             is_leaving: beat.is_leaving,
         };
         let wish = self.leases.beat(wish, committed.offset(), duration(now_ms));

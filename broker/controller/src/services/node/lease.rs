@@ -82,6 +82,7 @@ async fn answer_beats(
             stream,
             applied_offset: beat.applied_offset,
             is_stopping: beat.stopping,
+            is_insisting: beat.insist,
             is_leaving: beat.leaving,
         };
         let state = calls.beat(beat).await;
@@ -91,8 +92,10 @@ async fn answer_beats(
         let answer = state.map(|state| LeaseAnswer {
             metadata_offset: state.committed_offset,
             fenced: state.is_fenced,
-            may_stop: stopping.is_handed_over(),
+            // A grant may have ended by its time limit since.
+            may_stop: stopping.is_handed_over() && state.denied.is_none(),
             beat_number,
+            denied: state.denied.as_deref().unwrap_or_default().to_owned(),
         });
         let is_over = answer.is_err();
         for _ in 0..count {
@@ -157,6 +160,7 @@ impl<'a> Stopping<'a> {
             fenced: !image.is_alive(node_id),
             may_stop: true,
             beat_number: 0,
+            denied: String::new(),
         }
     }
 }
@@ -169,6 +173,7 @@ fn newest(first: LeaseBeat, beats: &mut Streaming<LeaseBeat>) -> (LeaseBeat, usi
         beat = LeaseBeat {
             leaving: beat.leaving || next.leaving,
             stopping: beat.stopping || next.stopping,
+            insist: beat.insist || next.insist,
             ..next
         };
         count += 1;

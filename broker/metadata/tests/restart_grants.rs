@@ -12,7 +12,8 @@
 //! * A broker with a grant leads nothing that another member of the ISR can lead.
 //!
 //! Now and then everything becomes well. Then every grant ends, every reassignment is complete, and every
-//! broker gets its grant, one after the other, those that were denied before too.
+//! broker gets its grant, one after the other, those that were denied before too. And every other time the whole
+//! cluster is stopped and started: none of the grants outlasts that.
 //!
 //! Each test is a cluster of another shape with a quarter of the steps; they run side by side.
 

@@ -34,6 +34,7 @@ pub(crate) struct Seen {
     pub(crate) waited_for_grants: usize,
     pub(crate) restarted_when_well: usize,
     pub(crate) granted_at_last: usize,
+    pub(crate) stopped_together: usize,
 }
 
 impl Seen {
@@ -67,6 +68,7 @@ impl Seen {
             self.waited_for_grants,
             self.restarted_when_well,
             self.granted_at_last,
+            self.stopped_together,
         ] {
             assert!(times > 100, "{self:?}");
         }

@@ -1,6 +1,6 @@
 //! Nothing fails any more: whoever was denied gets a grant at last.
 
-use foz_metadata::rules::Answer;
+use foz_metadata::rules::{AcquireRestart, Answer};
 use uuid::Uuid;
 
 use super::world::{CONTROLLERS, World, id};
@@ -33,6 +33,33 @@ impl World {
             self.restart(node);
             self.seen.granted_at_last += usize::from(asked[node]);
         }
+        if self.random.percent(50) {
+            self.everything_stops();
+        }
+    }
+
+    /// Every process is told to end, so that each is granted as one that insists. What is granted then ends without
+    /// any time limit once they are back.
+    fn everything_stops(&mut self) {
+        let count = self.brokers.len();
+        for node_id in self.random.some_of(count, count) {
+            let node = usize::try_from(node_id).unwrap();
+            let incarnation = Uuid::from_u128(self.brokers[node].incarnation);
+            let request = AcquireRestart {
+                insist: true,
+                ..Self::request(node_id, incarnation)
+            };
+            let granted = (0..50).find_map(|_| self.ask(&request));
+            let is_granted = matches!(granted, Some(Answer::Granted { .. }));
+            assert!(is_granted, "{granted:?}");
+            self.stop(node);
+        }
+        assert_eq!(self.image.grants().count(), count);
+        for _ in 0..ROUNDS_MAX {
+            self.round();
+        }
+        self.assert_well();
+        self.seen.stopped_together += 1;
     }
 
     fn round(&mut self) {

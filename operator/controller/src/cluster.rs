@@ -7,6 +7,7 @@ pub mod dereference;
 mod execute;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod missing_pods;
 pub mod observed;
 pub mod owned;
 pub mod plan;
@@ -18,4 +19,6 @@ mod rolling;
 pub mod status;
 #[cfg(test)]
 mod status_tests;
+pub mod suspend;
 pub mod validate;
+pub mod volumes;

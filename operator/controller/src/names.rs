@@ -31,6 +31,8 @@ pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 pub const RESTART_ANNOTATION: &str = "foz.dev/restart";
 /// On a pod: restart it now, whatever that costs.
 pub const FORCE_RESTART_ANNOTATION: &str = "foz.dev/force-restart";
+/// On a pod: give it an empty volume in the place of the one that it has, when nothing is lost by that.
+pub const REPLACE_VOLUME_ANNOTATION: &str = "foz.dev/replace-volume";
 /// In the templates of pods: the value of [`RESTART_ANNOTATION`] on the Cluster. It has a name of its own, as
 /// pods that ask to be restarted by being made would be restarted without end.
 pub const RESTARTED_FOR_ANNOTATION: &str = "foz.dev/restarted-for";

@@ -68,8 +68,8 @@ pub const PERMISSIONS: &[Permission] = &[
         scope: Scope::WatchedNamespaces,
         api_group: "apps",
         resources: &["statefulsets"],
-        verbs: OWNED,
-        reason: "runs brokers and controllers",
+        verbs: &["get", "list", "watch", "create", "patch", "delete"],
+        reason: "runs brokers and controllers; makes a StatefulSet anew around its pods when the size of volumes changes, which cannot be changed in one",
     },
     Permission {
         scope: Scope::WatchedNamespaces,
@@ -103,8 +103,15 @@ pub const PERMISSIONS: &[Permission] = &[
         scope: Scope::WatchedNamespaces,
         api_group: "",
         resources: &["persistentvolumeclaims"],
-        verbs: &["list", "watch", "patch"],
-        reason: "grows volumes; never deletes one",
+        verbs: &["list", "watch", "patch", "delete"],
+        reason: "grows volumes; deletes one only where foz.dev/replace-volume on its pod asks for it and everything on it is in sync elsewhere",
+    },
+    Permission {
+        scope: Scope::WatchedNamespaces,
+        api_group: "",
+        resources: &["events"],
+        verbs: SEEN,
+        reason: "tells why a pod cannot be made, or a volume does not come or grow",
     },
     Permission {
         scope: Scope::WatchedNamespaces,

@@ -4,6 +4,7 @@
 //! watched, and what nobody reads is dropped before it is kept.
 
 mod follow;
+pub mod warnings;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::names::{ClusterName, ZONE_LABEL};
 use crate::trigger::{GuardedCluster, GuardedTopic};
+use crate::world::warnings::Warnings;
 
 pub use follow::{Sources, follow, follow_nodes};
 
@@ -42,6 +44,8 @@ pub struct World {
     pub claims: Store<PersistentVolumeClaim>,
     /// StatefulSets of Clusters.
     pub stateful_sets: Store<StatefulSet>,
+    /// What Kubernetes warns of.
+    pub warnings: Warnings,
     config_maps: Store<ConfigMap>,
     disruption_budgets: Store<PodDisruptionBudget>,
     network_policies: Store<NetworkPolicy>,
@@ -86,6 +90,26 @@ impl World {
             Owned::ServiceAccount => manifest(&self.service_accounts, namespace, &key.name),
             Owned::StatefulSet => manifest(&self.stateful_sets, namespace, &key.name),
         }
+    }
+
+    /// The ordinals of all pods that are called after a StatefulSet, be it there or not.
+    #[must_use]
+    pub fn ordinals(&self, namespace: &str, set: &str) -> Vec<i32> {
+        let ordinal = |pod: &Arc<Pod>| {
+            let metadata = &pod.metadata;
+            let name = metadata.name.as_deref()?;
+            let (of, ordinal) = name.rsplit_once('-')?;
+            let is_of = of == set && metadata.namespace.as_deref() == Some(namespace);
+            is_of.then(|| ordinal.parse().ok()).flatten()
+        };
+        self.pods.state().iter().filter_map(ordinal).collect()
+    }
+
+    /// A node of this name is there; `None` where we may not see nodes.
+    #[must_use]
+    pub fn has_node(&self, node: &str) -> Option<bool> {
+        let sees_any = !self.nodes.is_empty();
+        sees_any.then(|| self.nodes.get(&ObjectRef::new(node)).is_some())
     }
 
     /// The zone of a node, where it has one and we may see it.

@@ -40,6 +40,12 @@ const HOLD_MAX: u32 = 64;
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why it is ready or not, in a word"
+    ),
+    printcolumn(
         name = "Brokers",
         type_ = "integer",
         json_path = ".status.readyReplicas",
@@ -169,6 +175,11 @@ pub struct ClusterSpec {
     /// While true, the operator changes nothing of this cluster and only reports its status.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+
+    /// While true, no broker and no controller runs. Volumes and Services stay: set back to false, the
+    /// cluster is there again with its data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
 }
 
 /// The controllers of a cluster.

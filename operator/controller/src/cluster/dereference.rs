@@ -5,11 +5,14 @@ use std::time::Instant;
 use foz_crd::Cluster;
 use kube::ResourceExt as _;
 
+use crate::cluster::missing_pods;
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::volumes::without_set;
 use crate::context::Context;
 use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, Role};
 use crate::world::get;
+use crate::world::warnings::Warned;
 
 /// Reads the world around a Cluster. Objects are looked up by the names that they have or would have.
 #[must_use]
@@ -31,27 +34,55 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         observed.denied = context.denials.recent(&uid, view, Instant::now()).0;
     }
     for role in Role::ALL {
-        let set = get(&world.stateful_sets, &name.namespace, &name.of_role(role));
+        let set_name = name.of_role(role);
+        let set = get(&world.stateful_sets, &name.namespace, &set_name);
         if let Some(set) = &set {
-            observed.sets.insert(role, SetState::from(&**set));
+            let warning = world
+                .warnings
+                .about(Warned::StatefulSet, &name.namespace, &set_name);
+            let set = SetState {
+                warning,
+                ..SetState::from(&**set)
+            };
+            observed.sets.insert(role, set);
         }
         let running = observed.sets.get(&role).map_or(0, |set| set.replicas);
         let wanted = match role {
             Role::Broker => cluster.spec.replicas,
             Role::Controller => cluster.spec.controllers.replicas,
         };
-        for ordinal in 0..wanted.max(running).min(CONTROLLER_NODE_ID_BASE) {
+        // Pods that no StatefulSet speaks for any more, or not as long as they last.
+        let others = if set.is_none() || cluster.spec.suspend {
+            world.ordinals(&name.namespace, &set_name)
+        } else {
+            Vec::new()
+        };
+        let last = others.iter().max().map_or(0, |ordinal| ordinal + 1);
+        for ordinal in 0..wanted.max(running).max(last).min(CONTROLLER_NODE_ID_BASE) {
             let pod = get(&world.pods, &name.namespace, &name.pod(role, ordinal));
             if let Some(pod) = &pod {
                 let mut state = PodState::from(&**pod);
                 state.deleting |= context.deleted.contains(&state.uid);
                 observed.pods.insert((role, ordinal), state);
             }
-            let claim = get(&world.claims, &name.namespace, &name.claim(role, ordinal));
-            if let Some(claim) = &claim {
-                observed
-                    .claims
-                    .insert((role, ordinal), ClaimState::from(&**claim));
+            if let Some(claim) = claim(&name, role, ordinal, context) {
+                observed.claims.insert((role, ordinal), claim);
+            }
+        }
+        if let Some(set) = observed.sets.get_mut(&role) {
+            let mut pods = observed.pods.keys().filter(|(of, _)| *of == role);
+            // What Kubernetes could not make once, it has made since.
+            if pods.any(|(_, ordinal)| missing_pods::is_over(set, &name.pod(role, *ordinal))) {
+                world
+                    .warnings
+                    .forget(Warned::StatefulSet, &name.namespace, &set_name);
+                set.warning = None;
+            }
+        } else {
+            let of_role = observed.pods.iter().filter(|((of, _), _)| *of == role);
+            let pods = of_role.map(|((_, ordinal), pod)| (*ordinal, pod));
+            if let Some(set) = without_set(pods) {
+                observed.sets.insert(role, set);
             }
         }
     }
@@ -69,6 +100,19 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         }
     }
     observed
+}
+
+fn claim(name: &ClusterName, role: Role, ordinal: i32, context: &Context) -> Option<ClaimState> {
+    let (world, claim) = (&context.world, name.claim(role, ordinal));
+    let found = get(&world.claims, &name.namespace, &claim)?;
+    let mut state = ClaimState::from(&*found);
+    state.deleting |= context.deleted.contains(&state.uid);
+    let node = state.node.as_ref();
+    state.node_is_gone = node.is_some_and(|node| world.has_node(node) == Some(false));
+    state.warning = world
+        .warnings
+        .about(Warned::PersistentVolumeClaim, &name.namespace, &claim);
+    Some(state)
 }
 
 /// Every object that the Cluster has or would have. More names than that do no harm.

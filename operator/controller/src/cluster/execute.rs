@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use foz_api::v1::{AssignRacksRequest, ResourceType};
 use foz_crd::ClusterStatus;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{
+    DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
+};
 use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
 use crate::cluster::owned::ObjectKey;
-use crate::cluster::plan::{Action, ScaleUp, expansion};
+use crate::cluster::plan::{Action, ScaleUp};
 use crate::cluster::reconcile::Pass;
 use crate::cluster::status::Outcome;
+use crate::cluster::volumes::expansion;
 use crate::conditions::Finding;
 use crate::config_diff::ConfigDiff;
 use crate::error::ReconcileError;
@@ -61,6 +65,9 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
                     (Ok(()), None) => corrected.push(format!("{key} ({reason})")),
                 }
                 done
+            }
+            Action::Orphan { name, uid, reason } => {
+                orphan(pass, name, uid, reason, &mut executed).await
             }
             Action::ExpandVolumes { claims, size } => {
                 expand(pass, claims, size, &mut executed).await
@@ -153,14 +160,7 @@ pub(super) async fn delete_pod(
     uid: &str,
 ) -> Result<bool, ReconcileError> {
     let api: Api<Pod> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
-    let parameters = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match api.delete(pod, &parameters).await {
+    match api.delete(pod, &of_uid(uid)).await {
         // Gone, or another one already.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
             pass.context.deleted.remember(uid);
@@ -171,6 +171,53 @@ pub(super) async fn delete_pod(
             pass.context.deleted.remember(uid);
             Ok(true)
         }
+    }
+}
+
+/// Deletes a StatefulSet and leaves its pods. The pass that sees it gone makes it anew.
+async fn orphan(
+    pass: &Pass<'_>,
+    name: &str,
+    uid: &str,
+    reason: &str,
+    executed: &mut Executed,
+) -> Result<(), ReconcileError> {
+    if pass.context.deleted.contains(uid) {
+        return Ok(());
+    }
+    let api: Api<StatefulSet> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
+    let parameters = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Orphan),
+        ..of_uid(uid)
+    };
+    tracing::info!(name, reason, "deletes a StatefulSet and leaves its pods");
+    match api.delete(name, &parameters).await {
+        // Gone, or another one already: the watch tells.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+        Err(error) => {
+            return Err(ReconcileError::kubernetes(
+                format!("StatefulSet/{name}"),
+                error,
+            ));
+        }
+        Ok(_) => {
+            let note =
+                format!("{name} is made anew around its pods, none of which restarts: {reason}");
+            let notice = Notice::done("StatefulSetReplaced", note);
+            executed.notices.push(notice);
+        }
+    }
+    pass.context.deleted.remember(uid);
+    Ok(())
+}
+
+fn of_uid(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
     }
 }
 

@@ -12,6 +12,10 @@ use crate::names::{
     CONTAINER, FORCE_RESTART_ANNOTATION, RESTART_ANNOTATION, RESTARTED_FOR_ANNOTATION, Role,
 };
 use crate::quorum::view::{BrokerView, GrantView};
+use crate::world::warnings::Warning;
+
+/// The scheduler's: the node that a volume is made for.
+const SELECTED_NODE_ANNOTATION: &str = "volume.kubernetes.io/selected-node";
 
 /// The world as one pass sees it.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +106,8 @@ pub struct SetState {
     pub image: Option<String>,
     /// What the newest template says of [`RESTART_ANNOTATION`] on the Cluster.
     pub restarted_for: Option<String>,
+    /// What Kubernetes warns of: why it cannot make a pod, for example.
+    pub warning: Option<Warning>,
 }
 
 /// A pod.
@@ -144,6 +150,49 @@ pub struct ClaimState {
     pub capacity: Option<String>,
     /// It is being deleted.
     pub deleting: bool,
+    /// Its uid: a claim of the same name may be another one.
+    pub uid: String,
+    /// `Pending`, `Bound`, or `Lost`: its volume does not exist any more.
+    pub phase: Option<String>,
+    /// What the storage says of growing it.
+    pub answers: Vec<StorageAnswer>,
+    /// The newest that Kubernetes warns of.
+    pub warning: Option<Warning>,
+    /// The node that its volume was made for.
+    pub node: Option<String>,
+    /// That node does not exist any more, as far as we see.
+    pub node_is_gone: bool,
+}
+
+/// What the storage says about a claim that is to grow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StorageAnswer {
+    /// In CamelCase.
+    pub reason: String,
+    /// In its own words; may be empty.
+    pub message: String,
+    /// It does not go on by itself.
+    pub failed: bool,
+}
+
+impl StorageAnswer {
+    /// To be read.
+    #[must_use]
+    pub fn words(&self) -> String {
+        if self.message.is_empty() {
+            self.reason.clone()
+        } else {
+            format!("{}: {}", self.reason, self.message)
+        }
+    }
+}
+
+impl ClaimState {
+    /// It has no volume yet.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.phase.as_deref() == Some("Pending")
+    }
 }
 
 impl From<&StatefulSet> for SetState {
@@ -171,6 +220,7 @@ impl From<&StatefulSet> for SetState {
                 .and_then(|template| template.metadata.as_ref())
                 .and_then(|metadata| metadata.annotations.as_ref())
                 .and_then(|annotations| annotations.get(RESTARTED_FOR_ANNOTATION).cloned()),
+            warning: None,
         }
     }
 }
@@ -237,8 +287,47 @@ impl From<&PersistentVolumeClaim> for ClaimState {
                 .unwrap_or_default(),
             capacity: capacity.map(|quantity| quantity.0.clone()),
             deleting: claim.metadata.deletion_timestamp.is_some(),
+            uid: claim.metadata.uid.clone().unwrap_or_default(),
+            phase: claim.status.as_ref().and_then(|it| it.phase.clone()),
+            answers: answers(claim),
+            warning: None,
+            node: claim
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(SELECTED_NODE_ANNOTATION).cloned()),
+            node_is_gone: false,
         }
     }
+}
+
+/// Conditions of the claim that hold, and how far its resizing has got where Kubernetes says that it cannot be done
+/// (KEP-1790).
+fn answers(claim: &PersistentVolumeClaim) -> Vec<StorageAnswer> {
+    let Some(status) = &claim.status else {
+        return Vec::new();
+    };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let holds = conditions.iter().filter(|it| it.status == "True");
+    let mut answers: Vec<StorageAnswer> = holds
+        .map(|condition| StorageAnswer {
+            reason: condition.type_.clone(),
+            message: condition.message.clone().unwrap_or_default(),
+            failed: condition.type_.ends_with("Error"),
+        })
+        .collect();
+    let stages = status.allocated_resource_statuses.as_ref();
+    if let Some(stage) = stages.and_then(|stages| stages.get("storage"))
+        && stage.ends_with("Infeasible")
+        && !answers.iter().any(|answer| answer.failed)
+    {
+        answers.push(StorageAnswer {
+            reason: stage.clone(),
+            message: String::new(),
+            failed: true,
+        });
+    }
+    answers
 }
 
 /// A container that waits for something that will not come by itself, with what its last run said.

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use foz_crd::ClusterStatus;
-use foz_crd::quantity::quantity_millis;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
 use crate::cluster::build::{Desired, desired};
@@ -14,6 +13,8 @@ use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::{Next, roll};
 use crate::cluster::validate::ValidatedCluster;
+use crate::cluster::volumes::{self, Templates};
+use crate::cluster::{missing_pods, suspend};
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
 use crate::names::Role;
@@ -34,6 +35,15 @@ pub enum Action {
         /// It gives the Cluster brokers that it never had.
         scale_up: Option<ScaleUp>,
         /// What differs.
+        reason: String,
+    },
+    /// Delete a StatefulSet and leave its pods, so that it can be made with other claim templates.
+    Orphan {
+        /// Which.
+        name: String,
+        /// No other of that name.
+        uid: String,
+        /// Why.
         reason: String,
     },
     /// Grow the volumes of a role.
@@ -58,6 +68,7 @@ impl Action {
         match self {
             Self::Apply { missing: true, .. } => "create",
             Self::Apply { missing: false, .. } => "apply",
+            Self::Orphan { .. } => "orphan_pods",
             Self::ExpandVolumes { .. } => "expand_volumes",
             Self::RecordManagedKeys(_) => "record_managed_keys",
             Self::AlterConfigs(_) => "alter_configs",
@@ -93,6 +104,9 @@ pub struct Plan {
 /// Decides what to do.
 #[must_use]
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Plan {
+    if cluster.suspended && !cluster.paused {
+        return plan_suspended(cluster, observed, status);
+    }
     let brokers = brokers_now(cluster, observed);
     let mut plan = Plan {
         brokers,
@@ -113,16 +127,32 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     };
     keep_restarted_for(&mut now, observed);
     pods_trouble(&now, observed, &mut plan);
+    missing_pods::report(&now, observed, &mut plan);
+    volumes::report(&now, observed, &mut plan);
     if cluster.paused {
         let message = "spec.paused is true: nothing is changed";
         plan.progressing.push(Finding::new("Paused", message));
         return plan;
     }
-    objects(&now, observed, &mut plan);
-    volumes(&now, observed, &mut plan);
+    objects(&now, observed, status, &mut plan);
+    volumes::grow(&now, observed, &mut plan);
     settings(&now, observed, status, &mut plan);
     racks(observed, &mut plan);
     plan.roll = roll_input(&now, observed, status, &plan);
+    plan
+}
+
+/// Nothing but that no pod runs, and that all else is right. Whoever scales, rolls or moves waits.
+fn plan_suspended(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Plan {
+    let mut plan = Plan::default();
+    let mut now = ValidatedCluster {
+        stopped: suspend::stopped(cluster, observed),
+        ..cluster.clone()
+    };
+    keep_restarted_for(&mut now, observed);
+    volumes::report(&now, observed, &mut plan);
+    objects(&now, observed, status, &mut plan);
+    volumes::grow(&now, observed, &mut plan);
     plan
 }
 
@@ -145,7 +175,12 @@ fn registered(observed: &Observed) -> i32 {
     last.map_or(0, |node_id| node_id + 1)
 }
 
-fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+fn objects(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    status: &ClusterStatus,
+    plan: &mut Plan,
+) {
     let mut waiting = Vec::new();
     for Desired { key, mut manifest } in desired(cluster) {
         let Some(live) = observed.live.get(&key) else {
@@ -164,8 +199,20 @@ fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
             waiting.push(key.to_string());
             continue;
         }
-        if key.kind == Owned::StatefulSet {
-            keep_claim_templates(&mut manifest, live);
+        if let Some(role) = volumes::role_of(cluster, &key) {
+            match volumes::claim_templates(cluster, observed, status, role, live) {
+                Templates::Change { uid, reason } => {
+                    let name = key.name;
+                    plan.actions.push(Action::Orphan { name, uid, reason });
+                    continue;
+                }
+                Templates::Stay(None) => {}
+                Templates::Stay(Some(why)) => {
+                    let finding = Finding::new("VolumeTemplateWaits", why);
+                    plan.progressing.push(finding);
+                }
+            }
+            volumes::keep_claim_templates(&mut manifest, live);
         }
         let accepted = observed.accepted.get(&key);
         if accepted.is_some_and(|accepted| accepted.is_of(&manifest, live)) {
@@ -176,7 +223,9 @@ fn objects(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
             Difference::Fields(path) => (path, None),
             Difference::ForeignEntries { path, patch } => (path, Some(patch)),
         };
-        let reason = format!("{path} differs");
+        let of_set = || suspend::reason(&manifest, live);
+        let reason = volumes::role_of(cluster, &key).and_then(|_| of_set());
+        let reason = reason.unwrap_or_else(|| format!("{path} differs"));
         let scale_up = scale_up(cluster, observed).filter(|_| is_set_of_brokers(&key, cluster));
         plan.actions.push(Action::Apply {
             key,
@@ -205,7 +254,8 @@ fn is_set_of_brokers(key: &ObjectKey, cluster: &ValidatedCluster) -> bool {
 fn scale_up(cluster: &ValidatedCluster, observed: &Observed) -> Option<ScaleUp> {
     let from = observed.sets.get(&Role::Broker)?.replicas;
     let to = cluster.brokers;
-    (from < to && registered(observed) < to).then_some(ScaleUp { from, to })
+    // With none it was suspended.
+    (0 < from && from < to && registered(observed) < to).then_some(ScaleUp { from, to })
 }
 
 /// It is being deleted, or belongs to another object (a Cluster of the same name that is gone): Kubernetes
@@ -220,54 +270,6 @@ fn is_leaving(live: &Value, uid: &str) -> bool {
     !metadata["deletionTimestamp"].is_null() || owners.iter().any(of_another)
 }
 
-/// Kubernetes lets nobody change the claim templates of a StatefulSet. Volumes grow claim by claim, so
-/// that the set need not be made anew.
-fn keep_claim_templates(manifest: &mut Value, live: &Value) {
-    let templates = &live["spec"]["volumeClaimTemplates"];
-    if templates.is_array() {
-        manifest["spec"]["volumeClaimTemplates"] = templates.clone();
-    }
-}
-
-fn volumes(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
-    let value = |text: &str| quantity_millis(text).unwrap_or_default();
-    let mut growing = Vec::new();
-    for role in Role::ALL {
-        let wanted = match role {
-            Role::Broker => &cluster.broker_volume.size.0,
-            Role::Controller => &cluster.controller_volume.size.0,
-        };
-        let mut too_small = Vec::new();
-        for ((_, ordinal), claim) in observed.claims.iter().filter(|((of, _), _)| *of == role) {
-            if claim.deleting {
-                continue;
-            }
-            let name = cluster.name.claim(role, *ordinal);
-            // A volume that somebody grew further is left as it is.
-            if value(&claim.requested) < value(wanted) {
-                too_small.push(name);
-            } else if claim
-                .capacity
-                .as_ref()
-                .is_some_and(|has| value(has) < value(&claim.requested))
-            {
-                growing.push(name);
-            }
-        }
-        if !too_small.is_empty() {
-            plan.actions.push(Action::ExpandVolumes {
-                claims: too_small,
-                size: wanted.clone(),
-            });
-        }
-    }
-    if !growing.is_empty() {
-        let message = format!("volumes grow: {}", growing.join(", "));
-        plan.progressing
-            .push(Finding::new("VolumesGrowing", message));
-    }
-}
-
 /// What a restart is decided from, where any is to be thought of.
 fn roll_input(
     cluster: &ValidatedCluster,
@@ -275,12 +277,13 @@ fn roll_input(
     status: &ClusterStatus,
     plan: &Plan,
 ) -> Option<RollInput> {
-    let mut sets = observed.sets.clone();
-    for (role, set) in &mut sets {
+    let mut input = RollInput::new(cluster, observed, status);
+    for (role, set) in &mut input.sets {
         let name = cluster.name.of_role(*role);
-        let is_about_to_change = plan.actions.iter().any(|action| {
-            matches!(action, Action::Apply { key, .. }
-                if key.kind == Owned::StatefulSet && key.name == name)
+        let is_about_to_change = plan.actions.iter().any(|action| match action {
+            Action::Apply { key, .. } => key.kind == Owned::StatefulSet && key.name == name,
+            Action::Orphan { name: orphaned, .. } => *orphaned == name,
+            _ => false,
         });
         let key = ObjectKey {
             kind: Owned::StatefulSet,
@@ -291,15 +294,6 @@ fn roll_input(
             set.update_revision = None;
         }
     }
-    let input = RollInput {
-        name: cluster.name.clone(),
-        pods: observed.pods.clone(),
-        sets,
-        quorum: observed.quorum.current().cloned(),
-        config_pending_restart: status.config_pending_restart.clone(),
-        hold: cluster.hold.clone(),
-        denied: observed.denied.clone(),
-    };
     (roll(&input).next != Next::Nothing).then_some(input)
 }
 
@@ -370,10 +364,4 @@ fn pods_trouble(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan
             plan.degraded.push(Finding::new("PodFailing", message));
         }
     }
-}
-
-/// The merge patch that grows a claim.
-#[must_use]
-pub fn expansion(size: &str) -> Value {
-    json!({"spec": {"resources": {"requests": {"storage": size}}}})
 }

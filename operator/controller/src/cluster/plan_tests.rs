@@ -17,6 +17,8 @@ use crate::quorum::view::BrokerView;
 
 mod restarts;
 mod settings;
+mod suspend;
+mod volumes;
 
 /// A world in which the Cluster is as it should be.
 pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
@@ -43,7 +45,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
             let claim = ClaimState {
                 requested: size.into(),
                 capacity: Some(size.into()),
-                deleting: false,
+                ..ClaimState::default()
             };
             observed.claims.insert((role, ordinal), claim);
         }
@@ -352,61 +354,6 @@ fn brokers_that_the_quorum_knows_are_run() {
     let plan = plan_of(&cluster, &observed);
     assert_eq!(plan.brokers, 3);
     assert_eq!(plan.degraded[0].reason, "ScaleDownRefused");
-}
-
-#[test]
-fn volumes_grow_claim_by_claim_and_the_claim_templates_stay() {
-    let observed = settled(&validated());
-    let mut cluster = validated();
-    cluster.broker_volume.size.0 = "20Gi".into();
-    let plan = plan_of(&cluster, &observed);
-    let claims = (0..3)
-        .map(|ordinal| format!("data-demo-broker-{ordinal}"))
-        .collect();
-    assert_eq!(
-        plan.actions,
-        [Action::ExpandVolumes {
-            claims,
-            size: "20Gi".into()
-        }]
-    );
-    // Asked for, and under way.
-    let mut observed = settled(&cluster);
-    for ((role, _), claim) in &mut observed.claims {
-        if *role == Role::Broker {
-            claim.requested = "20Gi".into();
-        }
-    }
-    let plan = plan_of(&cluster, &observed);
-    assert_eq!(plan.actions, []);
-    assert_eq!(plan.progressing[0].reason, "VolumesGrowing");
-}
-
-#[test]
-fn a_volume_that_somebody_grew_or_deletes_is_left_alone() {
-    let cluster = validated();
-    let mut observed = settled(&cluster);
-    let claim = |size: &str, deleting| ClaimState {
-        requested: size.into(),
-        capacity: Some(size.into()),
-        deleting,
-    };
-    observed
-        .claims
-        .insert((Role::Broker, 0), claim("20Gi", false));
-    observed
-        .claims
-        .insert((Role::Broker, 1), claim("1Gi", true));
-    observed
-        .claims
-        .insert((Role::Broker, 2), claim("10240Mi", false));
-    assert_eq!(
-        plan_of(&cluster, &observed),
-        Plan {
-            brokers: 3,
-            ..Plan::default()
-        }
-    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::cluster::observed::Observed;
 use crate::cluster::plan::plan;
 use crate::cluster::rolling::carry_on;
 use crate::cluster::status::{invalid, look_again_after, status};
+use crate::cluster::suspend;
 use crate::cluster::validate::validate;
 use crate::context::{Context, REFUSAL_COUNTS};
 use crate::error::{ReconcileError, retry_after};
@@ -178,6 +179,10 @@ impl Pass<'_> {
             self.write_status(status).await
         };
         notices.extend(events::of_conditions(
+            &self.previous.conditions,
+            &status.conditions,
+        ));
+        notices.extend(suspend::notices(
             &self.previous.conditions,
             &status.conditions,
         ));

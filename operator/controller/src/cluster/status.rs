@@ -12,6 +12,7 @@ use crate::cluster::defaults::with_defaults;
 use crate::cluster::observed::{Observed, QuorumState, QuorumView};
 use crate::cluster::plan::Plan;
 use crate::cluster::roll::Roll;
+use crate::cluster::suspend;
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
 use crate::conditions::{Finding, Findings, whole_seconds};
 use crate::config_diff;
@@ -51,15 +52,23 @@ pub fn status(
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let view = observed.quorum.told();
     let pending = pending_restart(view, outcome, previous);
-    let under_replicated_since = under_replicated_since(view, previous, now);
+    let under_replicated_since = if cluster.suspended && !cluster.paused {
+        None
+    } else {
+        under_replicated_since(view, previous, now)
+    };
     // What is not known yet is not judged: an operator that has just taken over asks first.
-    let asking = observed.quorum == QuorumState::Unknown && previous.cluster_id.is_some();
+    let suspended = cluster.suspended && !cluster.paused;
+    let asking = observed.quorum == QuorumState::Unknown
+        && previous.cluster_id.is_some()
+        && !suspended
+        && !suspend::was_suspended(&previous.conditions);
     let (observed_generation, conditions) = if asking {
         (previous.observed_generation, previous.conditions.clone())
     } else {
         let tolerated = tolerated_for(under_replicated_since.as_ref(), now).is_some();
         let mut findings = findings(cluster, observed, plan, outcome, previous, &pending);
-        if let Some(finding) = view.and_then(under_replication) {
+        if let Some(finding) = view.and_then(under_replication).filter(|_| !suspended) {
             if tolerated {
                 findings.progressing.push(finding);
             } else {
@@ -82,6 +91,7 @@ pub fn status(
         cluster_id: cluster_id(view, previous),
         bootstrap: Some(cluster.name.bootstrap_address()),
         active_controller: active_controller(cluster, view)
+            .filter(|_| !suspended || pods(Role::Controller).count() > 0)
             .or_else(|| previous.active_controller.clone().filter(|_| asking)),
         version: view.and_then(version).or_else(|| previous.version.clone()),
         topics: seen(|view| view.topics, previous.topics),
@@ -135,6 +145,11 @@ fn findings(
     previous: &ClusterStatus,
     pending: &[PendingRestart],
 ) -> Findings {
+    if cluster.suspended && !cluster.paused {
+        let failed = plan.degraded.iter().chain(&outcome.degraded);
+        let failed = failed.cloned().collect();
+        return suspend::findings(cluster, observed, &plan.progressing, failed);
+    }
     let mut not_ready = Vec::new();
     let (rolling, mut degraded) = outcome
         .roll
@@ -308,7 +323,7 @@ fn managed_keys(
     let Some(view) = view else {
         return previous.managed_config_keys.clone();
     };
-    if cluster.paused {
+    if cluster.paused || cluster.suspended {
         return previous.managed_config_keys.clone();
     }
     let managed = &previous.managed_config_keys;

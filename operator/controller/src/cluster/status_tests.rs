@@ -417,3 +417,49 @@ fn a_wrong_spec_is_said_and_what_runs_is_left() {
         (3, Some(5))
     );
 }
+
+#[test]
+fn a_suspended_cluster_says_so_and_nothing_is_wrong_with_it() {
+    let cluster = ValidatedCluster {
+        suspended: true,
+        ..validated()
+    };
+    let mut observed = settled(&validated());
+    view_mut(&mut observed).offline = 4;
+    view_mut(&mut observed).under_replicated = 8;
+    let previous = settled_status(&validated());
+    let stopping = status_of(&cluster, &observed, &Outcome::default(), &previous);
+    assert_eq!(condition(&stopping, "Ready").1, "Suspended");
+    let (_, reason, message) = condition(&stopping, "Progressing");
+    assert_eq!(reason, "Suspending");
+    assert!(message.contains("demo-broker-2"), "{message}");
+    assert_eq!(condition(&stopping, "Degraded").0, "False");
+    assert_eq!(stopping.under_replicated_since, None);
+
+    observed.pods.clear();
+    observed.sets.clear();
+    // Also to an operator that has just taken over.
+    for quorum in [QuorumState::Unknown, QuorumState::Lost("gone".into())] {
+        observed.quorum = quorum;
+        let stopped = status_of(&cluster, &observed, &Outcome::default(), &stopping);
+        assert_eq!(condition(&stopped, "Ready").1, "Suspended");
+        assert_eq!(condition(&stopped, "Progressing").0, "False");
+        assert_eq!(condition(&stopped, "Degraded").0, "False");
+        assert_eq!(stopped.active_controller, None);
+        assert_eq!(stopped.cluster_id.as_deref(), Some("cluster-1"));
+        assert_eq!(stopped.managed_config_keys, previous.managed_config_keys);
+        assert_eq!((stopped.replicas, stopped.ready_replicas), (0, 0));
+        assert_eq!(stopped.topics, stopping.topics);
+    }
+    // Resumed, it is said at once that it is not suspended any more.
+    observed.quorum = QuorumState::Unknown;
+    let resumed = status_of(&validated(), &observed, &Outcome::default(), &stopping);
+    assert_eq!(condition(&resumed, "Ready").1, "PodsNotReady");
+    use crate::cluster::suspend::notices;
+    let reason = |before: &ClusterStatus, now: &ClusterStatus| {
+        notices(&before.conditions, &now.conditions).map(|notice| notice.reason)
+    };
+    assert_eq!(reason(&previous, &stopping).as_deref(), Some("Suspended"));
+    assert_eq!(reason(&stopping, &stopping), None);
+    assert_eq!(reason(&stopping, &resumed).as_deref(), Some("Resumed"));
+}

@@ -47,6 +47,10 @@ pub struct ValidatedCluster {
     pub restarted_for: BTreeMap<Role, String>,
     /// Change nothing.
     pub paused: bool,
+    /// No pod is to run.
+    pub suspended: bool,
+    /// Roles of which no pod is to run now: see [`crate::cluster::suspend`].
+    pub stopped: BTreeSet<Role>,
 }
 
 /// 1, 3 or 5.
@@ -175,6 +179,8 @@ pub fn validate(
         hold: spec.hold.iter().cloned().collect(),
         restarted_for: Role::ALL.into_iter().filter_map(restarted_for).collect(),
         paused: spec.paused,
+        suspended: spec.suspend,
+        stopped: BTreeSet::new(),
     };
     if wrong.is_empty() {
         Ok(validated)

@@ -53,6 +53,10 @@ pub(super) async fn run(
                 triggers.cluster(&name);
             }
         }
+        if addresses.borrow().is_empty() {
+            // There is nobody to lose, as while a Cluster is suspended.
+            without_since = Instant::now();
+        }
         // New addresses are worth a try at once.
         if let Ok(Err(_)) = timeout(pause, addresses.changed()).await {
             return;

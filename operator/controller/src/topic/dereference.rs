@@ -22,6 +22,7 @@ pub fn dereference(topic: &Topic, context: &Context, triggers: &Triggers) -> Obs
         None => ClusterState::Missing,
         Some(Ok(found)) if found.metadata.deletion_timestamp.is_some() => ClusterState::Missing,
         Some(Ok(found)) if found.spec.paused => ClusterState::Paused,
+        Some(Ok(found)) if found.spec.suspend => ClusterState::Suspended,
         Some(_) => ClusterState::Present,
     };
     let own = claimant(topic);

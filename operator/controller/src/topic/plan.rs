@@ -37,6 +37,8 @@ pub enum ClusterState {
     Missing,
     /// It must not be changed.
     Paused,
+    /// No broker of it runs.
+    Suspended,
     /// It is there.
     Present,
 }
@@ -130,6 +132,12 @@ pub fn plan(
             return Plan::blocked(
                 "ClusterPaused",
                 format!("Cluster {cluster} is paused: nothing is changed"),
+            );
+        }
+        ClusterState::Suspended => {
+            return Plan::blocked(
+                "ClusterSuspended",
+                format!("Cluster {cluster} is suspended: the topic is there again when it runs"),
             );
         }
         ClusterState::Present => {}

@@ -318,6 +318,14 @@ fn without_its_cluster_a_topic_says_so() {
         blocked(&plan_of(&topic(), &paused, &known())),
         "ClusterPaused"
     );
+    let suspended = Observed {
+        cluster: ClusterState::Suspended,
+        ..observed(None)
+    };
+    assert_eq!(
+        blocked(&plan_of(&topic(), &suspended, &known())),
+        "ClusterSuspended"
+    );
     let unknown = Observed {
         live: None,
         ..observed(None)

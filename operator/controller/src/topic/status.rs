@@ -135,7 +135,7 @@ fn findings(
     let waits = |finding: &&Finding| {
         matches!(
             finding.reason,
-            "WaitingForQuorum" | "WaitingForBrokers" | "ClusterPaused"
+            "WaitingForQuorum" | "WaitingForBrokers" | "ClusterPaused" | "ClusterSuspended"
         )
     };
     let progressing = not_ready.iter().filter(waits).cloned().collect();

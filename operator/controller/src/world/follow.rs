@@ -22,7 +22,7 @@ use crate::names::{
     ANNOTATION_PREFIX, CONTAINER, ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR,
 };
 use crate::trigger::{GuardedCluster, GuardedTopic, Triggers};
-use crate::world::{NodeLabels, World};
+use crate::world::{NodeLabels, World, warnings};
 
 /// The annotation in which kubectl keeps a copy of the whole object.
 const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -55,6 +55,7 @@ struct Facts {
     uid: Option<String>,
     deleting: bool,
     paused: bool,
+    suspended: bool,
 }
 
 /// What a watch saw.
@@ -78,6 +79,7 @@ pub fn follow(
     World {
         clusters: follow_clusters(sources, clusters, ended),
         topics: follow_topics(sources),
+        warnings: warnings::follow(sources, &all_clusters),
         pods: follow_labelled(sources, &all_clusters, trim_pod),
         claims: follow_labelled::<PersistentVolumeClaim>(sources, &all_clusters, |_| {}),
         stateful_sets: follow_labelled(sources, &all_clusters, |_| {}),
@@ -132,12 +134,13 @@ fn follow_clusters(
     // Only a change of these is a pass for the Topics: the Cluster's counts change with every topic.
     let known: Mutex<HashMap<ClusterName, Facts>> = Mutex::default();
     let facts = |guarded: &GuardedCluster| {
-        let paused = guarded.0.as_ref().is_ok_and(|cluster| cluster.spec.paused);
+        let spec = guarded.0.as_ref().ok().map(|cluster| &cluster.spec);
         let metadata = guarded.meta();
         Facts {
             uid: metadata.uid.clone(),
             deleting: metadata.deletion_timestamp.is_some(),
-            paused,
+            paused: spec.is_some_and(|spec| spec.paused),
+            suspended: spec.is_some_and(|spec| spec.suspend),
         }
     };
     let seen = move |seen: Seen<'_, GuardedCluster>| match seen {
@@ -338,11 +341,11 @@ async fn keep<K>(
     error!(kind = %K::kind(&()), "a watch ended");
 }
 
-fn spawn(sources: &Sources, task: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn spawn(sources: &Sources, task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(sources.term.clone().run_until_cancelled_owned(task));
 }
 
-fn api<K>(sources: &Sources) -> Api<K>
+pub(super) fn api<K>(sources: &Sources) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {

@@ -45,7 +45,11 @@ pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> StatefulSet {
     StatefulSet {
         metadata: metadata(cluster, role, cluster.name.of_role(role)),
         spec: Some(StatefulSetSpec {
-            replicas: Some(replicas),
+            replicas: Some(if cluster.stopped.contains(&role) {
+                0
+            } else {
+                replicas
+            }),
             service_name: Some(cluster.name.headless(role)),
             // A quorum forms from pods that start together, and brokers do not wait for each other.
             pod_management_policy: Some("Parallel".to_owned()),

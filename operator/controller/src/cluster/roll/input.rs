@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foz_crd::ClusterStatus;
 use foz_crd::cluster::PendingRestart;
 
-use crate::cluster::observed::{PodState, QuorumView, SetState};
+use crate::cluster::observed::{Observed, PodState, QuorumView, SetState};
+use crate::cluster::validate::ValidatedCluster;
 use crate::names::{ClusterName, Role};
 
 /// The world as a roll sees it.
@@ -36,6 +38,20 @@ pub struct Denial {
 }
 
 impl RollInput {
+    /// What a pass saw.
+    #[must_use]
+    pub fn new(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Self {
+        Self {
+            name: cluster.name.clone(),
+            pods: observed.pods.clone(),
+            sets: observed.sets.clone(),
+            quorum: observed.quorum.current().cloned(),
+            config_pending_restart: status.config_pending_restart.clone(),
+            hold: cluster.hold.clone(),
+            denied: observed.denied.clone(),
+        }
+    }
+
     /// What tells the process in a pod from the one before and the one after: the incarnation of a broker as it is
     /// registered, and of a controller, which registers nowhere, the pod's uid as 32 hexadecimal digits. `None` for
     /// a broker that the quorum does not know, and while it does not answer.

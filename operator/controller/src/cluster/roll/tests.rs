@@ -33,7 +33,7 @@ fn world() -> RollInput {
         replicas: 3,
         update_revision: Some("old".into()),
         image: Some("foz:old".into()),
-        restarted_for: None,
+        ..SetState::default()
     };
     let broker = |id: i32| BrokerView {
         incarnation: format!("process-{id}-0"),

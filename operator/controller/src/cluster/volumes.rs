@@ -1,0 +1,248 @@
+//! Volumes: growing them, the claim templates of brokers that are still to come, and what the storage says. Pure.
+//!
+//! Claims are grown one by one, for Kubernetes lets nobody change the claim templates of a StatefulSet. So that a broker
+//! which is added later gets the new size, the StatefulSet is made anew around its pods: deleted with its pods
+//! orphaned, and applied with the new templates. The pods' template stays what it was, and with it the revision: the
+//! pods are adopted again and none is restarted. Whoever stops in between leaves pods without a StatefulSet, which the
+//! next pass makes: see [`without_set`].
+
+use foz_crd::ClusterStatus;
+use foz_crd::quantity::quantity_millis;
+use serde_json::{Value, json};
+
+use crate::cluster::observed::{ClaimState, Observed, PodState, SetState};
+use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::plan::{Action, Plan};
+use crate::cluster::roll::input::RollInput;
+use crate::cluster::roll::roll;
+use crate::cluster::validate::ValidatedCluster;
+use crate::conditions::Finding;
+use crate::names::Role;
+
+/// What becomes of the claim templates of a StatefulSet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Templates {
+    /// They are right, or stay as they are for now; then why.
+    Stay(Option<String>),
+    /// The StatefulSet is made anew around its pods.
+    Change {
+        /// No other StatefulSet of this name is meant.
+        uid: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Decides what becomes of the claim templates. A pod that goes while there is no StatefulSet would not come back, so
+/// nothing is done while one is restarted or about to be.
+pub(super) fn claim_templates(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    status: &ClusterStatus,
+    role: Role,
+    live: &Value,
+) -> Templates {
+    let wanted = wanted_size(cluster, role);
+    let template = &live["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"];
+    let has = template["storage"].as_str().unwrap_or_default();
+    if has.is_empty() || value(has) >= value(wanted) {
+        return Templates::Stay(None);
+    }
+    if let Some(waits) = in_the_way(cluster, observed, status, role) {
+        let name = cluster.name.of_role(role);
+        return Templates::Stay(Some(format!(
+            "StatefulSet {name} takes the size {wanted} for new volumes when {waits}"
+        )));
+    }
+    Templates::Change {
+        uid: live["metadata"]["uid"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        reason: format!("new volumes are to have {wanted} in place of {has}"),
+    }
+}
+
+fn in_the_way(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    status: &ClusterStatus,
+    role: Role,
+) -> Option<String> {
+    let set = observed.sets.get(&role)?;
+    if set.update_revision.is_none() {
+        return Some("Kubernetes has seen its newest template".to_owned());
+    }
+    for ordinal in 0..set.replicas {
+        let pod = observed.pods.get(&(role, ordinal));
+        if pod.is_none_or(|pod| pod.deleting) {
+            return Some(format!("{} is back", cluster.name.pod(role, ordinal)));
+        }
+    }
+    let left = roll(&RollInput::new(cluster, observed, status)).left;
+    if !left.is_empty() {
+        return Some(format!("these are restarted: {}", left.join(", ")));
+    }
+    let quorum = observed.quorum.told()?;
+    let stopping = quorum.grants.keys().next()?;
+    Some(format!("node {stopping}, which may stop, is back"))
+}
+
+/// While there is no StatefulSet, its pods say how many there are to be and what they were restarted for: nobody is
+/// taken down by what the next one says.
+#[must_use]
+pub fn without_set<'pod>(pods: impl Iterator<Item = (i32, &'pod PodState)>) -> Option<SetState> {
+    let mut replicas = 0;
+    let mut restarted_for = None;
+    for (ordinal, pod) in pods.filter(|(_, pod)| !pod.deleting) {
+        replicas = replicas.max(ordinal + 1);
+        restarted_for = restarted_for.or_else(|| pod.restarted_for.clone());
+    }
+    (replicas > 0).then(|| SetState {
+        replicas,
+        restarted_for,
+        ..SetState::default()
+    })
+}
+
+/// Grows claims, and says how that goes.
+pub(super) fn grow(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    for role in Role::ALL {
+        let wanted = wanted_size(cluster, role);
+        let mut too_small = Vec::new();
+        for ((_, ordinal), claim) in observed.claims.iter().filter(|((of, _), _)| *of == role) {
+            if claim.deleting {
+                continue;
+            }
+            // A volume that somebody grew further is left as it is.
+            if value(&claim.requested) < value(wanted) {
+                too_small.push(cluster.name.claim(role, *ordinal));
+            }
+        }
+        if !too_small.is_empty() {
+            plan.actions.push(Action::ExpandVolumes {
+                claims: too_small,
+                size: wanted.to_owned(),
+            });
+        }
+    }
+}
+
+/// What of the volumes is under way, and what needs a person. Told also of a Cluster that is paused.
+pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    let mut growing = Vec::new();
+    for ((role, ordinal), claim) in &observed.claims {
+        let name = cluster.name.claim(*role, *ordinal);
+        let pod_name = cluster.name.pod(*role, *ordinal);
+        let pod = observed.pods.get(&(*role, *ordinal));
+        if let Some(finding) = gone(&name, &pod_name, claim, pod) {
+            plan.degraded.push(finding);
+            continue;
+        }
+        let Some(capacity) = &claim.capacity else {
+            if let Some(warning) = claim.warning.as_ref().filter(|_| claim.is_pending()) {
+                let message = format!(
+                    "{name} ({}) has no volume: {}: {}",
+                    claim.requested, warning.reason, warning.message
+                );
+                plan.degraded.push(Finding::new("VolumeMissing", message));
+            }
+            continue;
+        };
+        if value(capacity) >= value(&claim.requested) {
+            continue;
+        }
+        let sizes = format!("{name} from {capacity} to {}", claim.requested);
+        if let Some(words) = failure(claim) {
+            let message = format!("{sizes} does not grow: {words}");
+            plan.degraded
+                .push(Finding::new("VolumeResizeFailed", message));
+        } else {
+            let words = claim.answers.iter().map(|it| format!(" ({})", it.words()));
+            growing.push(format!("{sizes}{}", words.collect::<String>()));
+        }
+    }
+    if !growing.is_empty() {
+        let message = format!("volumes grow: {}", growing.join(", "));
+        plan.progressing
+            .push(Finding::new("VolumesGrowing", message));
+    }
+}
+
+/// The volume is gone, or goes. What to do is said, and what it costs.
+fn gone(name: &str, pod_name: &str, claim: &ClaimState, pod: Option<&PodState>) -> Option<Finding> {
+    const REPLACE: &str = "foz.dev/replace-volume";
+    if claim.deleting {
+        let message = format!(
+            "{name} is being deleted: {pod_name} loses its volume with its next restart, and is filled from the others then; the annotation {REPLACE} on the pod does that at once, where nothing is lost by it"
+        );
+        return Some(Finding::new("VolumeDeleting", message));
+    }
+    if claim.phase.as_deref() == Some("Lost") {
+        let message = format!(
+            "the volume of {name} does not exist any more; the annotation {REPLACE} on pod {pod_name} gives it an empty one, to be filled from the others"
+        );
+        return Some(Finding::new("VolumeLost", message));
+    }
+    let (_, words) = pod?
+        .trouble
+        .as_ref()
+        .filter(|(_, words)| is_elsewhere(words))?;
+    let node = match (&claim.node, claim.node_is_gone) {
+        (Some(node), true) => format!("node {node}, which is not there any more"),
+        (Some(node), false) => format!("node {node}"),
+        (None, _) => "another node".to_owned(),
+    };
+    let message = format!(
+        "{pod_name} cannot run where its volume {name} is ({node}): {words}; it runs when the node is back, and the annotation {REPLACE} on the pod gives up what is on the volume, where nothing is lost by that"
+    );
+    Some(Finding::new("VolumeUnreachable", message))
+}
+
+/// As the scheduler says it ("volume node affinity conflict", "didn't match PersistentVolume's node affinity").
+fn is_elsewhere(words: &str) -> bool {
+    words.contains("node affinity conflict") || words.contains("PersistentVolume's node affinity")
+}
+
+/// Why the storage does not grow a volume, in its own words.
+fn failure(claim: &ClaimState) -> Option<String> {
+    let answer = claim.answers.iter().find(|answer| answer.failed);
+    let warning = claim.warning.as_ref();
+    answer
+        .map(super::observed::StorageAnswer::words)
+        .or_else(|| Some(format!("{}: {}", warning?.reason, warning?.message)))
+}
+
+/// Whether the live claim templates are kept in a manifest that is about to be applied.
+pub(super) fn keep_claim_templates(manifest: &mut Value, live: &Value) {
+    let templates = &live["spec"]["volumeClaimTemplates"];
+    if templates.is_array() {
+        manifest["spec"]["volumeClaimTemplates"] = templates.clone();
+    }
+}
+
+/// The role of a StatefulSet.
+pub(super) fn role_of(cluster: &ValidatedCluster, key: &ObjectKey) -> Option<Role> {
+    let is_of = |role: &Role| cluster.name.of_role(*role) == key.name;
+    Role::ALL
+        .into_iter()
+        .find(is_of)
+        .filter(|_| key.kind == Owned::StatefulSet)
+}
+
+/// The merge patch that grows a claim.
+#[must_use]
+pub fn expansion(size: &str) -> Value {
+    json!({"spec": {"resources": {"requests": {"storage": size}}}})
+}
+
+fn wanted_size(cluster: &ValidatedCluster, role: Role) -> &str {
+    match role {
+        Role::Broker => &cluster.broker_volume.size.0,
+        Role::Controller => &cluster.controller_volume.size.0,
+    }
+}
+
+fn value(text: &str) -> i128 {
+    quantity_millis(text).unwrap_or_default()
+}

@@ -1,0 +1,253 @@
+//! What Kubernetes says in Warning Events about StatefulSets and claims of Clusters: why a pod cannot be made, why a
+//! volume does not come or does not grow. Nothing else tells that.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Resource as _, ResourceExt as _};
+use parking_lot::Mutex;
+use tracing::warn;
+
+use crate::names::{ClusterName, Role};
+use crate::trigger::GuardedCluster;
+use crate::world::follow::{Sources, api, spawn};
+use crate::world::get;
+
+/// The kinds of objects whose Warnings are read.
+const KINDS: [Warned; 2] = [Warned::StatefulSet, Warned::PersistentVolumeClaim];
+/// Each object has a few kinds of Events; Kubernetes forgets them after an hour.
+const EVENTS_MAX: usize = 4096;
+
+/// What a Warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warned {
+    /// A StatefulSet.
+    StatefulSet,
+    /// A claim of a volume.
+    PersistentVolumeClaim,
+}
+
+/// A Warning Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// In CamelCase.
+    pub reason: String,
+    /// A sentence of whoever warns.
+    pub message: String,
+    /// When it happened last.
+    pub at: Timestamp,
+}
+
+/// The newest Warnings; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(Arc<Mutex<HashMap<Key, Told>>>);
+
+/// Namespace and name of the Event.
+type Key = (String, String);
+
+#[derive(Debug)]
+struct Told {
+    kind: String,
+    name: String,
+    warning: Warning,
+}
+
+impl Warned {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::StatefulSet => "StatefulSet",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+        }
+    }
+}
+
+impl Warnings {
+    /// The newest about an object.
+    #[must_use]
+    pub fn about(&self, kind: Warned, namespace: &str, name: &str) -> Option<Warning> {
+        let all = self.0.lock();
+        let about = all
+            .iter()
+            .filter(|((of, _), told)| {
+                of == namespace && told.name == name && told.kind == kind.kind()
+            })
+            .map(|(_, told)| &told.warning);
+        about.max_by_key(|warning| warning.at).cloned()
+    }
+
+    fn insert(&self, event: &Event) {
+        let mut all = self.0.lock();
+        let key = key(event);
+        if all.len() < EVENTS_MAX || all.contains_key(&key) {
+            all.insert(key, told(event));
+        }
+    }
+
+    fn remove(&self, event: &Event) {
+        self.0.lock().remove(&key(event));
+    }
+
+    /// What was warned of is over.
+    pub fn forget(&self, kind: Warned, namespace: &str, name: &str) {
+        self.0.lock().retain(|(of, _), told| {
+            of != namespace || told.name != name || told.kind != kind.kind()
+        });
+    }
+
+    /// All about this kind is told again: what went in between is not told.
+    fn forget_all(&self, kind: Warned) {
+        self.0.lock().retain(|_, told| told.kind != kind.kind());
+    }
+}
+
+/// Starts the watches. They are not waited for: an operator that may not see Events tells less.
+pub(super) fn follow(sources: &Sources, clusters: &Store<GuardedCluster>) -> Warnings {
+    let warnings = Warnings::default();
+    for kind in KINDS {
+        let fields = format!("type=Warning,involvedObject.kind={}", kind.kind());
+        let config = watcher::Config::default().fields(&fields);
+        let stream = watcher(api::<Event>(sources), config).default_backoff();
+        let (warnings, triggers) = (warnings.clone(), sources.triggers.clone());
+        let clusters = clusters.clone();
+        let task = async move {
+            let mut stream = std::pin::pin!(stream);
+            while let Some(event) = stream.next().await {
+                let event = match event {
+                    Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) => event,
+                    Ok(watcher::Event::Delete(event)) => {
+                        warnings.remove(&event);
+                        continue;
+                    }
+                    Ok(watcher::Event::Init) => {
+                        warnings.forget_all(kind);
+                        continue;
+                    }
+                    Ok(watcher::Event::InitDone) => continue,
+                    Err(error) => {
+                        warn!(kind = "Event", %error, "a watch was interrupted");
+                        continue;
+                    }
+                };
+                let object = &event.involved_object;
+                let namespace = event.namespace().unwrap_or_default();
+                let of = cluster_of(object.name.as_deref().unwrap_or_default());
+                let found = of.filter(|name| get(&clusters, &namespace, name).is_some());
+                if let Some(name) = found {
+                    warnings.insert(&event);
+                    triggers.cluster(&ClusterName { namespace, name });
+                }
+            }
+        };
+        spawn(sources, task);
+    }
+    warnings
+}
+
+/// The Cluster that a StatefulSet or a claim of this name would be of.
+fn cluster_of(name: &str) -> Option<String> {
+    let of_set = |set: &str| {
+        Role::ALL.iter().find_map(|role| {
+            let cluster = set.strip_suffix(role.as_str())?.strip_suffix('-')?;
+            Some(cluster.to_owned())
+        })
+    };
+    let of_claim = || {
+        let (set, ordinal) = name.strip_prefix("data-")?.rsplit_once('-')?;
+        ordinal.parse::<u16>().ok()?;
+        of_set(set)
+    };
+    of_claim().or_else(|| of_set(name))
+}
+
+fn key(event: &Event) -> Key {
+    (event.namespace().unwrap_or_default(), event.name_any())
+}
+
+fn told(event: &Event) -> Told {
+    let object = &event.involved_object;
+    let series = event.series.as_ref();
+    let repeated = series.and_then(|series| series.last_observed_time.as_ref());
+    let times = [
+        repeated.map(|time| time.0),
+        event.last_timestamp.as_ref().map(|time| time.0),
+        event.event_time.as_ref().map(|time| time.0),
+        event.meta().creation_timestamp.as_ref().map(|time| time.0),
+    ];
+    Told {
+        kind: object.kind.clone().unwrap_or_default(),
+        name: object.name.clone().unwrap_or_default(),
+        warning: Warning {
+            reason: event.reason.clone().unwrap_or_default(),
+            message: event.message.clone().unwrap_or_default(),
+            at: times.into_iter().flatten().max().unwrap_or_default(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Warned, Warnings, cluster_of};
+    use serde_json::{Value, json};
+
+    fn event(name: &str, kind: &str, object: &str, times: &Value) -> super::Event {
+        let mut event = json!({
+            "metadata": {"namespace": "kafka", "name": name},
+            "involvedObject": {"kind": kind, "name": object},
+            "reason": "FailedCreate", "message": name, "type": "Warning",
+        });
+        for (field, time) in times.as_object().expect("times") {
+            event[field] = time.clone();
+        }
+        serde_json::from_value(event).expect("an Event")
+    }
+
+    #[test]
+    fn the_newest_counts_by_whichever_time_it_has() {
+        let warnings = Warnings::default();
+        let about = |name: &str| warnings.about(Warned::StatefulSet, "kafka", name);
+        let set = |name: &str, times: &Value| {
+            warnings.insert(&event(name, "StatefulSet", "demo-broker", times));
+        };
+        set("a", &json!({"lastTimestamp": "2026-01-01T00:00:05Z"}));
+        set("b", &json!({"eventTime": "2026-01-01T00:00:01.000000Z"}));
+        assert_eq!(about("demo-broker").expect("one").message, "a");
+        set(
+            "b",
+            &json!({"eventTime": "2026-01-01T00:00:01.000000Z",
+                "series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:07.000000Z"}}),
+        );
+        assert_eq!(about("demo-broker").expect("one").message, "b");
+        assert_eq!(about("demo-controller"), None);
+        assert_eq!(
+            warnings.about(Warned::PersistentVolumeClaim, "kafka", "demo-broker"),
+            None
+        );
+        assert_eq!(
+            warnings.about(Warned::StatefulSet, "other", "demo-broker"),
+            None
+        );
+        warnings.remove(&event("b", "StatefulSet", "demo-broker", &json!({})));
+        assert_eq!(about("demo-broker").expect("one").message, "a");
+    }
+
+    #[test]
+    fn names_say_which_cluster_it_is_about() {
+        for (name, cluster) in [
+            ("demo-broker", Some("demo")),
+            ("my-broker-controller", Some("my-broker")),
+            ("data-demo-broker-12", Some("demo")),
+            ("data-demo-controller-0", Some("demo")),
+            ("demo", None),
+            ("broker", None),
+            ("data-demo-broker-x", None),
+        ] {
+            assert_eq!(cluster_of(name).as_deref(), cluster, "{name}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::cluster::build::metadata;
+use crate::cluster::build::stateful_set::TERMINATION_GRACE_PERIOD_SECONDS;
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::{
     CONTROLLER_NODE_ID_BASE, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT, Role,
@@ -36,6 +37,10 @@ pub(super) fn properties(cluster: &ValidatedCluster, role: Role) -> String {
         ("log.dirs", format!("{DATA_FOLDER}/data")),
         ("controller.quorum.voters", voters),
         ("foz.http.listener", format!("0.0.0.0:{HTTP_PORT}")),
+        (
+            "foz.shutdown.grace.ms",
+            (TERMINATION_GRACE_PERIOD_SECONDS * 1000).to_string(),
+        ),
     ];
     match role {
         Role::Controller => lines.extend([

@@ -33,9 +33,9 @@ const CONFIG_FOLDER: &str = "/etc/foz";
 const CONFIG_HASH_ANNOTATION: &str = "foz.dev/config-hash";
 /// The user of the images, which is nobody's on any node.
 const USER_ID: i64 = 65_532;
-/// A broker stops in a second; the rest is for the day when it has to wait for its replicas to be
-/// safe elsewhere before it may stop.
-const TERMINATION_GRACE_PERIOD_SECONDS: i64 = 600;
+/// A process stops in a second, once it may. The rest is for one that is deleted or evicted without a restart grant:
+/// it asks for itself, and serves on until the others can do without it. The process is told the time, too.
+pub(super) const TERMINATION_GRACE_PERIOD_SECONDS: i64 = 600;
 
 pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> StatefulSet {
     let (replicas, volume) = match role {

@@ -170,6 +170,16 @@ pub fn chaos() -> Vec<Story> {
             rolls::denied,
         ),
         story(
+            "nodes drain: every pod is evicted in turn, and nobody notices",
+            10,
+            rolls::drain::evictions,
+        ),
+        story(
+            "nodes drain: a broker that is needed serves on until another is back",
+            8,
+            rolls::drain::needed,
+        ),
+        story(
             "a template that does not come up takes one broker until it is mended",
             10,
             rolls::bad_template,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+pub(super) mod drain;
 mod watch;
 
 use self::watch::{ROLL_LIMIT, changed, check_order, uids, watch_isrs, watch_roll};

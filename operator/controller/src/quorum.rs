@@ -211,6 +211,13 @@ impl Quorum {
         matches!(state.contact, Contact::Followed).then(|| state.view.topics.get(name).cloned())
     }
 
+    /// The partitions that a broker has and no other has in sync, by name; `None` while the quorum is not followed.
+    #[must_use]
+    pub fn only_copies(&self, node_id: i32) -> Option<Vec<String>> {
+        let state = self.state.read();
+        matches!(state.contact, Contact::Followed).then(|| state.view.only_copies(node_id))
+    }
+
     /// Brokers that are alive, as far as is known.
     #[must_use]
     pub fn brokers_alive(&self) -> usize {

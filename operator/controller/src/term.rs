@@ -112,7 +112,11 @@ async fn scope(
         term: term.clone(),
     };
     let ended = Arc::clone(&quorums);
-    let world = follow(&sources, nodes, move |name| ended.forget(name));
+    let metrics = Arc::clone(&settings.metrics);
+    let world = follow(&sources, nodes, move |name| {
+        ended.forget(name);
+        metrics.forget(name);
+    });
     let context = Arc::new(Context {
         client: settings.client.clone(),
         world,

@@ -86,6 +86,15 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             }
         }
     }
+    for (place, pod) in &observed.pods {
+        let claim = observed.claims.get(place);
+        let may_go = pod.replace_asked || claim.is_some_and(|claim| claim.deleting);
+        let quorum = context.quorums.get(&name);
+        let copies = quorum.filter(|_| may_go && place.0 == Role::Broker);
+        if let Some(copies) = copies.and_then(|quorum| quorum.only_copies(place.1)) {
+            observed.only_copies.insert(place.1, copies);
+        }
+    }
     for key in keys(&name, &observed, cluster.spec.replicas) {
         if let Some(accepted) = context.memory.get(&name.namespace, &key) {
             observed.accepted.insert(key.clone(), accepted);

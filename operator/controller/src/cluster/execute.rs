@@ -7,10 +7,11 @@ use foz_api::v1::{AssignRacksRequest, ResourceType};
 use foz_crd::ClusterStatus;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::Api;
 use kube::api::{
     DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource};
 use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
@@ -159,14 +160,37 @@ pub(super) async fn delete_pod(
     pod: &str,
     uid: &str,
 ) -> Result<bool, ReconcileError> {
-    let api: Api<Pod> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
-    match api.delete(pod, &of_uid(uid)).await {
+    delete::<Pod>(pass, pod, uid).await
+}
+
+/// Deletes a claim, and with it, when its pod is gone, what is on the volume.
+pub(super) async fn delete_claim(
+    pass: &Pass<'_>,
+    claim: &str,
+    uid: &str,
+) -> Result<bool, ReconcileError> {
+    delete::<PersistentVolumeClaim>(pass, claim, uid).await
+}
+
+/// Deletes the object of this uid, and no other. Says whether it was there still.
+async fn delete<K>(pass: &Pass<'_>, name: &str, uid: &str) -> Result<bool, ReconcileError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
+    match api.delete(name, &of_uid(uid)).await {
         // Gone, or another one already.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
             pass.context.deleted.remember(uid);
             Ok(false)
         }
-        Err(error) => Err(ReconcileError::kubernetes(format!("Pod/{pod}"), error)),
+        Err(error) => {
+            let what = format!("{}/{name}", K::kind(&()));
+            Err(ReconcileError::kubernetes(what, error))
+        }
         Ok(_) => {
             pass.context.deleted.remember(uid);
             Ok(true)

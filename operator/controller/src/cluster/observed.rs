@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::cluster::owned::ObjectKey;
 use crate::cluster::roll::input::Denial;
 use crate::names::{
-    CONTAINER, FORCE_RESTART_ANNOTATION, RESTART_ANNOTATION, RESTARTED_FOR_ANNOTATION, Role,
+    CONTAINER, FORCE_RESTART_ANNOTATION, REPLACE_VOLUME_ANNOTATION, RESTART_ANNOTATION,
+    RESTARTED_FOR_ANNOTATION, Role,
 };
 use crate::quorum::view::{BrokerView, GrantView};
 use crate::world::warnings::Warning;
@@ -36,6 +37,8 @@ pub struct Observed {
     pub quorum: QuorumState,
     /// By node id: restarts that the quorum has denied lately.
     pub denied: BTreeMap<i32, Denial>,
+    /// By node id, of brokers whose volume may go: partitions that no other broker has in sync.
+    pub only_copies: BTreeMap<i32, Vec<String>>,
 }
 
 /// What is known of the metadata quorum.
@@ -139,6 +142,8 @@ pub struct PodState {
     pub restart_asked: bool,
     /// Somebody has put [`FORCE_RESTART_ANNOTATION`] on it: restart it whatever it costs.
     pub force_asked: bool,
+    /// Somebody has put [`REPLACE_VOLUME_ANNOTATION`] on it: give it an empty volume.
+    pub replace_asked: bool,
 }
 
 /// A claim of a volume.
@@ -259,6 +264,7 @@ impl From<&Pod> for PodState {
             restarted_for: annotation(RESTARTED_FOR_ANNOTATION).cloned(),
             restart_asked: annotation(RESTART_ANNOTATION).is_some(),
             force_asked: annotation(FORCE_RESTART_ANNOTATION).is_some(),
+            replace_asked: annotation(REPLACE_VOLUME_ANNOTATION).is_some(),
         }
     }
 }

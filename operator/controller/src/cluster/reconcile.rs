@@ -109,6 +109,12 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
     }
     let now = Timestamp::now();
     let outcome = &executed.outcome;
+    context.metrics.saw(
+        &pass.name,
+        outcome.roll.as_ref().map_or(0, |roll| roll.left.len()),
+        validated.hold.len(),
+        validated.suspended,
+    );
     let status = status(
         &validated,
         generation,

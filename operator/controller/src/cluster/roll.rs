@@ -8,6 +8,7 @@
 //!   asked to. [`Step::Release`] stops nothing.
 //! - A process that serves is stopped with the quorum's grant alone, or because a person insists
 //!   (`foz.dev/force-restart` on the pod).
+//! - A pod that loses its volume by being restarted is restarted when nothing is lost by that: see [`volume`].
 //! - A pod that does not come up from the newest template stops the roll: one is affected, not all.
 //!
 //! Start with [`roll`]; [`input`] is what it sees, [`node`] what it makes of each pod.
@@ -16,11 +17,13 @@ pub mod input;
 mod node;
 #[cfg(test)]
 mod tests;
+pub mod volume;
 mod waiting;
 
 use crate::cluster::observed::QuorumView;
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::node::{Node, nodes};
+use crate::cluster::roll::volume::LostVolume;
 pub use crate::cluster::roll::waiting::{PodWait, Waiting};
 use crate::conditions::Finding;
 use crate::names::Role;
@@ -56,6 +59,8 @@ pub enum Step {
         uid: String,
         /// Why.
         reason: String,
+        /// The volume that it loses.
+        volume: Option<LostVolume>,
     },
     /// Ask the quorum for a grant, and delete the pod while it has one.
     Restart {
@@ -71,6 +76,8 @@ pub enum Step {
         reason: String,
         /// A person wants it whatever it costs.
         insist: bool,
+        /// The volume that it loses.
+        volume: Option<LostVolume>,
     },
     /// End a grant that nobody needs any more.
     Release {
@@ -206,8 +213,10 @@ fn without_grant(nodes: &[Node<'_>], due: &[&Node<'_>]) -> Option<Step> {
         let mut of_role = nodes.iter().filter(|node| node.role == role && !node.held);
         of_role.any(Node::fails)
     };
-    let may_replace =
-        |node: &&&Node<'_>| !node.runs() && (node.trouble().is_some() || !is_bad(node.role));
+    let may_replace = |node: &&&Node<'_>| {
+        let keeps_volume = node.volume.is_none();
+        keeps_volume && !node.runs() && (node.trouble().is_some() || !is_bad(node.role))
+    };
     let node = due.iter().find(may_replace)?;
     Some(node.replace("; its container does not run"))
 }
@@ -233,6 +242,9 @@ fn under_way(quorum: &QuorumView, nodes: &[Node<'_>], stopped: bool) -> Option<S
         if node.is_due() && !node.held && !stopped {
             // The grant was given when all others were there; asked again, it is not weighed again.
             let mut others = nodes.iter().filter(|other| other.node_id != *node_id);
+            if node.keeps_volume.is_some() {
+                return Some(release("it keeps its volume"));
+            }
             return Some(match others.find(|other| !other.serves()) {
                 None => node.restart(false),
                 Some(other) => release(&format!("{} is away", other.name)),
@@ -295,6 +307,10 @@ fn granted(quorum: &QuorumView, nodes: &[Node<'_>]) -> Option<Waiting> {
 fn first_allowed(input: &RollInput, due: &[&Node<'_>]) -> Next {
     let mut denied: Vec<(Role, String, String)> = Vec::new();
     for node in due {
+        if let Some(message) = &node.keeps_volume {
+            denied.push((node.role, node.name.clone(), message.clone()));
+            continue;
+        }
         if node.is_unknown_broker {
             return Next::Do(node.replace("; the quorum does not know it, so it has nothing"));
         }

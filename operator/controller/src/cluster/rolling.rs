@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use foz_api::v1::DeniedReason;
 use foz_crd::cluster::Unavailable;
 
-use crate::cluster::execute::{Executed, delete_pod};
+use crate::cluster::execute::{Executed, delete_claim, delete_pod};
 use crate::cluster::observed::QuorumView;
 use crate::cluster::reconcile::Pass;
 use crate::cluster::roll::input::{Denial, RollInput};
+use crate::cluster::roll::volume::{LostVolume, only_copies};
 use crate::cluster::roll::{Next, Step, roll};
 use crate::conditions::Finding;
 use crate::error::ReconcileError;
 use crate::events::Notice;
+use crate::names::CONTROLLER_NODE_ID_BASE;
 use crate::quorum::{RestartAnswer, RestartQuestion};
 
 /// A grant that the stream of events does not tell of is asked for again.
@@ -70,8 +72,16 @@ async fn take(
     executed: &mut Executed,
 ) -> Result<Done, ReconcileError> {
     match step {
-        Step::Replace { pod, uid, reason } => {
+        Step::Replace {
+            pod,
+            uid,
+            reason,
+            volume,
+        } => {
             tracing::info!(pod, reason, "replaces a pod that serves nobody");
+            if let Some(volume) = volume {
+                give_up(pass, pod, volume, executed).await?;
+            }
             pass.context.metrics.acted("Cluster", "replace_pod");
             if delete_pod(pass, pod, uid).await? {
                 let notice = Notice::done("PodReplaced", format!("{pod}: {reason}"));
@@ -86,6 +96,7 @@ async fn take(
             uid,
             reason,
             insist,
+            volume,
         } => {
             let question = RestartQuestion {
                 node_id: *node_id,
@@ -94,7 +105,8 @@ async fn take(
                 allow_unavailable: unavailable == Unavailable::Allow,
                 insist: *insist,
             };
-            restart(pass, &question, (pod, uid), input, executed).await
+            let pod = (pod.as_str(), uid.as_str(), volume.as_ref());
+            restart(pass, &question, pod, input, executed).await
         }
         Step::Release {
             node_id,
@@ -112,7 +124,7 @@ async fn take(
 async fn restart(
     pass: &Pass<'_>,
     question: &RestartQuestion,
-    (pod, uid): (&str, &str),
+    (pod, uid, volume): (&str, &str, Option<&LostVolume>),
     input: &RollInput,
     executed: &mut Executed,
 ) -> Result<Done, ReconcileError> {
@@ -133,6 +145,7 @@ async fn restart(
         }
     };
     pass.context.denials.forget(&pass.uid, node_id);
+    pass.context.metrics.restart_granted();
     let tells = quorum.tells_of_grant(node_id, incarnation, grant_epoch);
     if !tells.await && !question.insist {
         tracing::info!(
@@ -142,6 +155,19 @@ async fn restart(
         );
         executed.roll_again = Some(LOOK_AGAIN_AFTER);
         return Ok(Done::Yes);
+    }
+    if let Some(volume) = volume.filter(|_| !question.insist) {
+        // As of the grant: from here on nobody else may stop who has what this one has.
+        let copies = quorum
+            .only_copies(node_id)
+            .filter(|_| node_id < CONTROLLER_NODE_ID_BASE);
+        if let Some(message) = copies.as_deref().and_then(only_copies) {
+            tracing::info!(pod, message, "a pod keeps its volume");
+            quorum.end_restart(node_id, grant_epoch).await?;
+            executed.roll_again = Some(LOOK_AGAIN_AFTER);
+            return Ok(Done::Yes);
+        }
+        give_up(pass, pod, volume, executed).await?;
     }
     let reason = &question.reason;
     tracing::info!(pod, grant_epoch, reason, ?unprotected, "restarts a pod");
@@ -158,6 +184,28 @@ async fn restart(
         }
     }
     Ok(Done::Yes)
+}
+
+/// Deletes the claim of a volume. Kubernetes keeps it until its pod is gone, and makes another for the next pod.
+async fn give_up(
+    pass: &Pass<'_>,
+    pod: &str,
+    volume: &LostVolume,
+    executed: &mut Executed,
+) -> Result<(), ReconcileError> {
+    let claim = &volume.claim;
+    if !volume.delete {
+        return Ok(());
+    }
+    tracing::info!(pod, claim, "gives up a volume");
+    pass.context.metrics.acted("Cluster", "replace_volume");
+    if delete_claim(pass, claim, &volume.uid).await? {
+        let note = format!(
+            "{pod} comes back with an empty volume in the place of {claim}, and copies everything from the others"
+        );
+        executed.notices.push(Notice::done("VolumeReplaced", note));
+    }
+    Ok(())
 }
 
 fn deny(

@@ -317,6 +317,7 @@ fn a_roll_is_told_in_the_conditions() {
         uid: "u".into(),
         reason: "image foz:1 to foz:2".into(),
         insist: false,
+        volume: None,
     };
     let (reason, message, degraded) = found(Next::Do(restart));
     let said = format!("demo-broker-0 restarts: image foz:1 to foz:2; {left}");

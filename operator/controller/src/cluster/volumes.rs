@@ -17,7 +17,7 @@ use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::roll;
 use crate::cluster::validate::ValidatedCluster;
 use crate::conditions::Finding;
-use crate::names::Role;
+use crate::names::{REPLACE_VOLUME_ANNOTATION, Role};
 
 /// What becomes of the claim templates of a StatefulSet.
 #[derive(Debug, PartialEq, Eq)]
@@ -171,16 +171,15 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
 
 /// The volume is gone, or goes. What to do is said, and what it costs.
 fn gone(name: &str, pod_name: &str, claim: &ClaimState, pod: Option<&PodState>) -> Option<Finding> {
-    const REPLACE: &str = "foz.dev/replace-volume";
     if claim.deleting {
         let message = format!(
-            "{name} is being deleted: {pod_name} loses its volume with its next restart, and is filled from the others then; the annotation {REPLACE} on the pod does that at once, where nothing is lost by it"
+            "{name} is being deleted: {pod_name} loses its volume with its next restart, and is filled from the others then; the annotation {REPLACE_VOLUME_ANNOTATION} on the pod does that at once, where nothing is lost by it"
         );
         return Some(Finding::new("VolumeDeleting", message));
     }
     if claim.phase.as_deref() == Some("Lost") {
         let message = format!(
-            "the volume of {name} does not exist any more; the annotation {REPLACE} on pod {pod_name} gives it an empty one, to be filled from the others"
+            "the volume of {name} does not exist any more; the annotation {REPLACE_VOLUME_ANNOTATION} on pod {pod_name} gives it an empty one, to be filled from the others"
         );
         return Some(Finding::new("VolumeLost", message));
     }
@@ -194,7 +193,7 @@ fn gone(name: &str, pod_name: &str, claim: &ClaimState, pod: Option<&PodState>) 
         (None, _) => "another node".to_owned(),
     };
     let message = format!(
-        "{pod_name} cannot run where its volume {name} is ({node}): {words}; it runs when the node is back, and the annotation {REPLACE} on the pod gives up what is on the volume, where nothing is lost by that"
+        "{pod_name} cannot run where its volume {name} is ({node}): {words}; it runs when the node is back, and the annotation {REPLACE_VOLUME_ANNOTATION} on the pod gives up what is on the volume, where nothing is lost by that"
     );
     Some(Finding::new("VolumeUnreachable", message))
 }

@@ -21,6 +21,8 @@ pub struct TopicView {
     pub config: BTreeMap<String, String>,
     /// The brokers' own.
     pub internal: bool,
+    /// Node id and partition, where no other broker has the partition in sync. Nobody may have.
+    pub only_copies: Vec<(i32, i32)>,
 }
 
 /// A registered broker.
@@ -160,6 +162,20 @@ impl View {
         }
     }
 
+    /// The partitions that a broker has and no other has in sync, by name.
+    #[must_use]
+    pub fn only_copies(&self, node_id: i32) -> Vec<String> {
+        let of_topic = |(name, topic): (&String, &TopicView)| {
+            let copies = topic.only_copies.iter();
+            let own = copies.filter(|(of, _)| *of == node_id);
+            own.map(|(_, index)| format!("{name}-{index}"))
+                .collect::<Vec<_>>()
+        };
+        let mut copies: Vec<String> = self.topics.iter().flat_map(of_topic).collect();
+        copies.sort_unstable();
+        copies
+    }
+
     /// Brokers that are registered and hold a lease.
     #[must_use]
     pub fn brokers_alive(&self) -> usize {
@@ -219,10 +235,17 @@ pub fn topic_view(topic: Topic) -> TopicView {
         offline: count(&|partition| partition.leader < 0),
         under_replicated: count(&|partition| partition.isr.len() < partition.replicas.len()),
         replication_factor: i32::try_from(fewest.unwrap_or_default()).unwrap_or(i32::MAX),
+        only_copies: topic.partitions.iter().flat_map(only_copies).collect(),
         id: topic.id,
         config: topic.config.into_iter().collect(),
         internal: topic.internal,
     }
+}
+
+fn only_copies(partition: &foz_api::v1::Partition) -> impl Iterator<Item = (i32, i32)> {
+    let has_it_alone = |node_id: &i32| partition.isr.iter().all(|other| other == node_id);
+    let copies = partition.replicas.iter().copied().filter(has_it_alone);
+    copies.map(|node_id| (node_id, partition.index))
 }
 
 /// A topic's id in Kafka's way of writing.
@@ -319,6 +342,31 @@ mod tests {
         assert_eq!((view.partitions, view.topics.len()), (1, 1));
         view.apply(deleted("a", 1));
         assert_eq!(view.partitions, 1);
+    }
+
+    #[test]
+    fn what_one_broker_alone_has_in_sync_is_known() {
+        let mut view = View::default();
+        let partition = |index: i32, replicas: &[i32], isr: &[i32]| Partition {
+            index,
+            replicas: replicas.to_vec(),
+            isr: isr.to_vec(),
+            ..Partition::default()
+        };
+        let partitions = vec![
+            partition(0, &[0, 1, 2], &[0, 1]),
+            partition(1, &[0, 1], &[1]),
+            partition(2, &[2], &[2]),
+            partition(3, &[1, 2], &[]),
+        ];
+        view.apply(event(Event::TopicChanged(Topic {
+            name: "a".into(),
+            partitions,
+            ..Topic::default()
+        })));
+        assert_eq!(view.only_copies(0), [] as [String; 0]);
+        assert_eq!(view.only_copies(1), ["a-1", "a-3"]);
+        assert_eq!(view.only_copies(2), ["a-2", "a-3"]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ fn topic() -> ValidatedTopic {
 
 fn live() -> TopicView {
     TopicView {
+        only_copies: Vec::new(),
         id: vec![7; 16],
         partitions: 4,
         replication_factor: 1,

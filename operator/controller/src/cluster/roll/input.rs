@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use foz_crd::ClusterStatus;
 use foz_crd::cluster::PendingRestart;
 
-use crate::cluster::observed::{Observed, PodState, QuorumView, SetState};
+use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumView, SetState};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::{ClusterName, Role};
 
@@ -26,6 +26,10 @@ pub struct RollInput {
     pub hold: BTreeSet<String>,
     /// By node id: what the quorum has denied lately. Forgotten after a while, as a question is worth asking again.
     pub denied: BTreeMap<i32, Denial>,
+    /// The claims of the pods' volumes.
+    pub claims: BTreeMap<(Role, i32), ClaimState>,
+    /// By node id: partitions that no other broker has in sync. Of those alone whose volume may go.
+    pub only_copies: BTreeMap<i32, Vec<String>>,
 }
 
 /// The quorum has said no.
@@ -49,6 +53,8 @@ impl RollInput {
             config_pending_restart: status.config_pending_restart.clone(),
             hold: cluster.hold.clone(),
             denied: observed.denied.clone(),
+            claims: observed.claims.clone(),
+            only_copies: observed.only_copies.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::cluster::observed::{PodState, SetState};
 use crate::cluster::roll::input::RollInput;
+use crate::cluster::roll::volume::{self, LostVolume};
 use crate::cluster::roll::{PodWait, Step};
 use crate::names::Role;
 use crate::quorum::view::GrantView;
@@ -26,6 +27,10 @@ pub(super) struct Node<'input> {
     /// A broker that the quorum, which answers, does not know.
     pub(super) is_unknown_broker: bool,
     pub(super) held: bool,
+    /// The volume that it loses when it is restarted.
+    pub(super) volume: Option<LostVolume>,
+    /// Why it must not lose that.
+    pub(super) keeps_volume: Option<String>,
     /// Its pod is of the newest template; `None` when that is not known.
     newest: Option<bool>,
     /// A broker without a lease.
@@ -58,7 +63,11 @@ fn node<'input>(
     let newest = pod
         .zip(set.update_revision.as_ref())
         .map(|(pod, newest)| pod.revision.as_ref() == Some(newest));
+    let volume = volume::lost(input, role, ordinal);
+    let refusal = volume.as_ref();
     let mut node = Node {
+        keeps_volume: refusal.and_then(|_| volume::refusal(input, role, node_id)),
+        volume,
         held: input.hold.contains(&name),
         process: input.process(role, ordinal),
         is_active: quorum.is_some_and(|quorum| quorum.active_node_id == node_id),
@@ -91,6 +100,9 @@ fn reasons(input: &RollInput, node: &Node<'_>, set: &SetState) -> Vec<String> {
     }
     if pod.restart_asked {
         reasons.push("foz.dev/restart is on the pod".to_owned());
+    }
+    if pod.replace_asked {
+        reasons.push("foz.dev/replace-volume is on the pod".to_owned());
     }
     if pod.force_asked {
         reasons.push("foz.dev/force-restart is on the pod".to_owned());
@@ -195,6 +207,7 @@ impl Node<'_> {
             pod: self.name.clone(),
             uid: self.uid(),
             reason: format!("{}{more}", self.reasons.join("; ")),
+            volume: self.volume.clone(),
         }
     }
 
@@ -210,6 +223,7 @@ impl Node<'_> {
             uid: self.uid(),
             reason: self.reasons.join("; "),
             insist,
+            volume: self.volume.clone(),
         }
     }
 

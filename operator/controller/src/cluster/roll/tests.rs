@@ -10,6 +10,7 @@ use crate::quorum::view::{BrokerView, GrantView};
 
 mod bad_templates;
 mod grants;
+mod volumes;
 mod walk;
 
 type Place = (Role, i32);
@@ -54,6 +55,8 @@ fn world() -> RollInput {
         config_pending_restart: Vec::new(),
         hold: std::collections::BTreeSet::new(),
         denied: std::collections::BTreeMap::new(),
+        claims: std::collections::BTreeMap::new(),
+        only_copies: std::collections::BTreeMap::new(),
     }
 }
 
@@ -204,6 +207,7 @@ fn a_restart_says_which_process_of_which_pod_and_why() {
             uid: uid.into(),
             reason: "image foz:old to foz:new".into(),
             insist: false,
+            volume: None,
         })
     };
     let of_broker = restart(0, "process-0-0", "demo-broker-0", "uid-broker-0-0");

@@ -3,11 +3,13 @@
 mod command;
 mod duties;
 mod liveness;
+mod rebalance;
 mod restarts;
 mod stopping;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use foz_metadata::Image;
@@ -17,6 +19,7 @@ use foz_quorum::{Leadership, ProposeError, Quorum};
 use futures::StreamExt;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesOrdered;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -27,12 +30,14 @@ use crate::leases::{Beat, Leases, STALL};
 use crate::metadata::Metadata;
 use crate::metrics::{Elections, Metrics};
 use crate::observers::Observers;
+use crate::rebalance::Loads;
 use crate::stop_wishes::StopWishes;
 
 use command::Done;
 pub(crate) use command::{AnyCommand, NotDone, command};
 use duties::Duties;
 use liveness::{Confirmed, alive};
+use rebalance::Rebalancing;
 use restarts::Restarts;
 use stopping::Stops;
 pub(crate) use stopping::{ALL_ASKED_TO_END, ASKED_TO_END};
@@ -92,6 +97,12 @@ pub(crate) struct Shared {
     /// Controllers that are asking to stop; of brokers the task itself knows.
     pub(crate) controllers_asking: watch::Sender<StopWishes>,
     pub(crate) observers: Observers,
+    /// What brokers told this controller while it was active.
+    pub(crate) loads: Mutex<Loads>,
+    /// By the newest rebalance here.
+    pub(crate) copied_bytes_per_second: AtomicU64,
+    /// Held by whoever plans a rebalance for a caller.
+    pub(crate) planning: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
 }
 
@@ -190,6 +201,7 @@ struct Active {
     confirmation: Option<BoxFuture<'static, Confirmed>>,
     duties: Duties,
     restarts: Restarts,
+    rebalancing: Rebalancing,
     in_flight: FuturesOrdered<BoxFuture<'static, Settled>>,
     /// A batch was not committed, so the ones after it will not be either: no command is decided until
     /// all of them are known to be lost, and `pending` starts again from what is committed.
@@ -232,6 +244,7 @@ impl Active {
             confirmation: None,
             duties: Duties::new(Instant::now()),
             restarts: Restarts::default(),
+            rebalancing: Rebalancing::default(),
             in_flight: FuturesOrdered::new(),
             is_in_doubt: false,
         }
@@ -273,10 +286,14 @@ impl Active {
                 Some(confirmed) = OptionFuture::from(self.confirmation.as_mut()) => {
                     self.confirmed(confirmed);
                 }
+                Some(worked) = OptionFuture::from(self.rebalancing.work.as_mut()) => {
+                    self.rebalance_worked(worked);
+                }
                 _ = look.tick() => {
                     self.look_at_leases();
                     self.do_duties();
                     self.end_restarts();
+                    self.rebalance();
                 }
                 message = inbox.leases.recv() => self.hear(message.ok_or(Over)?),
                 message = inbox.messages.recv(), if has_room => {
@@ -443,6 +460,7 @@ impl Active {
             // What was decided for them may be lost.
             self.stops.image_replaced();
             self.restarts.image_replaced();
+            self.rebalancing.image_replaced();
             self.is_in_doubt = false;
         }
     }

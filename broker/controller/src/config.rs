@@ -7,6 +7,7 @@ use std::time::Duration;
 use foz_quorum::Voter;
 
 use crate::leases::{LEASE, RECONNECT_GRACE};
+use crate::rebalance::RebalanceLimits;
 use crate::restart_limits::RESTART_TIME_LIMIT;
 
 /// All that [`crate::start`] needs to know. Make one with [`ControllerConfig::new`] and change what
@@ -31,6 +32,8 @@ pub struct ControllerConfig {
     pub reconnect_grace: Duration,
     /// How long a restart grant lasts when its node does not come back.
     pub restart_time_limit: Duration,
+    /// How much a rebalance does at once.
+    pub rebalance: RebalanceLimits,
 }
 
 impl ControllerConfig {
@@ -53,6 +56,7 @@ impl ControllerConfig {
             lease: LEASE,
             reconnect_grace: RECONNECT_GRACE,
             restart_time_limit: RESTART_TIME_LIMIT,
+            rebalance: RebalanceLimits::default(),
         }
     }
 }

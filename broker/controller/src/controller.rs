@@ -1,12 +1,14 @@
 //! Starting and stopping a controller.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use foz_api::v1::admin_server::AdminServer;
 use foz_api::v1::node_server::NodeServer;
 use foz_metadata::Image;
 use foz_quorum::{Quorum, QuorumConfig, TransferError};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -107,6 +109,9 @@ pub async fn start_on(
         handovers: Handovers::default(),
         controllers_asking: watch::Sender::default(),
         observers: Observers::default(),
+        loads: Mutex::default(),
+        copied_bytes_per_second: AtomicU64::default(),
+        planning: tokio::sync::Mutex::default(),
         metrics,
     });
     let (message_sender, messages) = mpsc::channel(COMMANDS_WAITING_MAX);

@@ -15,6 +15,7 @@
 //! * `restart_limits` decides which restart grants have lasted too long, and which controllers are back.
 //! * `stop_wishes` knows who was asked to end and asks for a restart grant, and when that is everybody: then the cluster
 //!   is being stopped, and nobody is held up.
+//! * `rebalance` decides what a rebalance does next, from the image and from what brokers tell of their load.
 //! * `handovers` knows which broker may stop, as nobody needs it as a leader any more.
 //! * `services` are the gRPC calls of `foz-api`, one file each.
 //!
@@ -33,6 +34,7 @@ mod metadata;
 mod metrics;
 mod observers;
 mod quorum_health;
+mod rebalance;
 mod restart_limits;
 mod services;
 mod stop_wishes;
@@ -42,3 +44,4 @@ pub use config::ControllerConfig;
 pub use controller::{ControllerHandle, StartError, start, start_on};
 pub use foz_quorum::Voter;
 pub use metadata::Metadata;
+pub use rebalance::RebalanceLimits;

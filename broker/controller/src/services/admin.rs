@@ -5,6 +5,7 @@ mod acquire_restart;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod assign_racks;
+mod cancel_rebalance;
 mod change_replication_factor;
 mod cordon_brokers;
 mod create_partitions;
@@ -13,6 +14,9 @@ mod delete_topics;
 mod describe_quorum;
 mod elect_leaders;
 mod end_restart;
+mod plan_rebalance;
+mod rebalances;
+mod start_rebalance;
 mod unregister_broker;
 mod watch_cluster;
 
@@ -164,22 +168,28 @@ impl Admin for AdminService {
 
     async fn plan_rebalance(
         &self,
-        _: Request<v1::PlanRebalanceRequest>,
+        request: Request<v1::PlanRebalanceRequest>,
     ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
-        Err(Status::unimplemented("replicas cannot be rebalanced yet"))
+        plan_rebalance::plan_rebalance(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn start_rebalance(
         &self,
-        _: Request<v1::StartRebalanceRequest>,
+        request: Request<v1::StartRebalanceRequest>,
     ) -> Result<Response<v1::StartRebalanceResponse>, Status> {
-        Err(Status::unimplemented("replicas cannot be rebalanced yet"))
+        start_rebalance::start_rebalance(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn cancel_rebalance(
         &self,
-        _: Request<v1::CancelRebalanceRequest>,
+        request: Request<v1::CancelRebalanceRequest>,
     ) -> Result<Response<v1::CancelRebalanceResponse>, Status> {
-        Err(Status::unimplemented("replicas cannot be rebalanced yet"))
+        cancel_rebalance::cancel_rebalance(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

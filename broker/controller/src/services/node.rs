@@ -6,6 +6,7 @@ pub(crate) mod ask_to_stop;
 pub(crate) mod controller_started;
 mod lease;
 mod register_broker;
+mod report_load;
 mod watch_metadata;
 
 use std::sync::Arc;
@@ -70,9 +71,11 @@ impl Node for NodeService {
 
     async fn report_load(
         &self,
-        _: Request<v1::ReportLoadRequest>,
+        request: Request<v1::ReportLoadRequest>,
     ) -> Result<Response<v1::ReportLoadResponse>, Status> {
-        Err(Status::unimplemented("loads are not kept yet"))
+        report_load::report_load(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn ask_to_stop(

@@ -11,6 +11,7 @@ mod failover;
 mod fake_broker;
 mod many_topics;
 mod reassignments;
+mod rebalances;
 mod replication_factor;
 mod restarts;
 mod stopping;

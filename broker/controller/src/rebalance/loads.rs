@@ -1,0 +1,131 @@
+//! What brokers tell of their load. Kept in memory only: another active controller is told everything anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foz_metadata::Image;
+use rpds::HashTrieMapSync;
+use uuid::Uuid;
+
+/// So many partitions that are gone by now may be remembered before they are looked for.
+const GONE_MAX: usize = 1_000;
+
+/// (topic id, index)
+type PartitionId = (Uuid, i32);
+
+/// A clone shares what it has: whoever plans takes one, and reports go on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Loads {
+    /// In which it was told.
+    term: u64,
+    partitions: HashTrieMapSync<PartitionId, LoadedPartition>,
+    disks: BTreeMap<i32, Disk>,
+    /// By the broker that copies.
+    copies: HashTrieMapSync<i32, BTreeMap<PartitionId, u64>>,
+    /// Brokers that have told anything.
+    told: BTreeSet<i32>,
+}
+
+/// What the leader of a partition knows of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LoadedPartition {
+    /// Of one replica.
+    pub(crate) bytes: u64,
+    pub(crate) bytes_in_per_second: u64,
+    pub(crate) bytes_out_per_second: u64,
+}
+
+/// All log directories of a broker together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) bytes_total: u64,
+    pub(crate) bytes_free: u64,
+}
+
+/// A replica that a reassignment brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopiedPartition {
+    pub(crate) topic_id: Uuid,
+    pub(crate) index: i32,
+    pub(crate) bytes: u64,
+}
+
+/// What one broker tells.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Report {
+    pub(crate) node_id: i32,
+    /// That it leads, and whose figures differ from what it told before.
+    pub(crate) partitions: Vec<(PartitionId, LoadedPartition)>,
+    /// `None`: it does not know.
+    pub(crate) disk: Option<Disk>,
+    /// All that it copies.
+    pub(crate) copies: Vec<CopiedPartition>,
+}
+
+impl Loads {
+    /// Takes in what a broker tells in a term of this controller; what was told in another is forgotten.
+    pub(crate) fn report(&mut self, term: u64, image: &Image, report: Report) {
+        if term != self.term {
+            *self = Self {
+                term,
+                ..Self::default()
+            };
+        }
+        self.told.insert(report.node_id);
+        for ((topic_id, index), load) in report.partitions {
+            let topic = image.topic_by_id(topic_id);
+            if topic.is_some_and(|topic| topic.partition(index).is_some()) {
+                self.partitions.insert_mut((topic_id, index), load);
+            }
+        }
+        let copies = report.copies.into_iter();
+        let copies: BTreeMap<_, _> = copies
+            .map(|copy| ((copy.topic_id, copy.index), copy.bytes))
+            .collect();
+        if copies.is_empty() {
+            self.copies.remove_mut(&report.node_id);
+        } else {
+            self.copies.insert_mut(report.node_id, copies);
+        }
+        match report.disk {
+            Some(disk) => self.disks.insert(report.node_id, disk),
+            None => self.disks.remove(&report.node_id),
+        };
+        self.disks
+            .retain(|node_id, _| image.broker(*node_id).is_some());
+        self.forget_gone(image);
+    }
+
+    /// Whether every broker that is alive has told its load.
+    pub(crate) fn are_told(&self, image: &Image) -> bool {
+        let mut alive = image.alive_brokers();
+        alive.all(|broker| self.told.contains(&broker.node_id))
+    }
+
+    /// `None`: nobody has told.
+    pub(crate) fn partition(&self, topic_id: Uuid, index: i32) -> Option<LoadedPartition> {
+        self.partitions.get(&(topic_id, index)).copied()
+    }
+
+    pub(crate) fn disk(&self, node_id: i32) -> Option<Disk> {
+        self.disks.get(&node_id).copied()
+    }
+
+    /// What a replica that is being brought to a broker has by now.
+    pub(crate) fn copied(&self, node_id: i32, topic_id: Uuid, index: i32) -> u64 {
+        let copies = self.copies.get(&node_id);
+        let copied = copies.and_then(|copies| copies.get(&(topic_id, index)));
+        copied.copied().unwrap_or_default()
+    }
+
+    fn forget_gone(&mut self, image: &Image) {
+        if self.partitions.size() <= image.partition_count() + GONE_MAX {
+            return;
+        }
+        let exists = |(topic_id, index): &PartitionId| {
+            let topic = image.topic_by_id(*topic_id);
+            topic.is_some_and(|topic| topic.partition(*index).is_some())
+        };
+        let kept = self.partitions.iter().filter(|(id, _)| exists(id));
+        self.partitions = kept.map(|(id, load)| (*id, *load)).collect();
+    }
+}

@@ -1,0 +1,25 @@
+use foz_api::v1::plan_rebalance_response::Answer;
+use foz_api::v1::{PlanRebalanceRequest, PlanRebalanceResponse};
+use tonic::Status;
+
+use super::rebalances::{copied_bytes_per_second, goal, plan_now};
+use crate::rebalance::preview;
+use crate::services::calls::Calls;
+
+pub(super) async fn plan_rebalance(
+    calls: &Calls,
+    request: PlanRebalanceRequest,
+) -> Result<PlanRebalanceResponse, Status> {
+    calls.check_active().await?;
+    let planned = match goal(request.goal, &request.broker_ids) {
+        Ok(goal) => plan_now(calls, &goal).await?,
+        Err(why) => Err(why),
+    };
+    let answer = match planned {
+        Ok(planned) => Answer::Plan(preview(&planned, copied_bytes_per_second(calls))),
+        Err(why) => Answer::Refused(why),
+    };
+    Ok(PlanRebalanceResponse {
+        answer: Some(answer),
+    })
+}

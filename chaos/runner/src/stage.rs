@@ -146,12 +146,21 @@ impl Stage {
         Ok(())
     }
 
-    /// Asks the brokers to end, one after the other, then the controllers; returns who did not.
+    /// Asks the brokers to end, then the controllers; returns who did not. All of a kind at once: Foz's wait for each
+    /// other where one goes alone.
     pub(crate) fn stop(&mut self) -> Result<Vec<String>> {
+        let mut wrong = self.end_all(NodeName::brokers().collect())?;
+        wrong.extend(self.end_all(NodeName::controllers().collect())?);
+        Ok(wrong)
+    }
+
+    fn end_all(&mut self, names: Vec<NodeName>) -> Result<Vec<String>> {
+        for name in &names {
+            self.node(*name).terminate()?;
+        }
         let mut wrong = Vec::new();
-        for name in NodeName::brokers().chain(NodeName::controllers()) {
+        for name in names {
             let node = self.node(name);
-            node.terminate()?;
             if !node.await_end(TERMINATE_LIMIT)? {
                 wrong.push(format!(
                     "{name} did not end {} s after SIGTERM",

@@ -117,6 +117,7 @@ mod tests {
     fn an_answer_is_about_one_beat_only() {
         let (mut beats, now) = (Beats::default(), Instant::now());
         let numbers: Vec<u64> = (0..3).map(|_| beats.next(now)).collect();
+        assert!(beats.is_newest(numbers[2]) && !beats.is_newest(numbers[1]));
         assert_eq!(beats.answered(0), None, "of no beat");
         assert!(beats.answered(numbers[1]).is_some());
         assert_eq!(beats.answered(numbers[0]), None, "long since");

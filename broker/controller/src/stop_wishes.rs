@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Nodes that ask within this time are stopped together; longer than Kubernetes takes to tell all pods of a namespace,
-/// and shorter than any restart of a pod that has to be scheduled.
+/// Nodes that ask within this time are stopped together; longer than Kubernetes takes to tell all pods of a namespace.
+/// Who lives and has not said it again for so long does not ask any more. Brokers say it every 500 ms; controllers once a
+/// second or more often, until they are let go, and then they wait for brokers for as long as this.
 pub(crate) const TOGETHER: Duration = Duration::from_secs(5);
-/// A node that has not said it again for so long does not ask any more. Brokers say it every 500 ms, controllers
-/// once a second or more often.
-const SAID_LATELY: Duration = Duration::from_secs(3);
 
 /// The nodes of one kind that are asking to stop, or were a moment ago.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +72,7 @@ impl StopWishes {
         let is_long_so = all_since.is_none_or(|since| since + TOGETHER <= now);
         let went_with_them = |node_id| {
             let wish = self.nodes.get(&node_id);
-            wish.is_some_and(|wish| now < wish.last + TOGETHER)
+            wish.is_some_and(|wish| wish.is_said(now))
         };
         is_long_so || away.into_iter().all(went_with_them)
     }
@@ -82,7 +80,7 @@ impl StopWishes {
 
 impl Wish {
     fn is_said(&self, now: Instant) -> bool {
-        now < self.last + SAID_LATELY
+        now < self.last + TOGETHER
     }
 }
 
@@ -163,7 +161,7 @@ mod tests {
     fn what_was_said_long_ago_does_not_count() {
         let (mut wishes, now) = (StopWishes::default(), Instant::now());
         ask(&mut wishes, &[0], now);
-        assert!(!all(&wishes, &[0], &[], now + SAID_LATELY));
+        assert!(!all(&wishes, &[0], &[], now + TOGETHER));
         // Asked again, it begins anew.
         let again = now + TOGETHER;
         ask(&mut wishes, &[0], again);

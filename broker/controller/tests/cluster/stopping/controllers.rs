@@ -9,7 +9,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::controllers::{Controllers, eventually};
-use crate::support::{admin, with_brokers};
+use crate::support::{admin, assigned_topic, change_isr, create_this, with_brokers};
 
 fn node_id(at: usize) -> i32 {
     1000 + i32::try_from(at).unwrap()
@@ -86,6 +86,8 @@ async fn the_grant_that_an_operator_acquired_for_the_pod_is_the_process_s_too() 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_are_asking_all_are_let_go_and_brokers_go_first() {
     let (controllers, [zero, one]) = with_brokers::<2>(Controllers::start(3).await).await;
+    create_this(&controllers, assigned_topic("t", &[&[0, 1]])).await;
+    change_isr(&controllers, ("t", 0), &zero, &[&zero]).await;
     let asked = Instant::now();
     let (_insist, insists) = watch::channel(false);
     let waiting: Vec<_> = (0..3)
@@ -103,6 +105,7 @@ async fn when_all_are_asking_all_are_let_go_and_brokers_go_first() {
     // With the controllers that go, each broker that asks may go too, though the other one stays.
     zero.want_to_stop();
     eventually("0 may stop", || zero.may_stop()).await;
+    assert_eq!(granted(&controllers), [0, 1000, 1001, 1002]);
     let mut waits = Box::pin(controllers.handle(0).wait_for_brokers());
     let early = tokio::time::timeout(Duration::from_millis(2500), &mut waits).await;
     assert!(early.is_err(), "a broker is about to stop");

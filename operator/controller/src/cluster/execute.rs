@@ -154,13 +154,23 @@ fn is_ours(found: &DynamicObject, pass: &Pass<'_>) -> bool {
         || (owners.is_empty() && label.is_some_and(|label| *label == pass.name.name))
 }
 
+/// How long a process that has a restart grant, or asks for it, may take to stop: as its pod says.
+pub(super) const GRACE_OF_POD: Option<u32> = None;
+/// The same, of one that nobody waits for: it may not be able to hear of any grant.
+pub(super) const GRACE_OF_REPLACED: Option<u32> = Some(30);
+
 /// Deletes a pod, so that its StatefulSet makes it anew from the newest template. Says whether it was there still.
 pub(super) async fn delete_pod(
     pass: &Pass<'_>,
     pod: &str,
     uid: &str,
+    grace_seconds: Option<u32>,
 ) -> Result<bool, ReconcileError> {
-    delete::<Pod>(pass, pod, uid).await
+    let deletion = DeleteParams {
+        grace_period_seconds: grace_seconds,
+        ..of_uid(uid)
+    };
+    delete::<Pod>(pass, pod, uid, &deletion).await
 }
 
 /// Deletes a claim, and with it, when its pod is gone, what is on the volume.
@@ -169,11 +179,16 @@ pub(super) async fn delete_claim(
     claim: &str,
     uid: &str,
 ) -> Result<bool, ReconcileError> {
-    delete::<PersistentVolumeClaim>(pass, claim, uid).await
+    delete::<PersistentVolumeClaim>(pass, claim, uid, &of_uid(uid)).await
 }
 
 /// Deletes the object of this uid, and no other. Says whether it was there still.
-async fn delete<K>(pass: &Pass<'_>, name: &str, uid: &str) -> Result<bool, ReconcileError>
+async fn delete<K>(
+    pass: &Pass<'_>,
+    name: &str,
+    uid: &str,
+    deletion: &DeleteParams,
+) -> Result<bool, ReconcileError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -181,7 +196,7 @@ where
         + serde::de::DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(pass.context.client.clone(), &pass.name.namespace);
-    match api.delete(name, &of_uid(uid)).await {
+    match api.delete(name, deletion).await {
         // Gone, or another one already.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
             pass.context.deleted.remember(uid);

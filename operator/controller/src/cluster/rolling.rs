@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use foz_api::v1::DeniedReason;
 use foz_crd::cluster::Unavailable;
 
-use crate::cluster::execute::{Executed, delete_claim, delete_pod};
+use crate::cluster::execute::{
+    Executed, GRACE_OF_POD, GRACE_OF_REPLACED, delete_claim, delete_pod,
+};
 use crate::cluster::observed::QuorumView;
 use crate::cluster::reconcile::Pass;
 use crate::cluster::roll::input::{Denial, RollInput};
@@ -83,7 +85,7 @@ async fn take(
                 give_up(pass, pod, volume, executed).await?;
             }
             pass.context.metrics.acted("Cluster", "replace_pod");
-            if delete_pod(pass, pod, uid).await? {
+            if delete_pod(pass, pod, uid, GRACE_OF_REPLACED).await? {
                 let notice = Notice::done("PodReplaced", format!("{pod}: {reason}"));
                 executed.notices.push(notice);
             }
@@ -172,7 +174,7 @@ async fn restart(
     let reason = &question.reason;
     tracing::info!(pod, grant_epoch, reason, ?unprotected, "restarts a pod");
     pass.context.metrics.acted("Cluster", "restart_pod");
-    if delete_pod(pass, pod, uid).await? {
+    if delete_pod(pass, pod, uid, GRACE_OF_POD).await? {
         let note = format!("{pod}: {reason}");
         executed.notices.push(Notice::done("PodRestarted", note));
         if !unprotected.is_empty() {

@@ -31,6 +31,8 @@ pub(crate) struct ApiServer {
 struct Objects {
     /// Pods that are deleted stay, and no watch tells of their deletion.
     keeps_deleted_pods: bool,
+    /// The grace period of each deletion, by path, where it names one.
+    graces: BTreeMap<String, u64>,
     /// By path: `/api/v1/namespaces/kafka/services/demo`.
     objects: BTreeMap<String, Value>,
     version: u64,
@@ -82,6 +84,11 @@ impl ApiServer {
     /// Puts an object there, as somebody else would.
     pub(crate) fn put(&self, path: &str, object: Value) {
         self.store(path, object);
+    }
+
+    /// The grace period that the newest deletion of this object named.
+    pub(crate) fn grace_of(&self, path: &str) -> Option<u64> {
+        self.lock().graces.get(path).copied()
     }
 
     pub(crate) fn delete(&self, path: &str) {
@@ -313,6 +320,9 @@ fn write(server: &ApiServer, method: &Method, path: &str, sent: Value) -> Respon
             refuse(StatusCode::CONFLICT, "Conflict")
         }
         Method::DELETE => {
+            if let Some(seconds) = sent["gracePeriodSeconds"].as_u64() {
+                server.lock().graces.insert(path.clone(), seconds);
+            }
             if !(path.contains("/pods/") && server.lock().keeps_deleted_pods) {
                 server.delete(&path);
             }

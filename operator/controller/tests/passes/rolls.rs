@@ -237,6 +237,16 @@ async fn people_may_ask_for_the_restart_of_a_pod_and_force_it() {
     stage.restarts(BROKERS[2], "r1").await;
     let last = stage.quorum.with(|state| state.asked.last().cloned());
     assert!(last.expect("a question").insist);
+    assert_eq!(stage.server.grace_of(&path(BROKERS[2])), None, "the pod's");
+
+    // Nobody waits for one that serves nobody.
+    let mut pod = stage.server.get(&path(BROKERS[0])).expect("a pod");
+    pod["status"]["containerStatuses"] = json!([]);
+    pod["metadata"]["annotations"]["foz.dev/restart"] = json!("");
+    stage.server.put(&path(BROKERS[0]), pod);
+    let gone = |server: &ApiServer| server.get(&path(BROKERS[0])).is_none().then_some(());
+    stage.server.eventually("its end", gone).await;
+    assert_eq!(stage.server.grace_of(&path(BROKERS[0])), Some(30));
     stage.ends().await;
 }
 

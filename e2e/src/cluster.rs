@@ -36,6 +36,7 @@ pub mod certificates;
 pub mod cgroup;
 pub mod control_plane;
 pub mod daemon;
+pub mod delay;
 pub mod dns;
 pub mod kubeconfig;
 pub mod kubectl;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use foz_e2e::cluster::kubectl::Kubectl;
-use foz_e2e::cluster::{self, relay, volumes};
+use foz_e2e::cluster::{self, delay, relay, volumes};
 use foz_e2e::folders::Folders;
 use foz_e2e::images::Images;
 use foz_e2e::prerequisites::{self, For};
@@ -70,6 +70,8 @@ enum Action {
     Kubeconfig,
     #[command(name = relay::SUBCOMMAND, hide = true)]
     Relay { target: SocketAddr },
+    #[command(name = delay::SUBCOMMAND, hide = true)]
+    Delay { milliseconds: u64 },
     #[command(name = volumes::SUBCOMMAND, hide = true)]
     ProvisionVolumes {
         kubectl: PathBuf,
@@ -151,6 +153,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             Ok(())
         }
         Action::Relay { target } => relay::serve(*target),
+        Action::Delay { milliseconds } => delay::serve(Duration::from_millis(*milliseconds)),
         Action::ProvisionVolumes {
             kubectl,
             kubeconfig,

@@ -21,6 +21,7 @@ mod evidence;
 mod figures;
 mod first_light;
 mod kcat_messages;
+mod load;
 mod messages;
 mod ownership;
 mod readme;
@@ -187,6 +188,28 @@ pub fn chaos() -> Vec<Story> {
     ]
 }
 
+/// What takes long, and is told only by name and in a soak: what clients feel under half of what the cluster carries.
+#[must_use]
+pub fn long() -> Vec<Story> {
+    vec![
+        story(
+            "under load, a broker that restarts is away for a blink",
+            10,
+            rolls::under_load::blink,
+        ),
+        story(
+            "under load, a roll of every pod is felt by nobody",
+            10,
+            rolls::under_load::roll,
+        ),
+        story(
+            "under load, twenty rolls with a follower that is late keep enough replicas in sync",
+            60,
+            rolls::under_load::twenty,
+        ),
+    ]
+}
+
 /// Hands in the works, a quiet night, and a farewell.
 fn end() -> Vec<Story> {
     vec![
@@ -328,8 +351,9 @@ mod tests {
 
     #[test]
     fn every_story_has_a_name_of_its_own() {
-        let names: HashSet<&str> = all().iter().map(|story| story.name).collect();
-        assert_eq!(names.len(), all().len());
+        let stories = [all(), long()].concat();
+        let names: HashSet<&str> = stories.iter().map(|story| story.name).collect();
+        assert_eq!(names.len(), stories.len());
     }
 
     #[test]

@@ -72,7 +72,11 @@ pub fn stories(folders: &Folders, name: &str, filter: &str, progress: &Progress)
     let programs = Programs::build(folders, progress)?;
     let _held = cluster::hold(folders, name)?;
     let world = world(folders, &programs, name, progress)?;
-    story::tell(&world, &story::all(), filter, progress)
+    let mut stories = story::all();
+    if !filter.is_empty() {
+        stories.extend(story::long());
+    }
+    story::tell(&world, &stories, filter, progress)
 }
 
 /// Runs what takes hours: property tests with many more cases, and the stories of chaos again and
@@ -104,6 +108,7 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
 fn chaos(world: &Arc<World>, minutes: u64, progress: &Progress) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(minutes * 60);
     story::tell(world, &story::beginning(), "", progress)?;
+    story::tell(world, &story::long(), "", progress)?;
     let again: Vec<Story> = story::chaos();
     while Instant::now() < until {
         story::tell(world, &again, "", progress)?;

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 pub(super) mod drain;
+pub(super) mod under_load;
 mod watch;
 
 use self::watch::{ROLL_LIMIT, changed, check_order, uids, watch_isrs, watch_roll};

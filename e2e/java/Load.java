@@ -1,0 +1,244 @@
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Properties;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.errors.WakeupException;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * A steady load, and what its clients feel: one producer with the client's defaults (acks=all, idempotence), three
+ * consumer groups that each read everything.
+ *
+ * <p>First it finds out how much the cluster can carry, by sending as fast as it goes; then it sends half of that until
+ * the file STOP is there. Each record carries its number in its partition, so a consumer sees what was lost, what
+ * stands twice and what changed places.
+ *
+ * <p>Prints a line `second EPOCH_S ACKNOWLEDGED P99_MS MAX_MS` for each second, a line `group NAME READ LOST DOUBLED`
+ * for each group, and last `total RATE SENT FAILED`.
+ *
+ * <p>Usage: BOOTSTRAP TOPIC STOP [RECORDS_PER_SECOND]
+ */
+public class Load {
+  static final int RECORD_BYTES = 1024;
+  static final int GROUPS = 3;
+  static final long MEASURED_S = 8;
+  /** Of them, the first ones warm up the client and the brokers. */
+  static final long WARM_UP_S = 4;
+
+  static final Duration SILENCE_MAX = Duration.ofSeconds(60);
+
+  static final AtomicLong acknowledged = new AtomicLong();
+  static final AtomicInteger failed = new AtomicInteger();
+  static final Latencies latencies = new Latencies();
+
+  public static void main(String[] arguments) throws Exception {
+    String bootstrap = arguments[0];
+    String topic = arguments[1];
+    Path stop = Path.of(arguments[2]);
+    Producing producing = new Producing(bootstrap, topic);
+    long rate =
+        arguments.length > 3 ? Long.parseLong(arguments[3]) : producing.atFullSpeed() / 2;
+    System.err.println("sends " + rate + " records of " + RECORD_BYTES + " bytes a second");
+
+    List<Group> groups = new ArrayList<>();
+    for (int number = 0; number < GROUPS; number++) {
+      Group group = new Group(bootstrap, topic, topic + "-group-" + number, producing);
+      group.start();
+      groups.add(group);
+    }
+    producing.atRate(rate, stop);
+    producing.close();
+    for (Group group : groups) group.join();
+    for (Group group : groups) {
+      System.out.println(
+          "group " + group.name + " " + group.read + " " + group.lost + " " + group.doubled);
+    }
+    System.out.println("total " + rate + " " + producing.sent + " " + failed);
+    // What failed said why on standard error.
+    System.exit(0);
+  }
+
+  static class Producing {
+    final KafkaProducer<byte[], byte[]> producer;
+    final String topic;
+    /** How many records were sent to each partition. */
+    final long[] next;
+
+    long sent;
+    volatile boolean isDone;
+
+    Producing(String bootstrap, String topic) {
+      Properties properties = new Properties();
+      properties.put("bootstrap.servers", bootstrap);
+      properties.put("linger.ms", "5");
+      this.producer =
+          new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
+      this.topic = topic;
+      this.next = new long[producer.partitionsFor(topic).size()];
+    }
+
+    /** Records a second. */
+    long atFullSpeed() {
+      long begun = System.nanoTime();
+      long warm = begun + WARM_UP_S * 1_000_000_000L;
+      long end = begun + MEASURED_S * 1_000_000_000L;
+      while (System.nanoTime() < warm) send();
+      long before = acknowledged.get();
+      while (System.nanoTime() < end) send();
+      long rate = (acknowledged.get() - before) / (MEASURED_S - WARM_UP_S);
+      producer.flush();
+      latencies.take();
+      return rate;
+    }
+
+    void atRate(long rate, Path stop) throws InterruptedException {
+      long begun = System.nanoTime();
+      long paced = 0;
+      long second = 0;
+      while (true) {
+        long elapsed = System.nanoTime() - begun;
+        long due = (long) (elapsed / 1e9 * rate);
+        while (paced < due) {
+          send();
+          paced++;
+        }
+        if (elapsed / 1_000_000_000L > second) {
+          second = elapsed / 1_000_000_000L;
+          latencies.print();
+          if (Files.exists(stop)) return;
+        }
+        Thread.sleep(1);
+      }
+    }
+
+    void send() {
+      int partition = (int) (sent % next.length);
+      byte[] value = new byte[RECORD_BYTES];
+      ByteBuffer.wrap(value).putLong(next[partition]++);
+      sent++;
+      long begun = System.nanoTime();
+      producer.send(
+          new ProducerRecord<>(topic, partition, null, value),
+          (metadata, error) -> {
+            if (error == null) {
+              acknowledged.incrementAndGet();
+              latencies.add(System.nanoTime() - begun);
+            } else {
+              if (failed.incrementAndGet() <= 10) System.err.println("failed: " + error);
+            }
+          });
+    }
+
+    void close() {
+      producer.close();
+      latencies.print();
+      isDone = true;
+    }
+  }
+
+  /** Of one second. */
+  static class Latencies {
+    private long[] nanos = new long[1 << 16];
+    private int count;
+
+    synchronized void add(long latency) {
+      if (count == nanos.length) nanos = Arrays.copyOf(nanos, 2 * count);
+      nanos[count++] = latency;
+    }
+
+    synchronized long[] take() {
+      long[] taken = Arrays.copyOf(nanos, count);
+      count = 0;
+      return taken;
+    }
+
+    void print() {
+      long[] taken = take();
+      Arrays.sort(taken);
+      double p99 = taken.length == 0 ? 0 : taken[(int) ((taken.length - 1) * 0.99)] / 1e6;
+      double max = taken.length == 0 ? 0 : taken[taken.length - 1] / 1e6;
+      long epochS = System.currentTimeMillis() / 1000;
+      System.out.printf("second %d %d %.1f %.1f%n", epochS, taken.length, p99, max);
+    }
+  }
+
+  /** A consumer group of one member, which reads everything there is. */
+  static class Group extends Thread {
+    final Properties properties = new Properties();
+    final String topic;
+    final String name;
+    final Producing producing;
+
+    /** By partition: the number that comes next, and the offset of the record before it. */
+    final long[] expected;
+
+    final long[] lastOffset;
+    long read;
+    long lost;
+    long doubled;
+
+    Group(String bootstrap, String topic, String name, Producing producing) {
+      this.topic = topic;
+      this.name = name;
+      this.producing = producing;
+      this.expected = new long[producing.next.length];
+      this.lastOffset = new long[producing.next.length];
+      Arrays.fill(lastOffset, -1);
+      properties.put("bootstrap.servers", bootstrap);
+      properties.put("group.id", name);
+      properties.put("auto.offset.reset", "earliest");
+    }
+
+    @Override
+    public void run() {
+      long lastRead = System.nanoTime();
+      try (KafkaConsumer<byte[], byte[]> consumer =
+          new KafkaConsumer<>(
+              properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+        consumer.subscribe(List.of(topic));
+        while (true) {
+          for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(500))) {
+            lastRead = System.nanoTime();
+            take(record);
+          }
+          boolean hasAll = producing.isDone && Arrays.equals(expected, producing.next);
+          if (hasAll) return;
+          if (producing.isDone && System.nanoTime() - lastRead > SILENCE_MAX.toNanos()) {
+            for (int i = 0; i < expected.length; i++) {
+              lost += Math.max(0, producing.next[i] - expected[i]);
+            }
+            return;
+          }
+        }
+      } catch (WakeupException closed) {
+        Thread.currentThread().interrupt();
+      }
+    }
+
+    private void take(ConsumerRecord<byte[], byte[]> record) {
+      int partition = record.partition();
+      // Delivered again after the group's offsets went back: the same record.
+      if (record.offset() <= lastOffset[partition]) return;
+      lastOffset[partition] = record.offset();
+      long number = ByteBuffer.wrap(record.value()).getLong();
+      if (number < expected[partition]) {
+        doubled++;
+        return;
+      }
+      lost += number - expected[partition];
+      expected[partition] = number + 1;
+      read++;
+    }
+  }
+}

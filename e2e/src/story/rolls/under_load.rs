@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Pid;
+use serde_json::Value;
 
 use super::watch::{uids, watch_isrs, watch_roll};
 use super::{End, ask_for_restart, await_settled, now_ms};
@@ -220,10 +221,9 @@ fn restart_one(world: &World, pod: &str) -> Result<Away> {
     let pid = process(world, pod).context("the broker does not run")?;
     let started = started_ms(pid)?;
     let said = of_controllers(world)?;
+    let node_id: i64 = node_id.parse()?;
     let at = |what: &str| {
-        let node = format!("node_id={node_id}");
-        let of_it = |line: &&str| line.contains(what) && has_field(line, &node);
-        let times = said.lines().filter(of_it).filter_map(logged_ms);
+        let times = said.lines().filter_map(|line| said_ms(line, what, node_id));
         let first = times.filter(|ms| *ms >= asked).min();
         first.with_context(|| format!("no controller said {what:?} of broker {node_id}"))
     };
@@ -274,22 +274,18 @@ fn started_ticks(stat: &str) -> Option<u64> {
 
 fn of_controllers(world: &World) -> Result<String> {
     let logs = world.pods("controller")?.into_iter().map(|pod| {
-        let output = world.run(&["logs", &pod, "--timestamps", "--since=5m"])?;
+        let output = world.run(&["logs", &pod, "--since=5m"])?;
         Ok(output.text())
     });
     Ok(logs.collect::<Result<Vec<String>>>()?.join("\n"))
 }
 
-fn has_field(line: &str, field: &str) -> bool {
-    let plain = line.replace(['"', ',', '{', '}'], " ").replace(": ", "=");
-    plain.split_whitespace().any(|word| word == field)
-}
-
-/// The time before a line of `kubectl logs --timestamps`.
-fn logged_ms(line: &str) -> Option<u128> {
-    let (time, _) = line.split_once(' ')?;
-    let time: jiff::Timestamp = time.parse().ok()?;
-    u128::try_from(time.as_millisecond()).ok()
+/// When this line of a log was written, if it says something that begins so of this node.
+fn said_ms(line: &str, what: &str, node_id: i64) -> Option<u128> {
+    let said: Value = serde_json::from_str(line).ok()?;
+    let is_it = said["message"].as_str()?.starts_with(what) && said["node_id"] == node_id;
+    let time: jiff::Timestamp = said["timestamp"].as_str()?.parse().ok()?;
+    is_it.then(|| u128::try_from(time.as_millisecond()).ok())?
 }
 
 #[cfg(test)]
@@ -305,10 +301,10 @@ mod tests {
 
     #[test]
     fn what_a_controller_said_is_found_with_its_time() {
-        let line = "2026-01-02T03:04:05.678901Z 2026-01-02T03:04:05Z  INFO foz: a restart is granted node_id=1 insist=false";
-        assert!(has_field(line, "node_id=1"));
-        assert!(!has_field(&line.replace("id=1", "id=11"), "node_id=1"));
-        assert_eq!(logged_ms(line), Some(1_767_323_045_678));
-        assert_eq!(logged_ms("no time"), None);
+        let line = r#"{"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","message":"a restart is granted","node_id":1}"#;
+        assert_eq!(said_ms(line, "a restart is", 1), Some(1_767_323_045_678));
+        assert_eq!(said_ms(line, "a restart is", 11), None);
+        assert_eq!(said_ms(line, "a broker is back", 1), None);
+        assert_eq!(said_ms("no JSON", "", 1), None);
     }
 }

@@ -10,7 +10,7 @@ use crate::external::External;
 /// The longest that a line itself says it may take is 2 minutes.
 const LINE_LIMIT: Duration = Duration::from_secs(130);
 /// What the lines leave behind, in the namespace that they use.
-const LEFT: &str = "clusters.foz.dev,topics.foz.dev,persistentvolumeclaims";
+const LEFT: &str = "clusters.foz.dev,topics.foz.dev,rebalances.foz.dev,persistentvolumeclaims";
 
 pub(super) fn lines(world: &World) -> Result<()> {
     let readme = std::fs::read_to_string(world.folders.repository.join("README.md"))?;

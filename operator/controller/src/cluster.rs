@@ -8,6 +8,7 @@ mod execute;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod missing_pods;
+mod moving;
 pub mod observed;
 pub mod owned;
 pub mod plan;
@@ -16,6 +17,7 @@ mod plan_tests;
 pub mod reconcile;
 pub mod roll;
 mod rolling;
+pub mod scaling;
 pub mod status;
 #[cfg(test)]
 mod status_tests;

@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 
 use crate::apply::Memory;
 use crate::cluster::denials::Denials;
+use crate::cluster::scaling::asked::Asked;
 use crate::metrics::Metrics;
 use crate::quorum::Quorums;
+use crate::rebalance::planned::Planned;
 use crate::trigger::Triggers;
 use crate::world::World;
 
-use foz_crd::{ClusterStatus, TopicStatus};
+use foz_crd::{ClusterStatus, RebalanceStatus, TopicStatus};
 
 /// What every pass of one scope shares, as long as this replica acts.
 pub struct Context {
@@ -45,8 +47,14 @@ pub struct Context {
     pub refusals: Refusals,
     /// What the quorums denied lately.
     pub denials: Denials,
-    /// Pods that we deleted lately.
+    /// What the quorums answered lately when they were asked to move replicas.
+    pub asked: Asked,
+    /// Pods and Services that we deleted lately.
     pub deleted: Deleted,
+    /// Statuses of Rebalances that we wrote.
+    pub rebalance_statuses: Latest<RebalanceStatus>,
+    /// For which places of replicas the plans in the statuses of Rebalances are.
+    pub planned: Planned,
 }
 
 impl std::fmt::Debug for Context {
@@ -105,7 +113,7 @@ fn version<K: Resource>(object: &K) -> Option<u64> {
     object.resource_version()?.parse().ok()
 }
 
-/// How long it is remembered that a pod was deleted: longer than a watch takes to tell of it.
+/// How long it is remembered that an object was deleted: longer than a watch takes to tell of it.
 const DELETION_REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// Objects that were deleted lately, by their uid, which is never given to another. The watch tells after a while; a

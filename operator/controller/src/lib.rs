@@ -1,4 +1,4 @@
-//! The operator: makes Clusters and Topics what their objects say, and keeps them so.
+//! The operator: makes Clusters and Topics what their objects say, keeps them so, and carries Rebalances out.
 //!
 //! Each kind has one pipeline, and every step but the first and the last two is a plain function:
 //! *dereference* (all reads, from memory) → *validate* (into a type that cannot be wrong) → *plan* (a
@@ -15,7 +15,7 @@
 //! - Only the replica that holds the Lease acts ([`leader`]), and the metadata quorum refuses one that
 //!   has been overtaken: every change carries the operator epoch.
 //!
-//! Start with [`cluster::reconcile`] and [`cluster::plan`]; [`topic::plan`] for topics; [`term`] for how
+//! Start with [`cluster::reconcile`] and [`cluster::plan`]; [`topic::plan`] for topics, [`rebalance::plan`] for moves; [`term`] for how
 //! it all runs.
 
 pub mod apply;
@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod names;
 pub mod permissions;
 pub mod quorum;
+pub mod rebalance;
 pub mod sentence;
 pub mod term;
 pub mod topic;

@@ -53,7 +53,14 @@ pub const PERMISSIONS: &[Permission] = &[
     Permission {
         scope: Scope::WatchedNamespaces,
         api_group: "foz.dev",
-        resources: &["clusters/status", "topics/status"],
+        resources: &["rebalances"],
+        verbs: &["list", "watch", "patch"],
+        reason: "sees Rebalances; sets and removes their finalizer",
+    },
+    Permission {
+        scope: Scope::WatchedNamespaces,
+        api_group: "foz.dev",
+        resources: &["clusters/status", "topics/status", "rebalances/status"],
         verbs: &["patch"],
         reason: "reports what it sees",
     },
@@ -77,6 +84,13 @@ pub const PERMISSIONS: &[Permission] = &[
         resources: &["services", "configmaps", "serviceaccounts"],
         verbs: OWNED,
         reason: "addresses, configuration and identities of the pods",
+    },
+    Permission {
+        scope: Scope::WatchedNamespaces,
+        api_group: "",
+        resources: &["services"],
+        verbs: &["delete"],
+        reason: "takes away the address of a broker that has left for good",
     },
     Permission {
         scope: Scope::WatchedNamespaces,

@@ -3,9 +3,11 @@
 
 mod alter;
 mod follow;
+pub mod rebalance;
 mod restart;
 pub mod view;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,6 +192,9 @@ impl Quorum {
                 brokers: view.brokers.clone(),
                 grants: view.grants.clone(),
                 broker_config: view.broker_config.clone(),
+                replicas: view.replicas.clone(),
+                moving: view.moving,
+                rebalances: view.rebalances.clone(),
                 topics: i64::try_from(view.topics.len()).unwrap_or(i64::MAX),
                 partitions: view.partitions,
                 offline: view.offline,
@@ -216,6 +221,16 @@ impl Quorum {
     pub fn only_copies(&self, node_id: i32) -> Option<Vec<String>> {
         let state = self.state.read();
         matches!(state.contact, Contact::Followed).then(|| state.view.only_copies(node_id))
+    }
+
+    /// The topic whose partitions have most replicas, and how many these are; of several the one whose name comes
+    /// first.
+    #[must_use]
+    pub fn widest_topic(&self) -> Option<(String, i32)> {
+        let state = self.state.read();
+        let topics = state.view.topics.iter();
+        let widest = topics.max_by_key(|(name, topic)| (topic.replicas_max, Reverse(*name)));
+        widest.map(|(name, topic)| (name.clone(), topic.replicas_max))
     }
 
     /// Brokers that are alive, as far as is known.
@@ -266,6 +281,24 @@ impl Quorum {
         tokio::time::timeout(CALL_TIMEOUT, attempt)
             .await
             .unwrap_or(Err(QuorumError::TimedOut))
+    }
+
+    /// Asks the active controller without changing anything.
+    ///
+    /// # Errors
+    /// See [`QuorumError`].
+    pub async fn read<T, F, Fut>(&self, call: F) -> Result<T, QuorumError>
+    where
+        F: Fn(AdminClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<T, Status>>,
+    {
+        let client = self.state.read().client.clone();
+        let client = client.ok_or(QuorumError::NotReachable)?;
+        let answer = client.call(|channel| call(AdminClient::new(channel)));
+        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(QuorumError::TimedOut),
+        }
     }
 
     async fn epoch(

@@ -19,15 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::cluster::denials::Denials;
+use crate::cluster::scaling::asked::Asked;
 use crate::context::{Context, Deleted, Failures, Latest, Refusals};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::names::OPERATOR;
 use crate::quorum::Quorums;
+use crate::rebalance::planned::Planned;
 use crate::topic::index::TopicIndex;
 use crate::trigger::Triggers;
 use crate::world::{Sources, follow, follow_nodes};
-use crate::{cluster, topic};
+use crate::{cluster, rebalance, topic};
 
 /// Several watches tell of one change; one pass is enough for all.
 const CLUSTER_DEBOUNCE: Duration = Duration::from_millis(20);
@@ -98,8 +100,9 @@ async fn scope(
 ) {
     let (cluster_sender, cluster_queue) = unbounded_channel();
     let (topic_sender, topic_queue) = unbounded_channel();
+    let (rebalance_sender, rebalance_queue) = unbounded_channel();
     let index = Arc::new(RwLock::new(TopicIndex::default()));
-    let triggers = Triggers::new(cluster_sender, topic_sender, index);
+    let triggers = Triggers::new(cluster_sender, topic_sender, rebalance_sender, index);
     let quorums = Arc::new(Quorums::new(
         triggers.clone(),
         term.clone(),
@@ -128,6 +131,9 @@ async fn scope(
         memory: crate::apply::Memory::default(),
         cluster_statuses: Latest::default(),
         topic_statuses: Latest::default(),
+        rebalance_statuses: Latest::default(),
+        planned: Planned::default(),
+        asked: Asked::default(),
         failures: Failures::default(),
         refusals: Refusals::default(),
         denials: Denials::default(),
@@ -177,7 +183,18 @@ async fn scope(
         topic::reconcile::reconcile,
         topic::reconcile::error_policy,
     );
-    futures::future::join(clusters, topics).await;
+    let rebalances = control(
+        context.world.rebalances.clone(),
+        rebalance_queue,
+        Config::default()
+            .debounce(CLUSTER_DEBOUNCE)
+            .concurrency(CLUSTERS_AT_ONCE),
+        Arc::clone(&context),
+        term.clone(),
+        rebalance::reconcile::reconcile,
+        rebalance::reconcile::error_policy,
+    );
+    futures::future::join3(clusters, topics, rebalances).await;
 }
 
 /// Gives every object that is triggered a pass, each object one at a time.

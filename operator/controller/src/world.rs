@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::names::{ClusterName, ZONE_LABEL};
-use crate::trigger::{GuardedCluster, GuardedTopic};
+use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic};
 use crate::world::warnings::Warnings;
 
 pub use follow::{Sources, follow, follow_nodes};
@@ -38,6 +38,8 @@ pub struct World {
     pub clusters: Store<GuardedCluster>,
     /// Topics.
     pub topics: Store<GuardedTopic>,
+    /// Rebalances.
+    pub rebalances: Store<GuardedRebalance>,
     /// Pods of Clusters.
     pub pods: Store<Pod>,
     /// Claims of Clusters.
@@ -63,6 +65,7 @@ impl World {
     pub async fn wait_until_complete(&self) -> Result<(), WriterDropped> {
         self.clusters.wait_until_ready().await?;
         self.topics.wait_until_ready().await?;
+        self.rebalances.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
         self.claims.wait_until_ready().await?;
         self.stateful_sets.wait_until_ready().await?;

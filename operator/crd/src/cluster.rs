@@ -14,6 +14,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::balancing::{RebalancePolicy, ScalingStatus};
+
 /// Who wants to hold more of them wants `paused`.
 const HOLD_MAX: u32 = 64;
 
@@ -89,6 +91,12 @@ const HOLD_MAX: u32 = 64;
         json_path = ".status.activeController",
         priority = 1
     ),
+    printcolumn(
+        name = "Scaling",
+        type_ = "string",
+        json_path = ".status.scaling.message",
+        priority = 1
+    ),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
         .message("metadata.name must start with a letter, hold only lower case letters, digits and '-', and have at most 40 characters: the names of pods and Services are made from it"),
 )]
@@ -112,8 +120,10 @@ const HOLD_MAX: u32 = 64;
         .message("config: min.insync.replicas is above replicas: no topic could be written to"),
 )]
 pub struct ClusterSpec {
-    /// How many brokers run. `kubectl scale` works on it. Raising it adds brokers; lowering it is
-    /// refused, because their partitions would have to be moved off first.
+    /// How many brokers run. `kubectl scale` works on it. Raising it adds brokers, and replicas move onto them.
+    /// Lowering it moves all replicas off the brokers with the highest numbers, which then stop; their volumes
+    /// stay. Raising it again meanwhile cancels that. It is refused, with the reason in the status, while a topic
+    /// has more replicas than brokers would be left.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: i32,
@@ -160,6 +170,10 @@ pub struct ClusterSpec {
     /// How pods are restarted, one after the other, when their template changes or a setting needs it.
     #[serde(default)]
     pub rollout: RolloutSpec,
+
+    /// When replicas are moved so that brokers have equally many.
+    #[serde(default)]
+    pub rebalance: RebalancePolicy,
 
     /// Names of pods that the operator does not restart and does not wait for, for example demo-broker-1:
     /// to look at one in peace. The others go on.
@@ -393,6 +407,10 @@ pub struct ClusterStatus {
     /// says `UnderReplicated` once that has lasted for 30 seconds: a broker that restarts is back by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_replicated_since: Option<Time>,
+
+    /// How far scaling, or a rebalance, has got; unset while no replicas are moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
 
     /// Config keys that this object has set on the brokers. One that leaves the spec is deleted there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

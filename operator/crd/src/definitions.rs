@@ -5,12 +5,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{Cluster, Topic};
+use crate::{Cluster, Rebalance, Topic};
 
 /// The definitions of all kinds.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    [Cluster::crd(), Topic::crd()].map(without_nullable).into()
+    [Cluster::crd(), Topic::crd(), Rebalance::crd()]
+        .map(without_nullable)
+        .into()
 }
 
 /// File name under `crds/` and YAML of each definition.

@@ -1,4 +1,4 @@
-//! The two kinds that a person writes: [`Cluster`] and [`Topic`], group `foz.dev`, version `v1alpha1`.
+//! The kinds that a person writes: [`Cluster`], [`Topic`] and [`Rebalance`], group `foz.dev`, version `v1alpha1`.
 //!
 //! What holds for them:
 //! - A rule that needs no running cluster is CEL in the schema, so that `kubectl apply` refuses with a
@@ -11,20 +11,23 @@
 //! - Every field has a description: it is what `kubectl explain` prints.
 //! - Absent and `null` mean the same, as elsewhere in Kubernetes (see [`definitions`]).
 //!
-//! Start with [`cluster`] and [`topic`]. The YAML under `crds/` is [`rendered`], written by the binary
+//! Start with [`cluster`], [`topic`] and [`rebalance`]. The YAML under `crds/` is [`rendered`], written by the binary
 //! `foz-crdgen` and compared by a test.
 
+pub mod balancing;
 pub mod cluster;
 pub mod definitions;
 mod maps;
 pub mod quantity;
+pub mod rebalance;
 pub mod topic;
 
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
 pub use definitions::{definitions, rendered};
+pub use rebalance::{Rebalance, RebalanceSpec, RebalanceStatus};
 pub use topic::{Topic, TopicSpec, TopicStatus};
 
-/// The API group of both kinds.
+/// The API group of all kinds.
 pub const GROUP: &str = "foz.dev";
-/// The version of both kinds.
+/// The version of all kinds.
 pub const VERSION: &str = "v1alpha1";

@@ -1,9 +1,11 @@
 //! Dereference: all that a pass over a Cluster reads, from memory.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use foz_crd::Cluster;
 use kube::ResourceExt as _;
+use serde_json::Value;
 
 use crate::cluster::missing_pods;
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, SetState};
@@ -11,6 +13,7 @@ use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::volumes::without_set;
 use crate::context::Context;
 use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, Role};
+use crate::rebalance::claim::{Claim, claims};
 use crate::world::get;
 use crate::world::warnings::Warned;
 
@@ -29,10 +32,13 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             .map_or(QuorumState::Unknown, |quorum| quorum.state()),
         ..Observed::default()
     };
+    let uid = cluster.uid().unwrap_or_default();
     if let Some(view) = observed.quorum.current() {
-        let uid = cluster.uid().unwrap_or_default();
-        observed.denied = context.denials.recent(&uid, view, Instant::now()).0;
+        let now = Instant::now();
+        observed.denied = context.denials.recent(&uid, view, now).0;
+        observed.asked = context.asked.recent(&uid, view, now).0;
     }
+    rebalances(&name, context, &mut observed);
     for role in Role::ALL {
         let set_name = name.of_role(role);
         let set = get(&world.stateful_sets, &name.namespace, &set_name);
@@ -58,8 +64,17 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             Vec::new()
         };
         let last = others.iter().max().map_or(0, |ordinal| ordinal + 1);
-        for ordinal in 0..wanted.max(running).max(last).min(CONTROLLER_NODE_ID_BASE) {
+        let known = match role {
+            Role::Broker => registered(&observed),
+            Role::Controller => 0,
+        };
+        let places = wanted.max(running).max(last).max(known);
+        for ordinal in 0..CONTROLLER_NODE_ID_BASE {
             let pod = get(&world.pods, &name.namespace, &name.pod(role, ordinal));
+            // Beyond those that there are to be are those that stop.
+            if ordinal >= places && pod.is_none() {
+                break;
+            }
             if let Some(pod) = &pod {
                 let mut state = PodState::from(&**pod);
                 state.deleting |= context.deleted.contains(&state.uid);
@@ -95,6 +110,16 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             observed.only_copies.insert(place.1, copies);
         }
     }
+    let running = observed
+        .sets
+        .get(&Role::Broker)
+        .map_or(0, |set| set.replicas);
+    if running.max(registered(&observed)) > cluster.spec.replicas {
+        let quorum = context.quorums.get(&name);
+        observed.widest_topic = quorum.and_then(|quorum| quorum.widest_topic());
+    }
+    observed.broker_services =
+        broker_services(&name, &uid, cluster.spec.replicas.max(running), context);
     for key in keys(&name, &observed, cluster.spec.replicas) {
         if let Some(accepted) = context.memory.get(&name.namespace, &key) {
             observed.accepted.insert(key.clone(), accepted);
@@ -124,19 +149,63 @@ fn claim(name: &ClusterName, role: Role, ordinal: i32, context: &Context) -> Opt
     Some(state)
 }
 
+/// How many brokers there would be if every one that the quorum knows was among them.
+fn registered(observed: &Observed) -> i32 {
+    let last = observed
+        .quorum
+        .told()
+        .and_then(|view| view.brokers.keys().last());
+    last.map_or(0, |node_id| node_id + 1)
+}
+
+/// What Rebalances ask of the Cluster.
+fn rebalances(name: &ClusterName, context: &Context, observed: &mut Observed) {
+    let mut pending: Vec<Claim> = Vec::new();
+    for claim in claims(name, context) {
+        observed.drains.extend(claim.drains().into_iter().flatten());
+        if claim.is_pending() {
+            pending.push(claim);
+        }
+    }
+    let first = pending.into_iter().min();
+    observed.rebalance_pending = first.map(|claim| claim.name);
+}
+
+/// The Services of this Cluster's brokers from this number on, of which there is none without the one before it.
+fn broker_services(name: &ClusterName, uid: &str, first: i32, context: &Context) -> BTreeSet<i32> {
+    let service = |ordinal: i32| {
+        let key = ObjectKey {
+            kind: Owned::Service,
+            name: name.pod(Role::Broker, ordinal),
+        };
+        Some((ordinal, context.world.owned(&name.namespace, &key)?))
+    };
+    let is_ours = |live: &Value| {
+        let metadata = &live["metadata"];
+        let is_deleted = || {
+            let uid = metadata["uid"].as_str();
+            uid.is_some_and(|uid| context.deleted.contains(uid))
+        };
+        let owners = metadata["ownerReferences"].as_array();
+        let mut owners = owners.into_iter().flatten();
+        owners.any(|owner| owner["uid"] == uid)
+            && metadata["deletionTimestamp"].is_null()
+            && !is_deleted()
+    };
+    (first..CONTROLLER_NODE_ID_BASE)
+        .map_while(service)
+        .filter(|(_, live)| is_ours(live))
+        .map(|(ordinal, _)| ordinal)
+        .collect()
+}
+
 /// Every object that the Cluster has or would have. More names than that do no harm.
 fn keys(name: &ClusterName, observed: &Observed, replicas: i32) -> Vec<ObjectKey> {
     let running = observed
         .sets
         .get(&Role::Broker)
         .map_or(0, |set| set.replicas);
-    let registered = observed
-        .quorum
-        .told()
-        .and_then(|view| view.brokers.keys().last().copied());
-    let brokers = replicas
-        .max(running)
-        .max(registered.map_or(0, |node_id| node_id + 1));
+    let brokers = replicas.max(running).max(registered(observed));
     let mut keys = Vec::new();
     for role in Role::ALL {
         for kind in [

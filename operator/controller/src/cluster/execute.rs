@@ -15,8 +15,9 @@ use kube::{Api, Resource};
 use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
+use crate::cluster::moving;
 use crate::cluster::owned::ObjectKey;
-use crate::cluster::plan::{Action, ScaleUp};
+use crate::cluster::plan::{Action, Scaled};
 use crate::cluster::reconcile::Pass;
 use crate::cluster::status::Outcome;
 use crate::cluster::volumes::expansion;
@@ -35,8 +36,8 @@ pub(super) struct Executed {
     pub(super) retry: Option<ReconcileError>,
     /// Something was refused that may be allowed one day, of which no watch tells.
     pub(super) ask_again: bool,
-    /// A restart is to be looked at again, of which no watch may tell.
-    pub(super) roll_again: Option<Duration>,
+    /// Something is to be looked at again, of which no watch may tell: a restart, or a broker that leaves.
+    pub(super) look_again: Option<Duration>,
 }
 
 /// Does it, action by action. One that fails does not keep the others from being done.
@@ -51,16 +52,17 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
                 manifest,
                 patch_first,
                 missing,
-                scale_up,
+                scaled,
                 reason,
             } => {
                 tracing::info!(object = %key, reason, "applies");
                 let done = apply(pass, key, manifest, patch_first.as_ref(), *missing).await;
-                match (&done, scale_up) {
+                match (&done, scaled) {
                     (Err(_), _) => {}
-                    (Ok(()), Some(ScaleUp { from, to })) => {
+                    (Ok(()), Some(Scaled { from, to })) => {
                         let note = format!("from {from} to {to} brokers");
-                        executed.notices.push(Notice::done("ScaledUp", note));
+                        let reason = if to < from { "ScaledDown" } else { "ScaledUp" };
+                        executed.notices.push(Notice::done(reason, note));
                     }
                     (Ok(()), None) if *missing => created.push(key.to_string()),
                     (Ok(()), None) => corrected.push(format!("{key} ({reason})")),
@@ -76,6 +78,7 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
             Action::RecordManagedKeys(keys) => record(pass, keys).await,
             Action::AlterConfigs(diff) => alter(pass, diff, &mut executed).await,
             Action::AssignRacks(racks) => assign(pass, racks, &mut executed.notices).await,
+            Action::Scale(step) => moving::take(pass, step, &mut executed).await,
         };
         if let Err(error) = done {
             tracing::warn!(action = action.label(), %error, "an action failed");

@@ -1,6 +1,6 @@
 //! What a pass over a Cluster sees: everything was read before anything is decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, PodSpec};
@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use crate::cluster::owned::ObjectKey;
 use crate::cluster::roll::input::Denial;
+use crate::cluster::scaling::asked::Answer;
 use crate::names::{
     CONTAINER, FORCE_RESTART_ANNOTATION, REPLACE_VOLUME_ANNOTATION, RESTART_ANNOTATION,
     RESTARTED_FOR_ANNOTATION, Role,
 };
+use crate::quorum::rebalance::{Goal, RebalanceView};
 use crate::quorum::view::{BrokerView, GrantView};
 use crate::world::warnings::Warning;
 
@@ -39,6 +41,16 @@ pub struct Observed {
     pub denied: BTreeMap<i32, Denial>,
     /// By node id, of brokers whose volume may go: partitions that no other broker has in sync.
     pub only_copies: BTreeMap<i32, Vec<String>>,
+    /// The topic whose partitions have most replicas, and how many; read while there are more brokers than wanted.
+    pub widest_topic: Option<(String, i32)>,
+    /// What the quorum answered lately when it was asked to move replicas.
+    pub asked: BTreeMap<Goal, Answer>,
+    /// Brokers that approved Rebalances empty, or have emptied.
+    pub drains: BTreeSet<i32>,
+    /// An approved Rebalance that has not ended.
+    pub rebalance_pending: Option<String>,
+    /// Numbers of brokers that have a Service.
+    pub broker_services: BTreeSet<i32>,
 }
 
 /// What is known of the metadata quorum.
@@ -76,6 +88,27 @@ pub struct QuorumView {
     pub offline: i64,
     /// Partitions with fewer in-sync replicas than replicas.
     pub under_replicated: i64,
+    /// By node id: replicas on a broker, also those that it is getting or losing. No entry for none.
+    pub replicas: BTreeMap<i32, i64>,
+    /// Partitions that are on their way to other brokers.
+    pub moving: i64,
+    /// The newest rebalances, by their number; the last one may run.
+    pub rebalances: BTreeMap<i64, RebalanceView>,
+}
+
+impl QuorumView {
+    /// The rebalance that runs.
+    #[must_use]
+    pub fn rebalancing(&self) -> Option<&RebalanceView> {
+        let (_, newest) = self.rebalances.last_key_value()?;
+        Some(newest).filter(|newest| newest.runs())
+    }
+
+    /// Replicas on a broker.
+    #[must_use]
+    pub fn replicas_on(&self, node_id: i32) -> i64 {
+        self.replicas.get(&node_id).copied().unwrap_or_default()
+    }
 }
 
 impl QuorumState {

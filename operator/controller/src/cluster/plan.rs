@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use foz_crd::ClusterStatus;
+use foz_crd::balancing::ScalingStatus;
 use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
@@ -12,11 +13,15 @@ use crate::cluster::observed::{Observed, PodState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::{Next, roll};
+use crate::cluster::scaling::even::even_out;
+use crate::cluster::scaling::progress::end;
+use crate::cluster::scaling::{Scaling, Step, scaling};
 use crate::cluster::validate::ValidatedCluster;
 use crate::cluster::volumes::{self, Templates};
 use crate::cluster::{missing_pods, suspend};
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
+use crate::events::Notice;
 use crate::names::Role;
 
 /// One thing to do.
@@ -32,8 +37,8 @@ pub enum Action {
         patch_first: Option<Value>,
         /// It is not there as far as we know.
         missing: bool,
-        /// It gives the Cluster brokers that it never had.
-        scale_up: Option<ScaleUp>,
+        /// It gives the Cluster brokers that it never had, or takes some away.
+        scaled: Option<Scaled>,
         /// What differs.
         reason: String,
     },
@@ -59,6 +64,8 @@ pub enum Action {
     AlterConfigs(ConfigDiff),
     /// Tell the quorum the failure domains of brokers.
     AssignRacks(BTreeMap<i32, String>),
+    /// What a change of the number of brokers needs, or uneven ones.
+    Scale(Step),
 }
 
 impl Action {
@@ -73,13 +80,14 @@ impl Action {
             Self::RecordManagedKeys(_) => "record_managed_keys",
             Self::AlterConfigs(_) => "alter_configs",
             Self::AssignRacks(_) => "assign_racks",
+            Self::Scale(step) => step.label(),
         }
     }
 }
 
-/// Brokers that are added.
+/// Brokers that are added or taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScaleUp {
+pub struct Scaled {
     /// How many there are.
     pub from: i32,
     /// How many there will be.
@@ -99,6 +107,12 @@ pub struct Plan {
     pub degraded: Vec<Finding>,
     /// How many brokers there are to be now.
     pub brokers: i32,
+    /// How many there will be: what the settings of the Cluster are for.
+    pub staying: i32,
+    /// How far scaling has got.
+    pub scaling: Option<ScalingStatus>,
+    /// What has ended since the last pass.
+    pub notices: Vec<Notice>,
 }
 
 /// Decides what to do.
@@ -107,44 +121,58 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     if cluster.suspended && !cluster.paused {
         return plan_suspended(cluster, observed, status);
     }
-    let brokers = brokers_now(cluster, observed);
+    let scaling = scaling(cluster, observed, status);
+    let view = observed.quorum.current();
     let mut plan = Plan {
-        brokers,
+        brokers: scaling.brokers,
+        staying: scaling.staying,
+        degraded: scaling.degraded.clone(),
+        progressing: scaling.progressing.clone(),
+        scaling: match view {
+            Some(view) => scaling.status(&cluster.name, view),
+            None => status.scaling.clone(),
+        },
+        notices: view
+            .and_then(|view| end(status, view))
+            .into_iter()
+            .collect(),
         ..Plan::default()
     };
-    if brokers > cluster.brokers {
-        plan.degraded.push(Finding::new(
-            "ScaleDownRefused",
-            format!(
-                "spec.replicas is {}, and {brokers} brokers run: removing brokers needs their partitions moved off first, which this version cannot do; set replicas back to {brokers}",
-                cluster.brokers
-            ),
-        ));
-    }
-    let mut now = ValidatedCluster {
+    let with_brokers = |brokers: i32| ValidatedCluster {
         brokers,
         ..cluster.clone()
     };
+    let mut now = with_brokers(scaling.brokers);
     keep_restarted_for(&mut now, observed);
     pods_trouble(&now, observed, &mut plan);
     missing_pods::report(&now, observed, &mut plan);
     volumes::report(&now, observed, &mut plan);
     if cluster.paused {
         let message = "spec.paused is true: nothing is changed";
-        plan.progressing.push(Finding::new("Paused", message));
+        plan.progressing.insert(0, Finding::new("Paused", message));
         return plan;
     }
+    let steps = scaling.steps.iter().cloned();
+    plan.actions.extend(steps.map(Action::Scale));
     objects(&now, observed, status, &mut plan);
     volumes::grow(&now, observed, &mut plan);
-    settings(&now, observed, status, &mut plan);
+    settings(&with_brokers(scaling.staying), observed, status, &mut plan);
     racks(observed, &mut plan);
     plan.roll = roll_input(&now, observed, status, &plan);
+    if is_calm(&scaling, &plan) {
+        let even = even_out(cluster, observed);
+        plan.actions.extend(even.step.map(Action::Scale));
+        plan.progressing.extend(even.progressing);
+    }
     plan
 }
 
 /// Nothing but that no pod runs, and that all else is right. Whoever scales, rolls or moves waits.
 fn plan_suspended(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        scaling: status.scaling.clone(),
+        ..Plan::default()
+    };
     let mut now = ValidatedCluster {
         stopped: suspend::stopped(cluster, observed),
         ..cluster.clone()
@@ -156,23 +184,12 @@ fn plan_suspended(cluster: &ValidatedCluster, observed: &Observed, status: &Clus
     plan
 }
 
-/// Never fewer than run, or than the quorum knows: the partitions of one that is taken away would be
-/// offline.
-fn brokers_now(cluster: &ValidatedCluster, observed: &Observed) -> i32 {
-    let running = observed
-        .sets
-        .get(&Role::Broker)
-        .map_or(0, |set| set.replicas);
-    cluster.brokers.max(running).max(registered(observed))
-}
-
-/// How many brokers there must be for every one that the quorum knows to be among them.
-fn registered(observed: &Observed) -> i32 {
-    let last = observed
-        .quorum
-        .told()
-        .and_then(|view| view.brokers.keys().last());
-    last.map_or(0, |node_id| node_id + 1)
+/// No broker comes, goes or restarts.
+fn is_calm(scaling: &Scaling, plan: &Plan) -> bool {
+    let changes_a_set = plan.actions.iter().any(
+        |action| matches!(action, Action::Apply { key, .. } if key.kind == Owned::StatefulSet),
+    );
+    scaling.is_calm() && plan.roll.is_none() && !changes_a_set
 }
 
 fn objects(
@@ -190,7 +207,7 @@ fn objects(
                 manifest,
                 patch_first: None,
                 missing: true,
-                scale_up: None,
+                scaled: None,
                 reason,
             });
             continue;
@@ -226,13 +243,13 @@ fn objects(
         let of_set = || suspend::reason(&manifest, live);
         let reason = volumes::role_of(cluster, &key).and_then(|_| of_set());
         let reason = reason.unwrap_or_else(|| format!("{path} differs"));
-        let scale_up = scale_up(cluster, observed).filter(|_| is_set_of_brokers(&key, cluster));
+        let scaled = scaled(cluster, observed).filter(|_| is_set_of_brokers(&key, cluster));
         plan.actions.push(Action::Apply {
             key,
             manifest,
             patch_first,
             missing: false,
-            scale_up,
+            scaled,
             reason,
         });
     }
@@ -251,11 +268,16 @@ fn is_set_of_brokers(key: &ObjectKey, cluster: &ValidatedCluster) -> bool {
 }
 
 /// Brokers that the quorum knows already were taken away by a hand: to bring them back is a correction.
-fn scale_up(cluster: &ValidatedCluster, observed: &Observed) -> Option<ScaleUp> {
+fn scaled(cluster: &ValidatedCluster, observed: &Observed) -> Option<Scaled> {
     let from = observed.sets.get(&Role::Broker)?.replicas;
     let to = cluster.brokers;
+    let view = observed.quorum.told();
+    let knows_all = view
+        .and_then(|view| view.brokers.keys().last())
+        .is_some_and(|last| *last >= to - 1);
+    let is_scaled = to < from || (from < to && !knows_all);
     // With none it was suspended.
-    (0 < from && from < to && registered(observed) < to).then_some(ScaleUp { from, to })
+    (from > 0 && to > 0 && is_scaled).then_some(Scaled { from, to })
 }
 
 /// It is being deleted, or belongs to another object (a Cluster of the same name that is gone): Kubernetes

@@ -10,7 +10,7 @@ use crate::cluster::defaults::with_defaults;
 use crate::cluster::fixtures::{validated, validated_with_overrides};
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, QuorumView, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
-use crate::cluster::plan::{Action, Plan, ScaleUp, plan};
+use crate::cluster::plan::{Action, Plan, Scaled, plan};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::BrokerView;
@@ -55,6 +55,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         rack: Some("zone-a".into()),
         fenced: false,
         version: "0.1.0".into(),
+        cordoned: false,
     };
     observed.zones.insert("node-1".into(), "zone-a".into());
     observed.quorum = QuorumState::Followed(Box::new(QuorumView {
@@ -64,6 +65,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         broker_config: config(cluster),
         topics: 2,
         partitions: 8,
+        replicas: (0..cluster.brokers).map(|id| (id, 8)).collect(),
         ..QuorumView::default()
     }));
     observed
@@ -139,12 +141,12 @@ fn applied(plan: &Plan) -> Vec<String> {
     plan.actions.iter().filter_map(object).collect()
 }
 
-fn scale_ups(plan: &Plan) -> Vec<ScaleUp> {
-    let scale_up = |action: &Action| match action {
-        Action::Apply { scale_up, .. } => *scale_up,
+fn scaled(plan: &Plan) -> Vec<Scaled> {
+    let scaled = |action: &Action| match action {
+        Action::Apply { scaled, .. } => *scaled,
         _ => None,
     };
-    plan.actions.iter().filter_map(scale_up).collect()
+    plan.actions.iter().filter_map(scaled).collect()
 }
 
 #[test]
@@ -155,6 +157,7 @@ fn a_world_that_is_as_it_should_be_needs_nothing() {
             plan,
             Plan {
                 brokers: 3,
+                staying: 3,
                 ..Plan::default()
             }
         );
@@ -277,7 +280,7 @@ fn scaling_up_raises_the_set_and_makes_services() {
             "StatefulSet/demo-broker: spec.replicas differs",
         ]
     );
-    assert_eq!(scale_ups(&plan), [ScaleUp { from: 3, to: 5 }]);
+    assert_eq!(scaled(&plan), [Scaled { from: 3, to: 5 }]);
     assert!(plan.degraded.is_empty());
 }
 
@@ -298,7 +301,7 @@ fn a_broker_that_a_hand_took_away_comes_back_and_is_not_called_a_scale_up() {
         applied(&plan),
         ["StatefulSet/demo-broker: spec.replicas differs"]
     );
-    assert_eq!(scale_ups(&plan), []);
+    assert_eq!(scaled(&plan), []);
 }
 
 /// A cluster that grows while another of its objects is put right: only the growing is called so.
@@ -312,48 +315,29 @@ fn a_scale_up_is_of_the_brokers_set_alone() {
         ..validated()
     };
     assert_eq!(
-        scale_ups(&plan_of(&cluster, &observed)),
-        [ScaleUp { from: 3, to: 4 }]
+        scaled(&plan_of(&cluster, &observed)),
+        [Scaled { from: 3, to: 4 }]
     );
-}
-
-#[test]
-fn scaling_down_is_refused_with_what_to_do() {
-    let observed = settled(&validated());
-    for brokers in [1, 2] {
-        let cluster = ValidatedCluster {
-            brokers,
-            ..validated()
-        };
-        let plan = plan_of(&cluster, &observed);
-        assert_eq!(plan.actions, []);
-        assert_eq!(plan.brokers, 3);
-        assert_eq!(plan.degraded[0].reason, "ScaleDownRefused");
-        assert_eq!(
-            plan.degraded[0].message,
-            format!(
-                "spec.replicas is {brokers}, and 3 brokers run: removing brokers needs their partitions moved off first, which this version cannot do; set replicas back to 3"
-            )
-        );
-    }
 }
 
 /// A Cluster made again with fewer brokers than have registered: their partitions are on the volumes
 /// that are left.
 #[test]
-fn brokers_that_the_quorum_knows_are_run() {
+fn brokers_that_hold_something_are_run() {
     let mut observed = settled(&validated());
     observed.sets.clear();
     observed
         .live
         .retain(|key, _| key.kind != Owned::StatefulSet);
+    observed.pods.clear();
     let cluster = ValidatedCluster {
         brokers: 2,
         ..validated()
     };
-    let plan = plan_of(&cluster, &observed);
-    assert_eq!(plan.brokers, 3);
-    assert_eq!(plan.degraded[0].reason, "ScaleDownRefused");
+    assert_eq!(plan_of(&cluster, &observed).brokers, 3);
+    // Nothing of it would be missed.
+    view_mut(&mut observed).replicas.remove(&2);
+    assert_eq!(plan_of(&cluster, &observed).brokers, 2);
 }
 
 #[test]

@@ -104,6 +104,7 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
     };
     let plan = plan(&validated, &observed, &pass.previous);
     let mut executed = execute(&pass, &plan.actions).await;
+    executed.notices.extend(plan.notices.iter().cloned());
     if let Some(input) = plan.roll.clone() {
         carry_on(&pass, input, validated.unavailable, &mut executed).await;
     }
@@ -134,11 +135,16 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         let denials = &context.denials;
         denials.recent(&pass.uid, view, Instant::now()).1
     });
+    let refusals_end = view.and_then(|view| {
+        let asked = &context.asked;
+        asked.recent(&pass.uid, view, Instant::now()).1
+    });
     let again = look_again_after(&status, now)
         .into_iter()
         .chain(ask_again)
         .chain(denials_end)
-        .chain(executed.roll_again);
+        .chain(refusals_end)
+        .chain(executed.look_again);
     Ok(again
         .min()
         .map_or_else(Requeue::await_change, Requeue::requeue))

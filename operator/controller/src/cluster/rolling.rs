@@ -155,7 +155,7 @@ async fn restart(
             grant_epoch,
             "has a restart grant that the quorum does not tell of; looks again"
         );
-        executed.roll_again = Some(LOOK_AGAIN_AFTER);
+        executed.look_again = Some(LOOK_AGAIN_AFTER);
         return Ok(Done::Yes);
     }
     if let Some(volume) = volume.filter(|_| !question.insist) {
@@ -166,7 +166,7 @@ async fn restart(
         if let Some(message) = copies.as_deref().and_then(only_copies) {
             tracing::info!(pod, message, "a pod keeps its volume");
             quorum.end_restart(node_id, grant_epoch).await?;
-            executed.roll_again = Some(LOOK_AGAIN_AFTER);
+            executed.look_again = Some(LOOK_AGAIN_AFTER);
             return Ok(Done::Yes);
         }
         give_up(pass, pod, volume, executed).await?;

@@ -28,6 +28,8 @@ const UNDER_REPLICATION_TOLERATED: Duration = Duration::from_secs(30);
 pub struct Outcome {
     /// What failed, to be shown.
     pub degraded: Vec<Finding>,
+    /// What is not done yet, and why.
+    pub progressing: Vec<Finding>,
     /// Config keys that were set or deleted and take effect when brokers restart.
     pub needs_restart: BTreeSet<String>,
     /// Config keys that were deleted.
@@ -102,7 +104,8 @@ pub fn status(
             previous.under_replicated_partitions,
         ),
         under_replicated_since,
-        managed_config_keys: managed_keys(cluster, plan.brokers, view, outcome, previous),
+        scaling: plan.scaling.clone(),
+        managed_config_keys: managed_keys(cluster, plan.staying, view, outcome, previous),
         config_pending_restart: pending,
     }
 }
@@ -211,6 +214,7 @@ fn findings(
         let message = format!("takes effect when the brokers restart: {}", keys.join(", "));
         progressing.push(Finding::new("ConfigNeedsRestart", message));
     }
+    progressing.extend(outcome.progressing.iter().cloned());
     degraded.extend(outcome.degraded.iter().cloned());
     Findings {
         not_ready,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foz_crd::Cluster;
+use foz_crd::balancing::RebalancePolicy;
 use foz_crd::cluster::{PodOverrides, Resources, StorageSpec, Unavailable};
 use foz_crd::quantity::quantity_millis;
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -41,6 +42,8 @@ pub struct ValidatedCluster {
     pub pod_overrides: PodOverrides,
     /// What about partitions that no waiting would keep available.
     pub unavailable: Unavailable,
+    /// When replicas are moved by themselves.
+    pub rebalance: RebalancePolicy,
     /// Pods that are not restarted and not waited for.
     pub hold: BTreeSet<String>,
     /// By role: what [`RESTART_ANNOTATION`] on the Cluster says.
@@ -176,6 +179,10 @@ pub fn validate(
         config: spec.config.clone(),
         pod_overrides: spec.pod_overrides.clone().unwrap_or_default(),
         unavailable: spec.rollout.unavailable,
+        rebalance: RebalancePolicy {
+            threshold: spec.rebalance.threshold.clamp(1, 100),
+            mode: spec.rebalance.mode,
+        },
         hold: spec.hold.iter().cloned().collect(),
         restarted_for: Role::ALL.into_iter().filter_map(restarted_for).collect(),
         paused: spec.paused,

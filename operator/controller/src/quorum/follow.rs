@@ -50,7 +50,7 @@ pub(super) async fn run(
             if waits && without_since.elapsed() >= LOST_AFTER {
                 warn!(cluster = %name.name, namespace = %name.namespace, error, "the quorum is lost");
                 state.contact = Contact::Lost(error);
-                triggers.cluster(&name);
+                triggers.rebalanced(&name);
             }
         }
         if addresses.borrow().is_empty() {
@@ -86,7 +86,7 @@ async fn follow(
         let event = tokio::select! {
             () = sleep_until(due), if cluster_due.is_some() => {
                 cluster_due = None;
-                triggers.cluster(name);
+                triggers.rebalanced(name);
                 continue;
             }
             event = stream.message() => match event {
@@ -104,7 +104,7 @@ async fn follow(
                 state.contact = Contact::Followed;
                 drop(state);
                 quorum.changed.notify_waiters();
-                triggers.cluster(name);
+                triggers.rebalanced(name);
                 triggers.topics(name);
             } else {
                 fresh = Some(view);

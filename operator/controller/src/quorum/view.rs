@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use foz_api::v1::{ClusterEvent, ResourceType, Topic, cluster_event::Event};
+use foz_api::v1::{ClusterEvent, Partition, ResourceType, Topic, cluster_event::Event};
+
+use crate::quorum::rebalance::{RebalanceState, RebalanceView};
+
+/// Those that wait for the end of one hear of it, though another one has begun.
+const REBALANCES_REMEMBERED: usize = 16;
 
 /// A topic, reduced to what the operator needs: a cluster may have many.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +16,7 @@ pub struct TopicView {
     pub id: Vec<u8>,
     /// Partitions.
     pub partitions: i32,
-    /// Replicas of the partition that has fewest.
+    /// Replicas of the partition that has, or is to have, fewest.
     pub replication_factor: i32,
     /// Partitions without a leader.
     pub offline: i32,
@@ -23,6 +28,12 @@ pub struct TopicView {
     pub internal: bool,
     /// Node id and partition, where no other broker has the partition in sync. Nobody may have.
     pub only_copies: Vec<(i32, i32)>,
+    /// Replicas of the partition that has, or is to have, most.
+    pub replicas_max: i32,
+    /// By node id: partitions that the broker has a replica of, or is getting one.
+    pub on_brokers: Vec<(i32, i32)>,
+    /// Partitions that are on their way to other brokers.
+    pub moving: i32,
 }
 
 /// A registered broker.
@@ -36,6 +47,8 @@ pub struct BrokerView {
     pub fenced: bool,
     /// What it runs.
     pub version: String,
+    /// It gets no new replicas.
+    pub cordoned: bool,
 }
 
 /// A restart grant: this process may stop.
@@ -72,6 +85,12 @@ pub struct View {
     pub offline: i64,
     /// Of them under-replicated.
     pub under_replicated: i64,
+    /// Of them those that are on their way to other brokers.
+    pub moving: i64,
+    /// By node id: replicas on a broker, also those that it is getting or losing. No entry for none.
+    pub replicas: BTreeMap<i32, i64>,
+    /// The newest rebalances that were told of, by their number; the last one may run.
+    pub rebalances: BTreeMap<i64, RebalanceView>,
 }
 
 /// What an event changed.
@@ -81,7 +100,7 @@ pub enum Change {
     Nothing,
     /// The topic of this name.
     Topic(String),
-    /// Brokers, what is set for all of them, or restart grants.
+    /// Brokers, what is set for all of them, restart grants, or a rebalance.
     Cluster,
     /// All has been told.
     Synced,
@@ -116,6 +135,7 @@ impl View {
                     rack: broker.rack,
                     fenced: broker.fenced,
                     version: broker.version,
+                    cordoned: broker.cordoned,
                 };
                 self.brokers.insert(broker.node_id, view);
                 Change::Cluster
@@ -157,8 +177,12 @@ impl View {
                 self.grants.remove(&node_id);
                 Change::Cluster
             }
-            // Nothing is rebalanced by the operator yet. Or: of a newer controller.
-            Some(Event::RebalanceChanged(_)) | None => Change::Nothing,
+            Some(Event::RebalanceChanged(rebalance)) => {
+                self.take_rebalance(rebalance.into());
+                Change::Cluster
+            }
+            // Of a newer controller.
+            None => Change::Nothing,
         }
     }
 
@@ -195,6 +219,27 @@ impl View {
         self.partitions += sign * i64::from(topic.partitions);
         self.offline += sign * i64::from(topic.offline);
         self.under_replicated += sign * i64::from(topic.under_replicated);
+        self.moving += sign * i64::from(topic.moving);
+        for (broker, count) in &topic.on_brokers {
+            let replicas = self.replicas.entry(*broker).or_default();
+            *replicas += sign * i64::from(*count);
+            if *replicas == 0 {
+                self.replicas.remove(broker);
+            }
+        }
+    }
+
+    /// One that ran, and is not told as ended before the next, ended because the next took its place.
+    fn take_rebalance(&mut self, newest: RebalanceView) {
+        for before in self.rebalances.values_mut() {
+            if before.runs() && before.id < newest.id {
+                before.state = RebalanceState::Cancelled;
+            }
+        }
+        self.rebalances.insert(newest.id, newest);
+        while self.rebalances.len() > REBALANCES_REMEMBERED {
+            self.rebalances.pop_first();
+        }
     }
 }
 
@@ -217,7 +262,7 @@ impl TopicView {
 /// A topic as the contract tells it.
 #[must_use]
 pub fn topic_view(topic: Topic) -> TopicView {
-    let count = |of: &dyn Fn(&foz_api::v1::Partition) -> bool| {
+    let count = |of: &dyn Fn(&Partition) -> bool| {
         let found = topic
             .partitions
             .iter()
@@ -225,15 +270,22 @@ pub fn topic_view(topic: Topic) -> TopicView {
             .count();
         i32::try_from(found).unwrap_or(i32::MAX)
     };
-    let fewest = topic
-        .partitions
-        .iter()
-        .map(|partition| partition.replicas.len())
-        .min();
+    let fewest = topic.partitions.iter().map(replicas_to_be).min();
+    let most = topic.partitions.iter().map(replicas_to_be).max();
+    let mut on_brokers: BTreeMap<i32, i32> = BTreeMap::new();
+    for broker in topic.partitions.iter().flat_map(|it| &it.replicas) {
+        *on_brokers.entry(*broker).or_default() += 1;
+    }
+    let moves = |partition: &Partition| {
+        !(partition.adding_replicas.is_empty() && partition.removing_replicas.is_empty())
+    };
     TopicView {
+        replicas_max: i32::try_from(most.unwrap_or_default()).unwrap_or(i32::MAX),
+        on_brokers: on_brokers.into_iter().collect(),
+        moving: count(&moves),
         partitions: count(&|_| true),
         offline: count(&|partition| partition.leader < 0),
-        under_replicated: count(&|partition| partition.isr.len() < partition.replicas.len()),
+        under_replicated: count(&is_under_replicated),
         replication_factor: i32::try_from(fewest.unwrap_or_default()).unwrap_or(i32::MAX),
         only_copies: topic.partitions.iter().flat_map(only_copies).collect(),
         id: topic.id,
@@ -242,10 +294,25 @@ pub fn topic_view(topic: Topic) -> TopicView {
     }
 }
 
-fn only_copies(partition: &foz_api::v1::Partition) -> impl Iterator<Item = (i32, i32)> {
+fn only_copies(partition: &Partition) -> impl Iterator<Item = (i32, i32)> {
     let has_it_alone = |node_id: &i32| partition.isr.iter().all(|other| other == node_id);
     let copies = partition.replicas.iter().copied().filter(has_it_alone);
     copies.map(|node_id| (node_id, partition.index))
+}
+
+/// A replica that is still getting the records is not missing any (KIP-455).
+fn is_under_replicated(partition: &Partition) -> bool {
+    let lacks = |replica: &i32| {
+        !partition.isr.contains(replica) && !partition.adding_replicas.contains(replica)
+    };
+    partition.replicas.iter().any(lacks)
+}
+
+/// How many replicas a partition has when nothing of it is under way any more.
+fn replicas_to_be(partition: &Partition) -> usize {
+    let leaving = &partition.removing_replicas;
+    let stays = |replica: &&i32| !leaving.contains(replica);
+    partition.replicas.iter().filter(stays).count()
 }
 
 /// A topic's id in Kafka's way of writing.
@@ -289,7 +356,10 @@ pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::{Change, View, from_hex, hex, id_text};
     use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
-    use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, ResourceType, Topic};
+    use foz_api::v1::rebalance::State;
+    use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, Rebalance, ResourceType, Topic};
+
+    use crate::quorum::rebalance::RebalanceState;
 
     fn event(event: Event) -> ClusterEvent {
         ClusterEvent { event: Some(event) }
@@ -425,6 +495,74 @@ mod tests {
         };
         assert_eq!(view.apply(event(Event::Synced(synced))), Change::Synced);
         assert!(view.synced && view.cluster_id == "c");
+    }
+
+    #[test]
+    fn replicas_are_counted_by_broker_and_moves_as_long_as_they_last() {
+        let partition = |replicas: &[i32], adding: &[i32], removing: &[i32]| Partition {
+            replicas: replicas.to_vec(),
+            isr: replicas.to_vec(),
+            adding_replicas: adding.to_vec(),
+            removing_replicas: removing.to_vec(),
+            ..Partition::default()
+        };
+        let topic = |partitions: Vec<Partition>| {
+            event(Event::TopicChanged(Topic {
+                name: "a".into(),
+                id: vec![1; 16],
+                partitions,
+                ..Topic::default()
+            }))
+        };
+        let mut view = View::default();
+        view.apply(topic(vec![
+            partition(&[0, 1], &[], &[]),
+            partition(&[1, 2, 3], &[3], &[1]),
+        ]));
+        assert_eq!(view.replicas, [(0, 1), (1, 2), (2, 1), (3, 1)].into());
+        assert_eq!((view.moving, view.topics["a"].replicas_max), (1, 2));
+        assert_eq!(view.topics["a"].replication_factor, 2);
+        view.apply(topic(vec![Partition {
+            isr: vec![1, 2],
+            ..partition(&[1, 2, 3], &[3], &[1])
+        }]));
+        assert_eq!(view.under_replicated, 0);
+        view.apply(topic(vec![Partition {
+            isr: vec![1],
+            ..partition(&[1, 2, 3], &[3], &[1])
+        }]));
+        assert_eq!(view.under_replicated, 1);
+        view.apply(topic(vec![
+            partition(&[0, 1], &[], &[]),
+            partition(&[2, 3], &[], &[]),
+        ]));
+        assert_eq!(view.replicas, [(0, 1), (1, 1), (2, 1), (3, 1)].into());
+        assert_eq!(view.moving, 0);
+        view.apply(deleted("a", 1));
+        assert!(view.replicas.is_empty());
+    }
+
+    #[test]
+    fn a_rebalance_that_is_followed_by_another_has_ended() {
+        let rebalance = |rebalance_id, state: State| {
+            event(Event::RebalanceChanged(Rebalance {
+                rebalance_id,
+                state: state.into(),
+                ..Rebalance::default()
+            }))
+        };
+        let mut view = View::default();
+        view.apply(rebalance(3, State::Running));
+        assert_eq!(view.apply(rebalance(7, State::Running)), Change::Cluster);
+        assert_eq!(view.rebalances[&3].state, RebalanceState::Cancelled);
+        view.apply(rebalance(7, State::Completed));
+        view.apply(rebalance(9, State::Running));
+        assert_eq!(view.rebalances[&7].state, RebalanceState::Completed);
+        for id in 10..100 {
+            view.apply(rebalance(id, State::Running));
+        }
+        assert_eq!(view.rebalances.len(), 16);
+        assert!(view.rebalances[&99].runs() && !view.rebalances[&98].runs());
     }
 
     #[test]

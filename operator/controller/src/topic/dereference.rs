@@ -71,8 +71,10 @@ fn for_a_new_topic(cluster: &Cluster, told: &QuorumState) -> (i32, Option<i32>) 
     let Some(view) = told.told() else {
         return (cluster.spec.replicas, None);
     };
-    let registered = view.brokers.keys().last().map_or(0, |node_id| node_id + 1);
-    let brokers = cluster.spec.replicas.max(registered);
+    // Those that are to go take no more topics.
+    let mut staying = view.brokers.iter().filter(|(_, broker)| !broker.cordoned);
+    let last = staying.next_back().map_or(0, |(node_id, _)| node_id + 1);
+    let brokers = cluster.spec.replicas.max(last);
     let config = &cluster.spec.config;
     let factor = defaults::replication_factor(config, brokers, managed, &view.broker_config);
     (brokers, factor)

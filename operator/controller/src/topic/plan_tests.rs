@@ -31,6 +31,9 @@ fn live() -> TopicView {
         under_replicated: 0,
         config: topic().config,
         internal: false,
+        replicas_max: 1,
+        on_brokers: vec![(0, 4)],
+        moving: 0,
     }
 }
 

@@ -21,7 +21,8 @@ use tracing::{error, warn};
 use crate::names::{
     ANNOTATION_PREFIX, CONTAINER, ClusterName, INSTANCE_LABEL, MANAGED_BY_SELECTOR,
 };
-use crate::trigger::{GuardedCluster, GuardedTopic, Triggers};
+use crate::rebalance::claim::cluster_of;
+use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic, Triggers};
 use crate::world::{NodeLabels, World, warnings};
 
 /// The annotation in which kubectl keeps a copy of the whole object.
@@ -49,13 +50,14 @@ impl Debug for Sources {
     }
 }
 
-/// What a Topic has to know of its Cluster.
+/// What a Topic or a Rebalance has to know of its Cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Facts {
     uid: Option<String>,
     deleting: bool,
     paused: bool,
     suspended: bool,
+    replicas: i32,
 }
 
 /// What a watch saw.
@@ -80,6 +82,7 @@ pub fn follow(
         clusters: follow_clusters(sources, clusters, ended),
         topics: follow_topics(sources),
         warnings: warnings::follow(sources, &all_clusters),
+        rebalances: follow_rebalances(sources),
         pods: follow_labelled(sources, &all_clusters, trim_pod),
         claims: follow_labelled::<PersistentVolumeClaim>(sources, &all_clusters, |_| {}),
         stateful_sets: follow_labelled(sources, &all_clusters, |_| {}),
@@ -141,6 +144,7 @@ fn follow_clusters(
             deleting: metadata.deletion_timestamp.is_some(),
             paused: spec.is_some_and(|spec| spec.paused),
             suspended: spec.is_some_and(|spec| spec.suspend),
+            replicas: spec.map_or(0, |spec| spec.replicas),
         }
     };
     let seen = move |seen: Seen<'_, GuardedCluster>| match seen {
@@ -150,6 +154,7 @@ fn follow_clusters(
             let facts = facts(cluster);
             if known.lock().insert(name.clone(), facts.clone()) != Some(facts) {
                 triggers.topics(&name);
+                triggers.rebalances(&name);
             }
         }
         Seen::Gone(cluster) => {
@@ -157,6 +162,7 @@ fn follow_clusters(
             known.lock().remove(&name);
             ended(&name);
             triggers.topics(&name);
+            triggers.rebalances(&name);
         }
         Seen::Listed => {
             let now: HashMap<_, _> = listed
@@ -168,9 +174,10 @@ fn follow_clusters(
             for name in before.keys().filter(|name| !now.contains_key(*name)) {
                 ended(name);
                 triggers.topics(name);
+                triggers.rebalances(name);
             }
             for name in now.keys() {
-                triggers.cluster(name);
+                triggers.rebalanced(name);
                 triggers.topics(name);
             }
         }
@@ -234,6 +241,58 @@ fn follow_topics(sources: &Sources) -> Store<GuardedTopic> {
         }
     };
     let api = api::<GuardedTopic>(sources);
+    let stream = watcher(api, watcher::Config::default());
+    spawn(sources, keep(stream, writer, |_| {}, seen));
+    reader
+}
+
+fn follow_rebalances(sources: &Sources) -> Store<GuardedRebalance> {
+    let (reader, writer) = store::<GuardedRebalance>();
+    let triggers = sources.triggers.clone();
+    let listed = reader.clone();
+    let key =
+        |object: &GuardedRebalance| (object.namespace().unwrap_or_default(), object.name_any());
+    let mut known: HashSet<(String, String)> = HashSet::new();
+    let seen = move |seen: Seen<'_, GuardedRebalance>| match seen {
+        Seen::Changed(guarded) => {
+            let (namespace, name) = key(guarded);
+            known.insert((namespace.clone(), name.clone()));
+            let before = triggers.remove_rebalance(&namespace, &name);
+            let now = guarded.0.as_ref().ok().map(cluster_of);
+            if let Some(cluster) = &now {
+                triggers.insert_rebalance(cluster, &name);
+                triggers.rebalanced(cluster);
+            }
+            if let Some(before) = before.filter(|before| Some(before) != now.as_ref()) {
+                triggers.rebalanced(&before);
+            }
+        }
+        Seen::Gone(guarded) => {
+            let (namespace, name) = key(guarded);
+            known.remove(&(namespace.clone(), name.clone()));
+            if let Some(cluster) = triggers.remove_rebalance(&namespace, &name) {
+                triggers.rebalanced(&cluster);
+            }
+        }
+        Seen::Listed => {
+            let objects = listed.state();
+            let now: HashSet<(String, String)> = objects.iter().map(|it| key(it)).collect();
+            for (namespace, name) in known.difference(&now) {
+                if let Some(cluster) = triggers.remove_rebalance(namespace, name) {
+                    triggers.rebalanced(&cluster);
+                }
+            }
+            known = now;
+            for object in &objects {
+                if let Ok(rebalance) = &object.0 {
+                    let cluster = cluster_of(rebalance);
+                    triggers.insert_rebalance(&cluster, &rebalance.name_any());
+                    triggers.rebalanced(&cluster);
+                }
+            }
+        }
+    };
+    let api = api::<GuardedRebalance>(sources);
     let stream = watcher(api, watcher::Config::default());
     spawn(sources, keep(stream, writer, |_| {}, seen));
     reader

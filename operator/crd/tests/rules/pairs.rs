@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use foz_crd::{Cluster, Topic};
+use foz_crd::{Cluster, Rebalance, Topic};
 use serde_json::Value;
 
 use crate::schemas::{KINDS, RuleAt, broken, rules, schema};
@@ -65,6 +65,8 @@ fn assert_of_kind(object: &Value, kind: &str, file: &Path) {
     let typed = match kind {
         "Cluster" => serde_json::from_value::<Cluster>(object.clone())
             .map(|cluster| serde_json::to_value(cluster).expect("JSON")),
+        "Rebalance" => serde_json::from_value::<Rebalance>(object.clone())
+            .map(|rebalance| serde_json::to_value(rebalance).expect("JSON")),
         _ => serde_json::from_value::<Topic>(object.clone())
             .map(|topic| serde_json::to_value(topic).expect("JSON")),
     };
@@ -123,7 +125,7 @@ fn every_rule_takes_one_yaml_and_refuses_another() {
 /// A test that goes through nothing finds nothing wrong.
 #[test]
 fn there_are_rules_and_pairs() {
-    for (kind, least) in [("Cluster", 25), ("Topic", 9)] {
+    for (kind, least) in [("Cluster", 25), ("Topic", 9), ("Rebalance", 5)] {
         assert!(rules(&schema(kind)).len() >= least, "{kind}");
         assert!(pairs(kind).len() >= least, "{kind}");
     }

@@ -3,7 +3,7 @@
 use kube::core::cel::{Validator, apply_defaults};
 use serde_json::{Map, Value};
 
-pub(crate) const KINDS: [&str; 2] = ["Cluster", "Topic"];
+pub(crate) const KINDS: [&str; 3] = ["Cluster", "Topic", "Rebalance"];
 
 pub(crate) fn schema(kind: &str) -> Value {
     let definition = foz_crd::definitions()

@@ -221,6 +221,7 @@ fn a_volume_that_somebody_grew_is_left_alone() {
         plan_of(&cluster, &observed),
         Plan {
             brokers: 3,
+            staying: 3,
             ..Plan::default()
         }
     );

@@ -125,6 +125,25 @@ fn who_is_told_twice_waits_for_nothing() {
     assert!(told.elapsed() < PROMPTLY, "{:?}", told.elapsed());
 }
 
+/// Kubernetes sends new connections to a pod for a moment after it was told to end.
+#[test]
+fn who_may_stop_at_once_takes_connections_for_a_moment() {
+    let mut testbed = Testbed::start(1, 1);
+    let broker = &mut testbed.brokers[0];
+    let told = Instant::now();
+    broker.signal(Signal::TERM);
+    while told.elapsed() < Duration::from_millis(250) {
+        assert!(
+            TcpStream::connect(("127.0.0.1", broker.kafka_port)).is_ok(),
+            "turned away after {:?}",
+            told.elapsed()
+        );
+        pause();
+    }
+    assert!(broker.wait_end());
+    assert!(told.elapsed() < PROMPTLY, "{:?}", told.elapsed());
+}
+
 /// As when a namespace is deleted: nobody tells them in an order.
 #[test]
 fn all_that_are_told_at_once_end_at_once() {

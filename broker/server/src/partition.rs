@@ -14,6 +14,7 @@ mod registry;
 mod replay;
 mod role;
 mod said_once;
+mod traffic;
 mod waiters;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize};
@@ -36,6 +37,7 @@ pub(crate) use registry::{Key, Leave, Partitions, Recovered};
 pub(crate) use role::Proposed;
 use role::Role;
 use said_once::SaidOnce;
+use traffic::Traffic;
 pub(crate) use waiters::FetchWaiter;
 use waiters::Waiters;
 
@@ -64,6 +66,7 @@ pub(crate) struct Partition {
     replicas: AtomicUsize,
     /// Why the log does not go on.
     said: SaidOnce,
+    traffic: Traffic,
 }
 
 /// What partitions tell the rest of the broker.
@@ -122,6 +125,7 @@ impl Partition {
             damage: Mutex::new(None),
             replicas: AtomicUsize::new(replicas),
             said: SaidOnce::default(),
+            traffic: Traffic::default(),
         }
     }
 
@@ -138,6 +142,11 @@ impl Partition {
     /// Of all segments.
     pub(crate) fn size_bytes(&self) -> i64 {
         i64::try_from(self.log.size_bytes()).unwrap_or(i64::MAX)
+    }
+
+    /// While this broker led and before.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -180,6 +189,7 @@ impl Partition {
         }
         let has_min_insync = leading.leader.lock().has_min_insync();
         let required = acks::required(acks, has_min_insync).map_err(ProduceError::Acks)?;
+        let bytes = batches.len();
         let appended = self
             .log
             .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
@@ -187,6 +197,7 @@ impl Partition {
                 leader_epoch,
                 error,
             })?;
+        self.traffic.appended(bytes);
         self.after_append(leading);
         Ok(Produced {
             base_offset: appended.first_offset,

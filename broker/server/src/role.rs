@@ -5,6 +5,7 @@ mod housekeeping;
 mod image_applier;
 mod lease;
 mod lease_freshness;
+mod load_report;
 mod membership;
 mod observer;
 mod registration;

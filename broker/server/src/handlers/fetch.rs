@@ -115,7 +115,7 @@ async fn answer(
             if !is_follower {
                 broker.metrics.fetched_bytes.inc_by(bytes as u64);
             }
-            let mut answers = fetching.answers();
+            let mut answers = fetching.answers(&image);
             // Any number does: session ids only have to be hard to mix up.
             let random = Uuid::new_v4().as_fields().0;
             let finished =

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use super::housekeeping::{keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
+use super::load_report::report_load;
 use super::membership::{Membership, Ports};
 use super::observer;
 use super::stop_cost;
@@ -180,6 +181,7 @@ pub(crate) async fn start_broker(
         Arc::clone(&broker),
         stop_background.clone(),
     ));
+    background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));
     background.spawn(replication::tick(
         Arc::clone(&broker),
         stop_background.clone(),

@@ -19,6 +19,7 @@ mod late_fetches;
 mod lifecycle;
 mod newest_end;
 mod reassignments;
+mod rebalances;
 mod replicated_metadata;
 mod replication;
 mod replication_listener;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use foz_metadata::Image;
 use foz_protocol::fetch::{FetchPartitionResponse, FetchRequest};
 use foz_protocol::topic::TopicRef;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::Asker;
 use super::pass::Pass;
 use crate::broker::Broker;
+use crate::handlers::topic_view;
 use crate::partition::{FetchWaiter, monotonic};
 use crate::request::RequestContext;
 
@@ -151,7 +153,10 @@ impl<'a> Fetching<'a> {
     }
 
     /// All that was found: it is sent.
-    pub(super) fn answers(self) -> Vec<(TopicRef, FetchPartitionResponse)> {
+    pub(super) fn answers(self, image: &Image) -> Vec<(TopicRef, FetchPartitionResponse)> {
+        if let Asker::Consumer = self.asker {
+            self.count(image);
+        }
         if let Some((began, bytes)) = self.catch_up
             && let Some(pace) = &mut *self.context.client.catch_up.lock()
         {
@@ -159,6 +164,22 @@ impl<'a> Fetching<'a> {
         }
         let topics = self.begun.partitions.iter().map(|(topic, _)| topic.clone());
         topics.zip(self.found).collect()
+    }
+
+    /// Here and not where it is read: what is not enough is read again.
+    fn count(&self, image: &Image) {
+        for ((topic, _), found) in self.begun.partitions.iter().zip(&self.found) {
+            let bytes: usize = found.records.iter().map(Bytes::len).sum();
+            if bytes == 0 {
+                continue;
+            }
+            let topic = topic_view::find(image, topic).ok();
+            let partitions = &self.context.broker.partitions;
+            let partition = topic.and_then(|topic| partitions.get(topic.id, found.partition));
+            if let Some(partition) = partition {
+                partition.traffic().fetched(bytes);
+            }
+        }
     }
 }
 

@@ -9,38 +9,24 @@ use crate::goal::Thresholds;
 use crate::leaders::level_leaders;
 use crate::quota::{Quota, UNIT};
 use crate::racks::spread_over_racks;
-
-/// What one measure changes may free the way for another; the second pass mostly finds nothing.
-const MOST_PASSES: usize = 8;
+use crate::settle::settle;
 
 /// Brokers are not brought closer together than this part of the tolerance, or every small change would move
 /// something where racks are of different sizes.
 const CLOSEST_PART: i128 = 4;
 
 pub(crate) fn even_out<'a>(start: Assignment<'a>, thresholds: &Thresholds) -> Assignment<'a> {
-    let mut assignment = start;
-    for _ in 0..MOST_PASSES {
-        let before = assignment.brokers().to_vec();
-        let quotas = Quota::of_all(&assignment, thresholds);
-        spread_over_racks(&mut assignment, &quotas);
+    settle(start, |assignment| {
+        let quotas = Quota::of_all(assignment, thresholds);
+        spread_over_racks(assignment, &quotas);
         // Replicas that left a cordoned broker are shared by the others.
-        let quotas = Quota::of_all(&assignment, thresholds);
-        level_replicas(&mut assignment, &quotas);
-        level_by_exchange(&mut assignment, &quotas, Measure::Bytes);
-        level_leaders(&mut assignment, &quotas[Measure::Leaders as usize]);
-        level_by_exchange(&mut assignment, &quotas, Measure::Leaders);
-        level_by_exchange(&mut assignment, &quotas, Measure::Traffic);
-        if assignment.brokers() == before {
-            break;
-        }
-        // From the very state that a later plan would start from, so that it finds nothing to do.
-        assignment = Assignment::new(
-            assignment.cluster,
-            assignment.roles,
-            assignment.into_brokers(),
-        );
-    }
-    assignment
+        let quotas = Quota::of_all(assignment, thresholds);
+        level_replicas(assignment, &quotas);
+        level_by_exchange(assignment, &quotas, Measure::Bytes);
+        level_leaders(assignment, &quotas[Measure::Leaders as usize]);
+        level_by_exchange(assignment, &quotas, Measure::Leaders);
+        level_by_exchange(assignment, &quotas, Measure::Traffic);
+    })
 }
 
 fn level_replicas(assignment: &mut Assignment<'_>, quotas: &[Quota; 4]) {

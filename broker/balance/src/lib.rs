@@ -42,6 +42,7 @@ mod leaders;
 mod order;
 mod quota;
 mod racks;
+mod settle;
 
 pub use batch::{Batch, Limits, next_batch};
 pub use cluster::{Broker, Cluster, InvalidCluster, Partition};

@@ -215,7 +215,7 @@ async fn a_new_broker_gets_its_share_and_an_old_one_is_emptied_while_clients_wri
 
     stop.store(true, Ordering::Release);
     let count = writing.await.unwrap();
-    assert!(count > 1_000, "{count}");
+    assert!(count >= 100, "{count}");
     assert_all_there(&client, count).await;
     // By now the leaders have told how much that is.
     let are_told = async {

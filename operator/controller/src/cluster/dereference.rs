@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use foz_crd::Cluster;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -26,6 +27,7 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
     };
     let world = &context.world;
     let mut observed = Observed {
+        now: Timestamp::now(),
         quorum: context
             .quorums
             .get(&name)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, PodSpec};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cluster::owned::ObjectKey;
@@ -23,6 +24,8 @@ const SELECTED_NODE_ANNOTATION: &str = "volume.kubernetes.io/selected-node";
 /// The world as one pass sees it.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
+    /// When it was looked.
+    pub now: Timestamp,
     /// Owned objects that are there.
     pub live: BTreeMap<ObjectKey, Value>,
     /// What the API server made of objects that we applied: see [`crate::apply::Memory`].
@@ -155,6 +158,8 @@ pub struct PodState {
     pub revision: Option<String>,
     /// It can serve.
     pub ready: bool,
+    /// Since when, in whole seconds.
+    pub ready_since: Option<Timestamp>,
     /// The container's process runs.
     pub running: bool,
     /// It is being deleted.
@@ -279,12 +284,16 @@ impl From<&Pod> for PodState {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
                 (text(&condition.reason), text(&condition.message))
             });
+        let ready = condition("Ready").filter(|condition| condition.status == "True");
         let labels = pod.metadata.labels.as_ref();
         let annotation = |key: &str| pod.metadata.annotations.as_ref()?.get(key);
         Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             revision: labels.and_then(|labels| labels.get("controller-revision-hash").cloned()),
-            ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
+            ready: ready.is_some(),
+            ready_since: ready
+                .and_then(|condition| condition.last_transition_time.as_ref())
+                .map(|time| time.0),
             running: container
                 .and_then(|container| container.state.as_ref())
                 .is_some_and(|state| state.running.is_some()),

@@ -20,6 +20,8 @@ mod tests;
 pub mod volume;
 mod waiting;
 
+use k8s_openapi::jiff::SignedDuration;
+
 use crate::cluster::observed::QuorumView;
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::node::{Node, nodes};
@@ -27,6 +29,11 @@ use crate::cluster::roll::volume::LostVolume;
 pub use crate::cluster::roll::waiting::{PodWait, Waiting};
 use crate::conditions::Finding;
 use crate::names::Role;
+
+/// kube-proxy writes the endpoints of Services once a second at most. After a change that it has just written it would
+/// go on sending clients that start to a broker that has gone meanwhile. Pods tell times in whole seconds: one of them
+/// is added.
+const JUST_READY: SignedDuration = SignedDuration::from_secs(2);
 
 /// The state of a roll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +198,25 @@ fn next(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
     if let Some(waiting) = away(nodes).or_else(|| granted(quorum, nodes)) {
         return Next::Wait(waiting);
     }
+    let is_broker = |node: &&Node<'_>| node.role == Role::Broker && node.serves();
+    if due.iter().any(is_broker)
+        && let Some(pod) = just_ready(input)
+    {
+        let wait = PodWait::JustReady;
+        return Next::Wait(Waiting::Pod { pod, wait });
+    }
     first_allowed(input, due)
+}
+
+/// A broker whose pod became ready just now, while another is about to go.
+fn just_ready(input: &RollInput) -> Option<String> {
+    let mut brokers = input.pods.iter().filter(|((role, _), pod)| {
+        let ready = |since| input.now.duration_since(since) < JUST_READY;
+        *role == Role::Broker && pod.ready_since.is_some_and(ready)
+    });
+    brokers
+        .next()
+        .map(|(&(role, ordinal), _)| input.name.pod(role, ordinal))
 }
 
 /// A person wants these pods stopped: one after the other, and not held up by any that is away.

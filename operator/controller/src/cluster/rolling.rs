@@ -14,7 +14,7 @@ use crate::cluster::observed::QuorumView;
 use crate::cluster::reconcile::Pass;
 use crate::cluster::roll::input::{Denial, RollInput};
 use crate::cluster::roll::volume::{LostVolume, only_copies};
-use crate::cluster::roll::{Next, Step, roll};
+use crate::cluster::roll::{Next, PodWait, Step, Waiting, roll};
 use crate::conditions::Finding;
 use crate::error::ReconcileError;
 use crate::events::Notice;
@@ -63,6 +63,11 @@ pub(super) async fn carry_on(
             }
         }
     };
+    if let Next::Wait(Waiting::Pod { wait, .. }) = &roll.next
+        && *wait == PodWait::JustReady
+    {
+        executed.look_again.get_or_insert(LOOK_AGAIN_AFTER);
+    }
     executed.outcome.roll = Some(roll);
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foz_crd::ClusterStatus;
 use foz_crd::cluster::PendingRestart;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumView, SetState};
 use crate::cluster::validate::ValidatedCluster;
@@ -12,6 +13,8 @@ use crate::names::{ClusterName, Role};
 /// The world as a roll sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RollInput {
+    /// When it was looked.
+    pub now: Timestamp,
     /// Names the pods.
     pub name: ClusterName,
     /// The pods that are there.
@@ -46,6 +49,7 @@ impl RollInput {
     #[must_use]
     pub fn new(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Self {
         Self {
+            now: observed.now,
             name: cluster.name.clone(),
             pods: observed.pods.clone(),
             sets: observed.sets.clone(),

@@ -1,6 +1,7 @@
 //! Tests of the roll, edge after edge; [`walk`] goes through whole rolls.
 
 use foz_crd::cluster::PendingRestart;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::observed::{PodState, QuorumView, SetState};
 use crate::cluster::roll::input::{Denial, RollInput};
@@ -41,6 +42,7 @@ fn world() -> RollInput {
         ..BrokerView::default()
     };
     RollInput {
+        now: Timestamp::UNIX_EPOCH,
         name: ClusterName {
             namespace: "kafka".into(),
             name: "demo".into(),
@@ -530,4 +532,21 @@ fn every_waiting_has_a_sentence_with_the_pod() {
         let stopped = matches!(waiting, Waiting::Stopped { .. });
         assert_eq!(waiting.needs_a_person(), stopped, "{waiting:?}");
     }
+}
+
+/// Services still send clients that start to the one that has just gone, unless they have had the time to hear of it.
+#[test]
+fn a_broker_is_not_restarted_just_after_another_has_come_up() {
+    let mut input = edited();
+    rolled(&mut input, &[BROKER_0]);
+    let second = SignedDuration::from_secs(1);
+    at(&mut input, BROKER_0).ready_since = Some(input.now - second);
+    assert_next(&input, "wait broker-0 JustReady");
+    input.now += second;
+    assert_next(&input, "restart broker-1");
+
+    // Controllers take no clients.
+    rolled(&mut input, &[BROKER_0, BROKER_1, BROKER_2]);
+    at(&mut input, BROKER_2).ready_since = Some(input.now);
+    assert_next(&input, "restart controller-0");
 }

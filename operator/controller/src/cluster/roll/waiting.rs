@@ -48,6 +48,8 @@ pub enum PodWait {
     NotReady,
     /// It is ready, and its broker has no lease.
     NoLease,
+    /// It became ready just now.
+    JustReady,
 }
 
 impl Waiting {
@@ -78,6 +80,7 @@ impl Waiting {
                     PodWait::Leaving => "is being deleted",
                     PodWait::NotReady => "is not ready",
                     PodWait::NoLease => "has no lease of the quorum",
+                    PodWait::JustReady => "became ready just now",
                 };
                 Finding::new("RollWaitsForPod", format!("restarts wait: {pod} {what}"))
             }

@@ -18,6 +18,8 @@ use crate::balancing::{RebalancePolicy, ScalingStatus};
 
 /// Who wants to hold more of them wants `paused`.
 const HOLD_MAX: u32 = 64;
+/// Who wants to name more of them wants `*`.
+const ALLOWED_NAMESPACES_MAX: u32 = 256;
 
 /// What a person wants of a cluster.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -186,6 +188,20 @@ pub struct ClusterSpec {
     )]
     pub hold: Vec<String>,
 
+    /// Other namespaces of which Topics may be topics of this cluster; `*` for all. Default: none. Whoever may make
+    /// Topics there can then make, adopt, change and delete topics that no older Topic names. A namespace that is
+    /// taken out again keeps its topics; the operator just does not touch them any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "namespaces_schema")]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(name, name == '*' || name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))")
+            .message("allowedNamespaces must be names of namespaces, lower case letters, digits and '-', or '*' for all"),
+        validation = Rule::new("size(self) == 1 || !('*' in self)")
+            .message("allowedNamespaces: '*' stands for all namespaces, and allows no other beside it"),
+    )]
+    pub allowed_namespaces: Vec<String>,
+
     /// While true, the operator changes nothing of this cluster and only reports its status.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -194,6 +210,16 @@ pub struct ClusterSpec {
     /// cluster is there again with its data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+}
+
+impl Cluster {
+    /// Whether Topics of this namespace may be topics of the cluster.
+    #[must_use]
+    pub fn allows(&self, namespace: &str) -> bool {
+        let allowed = &self.spec.allowed_namespaces;
+        self.metadata.namespace.as_deref() == Some(namespace)
+            || allowed.iter().any(|name| name == "*" || name == namespace)
+    }
 }
 
 /// The controllers of a cluster.
@@ -441,6 +467,14 @@ fn pod_names_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": HOLD_MAX,
+        "items": {"type": "string", "maxLength": 63},
+    })
+}
+
+fn namespaces_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": ALLOWED_NAMESPACES_MAX,
         "items": {"type": "string", "maxLength": 63},
     })
 }

@@ -1,4 +1,4 @@
-//! `Topic`: a topic of a cluster in the same namespace.
+//! `Topic`: a topic of a cluster, in the same namespace or in one that the Cluster allows.
 
 #![allow(
     unreachable_pub,
@@ -53,6 +53,20 @@ use serde::{Deserialize, Serialize};
         priority = 1
     ),
     printcolumn(name = "Topic", type_ = "string", json_path = ".status.topicName", priority = 1),
+    printcolumn(
+        name = "Desired-Replication",
+        type_ = "integer",
+        json_path = ".spec.replicationFactor",
+        description = "On how many brokers each partition is to be, where this object says so",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cluster-Namespace",
+        type_ = "string",
+        json_path = ".spec.clusterRef.namespace",
+        description = "Where the Cluster is, if not in this namespace",
+        priority = 1
+    ),
     printcolumn(name = "Deletion", type_ = "string", json_path = ".spec.deletionPolicy", priority = 1),
     validation = Rule::new("has(self.spec.topicName) || size(self.metadata.name) <= 249")
         .message("metadata.name is longer than the 249 characters that Kafka allows for a topic: set spec.topicName"),
@@ -61,7 +75,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.clusterRef.name == oldSelf.clusterRef.name")
+    validation = Rule::new("self.clusterRef.name == oldSelf.clusterRef.name && has(self.clusterRef.namespace) == has(oldSelf.clusterRef.namespace) && (!has(self.clusterRef.namespace) || self.clusterRef.namespace == oldSelf.clusterRef.namespace)")
         .message("clusterRef cannot change: a topic cannot move to another cluster; make another Topic"),
     validation = Rule::new("!has(oldSelf.partitions) || (has(self.partitions) && self.partitions >= oldSelf.partitions)")
         .message("partitions cannot decrease or be unset: the records of a partition would be lost"),
@@ -90,9 +104,10 @@ pub struct TopicSpec {
     #[schemars(range(min = 1, max = 100_000))]
     pub partitions: Option<i32>,
 
-    /// On how many brokers each partition is; a Cluster has 1000 at most. A topic is made once as many brokers run. Default: the
-    /// cluster's `default.replication.factor` at the moment of creation. Changing it on a topic that
-    /// exists is refused for now.
+    /// On how many brokers each partition is; a Cluster has 1000 at most. A topic is made once as many brokers run.
+    /// It can be raised and lowered while the topic serves: on which brokers the replicas are is decided by the
+    /// cluster, by racks first. Editing it back cancels what is under way. Not below min.insync.replicas. Default:
+    /// the cluster's `default.replication.factor` at the moment of creation, and from then on what there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub replication_factor: Option<i32>,
@@ -116,7 +131,7 @@ pub struct TopicSpec {
     pub adoption_policy: AdoptionPolicy,
 }
 
-/// A Cluster in the same namespace.
+/// A Cluster.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRef {
@@ -125,6 +140,14 @@ pub struct ClusterRef {
     #[x_kube(validation = Rule::new("self.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
         .message("clusterRef.name must be a name that a Cluster can have: a letter, then lower case letters, digits and '-', 40 characters at most"))]
     pub name: String,
+
+    /// The namespace of the Cluster. Default: that of this object. The Cluster of another namespace has to name this
+    /// one in its spec.allowedNamespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("clusterRef.namespace must be the name of a namespace: lower case letters, digits and '-', 63 characters at most"))]
+    pub namespace: Option<String>,
 }
 
 /// What deleting the object does to the topic.
@@ -168,18 +191,17 @@ pub struct TopicStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
 
-    /// The operator is about to make the topic, or does not know whether it did: a topic of that name
-    /// that turns up is this object's.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub creating: bool,
-
     /// Partitions of the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<i32>,
 
-    /// Replicas of each partition (of the one that has fewest).
+    /// Replicas of each partition (of the one that has fewest). Those that are still being copied do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i32>,
+
+    /// The replication factor that this object has asked for, while partitions are on their way to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor_under_way: Option<i32>,
 
     /// Partitions without a leader: nobody can write to them or read from them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

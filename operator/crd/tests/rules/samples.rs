@@ -292,6 +292,25 @@ fn topic_samples() -> Vec<Sample> {
         change(json!({}), named("orders")).refused(RENAME),
         change(json!({}), json!({"clusterRef": {"name": "demo"}})),
         change(json!({}), json!({"clusterRef": {"name": "other"}})).refused(MOVE),
+        change(
+            json!({}),
+            json!({"clusterRef": {"name": "demo", "namespace": "kafka"}}),
+        )
+        .refused(MOVE),
+        change(
+            json!({"clusterRef": {"name": "demo", "namespace": "kafka"}}),
+            json!({}),
+        )
+        .refused(MOVE),
+        change(
+            json!({"clusterRef": {"name": "demo", "namespace": "kafka"}}),
+            json!({"clusterRef": {"name": "demo", "namespace": "other"}}),
+        )
+        .refused(MOVE),
+        change(
+            json!({"clusterRef": {"name": "demo", "namespace": "kafka"}}),
+            json!({"clusterRef": {"name": "demo", "namespace": "kafka"}}),
+        ),
         create(json!({"clusterRef": {"name": "Demo"}})).refused(CLUSTER_NAME),
         create(json!({"clusterRef": {"name": "kafka/demo"}})).refused(CLUSTER_NAME),
         create(json!({"config": {"Retention ms": "1"}})).refused(KEY),

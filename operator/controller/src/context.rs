@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::quorum::Quorums;
 use crate::rebalance::planned::Planned;
 use crate::trigger::Triggers;
-use crate::world::World;
+use crate::world::{Clusters, World};
 
 use foz_crd::{ClusterStatus, RebalanceStatus, TopicStatus};
 
@@ -25,6 +25,8 @@ pub struct Context {
     pub client: Client,
     /// What the watches have seen.
     pub world: World,
+    /// The Clusters of all namespaces that are looked after.
+    pub clusters: Clusters,
     /// The metadata quorums.
     pub quorums: Arc<Quorums>,
     /// Who names which topic, and who needs a pass.
@@ -41,6 +43,8 @@ pub struct Context {
     pub cluster_statuses: Latest<ClusterStatus>,
     /// Statuses of Topics that we wrote.
     pub topic_statuses: Latest<TopicStatus>,
+    /// How lately the statuses of Topics were written.
+    pub topic_pace: Pace,
     /// Passes that failed in a row.
     pub failures: Failures,
     /// What was refused lately.
@@ -111,6 +115,29 @@ impl<Status: Clone> Latest<Status> {
 /// API server of another make: then the watch is believed.
 fn version<K: Resource>(object: &K) -> Option<u64> {
     object.resource_version()?.parse().ok()
+}
+
+/// When statuses were written last, by the uid of the object: one in which only numbers moved can wait a moment.
+#[derive(Debug, Default)]
+pub struct Pace(Mutex<HashMap<String, Instant>>);
+
+/// How often a status is written in which only numbers move.
+const PACE: Duration = Duration::from_secs(1);
+
+impl Pace {
+    /// A status is written now.
+    pub fn wrote(&self, uid: &str) {
+        let mut written = self.0.lock();
+        written.retain(|_, at| at.elapsed() < PACE);
+        written.insert(uid.to_owned(), Instant::now());
+    }
+
+    /// How long numbers that moved have to wait, if at all.
+    #[must_use]
+    pub fn wait(&self, uid: &str) -> Option<Duration> {
+        let since = self.0.lock().get(uid)?.elapsed();
+        PACE.checked_sub(since).filter(|left| !left.is_zero())
+    }
 }
 
 /// How long it is remembered that an object was deleted: longer than a watch takes to tell of it.

@@ -10,25 +10,24 @@ use futures::StreamExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action as Requeue;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{Config, applier};
 use kube::{Client, Resource};
-use parking_lot::RwLock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::cluster::denials::Denials;
 use crate::cluster::scaling::asked::Asked;
-use crate::context::{Context, Deleted, Failures, Latest, Refusals};
+use crate::context::{Context, Deleted, Failures, Latest, Pace, Refusals};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::names::OPERATOR;
 use crate::quorum::Quorums;
 use crate::rebalance::planned::Planned;
-use crate::topic::index::TopicIndex;
-use crate::trigger::Triggers;
-use crate::world::{Sources, follow, follow_nodes};
+use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic, Queues, Triggers};
+use crate::world::{Clusters, NodeLabels, Sources, follow, follow_nodes};
 use crate::{cluster, rebalance, topic};
 
 /// Several watches tell of one change; one pass is enough for all.
@@ -67,7 +66,6 @@ pub async fn run(settings: Settings, term: CancellationToken) {
         instance: Some(settings.holder.clone()),
     };
     let recorder = Recorder::new(settings.client.clone(), reporter);
-    // Objects of different namespaces have nothing to do with each other.
     let namespaces: Vec<Option<String>> = match settings.namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
@@ -76,56 +74,104 @@ pub async fn run(settings: Settings, term: CancellationToken) {
     let told = nodes_changed.clone();
     // Nobody listens before there is anything to do about it.
     let nodes = follow_nodes(&settings.client, &term, move || drop(told.send(())));
-    let scopes = namespaces.into_iter().map(|namespace| {
-        let changed = nodes_changed.subscribe();
-        scope(
-            &settings,
+    let (mut queues, mut scopes, mut stores) = (Vec::new(), Vec::new(), Vec::new());
+    for namespace in namespaces {
+        let (cluster_sender, cluster_queue) = unbounded_channel();
+        let (topic_sender, topic_queue) = unbounded_channel();
+        let (rebalance_sender, rebalance_queue) = unbounded_channel();
+        queues.push(Queues {
+            namespace: namespace.clone(),
+            clusters: cluster_sender,
+            topics: topic_sender,
+            rebalances: rebalance_sender,
+        });
+        let (reader, writer) = store();
+        stores.push((namespace.clone(), reader.clone()));
+        scopes.push(Scope {
             namespace,
-            nodes.clone(),
-            changed,
-            recorder.clone(),
+            clusters: (reader, writer),
+            cluster_queue,
+            topic_queue,
+            rebalance_queue,
+        });
+    }
+    let triggers = Triggers::new(queues);
+    let shared = Shared {
+        quorums: Arc::new(Quorums::new(
+            triggers.clone(),
             term.clone(),
-        )
-    });
+            settings.holder.clone(),
+        )),
+        clusters: Clusters::new(stores),
+        triggers,
+        nodes,
+        recorder,
+        settings,
+        term,
+    };
+    let scopes = scopes
+        .into_iter()
+        .map(|scope| act_in(&shared, scope, nodes_changed.subscribe()));
     futures::future::join_all(scopes).await;
 }
 
-async fn scope(
-    settings: &Settings,
+/// One namespace, or all. A Topic may be of a Cluster of another; apart from that they have nothing to do with each
+/// other, and one that cannot be watched holds up none.
+struct Scope {
     namespace: Option<String>,
-    nodes: Store<crate::world::NodeLabels>,
-    mut nodes_changed: tokio::sync::broadcast::Receiver<()>,
+    clusters: (Store<GuardedCluster>, Writer<GuardedCluster>),
+    cluster_queue: UnboundedReceiver<ObjectRef<GuardedCluster>>,
+    topic_queue: UnboundedReceiver<ObjectRef<GuardedTopic>>,
+    rebalance_queue: UnboundedReceiver<ObjectRef<GuardedRebalance>>,
+}
+
+/// What all scopes share.
+struct Shared {
+    settings: Settings,
+    triggers: Triggers,
+    quorums: Arc<Quorums>,
+    clusters: Clusters,
+    nodes: Store<NodeLabels>,
     recorder: Recorder,
     term: CancellationToken,
+}
+
+async fn act_in(
+    shared: &Shared,
+    scope: Scope,
+    mut nodes_changed: tokio::sync::broadcast::Receiver<()>,
 ) {
-    let (cluster_sender, cluster_queue) = unbounded_channel();
-    let (topic_sender, topic_queue) = unbounded_channel();
-    let (rebalance_sender, rebalance_queue) = unbounded_channel();
-    let index = Arc::new(RwLock::new(TopicIndex::default()));
-    let triggers = Triggers::new(cluster_sender, topic_sender, rebalance_sender, index);
-    let quorums = Arc::new(Quorums::new(
-        triggers.clone(),
-        term.clone(),
-        settings.holder.clone(),
-    ));
+    let Shared {
+        settings,
+        triggers,
+        term,
+        ..
+    } = shared;
+    let namespace = scope.namespace;
     let sources = Sources {
         client: settings.client.clone(),
         namespace: namespace.clone(),
         triggers: triggers.clone(),
         term: term.clone(),
     };
-    let ended = Arc::clone(&quorums);
+    let ended = Arc::clone(&shared.quorums);
     let metrics = Arc::clone(&settings.metrics);
-    let world = follow(&sources, nodes, move |name| {
-        ended.forget(name);
-        metrics.forget(name);
-    });
+    let world = follow(
+        &sources,
+        scope.clusters,
+        shared.nodes.clone(),
+        move |name| {
+            ended.forget(name);
+            metrics.forget(name);
+        },
+    );
     let context = Arc::new(Context {
         client: settings.client.clone(),
         world,
-        quorums,
+        clusters: shared.clusters.clone(),
+        quorums: Arc::clone(&shared.quorums),
         triggers: triggers.clone(),
-        recorder,
+        recorder: shared.recorder.clone(),
         metrics: Arc::clone(&settings.metrics),
         broker_image: settings.broker_image.clone(),
         memory: crate::apply::Memory::default(),
@@ -134,6 +180,7 @@ async fn scope(
         rebalance_statuses: Latest::default(),
         planned: Planned::default(),
         asked: Asked::default(),
+        topic_pace: Pace::default(),
         failures: Failures::default(),
         refusals: Refusals::default(),
         denials: Denials::default(),
@@ -148,7 +195,7 @@ async fn scope(
         None => return,
     }
     let on_nodes = {
-        let (context, triggers) = (Arc::clone(&context), triggers);
+        let (context, triggers) = (Arc::clone(&context), triggers.clone());
         async move {
             use tokio::sync::broadcast::error::RecvError;
             while !matches!(nodes_changed.recv().await, Err(RecvError::Closed)) {
@@ -165,7 +212,7 @@ async fn scope(
     tokio::spawn(term.clone().run_until_cancelled_owned(on_nodes));
     let clusters = control(
         context.world.clusters.clone(),
-        cluster_queue,
+        scope.cluster_queue,
         Config::default()
             .debounce(CLUSTER_DEBOUNCE)
             .concurrency(CLUSTERS_AT_ONCE),
@@ -176,7 +223,7 @@ async fn scope(
     );
     let topics = control(
         context.world.topics.clone(),
-        topic_queue,
+        scope.topic_queue,
         Config::default().concurrency(TOPICS_AT_ONCE),
         Arc::clone(&context),
         term.clone(),
@@ -185,7 +232,7 @@ async fn scope(
     );
     let rebalances = control(
         context.world.rebalances.clone(),
-        rebalance_queue,
+        scope.rebalance_queue,
         Config::default()
             .debounce(CLUSTER_DEBOUNCE)
             .concurrency(CLUSTERS_AT_ONCE),

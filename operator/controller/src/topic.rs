@@ -7,7 +7,9 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod reconcile;
+pub mod replication_factor;
 pub mod status;
+pub mod topic_id;
 pub mod validate;
 
 /// The finalizer of Topics.

@@ -20,13 +20,24 @@ pub type GuardedTopic = DeserializeGuard<Topic>;
 /// A Rebalance as it is watched.
 pub type GuardedRebalance = DeserializeGuard<Rebalance>;
 
-/// The queues of the controllers. They are not bounded, and need not be: a controller takes each
-/// reference out at once and keeps one for each object.
+/// The queues of the controllers of one namespace, or of all. They are not bounded, and need not be: a controller takes
+/// each reference out at once and keeps one for each object.
+#[derive(Debug)]
+pub struct Queues {
+    /// `None` for all.
+    pub namespace: Option<String>,
+    /// To the controller of Clusters.
+    pub clusters: UnboundedSender<ObjectRef<GuardedCluster>>,
+    /// To the controller of Topics.
+    pub topics: UnboundedSender<ObjectRef<GuardedTopic>>,
+    /// To the controller of Rebalances.
+    pub rebalances: UnboundedSender<ObjectRef<GuardedRebalance>>,
+}
+
+/// The queues of all namespaces: a Topic may be of a Cluster in another one.
 #[derive(Debug, Clone)]
 pub struct Triggers {
-    clusters: UnboundedSender<ObjectRef<GuardedCluster>>,
-    topics: UnboundedSender<ObjectRef<GuardedTopic>>,
-    rebalances: UnboundedSender<ObjectRef<GuardedRebalance>>,
+    queues: Arc<[Queues]>,
     index: Arc<RwLock<TopicIndex>>,
     /// By Cluster: the names of its Rebalances, all in its namespace.
     rebalances_of: Arc<Mutex<HashMap<ClusterName, BTreeSet<String>>>>,
@@ -35,53 +46,52 @@ pub struct Triggers {
 impl Triggers {
     /// Sends to these queues.
     #[must_use]
-    pub fn new(
-        clusters: UnboundedSender<ObjectRef<GuardedCluster>>,
-        topics: UnboundedSender<ObjectRef<GuardedTopic>>,
-        rebalances: UnboundedSender<ObjectRef<GuardedRebalance>>,
-        index: Arc<RwLock<TopicIndex>>,
-    ) -> Self {
+    pub fn new(queues: Vec<Queues>) -> Self {
         Self {
-            clusters,
-            topics,
-            rebalances,
-            index,
+            queues: queues.into(),
+            index: Arc::default(),
             rebalances_of: Arc::default(),
         }
     }
 
     /// A Cluster needs a pass. A queue nobody takes from is that of a controller that has ended.
     pub fn cluster(&self, name: &ClusterName) {
-        let _ = self
-            .clusters
-            .send(ObjectRef::new(&name.name).within(&name.namespace));
+        if let Some(queues) = self.queues(&name.namespace) {
+            let cluster = ObjectRef::new(&name.name).within(&name.namespace);
+            let _ = queues.clusters.send(cluster);
+        }
     }
 
     /// A Topic object needs a pass.
     pub fn topic_object(&self, namespace: &str, name: &str) {
-        let _ = self.topics.send(ObjectRef::new(name).within(namespace));
+        if let Some(queues) = self.queues(namespace) {
+            let _ = queues.topics.send(ObjectRef::new(name).within(namespace));
+        }
     }
 
     /// Every Topic object that names this topic of a Cluster needs a pass.
     pub fn topic(&self, cluster: &ClusterName, topic: &str) {
         for object in self.index.read().claimants(cluster, topic) {
-            self.topic_object(&cluster.namespace, &object.name);
+            self.topic_object(&object.namespace, &object.name);
         }
     }
 
     /// Every Topic object of a Cluster needs a pass.
     pub fn topics(&self, cluster: &ClusterName) {
         for object in self.index.read().objects(cluster) {
-            self.topic_object(&cluster.namespace, object);
+            self.topic_object(&object.namespace, &object.name);
         }
     }
 
     /// Every Rebalance of a Cluster needs a pass.
     pub fn rebalances(&self, cluster: &ClusterName) {
+        let Some(queues) = self.queues(&cluster.namespace) else {
+            return;
+        };
         let all = self.rebalances_of.lock();
         for name in all.get(cluster).into_iter().flatten() {
             let object = ObjectRef::new(name).within(&cluster.namespace);
-            let _ = self.rebalances.send(object);
+            let _ = queues.rebalances.send(object);
         }
     }
 
@@ -109,6 +119,11 @@ impl Triggers {
             all.remove(&cluster);
         }
         Some(cluster)
+    }
+
+    fn queues(&self, namespace: &str) -> Option<&Queues> {
+        let is_of = |of: &Option<String>| of.as_deref().is_none_or(|of| of == namespace);
+        self.queues.iter().find(|queues| is_of(&queues.namespace))
     }
 
     /// The index of Topics.

@@ -3,6 +3,7 @@
 //! One [`World`] covers one namespace, or all. Only what carries the operator's `managed-by` label is
 //! watched, and what nobody reads is dropped before it is kept.
 
+mod clusters;
 mod follow;
 pub mod warnings;
 
@@ -26,6 +27,7 @@ use crate::names::{ClusterName, ZONE_LABEL};
 use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic};
 use crate::world::warnings::Warnings;
 
+pub use clusters::{Clusters, Found};
 pub use follow::{Sources, follow, follow_nodes};
 
 /// A node, of which only the labels are read.

@@ -6,6 +6,8 @@ mod api_server;
 mod quorum;
 #[path = "passes/rolls.rs"]
 mod rolls;
+#[path = "passes/topics.rs"]
+mod topics;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -330,20 +332,6 @@ async fn a_topic_that_was_refused_is_made_when_there_are_brokers_for_it() {
         .await;
     stage.quorum.add_broker(3);
     let object = stage.ready(TOPIC, "True", "Ready").await;
-    assert_eq!(object["status"]["replicationFactor"], 4);
-    // It stays on as many, and says why.
-    let mut other = object.clone();
-    other["spec"]["replicationFactor"] = json!(2);
-    stage.server.put(TOPIC, other);
-    let refused = |server: &ApiServer| {
-        let object = server.get(TOPIC)?;
-        let conditions = object["status"]["conditions"].as_array()?;
-        let found = conditions
-            .iter()
-            .find(|condition| condition["reason"] == "ReplicationFactorFixed")?;
-        (found["type"] == "Degraded" && found["status"] == "True").then_some(object.clone())
-    };
-    let object = stage.server.eventually("the refusal", refused).await;
     assert_eq!(object["status"]["replicationFactor"], 4);
     stage.is_at_rest().await;
     stage.ends().await;

@@ -75,7 +75,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.clusterRef.name == oldSelf.clusterRef.name && has(self.clusterRef.namespace) == has(oldSelf.clusterRef.namespace) && (!has(self.clusterRef.namespace) || self.clusterRef.namespace == oldSelf.clusterRef.namespace)")
+    validation = Rule::new("self.clusterRef == oldSelf.clusterRef")
         .message("clusterRef cannot change: a topic cannot move to another cluster; make another Topic"),
     validation = Rule::new("!has(oldSelf.partitions) || (has(self.partitions) && self.partitions >= oldSelf.partitions)")
         .message("partitions cannot decrease or be unset: the records of a partition would be lost"),

@@ -16,8 +16,10 @@ pub struct TopicView {
     pub id: Vec<u8>,
     /// Partitions.
     pub partitions: i32,
-    /// Replicas of the partition that has, or is to have, fewest.
+    /// Replicas of the partition that has fewest; those that are still being copied do not count.
     pub replication_factor: i32,
+    /// How many replicas the partitions have, and are to have: one entry, as long as all are alike.
+    pub factors: Vec<Factor>,
     /// Partitions without a leader.
     pub offline: i32,
     /// Partitions with fewer in-sync replicas than replicas.
@@ -34,6 +36,19 @@ pub struct TopicView {
     pub on_brokers: Vec<(i32, i32)>,
     /// Partitions that are on their way to other brokers.
     pub moving: i32,
+}
+
+/// Partitions of a topic that have equally many replicas, and are to have equally many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor {
+    /// Without those that are still being copied.
+    pub now: i32,
+    /// When nothing is under way any more.
+    pub target: i32,
+    /// Something is under way.
+    pub moving: bool,
+    /// How many partitions.
+    pub partitions: i32,
 }
 
 /// A registered broker.
@@ -270,8 +285,6 @@ pub fn topic_view(topic: Topic) -> TopicView {
             .count();
         i32::try_from(found).unwrap_or(i32::MAX)
     };
-    let fewest = topic.partitions.iter().map(replicas_to_be).min();
-    let most = topic.partitions.iter().map(replicas_to_be).max();
     let mut on_brokers: BTreeMap<i32, i32> = BTreeMap::new();
     for broker in topic.partitions.iter().flat_map(|it| &it.replicas) {
         *on_brokers.entry(*broker).or_default() += 1;
@@ -279,14 +292,18 @@ pub fn topic_view(topic: Topic) -> TopicView {
     let moves = |partition: &Partition| {
         !(partition.adding_replicas.is_empty() && partition.removing_replicas.is_empty())
     };
+    let factors = factors(&topic.partitions);
+    let fewest = factors.iter().map(|factor| factor.now).min();
+    let most = factors.iter().map(|factor| factor.target).max();
     TopicView {
-        replicas_max: i32::try_from(most.unwrap_or_default()).unwrap_or(i32::MAX),
+        replicas_max: most.unwrap_or_default(),
         on_brokers: on_brokers.into_iter().collect(),
         moving: count(&moves),
         partitions: count(&|_| true),
         offline: count(&|partition| partition.leader < 0),
         under_replicated: count(&is_under_replicated),
-        replication_factor: i32::try_from(fewest.unwrap_or_default()).unwrap_or(i32::MAX),
+        replication_factor: fewest.unwrap_or_default(),
+        factors,
         only_copies: topic.partitions.iter().flat_map(only_copies).collect(),
         id: topic.id,
         config: topic.config.into_iter().collect(),
@@ -308,11 +325,26 @@ fn is_under_replicated(partition: &Partition) -> bool {
     partition.replicas.iter().any(lacks)
 }
 
-/// How many replicas a partition has when nothing of it is under way any more.
-fn replicas_to_be(partition: &Partition) -> usize {
-    let leaving = &partition.removing_replicas;
-    let stays = |replica: &&i32| !leaving.contains(replica);
-    partition.replicas.iter().filter(stays).count()
+fn factors(partitions: &[Partition]) -> Vec<Factor> {
+    let mut counts: BTreeMap<(i32, i32, bool), i32> = BTreeMap::new();
+    for partition in partitions {
+        let without = |gone: &[i32]| {
+            let left = partition.replicas.iter().filter(|id| !gone.contains(id));
+            i32::try_from(left.count()).unwrap_or(i32::MAX)
+        };
+        let (adding, removing) = (&partition.adding_replicas, &partition.removing_replicas);
+        let moving = !(adding.is_empty() && removing.is_empty());
+        *counts
+            .entry((without(adding), without(removing), moving))
+            .or_default() += 1;
+    }
+    let factor = |((now, target, moving), partitions)| Factor {
+        now,
+        target,
+        moving,
+        partitions,
+    };
+    counts.into_iter().map(factor).collect()
 }
 
 /// A topic's id in Kafka's way of writing.
@@ -354,7 +386,7 @@ pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, View, from_hex, hex, id_text};
+    use super::{Change, Factor, View, from_hex, hex, id_text, topic_view};
     use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
     use foz_api::v1::rebalance::State;
     use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, Rebalance, ResourceType, Topic};
@@ -437,6 +469,35 @@ mod tests {
         assert_eq!(view.only_copies(0), [] as [String; 0]);
         assert_eq!(view.only_copies(1), ["a-1", "a-3"]);
         assert_eq!(view.only_copies(2), ["a-2", "a-3"]);
+    }
+
+    #[test]
+    fn replicas_that_are_still_copied_are_on_their_way_and_not_missing() {
+        let moving = |index, isr: &[i32]| Partition {
+            index,
+            replicas: vec![0, 1, 2],
+            adding_replicas: vec![1, 2],
+            isr: isr.to_vec(),
+            ..Partition::default()
+        };
+        let done = Partition {
+            replicas: vec![0, 1, 2],
+            isr: vec![0, 1, 2],
+            ..Partition::default()
+        };
+        let topic = Topic {
+            partitions: vec![done, moving(1, &[0]), moving(2, &[0, 2]), moving(3, &[])],
+            ..Topic::default()
+        };
+        let view = topic_view(topic);
+        assert_eq!((view.replication_factor, view.under_replicated), (1, 1));
+        let factor = |now, moving, partitions| Factor {
+            now,
+            target: 3,
+            moving,
+            partitions,
+        };
+        assert_eq!(view.factors, [factor(1, true, 3), factor(3, false, 1)]);
     }
 
     #[test]

@@ -111,7 +111,8 @@ pub fn plan(goal: &Goal, cluster: &str, observed: &Observed, status: &RebalanceS
         };
     }
     match observed.cluster {
-        ClusterState::Missing => {
+        // It is of its own namespace.
+        ClusterState::Missing | ClusterState::NotAllowed | ClusterState::Unseen => {
             let message = format!(
                 "spec.clusterRef.name is {cluster}, and there is no such Cluster in this namespace"
             );

@@ -16,6 +16,8 @@ pub struct Claimant {
     pub created: Timestamp,
     /// Its uid.
     pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
     /// Its name.
     pub name: String,
     /// It is being deleted.
@@ -52,7 +54,8 @@ impl TopicIndex {
             .remove(&(namespace.to_owned(), name.to_owned()))?;
         if let Some(topics) = self.clusters.get_mut(&cluster) {
             if let Some(claimants) = topics.get_mut(&topic) {
-                claimants.retain(|claimant| claimant.name != name);
+                let is_it = |it: &Claimant| it.name == name && it.namespace == namespace;
+                claimants.retain(|claimant| !is_it(claimant));
                 if claimants.is_empty() {
                     topics.remove(&topic);
                 }
@@ -73,23 +76,31 @@ impl TopicIndex {
             .flatten()
     }
 
-    /// The names of the objects of a Cluster.
-    pub fn objects(&self, cluster: &ClusterName) -> impl Iterator<Item = &str> {
+    /// Every Cluster that an object names.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterName> {
+        self.clusters.keys().cloned().collect()
+    }
+
+    /// The objects of a Cluster.
+    pub fn objects(&self, cluster: &ClusterName) -> impl Iterator<Item = &Claimant> {
         let topics = self
             .clusters
             .get(cluster)
             .into_iter()
             .flat_map(BTreeMap::values);
-        topics.flatten().map(|claimant| claimant.name.as_str())
+        topics.flatten()
     }
 }
 
-/// The Cluster that a Topic is of.
+/// The Cluster that a Topic names, in its own namespace or in another.
 #[must_use]
 pub fn cluster_of(topic: &Topic) -> ClusterName {
+    let reference = &topic.spec.cluster_ref;
+    let own = || topic.namespace().unwrap_or_default();
     ClusterName {
-        namespace: topic.namespace().unwrap_or_default(),
-        name: topic.spec.cluster_ref.name.clone(),
+        namespace: reference.namespace.clone().unwrap_or_else(own),
+        name: reference.name.clone(),
     }
 }
 
@@ -101,6 +112,7 @@ pub fn claimant(topic: &Topic) -> Claimant {
             .creation_timestamp()
             .map_or(Timestamp::MAX, |time| time.0),
         uid: topic.uid().unwrap_or_default(),
+        namespace: topic.namespace().unwrap_or_default(),
         name: topic.name_any(),
         deleting: topic.metadata.deletion_timestamp.is_some(),
     }
@@ -143,6 +155,32 @@ mod tests {
         assert_eq!(names(&index), ["a", "b"]);
     }
 
+    /// Topics of several namespaces may name one topic of one Cluster, and have one name themselves.
+    #[test]
+    fn objects_of_several_namespaces_are_kept_apart() {
+        let in_namespace = |namespace: &str, created: &str| {
+            let mut topic = topic("orders", "orders", created);
+            topic.metadata.namespace = Some(namespace.into());
+            topic.spec.cluster_ref.namespace = Some("kafka".into());
+            topic
+        };
+        let mut index = TopicIndex::default();
+        let younger = in_namespace("team-a", "2026-01-03T00:00:00Z");
+        index.insert(&younger);
+        index.insert(&in_namespace("team-b", "2026-01-02T00:00:00Z"));
+        index.insert(&topic("orders", "orders", "2026-01-04T00:00:00Z"));
+        let cluster = cluster_of(&younger);
+        assert_eq!(cluster.namespace, "kafka");
+        let namespaces = |index: &TopicIndex| {
+            let claimants = index.claimants(&cluster, "orders");
+            claimants.map(|it| it.namespace.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(namespaces(&index), ["team-b", "team-a", "kafka"]);
+        index.remove("team-b", "orders");
+        assert_eq!(namespaces(&index), ["team-a", "kafka"]);
+        assert_eq!(index.objects(&cluster).count(), 2);
+    }
+
     #[test]
     fn an_object_that_names_another_topic_now_is_found_there_only() {
         let mut index = TopicIndex::default();
@@ -151,7 +189,8 @@ mod tests {
         let cluster = cluster_of(&topic("a", "x", "2026-01-01T00:00:00Z"));
         assert_eq!(index.claimants(&cluster, "orders").count(), 0);
         assert_eq!(index.claimants(&cluster, "bills").count(), 1);
-        assert_eq!(index.objects(&cluster).collect::<Vec<_>>(), ["a"]);
+        let names = index.objects(&cluster).map(|it| &*it.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["a"]);
         index.remove("kafka", "a");
         assert_eq!(index.objects(&cluster).count(), 0);
     }

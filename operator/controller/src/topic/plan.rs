@@ -1,23 +1,36 @@
 //! Plan: what to do about a topic, with a reason for each. Pure.
 
+mod deletion;
+
 use foz_crd::TopicStatus;
 use foz_crd::topic::{AdoptionPolicy, DeletionPolicy};
+
+pub use deletion::plan_deletion;
 
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
 use crate::quorum::view::TopicView;
+use crate::topic::replication_factor::{Step, step};
+use crate::topic::topic_id::topic_id_text;
 use crate::topic::validate::ValidatedTopic;
 
 /// The world around a Topic, as one pass sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// Of the object.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
     /// The object is being deleted.
     pub deleting: bool,
+    /// So long ago that brokers which have not heard of it are not waited for any more.
+    pub deletion_is_overdue: bool,
     /// It carries our finalizer.
     pub finalizer: bool,
     /// Its Cluster.
     pub cluster: ClusterState,
-    /// The older object that names the same topic, or on deletion any other: its name.
+    /// The older object that names the same topic, or on deletion any other: its name, with its namespace if that is
+    /// another.
     pub rival: Option<String>,
     /// The topic in the cluster; `None` while the quorum is not followed.
     pub live: Option<Option<TopicView>>,
@@ -32,9 +45,13 @@ pub struct Observed {
 /// The Cluster that a Topic names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ClusterState {
-    /// There is none, or it is being deleted.
+    /// There is none, or it is being deleted, or the operator does not look after its namespace.
     #[default]
     Missing,
+    /// It is not known yet whether there is one.
+    Unseen,
+    /// It is in another namespace, and does not allow Topics of this one.
+    NotAllowed,
     /// It must not be changed.
     Paused,
     /// No broker of it runs.
@@ -57,6 +74,15 @@ pub enum Action {
         /// On how many brokers each partition is; -1 for what the quorum says.
         replication_factor: i32,
     },
+    /// Bring each partition to so many replicas.
+    ChangeReplicationFactor {
+        /// Of the topic, 16 bytes.
+        id: Vec<u8>,
+        /// Of the partition that has fewest.
+        from: i32,
+        /// Of all.
+        to: i32,
+    },
     /// The topic is this object's from now on.
     Claim {
         /// Its id in Kafka's way of writing.
@@ -70,7 +96,7 @@ pub enum Action {
     RecordManagedKeys(Vec<String>),
     /// Change its settings.
     AlterConfigs(ConfigDiff),
-    /// Delete the topic of this id.
+    /// Delete the topic of this id, if it is there, and find out whether all brokers know.
     Delete(Vec<u8>),
 }
 
@@ -82,6 +108,7 @@ impl Action {
             Self::AddFinalizer => "add_finalizer",
             Self::RemoveFinalizer => "remove_finalizer",
             Self::Create { .. } => "create",
+            Self::ChangeReplicationFactor { .. } => "change_replication_factor",
             Self::Claim { .. } => "claim",
             Self::AddPartitions(_) => "add_partitions",
             Self::RecordManagedKeys(_) => "record_managed_keys",
@@ -98,6 +125,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Why the topic is not as it should be: then nobody may rely on it.
     pub blocked: Vec<Finding>,
+    /// What is waited for, while the topic serves as it is.
+    pub waits: Vec<Finding>,
     /// What of the spec is refused, while the topic serves.
     pub refused: Vec<Finding>,
     /// Worth an Event: the topic is left where the object asked for its deletion.
@@ -113,7 +142,8 @@ impl Plan {
     }
 }
 
-/// Decides what to do about a Topic that is to be there.
+/// Decides what to do about a Topic that is to be there. `cluster` is the name of its Cluster, with the namespace if that
+/// is another.
 #[must_use]
 pub fn plan(
     topic: &ValidatedTopic,
@@ -121,26 +151,11 @@ pub fn plan(
     observed: &Observed,
     status: &TopicStatus,
 ) -> Plan {
-    match observed.cluster {
-        ClusterState::Missing => {
-            let message = format!(
-                "spec.clusterRef.name is {cluster}, and there is no such Cluster in this namespace; make it, or correct the reference in a new Topic"
-            );
-            return Plan::blocked("ClusterNotFound", message);
-        }
-        ClusterState::Paused => {
-            return Plan::blocked(
-                "ClusterPaused",
-                format!("Cluster {cluster} is paused: nothing is changed"),
-            );
-        }
-        ClusterState::Suspended => {
-            return Plan::blocked(
-                "ClusterSuspended",
-                format!("Cluster {cluster} is suspended: the topic is there again when it runs"),
-            );
-        }
-        ClusterState::Present => {}
+    if let Some(finding) = without_cluster(cluster, observed, status) {
+        return Plan {
+            blocked: vec![finding],
+            ..Plan::default()
+        };
     }
     if let Some(rival) = &observed.rival {
         let message = format!(
@@ -155,90 +170,50 @@ pub fn plan(
     };
     let mut plan = match live {
         None => create(topic, cluster, observed, status),
-        Some(live) => keep(topic, live, status),
+        Some(live) => keep(topic, cluster, live, observed, status),
     };
-    if !observed.finalizer && !plan.actions.is_empty() {
+    // An object that leaves its topic behind can go whenever it likes.
+    let holds = topic.deletion_policy == DeletionPolicy::Delete;
+    if holds && !observed.finalizer && (!plan.actions.is_empty() || plan.blocked.is_empty()) {
         plan.actions.insert(0, Action::AddFinalizer);
-    } else if !observed.finalizer && plan.blocked.is_empty() {
-        plan.actions.push(Action::AddFinalizer);
     }
     plan
 }
 
-/// Decides what to do about a Topic that is being deleted. Whatever happens, the object is let go as
-/// soon as nothing can be done any more: a namespace must not hang.
-#[must_use]
-pub fn plan_deletion(
-    topic_name: &str,
-    policy: DeletionPolicy,
-    observed: &Observed,
-    status: &TopicStatus,
-) -> Plan {
-    let let_go = |left_alone: Option<String>| Plan {
-        actions: vec![Action::RemoveFinalizer],
-        left_alone,
-        ..Plan::default()
-    };
-    if !observed.finalizer {
-        return Plan::default();
-    }
-    let Some(id) = status
-        .topic_id
-        .as_ref()
-        .filter(|_| policy == DeletionPolicy::Delete)
-    else {
-        return if status.creating
-            && policy == DeletionPolicy::Delete
-            && observed.cluster != ClusterState::Missing
-        {
-            deletion_of_what_may_be_ours(observed, let_go)
-        } else {
-            let_go(None)
-        };
-    };
-    if observed.cluster == ClusterState::Missing {
-        return let_go(Some(format!(
-            "topic {topic_name} is left as it is: its Cluster is gone"
-        )));
-    }
-    if let Some(rival) = &observed.rival {
-        return let_go(Some(format!(
-            "topic {topic_name} is left as it is: Topic object {rival} names it too"
-        )));
-    }
-    match &observed.live {
-        None => Plan::blocked(
-            "WaitingForQuorum",
-            format!("topic {topic_name} is deleted as soon as the metadata quorum answers"),
+/// Why nothing can be done for want of the Cluster.
+fn without_cluster(cluster: &str, observed: &Observed, status: &TopicStatus) -> Option<Finding> {
+    // Whether there is a Cluster is the business of those whom it allows.
+    let is_stranger = cluster.contains('/') && status.topic_id.is_none();
+    let (reason, message) = match observed.cluster {
+        ClusterState::Missing if !is_stranger => (
+            "ClusterNotFound",
+            format!(
+                "there is no Cluster {cluster}; make it, or correct spec.clusterRef in a new Topic"
+            ),
         ),
-        Some(None) => let_go(None),
-        Some(Some(live)) if live.id_text() == *id => Plan {
-            actions: vec![Action::Delete(live.id.clone()), Action::RemoveFinalizer],
-            ..Plan::default()
-        },
-        Some(Some(live)) => let_go(Some(format!(
-            "topic {topic_name} is left as it is: it has the id {}, and this object's had {id}; somebody made it anew",
-            live.id_text()
-        ))),
-    }
-}
-
-/// The object was deleted before we knew whether the topic was made.
-fn deletion_of_what_may_be_ours(
-    observed: &Observed,
-    let_go: impl Fn(Option<String>) -> Plan,
-) -> Plan {
-    match &observed.live {
-        None => Plan::blocked(
-            "WaitingForQuorum",
-            "the topic is deleted as soon as the metadata quorum answers",
+        ClusterState::Missing | ClusterState::NotAllowed => (
+            "NamespaceNotAllowed",
+            format!(
+                "no Cluster {cluster} allows Topics of namespace {0}, so nothing is done for this one: the Cluster's \
+                 spec.allowedNamespaces has to name {0}",
+                observed.namespace
+            ),
         ),
-        Some(Some(live)) if observed.rival.is_none() => Plan {
-            actions: vec![Action::Delete(live.id.clone()), Action::RemoveFinalizer],
-            ..Plan::default()
-        },
-        Some(_) => let_go(None),
-    }
+        ClusterState::Unseen => (
+            "WaitingForCluster",
+            format!("Cluster {cluster} has not been seen yet"),
+        ),
+        ClusterState::Paused => (
+            "ClusterPaused",
+            format!("Cluster {cluster} is paused: nothing is changed"),
+        ),
+        ClusterState::Suspended => (
+            "ClusterSuspended",
+            format!("Cluster {cluster} is suspended: the topic is there again when it runs"),
+        ),
+        ClusterState::Present => return None,
+    };
+    Some(Finding::new(reason, message))
 }
 
 /// Brokers that are still to come are waited for. Where the Cluster has not enough of them the quorum is
@@ -253,12 +228,11 @@ fn create(
         .replication_factor
         .or(observed.default_replication_factor);
     let needed = factor.unwrap_or(1);
-    let alive = i32::try_from(observed.brokers_alive).unwrap_or(i32::MAX);
-    if alive == 0 || (alive < needed && needed <= observed.brokers_wanted) {
-        let message = format!(
-            "waits for brokers of Cluster {cluster}: {alive} are alive, and each partition is to be on {needed}"
-        );
-        return Plan::blocked("WaitingForBrokers", message);
+    if observed.brokers_alive == 0 || observed.waits_for_brokers(needed) {
+        return Plan {
+            blocked: vec![observed.waiting(cluster, needed)],
+            ..Plan::default()
+        };
     }
     Plan {
         actions: vec![Action::Create {
@@ -269,17 +243,45 @@ fn create(
     }
 }
 
-fn keep(topic: &ValidatedTopic, live: &TopicView, status: &TopicStatus) -> Plan {
+impl Observed {
+    fn alive(&self) -> i32 {
+        i32::try_from(self.brokers_alive).unwrap_or(i32::MAX)
+    }
+
+    /// There are not enough brokers, and there will be.
+    fn waits_for_brokers(&self, needed: i32) -> bool {
+        self.alive() < needed && needed <= self.brokers_wanted
+    }
+
+    fn waiting(&self, cluster: &str, needed: i32) -> Finding {
+        let message = format!(
+            "waits for brokers of Cluster {cluster}: {} are alive, and each partition is to be on {needed}",
+            self.alive()
+        );
+        Finding::new("WaitingForBrokers", message)
+    }
+}
+
+fn keep(
+    topic: &ValidatedTopic,
+    cluster: &str,
+    live: &TopicView,
+    observed: &Observed,
+    status: &TopicStatus,
+) -> Plan {
     let mut plan = Plan::default();
     let id = live.id_text();
-    let is_known = status.topic_id.as_deref() == Some(&id);
+    let before = status.topic_id.as_deref();
+    let is_known = before == Some(&id);
+    // The answer to its creation was lost, or could not be written down.
+    let is_made = id == topic_id_text(&observed.uid, before);
     let adopts = topic.adoption_policy == AdoptionPolicy::Adopt && !live.internal;
-    if !is_known && (status.creating || adopts) {
+    if !is_known && (is_made || adopts) {
         plan.actions.push(Action::Claim {
             id,
-            adopted: !status.creating,
+            adopted: !is_made,
         });
-    } else if let (false, Some(before)) = (is_known, &status.topic_id) {
+    } else if let (false, Some(before)) = (is_known, before) {
         let message = format!(
             "topic {} has the id {id}, and this object's had {before}: somebody deleted it and made it anew; it is left alone. To take it over, set spec.adoptionPolicy to Adopt",
             topic.name
@@ -292,6 +294,16 @@ fn keep(topic: &ValidatedTopic, live: &TopicView, status: &TopicStatus) -> Plan 
         );
         return Plan::blocked("TopicExists", message);
     }
+    let (settings, lowers) = (settings(topic, live, status), lowers(topic, live));
+    // A lower min.insync.replicas makes room for fewer replicas; and new partitions get as many replicas as the others
+    // are to have.
+    let (first, last) = if lowers {
+        (settings, vec![])
+    } else {
+        (vec![], settings)
+    };
+    plan.actions.extend(first);
+    replicas(topic, cluster, live, observed, status, &mut plan);
     if let Some(wanted) = topic.partitions.filter(|wanted| *wanted > live.partitions) {
         plan.actions.push(Action::AddPartitions(wanted));
     }
@@ -304,23 +316,52 @@ fn keep(topic: &ValidatedTopic, live: &TopicView, status: &TopicStatus) -> Plan 
             ),
         ));
     }
-    let factor = live.replication_factor;
-    if let Some(wanted) = topic.replication_factor.filter(|wanted| *wanted != factor) {
-        plan.refused.push(Finding::new(
-            "ReplicationFactorFixed",
-            format!(
-                "spec.replicationFactor is {wanted}, and the topic has {factor}: this version cannot change it on a topic that exists; set it to {factor}"
-            ),
-        ));
+    plan.actions.extend(last);
+    plan
+}
+
+/// Partitions lose replicas.
+fn lowers(topic: &ValidatedTopic, live: &TopicView) -> bool {
+    let wanted = topic.replication_factor.unwrap_or(i32::MAX);
+    live.factors.iter().any(|factor| factor.target > wanted)
+}
+
+fn replicas(
+    topic: &ValidatedTopic,
+    cluster: &str,
+    live: &TopicView,
+    observed: &Observed,
+    status: &TopicStatus,
+    plan: &mut Plan,
+) {
+    let Some(wanted) = topic.replication_factor else {
+        return;
+    };
+    if step(wanted, status.replication_factor_under_way, &live.factors) != Step::Ask {
+        return;
     }
+    let raises = live.factors.iter().any(|factor| factor.target < wanted);
+    if raises && observed.waits_for_brokers(wanted) {
+        plan.waits.push(observed.waiting(cluster, wanted));
+        return;
+    }
+    plan.actions.push(Action::ChangeReplicationFactor {
+        id: live.id.clone(),
+        from: live.replication_factor,
+        to: wanted,
+    });
+}
+
+fn settings(topic: &ValidatedTopic, live: &TopicView, status: &TopicStatus) -> Vec<Action> {
     let managed = &status.managed_config_keys;
     let diff = config_diff::diff(&topic.config, managed, &live.config);
+    let mut actions = Vec::new();
     if !diff.is_empty() {
         let keys = config_diff::managed(&topic.config, managed, &live.config);
         if keys.iter().any(|key| !managed.contains(key)) {
-            plan.actions.push(Action::RecordManagedKeys(keys));
+            actions.push(Action::RecordManagedKeys(keys));
         }
-        plan.actions.push(Action::AlterConfigs(diff));
+        actions.push(Action::AlterConfigs(diff));
     }
-    plan
+    actions
 }

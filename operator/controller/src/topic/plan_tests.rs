@@ -5,10 +5,13 @@ use foz_crd::topic::{AdoptionPolicy, DeletionPolicy};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::conditions::{Finding, find};
-use crate::quorum::view::TopicView;
+use crate::quorum::view::{Factor, TopicView};
 use crate::topic::plan::{Action, ClusterState, Observed, Plan, plan, plan_deletion};
 use crate::topic::status::{Outcome, status};
+use crate::topic::topic_id::topic_id;
 use crate::topic::validate::ValidatedTopic;
+
+const UID: &str = "3f2b8c1e-9a44-4c0d-8f6e-5b1a2c3d4e5f";
 
 fn topic() -> ValidatedTopic {
     ValidatedTopic {
@@ -27,6 +30,7 @@ fn live() -> TopicView {
         id: vec![7; 16],
         partitions: 4,
         replication_factor: 1,
+        factors: vec![factor(1, 1, 4)],
         offline: 0,
         under_replicated: 0,
         config: topic().config,
@@ -37,8 +41,27 @@ fn live() -> TopicView {
     }
 }
 
+fn factor(now: i32, target: i32, partitions: i32) -> Factor {
+    Factor {
+        now,
+        target,
+        moving: now != target,
+        partitions,
+    }
+}
+
+/// As this object makes it.
+fn made() -> TopicView {
+    TopicView {
+        id: topic_id(UID, None),
+        ..live()
+    }
+}
+
 fn observed(live: Option<TopicView>) -> Observed {
     Observed {
+        uid: UID.into(),
+        namespace: "kafka".into(),
         finalizer: true,
         cluster: ClusterState::Present,
         live: Some(live),
@@ -94,8 +117,22 @@ fn a_topic_is_made_after_its_finalizer() {
         finalizer: false,
         ..observed(None)
     };
-    let plan = plan_of(&topic(), &new, &TopicStatus::default());
+    let deleting = ValidatedTopic {
+        deletion_policy: DeletionPolicy::Delete,
+        ..topic()
+    };
+    let plan = plan_of(&deleting, &new, &TopicStatus::default());
     assert_eq!(plan.actions, [Action::AddFinalizer, create(false, 1)]);
+    // What is left behind anyway needs none.
+    let plan = plan_of(&topic(), &new, &TopicStatus::default());
+    assert_eq!(plan.actions, [create(false, 1)]);
+    let kept = Observed {
+        finalizer: false,
+        ..observed(Some(live()))
+    };
+    assert_eq!(plan_of(&topic(), &kept, &known()), Plan::default());
+    let plan = plan_of(&deleting, &kept, &known());
+    assert_eq!(plan.actions, [Action::AddFinalizer]);
 }
 
 #[test]
@@ -106,20 +143,30 @@ fn a_topic_that_somebody_deleted_is_made_again() {
 
 /// The answer to the creation was lost, or the operator died before it wrote the id down.
 #[test]
-fn a_topic_that_was_being_made_is_claimed_when_it_turns_up() {
-    let creating = TopicStatus {
-        creating: true,
-        ..TopicStatus::default()
-    };
-    let plan = plan_of(&topic(), &observed(Some(live())), &creating);
+fn a_topic_that_this_object_made_is_known_by_its_id() {
+    let plan = plan_of(&topic(), &observed(Some(made())), &TopicStatus::default());
     let claim = Action::Claim {
-        id: live().id_text(),
+        id: made().id_text(),
         adopted: false,
     };
     // Its settings came with the creation.
     assert_eq!(plan.actions, [claim]);
-    let again = plan_of(&topic(), &observed(None), &creating);
-    assert_eq!(again.actions, [create(false, 1)]);
+    // And the next one, after somebody deleted the first.
+    let next = TopicView {
+        id: topic_id(UID, Some(&live().id_text())),
+        ..live()
+    };
+    let plan = plan_of(&topic(), &observed(Some(next)), &known());
+    assert!(matches!(
+        plan.actions[..],
+        [Action::Claim { adopted: false, .. }]
+    ));
+    let other = Observed {
+        uid: UID.replace('3', "4"),
+        ..observed(Some(made()))
+    };
+    let refused = plan_of(&topic(), &other, &TopicStatus::default());
+    assert_eq!(blocked(&refused), "TopicExists");
 }
 
 #[test]
@@ -255,16 +302,97 @@ fn a_topic_waits_for_the_brokers_that_it_is_to_be_on() {
     assert_eq!(blocked(&with(0, 2)), "WaitingForBrokers");
 }
 
+fn wants(replication_factor: i32) -> ValidatedTopic {
+    ValidatedTopic {
+        replication_factor: Some(replication_factor),
+        ..topic()
+    }
+}
+
+fn with_factors(factors: &[Factor]) -> Observed {
+    Observed {
+        brokers_alive: 3,
+        brokers_wanted: 3,
+        ..observed(Some(TopicView {
+            replication_factor: factors.iter().map(|it| it.now).min().unwrap_or(0),
+            factors: factors.to_vec(),
+            ..live()
+        }))
+    }
+}
+
+fn change(from: i32, to: i32) -> Action {
+    Action::ChangeReplicationFactor {
+        id: vec![7; 16],
+        from,
+        to,
+    }
+}
+
 #[test]
-fn another_replication_factor_is_refused_with_what_to_do() {
-    let wanted = ValidatedTopic {
-        replication_factor: Some(3),
+fn another_replication_factor_is_asked_for_once() {
+    let plan = plan_of(&wants(3), &with_factors(&[factor(1, 1, 4)]), &known());
+    assert_eq!(plan.actions, [change(1, 3)]);
+    let asked = TopicStatus {
+        replication_factor_under_way: Some(3),
+        ..known()
+    };
+    let half = with_factors(&[factor(1, 3, 3), factor(3, 3, 1)]);
+    assert_eq!(plan_of(&wants(3), &half, &asked), Plan::default());
+    // Edited back.
+    assert_eq!(plan_of(&wants(1), &half, &asked).actions, [change(1, 1)]);
+    // What somebody else is doing is not fought with, and drift is put back only where a number is wanted.
+    assert_eq!(plan_of(&wants(1), &half, &known()), Plan::default());
+    let drifted = with_factors(&[factor(1, 1, 3), factor(2, 2, 1)]);
+    assert_eq!(
+        plan_of(&wants(1), &drifted, &known()).actions,
+        [change(1, 1)]
+    );
+    let unsaid = ValidatedTopic {
+        replication_factor: None,
         ..topic()
     };
-    let plan = plan_of(&wanted, &observed(Some(live())), &known());
-    assert_eq!(plan.actions, []);
-    assert_eq!(plan.refused[0].reason, "ReplicationFactorFixed");
-    assert!(plan.refused[0].message.ends_with("set it to 1"));
+    assert_eq!(plan_of(&unsaid, &drifted, &known()), Plan::default());
+}
+
+#[test]
+fn more_replicas_wait_for_brokers_that_are_to_come() {
+    let few = Observed {
+        brokers_alive: 2,
+        ..with_factors(&[factor(1, 1, 4)])
+    };
+    let plan = plan_of(&wants(3), &few, &known());
+    assert_eq!((plan.actions, plan.blocked), (vec![], vec![]));
+    assert_eq!(plan.waits[0].reason, "WaitingForBrokers");
+    // There will never be so many: the quorum says so.
+    assert_eq!(plan_of(&wants(4), &few, &known()).actions, [change(1, 4)]);
+    // Fewer need nobody.
+    let many = Observed {
+        brokers_alive: 1,
+        ..with_factors(&[factor(3, 3, 4)])
+    };
+    assert_eq!(plan_of(&wants(2), &many, &known()).actions, [change(3, 2)]);
+}
+
+#[test]
+fn partitions_come_after_replicas_and_a_lower_minimum_before_fewer() {
+    let wanted = |replication_factor| ValidatedTopic {
+        partitions: Some(8),
+        config: [("min.insync.replicas".to_owned(), "2".to_owned())].into(),
+        ..wants(replication_factor)
+    };
+    let kinds = |from, to| -> Vec<&'static str> {
+        let plan = plan_of(
+            &wanted(to),
+            &with_factors(&[factor(from, from, 4)]),
+            &known(),
+        );
+        plan.actions.iter().map(Action::label).collect()
+    };
+    let (keys, settings) = ("record_managed_keys", "alter_configs");
+    let (replicas, partitions) = ("change_replication_factor", "add_partitions");
+    assert_eq!(kinds(1, 3), [replicas, partitions, keys, settings]);
+    assert_eq!(kinds(3, 2), [keys, settings, replicas, partitions]);
 }
 
 #[test]
@@ -330,6 +458,14 @@ fn without_its_cluster_a_topic_says_so() {
         blocked(&plan_of(&topic(), &suspended, &known())),
         "ClusterSuspended"
     );
+    let unseen = Observed {
+        cluster: ClusterState::Unseen,
+        ..observed(None)
+    };
+    assert_eq!(
+        blocked(&plan_of(&topic(), &unseen, &known())),
+        "WaitingForCluster"
+    );
     let unknown = Observed {
         live: None,
         ..observed(None)
@@ -338,6 +474,32 @@ fn without_its_cluster_a_topic_says_so() {
         blocked(&plan_of(&topic(), &unknown, &known())),
         "WaitingForQuorum"
     );
+}
+
+#[test]
+fn a_cluster_of_another_namespace_has_to_allow_it() {
+    let told = |cluster, status: &TopicStatus| {
+        let observed = Observed {
+            cluster,
+            finalizer: false,
+            ..observed(Some(live()))
+        };
+        let plan = plan(&topic(), "infra/demo", &observed, status);
+        (blocked(&plan), plan.blocked[0].message.clone())
+    };
+    let (reason, message) = told(ClusterState::NotAllowed, &known());
+    assert_eq!(reason, "NamespaceNotAllowed");
+    assert!(
+        message.contains("infra/demo") && message.contains("has to name kafka"),
+        "{message}"
+    );
+    // Strangers are not told whether there is such a Cluster.
+    let stranger = TopicStatus::default();
+    assert_eq!(
+        told(ClusterState::Missing, &stranger),
+        told(ClusterState::NotAllowed, &stranger)
+    );
+    assert_eq!(told(ClusterState::Missing, &known()).0, "ClusterNotFound");
 }
 
 mod deletion {
@@ -390,11 +552,7 @@ mod deletion {
     #[test]
     fn the_object_is_let_go_when_the_cluster_is_gone() {
         for policy in [DeletionPolicy::Retain, DeletionPolicy::Delete] {
-            let creating = TopicStatus {
-                creating: true,
-                ..TopicStatus::default()
-            };
-            for status in [known(), creating, TopicStatus::default()] {
+            for status in [known(), TopicStatus::default()] {
                 let gone = Observed {
                     cluster: ClusterState::Missing,
                     live: None,
@@ -425,18 +583,50 @@ mod deletion {
     }
 
     #[test]
-    fn a_topic_that_was_perhaps_made_is_deleted_and_one_that_is_gone_is_let_go() {
-        let creating = TopicStatus {
-            creating: true,
-            ..TopicStatus::default()
-        };
-        let plan = plan_of(DeletionPolicy::Delete, &deleting(Some(live())), &creating);
+    fn a_topic_that_was_made_unknown_to_us_is_deleted() {
+        let plan = plan_of(
+            DeletionPolicy::Delete,
+            &deleting(Some(made())),
+            &TopicStatus::default(),
+        );
         assert_eq!(
             plan.actions,
-            [Action::Delete(vec![7; 16]), Action::RemoveFinalizer]
+            [Action::Delete(made().id), Action::RemoveFinalizer]
         );
-        let gone = plan_of(DeletionPolicy::Delete, &deleting(None), &known());
-        assert_eq!(gone.actions, [Action::RemoveFinalizer]);
+    }
+
+    /// The object goes when every broker knows: the quorum is asked also when the metadata does not tell of it any more.
+    #[test]
+    fn a_topic_that_the_metadata_has_no_more_is_asked_after() {
+        for status in [known(), TopicStatus::default()] {
+            let plan = plan_of(DeletionPolicy::Delete, &deleting(None), &status);
+            let next = topic_id(UID, status.topic_id.as_deref());
+            assert_eq!(
+                plan.actions,
+                [Action::Delete(next), Action::RemoveFinalizer]
+            );
+        }
+    }
+
+    #[test]
+    fn a_paused_cluster_keeps_its_topics_and_one_that_does_not_allow_us_too() {
+        let of = |cluster| Observed {
+            cluster,
+            ..deleting(Some(live()))
+        };
+        let plan = |cluster| plan_of(DeletionPolicy::Delete, &of(cluster), &known());
+        assert_eq!(blocked(&plan(ClusterState::Paused)), "ClusterPaused");
+        assert_eq!(blocked(&plan(ClusterState::Unseen)), "WaitingForCluster");
+        let not_allowed = plan(ClusterState::NotAllowed);
+        assert_eq!(not_allowed.actions, [Action::RemoveFinalizer]);
+        assert!(
+            not_allowed
+                .left_alone
+                .expect("why")
+                .contains("does not allow")
+        );
+        let retained = plan_of(DeletionPolicy::Retain, &of(ClusterState::Paused), &known());
+        assert_eq!(retained.actions, [Action::RemoveFinalizer]);
     }
 
     #[test]
@@ -485,37 +675,78 @@ fn the_status_of_a_topic_that_serves_does_not_change_by_itself() {
 
 #[test]
 fn a_topic_that_was_just_made_is_ready_with_its_id() {
-    let creating = TopicStatus {
-        creating: true,
-        ..TopicStatus::default()
-    };
     let outcome = Outcome {
-        topic: Some(live()),
-        topic_id: Some(live().id_text()),
-        creating: Some(false),
+        topic: Some(made()),
+        topic_id: Some(made().id_text()),
         managed: Some(vec!["retention.ms".into()]),
         ..Outcome::default()
     };
-    let found = status_of(&observed(None), &outcome, &creating);
+    let found = status_of(&observed(None), &outcome, &TopicStatus::default());
     assert_eq!(condition(&found, "Ready").0, "True");
-    assert_eq!(found.topic_id, Some(live().id_text()));
-    assert!(!found.creating);
+    assert_eq!(found.topic_id, Some(made().id_text()));
     assert_eq!(found.managed_config_keys, ["retention.ms"]);
 }
 
+fn status_while(
+    wanted: i32,
+    factors: &[Factor],
+    outcome: &Outcome,
+    previous: &TopicStatus,
+) -> TopicStatus {
+    let (topic, observed) = (wants(wanted), with_factors(factors));
+    let plan = plan_of(&topic, &observed, previous);
+    let now = Timestamp::from_second(100).expect("a time");
+    status(&topic, Some(1), &observed, &plan, outcome, previous, now)
+}
+
 #[test]
-fn a_lost_answer_keeps_the_intent() {
-    let outcome = Outcome {
-        failed: vec![Finding::new("QuorumCallFailed", "no answer")],
-        creating: Some(true),
+fn a_replication_factor_on_its_way_is_told_with_how_far_it_is() {
+    let asked = Outcome {
+        replication_factor_asked: Some(3),
         ..Outcome::default()
     };
-    let found = status_of(&observed(None), &outcome, &TopicStatus::default());
-    assert!(found.creating);
+    let quiet = Outcome::default();
+    let message = |status: &TopicStatus| {
+        let progressing = find(&status.conditions, "Progressing").expect("the condition");
+        (progressing.reason.clone(), progressing.message.clone())
+    };
+    // The metadata has not told of it yet.
+    let begun = status_while(3, &[factor(1, 1, 4)], &asked, &known());
+    assert_eq!(begun.replication_factor_under_way, Some(3));
     assert_eq!(
-        condition(&found, "Ready"),
-        ("False".into(), "QuorumCallFailed".into())
+        message(&begun),
+        (
+            "ReplicationFactorChanging".into(),
+            "0 of 4 partitions have replication factor 3, the others are on their way to it".into()
+        )
     );
+    assert_eq!(condition(&begun, "Ready").0, "False");
+    assert_eq!(condition(&begun, "Degraded").0, "False");
+    let half = [factor(1, 3, 1), factor(3, 3, 3)];
+    let going = status_while(3, &half, &quiet, &begun);
+    assert!(message(&going).1.starts_with("3 of 4 partitions"));
+    assert_eq!(going.replication_factor, Some(1));
+    let done = status_while(3, &[factor(3, 3, 4)], &quiet, &going);
+    assert_eq!(
+        (done.replication_factor, done.replication_factor_under_way),
+        (Some(3), None)
+    );
+    assert_eq!(condition(&done, "Ready").0, "True");
+    assert_eq!(condition(&done, "Progressing").1, "Settled");
+    // Refused: it serves as it is, and what was on its way goes on.
+    let refused = Outcome {
+        refused: vec![Finding::new("InvalidReplicationFactor", "only 3 brokers")],
+        ..Outcome::default()
+    };
+    let told = status_while(9, &half, &refused, &begun);
+    assert_eq!(condition(&told, "Ready").0, "True");
+    assert_eq!(condition(&told, "Degraded").1, "InvalidReplicationFactor");
+    assert_eq!(told.replication_factor_under_way, Some(3));
+    // Somebody else's is waited for.
+    let foreign = status_while(1, &half, &quiet, &known());
+    assert_eq!(message(&foreign).0, "ReassignmentUnderWay");
+    assert_eq!(condition(&foreign, "Ready").0, "True");
+    assert_eq!(foreign.replication_factor_under_way, None);
 }
 
 #[test]

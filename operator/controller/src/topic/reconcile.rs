@@ -11,6 +11,7 @@ use kube::runtime::controller::Action as Requeue;
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use crate::conditions::READY;
 use crate::context::Context;
 use crate::error::{ReconcileError, retry_after};
 use crate::events::{self, Notice};
@@ -27,15 +28,21 @@ use crate::trigger::GuardedTopic;
 /// What the quorum refuses today it may accept tomorrow (with more brokers, say), and tells nobody.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
+/// Brokers hear of a deletion in a moment, and nobody tells of it.
+const DELETED_AGAIN: Duration = Duration::from_secs(1);
+
 /// A pass over one Topic.
 #[derive(Debug)]
 pub(super) struct Pass<'pass> {
     pub(super) context: &'pass Context,
     pub(super) cluster: ClusterName,
+    pub(super) namespace: String,
     pub(super) object_name: String,
     pub(super) topic_name: String,
     pub(super) uid: String,
     pub(super) previous: TopicStatus,
+    /// Brokers that have not heard of its deletion are not waited for any more.
+    pub(super) deletion_is_overdue: bool,
 }
 
 /// The pass, for the controller.
@@ -75,17 +82,19 @@ pub fn error_policy(guarded: &GuardedTopic, error: &ReconcileError, context: &Co
 
 async fn pass_over(topic: &Topic, context: &Context) -> Result<Requeue, ReconcileError> {
     let previous = context.topic_statuses.newer(topic, topic.status.as_ref());
+    let now = Timestamp::now();
+    let mut observed = dereference(topic, context, &context.triggers, now);
     let pass = Pass {
         context,
         cluster: cluster_of(topic),
+        namespace: observed.namespace.clone(),
         object_name: topic.name_any(),
         topic_name: topic.topic_name().to_owned(),
         uid: topic.uid().unwrap_or_default(),
         previous: previous.unwrap_or_default(),
+        deletion_is_overdue: observed.deletion_is_overdue,
     };
-    let observed = dereference(topic, context, &context.triggers);
     let generation = topic.metadata.generation;
-    let now = Timestamp::now();
     if observed.deleting {
         let policy = topic.spec.deletion_policy;
         let plan = plan_deletion(&pass.topic_name, policy, &observed, &pass.previous);
@@ -96,6 +105,7 @@ async fn pass_over(topic: &Topic, context: &Context) -> Result<Requeue, Reconcil
         );
         let mut findings = plan.blocked;
         findings.append(&mut executed.outcome.failed);
+        findings.extend(executed.deleting.clone());
         let status = if findings.is_empty() {
             pass.previous.clone()
         } else {
@@ -110,8 +120,13 @@ async fn pass_over(topic: &Topic, context: &Context) -> Result<Requeue, Reconcil
             return pass.finish(topic, &status, Executed::default()).await;
         }
     };
-    let plan: Plan = plan(&validated, &pass.cluster.name, &observed, &pass.previous);
+    let plan: Plan = plan(&validated, &pass.cluster_name(), &observed, &pass.previous);
     let executed = execute(&pass, Some(&validated), &plan.actions).await;
+    if !plan.actions.is_empty() {
+        // What was done is mostly told by now: then one status is enough.
+        let quorum = context.quorums.get(&pass.cluster);
+        observed.live = quorum.and_then(|quorum| quorum.topic(&pass.topic_name));
+    }
     let status = status(
         &validated,
         generation,
@@ -131,6 +146,16 @@ impl Pass<'_> {
         quorum.ok_or(ReconcileError::Quorum(QuorumError::NotReachable))
     }
 
+    /// The name of the Cluster, with the namespace if that is another.
+    fn cluster_name(&self) -> String {
+        let ClusterName { namespace, name } = &self.cluster;
+        if *namespace == self.namespace {
+            name.clone()
+        } else {
+            format!("{namespace}/{name}")
+        }
+    }
+
     /// Writes the status if it says anything new, then what is worth an Event.
     async fn finish(
         &self,
@@ -145,6 +170,11 @@ impl Pass<'_> {
             .newer(topic, told)
             .unwrap_or_default();
         let let_go = executed.let_go && executed.retry.is_none();
+        let can_wait = self.context.topic_pace.wait(&self.uid);
+        let can_wait = can_wait.filter(|_| !let_go && differs_in_numbers_only(status, &latest));
+        if let Some(wait) = can_wait.filter(|_| executed.is_quiet()) {
+            return Ok(Requeue::requeue(wait));
+        }
         let written = if let_go {
             self.context.topic_statuses.forget(&self.uid);
             Ok(())
@@ -154,10 +184,13 @@ impl Pass<'_> {
             self.write_status(status).await
         };
         if !let_go {
-            executed.notices.extend(events::of_conditions(
-                &self.previous.conditions,
-                &status.conditions,
-            ));
+            let is_new = (executed.notices.iter()).any(|notice| notice.reason == "TopicCreated");
+            let changed = events::of_conditions(&self.previous.conditions, &status.conditions);
+            // Of a topic that was just made that says nothing more.
+            let says_more = |notice: &Notice| !(is_new && notice.reason == READY);
+            executed
+                .notices
+                .extend(changed.into_iter().filter(says_more));
         }
         events::publish(
             &self.context.recorder,
@@ -169,6 +202,9 @@ impl Pass<'_> {
         if let Some(error) = executed.retry {
             return Err(error);
         }
+        if executed.deleting.is_some() {
+            return Ok(Requeue::requeue(DELETED_AGAIN));
+        }
         let refused = !(executed.outcome.failed.is_empty() && executed.outcome.refused.is_empty());
         Ok(if refused {
             Requeue::requeue(REFUSED_AGAIN)
@@ -179,7 +215,7 @@ impl Pass<'_> {
 
     /// Writes the status.
     pub(super) async fn write_status(&self, status: &TopicStatus) -> Result<(), ReconcileError> {
-        let api: Api<Topic> = Api::namespaced(self.context.client.clone(), &self.cluster.namespace);
+        let api: Api<Topic> = Api::namespaced(self.context.client.clone(), &self.namespace);
         // With the uid the write is of this object, or of none.
         let object = json!({
             "apiVersion": Topic::api_version(&()),
@@ -199,6 +235,59 @@ impl Pass<'_> {
         };
         self.context.metrics.acted("Topic", "write_status");
         self.context.topic_statuses.wrote(&written, status.clone());
+        self.context.topic_pace.wrote(&self.uid);
         Ok(())
+    }
+}
+
+/// Counts move many times while replicas are copied, or a broker restarts.
+fn differs_in_numbers_only(status: &TopicStatus, before: &TopicStatus) -> bool {
+    let without_numbers = |status: &TopicStatus| {
+        let mut status = status.clone();
+        for condition in &mut status.conditions {
+            condition.message = events::words(&condition.message).collect();
+        }
+        TopicStatus {
+            partitions: None,
+            replication_factor: None,
+            offline_partitions: None,
+            under_replicated_partitions: None,
+            ..status
+        }
+    };
+    status != before && without_numbers(status) == without_numbers(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differs_in_numbers_only;
+    use crate::conditions::{Finding, Findings};
+    use foz_crd::TopicStatus;
+    use k8s_openapi::jiff::Timestamp;
+
+    fn status(done: i32, reason: &'static str) -> TopicStatus {
+        let findings = Findings {
+            not_ready: vec![Finding::new(reason, format!("{done} of 12"))],
+            ready_message: String::new(),
+            progressing: Vec::new(),
+            degraded: Vec::new(),
+        };
+        TopicStatus {
+            conditions: findings.conditions(&[], Some(1), Timestamp::UNIX_EPOCH),
+            under_replicated_partitions: Some(12 - done),
+            ..TopicStatus::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_nothing_but_another_count_can_wait() {
+        assert!(differs_in_numbers_only(&status(3, "A"), &status(11, "A")));
+        assert!(!differs_in_numbers_only(&status(3, "A"), &status(3, "A")));
+        assert!(!differs_in_numbers_only(&status(3, "A"), &status(3, "B")));
+        let id = TopicStatus {
+            topic_id: Some("x".into()),
+            ..status(3, "A")
+        };
+        assert!(!differs_in_numbers_only(&id, &status(3, "A")));
     }
 }

@@ -58,6 +58,7 @@ struct Facts {
     paused: bool,
     suspended: bool,
     replicas: i32,
+    allowed_namespaces: Vec<String>,
 }
 
 /// What a watch saw.
@@ -70,13 +71,13 @@ enum Seen<'object, K> {
     Listed,
 }
 
-/// Starts all watches. `ended` is told of a Cluster that is gone.
+/// Starts all watches; Clusters are kept in `clusters`. `ended` is told of a Cluster that is gone.
 pub fn follow(
     sources: &Sources,
+    clusters: (Store<GuardedCluster>, Writer<GuardedCluster>),
     nodes: Store<NodeLabels>,
     ended: impl Fn(&ClusterName) + Send + Sync + 'static,
 ) -> World {
-    let clusters = store();
     let all_clusters = clusters.0.clone();
     World {
         clusters: follow_clusters(sources, clusters, ended),
@@ -134,6 +135,7 @@ fn follow_clusters(
 ) -> Store<GuardedCluster> {
     let triggers = sources.triggers.clone();
     let listed = reader.clone();
+    let scope = sources.namespace.clone();
     // Only a change of these is a pass for the Topics: the Cluster's counts change with every topic.
     let known: Mutex<HashMap<ClusterName, Facts>> = Mutex::default();
     let facts = |guarded: &GuardedCluster| {
@@ -145,6 +147,7 @@ fn follow_clusters(
             paused: spec.is_some_and(|spec| spec.paused),
             suspended: spec.is_some_and(|spec| spec.suspend),
             replicas: spec.map_or(0, |spec| spec.replicas),
+            allowed_namespaces: spec.map_or(Vec::new(), |spec| spec.allowed_namespaces.clone()),
         }
     };
     let seen = move |seen: Seen<'_, GuardedCluster>| match seen {
@@ -178,6 +181,12 @@ fn follow_clusters(
             }
             for name in now.keys() {
                 triggers.rebalanced(name);
+            }
+            // Also those of Clusters that there are not: that was not known before.
+            let named = triggers.index().read().clusters();
+            let is_ours =
+                |name: &&ClusterName| scope.as_ref().is_none_or(|it| *it == name.namespace);
+            for name in named.iter().filter(is_ours) {
                 triggers.topics(name);
             }
         }

@@ -116,6 +116,12 @@ impl ApiServer {
             .expect("no test panics while it holds this")
     }
 
+    fn clear_status(&self, path: &str) {
+        if let Some(object) = self.lock().objects.get_mut(path) {
+            object["status"] = json!({});
+        }
+    }
+
     fn stamp(&self, object: &mut Value) {
         let mut state = self.lock();
         state.version += 1;
@@ -236,6 +242,10 @@ async fn serve(
             .push(format!("{method} {}", uri.path()));
     }
     let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if uri.path().ends_with("/status") {
+        // Nobody else writes statuses: what is not said any more is gone.
+        server.clear_status(&path);
+    }
     write(&server, &method, &path, sent)
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) epochs_acquired: usize,
     /// The next creation is carried out, and its answer is lost.
     pub(crate) lose_next_answer: bool,
+    /// Brokers that hear of no deletion.
+    pub(crate) behind: Vec<i32>,
     pub(crate) grants: BTreeMap<i32, Grant>,
     /// Every question for a restart, as it was asked.
     pub(crate) asked: Vec<AcquireRestartRequest>,
@@ -74,12 +76,15 @@ impl Quorum {
 
     /// As an administrator would, past the operator.
     pub(crate) fn make(&self, name: &str, partitions: i32) -> Topic {
-        self.make_replicated(name, partitions, 1)
+        let id = self.with(|state| {
+            state.next_id += 1;
+            vec![state.next_id; 16]
+        });
+        self.make_replicated(name, id, partitions, 1)
     }
 
-    fn make_replicated(&self, name: &str, partitions: i32, factor: usize) -> Topic {
+    fn make_replicated(&self, name: &str, id: Vec<u8>, partitions: i32, factor: usize) -> Topic {
         let topic = self.with(|state| {
-            state.next_id += 1;
             let partition = |index| Partition {
                 index,
                 replicas: (0..).take(factor).collect(),
@@ -88,7 +93,7 @@ impl Quorum {
             };
             let topic = Topic {
                 name: name.to_owned(),
-                id: vec![state.next_id; 16],
+                id,
                 partitions: (0..partitions).map(partition).collect(),
                 ..Topic::default()
             };
@@ -97,6 +102,24 @@ impl Quorum {
         });
         self.tell(Event::TopicChanged(topic.clone()));
         topic
+    }
+
+    /// Each partition is brought to so many replicas, or on its way there.
+    pub(crate) fn move_to(&self, name: &str, factor: i32, at_once: bool) {
+        let topic = self.with(|state| {
+            let topic = state.topics.get_mut(name).expect("the topic");
+            for partition in &mut topic.partitions {
+                let before = partition.replicas.len() - partition.adding_replicas.len();
+                let before = i32::try_from(before).expect("few");
+                let all: Vec<i32> = (0..factor).collect();
+                let is_new = |id: &i32| *id >= before && !at_once;
+                partition.adding_replicas = all.iter().copied().filter(is_new).collect();
+                partition.isr = all.iter().copied().filter(|id| !is_new(id)).collect();
+                partition.replicas = all;
+            }
+            topic.clone()
+        });
+        self.tell(Event::TopicChanged(topic));
     }
 
     pub(crate) fn remove(&self, name: &str) {
@@ -277,7 +300,9 @@ impl Admin for Quorum {
         if request.validate_only {
             return answer(result(outcome(0, ""), None));
         }
-        let mut topic = self.make_replicated(&wanted.name, wanted.partitions.max(1), factor);
+        assert_eq!(wanted.id.len(), 16, "the operator chooses it");
+        let (name, id) = (&wanted.name, wanted.id);
+        let mut topic = self.make_replicated(name, id, wanted.partitions.max(1), factor);
         for (key, value) in wanted.config {
             self.set_config(&wanted.name, &key, &value);
             topic.config.insert(key, value);
@@ -311,7 +336,7 @@ impl Admin for Quorum {
         };
         Ok(Response::new(DeleteTopicsResponse {
             results: vec![result],
-            ..DeleteTopicsResponse::default()
+            behind: self.with(|state| state.behind.clone()),
         }))
     }
 
@@ -473,9 +498,23 @@ impl Admin for Quorum {
 
     async fn change_replication_factor(
         &self,
-        _: Request<ChangeReplicationFactorRequest>,
+        request: Request<ChangeReplicationFactorRequest>,
     ) -> Result<Response<ChangeReplicationFactorResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let wanted = request.topics.into_iter().next().expect("a topic");
+        let brokers = self.with(|state| state.brokers.len());
+        let factor = wanted.replication_factor;
+        let result = if usize::try_from(factor).expect("a number") > brokers {
+            let message = format!("replication factor {factor}, and there are {brokers} brokers");
+            outcome(38, &message)
+        } else {
+            self.move_to(&wanted.name, factor, false);
+            outcome(0, "")
+        };
+        Ok(Response::new(ChangeReplicationFactorResponse {
+            results: result.into_iter().collect(),
+        }))
     }
 
     async fn cordon_brokers(

@@ -162,7 +162,11 @@ impl Keeper {
                 () = stop.cancelled() => {
                     // From here on others are made leaders while the lease is held.
                     self.member.freshness.lost();
-                    self.hand_over(&beats, &mut answers).await;
+                    // Else it leaves for the sake of its logs, and comes back at once: that is no restart, and
+                    // needs no grant.
+                    if *self.urgency.borrow() == Urgency::Insists {
+                        self.hand_over(&beats, &mut answers).await;
+                    }
                     self.leave(&beats, &mut answers).await;
                     return End::Stopped;
                 }

@@ -278,6 +278,7 @@ impl BrokerHandle {
     pub(crate) async fn stop(self) {
         let began = Instant::now();
         self.ready.store(false, Ordering::Release);
+        self.wish.insist();
         self.stop_lease.cancel();
         let membership = match self.keeping.await {
             Ok(membership) => Some(membership),

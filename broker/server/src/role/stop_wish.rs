@@ -64,6 +64,11 @@ impl StopWish {
         self.urgency.subscribe()
     }
 
+    /// The broker leaves, whether it may or not.
+    pub(super) fn insist(&self) {
+        self.urgency.send_replace(Urgency::Insists);
+    }
+
     /// A controller has answered a beat.
     pub(super) fn answered(&self, may_stop: bool) {
         self.answered.send_replace(Some(Instant::now()));
@@ -83,7 +88,7 @@ impl StopWish {
             biased;
             Ok(_) = is_granted.wait_for(|granted| *granted) => WaitEnd::Granted,
             Ok(_) = insists.wait_for(|insists| *insists) => {
-                self.urgency.send_replace(Urgency::Insists);
+                self.insist();
                 WaitEnd::Insists
             }
             () = self.until_nobody_is_there(controllers) => {

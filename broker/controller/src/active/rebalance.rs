@@ -140,10 +140,16 @@ impl Active {
             } else {
                 self.rebalancing.told_at = Some(now);
             }
-            let step = self.run_own("go on with a rebalance", |image| {
-                progress_rebalance(image, &request)
+            let has_work = request.end.is_some()
+                || request.told.is_some()
+                || !request.begin.is_empty()
+                || !request.call_off.is_empty();
+            let step = has_work.then(|| {
+                self.run_own("go on with a rebalance", |image| {
+                    progress_rebalance(image, &request)
+                })
             });
-            let step = step.unwrap_or_default();
+            let step = step.flatten().unwrap_or_default();
             let rebalance_id = request.rebalance_id;
             if step.begun + step.called_off > 0 {
                 let (begun, called_off) = (step.begun, step.called_off);

@@ -129,3 +129,98 @@ impl Loads {
         self.partitions = kept.map(|(id, load)| (*id, *load)).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::record::{Batch, Fact, PartitionRecord, TopicRecord};
+
+    use super::*;
+
+    const TOPIC: Uuid = Uuid::from_u128(7);
+
+    fn image(partitions: i32) -> Image {
+        let id = bytes::Bytes::copy_from_slice(TOPIC.as_bytes());
+        let topic = Fact::Topic(TopicRecord {
+            id: id.clone(),
+            name: "t".to_owned(),
+            internal: false,
+        });
+        let partition = |index| {
+            Fact::Partition(PartitionRecord {
+                topic_id: id.clone(),
+                index,
+                replicas: vec![0],
+                ..PartitionRecord::default()
+            })
+        };
+        let facts = std::iter::once(topic).chain((0..partitions).map(partition));
+        let batch = Batch {
+            follows: 0,
+            term: 1,
+            records: facts.map(Into::into).collect(),
+        };
+        Image::default().apply(&batch).unwrap()
+    }
+
+    fn report(indexes: std::ops::Range<i32>, bytes: u64) -> Report {
+        let load = LoadedPartition {
+            bytes,
+            ..LoadedPartition::default()
+        };
+        Report {
+            partitions: indexes.map(|index| ((TOPIC, index), load)).collect(),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn what_was_told_in_another_term_is_forgotten() {
+        let (image, mut loads) = (image(3), Loads::default());
+        loads.report(4, &image, report(0..2, 10));
+        loads.report(4, &image, report(1..3, 20));
+        let bytes = |loads: &Loads| {
+            let of = |index| loads.partition(TOPIC, index).map(|load| load.bytes);
+            [0, 1, 2].map(of)
+        };
+        assert_eq!(bytes(&loads), [Some(10), Some(20), Some(20)]);
+        let kept = loads.clone();
+        loads.report(5, &image, report(0..1, 30));
+        assert_eq!(bytes(&loads), [Some(30), None, None]);
+        assert_eq!(bytes(&kept), [Some(10), Some(20), Some(20)]);
+    }
+
+    #[test]
+    fn copies_are_those_of_the_newest_report() {
+        let (image, mut loads) = (image(1), Loads::default());
+        let copying = |bytes| Report {
+            node_id: 3,
+            copies: vec![CopiedPartition {
+                topic_id: TOPIC,
+                index: 0,
+                bytes,
+            }],
+            ..Report::default()
+        };
+        for bytes in [5, 9] {
+            loads.report(1, &image, copying(bytes));
+            assert_eq!(loads.copied(3, TOPIC, 0), bytes);
+            assert_eq!(loads.copied(4, TOPIC, 0), 0);
+        }
+        let none = Report {
+            node_id: 3,
+            ..Report::default()
+        };
+        loads.report(1, &image, none);
+        assert_eq!(loads.copied(3, TOPIC, 0), 0);
+    }
+
+    #[test]
+    fn partitions_that_are_gone_are_not_kept_for_ever() {
+        let mut loads = Loads::default();
+        let many = 2 * i32::try_from(GONE_MAX).unwrap();
+        loads.report(1, &image(many), report(0..many, 1));
+        // What does not exist is not taken in either.
+        loads.report(1, &image(1), report(0..many + 5, 1));
+        assert_eq!(loads.partitions.size(), 1);
+    }
+}

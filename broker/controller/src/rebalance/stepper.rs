@@ -193,7 +193,7 @@ impl Stepper {
             return loads.are_told(image) || waited >= self.limits.loads_wait;
         };
         let age = now.saturating_sub(planned_at);
-        let is_same = self.planned_for == brokers(image, loads);
+        let is_same = self.planned_for == planned_for(image, loads);
         let has_own = self.own(under_way).next().is_some();
         match &self.plan {
             None => age >= PLAN_AGAIN_AFTER || !is_same && age >= PLAN_AGAIN_AFTER / 5,
@@ -206,7 +206,7 @@ impl Stepper {
 
     fn plan(&mut self, image: &Image, loads: &Loads, goal: &RebalanceGoal, now: Duration) {
         let is_next = self.plan.as_ref().is_some_and(CurrentPlan::has_begun);
-        (self.planned_for, self.planned_at) = (brokers(image, loads), Some(now));
+        (self.planned_for, self.planned_at) = (planned_for(image, loads), Some(now));
         match plan(image, loads, &still_possible(image, goal)) {
             Ok(planned) => {
                 let mut plan = CurrentPlan::new(planned);
@@ -264,6 +264,15 @@ impl Stepper {
         let first = own.next()?.waits_for(image)?;
         own.all(|it| it.waits_for(image).is_some()).then_some(first)
     }
+}
+
+/// What a plan is made anew for when it changes. Some file systems say another size whenever they are asked.
+fn planned_for(image: &Image, loads: &Loads) -> Vec<Broker> {
+    let mut brokers = brokers(image, loads);
+    for broker in &mut brokers {
+        broker.capacity_bytes = broker.capacity_bytes.map(|_| 0);
+    }
+    brokers
 }
 
 /// Somebody took back what the rebalance needs.

@@ -214,6 +214,25 @@ async fn a_cancellation_takes_back_what_is_under_way_and_a_drain_comes_first() {
     let rebalance = controllers.image().rebalance().cloned().unwrap();
     assert_eq!(rebalance.id, next.rebalance_id);
     assert_eq!(rebalance.message, "it was cancelled by request");
+    // Whoever uncordons a broker does not want it drained.
+    let third = started(&controllers, drain, &[3]).await;
+    let uncordon = CordonBrokersRequest {
+        node_ids: vec![3],
+        cordoned: false,
+        operator_epoch: 0,
+    };
+    let mut admin = admin(&controllers).await;
+    admin.cordon_brokers(uncordon).await.unwrap();
+    let ended = run(&controllers, &brokers).await;
+    assert_eq!(
+        (ended.rebalance_id, ended.state()),
+        (third.rebalance_id, State::Failed)
+    );
+    assert!(
+        ended.message.contains("is not cordoned any more"),
+        "{ended:?}"
+    );
+    assert!(!is_moving());
     for broker in brokers {
         broker.stop().await;
     }

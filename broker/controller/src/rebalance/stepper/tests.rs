@@ -1,5 +1,7 @@
 //! A cluster that does what a rebalance says, as far as nothing comes between.
 
+mod large;
+
 use std::collections::BTreeMap;
 
 use foz_metadata::image::{RebalanceState, Topic};
@@ -157,17 +159,14 @@ impl World {
             bytes,
             ..LoadedPartition::default()
         };
-        for node_id in self
-            .image
-            .brokers()
-            .map(|it| it.node_id)
-            .collect::<Vec<_>>()
-        {
-            let led = self.image.partitions_led_by(node_id);
-            let partitions = led.map(|(topic, index, _)| ((topic.id, index), load));
+        let all = self.image.partitions();
+        let mut partitions: Vec<_> = all
+            .map(|(topic, index, _)| ((topic.id, index), load))
+            .collect();
+        for broker in self.image.brokers() {
             let report = Report {
-                node_id,
-                partitions: partitions.collect(),
+                node_id: broker.node_id,
+                partitions: std::mem::take(&mut partitions),
                 disk: Some(Disk {
                     bytes_total: 1 << 40,
                     bytes_free: 1 << 40,

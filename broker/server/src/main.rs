@@ -18,6 +18,7 @@ mod broker;
 mod config;
 mod config_view;
 mod coordinator;
+mod disk_room;
 mod dispatch;
 mod fail_stop;
 mod handlers;

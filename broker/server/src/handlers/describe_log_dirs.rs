@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
+use crate::disk_room::{DiskRoom, disk_room};
 use crate::request::RequestContext;
 
 /// Before it there is no place for an error of the whole request.
@@ -38,17 +39,13 @@ pub(crate) async fn handle(
     response.with_results(vec![described(&context, &request, room)])
 }
 
-/// Where it is, for people, and bytes in all and free.
-type Room = (PathBuf, i64, i64);
+/// Where it is, for people.
+type Room = (PathBuf, DiskRoom);
 
 fn room(path: &Path) -> Result<Room, String> {
     let absolute = std::path::absolute(path).map_err(|error| error.to_string())?;
-    let found = rustix::fs::statvfs(path).map_err(|error| error.to_string())?;
-    let bytes = |blocks: u64| {
-        let bytes = blocks.saturating_mul(found.f_frsize);
-        i64::try_from(bytes).unwrap_or(i64::MAX)
-    };
-    Ok((absolute, bytes(found.f_blocks), bytes(found.f_bavail)))
+    let room = disk_room(path).map_err(|error| error.to_string())?;
+    Ok((absolute, room))
 }
 
 fn described(
@@ -58,7 +55,7 @@ fn described(
 ) -> DescribeLogDirsResult {
     let result = DescribeLogDirsResult::default();
     match room {
-        Ok((path, total_bytes, usable_bytes)) => {
+        Ok((path, room)) => {
             let result = result
                 .with_log_dir(text(path.display().to_string()))
                 .with_topics(sizes(context, request));
@@ -66,8 +63,8 @@ fn described(
                 return result;
             }
             result
-                .with_total_bytes(total_bytes)
-                .with_usable_bytes(usable_bytes)
+                .with_total_bytes(room.bytes_total)
+                .with_usable_bytes(room.bytes_free)
         }
         Err(reason) => {
             let path = context.broker.partitions.directory().path();

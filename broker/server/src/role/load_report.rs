@@ -3,7 +3,6 @@
 
 mod figures;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::broker::Broker;
+use crate::disk_room::{DiskRoom, disk_room};
 use crate::partition::{Key, monotonic};
 use figures::{Counted, Figures, LoadFigures};
 
@@ -28,8 +28,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 struct Look {
     led: Vec<(Key, Counted)>,
     copies: Vec<PartitionCopy>,
-    disk_bytes_total: i64,
-    disk_bytes_free: i64,
+    /// `None`: not known.
+    disk: Option<DiskRoom>,
 }
 
 /// From when the broker is alive until `stop`.
@@ -84,8 +84,8 @@ async fn tell(broker: &Broker, figures: &mut LoadFigures, look: &Look) -> Result
             node_id: broker.node_id,
             broker_epoch: broker.epoch(),
             partitions: part.iter().map(load).collect(),
-            disk_bytes_total: look.disk_bytes_total,
-            disk_bytes_free: look.disk_bytes_free,
+            disk_bytes_total: look.disk.map_or(0, |disk| disk.bytes_total),
+            disk_bytes_free: look.disk.map_or(0, |disk| disk.bytes_free),
             copies: look.copies.clone(),
         };
         let asking = broker.controllers.call(async |channel| {
@@ -113,12 +113,10 @@ fn load((key, figures): &(Key, Figures)) -> PartitionLoad {
 /// Sizes of logs are known in memory: nothing is looked for on the disk.
 fn look(broker: &Broker) -> Look {
     let image = broker.image();
-    let (disk_bytes_total, disk_bytes_free) = disk(broker.partitions.directory().path());
     let mut look = Look {
         led: Vec::new(),
         copies: Vec::new(),
-        disk_bytes_total,
-        disk_bytes_free,
+        disk: disk_room(broker.partitions.directory().path()).ok(),
     };
     for partition in broker.partitions.all() {
         let key = partition.key();
@@ -145,15 +143,6 @@ fn look(broker: &Broker) -> Look {
         }
     }
     look
-}
-
-/// In all and free; 0: not known.
-fn disk(path: &Path) -> (i64, i64) {
-    let Ok(found) = rustix::fs::statvfs(path) else {
-        return (0, 0);
-    };
-    let bytes = |blocks: u64| long(blocks.saturating_mul(found.f_frsize));
-    (bytes(found.f_blocks), bytes(found.f_bavail))
 }
 
 fn long(number: u64) -> i64 {

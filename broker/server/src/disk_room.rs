@@ -1,0 +1,23 @@
+//! How large the disk is, and how much of it is free.
+
+use std::path::Path;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskRoom {
+    pub(crate) bytes_total: i64,
+    /// For who is not root.
+    pub(crate) bytes_free: i64,
+}
+
+/// Of the disk that the directory is on. It blocks for as long as that does not answer.
+pub(crate) fn disk_room(directory: &Path) -> Result<DiskRoom, rustix::io::Errno> {
+    let found = rustix::fs::statvfs(directory)?;
+    let bytes = |blocks: u64| {
+        let bytes = blocks.saturating_mul(found.f_frsize);
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    };
+    Ok(DiskRoom {
+        bytes_total: bytes(found.f_blocks),
+        bytes_free: bytes(found.f_bavail),
+    })
+}

@@ -1,6 +1,7 @@
 //! What may come between the steps of a rebalance.
 
 mod large;
+mod walk;
 mod world;
 
 use foz_metadata::image::RebalanceState;

@@ -286,6 +286,11 @@ impl World {
         panic!("it does not wait: {:?}", self.rebalance());
     }
 
+    /// Whether a new topic may be put there.
+    pub(super) fn may_get(&self, node_id: i32) -> bool {
+        self.image.can_lead(node_id) && !self.image.is_cordoned(node_id)
+    }
+
     pub(super) fn held(&self, node_id: i32) -> usize {
         self.image.replica_count(node_id)
     }

@@ -173,8 +173,9 @@ impl<'a> PartitionChange<'a> {
             let is_of_rebalance = self.after.rebalance_id != 0;
             self.reassign(completed);
             // The plan counted on who leads, too.
-            if is_of_rebalance {
-                self.prefer(self.after.preferred_leader());
+            let preferred = self.after.preferred_leader();
+            if is_of_rebalance && image.can_lead(preferred) {
+                self.prefer(preferred);
             }
         }
         is_complete

@@ -90,7 +90,9 @@ pub fn progress_rebalance(image: &Image, request: &ProgressRebalance) -> Decided
             changed.reassign(begin(partition, &wanted.to));
             if wanted.to.iter().all(|id| wanted.from.contains(id)) {
                 // Nothing has to be copied: this is the whole of the move.
-                changed.prefer_if_in_sync(wanted.to[0]);
+                if image.can_lead(wanted.to[0]) {
+                    changed.prefer_if_in_sync(wanted.to[0]);
+                }
             } else {
                 changed.moved_by(running.id);
             }

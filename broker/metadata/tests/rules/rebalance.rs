@@ -230,6 +230,31 @@ fn a_new_order_is_done_at_once() {
 }
 
 #[test]
+fn who_is_about_to_stop_does_not_get_to_lead_and_who_leads_goes_on() {
+    // In a new order.
+    let mut image = partition_on(5, &[0, 1, 2], "2");
+    let id = started(&mut image, RebalanceGoal::Full);
+    begin(&mut image, id, &[1, 0, 2]);
+    assert_eq!(partition(&image).leader, 1);
+    grant(&mut image, 2);
+    begin(&mut image, id, &[2, 0, 1]);
+    assert_eq!(moving(&image).0, [2, 0, 1]);
+    assert_eq!(partition(&image).leader, 1);
+
+    // At the end of a move.
+    let mut image = partition_on(5, &[0, 1, 2], "1");
+    let id = started(&mut image, RebalanceGoal::Full);
+    begin(&mut image, id, &[1, 2, 3]);
+    fence(&mut image, 0);
+    assert_eq!(partition(&image).leader, 1);
+    grant(&mut image, 1);
+    assert_eq!(partition(&image).leader, 2);
+    propose(&mut image, &[1, 2, 3]).unwrap();
+    assert_eq!(moving(&image).0, [1, 2, 3]);
+    assert_eq!(partition(&image).leader, 2);
+}
+
+#[test]
 fn a_move_that_does_not_fit_any_more_does_not_begin() {
     let mut image = partition_on(6, &[0, 1, 2], "2");
     let id = started(&mut image, RebalanceGoal::Full);

@@ -22,6 +22,7 @@ mod figures;
 mod first_light;
 mod kcat_messages;
 mod load;
+mod many_topics;
 mod messages;
 mod ownership;
 mod readme;
@@ -33,6 +34,7 @@ mod rolls;
 mod rules;
 mod scaling;
 mod second_pass;
+mod topic_replicas;
 mod topics;
 pub mod world;
 
@@ -121,6 +123,16 @@ fn life() -> Vec<Story> {
             "Retain keeps a deleted Topic's messages, Delete does not",
             3,
             topics::deletion,
+        ),
+        story(
+            "a Topic gets more replicas and fewer while it serves",
+            5,
+            topic_replicas::more_and_fewer,
+        ),
+        story(
+            "a Topic of another namespace needs the Cluster's leave",
+            5,
+            topic_replicas::other_namespaces,
         ),
         story("the README's lines do what it says", 6, readme::lines),
         story(
@@ -222,6 +234,16 @@ fn end() -> Vec<Story> {
             "a second pass over 100 Topics writes nothing",
             8,
             second_pass::no_writes,
+        ),
+        story(
+            "250 Topics are made, changed and deleted in 8 s",
+            8,
+            many_topics::few,
+        ),
+        story(
+            "2,000 Topics are Ready in 30 s, and cost next to nothing at rest",
+            12,
+            many_topics::many,
         ),
         story(
             "a Cluster made again over its volumes has its messages",

@@ -79,7 +79,7 @@ fn memory(world: &World, namespace: &str, program: &str, max: u64) -> Result<Vec
     Ok(figures)
 }
 
-fn resident_bytes(world: &World, pod: &Value, program: &str) -> Result<u64> {
+pub(super) fn resident_bytes(world: &World, pod: &Value, program: &str) -> Result<u64> {
     let uid = pod["metadata"]["uid"].as_str().context("no UID")?;
     match world.cluster()?.processes_of_pod(uid, program)[..] {
         [pid] => {

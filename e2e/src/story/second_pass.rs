@@ -75,7 +75,7 @@ pub(super) fn no_writes(world: &World) -> Result<()> {
 }
 
 /// What was written, if it was by a user whose name begins like this.
-fn write_by(event: &Value, user: &str) -> Option<String> {
+pub(super) fn write_by(event: &Value, user: &str) -> Option<String> {
     let by = event["user"]["username"].as_str()?;
     by.starts_with(user).then(|| {
         let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();

@@ -85,7 +85,10 @@ fn a_broker_that_stops_refuses_new_clients_while_it_answers_the_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_waits_for_others_holds_up_no_stop() {
-    let mut testbed = Testbed::start(1, 1);
+    let mut testbed = Testbed::prepare(1, 1);
+    // It waits for no grant either.
+    testbed.brokers[0].configure("foz.shutdown.grace.ms=0");
+    testbed.start_all();
     let client = testbed.client().await;
     let node = Target::Node(coordinator(&client, "group").await);
     let first = join(&client, node).await;

@@ -202,6 +202,18 @@ impl Cluster {
         pids.filter_map(Pid::from_raw).collect()
     }
 
+    /// The process of the cluster that runs `program` with this text among its arguments.
+    #[must_use]
+    pub fn process(&self, program: &str, argument: &str) -> Option<Pid> {
+        let is_it = |pid: &i32| {
+            let read = |file: &str| {
+                std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
+            };
+            read("comm").trim_end() == program && read("cmdline").contains(argument)
+        };
+        Pid::from_raw(self.cgroup.members().into_iter().find(is_it)?)
+    }
+
     /// The folder of the volumes' folders, each called `<namespace>-<claim>-<uid>`.
     #[must_use]
     pub fn volumes(&self) -> PathBuf {

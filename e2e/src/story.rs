@@ -24,6 +24,7 @@ mod kcat_messages;
 mod load;
 mod many_topics;
 mod messages;
+mod outages;
 mod ownership;
 mod readme;
 mod reassignment;
@@ -218,6 +219,16 @@ pub fn long() -> Vec<Story> {
             "under load, twenty rolls with a follower that is late keep enough replicas in sync",
             60,
             rolls::under_load::twenty,
+        ),
+        story(
+            "under load, a node that is cut off for a minute comes back by itself",
+            10,
+            outages::node_cut_off,
+        ),
+        story(
+            "under load, five minutes without the API server touch no pod",
+            15,
+            outages::api_server_away,
         ),
     ]
 }

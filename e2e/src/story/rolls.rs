@@ -257,7 +257,7 @@ fn hold(world: &World, pods: &[&str]) -> Result<()> {
 }
 
 /// Every pod is there, and nothing is under way.
-fn await_settled(world: &World) -> Result<()> {
+pub(super) fn await_settled(world: &World) -> Result<()> {
     world.await_ready(CLUSTER)?;
     world
         .await_object(CLUSTER, "settled and in sync", ROLL_LIMIT, |cluster| {

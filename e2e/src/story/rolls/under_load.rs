@@ -112,7 +112,7 @@ pub(in crate::story) fn twenty(world: &World) -> Result<()> {
 
 /// While a load goes on, of half of what the cluster can carry where no rate is said. Nothing may fall below
 /// `min.insync.replicas` meanwhile.
-fn under_load<T>(
+pub(in crate::story) fn under_load<T>(
     world: &World,
     rate: Option<u64>,
     act: impl FnOnce() -> Result<T>,
@@ -151,7 +151,7 @@ fn under_load<T>(
     Ok((felt, acted))
 }
 
-fn say(world: &World, felt: &Felt) {
+pub(in crate::story) fn say(world: &World, felt: &Felt) {
     world.progress.line(&format!(
         "        {} records a second: {} sent, {} failed, {} lost, {} twice; the slowest took {:.0} ms",
         felt.records_per_second,

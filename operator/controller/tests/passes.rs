@@ -135,8 +135,9 @@ impl Stage {
             if now == before {
                 break;
             }
-            (before, looks) = (now, looks + 1);
-            assert!(looks < 30, "{now} writes, and it goes on");
+            looks += 1;
+            assert!(looks < 30, "it goes on: {now:?}");
+            before = now;
         }
         for path in [CLUSTER, TOPIC] {
             if let Some(object) = self.server.get(path) {

@@ -24,6 +24,7 @@ mod kcat_messages;
 mod load;
 mod many_topics;
 mod messages;
+mod namespace;
 mod outages;
 mod ownership;
 mod readme;
@@ -35,8 +36,11 @@ mod rolls;
 mod rules;
 mod scaling;
 mod second_pass;
+mod suspended;
+mod takeover;
 mod topic_replicas;
 mod topics;
+mod volumes;
 pub mod world;
 
 /// One story.
@@ -197,6 +201,31 @@ pub fn chaos() -> Vec<Story> {
             "a template that does not come up takes one broker until it is mended",
             10,
             rolls::bad_template,
+        ),
+        story(
+            "the operator is killed in the middle of a roll, and the other continues it",
+            10,
+            takeover::in_a_roll,
+        ),
+        story(
+            "volumes grow by an edit, and no pod restarts",
+            6,
+            volumes::grow,
+        ),
+        story(
+            "a broker gets an empty volume, and is filled by the others",
+            10,
+            volumes::replace,
+        ),
+        story(
+            "a Cluster is suspended, and has its messages when it is resumed",
+            8,
+            suspended::and_resumed,
+        ),
+        story(
+            "a namespace with a Cluster and Topics is gone in 30 s",
+            6,
+            namespace::is_deleted,
         ),
     ]
 }

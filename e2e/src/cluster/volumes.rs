@@ -3,7 +3,7 @@
 //! Each volume is a folder of this machine, offered as a `local` volume that every node can reach:
 //! it behaves like a network disk, a pod may come back on another node and finds its data. `local`
 //! and not `hostPath`, because the kubelet gives a `local` volume to the pod's fsGroup, so that a
-//! container that is not root can write. Growing a volume is not served.
+//! container that is not root can write. A claim that asks for more gets it: a folder has no size.
 
 use std::collections::HashMap;
 use std::fs;
@@ -41,6 +41,7 @@ pub fn objects() -> Vec<Value> {
         "provisioner": PROVISIONER,
         "volumeBindingMode": "WaitForFirstConsumer",
         "reclaimPolicy": "Delete",
+        "allowVolumeExpansion": true,
     })]
 }
 
@@ -80,8 +81,20 @@ pub fn serve(kubectl: &Kubectl, folder: &Path) -> Result<()> {
 /// What an object asks for.
 #[derive(Debug, PartialEq)]
 enum Step {
-    Make { volume: Value, path: PathBuf },
-    Remove { name: String, path: PathBuf },
+    Make {
+        volume: Value,
+        path: PathBuf,
+    },
+    Remove {
+        name: String,
+        path: PathBuf,
+    },
+    Grow {
+        namespace: String,
+        claim: String,
+        volume: String,
+        size: String,
+    },
 }
 
 /// Decides from one object, a claim or a volume, as it is now.
@@ -92,7 +105,11 @@ fn step(object: &Value, folder: &Path) -> Option<Step> {
                 && object["status"]["phase"] == "Pending"
                 && object["metadata"]["annotations"][SELECTED_NODE].is_string()
                 && object["metadata"]["deletionTimestamp"].is_null();
-            wanted.then(|| make(object, folder))?
+            if wanted {
+                make(object, folder)
+            } else {
+                grow(object)
+            }
         }
         "PersistentVolume" => {
             let metadata = &object["metadata"];
@@ -106,6 +123,22 @@ fn step(object: &Value, folder: &Path) -> Option<Step> {
         }
         _ => None,
     }
+}
+
+/// What the claim asks for is another size than it has.
+fn grow(claim: &Value) -> Option<Step> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let wanted = text(&claim["spec"]["resources"]["requests"]["storage"])?;
+    let has = text(&claim["status"]["capacity"]["storage"])?;
+    let ours = claim["spec"]["storageClassName"] == STORAGE_CLASS
+        && claim["status"]["phase"] == "Bound"
+        && claim["metadata"]["deletionTimestamp"].is_null();
+    (ours && wanted != has).then_some(Step::Grow {
+        namespace: text(&claim["metadata"]["namespace"])?,
+        claim: text(&claim["metadata"]["name"])?,
+        volume: text(&claim["spec"]["volumeName"])?,
+        size: wanted,
+    })
 }
 
 fn make(claim: &Value, folder: &Path) -> Option<Step> {
@@ -177,6 +210,28 @@ fn follow(kubectl: &Kubectl, objects: impl Read, folder: &Path) -> Result<()> {
                 eprintln!("removed {}", path.display());
                 done.insert(path, false);
             }
+            Some(Step::Grow {
+                namespace,
+                claim,
+                volume,
+                size,
+            }) => {
+                let capacity = json!({"capacity": {"storage": size}});
+                let of_volume = json!({"spec": capacity}).to_string();
+                let of_claim = json!({"status": capacity}).to_string();
+                kubectl.run(["patch", "persistentvolume", &volume, "--patch", &of_volume])?;
+                kubectl.run([
+                    "patch",
+                    "persistentvolumeclaim",
+                    &claim,
+                    "--namespace",
+                    &namespace,
+                    "--subresource=status",
+                    "--patch",
+                    &of_claim,
+                ])?;
+                eprintln!("{claim} in {namespace} has {size}");
+            }
             _ => {}
         }
     }
@@ -244,6 +299,24 @@ mod tests {
             change(&mut claim);
             assert_eq!(step(&claim, Path::new("/volumes")), None, "{claim}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_asks_for_more_gets_it() {
+        let mut claim = claim();
+        claim["status"] = json!({"phase": "Bound", "capacity": {"storage": "1Gi"}});
+        claim["spec"]["volumeName"] = json!("pvc-1-2");
+        assert_eq!(step(&claim, Path::new("/volumes")), None);
+        claim["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
+        let grow = Step::Grow {
+            namespace: "a".into(),
+            claim: "data-0".into(),
+            volume: "pvc-1-2".into(),
+            size: "2Gi".into(),
+        };
+        assert_eq!(step(&claim, Path::new("/volumes")), Some(grow));
+        claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(step(&claim, Path::new("/volumes")), None);
     }
 
     #[test]

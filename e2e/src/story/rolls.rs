@@ -12,7 +12,8 @@ pub(super) mod drain;
 pub(super) mod under_load;
 mod watch;
 
-use self::watch::{ROLL_LIMIT, changed, check_order, uids, watch_isrs, watch_roll};
+use self::watch::{ROLL_LIMIT, check_order, watch_isrs};
+pub(super) use self::watch::{changed, uids, watch_roll};
 use super::messages;
 use super::replicated::await_messages;
 use super::world::{CLUSTER, NAMESPACE, World, lines, replicated_topic_manifest};
@@ -238,7 +239,7 @@ fn now_ms() -> Result<u128> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
 }
 
-fn ask_for_restart(world: &World) -> Result<()> {
+pub(super) fn ask_for_restart(world: &World) -> Result<()> {
     let restart = format!("foz.dev/restart={}", now_ms()?);
     world
         .run(&["annotate", "--overwrite", CLUSTER, &restart])

@@ -2,6 +2,14 @@
 
 #[path = "passes/api_server.rs"]
 mod api_server;
+#[path = "passes/crashes.rs"]
+mod crashes;
+#[path = "passes/disturbed.rs"]
+mod disturbed;
+#[path = "passes/faults.rs"]
+mod faults;
+#[path = "passes/kubernetes.rs"]
+mod kubernetes;
 #[path = "passes/quorum.rs"]
 mod quorum;
 #[path = "passes/rolls.rs"]

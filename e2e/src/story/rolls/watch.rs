@@ -20,10 +20,10 @@ const MIN_INSYNC: usize = 2;
 const OF_CLUSTER: &str = "app.kubernetes.io/instance=demo,app.kubernetes.io/part-of=foz";
 
 /// A pod that was restarted, and who was the active controller just before.
-pub(super) type Restarted = (String, String);
+pub(in crate::story) type Restarted = (String, String);
 
 /// The Cluster's pods and their UIDs.
-pub(super) fn uids(world: &World) -> Result<BTreeMap<String, String>> {
+pub(in crate::story) fn uids(world: &World) -> Result<BTreeMap<String, String>> {
     let pods = world.list("pods", OF_CLUSTER)?;
     let uid = |pod: &Value| {
         pod["metadata"]["uid"]
@@ -37,7 +37,7 @@ pub(super) fn uids(world: &World) -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
-pub(super) fn changed(
+pub(in crate::story) fn changed(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,
 ) -> Vec<String> {
@@ -51,7 +51,7 @@ pub(super) fn changed(
 
 /// Follows a roll until every pod is another one and Ready. No two are away at the same time. Hands back in which order
 /// they went.
-pub(super) fn watch_roll(
+pub(in crate::story) fn watch_roll(
     world: &World,
     before: &BTreeMap<String, String>,
 ) -> Result<Vec<Restarted>> {

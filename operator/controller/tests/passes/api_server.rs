@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
+use super::faults::Faults;
+
 /// An event of a watch: its version, the object's path, and what the client gets.
 type Told = (u64, String, Value);
 
@@ -25,6 +27,7 @@ type Parameters = BTreeMap<String, String>;
 pub(crate) struct ApiServer {
     state: Arc<Mutex<Objects>>,
     events: broadcast::Sender<Told>,
+    faults: Faults,
 }
 
 #[derive(Default)]
@@ -42,10 +45,45 @@ struct Objects {
 
 impl ApiServer {
     pub(crate) fn start() -> Self {
+        Self::start_with(Faults::default())
+    }
+
+    /// The operator crashes where these say.
+    pub(crate) fn start_with(faults: Faults) -> Self {
         Self {
             state: Arc::default(),
             events: broadcast::channel(4096).0,
+            faults,
         }
+    }
+
+    /// The paths of all objects that have this in them.
+    pub(crate) fn paths(&self, part: &str) -> Vec<String> {
+        let state = self.lock();
+        let paths = state.objects.keys().filter(|path| path.contains(part));
+        paths.cloned().collect()
+    }
+
+    /// Everything but Events, by path, without what is another each time.
+    pub(crate) fn everything(&self) -> Value {
+        let state = self.lock();
+        let objects = state.objects.iter();
+        let lasting = objects.filter(|(path, _)| !path.contains("/events/"));
+        let plain = lasting.map(|(path, object)| {
+            let mut object = object.clone();
+            let metadata = object["metadata"].as_object_mut().expect("metadata");
+            metadata.retain(|field, _| !matches!(field.as_str(), "resourceVersion" | "uid"));
+            if let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() {
+                owners.iter_mut().for_each(|owner| owner["uid"] = json!(""));
+            }
+            if let Some(conditions) = object["status"]["conditions"].as_array_mut() {
+                for condition in conditions {
+                    condition["lastTransitionTime"] = json!("");
+                }
+            }
+            (path.clone(), object)
+        });
+        plain.collect::<serde_json::Map<_, _>>().into()
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -217,11 +255,13 @@ fn is_selected(object: &Value, parameters: &Parameters) -> bool {
     let label = parameters
         .get("labelSelector")
         .and_then(|selector| selector.split_once('='));
-    let field = parameters
-        .get("fieldSelector")
-        .and_then(|selector| selector.split_once('='));
+    let fields = parameters.get("fieldSelector").map_or("", String::as_str);
+    let mut fields = fields.split(',').filter_map(|field| field.split_once('='));
     label.is_none_or(|(key, value)| object["metadata"]["labels"][key] == value)
-        && field.is_none_or(|(_, value)| object["metadata"]["name"] == value)
+        && fields.all(|(path, value)| {
+            let pointer = format!("/{}", path.replace('.', "/"));
+            object.pointer(&pointer).is_some_and(|found| found == value)
+        })
 }
 
 async fn serve(
@@ -242,11 +282,20 @@ async fn serve(
             .push(format!("{method} {}", uri.path()));
     }
     let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if path.contains("/events") || path.contains("/leases") {
+        return write(&server, &method, &path, sent);
+    }
+    let number = server
+        .faults
+        .begins(format!("{method} {}", uri.path()))
+        .await;
     if uri.path().ends_with("/status") {
         // Nobody else writes statuses: what is not said any more is gone.
         server.clear_status(&path);
     }
-    write(&server, &method, &path, sent)
+    let written = write(&server, &method, &path, sent);
+    server.faults.ends(number).await;
+    written
 }
 
 fn read(server: &ApiServer, path: &str, parameters: &Parameters) -> Response {
@@ -328,6 +377,18 @@ fn write(server: &ApiServer, method: &Method, path: &str, sent: Value) -> Respon
         Method::DELETE if live.is_none() => refuse(StatusCode::NOT_FOUND, "NotFound"),
         Method::DELETE if is_another(&sent, live.as_ref()) => {
             refuse(StatusCode::CONFLICT, "Conflict")
+        }
+        Method::DELETE if path.contains("/persistentvolumeclaims/") => {
+            let mut claim = live.expect("looked at above");
+            claim["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+            axum::Json(server.store(&path, claim)).into_response()
+        }
+        Method::DELETE if path.contains("/statefulsets/") => {
+            // Without its pods: they stay.
+            assert_eq!(sent["propagationPolicy"], "Orphan", "{path}");
+            server.delete(&path);
+            axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+                .into_response()
         }
         Method::DELETE => {
             if let Some(seconds) = sent["gracePeriodSeconds"].as_u64() {

@@ -12,7 +12,12 @@ use foz_operator::names::CONTROLLER_PORT;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
+use tonic::body::Body;
+use tonic::codegen::{Context, Poll, Service, http};
+use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
+
+use super::faults::Faults;
 
 type Events = Pin<Box<dyn Stream<Item = Result<ClusterEvent, Status>> + Send>>;
 
@@ -48,17 +53,26 @@ pub(crate) struct State {
 impl Quorum {
     /// Serves on the controllers' port of a loopback address of its own.
     pub(crate) async fn start(address: IpAddr, brokers: i32) -> Self {
-        let quorum = Self {
-            state: Arc::default(),
-            events: broadcast::channel(1024).0,
-        };
+        let quorum = Self::start_with(address, Faults::default()).await;
         quorum.with(|state| {
             state.brokers = (0..brokers)
                 .map(|node_id| (node_id, broker(node_id, 0)))
                 .collect();
         });
-        let server =
-            tonic::transport::Server::builder().add_service(AdminServer::new(quorum.clone()));
+        quorum
+    }
+
+    /// Without brokers. The operator crashes where these say.
+    pub(crate) async fn start_with(address: IpAddr, faults: Faults) -> Self {
+        let quorum = Self {
+            state: Arc::default(),
+            events: broadcast::channel(1024).0,
+        };
+        let service = Faulty {
+            inner: AdminServer::new(quorum.clone()),
+            faults,
+        };
+        let server = tonic::transport::Server::builder().add_service(service);
         let port = u16::try_from(CONTROLLER_PORT).expect("a port");
         let served = server.serve(SocketAddr::new(address, port));
         tokio::spawn(async move { served.await.expect("a free address") });
@@ -136,6 +150,25 @@ impl Quorum {
         self.register(broker(node_id, 0));
     }
 
+    /// A process of a broker has registered, and is in every ISR.
+    pub(crate) fn start_broker(&self, node_id: i32) {
+        let known = self.with(|state| state.brokers.contains_key(&node_id));
+        if known {
+            self.restart_broker(node_id);
+        } else {
+            self.add_broker(node_id);
+        }
+    }
+
+    /// A broker has lost its lease.
+    pub(crate) fn fence(&self, node_id: i32) {
+        let known = self.with(|state| state.brokers.get(&node_id).cloned());
+        if let Some(mut broker) = known {
+            broker.fenced = true;
+            self.register(broker);
+        }
+    }
+
     /// Another process of a broker has registered, and is in every ISR.
     pub(crate) fn restart_broker(&self, node_id: i32) {
         let start = self.with(|state| state.brokers[&node_id].incarnation[1]) + 1;
@@ -190,6 +223,48 @@ impl Quorum {
             )));
         }
         Ok(())
+    }
+}
+
+/// Requests that change something, and crash the operator that asks.
+#[derive(Clone)]
+struct Faulty<Inner> {
+    inner: Inner,
+    faults: Faults,
+}
+
+impl NamedService for Faulty<AdminServer<Quorum>> {
+    const NAME: &'static str = <AdminServer<Quorum> as NamedService>::NAME;
+}
+
+impl<Inner> Service<http::Request<Body>> for Faulty<Inner>
+where
+    Inner: Service<http::Request<Body>> + Clone + Send + 'static,
+    Inner::Future: Send,
+    Inner::Response: Send,
+    Inner::Error: Send,
+{
+    type Response = Inner::Response;
+    type Error = Inner::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Inner::Response, Inner::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Inner::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        const READS: [&str; 2] = ["WatchCluster", "DescribeQuorum"];
+        let path = request.uri().path().to_owned();
+        if READS.iter().any(|read| path.ends_with(read)) {
+            return Box::pin(self.inner.call(request));
+        }
+        let (mut inner, faults) = (self.inner.clone(), self.faults.clone());
+        Box::pin(async move {
+            let number = faults.begins(path).await;
+            let answer = inner.call(request).await;
+            faults.ends(number).await;
+            answer
+        })
     }
 }
 

@@ -1,0 +1,143 @@
+//! Volumes that grow, and one that is given up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::rolls::{await_settled, uids};
+use super::world::{CLUSTER, World, lines, replicated_topic_manifest};
+use crate::foz::ensure_same_messages;
+use crate::objects::name;
+use crate::wait::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const SET: &str = "statefulset/demo-broker";
+const MEBIBYTE: u64 = 1024 * 1024;
+/// Told again, it grows by so much again.
+const STEP_MEBIBYTES: u64 = 64;
+
+/// Broker volumes are made larger by an edit of the Cluster. The claims grow, the StatefulSet has new claim templates,
+/// and every pod is the one that it was.
+pub(super) fn grow(world: &World) -> Result<()> {
+    await_settled(world)?;
+    let before = uids(world)?;
+    let set = world.get(SET)?;
+    let revision = |set: &Value| set["status"]["updateRevision"].clone();
+    let size = mebibytes(&template_size(&set))? + STEP_MEBIBYTES;
+    let size = format!("{size}Mi");
+    let change = json!({"spec": {"storage": {"size": size}}}).to_string();
+    world.run(&["patch", CLUSTER, "--type=merge", "--patch", &change])?;
+    wait_until("claims that have grown", LIMIT, || {
+        let has = capacities(world)?;
+        let all = has.values().all(|capacity| *capacity == size);
+        Ok(if all && has.len() >= 3 {
+            Ok(())
+        } else {
+            Err(format!("{has:?}"))
+        })
+    })?;
+    let now = world.await_object(SET, "of new claim templates", LIMIT, |now| {
+        template_size(now) == size && now["status"]["readyReplicas"] == now["spec"]["replicas"]
+    })?;
+    ensure!(
+        now["metadata"]["uid"] != set["metadata"]["uid"],
+        "the StatefulSet was not made anew"
+    );
+    ensure!(
+        revision(&now) == revision(&set),
+        "the revision of the pods has changed: {now}"
+    );
+    await_settled(world)?;
+    ensure!(uids(world)? == before, "a pod was restarted");
+    Ok(())
+}
+
+/// A broker gets an empty volume in the place of its own, and copies everything from the others.
+pub(super) fn replace(world: &World) -> Result<()> {
+    const POD: &str = "demo-broker-1";
+    const CLAIM: &str = "persistentvolumeclaim/data-demo-broker-1";
+    await_settled(world)?;
+    let topic = "volume-replaced";
+    world.apply(&replicated_topic_manifest(topic, 6, ""))?;
+    world.await_ready(&format!("topic.foz.dev/{topic}"))?;
+    let sent = lines("kept", 60);
+    world.foz().produce(topic, &sent)?;
+    let before = world.get(CLAIM)?;
+    let pod = world.get(&format!("pod/{POD}"))?;
+    let all = world.foz().consume(topic)?;
+
+    world.run(&["annotate", &format!("pod/{POD}"), "foz.dev/replace-volume="])?;
+    let limit = Duration::from_secs(240);
+    let uid = &before["metadata"]["uid"];
+    let refused = |cluster: &Value| {
+        let conditions = cluster["status"]["conditions"].to_string();
+        conditions
+            .contains("it keeps its volume")
+            .then_some(conditions)
+    };
+    let claim = world.await_object(CLAIM, "another one", limit, |claim| {
+        claim["metadata"]["uid"] != *uid && claim["status"]["phase"] == "Bound"
+    });
+    // Topics of other stories may have one replica, and that on this broker.
+    if claim.is_err()
+        && let Some(said) = refused(&world.get(CLUSTER)?)
+    {
+        world.run(&["annotate", &format!("pod/{POD}"), "foz.dev/replace-volume-"])?;
+        world
+            .progress
+            .line(&format!("        the volume is kept: {said}"));
+        let now = world.get(CLAIM)?;
+        ensure!(now["metadata"]["uid"] == *uid, "and yet it is gone");
+        return await_settled(world);
+    }
+    claim.context("the volume is neither replaced nor kept")?;
+    world.await_new_pod(POD, &pod["metadata"]["uid"])?;
+    await_settled(world)?;
+    // Led by the one that was empty.
+    ensure_same_messages(&all, &world.foz_in(POD).consume(topic)?)
+}
+
+fn template_size(set: &Value) -> String {
+    let template = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+    let size = template["resources"]["requests"]["storage"].as_str();
+    size.unwrap_or_default().to_owned()
+}
+
+/// Of the brokers' claims, by name.
+fn capacities(world: &World) -> Result<BTreeMap<String, String>> {
+    let selector = "app.kubernetes.io/instance=demo,app.kubernetes.io/component=broker";
+    let claims = world.list("persistentvolumeclaims", selector)?;
+    let capacity = |claim: &Value| {
+        let capacity = claim["status"]["capacity"]["storage"].as_str();
+        (
+            name(claim).to_owned(),
+            capacity.unwrap_or_default().to_owned(),
+        )
+    };
+    Ok(claims.iter().map(capacity).collect())
+}
+
+fn mebibytes(size: &str) -> Result<u64> {
+    let units = [("Gi", 1024 * MEBIBYTE), ("Mi", MEBIBYTE), ("", 1)];
+    let parse = |(unit, bytes): &(&str, u64)| {
+        let number: u64 = size.strip_suffix(unit)?.parse().ok()?;
+        Some(number * bytes / MEBIBYTE)
+    };
+    let found = units.iter().find_map(parse);
+    found.with_context(|| format!("{size:?} is no size of these stories"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mebibytes;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(mebibytes("1Gi").unwrap(), 1024);
+        assert_eq!(mebibytes("1088Mi").unwrap(), 1088);
+        assert_eq!(mebibytes("1048576").unwrap(), 1);
+        assert!(mebibytes("1.5Gi").is_err());
+    }
+}

@@ -15,7 +15,7 @@ const TOPICS: usize = 10;
 /// Nothing hangs: neither the Topics' finalizers, nor brokers that ask one another whether they may stop.
 pub(super) fn is_deleted(world: &World) -> Result<()> {
     let kubectl = world.kubectl();
-    kubectl.apply(NAME, &manifest()).map(drop)?;
+    kubectl.apply(NAME, manifest()).map(drop)?;
     await_ready(kubectl, NAME, "cluster.foz.dev/short", READY_LIMIT)?;
     for number in 0..TOPICS {
         let topic = format!("topic.foz.dev/t{number}");

@@ -186,9 +186,11 @@ fn plan_suspended(cluster: &ValidatedCluster, observed: &Observed, status: &Clus
 
 /// No broker comes, goes or restarts.
 fn is_calm(scaling: &Scaling, plan: &Plan) -> bool {
-    let changes_a_set = plan.actions.iter().any(
-        |action| matches!(action, Action::Apply { key, .. } if key.kind == Owned::StatefulSet),
-    );
+    let changes_a_set = plan.actions.iter().any(|action| match action {
+        Action::Apply { key, .. } => key.kind == Owned::StatefulSet,
+        Action::Orphan { .. } => true,
+        _ => false,
+    });
     scaling.is_calm() && plan.roll.is_none() && !changes_a_set
 }
 

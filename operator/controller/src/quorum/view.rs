@@ -1,5 +1,7 @@
 //! The cluster as its metadata quorum tells it, event by event. Pure.
 
+mod only_copies;
+
 use std::collections::{BTreeMap, HashMap};
 
 use foz_api::v1::{ClusterEvent, Partition, ResourceType, Topic, cluster_event::Event};
@@ -201,20 +203,6 @@ impl View {
         }
     }
 
-    /// The partitions that a broker has and no other has in sync, by name.
-    #[must_use]
-    pub fn only_copies(&self, node_id: i32) -> Vec<String> {
-        let of_topic = |(name, topic): (&String, &TopicView)| {
-            let copies = topic.only_copies.iter();
-            let own = copies.filter(|(of, _)| *of == node_id);
-            own.map(|(_, index)| format!("{name}-{index}"))
-                .collect::<Vec<_>>()
-        };
-        let mut copies: Vec<String> = self.topics.iter().flat_map(of_topic).collect();
-        copies.sort_unstable();
-        copies
-    }
-
     /// Brokers that are registered and hold a lease.
     #[must_use]
     pub fn brokers_alive(&self) -> usize {
@@ -304,17 +292,11 @@ pub fn topic_view(topic: Topic) -> TopicView {
         under_replicated: count(&is_under_replicated),
         replication_factor: fewest.unwrap_or_default(),
         factors,
-        only_copies: topic.partitions.iter().flat_map(only_copies).collect(),
+        only_copies: topic.partitions.iter().flat_map(only_copies::of).collect(),
         id: topic.id,
         config: topic.config.into_iter().collect(),
         internal: topic.internal,
     }
-}
-
-fn only_copies(partition: &Partition) -> impl Iterator<Item = (i32, i32)> {
-    let has_it_alone = |node_id: &i32| partition.isr.iter().all(|other| other == node_id);
-    let copies = partition.replicas.iter().copied().filter(has_it_alone);
-    copies.map(|node_id| (node_id, partition.index))
 }
 
 /// A replica that is still getting the records is not missing any (KIP-455).
@@ -444,31 +426,6 @@ mod tests {
         assert_eq!((view.partitions, view.topics.len()), (1, 1));
         view.apply(deleted("a", 1));
         assert_eq!(view.partitions, 1);
-    }
-
-    #[test]
-    fn what_one_broker_alone_has_in_sync_is_known() {
-        let mut view = View::default();
-        let partition = |index: i32, replicas: &[i32], isr: &[i32]| Partition {
-            index,
-            replicas: replicas.to_vec(),
-            isr: isr.to_vec(),
-            ..Partition::default()
-        };
-        let partitions = vec![
-            partition(0, &[0, 1, 2], &[0, 1]),
-            partition(1, &[0, 1], &[1]),
-            partition(2, &[2], &[2]),
-            partition(3, &[1, 2], &[]),
-        ];
-        view.apply(event(Event::TopicChanged(Topic {
-            name: "a".into(),
-            partitions,
-            ..Topic::default()
-        })));
-        assert_eq!(view.only_copies(0), [] as [String; 0]);
-        assert_eq!(view.only_copies(1), ["a-1", "a-3"]);
-        assert_eq!(view.only_copies(2), ["a-2", "a-3"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod only_copies;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foz_api::v1::{ClusterEvent, Partition, ResourceType, Topic, cluster_event::Event};
 
@@ -81,6 +81,17 @@ pub struct GrantView {
     pub reason: String,
 }
 
+/// Controllers by node id, as the active one sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VotersView {
+    /// They vote. Empty: not told.
+    pub voters: BTreeSet<i32>,
+    /// They catch up, and are to vote.
+    pub learners: BTreeSet<i32>,
+    /// They were removed, and stay out until they are let in again.
+    pub removed: BTreeSet<i32>,
+}
+
 /// All that the events said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
@@ -96,6 +107,8 @@ pub struct View {
     pub grants: BTreeMap<i32, GrantView>,
     /// What is set for all brokers.
     pub broker_config: BTreeMap<String, String>,
+    /// Who votes in the quorum.
+    pub voters: VotersView,
     /// Partitions of all topics.
     pub partitions: i64,
     /// Of them without a leader.
@@ -188,6 +201,14 @@ impl View {
                     reason: grant.reason,
                 };
                 self.grants.insert(grant.node_id, view);
+                Change::Cluster
+            }
+            Some(Event::VotersChanged(voters)) => {
+                self.voters = VotersView {
+                    voters: voters.voters.into_iter().collect(),
+                    learners: voters.learners.into_iter().collect(),
+                    removed: voters.removed.into_iter().collect(),
+                };
                 Change::Cluster
             }
             Some(Event::GrantEnded(node_id)) => {
@@ -369,7 +390,7 @@ pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{Change, Factor, View, from_hex, hex, id_text, topic_view};
-    use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
+    use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted, Voters};
     use foz_api::v1::rebalance::State;
     use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, Rebalance, ResourceType, Topic};
 
@@ -581,6 +602,24 @@ mod tests {
         }
         assert_eq!(view.rebalances.len(), 16);
         assert!(view.rebalances[&99].runs() && !view.rebalances[&98].runs());
+    }
+
+    #[test]
+    fn who_votes_is_told_as_a_whole() {
+        let mut view = View::default();
+        let told = |voters: &[i32], removed: &[i32]| {
+            event(Event::VotersChanged(Voters {
+                voters: voters.to_vec(),
+                learners: vec![1003],
+                removed: removed.to_vec(),
+            }))
+        };
+        let change = view.apply(told(&[1000, 1001, 1002], &[]));
+        assert_eq!(change, Change::Cluster);
+        view.apply(told(&[1000, 1001], &[1002]));
+        assert_eq!(view.voters.voters, [1000, 1001].into());
+        assert_eq!(view.voters.learners, [1003].into());
+        assert_eq!(view.voters.removed, [1002].into());
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl Quorum {
         widest.map(|(name, topic)| (name.clone(), topic.replicas_max))
     }
 
-    /// Brokers that are alive, as far as is known.
+    /// Brokers that are alive and get new replicas, as far as is known.
     #[must_use]
     pub fn brokers_alive(&self) -> usize {
         self.state.read().view.brokers_alive()

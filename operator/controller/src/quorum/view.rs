@@ -224,12 +224,12 @@ impl View {
         }
     }
 
-    /// Brokers that are registered and hold a lease.
+    /// Brokers that are registered, hold a lease, and get new replicas.
     #[must_use]
     pub fn brokers_alive(&self) -> usize {
         self.brokers
             .values()
-            .filter(|broker| !broker.fenced)
+            .filter(|broker| !broker.fenced && !broker.cordoned)
             .count()
     }
 
@@ -511,6 +511,20 @@ mod tests {
             view.apply(configs(ResourceType::Broker, "1")),
             Change::Nothing
         );
+    }
+
+    #[test]
+    fn brokers_that_get_no_replicas_are_no_room_for_topics() {
+        let mut view = View::default();
+        for (node_id, fenced, cordoned) in [(0, false, false), (1, true, false), (2, false, true)] {
+            view.apply(event(Event::BrokerChanged(Broker {
+                node_id,
+                fenced,
+                cordoned,
+                ..Broker::default()
+            })));
+        }
+        assert_eq!(view.brokers_alive(), 1);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod outages;
 mod ownership;
 mod readme;
 mod reassignment;
+mod rebalance;
 mod refusals;
 mod reinstall;
 mod replicated;
@@ -141,9 +142,24 @@ fn life() -> Vec<Story> {
         ),
         story("the README's lines do what it says", 6, readme::lines),
         story(
-            "kubectl scale adds a broker and takes none away",
-            4,
-            scaling::scale,
+            "fewer brokers than a topic has replicas are refused",
+            3,
+            scaling::refused,
+        ),
+        story(
+            "3 to 6 brokers and back, with 300 partitions, lose no message",
+            18,
+            scaling::up_and_down,
+        ),
+        story(
+            "3 to 5 brokers and back, cancelled half way, loses no message",
+            18,
+            scaling::cancelled,
+        ),
+        story(
+            "a Rebalance is planned, approved and finished",
+            12,
+            rebalance::by_hand,
         ),
     ]
 }

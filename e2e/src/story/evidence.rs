@@ -30,7 +30,8 @@ pub(super) fn collect(world: &World, file: &Path) -> Result<String> {
     show(&["get", "persistentvolumes", "--output=wide"]);
     for namespace in [NAMESPACE, operator_release::NAMESPACE] {
         let namespace = format!("--namespace={namespace}");
-        let kinds = "all,persistentvolumeclaims,configmaps,poddisruptionbudgets,clusters,topics";
+        let kinds =
+            "all,persistentvolumeclaims,configmaps,poddisruptionbudgets,clusters,topics,rebalances";
         show(&["get", kinds, &namespace, "--output=wide"]);
         show(&["get", "clusters,topics", &namespace, "--output=yaml"]);
         show(&["get", "events", &namespace, "--sort-by=.lastTimestamp"]);

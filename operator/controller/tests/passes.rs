@@ -10,10 +10,16 @@ mod disturbed;
 mod faults;
 #[path = "passes/kubernetes.rs"]
 mod kubernetes;
+#[path = "passes/moves.rs"]
+mod moves;
 #[path = "passes/quorum.rs"]
 mod quorum;
+#[path = "passes/rebalances.rs"]
+mod rebalances;
 #[path = "passes/rolls.rs"]
 mod rolls;
+#[path = "passes/scaling.rs"]
+mod scaling;
 #[path = "passes/topics.rs"]
 mod topics;
 

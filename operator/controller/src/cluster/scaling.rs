@@ -341,11 +341,10 @@ impl Scaling {
         });
         self.steps
             .extend(gone.map(|(node_id, _)| Step::Unregister(*node_id)));
-        // The one with the highest number first: those that are left have no gap, by which they are found.
+        // From the highest number down: those that are left have no gap, or they would not be found.
         let services = observed.broker_services.range(runs..).rev();
-        let left = services
-            .copied()
-            .filter(|node_id| !view.brokers.contains_key(node_id) && !has_pod(*node_id));
+        let is_gone = |node_id: &i32| !view.brokers.contains_key(node_id) && !has_pod(*node_id);
+        let left = services.copied().take_while(is_gone);
         self.steps.extend(left.map(Step::RemoveService));
     }
 }

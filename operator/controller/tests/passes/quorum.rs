@@ -51,6 +51,11 @@ pub(crate) struct State {
     pub(crate) voters_changed: Vec<i32>,
     /// The next removal is refused, for this reason.
     pub(crate) keeps_voter: Option<String>,
+    /// The newest.
+    pub(crate) rebalance: Option<Rebalance>,
+    /// Every wish to move replicas.
+    pub(crate) started: Vec<StartRebalanceRequest>,
+    pub(crate) last_rebalance: i64,
     last_grant: i64,
     next_id: u8,
 }
@@ -96,11 +101,16 @@ impl Quorum {
 
     /// As an administrator would, past the operator.
     pub(crate) fn make(&self, name: &str, partitions: i32) -> Topic {
+        self.make_on(name, partitions, 1)
+    }
+
+    /// The same, on so many brokers.
+    pub(crate) fn make_on(&self, name: &str, partitions: i32, factor: usize) -> Topic {
         let id = self.with(|state| {
             state.next_id += 1;
             vec![state.next_id; 16]
         });
-        self.make_replicated(name, id, partitions, 1)
+        self.make_replicated(name, id, partitions, factor)
     }
 
     fn make_replicated(&self, name: &str, id: Vec<u8>, partitions: i32, factor: usize) -> Topic {
@@ -234,7 +244,7 @@ impl Quorum {
         self.tell(Event::VotersChanged(voters));
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         // Nobody may watch.
         let _ = self.events.send(ClusterEvent { event: Some(event) });
     }
@@ -355,9 +365,11 @@ impl Admin for Quorum {
                 name: String::new(),
                 config: state.broker_config.clone(),
             });
+            let rebalance = state.rebalance.iter().cloned();
             brokers
                 .chain(topics)
                 .chain(grants)
+                .chain(rebalance.map(Event::RebalanceChanged))
                 .chain([config, voters])
                 .collect()
         });
@@ -619,16 +631,25 @@ impl Admin for Quorum {
 
     async fn cordon_brokers(
         &self,
-        _: Request<CordonBrokersRequest>,
+        request: Request<CordonBrokersRequest>,
     ) -> Result<Response<CordonBrokersResponse>, Status> {
-        Err(Status::unimplemented("the operator cordons nobody"))
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        self.cordon(&request.node_ids, request.cordoned);
+        Ok(Response::new(CordonBrokersResponse {}))
     }
 
     async fn unregister_broker(
         &self,
-        _: Request<UnregisterBrokerRequest>,
+        request: Request<UnregisterBrokerRequest>,
     ) -> Result<Response<UnregisterBrokerResponse>, Status> {
-        Err(Status::unimplemented("the operator unregisters nobody"))
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let outcome = match self.unregister(request.node_id) {
+            Ok(()) => outcome(0, ""),
+            Err(why) => outcome(42, &why),
+        };
+        Ok(Response::new(UnregisterBrokerResponse { outcome }))
     }
 
     async fn remove_voter(
@@ -659,22 +680,30 @@ impl Admin for Quorum {
 
     async fn plan_rebalance(
         &self,
-        _: Request<PlanRebalanceRequest>,
+        request: Request<PlanRebalanceRequest>,
     ) -> Result<Response<PlanRebalanceResponse>, Status> {
-        Err(Status::unimplemented("the operator rebalances nothing"))
+        let request = request.into_inner();
+        let answer = Some(self.planned(&request));
+        Ok(Response::new(PlanRebalanceResponse { answer }))
     }
 
     async fn start_rebalance(
         &self,
-        _: Request<StartRebalanceRequest>,
+        request: Request<StartRebalanceRequest>,
     ) -> Result<Response<StartRebalanceResponse>, Status> {
-        Err(Status::unimplemented("the operator rebalances nothing"))
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let answer = Some(self.started(&request));
+        Ok(Response::new(StartRebalanceResponse { answer }))
     }
 
     async fn cancel_rebalance(
         &self,
-        _: Request<CancelRebalanceRequest>,
+        request: Request<CancelRebalanceRequest>,
     ) -> Result<Response<CancelRebalanceResponse>, Status> {
-        Err(Status::unimplemented("the operator rebalances nothing"))
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let cancelled = self.cancelled(request.rebalance_id);
+        Ok(Response::new(CancelRebalanceResponse { cancelled }))
     }
 }

@@ -17,6 +17,17 @@ fn bounds_are_in_the_schema() {
     assert_eq!(unavailable["default"], "Allow");
     assert_eq!(cluster["hold"]["x-kubernetes-list-type"], "set");
     assert_eq!(cluster["hold"]["items"]["maxLength"], 63);
+    let policy = &cluster["rebalance"]["properties"];
+    assert_eq!(policy["mode"]["enum"], json!(["Automatic", "Manual"]));
+    assert_eq!(policy["threshold"]["minimum"].as_f64(), Some(1.0));
+    assert_eq!(policy["threshold"]["maximum"].as_f64(), Some(100.0));
+    let rebalance = &schema("Rebalance")["properties"]["spec"]["properties"];
+    let modes = json!(["Full", "AddedBrokers", "DrainBrokers"]);
+    assert_eq!(rebalance["mode"]["enum"], modes);
+    assert_eq!(
+        rebalance["brokers"]["items"]["maximum"].as_f64(),
+        Some(999.0)
+    );
     let topic = &schema("Topic")["properties"]["spec"]["properties"];
     assert_eq!(topic["partitions"]["minimum"].as_f64(), Some(1.0));
     assert_eq!(topic["replicationFactor"]["minimum"].as_f64(), Some(1.0));
@@ -33,6 +44,8 @@ fn absent_fields_get_their_defaults() {
     let object = json!({"metadata": {"name": "demo"}, "spec": {"storage": {"size": "10Gi"}}});
     let defaulted = apply_defaults(&schema("Cluster"), &object);
     assert_eq!(defaulted["spec"]["replicas"], 3);
+    let policy = json!({"mode": "Automatic", "threshold": 10});
+    assert_eq!(defaulted["spec"]["rebalance"], policy);
     assert_eq!(
         defaulted["spec"]["controllers"],
         json!({"replicas": 3, "storage": {"size": "1Gi"}})

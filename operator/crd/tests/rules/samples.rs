@@ -50,6 +50,14 @@ fn topic(over: Value) -> Value {
     over_base(json!({"clusterRef": {"name": "demo"}}), over)
 }
 
+/// The smallest Rebalance, with fields laid over it.
+fn rebalance(over: Value) -> Value {
+    over_base(
+        json!({"clusterRef": {"name": "demo"}, "mode": "Full"}),
+        over,
+    )
+}
+
 fn over_base(mut base: Value, over: Value) -> Value {
     let Value::Object(fields) = over else {
         panic!("an object")
@@ -92,6 +100,10 @@ const RENAME: &str = "spec.topicName cannot change";
 const MOVE: &str = "clusterRef cannot change";
 const FEWER: &str = "partitions cannot decrease or be unset";
 const ILLEGAL: &str = "topicName must have 1 to 249 characters";
+const BROKERS: &str = "brokers names which brokers";
+const NO_WAY_BACK: &str = "approved cannot be taken back";
+const APPROVED: &str = "mode and brokers cannot change once it is approved";
+const REBALANCE_MOVE: &str = "clusterRef cannot change: make another Rebalance";
 const INTERNAL: &str = "topicName is that of an internal topic";
 
 fn cluster_samples() -> Vec<Sample> {
@@ -335,9 +347,48 @@ fn topic_samples() -> Vec<Sample> {
     ]
 }
 
+fn rebalance_samples() -> Vec<Sample> {
+    let create = |over| created("Rebalance", "evenly", rebalance(over));
+    let change = |before, after| changed("Rebalance", rebalance(before), rebalance(after));
+    let of = |mode: &str, brokers: Value, approved: bool| json!({"mode": mode, "brokers": brokers, "approved": approved});
+    vec![
+        create(json!({})),
+        create(of("Full", json!([]), true)),
+        create(of("Full", json!([1]), false)).refused(BROKERS),
+        create(of("AddedBrokers", json!([3, 4]), true)),
+        create(of("AddedBrokers", json!([]), false)).refused(BROKERS),
+        create(json!({"mode": "DrainBrokers"})).refused(BROKERS),
+        create(json!({"clusterRef": {"name": "de.mo"}})).refused(CLUSTER_NAME),
+        // Before it is approved all of it may change.
+        change(json!({}), of("DrainBrokers", json!([1]), false)),
+        change(json!({}), of("DrainBrokers", json!([1]), true)),
+        change(of("DrainBrokers", json!([1]), false), json!({})),
+        change(json!({}), json!({"approved": true})),
+        change(json!({"approved": true}), json!({"approved": true})),
+        change(json!({"approved": true}), json!({})).refused(NO_WAY_BACK),
+        change(
+            of("DrainBrokers", json!([1]), true),
+            of("DrainBrokers", json!([1, 2]), true),
+        )
+        .refused(APPROVED),
+        change(
+            of("DrainBrokers", json!([1]), true),
+            of("AddedBrokers", json!([1]), true),
+        )
+        .refused(APPROVED),
+        change(
+            of("DrainBrokers", json!([1]), true),
+            of("Full", json!([]), true),
+        )
+        .refused(APPROVED),
+        change(json!({}), json!({"clusterRef": {"name": "other"}})).refused(REBALANCE_MOVE),
+    ]
+}
+
 #[test]
 fn samples_are_accepted_and_refused_as_they_should_be() {
-    for sample in cluster_samples().into_iter().chain(topic_samples()) {
+    let samples = [cluster_samples(), topic_samples(), rebalance_samples()];
+    for sample in samples.into_iter().flatten() {
         let found = messages(&sample);
         let what = format!(
             "{} {}: {:?} -> {}",

@@ -322,6 +322,22 @@ fn who_is_gone_is_unregistered_and_its_service_taken_away_last() {
     assert_eq!((scaling.steps, scaling.leaving), (vec![], None));
 }
 
+/// One that is left behind a gap would not be found any more.
+#[test]
+fn services_go_from_the_highest_number_down() {
+    let mut observed = world(3);
+    observed.broker_services = [3, 4, 5].into();
+    let stays = BrokerView {
+        cordoned: true,
+        ..BrokerView::default()
+    };
+    view_mut(&mut observed).brokers.insert(4, stays);
+    assert_eq!(of(3, &observed).steps, [Step::RemoveService(5)]);
+    view_mut(&mut observed).brokers.remove(&4);
+    let removed = [5, 4, 3].map(Step::RemoveService);
+    assert_eq!(of(3, &observed).steps, removed);
+}
+
 /// It may be on its way back: its volume has everything.
 #[test]
 fn a_broker_that_is_away_and_holds_something_is_not_forgotten() {

@@ -90,10 +90,10 @@ impl World {
             };
             observed.pods.insert((Role::Broker, *id), state);
         }
-        observed.broker_services = self
-            .services
-            .range(self.cluster.brokers.max(self.set)..)
-            .copied()
+        // As they are looked for: up to the first that is not there.
+        let first = self.cluster.brokers.max(self.set);
+        observed.broker_services = (first..)
+            .take_while(|id| self.services.contains(id))
             .collect();
         observed.widest_topic = Some(("orders".into(), 2));
         observed.asked = self.asked.clone();

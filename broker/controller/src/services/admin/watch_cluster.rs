@@ -131,17 +131,6 @@ fn everything(image: &Image, voters: &Voters) -> Vec<Event> {
 fn differences(before: &Image, after: &Image) -> Vec<Event> {
     let changes = Changes::between(before, after);
     let mut events = Vec::new();
-    for node_id in changes.brokers_changed {
-        if let Some(broker) = after.broker(node_id) {
-            events.push(Event::BrokerChanged(convert::broker(after, broker)));
-        }
-    }
-    events.extend(
-        changes
-            .brokers_removed
-            .into_iter()
-            .map(Event::BrokerRemoved),
-    );
     for (id, topic) in changes.topics_deleted {
         let (name, id) = (topic.name.to_string(), id.as_bytes().to_vec());
         events.push(Event::TopicDeleted(TopicDeleted { name, id }));
@@ -161,6 +150,18 @@ fn differences(before: &Image, after: &Image) -> Vec<Event> {
             after, &resource,
         )));
     }
+    // After the topics: who hears that a broker is cordoned has heard of all replicas that it got before.
+    for node_id in changes.brokers_changed {
+        if let Some(broker) = after.broker(node_id) {
+            events.push(Event::BrokerChanged(convert::broker(after, broker)));
+        }
+    }
+    events.extend(
+        changes
+            .brokers_removed
+            .into_iter()
+            .map(Event::BrokerRemoved),
+    );
     let granted = changes.grants_changed.into_iter();
     let granted = granted.filter_map(|node_id| after.grant(node_id));
     events.extend(granted.map(|grant| Event::GrantChanged(convert::grant(grant))));
@@ -172,7 +173,10 @@ fn differences(before: &Image, after: &Image) -> Vec<Event> {
 
 #[cfg(test)]
 mod tests {
-    use foz_metadata::record::{Batch, ClusterRecord, Fact};
+    use foz_metadata::record::{
+        Batch, ClusterRecord, CordonRecord, Fact, PartitionRecord, RegisterBrokerRecord,
+        TopicRecord,
+    };
     use foz_quorum::StateMachine;
     use futures::FutureExt;
 
@@ -198,5 +202,57 @@ mod tests {
         commit(1, vec![Fact::Cluster(ClusterRecord { cluster_id }).into()]);
         let image = founded(&metadata, &mut offset).now_or_never().unwrap();
         assert_eq!(image.unwrap().cluster_id(), "MkU3OEVBNTcwNTJENDM2Qg");
+    }
+
+    /// A watcher that takes a broker away once it is cordoned and holds nothing must not see the cordon first.
+    #[test]
+    fn replicas_are_told_before_the_cordon_of_their_broker() {
+        let id = |byte: u8| vec![byte; 16].into();
+        let register = RegisterBrokerRecord {
+            node_id: 3,
+            epoch: 1,
+            incarnation: id(1),
+            directory_ids: vec![id(2)],
+            host: "localhost".to_owned(),
+            port: 9092,
+            ..RegisterBrokerRecord::default()
+        };
+        let batch = |follows, facts: Vec<Fact>| Batch {
+            follows,
+            term: 1,
+            records: facts.into_iter().map(Into::into).collect(),
+        };
+        let before = Image::default();
+        let before = before.apply(&batch(0, vec![Fact::RegisterBroker(register)]));
+        let before = before.unwrap();
+        let topic = TopicRecord {
+            id: id(7),
+            name: "orders".to_owned(),
+            internal: false,
+        };
+        let partition = PartitionRecord {
+            topic_id: id(7),
+            replicas: vec![3],
+            isr: vec![3],
+            leader: 3,
+            ..PartitionRecord::default()
+        };
+        let cordon = CordonRecord {
+            node_id: 3,
+            cordoned: true,
+        };
+        let facts = vec![
+            Fact::Topic(topic),
+            Fact::Partition(partition),
+            Fact::Cordon(cordon),
+        ];
+        let after = before.apply(&batch(before.offset(), facts)).unwrap();
+        let told = differences(&before, &after);
+        let is_topic = |event: &Event| matches!(event, Event::TopicChanged(_));
+        let is_cordon =
+            |event: &Event| matches!(event, Event::BrokerChanged(broker) if broker.cordoned);
+        let topic = told.iter().position(is_topic).unwrap();
+        let cordon = told.iter().position(is_cordon).unwrap();
+        assert!(topic < cordon, "{told:?}");
     }
 }

@@ -148,6 +148,14 @@ pub(super) fn denied(world: &World) -> Result<()> {
 /// through.
 pub(super) fn bad_template(world: &World) -> Result<()> {
     await_settled(world)?;
+    // While a broker is missing there may be too few for a topic that is to be on three.
+    let alive = format!("alive-{}", now_ms()?);
+    world.apply(&replicated_topic_manifest(
+        &alive,
+        2,
+        "deletionPolicy: Delete",
+    ))?;
+    world.await_ready(&format!("topic.foz.dev/{alive}"))?;
     let before = uids(world)?;
     // The operator's image is on every node, and has no broker in it.
     let image = json!({"spec": {"image": world.images.operator.name()}});
@@ -176,13 +184,6 @@ pub(super) fn bad_template(world: &World) -> Result<()> {
         .keys()
         .find(|pod| pod.contains("broker") && *pod != affected)
         .context("no other broker")?;
-    let alive = format!("alive-{}", now_ms()?);
-    world.apply(&replicated_topic_manifest(
-        &alive,
-        2,
-        "deletionPolicy: Delete",
-    ))?;
-    world.await_ready(&format!("topic.foz.dev/{alive}"))?;
     let sent = lines("while-stopped", 40);
     world.foz_in(other).produce(&alive, &sent)?;
     ensure_same_messages(&sent, &world.foz_in(other).consume(&alive)?)?;

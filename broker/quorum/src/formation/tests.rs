@@ -243,7 +243,7 @@ fn who_was_removed_stays_out() {
     );
     assert!(has_all_configured(&peer), "nobody asks for it any more");
     // It was let in again with another volume: this one is of no use.
-    let mut new_high = high.clone();
+    let mut new_high = high;
     new_high.directory_id = KafkaUuid::random();
     let back = formed(low, "C", &membership(60, &[&middle, &new_high]));
     assert!(matches!(

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::error::{ChangeVotersError, ProposeError, TransferError};
-use crate::joining::JoinAnswer;
+use crate::error::{ProposeError, TransferError};
 use crate::status::Member;
 use crate::storage::{SnapshotMeta, StorageError};
 
@@ -21,24 +20,10 @@ pub(crate) enum Command {
         to: Option<i32>,
         answer: oneshot::Sender<Result<(), TransferError>>,
     },
-    /// A controller asks to become a voter.
+    /// A controller asks to become a voter. The answer says whether this one leads.
     Join {
         member: Member,
-        /// The node ids in its `controller.quorum.voters`.
-        configured: Vec<i32>,
-        /// It was removed, and only asks whether it may come back.
-        renew: bool,
-        answer: oneshot::Sender<JoinAnswer>,
-    },
-    /// Take a node out of the group.
-    RemoveVoter {
-        node_id: i32,
-        answer: oneshot::Sender<Result<(), ChangeVotersError>>,
-    },
-    /// A node that was removed may come back.
-    AddVoter {
-        node_id: i32,
-        answer: oneshot::Sender<Result<(), ChangeVotersError>>,
+        answer: oneshot::Sender<bool>,
     },
     /// Stand for election now; only a hint.
     Campaign,

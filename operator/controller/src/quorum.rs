@@ -6,7 +6,6 @@ mod follow;
 pub mod rebalance;
 mod restart;
 pub mod view;
-mod voters;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -196,7 +195,6 @@ impl Quorum {
                 replicas: view.replicas.clone(),
                 moving: view.moving,
                 rebalances: view.rebalances.clone(),
-                voters: view.voters.clone(),
                 topics: i64::try_from(view.topics.len()).unwrap_or(i64::MAX),
                 partitions: view.partitions,
                 offline: view.offline,

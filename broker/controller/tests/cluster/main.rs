@@ -17,6 +17,5 @@ mod restarts;
 mod stopping;
 mod support;
 mod takeover;
-mod voters;
 mod watch;
 mod watcher;

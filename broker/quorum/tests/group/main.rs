@@ -9,4 +9,3 @@ mod proxy;
 mod replication;
 mod single;
 mod succession;
-mod voters;

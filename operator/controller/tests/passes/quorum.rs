@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use foz_api::v1::admin_server::{Admin, AdminServer};
-use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted, Voters};
+use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
 use foz_api::v1::*;
 use foz_operator::names::CONTROLLER_PORT;
 use futures::{Stream, StreamExt as _};
@@ -46,11 +46,6 @@ pub(crate) struct State {
     pub(crate) denies: Option<String>,
     /// Grants are given, and nobody is told.
     pub(crate) keeps_grants_to_itself: bool,
-    pub(crate) voters: Voters,
-    /// Node ids that were removed or added, in order; those that were removed are negative.
-    pub(crate) voters_changed: Vec<i32>,
-    /// The next removal is refused, for this reason.
-    pub(crate) keeps_voter: Option<String>,
     /// The newest.
     pub(crate) rebalance: Option<Rebalance>,
     /// Every wish to move replicas.
@@ -65,7 +60,6 @@ impl Quorum {
     pub(crate) async fn start(address: IpAddr, brokers: i32) -> Self {
         let quorum = Self::start_with(address, Faults::default()).await;
         quorum.with(|state| {
-            state.voters.voters = vec![1000, 1001, 1002];
             state.brokers = (0..brokers)
                 .map(|node_id| (node_id, broker(node_id, 0)))
                 .collect();
@@ -226,24 +220,6 @@ impl Quorum {
         }));
     }
 
-    /// One that is added joins at once.
-    fn change_voter(&self, node_id: i32, is_added: bool) {
-        let voters = self.with(|state| {
-            let change = if is_added { node_id } else { -node_id };
-            state.voters_changed.push(change);
-            let (to, from) = if is_added {
-                (&mut state.voters.voters, &mut state.voters.removed)
-            } else {
-                (&mut state.voters.removed, &mut state.voters.voters)
-            };
-            from.retain(|it| *it != node_id);
-            to.retain(|it| *it != node_id);
-            to.push(node_id);
-            state.voters.clone()
-        });
-        self.tell(Event::VotersChanged(voters));
-    }
-
     pub(super) fn tell(&self, event: Event) {
         // Nobody may watch.
         let _ = self.events.send(ClusterEvent { event: Some(event) });
@@ -359,7 +335,6 @@ impl Admin for Quorum {
             let brokers = state.brokers.values().cloned().map(Event::BrokerChanged);
             let topics = state.topics.values().cloned().map(Event::TopicChanged);
             let grants = state.grants.values().cloned().map(Event::GrantChanged);
-            let voters = Event::VotersChanged(state.voters.clone());
             let config = Event::ConfigsChanged(ConfigsChanged {
                 r#type: ResourceType::Broker.into(),
                 name: String::new(),
@@ -370,7 +345,7 @@ impl Admin for Quorum {
                 .chain(topics)
                 .chain(grants)
                 .chain(rebalance.map(Event::RebalanceChanged))
-                .chain([config, voters])
+                .chain([config])
                 .collect()
         });
         first.push(Event::Synced(Synced {
@@ -650,32 +625,6 @@ impl Admin for Quorum {
             Err(why) => outcome(42, &why),
         };
         Ok(Response::new(UnregisterBrokerResponse { outcome }))
-    }
-
-    async fn remove_voter(
-        &self,
-        request: Request<RemoveVoterRequest>,
-    ) -> Result<Response<RemoveVoterResponse>, Status> {
-        let request = request.into_inner();
-        self.check(request.operator_epoch)?;
-        let outcome = match self.with(|state| state.keeps_voter.take()) {
-            Some(message) => outcome(42, &message),
-            None => {
-                self.change_voter(request.node_id, false);
-                outcome(0, "")
-            }
-        };
-        Ok(Response::new(RemoveVoterResponse { outcome }))
-    }
-
-    async fn add_voter(
-        &self,
-        request: Request<AddVoterRequest>,
-    ) -> Result<Response<AddVoterResponse>, Status> {
-        let request = request.into_inner();
-        self.check(request.operator_epoch)?;
-        self.change_voter(request.node_id, true);
-        Ok(Response::new(AddVoterResponse {}))
     }
 
     async fn plan_rebalance(

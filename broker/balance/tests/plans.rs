@@ -290,8 +290,10 @@ proptest! {
         prop_assert!(filled + 1 >= added.len() * mean, "{filled} of {mean} each: {shape:?}");
         for node_id in added {
             prop_assert!(after.count(node_id) <= mean, "{} of {mean}: {shape:?}", after.count(node_id));
-            let leads = after.leads(node_id).abs_diff(mean_leaders);
-            prop_assert!(leads <= (mean_leaders / 10).max(1), "{leads} off: {shape:?}");
+            // A tenth of the mean, which is no whole number, or one.
+            let (partitions, brokers) = (shape.partitions as usize, shape.brokers as usize);
+            let off = (after.leads(node_id) * brokers).abs_diff(partitions);
+            prop_assert!(off <= (partitions / 10).max(brokers), "{off} / {brokers} off: {shape:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::messages;
 use super::world::{BOOTSTRAP, CLUSTER, NAMESPACE, World, replicated_topic_manifest};
 use crate::java::tool;
-use crate::objects::{await_gone, condition, items};
+use crate::objects::{await_gone, condition, items, name};
 use crate::progress::seconds;
 use crate::wait::wait_until;
 
@@ -239,15 +239,38 @@ fn even(world: &World, topic: &str, brokers: i64) -> Result<()> {
     let of_topic = replicas(world, Some(topic))?;
     let on: BTreeSet<i64> = of_topic.keys().copied().collect();
     ensure!(on == (0..brokers).collect(), "{topic} is on {of_topic:?}");
-    let average = all.values().sum::<i64>() / brokers;
-    let slack = (average * UNEVEN_PERCENT + 99) / 100 + 1;
-    for (broker, count) in &all {
-        ensure!(
-            (count - average).abs() <= slack,
-            "broker {broker} has {count} replicas, and the average is {average}: {all:?}"
-        );
+    for rack in racks(world)? {
+        let count = |broker: &i64| all.get(broker).copied().unwrap_or_default();
+        let size = i64::try_from(rack.len())?;
+        let average = rack.iter().map(count).sum::<i64>() / size;
+        let slack = (average * UNEVEN_PERCENT + 99) / 100 + 1;
+        for broker in &rack {
+            ensure!(
+                (count(broker) - average).abs() <= slack,
+                "broker {broker} has {} replicas, and the average is {average}: {all:?}, in racks as {rack:?}",
+                count(broker)
+            );
+        }
     }
     Ok(())
+}
+
+/// The brokers that are to be even: those of each zone where zones differ in size, for each of three zones has a
+/// replica of every partition; else all.
+fn racks(world: &World) -> Result<Vec<Vec<i64>>> {
+    let selector = "app.kubernetes.io/instance=demo,app.kubernetes.io/component=broker";
+    let mut of_node: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for pod in world.list("pods", selector)? {
+        let (_, number) = name(&pod).rsplit_once('-').context("no number")?;
+        let node = pod["spec"]["nodeName"].as_str().context("not scheduled")?;
+        of_node
+            .entry(node.to_owned())
+            .or_default()
+            .push(number.parse()?);
+    }
+    let racks: Vec<Vec<i64>> = of_node.into_values().collect();
+    let is_even = racks.windows(2).all(|pair| pair[0].len() == pair[1].len());
+    Ok(if is_even { vec![racks.concat()] } else { racks })
 }
 
 /// By broker, as Apache Kafka's own tool counts them.

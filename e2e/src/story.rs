@@ -219,7 +219,7 @@ pub fn chaos() -> Vec<Story> {
             rolls::bad_template,
         ),
         story(
-            "the operator is killed in the middle of a roll, and the other continues it",
+            "an operator stands still in the middle of a roll, and the other continues it",
             10,
             takeover::in_a_roll,
         ),

@@ -215,10 +215,10 @@ impl Drop for End<'_> {
 }
 
 /// Processes that stand still, until this is dropped.
-struct Stopped(Vec<Pid>);
+pub(super) struct Stopped(Vec<Pid>);
 
 impl Stopped {
-    fn stop(pids: Vec<Pid>) -> Result<Self> {
+    pub(super) fn stop(pids: Vec<Pid>) -> Result<Self> {
         let stopped = Self(pids);
         for pid in &stopped.0 {
             kill_process(*pid, Signal::STOP).context("kill -STOP")?;

@@ -1,11 +1,12 @@
-//! The operator that acts is killed in the middle of a roll: the other one continues it.
+//! The operator that acts stands still in the middle of a roll: the other one continues it, and the first one, when it
+//! goes on, meddles with nothing. (One that is killed is started again in its pod at once, and still has the Lease.)
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::rolls::{ask_for_restart, await_settled, changed, uids, watch_roll};
+use super::rolls::{Stopped, ask_for_restart, await_settled, changed, uids, watch_roll};
 use super::world::World;
 use crate::operator_release::NAMESPACE;
 use crate::progress::seconds;
@@ -30,17 +31,17 @@ pub(super) fn in_a_roll(world: &World) -> Result<()> {
             })
         })?;
         let holder = holder(world)?;
-        let killed = kill(world, &holder)?;
-        ensure!(killed == 1, "{killed} processes foz-operator in {holder}");
+        let stopped = stop(world, &holder)?;
         let begun = Instant::now();
         wait_until("another operator to act", TAKEN_LIMIT, || {
             let now = self::holder(world)?;
             Ok(if now == holder { Err(now) } else { Ok(()) })
         })?;
         world.progress.line(&format!(
-            "        the other operator acts {} after the kill",
+            "        the other operator acts {} after the first one stood still",
             seconds(begun.elapsed())
         ));
+        drop(stopped);
         roll.join().map_err(|_| anyhow!("who watched panicked"))?
     })?;
     // Every pod once.
@@ -64,12 +65,18 @@ fn holder(world: &World) -> Result<String> {
     Ok(holder.to_owned())
 }
 
-/// kill -9. A Lease that is not released has to run out.
-fn kill(world: &World, pod: &str) -> Result<usize> {
+/// Its process stands still: a Lease that is not released has to run out.
+fn stop(world: &World, pod: &str) -> Result<Stopped> {
     let path = format!("pod/{pod}");
     let object = world
         .kubectl()
         .get_json([&path, "--namespace", NAMESPACE])?;
     let uid = object["metadata"]["uid"].as_str().context("no UID")?;
-    world.cluster()?.kill_pod(uid, "foz-operator")
+    let pids = world.cluster()?.processes_of_pod(uid, "foz-operator");
+    ensure!(
+        pids.len() == 1,
+        "{} processes foz-operator in {pod}",
+        pids.len()
+    );
+    Stopped::stop(pids)
 }

@@ -69,7 +69,7 @@ pub(super) fn replace(world: &World) -> Result<()> {
     let all = world.foz().consume(topic)?;
 
     world.run(&["annotate", &format!("pod/{POD}"), "foz.dev/replace-volume="])?;
-    let limit = Duration::from_secs(240);
+    let limit = Duration::from_secs(60);
     let uid = &before["metadata"]["uid"];
     let refused = |cluster: &Value| {
         let conditions = cluster["status"]["conditions"].to_string();

@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 
 use crate::context::Context;
 use crate::names::ClusterName;
+use crate::rebalance::FINALIZER;
 
 /// A Rebalance among those of its Cluster. The order is that in which they get their turn: the one that runs first, then
 /// the older one, and of two of the same second the one whose uid comes first.
@@ -22,6 +23,8 @@ pub struct Claim {
     pub name: String,
     approved: bool,
     deleting: bool,
+    /// It is being deleted, and we have not let it go: what runs for it is to be cancelled first.
+    cancels: bool,
     phase: Option<Phase>,
     drains: Option<BTreeSet<i32>>,
 }
@@ -40,6 +43,8 @@ impl Claim {
     pub fn of(rebalance: &Rebalance, status: Option<&RebalanceStatus>) -> Self {
         let phase = status.and_then(|status| status.phase);
         let drains = rebalance.spec.mode == RebalanceMode::DrainBrokers;
+        let deleting = rebalance.metadata.deletion_timestamp.is_some();
+        let is_ours = rebalance.finalizers().iter().any(|it| it == FINALIZER);
         Self {
             waits: phase != Some(RebalancePhase::Running),
             created: rebalance
@@ -48,7 +53,8 @@ impl Claim {
             uid: rebalance.uid().unwrap_or_default(),
             name: rebalance.name_any(),
             approved: rebalance.spec.approved,
-            deleting: rebalance.metadata.deletion_timestamp.is_some(),
+            deleting,
+            cancels: deleting && is_ours && phase == Some(RebalancePhase::Running),
             phase: phase.map(|phase| match phase {
                 RebalancePhase::Running => Phase::Running,
                 RebalancePhase::Completed => Phase::Completed,
@@ -69,11 +75,12 @@ impl Claim {
             .filter(|_| self.approved && drains && !self.deleting)
     }
 
-    /// It is to be carried out, and has not ended.
+    /// It is to be carried out, and has not ended. One that is deleted ends when it has been cancelled: who began the
+    /// same before that would be told of what is about to be cancelled.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         let ended = matches!(self.phase, Some(Phase::Completed | Phase::Ended));
-        self.approved && !self.deleting && !ended
+        self.approved && !ended && (!self.deleting || self.cancels)
     }
 }
 
@@ -103,7 +110,7 @@ pub fn cluster_of(rebalance: &Rebalance) -> ClusterName {
 
 #[cfg(test)]
 mod tests {
-    use super::Claim;
+    use super::{Claim, FINALIZER};
     use foz_crd::{Rebalance, RebalanceStatus};
     use serde_json::json;
 
@@ -132,6 +139,27 @@ mod tests {
         all.sort();
         let names: Vec<&str> = all.iter().map(|claim| claim.name.as_str()).collect();
         assert_eq!(names, ["runs", "old", "a", "b"]);
+    }
+
+    #[test]
+    fn one_that_is_deleted_is_waited_for_until_it_has_been_cancelled() {
+        let deleted = |phase: &str, finalizers: &[&str]| {
+            let rebalance: Rebalance = serde_json::from_value(json!({
+                "apiVersion": "foz.dev/v1alpha1", "kind": "Rebalance",
+                "metadata": {
+                    "namespace": "kafka", "name": "a", "uid": "a", "finalizers": finalizers,
+                    "deletionTimestamp": "2026-01-01T00:00:00Z",
+                },
+                "spec": {"clusterRef": {"name": "demo"}, "mode": "Full", "approved": true},
+            }))
+            .expect("a Rebalance");
+            let status = serde_json::from_value(json!({"phase": phase})).expect("a status");
+            Claim::of(&rebalance, Some(&status)).is_pending()
+        };
+        assert!(deleted("Running", &[FINALIZER]));
+        assert!(!deleted("Planned", &[FINALIZER]));
+        // We have let it go, and somebody else has not.
+        assert!(!deleted("Running", &["example.com/audit"]));
     }
 
     #[test]

@@ -192,26 +192,27 @@ impl Cluster {
     /// The processes of a pod that run `program`, by their ids on this machine.
     #[must_use]
     pub fn processes_of_pod(&self, pod_uid: &str, program: &str) -> Vec<Pid> {
-        let of_pod = |pid: &i32| {
-            let read = |file: &str| {
-                std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
-            };
-            read("cgroup").contains(pod_uid) && read("comm").trim_end() == program
-        };
-        let pids = self.cgroup.members().into_iter().filter(of_pod);
-        pids.filter_map(Pid::from_raw).collect()
+        self.processes(program, "cgroup", pod_uid)
     }
 
     /// The process of the cluster that runs `program` with this text among its arguments.
     #[must_use]
     pub fn process(&self, program: &str, argument: &str) -> Option<Pid> {
+        self.processes(program, "cmdline", argument)
+            .first()
+            .copied()
+    }
+
+    /// Those that run `program`, and whose file of this name in /proc holds a text.
+    fn processes(&self, program: &str, file: &str, text: &str) -> Vec<Pid> {
         let is_it = |pid: &i32| {
             let read = |file: &str| {
                 std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
             };
-            read("comm").trim_end() == program && read("cmdline").contains(argument)
+            read(file).contains(text) && read("comm").trim_end() == program
         };
-        Pid::from_raw(self.cgroup.members().into_iter().find(is_it)?)
+        let pids = self.cgroup.members().into_iter().filter(is_it);
+        pids.filter_map(Pid::from_raw).collect()
     }
 
     /// The folder of the volumes' folders, each called `<namespace>-<claim>-<uid>`.

@@ -5,10 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use serde_json::Value;
 
 use super::chaos::restarts;
+use super::rolls::Stopped;
 use super::rolls::under_load::{say, under_load};
 use super::world::{World, pod_is_ready};
 use crate::external::External;
@@ -45,7 +46,7 @@ pub(super) fn api_server_away(world: &World) -> Result<()> {
     let api_server = world.cluster()?.process("kube-apiserver", "");
     let api_server = api_server.context("no API server")?;
     let (felt, ()) = under_load(world, None, || {
-        let stopped = Still::begin(api_server)?;
+        let stopped = Stopped::stop(vec![api_server])?;
         thread::sleep(API_SERVER_AWAY_FOR);
         drop(stopped);
         await_ready_again(world)
@@ -146,22 +147,5 @@ impl Drop for Cut {
                 let _ = self.run("-D", rule);
             }
         }
-    }
-}
-
-/// A process that stands still, until this is dropped.
-struct Still(Pid);
-
-impl Still {
-    fn begin(process: Pid) -> Result<Self> {
-        kill_process(process, Signal::STOP).context("kill -STOP")?;
-        Ok(Self(process))
-    }
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = kill_process(self.0, Signal::CONT);
     }
 }

@@ -1,5 +1,6 @@
 //! Pods restarted one after the other: nobody notices, and where it would do harm, it waits and says why.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,55 +35,12 @@ const LOOKS_LEAST: usize = 20;
 /// The value of an annotation makes every pod anew while a Java producer with `acks=all` is at work. Then all of its
 /// messages are there, once and in order, and no partition has had fewer than two replicas in sync.
 pub(super) fn annotation(world: &World) -> Result<()> {
-    await_settled(world)?;
-    let topic = format!("rolled-{}", now_ms()?);
-    let object = format!("topic.foz.dev/{topic}");
-    // The messages' timestamps are of the year 2023: time must not delete them.
-    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
-    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
-    world.await_ready(&object)?;
-    let before = uids(world)?;
-
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
-        });
-        await_messages(world, &topic)?;
-        let rolling = AtomicBool::new(true);
-        let rolled = thread::scope(|scope| {
-            // The looking ends however the roll does.
-            let end = End(&rolling);
-            let looks = scope.spawn(|| watch_isrs(world, &rolling));
-            let begun = Instant::now();
-            let rolled = ask_for_restart(world).and_then(|()| watch_roll(world, &before));
-            let took = begun.elapsed();
-            drop(end);
-            let looks = looks.join().map_err(|_| anyhow!("who looked panicked"))?;
-            let order = rolled?;
-            let looks = looks?;
-            ensure!(
-                looks >= LOOKS_LEAST,
-                "the ISRs were seen {looks} times only"
-            );
-            let (pods, took) = (order.len(), seconds(took));
-            world.progress.line(&format!(
-                "        {pods} pods restarted in {took}, with {looks} looks at every ISR"
-            ));
-            check_order(&order)
-        });
-        let was_at_work = !producer.is_finished();
-        let produced = producer.join();
-        rolled?;
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))??;
-        if !was_at_work {
-            let line = "        the producer was done before the roll was";
-            world.progress.line(line);
-        }
-        Ok::<_, anyhow::Error>(())
+    while_produced(world, "rolled", |before| {
+        ask_for_restart(world)?;
+        let order = watch_roll(world, before)?;
+        check_order(&order)?;
+        Ok(format!("{} pods restarted", order.len()))
     })?;
-
-    await_settled(world)?;
-    messages::verify(world, &topic, messages::COUNT)?;
     // The annotation may go again: that is no change of what the pods run from.
     let after = uids(world)?;
     world.run(&["annotate", CLUSTER, "foz.dev/restart-"])?;
@@ -91,10 +49,7 @@ pub(super) fn annotation(world: &World) -> Result<()> {
         uids(world)? == after,
         "pods restarted without the annotation"
     );
-    // Told again and again, the volumes would fill.
-    world.run(&["delete", &object, "--timeout=30s"])?;
-    let limit = Duration::from_secs(30);
-    await_gone(world.kubectl(), NAMESPACE, &object, limit)
+    Ok(())
 }
 
 /// The process of a broker is stopped, so that it has no lease; another one is to be restarted. That waits for the
@@ -203,6 +158,72 @@ pub(super) fn bad_template(world: &World) -> Result<()> {
     ensure_same_messages(&sent, &world.foz().consume(&alive)?)?;
     let alive = format!("topic.foz.dev/{alive}");
     world.run(&["delete", &alive, "--timeout=30s"]).map(drop)
+}
+
+/// Does something to the Cluster's pods, given their UIDs, while a Java producer with `acks=all` is at work. Then all of
+/// its messages are there, once and in order, and no partition has had fewer than two replicas in sync. `act` hands back
+/// what it has done.
+fn while_produced(
+    world: &World,
+    prefix: &str,
+    act: impl FnOnce(&BTreeMap<String, String>) -> Result<String>,
+) -> Result<()> {
+    await_settled(world)?;
+    let topic = format!("{prefix}-{}", now_ms()?);
+    let object = format!("topic.foz.dev/{topic}");
+    // The messages' timestamps are of the year 2023: time must not delete them.
+    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
+    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
+    world.await_ready(&object)?;
+    let before = uids(world)?;
+
+    thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
+        });
+        await_messages(world, &topic)?;
+        let acted = under_watch(world, || act(&before));
+        let was_at_work = !producer.is_finished();
+        let produced = producer.join();
+        let (done, looks, took) = acted?;
+        produced.map_err(|_| anyhow!("the producer's thread panicked"))??;
+        ensure!(
+            looks >= LOOKS_LEAST,
+            "the ISRs were seen {looks} times only"
+        );
+        let took = seconds(took);
+        world.progress.line(&format!(
+            "        {done} in {took}, with {looks} looks at every ISR"
+        ));
+        if !was_at_work {
+            let line = "        the producer was done before that was over";
+            world.progress.line(line);
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+
+    await_settled(world)?;
+    messages::verify(world, &topic, messages::COUNT)?;
+    // Told again and again, the volumes would fill.
+    world.run(&["delete", &object, "--timeout=30s"])?;
+    let limit = Duration::from_secs(30);
+    await_gone(world.kubectl(), NAMESPACE, &object, limit)
+}
+
+/// Looks at every ISR while something goes on: none has fewer than two. Hands back how often, and how long it took.
+fn under_watch<T>(world: &World, act: impl FnOnce() -> Result<T>) -> Result<(T, usize, Duration)> {
+    let watching = AtomicBool::new(true);
+    thread::scope(|scope| {
+        // The looking ends however the other does.
+        let end = End(&watching);
+        let looks = scope.spawn(|| watch_isrs(world, &watching));
+        let begun = Instant::now();
+        let acted = act();
+        let took = begun.elapsed();
+        drop(end);
+        let looks = looks.join().map_err(|_| anyhow!("who looked panicked"))?;
+        Ok((acted?, looks?, took))
+    })
 }
 
 /// Ends the looking when it is dropped.

@@ -1,24 +1,15 @@
 //! Nobody asks for a grant before pods are stopped here: the budgets for evictions and the processes themselves see
 //! to it that nothing is missed.
 
-use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::watch::{uids, watch_isrs};
-use super::{
-    End, LOOKS_LEAST, PARTITIONS, PRODUCED_OVER_SECONDS, QUIET, Stopped, TOLD_LIMIT, await_settled,
-    now_ms,
-};
+use super::{QUIET, Stopped, TOLD_LIMIT, await_settled, now_ms, while_produced};
 use crate::foz::ensure_same_messages;
-use crate::objects::await_gone;
-use crate::progress::seconds;
-use crate::story::messages;
-use crate::story::replicated::await_messages;
-use crate::story::world::{CLUSTER, NAMESPACE, World, lines, replicated_topic_manifest};
+use crate::story::world::{CLUSTER, World, lines, replicated_topic_manifest};
 use crate::wait::wait_until;
 
 /// Until the one before is Ready again and back in every ISR, on a busy machine.
@@ -27,55 +18,12 @@ const EVICTION_LIMIT: Duration = Duration::from_secs(120);
 /// Every pod of the Cluster is evicted, as `kubectl drain` does it on one node after the other, while a Java producer with
 /// `acks=all` is at work. Nobody waits for a pod to be Ready before the next eviction is asked for.
 pub(in crate::story) fn evictions(world: &World) -> Result<()> {
-    await_settled(world)?;
-    let topic = format!("drained-{}", now_ms()?);
-    let object = format!("topic.foz.dev/{topic}");
-    // The messages' timestamps are of the year 2023: time must not delete them.
-    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
-    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
-    world.await_ready(&object)?;
-    let before = uids(world)?;
-
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
-        });
-        await_messages(world, &topic)?;
-        let draining = AtomicBool::new(true);
-        let drained = thread::scope(|scope| {
-            // The looking ends however the drain does.
-            let end = End(&draining);
-            let looks = scope.spawn(|| watch_isrs(world, &draining));
-            let begun = Instant::now();
-            let drained = before
-                .iter()
-                .try_for_each(|(pod, uid)| evict_when_allowed(world, pod, uid));
-            let took = begun.elapsed();
-            drop(end);
-            let looks = looks.join().map_err(|_| anyhow!("who looked panicked"))?;
-            drained?;
-            let looks = looks?;
-            ensure!(
-                looks >= LOOKS_LEAST,
-                "the ISRs were seen {looks} times only"
-            );
-            let (pods, took) = (before.len(), seconds(took));
-            world.progress.line(&format!(
-                "        {pods} pods evicted in {took}, with {looks} looks at every ISR"
-            ));
-            Ok::<_, anyhow::Error>(())
-        });
-        let produced = producer.join();
-        drained?;
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))?
-    })?;
-
-    await_settled(world)?;
-    messages::verify(world, &topic, messages::COUNT)?;
-    // Told again and again, the volumes would fill.
-    world.run(&["delete", &object, "--timeout=30s"])?;
-    let limit = Duration::from_secs(30);
-    await_gone(world.kubectl(), NAMESPACE, &object, limit)
+    while_produced(world, "drained", |before| {
+        before
+            .iter()
+            .try_for_each(|(pod, uid)| evict_when_allowed(world, pod, uid))?;
+        Ok(format!("{} pods evicted", before.len()))
+    })
 }
 
 /// Asks until the budget allows it, and waits until the pod is another one.

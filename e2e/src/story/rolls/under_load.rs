@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Pid;
 use serde_json::Value;
 
-use super::watch::{uids, watch_isrs, watch_roll};
-use super::{End, ask_for_restart, await_settled, now_ms};
+use super::watch::{uids, watch_roll};
+use super::{End, ask_for_restart, await_settled, now_ms, under_watch};
 use crate::cluster::delay::Delay;
 use crate::objects::await_gone;
 use crate::progress::seconds;
@@ -128,20 +128,12 @@ pub(in crate::story) fn under_load<T>(
     }
     let load = Load::begin(world, &topic, &second, rate)?;
     super::await_messages(world, &topic)?;
-    let rolling = AtomicBool::new(true);
-    let acted = thread::scope(|scope| {
-        let end = End(&rolling);
-        let looks = scope.spawn(|| watch_isrs(world, &rolling));
-        let acted = act();
-        drop(end);
-        let looks = looks.join().map_err(|_| anyhow!("who looked panicked"))??;
-        let line = format!("        {looks} looks at every ISR: none below min.insync.replicas");
-        world.progress.line(&line);
-        acted
-    });
+    let acted = under_watch(world, act);
     // What clients felt says more than what went wrong around them.
     let felt = load.end();
-    let acted = acted?;
+    let (acted, looks, _) = acted?;
+    let line = format!("        {looks} looks at every ISR: none below min.insync.replicas");
+    world.progress.line(&line);
     let felt = felt?;
     for (topic, _) in topics {
         let object = format!("topic.foz.dev/{topic}");

@@ -15,6 +15,7 @@ use anyhow::{Result, anyhow, bail};
 use self::world::World;
 use crate::progress::{Progress, seconds};
 
+mod autoscaling;
 mod chaos;
 mod clients;
 mod evidence;
@@ -156,6 +157,7 @@ fn life() -> Vec<Story> {
             18,
             scaling::cancelled,
         ),
+        story("an HPA scales the Cluster", 15, autoscaling::follows),
         story(
             "a Rebalance is planned, approved and finished",
             12,
@@ -212,6 +214,11 @@ pub fn chaos() -> Vec<Story> {
             "nodes drain: a broker that is needed serves on until another is back",
             8,
             rolls::drain::needed,
+        ),
+        story(
+            "each node is drained with kubectl drain, and nobody notices",
+            18,
+            rolls::kubectl_drain::each_node,
         ),
         story(
             "a template that does not come up takes one broker until it is mended",

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 pub(super) mod drain;
+pub(super) mod kubectl_drain;
 pub(super) mod under_load;
 mod watch;
 

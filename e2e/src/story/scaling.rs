@@ -27,9 +27,9 @@ const WRITTEN_PARTITIONS: u32 = 6;
 const UNEVEN_PERCENT: i64 = 10;
 
 /// Nothing is left of the topics and claims of a story, however it ends.
-struct Tidy<'world> {
+pub(super) struct Tidy<'world> {
     world: &'world World,
-    topics: Vec<String>,
+    pub(super) topics: Vec<String>,
 }
 
 impl Drop for Tidy<'_> {
@@ -165,7 +165,7 @@ pub(super) fn refused(world: &World) -> Result<()> {
 }
 
 /// One with many partitions, and one to write to.
-fn topics(world: &World) -> Result<Tidy<'_>> {
+pub(super) fn topics(world: &World) -> Result<Tidy<'_>> {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let topics = ["wide", "written"].map(|name| format!("{name}-{}", since_1970.as_millis()));
     let tidy = Tidy {
@@ -207,7 +207,7 @@ pub(super) fn settles_at(world: &World, brokers: usize) -> Result<()> {
 }
 
 /// Looks at every size that the StatefulSet has on its way: who has gone had nothing.
-fn shrinks_only_when_empty(world: &World, brokers: i64) -> Result<()> {
+pub(super) fn shrinks_only_when_empty(world: &World, brokers: i64) -> Result<()> {
     let begun = Instant::now();
     let size = || -> Result<i64> {
         let set = world.get("statefulset/demo-broker")?;
@@ -234,7 +234,7 @@ fn shrinks_only_when_empty(world: &World, brokers: i64) -> Result<()> {
     Ok(())
 }
 
-fn even(world: &World, topic: &str, brokers: i64) -> Result<()> {
+pub(super) fn even(world: &World, topic: &str, brokers: i64) -> Result<()> {
     let all = replicas(world, None)?;
     let of_topic = replicas(world, Some(topic))?;
     let on: BTreeSet<i64> = of_topic.keys().copied().collect();

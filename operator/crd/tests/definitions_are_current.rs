@@ -40,6 +40,23 @@ fn each_definition_stays_small() {
     }
 }
 
+/// `kubectl scale` and autoscalers read and write these; the selector finds the pods that metrics are of.
+#[test]
+fn a_cluster_can_be_scaled() {
+    let definitions = foz_crd::definitions();
+    let scale = |kind: &str| {
+        let definition = definitions.iter().find(|it| it.spec.names.kind == kind);
+        let version = &definition.expect("a definition").spec.versions[0];
+        version.subresources.as_ref()?.scale.clone()
+    };
+    let of_cluster = scale("Cluster").expect("the scale subresource");
+    assert_eq!(of_cluster.spec_replicas_path, ".spec.replicas");
+    assert_eq!(of_cluster.status_replicas_path, ".status.replicas");
+    let selector = of_cluster.label_selector_path;
+    assert_eq!(selector.as_deref(), Some(".status.selector"));
+    assert_eq!(scale("Topic"), None);
+}
+
 /// `kubectl explain` has a sentence for every field.
 #[test]
 fn every_field_has_a_description() {

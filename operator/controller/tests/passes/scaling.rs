@@ -145,10 +145,9 @@ async fn brokers_that_are_added_get_replicas_and_lose_them_before_they_go() {
     assert_eq!(scaling["secondsLeft"], 40);
     // What autoscalers read.
     assert_eq!(cluster["status"]["replicas"], 5);
-    assert!(
-        cluster["status"]["selector"]
-            .as_str()
-            .is_some_and(|it| it.contains("demo"))
+    assert_eq!(
+        cluster["status"]["selector"],
+        "app.kubernetes.io/component=broker,app.kubernetes.io/instance=demo,app.kubernetes.io/name=foz"
     );
     assert_eq!(stage.condition("Ready")["status"], "True");
     let progressing = stage.condition("Progressing");

@@ -1,7 +1,12 @@
 //! The operator crashes before and after each of its writes, and another takes over: in the end everything is as if
 //! nothing had happened, and no pod was restarted that need not be.
 
-use std::cell::RefCell;
+#[path = "crashes/life.rs"]
+mod life;
+#[path = "crashes/scaling.rs"]
+mod scaling;
+
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,7 +19,7 @@ use super::api_server::ApiServer;
 use super::faults::{Faults, When};
 use super::kubernetes::{Kubernetes, claim_path, pod_path, set_path};
 use super::quorum::Quorum;
-use super::{CLUSTER, TOPIC, act};
+use super::{CLUSTER, SERVICES, TOPIC, act};
 
 /// More would keep each other waiting, and the tests beside them.
 const AT_ONCE: usize = 3;
@@ -27,12 +32,41 @@ const REST: Duration = Duration::from_millis(400);
 struct Scenario {
     /// Makes the addresses of its quorums its own.
     number: u8,
-    /// Begins with a Cluster that is well.
-    begins_well: bool,
+    begins: Begins,
     edit: fn(&ApiServer),
-    is_done: fn(&ApiServer) -> bool,
+    /// What the active controller and others do all the time meanwhile.
+    meanwhile: fn(&ApiServer, &Quorum),
+    is_done: fn(&ApiServer, &Quorum) -> bool,
+    /// Fewer would say nothing.
+    writes_least: usize,
     /// Brokers that may be away at once.
     away_most: usize,
+}
+
+/// What there is before it is edited.
+#[derive(Clone, Copy, PartialEq)]
+enum Begins {
+    /// Nothing.
+    New,
+    /// A Cluster of three brokers that is well, with a Topic.
+    Well,
+    /// The same with so many brokers, and more replicas to be moved about.
+    Even(i32),
+    /// No pod runs.
+    Suspended,
+}
+
+impl Scenario {
+    /// A Cluster that is well, of which nobody moves anything but the active controller.
+    const WELL: Self = Self {
+        number: 0,
+        begins: Begins::Well,
+        edit: |_| {},
+        meanwhile: |_, quorum| quorum.move_one(),
+        is_done: |_, _| false,
+        writes_least: 3,
+        away_most: 0,
+    };
 }
 
 /// One run of a scenario.
@@ -55,7 +89,9 @@ pub(crate) fn is_settled(server: &ApiServer) -> bool {
         condition(server, CLUSTER, type_).is_some_and(|(found, _)| found == status)
     };
     let object = server.get(CLUSTER).unwrap_or_default();
-    object["status"]["observedGeneration"] == object["metadata"]["generation"]
+    // An operator that has just begun says what was, until it follows the quorum.
+    object["status"]["activeController"].is_string()
+        && object["status"]["observedGeneration"] == object["metadata"]["generation"]
         && is("Ready", "True")
         && is("Progressing", "False")
         && is("Degraded", "False")
@@ -112,19 +148,20 @@ async fn run(scenario: &Scenario, at: Option<(usize, When)>) -> Run {
     let kubernetes = Kubernetes::new(server.clone(), quorum.clone(), address);
     let kubernetes = Rc::new(RefCell::new(kubernetes));
     let plays = Rc::clone(&kubernetes);
-    let play = async move {
+    let meanwhile: Cell<fn(&ApiServer, &Quorum)> = Cell::new(Scenario::WELL.meanwhile);
+    let play = async {
         loop {
             plays.borrow_mut().step();
+            meanwhile.get()(&server, &quorum);
             tokio::time::sleep(Duration::from_millis(4)).await;
         }
     };
     let story = async {
         let (mut term, mut acting) = act(&server);
         make(&server);
-        if scenario.begins_well {
-            until("it is made", &server, || is_made(&server)).await;
-        }
+        begin(scenario.begins, &server, &quorum).await;
         faults.crash_at(at);
+        meanwhile.set(scenario.meanwhile);
         (scenario.edit)(&server);
         let mut crashed = false;
         let started = Instant::now();
@@ -139,7 +176,7 @@ async fn run(scenario: &Scenario, at: Option<(usize, When)>) -> Run {
             }
             let what = || format!("{at:?}: {:#?}; {:#?}", faults.writes(), server.get(CLUSTER));
             assert!(started.elapsed() < ENDS_WITHIN, "{}", what());
-            if !(scenario.is_done)(&server) {
+            if !(scenario.is_done)(&server, &quorum) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
@@ -148,7 +185,7 @@ async fn run(scenario: &Scenario, at: Option<(usize, When)>) -> Run {
             tokio::time::sleep(REST).await;
             let is_granted = quorum.with(|state| !state.grants.is_empty());
             let rests = faults.writes().len() == count && !is_granted && !faults.has_crashed();
-            if rests && (scenario.is_done)(&server) {
+            if rests && (scenario.is_done)(&server, &quorum) {
                 break;
             }
         }
@@ -178,6 +215,62 @@ async fn run(scenario: &Scenario, at: Option<(usize, When)>) -> Run {
     }
 }
 
+/// Brings it there, with an operator that does not crash.
+async fn begin(begins: Begins, server: &ApiServer, quorum: &Quorum) {
+    if begins == Begins::New {
+        return;
+    }
+    until("it is made", server, || is_made(server)).await;
+    match begins {
+        Begins::New | Begins::Well => {}
+        Begins::Even(brokers) => {
+            quorum.make_on("moved", 6, 2);
+            edit_spec(server, |spec| spec["replicas"] = json!(brokers));
+            until("it is even", server, || is_even(server, quorum, brokers)).await;
+            // Nothing that is written later counts as one of the scenario's writes.
+            tokio::time::sleep(REST).await;
+            assert!(is_even(server, quorum, brokers));
+        }
+        Begins::Suspended => {
+            edit_spec(server, |spec| spec["suspend"] = json!(true));
+            until("it sleeps", server, || is_suspended(server)).await;
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
+
+/// So many brokers, with equally many replicas; nothing is left of others, and nothing is under way.
+fn is_even(server: &ApiServer, quorum: &Quorum, brokers: i32) -> bool {
+    let counts: Vec<usize> = (0..brokers).map(|id| quorum.replicas_on(id)).collect();
+    let differ = counts.iter().max().zip(counts.iter().min());
+    let has = |of: &dyn Fn(&str) -> String| {
+        let is_there = |id: &i32| server.get(&of(&format!("demo-broker-{id}"))).is_some();
+        (0..8).filter(is_there).eq(0..brokers)
+    };
+    let known = quorum.with(|state| {
+        let serve = |broker: &foz_api::v1::Broker| !broker.fenced && !broker.cordoned;
+        state.brokers.keys().copied().eq(0..brokers) && state.brokers.values().all(serve)
+    });
+    let cluster = server.get(CLUSTER).unwrap_or_default();
+    known
+        && differ.is_some_and(|(most, least)| most - least <= 2)
+        && has(&pod_path)
+        && has(&|name| format!("{SERVICES}/{name}"))
+        && quorum.running().is_none()
+        && cluster["status"]["scaling"].is_null()
+        && cluster["status"]["replicas"] == brokers
+        && is_settled(server)
+}
+
+fn is_suspended(server: &ApiServer) -> bool {
+    let reason = condition(server, CLUSTER, "Ready").map(|it| it.1);
+    let of_topic = condition(server, TOPIC, "Ready").map(|it| it.1);
+    server.paths("/pods/").is_empty()
+        && reason.as_deref() == Some("Suspended")
+        && of_topic.as_deref() == Some("ClusterSuspended")
+        && condition(server, CLUSTER, "Progressing").is_some_and(|it| it.0 == "False")
+}
+
 async fn until(what: &str, server: &ApiServer, holds: impl Fn() -> bool) {
     let started = Instant::now();
     while !holds() {
@@ -194,7 +287,7 @@ async fn until(what: &str, server: &ApiServer, holds: impl Fn() -> bool) {
 async fn crash_everywhere(scenario: Scenario) {
     let quiet = run(&scenario, None).await;
     let count = quiet.writes.len();
-    assert!(count >= 3, "{:#?}", quiet.writes);
+    assert!(count >= scenario.writes_least, "{:#?}", quiet.writes);
     let all = (1..=count).flat_map(|number| [When::Before, When::After].map(|it| (number, it)));
     let runs = futures::stream::iter(all)
         .map(|at| {
@@ -236,10 +329,10 @@ fn assert_same(found: &Value, wanted: &Value, context: &dyn Fn() -> String) {
 async fn while_a_cluster_is_made() {
     crash_everywhere(Scenario {
         number: 94,
-        begins_well: false,
-        edit: |_| {},
-        is_done: is_made,
+        begins: Begins::New,
+        is_done: |server, _| is_made(server),
         away_most: 3,
+        ..Scenario::WELL
     })
     .await;
 }
@@ -248,9 +341,8 @@ async fn while_a_cluster_is_made() {
 async fn while_pods_are_rolled() {
     crash_everywhere(Scenario {
         number: 95,
-        begins_well: true,
         edit: |server| edit_spec(server, |spec| spec["image"] = json!("foz-broker:2")),
-        is_done: |server| {
+        is_done: |server, _| {
             let is_new = |name: &str| {
                 let pod = server.get(&pod_path(name)).unwrap_or_default();
                 pod["spec"]["containers"][0]["image"] == "foz-broker:2"
@@ -260,6 +352,7 @@ async fn while_pods_are_rolled() {
             all && is_settled(server)
         },
         away_most: 1,
+        ..Scenario::WELL
     })
     .await;
 }
@@ -268,9 +361,8 @@ async fn while_pods_are_rolled() {
 async fn while_volumes_grow() {
     crash_everywhere(Scenario {
         number: 96,
-        begins_well: true,
         edit: |server| edit_spec(server, |spec| spec["storage"]["size"] = json!("2Gi")),
-        is_done: |server| {
+        is_done: |server, _| {
             let set = server.get(&set_path(Role::Broker)).unwrap_or_default();
             let template = &set["spec"]["volumeClaimTemplates"][0]["spec"];
             let has_grown = |ordinal: i32| {
@@ -281,26 +373,7 @@ async fn while_volumes_grow() {
                 && (0..3).all(has_grown)
                 && is_settled(server)
         },
-        away_most: 0,
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn while_a_cluster_is_suspended() {
-    crash_everywhere(Scenario {
-        number: 97,
-        begins_well: true,
-        edit: |server| edit_spec(server, |spec| spec["suspend"] = json!(true)),
-        is_done: |server| {
-            let reason = condition(server, CLUSTER, "Ready").map(|it| it.1);
-            let of_topic = condition(server, TOPIC, "Ready").map(|it| it.1);
-            server.paths("/pods/").is_empty()
-                && reason.as_deref() == Some("Suspended")
-                && of_topic.as_deref() == Some("ClusterSuspended")
-                && condition(server, CLUSTER, "Progressing").is_some_and(|it| it.0 == "False")
-        },
-        away_most: 3,
+        ..Scenario::WELL
     })
     .await;
 }
@@ -309,7 +382,6 @@ async fn while_a_cluster_is_suspended() {
 async fn while_a_volume_is_replaced() {
     crash_everywhere(Scenario {
         number: 98,
-        begins_well: true,
         edit: |server| {
             let path = pod_path("demo-broker-1");
             let mut pod = server.get(&path).expect("the pod");
@@ -320,12 +392,13 @@ async fn while_a_volume_is_replaced() {
             claim["metadata"]["annotations"]["old"] = json!("yes");
             server.put(&path, claim);
         },
-        is_done: |server| {
+        is_done: |server, _| {
             let claim = server.get(&claim_path("demo-broker-1"));
             claim.is_some_and(|claim| claim["metadata"]["annotations"]["old"].is_null())
                 && is_settled(server)
         },
         away_most: 1,
+        ..Scenario::WELL
     })
     .await;
 }
@@ -334,7 +407,6 @@ async fn while_a_volume_is_replaced() {
 async fn while_a_topic_is_deleted() {
     crash_everywhere(Scenario {
         number: 99,
-        begins_well: true,
         edit: |server| {
             let mut topic = server.get(TOPIC).expect("the Topic");
             topic["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
@@ -343,11 +415,11 @@ async fn while_a_topic_is_deleted() {
                 spec["config"]["log.retention.ms"] = json!("6")
             });
         },
-        is_done: |server| {
+        is_done: |server, _| {
             let counts = server.get(CLUSTER).unwrap_or_default()["status"].clone();
             counts["topics"] == 0 && server.get(TOPIC).is_none() && is_settled(server)
         },
-        away_most: 0,
+        ..Scenario::WELL
     })
     .await;
 }

@@ -21,7 +21,7 @@ pub(crate) struct Kubernetes {
     pub(crate) address: IpAddr,
     /// How often each pod was made.
     pub(crate) births: BTreeMap<String, u32>,
-    /// The greatest number of brokers that were away at once while there was a StatefulSet of three.
+    /// The greatest number of the first three brokers that were away at once while all of them were to run.
     pub(crate) away_most: usize,
     /// Pods of which the newest template does not come up.
     pub(crate) bad_image: Option<String>,
@@ -61,6 +61,9 @@ impl Kubernetes {
         for path in self.server.paths("/persistentvolumeclaims/") {
             self.serve_claim(&path);
         }
+        if self.is_to_be_collected() {
+            self.collect();
+        }
         let brokers = (0..3).filter(|ordinal| {
             let pod = self
                 .server
@@ -68,7 +71,8 @@ impl Kubernetes {
             !pod.is_some_and(|pod| is_ready(&pod))
         });
         let away = brokers.count();
-        let all_are_to_run = self.births.len() == 6 && self.wants(Role::Broker) == Some(3);
+        let all_are_to_run =
+            self.births.len() >= 6 && self.wants(Role::Broker).is_some_and(|it| it >= 3);
         if all_are_to_run && self.has_run() {
             self.away_most = self.away_most.max(away);
         }
@@ -97,15 +101,58 @@ impl Kubernetes {
             let pod = self.server.get(&pod_path(&name));
             match pod {
                 Some(_) if ordinal >= replicas => {
-                    self.server.delete(&pod_path(&name));
-                    if role == Role::Broker {
-                        self.quorum.fence(i32::try_from(ordinal).expect("small"));
-                    }
+                    let node_id = i32::try_from(ordinal).expect("small");
+                    let on = self.quorum.replicas_on(node_id);
+                    // With none at all it is suspended.
+                    let may_go = role == Role::Controller || replicas == 0 || on == 0;
+                    assert!(may_go, "{name} goes, and holds {on} replicas");
+                    self.stop(role, node_id, &name);
                 }
                 Some(pod) if !is_ready(&pod) => self.start(role, ordinal, &name, pod),
                 None if ordinal < replicas => self.make(&set, &name, &revision),
                 _ => {}
             }
+        }
+    }
+
+    fn stop(&self, role: Role, node_id: i32, name: &str) {
+        self.server.delete(&pod_path(name));
+        if role == Role::Broker {
+            self.quorum.fence(node_id);
+        }
+    }
+
+    /// The Cluster is gone, or goes when nothing is left that it owns.
+    fn is_to_be_collected(&self) -> bool {
+        let cluster = self.server.get(super::CLUSTER);
+        cluster.is_none_or(|cluster| {
+            let finalizers = cluster["metadata"]["finalizers"].as_array();
+            finalizers.is_some_and(|all| all.iter().any(|it| it == "foregroundDeletion"))
+        })
+    }
+
+    /// The garbage collector: one object after the other, then pods without their StatefulSet, then the owner.
+    fn collect(&self) {
+        let is_owned = |path: &&String| {
+            let object = self.server.get(path).unwrap_or_default();
+            object["metadata"]["ownerReferences"][0]["kind"] == "Cluster"
+        };
+        let all = self.server.paths("/namespaces/kafka/");
+        if let Some(owned) = all.iter().find(is_owned) {
+            return self.server.delete(owned);
+        }
+        for (role, node_id) in [Role::Broker, Role::Controller]
+            .into_iter()
+            .flat_map(|role| (0..6).map(move |node_id| (role, node_id)))
+        {
+            let name = format!("demo-{}-{node_id}", role.as_str());
+            if self.server.get(&pod_path(&name)).is_some() {
+                return self.stop(role, node_id, &name);
+            }
+        }
+        if let Some(mut cluster) = self.server.get(super::CLUSTER) {
+            cluster["metadata"]["finalizers"] = json!([]);
+            self.server.put(super::CLUSTER, cluster);
         }
     }
 

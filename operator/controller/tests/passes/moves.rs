@@ -207,7 +207,8 @@ impl Quorum {
             })
         };
         if goal == RebalanceGoal::DrainBrokers {
-            return named.iter().find_map(|from| moved(*from, &takers));
+            // One broker after the other becomes empty, the highest number first.
+            return named.iter().rev().find_map(|from| moved(*from, &takers));
         }
         let (least, most) = (*takers.first()?, *takers.last()?);
         let allowed = goal == RebalanceGoal::Full || named.contains(&least);

@@ -185,7 +185,7 @@ async fn a_drain_that_is_cancelled_half_way_leaves_everything_in_use() {
         .await;
     stage.scale(3);
     stage
-        .until("half a drain", |stage| stage.counts(5)[3] < 6)
+        .until("half a drain", |stage| stage.counts(5)[4] < 6)
         .await;
     stage.scale(5);
     stage

@@ -72,10 +72,10 @@ pub struct Broker {
     pub reported_rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
-    /// Without a lease, or not yet caught up: it leads nothing and gets no new partitions.
+    /// Without a lease, or not yet caught up: it leads nothing, and gets new replicas only where there are too few others.
     pub fenced: bool,
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
-    /// no ISR and gets no new replicas. Ends with the next registration.
+    /// no ISR and gets new replicas only as one that is fenced. Ends with the next registration.
     pub stopping: bool,
     /// Registrations before this one, since the broker was last unfenced, that the right disk may name as well. A broker
     /// that ends before it has heard of its registration comes back with an older one; and what a process asked
@@ -179,7 +179,7 @@ impl Image {
         self.broker(node_id).is_some_and(|broker| !broker.fenced)
     }
 
-    /// Whether the broker may be made a leader, a member of an ISR, or a new replica.
+    /// Whether the broker may be made a leader, or a member of an ISR.
     #[must_use]
     pub fn can_lead(&self, node_id: i32) -> bool {
         self.broker(node_id).is_some_and(|broker| broker.can_lead())

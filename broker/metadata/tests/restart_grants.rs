@@ -2,7 +2,8 @@
 //!
 //! The rules that the active controller runs, over a million steps of everything that happens around grants, in any
 //! order: two operators of which one is old, brokers and controllers that are asked to end, answers that are lost,
-//! crashes, followers that lag, reassignments that begin, change and are called off, time limits. After every step:
+//! crashes, followers that lag, reassignments that begin, change and are called off, partitions that are made while
+//! brokers are away, time limits. After every step:
 //!
 //! * What was protected still is, unless the step was a failure: a partition with its minimum of members in sync
 //!   besides all granted nodes still has it. So whoever stops by a grant leaves the minimum behind.

@@ -7,6 +7,7 @@ use foz_api::v1::change_replication_factor_request::Change;
 use tonic::{Code, Status};
 
 use crate::controllers::{Controllers, eventually};
+use crate::fake_broker::FakeBroker;
 use crate::support::{
     acquire_operator_epoch, admin, assigned_topic, change_isr, create, create_this, new_topic,
     with_brokers, with_two_brokers,
@@ -61,6 +62,42 @@ async fn another_number_of_replicas_is_a_move_and_those_who_are_no_operator_have
         assert_eq!((partition.replicas.len(), partition.leader), (3, index));
     }
     for broker in brokers {
+        broker.stop().await;
+    }
+    controllers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_made_while_a_broker_is_away_which_joins_its_isr_later() {
+    let (controllers, [zero, one, two]) = with_brokers::<3>(Controllers::start(1).await).await;
+    let next = two.next_registration();
+    two.kill().await;
+    eventually("it is fenced", || !controllers.image().is_alive(2)).await;
+    let of_factor = |replication_factor| v1::create_topics_request::NewTopic {
+        replication_factor,
+        ..new_topic("t", 3)
+    };
+    let refused = create(&controllers, vec![of_factor(4)]).await.remove(0);
+    let refused = refused.outcome.unwrap();
+    assert_eq!(refused.kafka_code, 38);
+    let message = "replication factor 4 of topic \"t\" is too many: the cluster has only 3 brokers; it can be at most 3";
+    assert_eq!(refused.message, message);
+
+    create_this(&controllers, of_factor(3)).await;
+    let image = controllers.image();
+    for (_, _, partition) in image.partitions() {
+        assert!([0, 1].contains(&partition.leader), "{partition:?}");
+        assert_eq!((partition.replicas.len(), partition.isr.len()), (3, 2));
+    }
+    let two = FakeBroker::start_with(&controllers, next).await;
+    eventually("it is back", || controllers.image().is_alive(2)).await;
+    for (_, index, partition) in image.partitions() {
+        let leader = if partition.leader == 0 { &zero } else { &one };
+        change_isr(&controllers, ("t", index), leader, &[&zero, &one, &two]).await;
+    }
+    let image = controllers.image();
+    assert!(image.partitions().all(|(_, _, it)| it.isr.len() == 3));
+    for broker in [zero, one, two] {
         broker.stop().await;
     }
     controllers.stop().await;

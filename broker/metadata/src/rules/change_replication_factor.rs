@@ -12,6 +12,7 @@ use super::named_once::NamedOnce;
 use super::partition_change::{PartitionChange, TopicSettings};
 use super::placement::Placement;
 use super::reassignment::begin;
+use super::replicas::check_replication_factor;
 use super::{Decided, ErrorCode, PARTITIONS_PER_REQUEST_MAX, Refusal, check_operator_epoch};
 use crate::image::{Image, NO_LEADER, Partition, Topic};
 use crate::record::Fact;
@@ -126,7 +127,7 @@ fn targets<'a>(
         .filter(|(_, _, target)| target.len() != factor)
         .collect();
     if differing.iter().any(|(_, _, target)| target.len() < factor) {
-        check_brokers(image, topic, factor)?;
+        check_replication_factor(image, name, factor)?;
     }
     let min_insync = min_insync_replicas(image, topic);
     // Who only goes back to what it was before loses nothing.
@@ -148,54 +149,20 @@ fn targets<'a>(
         ));
     }
     let mut counts = placement.counts_of(&topic.partitions);
-    differing
-        .into_iter()
-        .take(partitions_left)
-        .map(|(index, partition, target)| {
-            if target.len() > factor {
-                let sure = partition.sure_to_have_all();
-                let leader = match (partition.leader, sure.first()) {
-                    (NO_LEADER, Some(first)) => *first,
-                    (leader, _) => leader,
-                };
-                let target = placement.shrink(&mut counts, &target, leader, sure, factor);
-                return Ok((index, partition, target));
-            }
-            let target = placement.grow(&mut counts, target, &partition.replicas, factor);
-            if target.len() < factor {
-                return Err(refuse(format!(
-                    "topic {name:?} cannot have {factor} replicas of each partition now: only {} brokers are \
-                     registered, unfenced and not cordoned",
-                    placement.broker_count()
-                )));
-            }
-            Ok((index, partition, target))
-        })
-        .collect()
-}
-
-/// A broker that is away for a moment counts: no other number would be right once it is back.
-fn check_brokers(image: &Image, topic: &Topic, factor: usize) -> Result<(), Refusal> {
-    let is_cordoned = |node_id: &i32| image.is_cordoned(*node_id);
-    let node_ids = image.brokers().map(|broker| broker.node_id);
-    let (cordoned, open): (Vec<i32>, Vec<i32>) = node_ids.partition(is_cordoned);
-    if factor <= open.len() {
-        return Ok(());
-    }
-    let brokers = match open.len() {
-        1 => "only 1 broker".to_owned(),
-        count => format!("only {count} brokers"),
-    };
-    let beside = if cordoned.is_empty() {
-        String::new()
-    } else {
-        format!(" that are not cordoned; cordoned are {cordoned:?}")
-    };
-    Err(Refusal::new(
-        ErrorCode::InvalidReplicationFactor,
-        format!(
-            "replication factor {factor} of topic {:?} is too many: the cluster has {brokers}{beside}",
-            topic.name
-        ),
-    ))
+    let targets = differing.into_iter().take(partitions_left);
+    let targets = targets.map(|(index, partition, target)| {
+        if target.len() > factor {
+            let sure = partition.sure_to_have_all();
+            let leader = match (partition.leader, sure.first()) {
+                (NO_LEADER, Some(first)) => *first,
+                (leader, _) => leader,
+            };
+            let target = placement.shrink(&mut counts, &target, leader, sure, factor);
+            return (index, partition, target);
+        }
+        let target = placement.grow(&mut counts, target, &partition.replicas, factor);
+        debug_assert_eq!(target.len(), factor, "so many brokers may have replicas");
+        (index, partition, target)
+    });
+    Ok(targets.collect())
 }

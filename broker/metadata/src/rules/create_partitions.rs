@@ -4,7 +4,7 @@ use super::create_topics::{PARTITIONS_PER_REQUEST_MAX, check_partitions_left};
 use super::draft::Draft;
 use super::named_once::NamedOnce;
 use super::placement::Placement;
-use super::replicas::{check_assignment, check_replication_factor, new_partition};
+use super::replicas::{check_assignment, check_placement, new_partition};
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
 use crate::image::Image;
 
@@ -92,7 +92,7 @@ fn add(
         .partition(0)
         .map_or(1, |partition| partition.target_replicas().len());
     let assignments = if increase.assignments.is_empty() {
-        check_replication_factor(placement, factor)?;
+        check_placement(draft.image(), placement, name, factor)?;
         placement.place(&topic.partitions, added, factor)
     } else {
         if increase.assignments.len() != added {

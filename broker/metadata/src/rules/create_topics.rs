@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::named_once::NamedOnce;
 use super::placement::Placement;
 use super::replicas::{
-    broker_number, check_assignment, check_replication_factor, default_replication_factor,
+    broker_number, check_assignment, check_placement, default_replication_factor,
     internal_replication_factor, new_partition,
 };
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
@@ -48,7 +48,7 @@ pub struct NewTopic {
     /// -1: the cluster's `num.partitions`.
     pub partitions: i32,
     /// -1: the cluster's `default.replication.factor`; for an internal topic its
-    /// `offsets.topic.replication.factor`, or the number of living brokers if that is smaller.
+    /// `offsets.topic.replication.factor`, or the number of brokers that are not cordoned if that is smaller.
     pub replication_factor: i32,
     /// Either empty, or the replicas of each partition in index order; then both numbers above are -1.
     pub assignments: Vec<Vec<i32>>,
@@ -195,7 +195,7 @@ fn assignments(
         }
     };
     check_partitions_left(count, partitions_left)?;
-    check_replication_factor(placement, factor)?;
+    check_placement(image, placement, &new.name, factor)?;
     Ok(placement.place(&[], count, factor))
 }
 
@@ -207,8 +207,9 @@ fn replication_factor(
 ) -> Result<usize, Refusal> {
     let factor = match new.replication_factor {
         DEFAULT if new.internal => {
-            // With fewer brokers than that, groups must work all the same; `raise_internal_topics` adds the
-            // rest of the replicas when there are more.
+            // In a cluster of fewer brokers groups must work all the same; `raise_internal_topics` adds the rest of the
+            // replicas when there are more. A broker that is away makes the cluster no smaller: what is committed has
+            // to be as safe as what is produced, which is under the same `min.insync.replicas`.
             let factor = internal_replication_factor(image, properties);
             return Ok(factor.min(placement.broker_count()).max(1));
         }

@@ -10,11 +10,22 @@ use crate::image::{Image, Partition};
 /// goes to the brokers that lead the fewest partitions of all topics. So from an even start the counts of all
 /// brokers stay within one of each other, and a new, empty broker is not handed a whole topic.
 ///
-/// The other replicas: first on racks that the partition is not on yet, then on brokers with the fewest
-/// replicas of the topic, then with the fewest of all. Among equals the followers of one leader differ, so
+/// The other replicas: first on racks that the partition is not on yet, then on brokers that live, then on those with
+/// the fewest replicas of the topic, then with the fewest of all. Among equals the followers of one leader differ, so
 /// that its load is shared when it fails. A broker without a rack counts as a rack of its own.
 ///
-/// A cordoned broker gets nothing, nor does one that is fenced or about to stop; what they have counts.
+/// Brokers that are away (fenced, or about to stop) get replicas all the same, so that topics can be made while one
+/// restarts, as in Kafka's `StripedReplicaPlacer` (KIP-631); but each partition begins with a leader that lives. A rack
+/// is worth more than a broker that lives, as there: the replica follows when its broker is back, whereas nothing moves
+/// it to another rack later. Two things differ from Kafka:
+///
+/// * A broker that is about to stop counts as away, where Kafka leaves it out. Else a topic with as many replicas as
+///   there are brokers would be refused during every roll.
+/// * A broker that is away can be the preferred leader of a partition that it has a replica of. Kafka prefers only who
+///   lives, and then the broker that was away while a topic was made, or whose start was a second later than that of
+///   the first, leads nothing of it for good.
+///
+/// A cordoned broker gets nothing; what it has counts.
 #[derive(Debug, Clone)]
 pub(super) struct Placement {
     /// In the order in which equal brokers are chosen.
@@ -26,16 +37,22 @@ struct Candidate {
     node_id: i32,
     /// The same number for brokers in the same rack.
     rack: usize,
-    is_alive: bool,
-    is_cordoned: bool,
-    leaders: usize,
+    /// It is away otherwise.
+    can_lead: bool,
+    /// Gets new replicas.
+    is_open: bool,
+    /// Partitions that prefer it.
+    preferred: usize,
     replicas: usize,
 }
 
 /// What a topic has where, by position among the candidates.
 #[derive(Debug)]
 pub(super) struct TopicCounts {
-    leaders: Vec<usize>,
+    /// Partitions that prefer it.
+    preferred: Vec<usize>,
+    /// Partitions that it leads while those that are away now are away.
+    leads: Vec<usize>,
     replicas: Vec<usize>,
     /// By leader, then follower.
     pairs: HashMap<(usize, usize), usize>,
@@ -53,9 +70,9 @@ impl Placement {
                 Candidate {
                     node_id: broker.node_id,
                     rack: *racks.entry(name).or_insert(next),
-                    is_alive: broker.can_lead(),
-                    is_cordoned: image.is_cordoned(broker.node_id),
-                    leaders: image.preferred_count(broker.node_id),
+                    can_lead: broker.can_lead(),
+                    is_open: !image.is_cordoned(broker.node_id),
+                    preferred: image.preferred_count(broker.node_id),
                     replicas: image.replica_count(broker.node_id),
                 }
             })
@@ -66,27 +83,31 @@ impl Placement {
         Self { brokers }
     }
 
+    /// Nothing goes to brokers that are away.
+    pub(super) fn only_on_living(mut self) -> Self {
+        for broker in &mut self.brokers {
+            broker.is_open &= broker.can_lead;
+        }
+        self
+    }
+
     /// How many brokers replicas can be placed on: the most that a partition can have.
     pub(super) fn broker_count(&self) -> usize {
         self.open().count()
     }
 
-    /// Brokers that replicas could be placed on, were they not cordoned; by ascending id.
-    pub(super) fn cordoned(&self) -> Vec<i32> {
-        let is_closed = |broker: &&Candidate| broker.is_alive && broker.is_cordoned;
-        let cordoned = self.brokers.iter().filter(is_closed);
-        let mut node_ids: Vec<i32> = cordoned.map(|broker| broker.node_id).collect();
-        node_ids.sort_unstable();
-        node_ids
+    /// Whether there is a broker to lead what is placed.
+    pub(super) fn has_leader(&self) -> bool {
+        self.open().any(|at| self.brokers[at].can_lead)
     }
 
     /// Where replicas may go, by position.
     fn open(&self) -> impl Iterator<Item = usize> {
-        let is_open = |broker: &Candidate| broker.is_alive && !broker.is_cordoned;
-        (0..self.brokers.len()).filter(move |at| is_open(&self.brokers[*at]))
+        (0..self.brokers.len()).filter(|at| self.brokers[*at].is_open)
     }
 
-    /// The replicas of `count` new partitions of a topic that has some already, the leader first.
+    /// The replicas of `count` new partitions of a topic that has some already, the preferred leader first. The first
+    /// of them that lives is to lead.
     pub(super) fn place(
         &mut self,
         existing: &[Partition],
@@ -94,7 +115,7 @@ impl Placement {
         replication_factor: usize,
     ) -> Vec<Vec<i32>> {
         assert!(
-            (1..=self.broker_count()).contains(&replication_factor),
+            (1..=self.broker_count()).contains(&replication_factor) && self.has_leader(),
             "the caller knows how many brokers there are"
         );
         let mut topic = self.counts_of(existing);
@@ -110,6 +131,7 @@ impl Placement {
                     self.count(&mut topic, leader, next);
                     chosen.push(next);
                 }
+                self.prefer(&mut topic, &mut chosen);
                 chosen.iter().map(|at| self.brokers[*at].node_id).collect()
             })
             .collect()
@@ -129,8 +151,8 @@ impl Placement {
     }
 
     /// `replicas`, and others behind them until there are `replication_factor`, or as many as there are brokers
-    /// for. Who is among `holders` has a replica already, so that it needs not be copied: of brokers whose racks are
-    /// equally good it comes first.
+    /// for. Who is among `holders` has a replica already, so that it needs not be copied: of brokers that live, and whose
+    /// racks are equally good, it comes first.
     pub(super) fn grow(
         &mut self,
         topic: &mut TopicCounts,
@@ -170,7 +192,7 @@ impl Placement {
             let Some(next) = (0..left.len()).max_by_key(|position| {
                 let node_id = left[*position];
                 let at = self.at(node_id);
-                let is_closed = at.is_none_or(|at| self.brokers[at].is_cordoned);
+                let is_closed = at.is_none_or(|at| !self.brokers[at].is_open);
                 let load = at.map(|at| (topic.replicas[at], self.brokers[at].replicas));
                 (
                     node_id != leader,
@@ -210,8 +232,32 @@ impl Placement {
 
     fn next_leader(&self, topic: &TopicCounts) -> usize {
         self.open()
-            .min_by_key(|at| (topic.leaders[*at], self.brokers[*at].leaders))
-            .expect("a broker is alive")
+            .filter(|at| self.brokers[*at].can_lead)
+            .min_by_key(|at| {
+                (
+                    topic.leads[*at],
+                    topic.preferred[*at],
+                    self.brokers[*at].preferred,
+                )
+            })
+            .expect("the caller knows that a broker can lead")
+    }
+
+    /// Of `chosen`, of which the first can lead, the one that fewest partitions prefer becomes the first, where any of
+    /// them is away.
+    fn prefer(&mut self, topic: &mut TopicCounts, chosen: &mut [usize]) {
+        let is_away = |at: &usize| !self.brokers[*at].can_lead;
+        if chosen.iter().any(is_away) {
+            let load = |at: usize| (topic.preferred[at], self.brokers[at].preferred);
+            let first = (0..chosen.len()).min_by_key(|position| load(chosen[*position]));
+            chosen[..=first.unwrap_or_default()].rotate_right(1);
+        }
+        let first = chosen[0];
+        self.brokers[first].preferred += 1;
+        topic.preferred[first] += 1;
+        if let Some(leader) = chosen.iter().find(|at| self.brokers[**at].can_lead) {
+            topic.leads[*leader] += 1;
+        }
     }
 
     fn next_follower(
@@ -227,7 +273,13 @@ impl Placement {
             let same_rack = |other: &&usize| self.brokers[**other].rack == broker.rack;
             let in_rack = chosen.iter().filter(same_rack).count();
             let has_none = !holders.contains(&broker.node_id);
-            (in_rack, has_none, topic.replicas[at], broker.replicas)
+            (
+                in_rack,
+                !broker.can_lead,
+                has_none,
+                topic.replicas[at],
+                broker.replicas,
+            )
         };
         let mut least = None;
         let mut equal = Vec::new();
@@ -251,10 +303,7 @@ impl Placement {
     fn count(&mut self, topic: &mut TopicCounts, leader: usize, at: usize) {
         self.brokers[at].replicas += 1;
         topic.replicas[at] += 1;
-        if leader == at {
-            self.brokers[at].leaders += 1;
-            topic.leaders[at] += 1;
-        } else {
+        if leader != at {
             *topic.pairs.entry((leader, at)).or_default() += 1;
         }
     }
@@ -262,14 +311,19 @@ impl Placement {
     /// What a topic with these partitions has where.
     pub(super) fn counts_of(&self, partitions: &[Partition]) -> TopicCounts {
         let mut counts = TopicCounts {
-            leaders: vec![0; self.brokers.len()],
+            preferred: vec![0; self.brokers.len()],
+            leads: vec![0; self.brokers.len()],
             replicas: vec![0; self.brokers.len()],
             pairs: HashMap::new(),
         };
         for partition in partitions {
             let leader = self.at(partition.preferred_leader());
             if let Some(leader) = leader {
-                counts.leaders[leader] += 1;
+                counts.preferred[leader] += 1;
+            }
+            let mut replicas = partition.replicas.iter().filter_map(|id| self.at(*id));
+            if let Some(leads) = replicas.find(|at| self.brokers[*at].can_lead) {
+                counts.leads[leads] += 1;
             }
             for (position, node_id) in partition.replicas.iter().enumerate() {
                 let Some(at) = self.at(*node_id) else {

@@ -14,15 +14,16 @@ use crate::record::Fact;
 pub const PARTITIONS_RAISED_PER_CALL_MAX: usize = 100;
 
 /// Appends replicas to partitions of internal topics that have fewer than `offsets.topic.replication.factor`, as
-/// far as brokers allow; the answer is how many partitions got some. The new replicas are not in sync yet. What is
-/// being reassigned waits until that is complete.
+/// far as brokers that live allow; the answer is how many partitions got some. The new replicas are not in sync yet, and
+/// count for `min.insync.replicas` at once: on brokers that are away they could keep the partition from being written
+/// to. What is being reassigned waits until that is complete.
 /// `properties` are those of the controller.
 pub fn raise_internal_topics(
     image: &Image,
     properties: &BTreeMap<String, String>,
 ) -> Decided<usize> {
     let factor = internal_replication_factor(image, properties);
-    let mut placement = Placement::new(image, 0);
+    let mut placement = Placement::new(image, 0).only_on_living();
     let mut draft = Draft::new(image);
     let mut raised = 0;
     for topic in image.topics().filter(|topic| topic.internal) {

@@ -40,33 +40,65 @@ pub(super) fn broker_number(
         .unwrap_or(1)
 }
 
-/// Whether there are brokers enough to place so many replicas of a partition.
+/// Whether there are brokers enough to place so many replicas of each partition. A broker that is away counts: no
+/// other number would be right once it is back.
 pub(super) fn check_replication_factor(
-    placement: &Placement,
+    image: &Image,
+    topic: &str,
     factor: usize,
 ) -> Result<(), Refusal> {
-    let brokers = placement.broker_count();
-    if factor <= brokers && brokers > 0 {
+    let is_cordoned = |node_id: &i32| image.is_cordoned(*node_id);
+    let node_ids = image.brokers().map(|broker| broker.node_id);
+    let (cordoned, open): (Vec<i32>, Vec<i32>) = node_ids.partition(is_cordoned);
+    if factor <= open.len() && !open.is_empty() {
         return Ok(());
     }
-    let wanted = match factor {
-        0 | 1 => "the partitions".to_owned(),
-        factor => format!("{factor} replicas of each partition"),
+    let brokers = match open.len() {
+        0 => "no broker".to_owned(),
+        1 => "only 1 broker".to_owned(),
+        count => format!("only {count} brokers"),
     };
-    let found = match brokers {
-        0 => "no broker is".to_owned(),
-        1 => "only 1 broker is".to_owned(),
-        brokers => format!("only {brokers} brokers are"),
-    };
-    let cordoned = placement.cordoned();
-    let message = if cordoned.is_empty() {
-        format!("unable to place {wanted}: {found} registered and unfenced")
+    let beside = if cordoned.is_empty() {
+        String::new()
     } else {
-        format!(
-            "unable to place {wanted}: {found} registered, unfenced and not cordoned; cordoned are {cordoned:?}"
-        )
+        let are = if open.len() > 1 { "are" } else { "is" };
+        format!(" that {are} not cordoned (cordoned are {cordoned:?})")
     };
-    Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message))
+    let right = match (open.len(), cordoned.is_empty()) {
+        (0, true) => "a broker has to register first".to_owned(),
+        (0, false) => "one of them has to be uncordoned first".to_owned(),
+        (count, _) => format!("it can be at most {count}"),
+    };
+    Err(Refusal::new(
+        ErrorCode::InvalidReplicationFactor,
+        format!(
+            "replication factor {factor} of topic {topic:?} is too many: the cluster has {brokers}{beside}; {right}"
+        ),
+    ))
+}
+
+/// As above, where partitions are made too: each begins with a leader that lives (as in Kafka).
+pub(super) fn check_placement(
+    image: &Image,
+    placement: &Placement,
+    topic: &str,
+    factor: usize,
+) -> Result<(), Refusal> {
+    check_replication_factor(image, topic, factor)?;
+    if placement.has_leader() {
+        return Ok(());
+    }
+    let brokers = match placement.broker_count() {
+        1 => "the only broker that may have it is".to_owned(),
+        count => format!("all {count} brokers that may have replicas are"),
+    };
+    Err(Refusal::new(
+        ErrorCode::InvalidReplicationFactor,
+        format!(
+            "replication factor {factor} of topic {topic:?} is impossible now: {brokers} fenced or about to stop, and one \
+             of the replicas has to lead; a broker has to come back first"
+        ),
+    ))
 }
 
 /// Checks a list that the caller chose, for a topic whose partitions have `factor` replicas each.

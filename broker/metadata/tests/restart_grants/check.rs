@@ -1,10 +1,11 @@
 //! What must hold, worked out without the rules' own helpers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use foz_metadata::image::{Image, Partition, Topic};
 use foz_metadata::rules::{
-    AcquireRestart, Answer, DeniedReason, QuorumHealth, Unavailable, min_insync_replicas,
+    AcquireRestart, Answer, DeniedReason, QuorumHealth, Refusal, Unavailable, min_insync_replicas,
 };
 
 use super::world::World;
@@ -32,6 +33,12 @@ pub(crate) struct Seen {
     pub(crate) completed: usize,
     /// Reassignments that were complete but for a grant.
     pub(crate) waited_for_grants: usize,
+    /// Partitions that were made.
+    pub(crate) made: usize,
+    /// Of them, those that were made while one of their brokers was away.
+    pub(crate) made_without_all: usize,
+    /// Of them, those of which one of these brokers has a restart grant.
+    pub(crate) made_beside_a_grant: usize,
     pub(crate) restarted_when_well: usize,
     pub(crate) granted_at_last: usize,
     pub(crate) stopped_together: usize,
@@ -66,6 +73,9 @@ impl Seen {
             self.cancelled,
             self.completed,
             self.waited_for_grants,
+            self.made,
+            self.made_without_all,
+            self.made_beside_a_grant,
             self.restarted_when_well,
             self.granted_at_last,
             self.stopped_together,
@@ -159,6 +169,33 @@ impl World {
         }
         let controllers = self.image.grants().filter(|grant| grant.node_id >= 1000);
         assert!(controllers.count() <= 1);
+    }
+
+    /// Partitions can be made as long as one broker can lead them; they are the newest of the last topic.
+    pub(crate) fn check_made(&mut self, made: &Result<(), Refusal>, indexes: Range<i32>) {
+        let mut brokers = self.image.brokers();
+        assert_eq!(
+            made.is_ok(),
+            brokers.any(|broker| broker.can_lead()),
+            "{made:?}"
+        );
+        if made.is_err() {
+            return;
+        }
+        let topic = self.image.topics().last().unwrap();
+        assert!(!indexes.is_empty());
+        for index in indexes {
+            let partition = topic.partition(index).unwrap();
+            let is_away = |id: &&i32| !self.image.can_lead(**id);
+            assert!(!is_away(&&partition.leader), "{partition:?}");
+            let away: Vec<i32> = partition.replicas.iter().filter(is_away).copied().collect();
+            let in_sync = partition.replicas.iter().filter(|id| !away.contains(id));
+            assert!(in_sync.eq(&partition.isr), "{partition:?}");
+            self.seen.made += 1;
+            self.seen.made_without_all += usize::from(!away.is_empty());
+            let has_grant = away.iter().any(|id| self.image.grant(*id).is_some());
+            self.seen.made_beside_a_grant += usize::from(has_grant);
+        }
     }
 
     /// What must hold of an answer, on the image that it was decided on.

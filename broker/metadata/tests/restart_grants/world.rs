@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use foz_metadata::image::{Image, NO_LEADER};
 use foz_metadata::record::{Batch, Fact};
 use foz_metadata::rules::{
-    AcquireRestart, AlterPartitionReassignments, AlterPartitions, Answer, CreateTopics, Decision,
-    ErrorCode, IsrChange, NewTopic, QuorumHealth, Reassignment, Refusal, RegisterBroker,
-    Unavailable, acquire_operator_epoch, acquire_restart, alter_partition_reassignments,
-    alter_partitions, balance_leaders, create_topics, end_restart, end_restarts_done, fence_broker,
+    AcquireRestart, AlterPartitionReassignments, AlterPartitions, Answer, CreatePartitions,
+    CreateTopics, Decision, DeleteTopics, ErrorCode, Increase, IsrChange, NewTopic, QuorumHealth,
+    Reassignment, Refusal, RegisterBroker, TopicRef, Unavailable, acquire_operator_epoch,
+    acquire_restart, alter_partition_reassignments, alter_partitions, balance_leaders,
+    create_partitions, create_topics, delete_topics, end_restart, end_restarts_done, fence_broker,
     found_cluster, register_broker, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
@@ -17,6 +18,8 @@ use super::check::{Cover, Seen};
 use super::random::Random;
 
 pub(crate) const CONTROLLERS: usize = 3;
+/// That come and go.
+const EXTRA_TOPICS_MAX: usize = 2;
 
 /// What a walk begins with.
 pub(crate) struct Shape {
@@ -47,6 +50,7 @@ pub(crate) struct World {
     pub(crate) controllers: Vec<Process>,
     operators: [Operator; 2],
     pub(crate) newest_grant: i64,
+    topics_at_first: usize,
     /// Of the image.
     pub(crate) covers: Vec<Cover>,
     pub(crate) seen: Seen,
@@ -67,6 +71,7 @@ impl World {
             controllers: vec![UP; CONTROLLERS],
             operators: Default::default(),
             newest_grant: 0,
+            topics_at_first: shape.topics.len(),
             covers: Vec::new(),
             seen: Seen::default(),
         };
@@ -77,24 +82,71 @@ impl World {
             world.unfence(node);
         }
         for (at, (replication_factor, min_insync, partitions)) in shape.topics.iter().enumerate() {
-            let topic = NewTopic {
-                name: format!("t{at}"),
-                id: Uuid::from_u128(1 + at as u128),
-                partitions: *partitions,
-                replication_factor: *replication_factor,
-                config: [("min.insync.replicas".to_owned(), min_insync.to_string())].into(),
-                ..NewTopic::default()
-            };
-            let request = CreateTopics {
-                topics: vec![topic],
-                validate_only: false,
-                operator_epoch: 0,
-                seed,
-            };
-            let decision = create_topics(&world.image, &BTreeMap::new(), &request).unwrap();
-            world.commit(decision, false).remove(0).unwrap();
+            let topic = topic(at, *replication_factor, *min_insync, *partitions);
+            world.create(topic, seed).unwrap();
         }
         world
+    }
+
+    fn create(&mut self, topic: NewTopic, seed: u64) -> Result<(), Refusal> {
+        let request = CreateTopics {
+            topics: vec![topic],
+            validate_only: false,
+            operator_epoch: 0,
+            seed,
+        };
+        let decision = create_topics(&self.image, &BTreeMap::new(), &request).unwrap();
+        self.commit(decision, false).remove(0).map(|_| ())
+    }
+
+    /// A topic is made, or gets more partitions, or is gone: whoever is away at the moment, and whoever has a grant. Only
+    /// the last topic changes, so that no other partition has another position.
+    fn make_partitions(&mut self) {
+        let count = self.image.topic_count();
+        let last = self.image.topics().last().unwrap().clone();
+        let is_extra = count > self.topics_at_first;
+        if count < self.topics_at_first + EXTRA_TOPICS_MAX && self.random.percent(50) {
+            let factor = 1 + self.random.below(self.brokers.len());
+            let min_insync = 1 + self.random.below(factor);
+            let replication_factor = id(factor);
+            let partitions = id(1 + self.random.below(2));
+            let topic = topic(count, replication_factor, min_insync, partitions);
+            let seed = u64::try_from(self.seen.steps).unwrap();
+            let made = self.create(topic, seed);
+            self.check_made(&made, 0..self.partitions_of(count));
+        } else if is_extra && last.partitions.len() < 4 {
+            let before = id(last.partitions.len());
+            let increase = Increase {
+                name: last.name.to_string(),
+                count: before + 1,
+                assignments: vec![],
+            };
+            let request = CreatePartitions {
+                topics: vec![increase],
+                validate_only: false,
+                operator_epoch: 0,
+                seed: u64::try_from(self.seen.steps).unwrap(),
+            };
+            let decision = create_partitions(&self.image, &request).unwrap();
+            let made = self.commit(decision, false).remove(0);
+            self.check_made(&made, before..before + 1);
+        } else if is_extra {
+            let gone = TopicRef {
+                name: last.name.to_string(),
+                id: None,
+            };
+            let request = DeleteTopics {
+                topics: vec![gone],
+                operator_epoch: self.image.operator_epoch(),
+            };
+            let decision = delete_topics(&self.image, &BTreeMap::new(), &request).unwrap();
+            self.commit(decision, false).remove(0).unwrap();
+        }
+    }
+
+    fn partitions_of(&self, topic: usize) -> i32 {
+        let topic = self.image.topic(&topic_name(topic));
+        topic.map_or(0, |topic| id(topic.partitions.len()))
     }
 
     pub(crate) fn step(&mut self) {
@@ -107,7 +159,7 @@ impl World {
         }
         let node = self.random.below(self.brokers.len());
         let operator = self.random.below(2);
-        match self.random.below(100) {
+        match self.random.below(102) {
             0 => self.become_operator(operator),
             1..15 => self.operator_asks(operator, node),
             15..20 => self.operator_stops(operator),
@@ -137,7 +189,8 @@ impl World {
                 let at = self.random.below(CONTROLLERS);
                 self.start_controller(at);
             }
-            _ => self.fence(node),
+            99 => self.fence(node),
+            _ => self.make_partitions(),
         }
     }
 
@@ -492,6 +545,21 @@ impl World {
             self.check_change(&before, is_failure);
         }
         decision.answer
+    }
+}
+
+fn topic_name(at: usize) -> String {
+    format!("t{at}")
+}
+
+fn topic(at: usize, replication_factor: i32, min_insync: usize, partitions: i32) -> NewTopic {
+    NewTopic {
+        name: topic_name(at),
+        id: Uuid::from_u128(1 + at as u128),
+        partitions,
+        replication_factor,
+        config: [("min.insync.replicas".to_owned(), min_insync.to_string())].into(),
+        ..NewTopic::default()
     }
 }
 

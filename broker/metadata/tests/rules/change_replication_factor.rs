@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::support::{
     alter, alter_broker_default, cluster, commit, cordon_brokers, create, fence, grant, moving,
-    new_topic, partition, partition_on, propose, reassign, replicated, set, state, stop, unfence,
+    new_topic, partition, partition_on, propose, reassign, replicated, restart, set, state, stop,
+    unfence,
 };
 
 fn request(topics: &[(&str, i32)]) -> ChangeReplicationFactor {
@@ -235,34 +236,46 @@ fn more_than_there_are_brokers_is_refused_with_the_numbers() {
     assert_eq!(code, ErrorCode::InvalidReplicationFactor);
     assert_eq!(
         message,
-        "replication factor 4 of topic \"t\" is too many: the cluster has only 3 brokers"
+        "replication factor 4 of topic \"t\" is too many: the cluster has only 3 brokers; it can be at most 3"
     );
     cordon_brokers(&mut image, &[2], true);
     let (_, message) = refusal(&image, 4);
     assert_eq!(
         message,
         "replication factor 4 of topic \"t\" is too many: the cluster has only 2 brokers that are not \
-         cordoned; cordoned are [2]"
+         cordoned (cordoned are [2]); it can be at most 2"
     );
-    let mut image = partition_on(4, &[0, 1], "1");
-    fence(&mut image, 3);
-    stop(&mut image, 2);
-    let (_, message) = refusal(&image, 3);
-    assert_eq!(
-        message,
-        "topic \"t\" cannot have 3 replicas of each partition now: only 2 brokers are registered, \
-         unfenced and not cordoned"
-    );
-    // One that is there already may be away.
-    unfence(&mut image, 3);
-    fence(&mut image, 1);
-    change(&mut image, 3);
-    assert_eq!(partition(&image).target_replicas(), [0, 1, 3]);
+    assert_eq!(moving(&image).1, []);
     for factor in [0, -1, i32::MIN] {
         let (code, message) = refusal(&image, factor);
         assert_eq!(code, ErrorCode::InvalidReplicationFactor);
         assert!(message.ends_with("must be at least 1"), "{message}");
     }
+}
+
+#[test]
+fn who_is_away_gets_a_replica_only_where_nobody_else_can() {
+    let mut image = partition_on(5, &[0, 1], "2");
+    fence(&mut image, 1);
+    fence(&mut image, 3);
+    stop(&mut image, 2);
+    change(&mut image, 3);
+    assert_eq!(partition(&image).target_replicas(), [0, 1, 4]);
+    change(&mut image, 5);
+    let (replicas, adding, _) = moving(&image);
+    assert_eq!((replicas.len(), adding.len()), (5, 3));
+    // Nothing more is asked of the partition than before, and who is there already copies.
+    assert_eq!(partition_min_insync(2, partition(&image)), 2);
+    propose(&mut image, &[0, 4]).unwrap();
+    assert!(partition(&image).is_reassigning());
+    for node_id in [1, 3] {
+        unfence(&mut image, node_id);
+    }
+    fence(&mut image, 2);
+    restart(&mut image, 2, true);
+    unfence(&mut image, 2);
+    all_copied(&mut image);
+    assert!(!partition(&image).is_reassigning());
 }
 
 #[test]
@@ -376,7 +389,10 @@ fn check_target(before: &Image, was: &Partition, is: &Partition, factor: usize) 
     assert_eq!(distinct.len(), factor, "{what}");
     let new = |id: &&i32| !was.replicas.contains(id);
     for id in target.iter().filter(new) {
-        assert!(before.can_lead(*id) && !before.is_cordoned(*id), "{what}");
+        assert!(
+            before.broker(*id).is_some() && !before.is_cordoned(*id),
+            "{what}"
+        );
     }
     let asked_for_fewer = was.target_replicas().len() > factor;
     if asked_for_fewer {
@@ -398,15 +414,19 @@ fn check_target(before: &Image, was: &Partition, is: &Partition, factor: usize) 
                 .rack(id)
                 .map_or_else(|| id.to_string(), str::to_owned)
         };
-        let in_rack = |name: &str| target.iter().filter(|id| rack(**id) == name).count();
-        let spare = before
-            .brokers()
-            .map(|broker| broker.node_id)
-            .filter(|id| before.can_lead(*id) && !before.is_cordoned(*id) && !target.contains(id));
-        for spare in spare {
-            for added in target.iter().skip(was.target_replicas().len()) {
-                let (here, there) = (in_rack(&rack(*added)), in_rack(&rack(spare)));
-                assert!(here <= there + 1, "{what}: {added} where {spare} was free");
+        for at in was.target_replicas().len()..factor {
+            // Who came before it.
+            let (there, added) = (&target[..at], target[at]);
+            let badness = |id: i32| {
+                let in_rack = there.iter().filter(|other| rack(**other) == rack(id));
+                (in_rack.count(), !before.can_lead(id))
+            };
+            for spare in before.brokers().map(|broker| broker.node_id) {
+                let is_open = !before.is_cordoned(spare) && !target.contains(&spare);
+                assert!(
+                    !is_open || badness(added) <= badness(spare),
+                    "{what}: {added} where {spare} was free"
+                );
             }
         }
     }

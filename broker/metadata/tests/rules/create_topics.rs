@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::rules::{ErrorCode, NewTopic, fence_broker};
+use foz_metadata::rules::{ErrorCode, NewTopic, balance_leaders, fence_broker};
 
 use crate::support::{
-    alter_broker_default, cluster, commit, create, new_topic, refusal_of, try_create,
+    alter_broker_default, cluster, commit, cordon_brokers, create, fence, grant, new_topic,
+    propose_at, refusal_of, restart, stop, try_create, unfence,
 };
 
 #[test]
@@ -119,23 +120,125 @@ fn bad_topics_are_refused_with_kafkas_code() {
 }
 
 #[test]
-fn more_replicas_than_living_brokers_are_refused_with_both_numbers() {
+fn more_replicas_than_brokers_are_refused_with_the_numbers() {
     let mut image = cluster(3);
-    let epoch = image.broker(2).unwrap().epoch;
-    let decision = fence_broker(&image, 2, epoch).unwrap();
-    commit(&mut image, decision);
-    let three = NewTopic {
-        replication_factor: 3,
+    // It comes back.
+    fence(&mut image, 2);
+    let of_factor = |replication_factor| NewTopic {
+        replication_factor,
         ..new_topic("t")
     };
+    let refused = |message: &str| (ErrorCode::InvalidReplicationFactor, message.to_owned());
+    let too_many = "replication factor 4 of topic \"t\" is too many: the cluster has only 3 brokers; it can be at most 3";
+    assert_eq!(refusal_of(&image, of_factor(4)), refused(too_many));
+    cordon_brokers(&mut image, &[0], true);
+    let too_many = "replication factor 3 of topic \"t\" is too many: the cluster has only 2 brokers that are not cordoned \
+                    (cordoned are [0]); it can be at most 2";
+    assert_eq!(refusal_of(&image, of_factor(3)), refused(too_many));
+    assert_eq!(try_create(&image, vec![of_factor(2)]).answer, [Ok(())]);
+}
+
+/// The one that is not away is cordoned: it may lead what it has, and gets nothing new.
+#[test]
+fn each_partition_needs_a_replica_that_can_lead() {
+    let mut image = cluster(3);
+    fence(&mut image, 0);
+    stop(&mut image, 1);
+    cordon_brokers(&mut image, &[2], true);
+    let two = NewTopic {
+        replication_factor: 2,
+        ..new_topic("t")
+    };
+    let impossible = "replication factor 2 of topic \"t\" is impossible now: all 2 brokers that may have replicas are fenced \
+                      or about to stop, and one of the replicas has to lead; a broker has to come back first";
     assert_eq!(
-        refusal_of(&image, three),
-        (
-            ErrorCode::InvalidReplicationFactor,
-            "unable to place 3 replicas of each partition: only 2 brokers are registered and unfenced"
-                .to_owned()
-        )
+        refusal_of(&image, two.clone()),
+        (ErrorCode::InvalidReplicationFactor, impossible.to_owned())
     );
+    unfence(&mut image, 0);
+    create(&mut image, two);
+    let partition = image.partition("t", 0).unwrap();
+    assert_eq!(partition.leader, 0);
+}
+
+#[test]
+fn who_is_away_gets_replicas_and_is_not_in_sync() {
+    let topic = NewTopic {
+        partitions: 6,
+        replication_factor: 3,
+        config: [("min.insync.replicas".to_owned(), "3".to_owned())].into(),
+        ..new_topic("t")
+    };
+    let mut fenced = cluster(3);
+    fence(&mut fenced, 2);
+    let mut stopping = cluster(3);
+    stop(&mut stopping, 2);
+    let mut granted = cluster(3);
+    grant(&mut granted, 2);
+    for mut image in [fenced, stopping, granted] {
+        create(&mut image, topic.clone());
+        for (_, _, partition) in image.partitions() {
+            assert_eq!(partition.replicas.len(), 3);
+            let mut isr = partition.isr.clone();
+            isr.sort_unstable();
+            assert_eq!((&*isr, &*partition.never_in_sync), (&[0, 1][..], &[2][..]));
+            // Nothing was acknowledged, so nobody has to have it.
+            assert_eq!((&*partition.elr, partition.leader_epoch), (&[][..], 0));
+        }
+        let led = [0, 1, 2].map(|node_id| image.partitions_led_by(node_id).count());
+        let preferred = [0, 1, 2].map(|node_id| image.preferred_count(node_id));
+        assert_eq!((led, preferred), ([3, 3, 0], [2, 2, 2]));
+
+        // It comes back, and is let in by whoever leads.
+        if !image.is_alive(2) {
+            unfence(&mut image, 2);
+        } else {
+            fence(&mut image, 2);
+            restart(&mut image, 2, true);
+            unfence(&mut image, 2);
+        }
+        for index in 0..6 {
+            propose_at(&mut image, index, &[0, 1, 2]);
+        }
+        let decision = balance_leaders(&image, &BTreeMap::new()).unwrap();
+        commit(&mut image, decision);
+        let led = [0, 1, 2].map(|node_id| image.partitions_led_by(node_id).count());
+        assert_eq!(led, [2, 2, 2]);
+    }
+}
+
+#[test]
+fn who_lives_gets_replicas_first() {
+    let mut image = cluster(5);
+    fence(&mut image, 1);
+    stop(&mut image, 4);
+    create(
+        &mut image,
+        NewTopic {
+            partitions: 9,
+            replication_factor: 3,
+            ..new_topic("t")
+        },
+    );
+    let counts = [0, 1, 2, 3, 4].map(|node_id| image.replica_count(node_id));
+    assert_eq!(counts, [9, 0, 9, 9, 0]);
+    assert!(image.partitions().all(|(_, _, it)| it.isr.len() == 3));
+}
+
+/// What is committed is as safe as what is produced: with one of three away, groups have three copies and go on.
+#[test]
+fn internal_topics_count_who_is_away() {
+    let mut image = cluster(3);
+    alter_broker_default(&mut image, "min.insync.replicas", "2");
+    fence(&mut image, 1);
+    let internal = NewTopic {
+        internal: true,
+        partitions: 50,
+        ..new_topic("__consumer_offsets")
+    };
+    create(&mut image, internal);
+    let mut partitions = image.partitions();
+    assert!(partitions.all(|(_, _, it)| it.replicas.len() == 3 && it.isr.len() == 2));
 }
 
 #[test]
@@ -219,11 +322,11 @@ fn the_partitions_of_a_whole_request_are_bounded() {
 }
 
 #[test]
-fn without_living_brokers_no_topic_is_made() {
+fn without_brokers_no_topic_is_made() {
     let (code, message) = refusal_of(&cluster(0), new_topic("t"));
     assert_eq!(code, ErrorCode::InvalidReplicationFactor);
     assert_eq!(
         message,
-        "unable to place the partitions: no broker is registered and unfenced"
+        "replication factor 1 of topic \"t\" is too many: the cluster has no broker; a broker has to register first"
     );
 }

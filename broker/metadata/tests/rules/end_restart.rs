@@ -4,14 +4,14 @@ use foz_metadata::Changes;
 use foz_metadata::image::{Image, NO_LEADER};
 use foz_metadata::record::{Batch, EndRestartGrantRecord, Fact, Record};
 use foz_metadata::rules::{
-    AcquireRestart, Answer, ErrorCode, QuorumHealth, Unavailable, acquire_operator_epoch,
-    acquire_restart, end_restart, end_restarts_done,
+    AcquireRestart, Answer, DeniedReason, ErrorCode, NewTopic, QuorumHealth, Unavailable,
+    acquire_operator_epoch, acquire_restart, end_restart, end_restarts_done,
 };
 use uuid::Uuid;
 
 use crate::support::{
-    commit, fence, grant, partition, partition_on, propose, reassign, replicated, restart, state,
-    unfence,
+    cluster, commit, create, denied, fence, grant, new_topic, partition, partition_on, propose,
+    propose_at, reassign, replicated, restart, restart_of, state, unfence,
 };
 
 fn done(image: &mut Image) -> Vec<i32> {
@@ -53,6 +53,38 @@ fn it_ends_when_another_process_is_in_every_isr_and_leads_again_at_once() {
     assert_eq!(Changes::of_batch(&image, &batch), expected);
     assert_eq!(Changes::between(&image, &after), expected);
     assert_eq!(end_restarts_done(&after).unwrap().records, []);
+}
+
+/// It has not what the new topic has. Then it leads its share of that at once, though it was away.
+#[test]
+fn a_topic_that_was_made_meanwhile_has_to_be_copied_too() {
+    let mut image = cluster(3);
+    grant(&mut image, 0);
+    create(
+        &mut image,
+        NewTopic {
+            partitions: 3,
+            replication_factor: 3,
+            config: [("min.insync.replicas".to_owned(), "2".to_owned())].into(),
+            ..new_topic("t")
+        },
+    );
+    fence(&mut image, 0);
+    restart(&mut image, 0, true);
+    unfence(&mut image, 0);
+    assert_eq!(done(&mut image), []);
+    // Nobody else may go before.
+    let asked = restart_of(&image, 1);
+    assert_eq!(denied(&mut image, &asked).0, DeniedReason::AnotherGrant);
+    for index in 0..3 {
+        assert_eq!(done(&mut image), []);
+        propose_at(&mut image, index, &[0, 1, 2]);
+    }
+    assert_eq!(done(&mut image), [0]);
+    for node_id in 0..3 {
+        assert_eq!(image.partitions_led_by(node_id).count(), 1);
+    }
+    grant(&mut image, 1);
 }
 
 #[test]

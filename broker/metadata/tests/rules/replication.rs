@@ -360,6 +360,7 @@ fn internal_topics_get_replicas_as_brokers_come() {
         NewTopic {
             internal: true,
             partitions: 150,
+            replication_factor: 1,
             ..new_topic("t")
         },
     );
@@ -367,6 +368,7 @@ fn internal_topics_get_replicas_as_brokers_come() {
         let decision = raise_internal_topics(image, &BTreeMap::new()).unwrap();
         commit(image, decision)
     };
+    // A replica that nobody could copy to would keep the partition below its minimum.
     assert_eq!(
         (partition(&image).replicas.len(), raise(&mut image)),
         (1, 0)

@@ -192,13 +192,17 @@ pub(crate) fn restart(image: &mut Image, node_id: i32, is_clean: bool) {
 }
 
 pub(crate) fn proposal(image: &Image, isr: &[i32]) -> AlterPartitions {
-    let it = partition(image);
+    proposal_at(image, 0, isr)
+}
+
+fn proposal_at(image: &Image, index: i32, isr: &[i32]) -> AlterPartitions {
+    let it = image.partition("t", index).unwrap();
     AlterPartitions {
         broker_id: it.leader,
         broker_epoch: image.broker(it.leader).map_or(-1, |broker| broker.epoch),
         partitions: vec![IsrChange {
             topic_id: image.topic("t").unwrap().id,
-            index: 0,
+            index,
             leader_epoch: it.leader_epoch,
             partition_epoch: it.partition_epoch,
             new_isr: isr.iter().map(|id| (*id, epoch(image, *id))).collect(),
@@ -209,6 +213,12 @@ pub(crate) fn proposal(image: &Image, isr: &[i32]) -> AlterPartitions {
 pub(crate) fn propose(image: &mut Image, isr: &[i32]) -> Result<PartitionState, Refusal> {
     let decision = alter_partitions(image, &proposal(image, isr)).unwrap();
     commit(image, decision).remove(0)
+}
+
+/// The leader of any partition of the topic `t` changes its ISR.
+pub(crate) fn propose_at(image: &mut Image, index: i32, isr: &[i32]) {
+    let decision = alter_partitions(image, &proposal_at(image, index, isr)).unwrap();
+    commit(image, decision).remove(0).unwrap();
 }
 
 /// The registered process of a node asks for its restart.

@@ -132,14 +132,6 @@ impl Broker {
         }
     }
 
-    /// As many replicas as wanted, or as there are brokers: the controller raises it when more come.
-    fn internal_replication_factor(&self) -> i32 {
-        let wanted = self.config_number("offsets.topic.replication.factor");
-        let alive = self.image().alive_brokers().count();
-        let most = i64::try_from(alive).unwrap_or(i64::MAX).max(1);
-        i32::try_from(wanted.min(most)).unwrap_or(1)
-    }
-
     /// Makes the topic that holds the groups.
     pub(crate) async fn create_consumer_offsets(&self) {
         let config = [
@@ -154,7 +146,8 @@ impl Broker {
         self.create_topics_for_clients(vec![NewTopic {
             name: CONSUMER_OFFSETS.to_owned(),
             partitions: self.config_number("offsets.topic.num.partitions") as i32,
-            replication_factor: self.internal_replication_factor(),
+            // `offsets.topic.replication.factor`, as far as there are brokers: the controller knows best.
+            replication_factor: -1,
             config: config.map(|(key, value)| (key.to_owned(), value)).into(),
             internal: true,
             ..NewTopic::default()

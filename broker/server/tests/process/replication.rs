@@ -9,6 +9,7 @@ use foz_cli::client::{Client, NewTopic, Producer, ProducerConfig};
 use foz_cli::message::Message;
 use foz_protocol::error::ErrorCode;
 
+use crate::groups::{commit, committed};
 use crate::testbed::{PATIENCE, Testbed, pause, read_all};
 
 const TOPIC: &str = "orders";
@@ -169,6 +170,42 @@ async fn too_few_in_sync_refuse_acks_all_and_serve_again_when_they_are_back() {
     await_isr(&client, 3).await;
     produce(&client, 30..60).await;
     check(&client, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_made_and_grow_while_a_broker_is_away_and_it_copies_them_when_it_is_back() {
+    let mut testbed = Testbed::start(1, 3);
+    testbed.brokers[2].kill();
+    let client = testbed.client().await;
+    let deadline = Instant::now() + PATIENCE;
+    while client.refresh(None).await.unwrap().brokers.len() > 2 {
+        assert!(Instant::now() < deadline, "it is not fenced");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let topic = NewTopic {
+        partitions: Some(1),
+        ..replicated(TOPIC, "2")
+    };
+    client.create_topic(&topic).await.unwrap();
+    client.create_partitions(TOPIC, PARTITIONS).await.unwrap();
+    await_isr(&client, 2).await;
+    produce(&client, 0..300).await;
+    commit(&client, "group", 42).await;
+    testbed.brokers[2].spawn();
+    testbed.brokers[2].wait_ready();
+    await_isr(&client, 3).await;
+    produce(&client, 300..330).await;
+
+    // One of those that had everything from the beginning goes.
+    testbed.brokers[0].kill();
+    await_isr(&client, 2).await;
+    produce(&client, 330..360).await;
+    check(&client, 360).await;
+    assert_eq!(committed(&client, "group").await.0, 42);
+    testbed.brokers[0].spawn();
+    testbed.brokers[0].wait_ready();
+    await_isr(&client, 3).await;
+    stop_and_compare(&mut testbed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 use crate::cluster::observed::{QuorumState, QuorumView};
 use crate::names::ClusterName;
 pub use crate::quorum::restart::{RestartAnswer, RestartQuestion};
-use crate::quorum::view::{TopicView, View};
+use crate::quorum::view::{Room, TopicView, View};
 use crate::trigger::Triggers;
 
 /// A pass does not wait for a quorum that does not answer: it comes again.
@@ -233,10 +233,10 @@ impl Quorum {
         widest.map(|(name, topic)| (name.clone(), topic.replicas_max))
     }
 
-    /// Brokers that are alive and get new replicas, as far as is known.
+    /// Brokers that get new replicas, as far as is known.
     #[must_use]
-    pub fn brokers_alive(&self) -> usize {
-        self.state.read().view.brokers_alive()
+    pub fn room(&self) -> Room {
+        self.state.read().view.room()
     }
 
     /// Calls the active controller with the operator epoch. The epoch is acquired once; when the quorum

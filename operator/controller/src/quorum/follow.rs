@@ -111,12 +111,12 @@ async fn follow(
             }
             continue;
         }
-        let (change, has_more_brokers) = {
+        let (change, has_more_room) = {
             let view = &mut quorum.state.write().view;
-            let brokers_alive = view.brokers_alive();
-            (view.apply(event), view.brokers_alive() > brokers_alive)
+            let before = view.room();
+            (view.apply(event), view.room().is_more_than(before))
         };
-        if has_more_brokers {
+        if has_more_room {
             // Topics may be waiting for room.
             triggers.topics(name);
         }

@@ -203,13 +203,14 @@ impl View {
         }
     }
 
-    /// Brokers that are registered, hold a lease, and get new replicas.
+    /// Brokers that get new replicas.
     #[must_use]
-    pub fn brokers_alive(&self) -> usize {
-        self.brokers
-            .values()
-            .filter(|broker| !broker.fenced && !broker.cordoned)
-            .count()
+    pub fn room(&self) -> Room {
+        let open = self.brokers.values().filter(|broker| !broker.cordoned);
+        Room {
+            alive: open.clone().filter(|broker| !broker.fenced).count(),
+            brokers: open.count(),
+        }
     }
 
     fn forget(&mut self, name: &str) {
@@ -243,6 +244,23 @@ impl View {
         while self.rebalances.len() > REBALANCES_REMEMBERED {
             self.rebalances.pop_first();
         }
+    }
+}
+
+/// How many brokers get new replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// They are registered, and not cordoned.
+    pub brokers: usize,
+    /// Of them, those that hold a lease: they can lead what is made now.
+    pub alive: usize,
+}
+
+impl Room {
+    /// Whether something has room now that may have had none before.
+    #[must_use]
+    pub const fn is_more_than(self, before: Self) -> bool {
+        self.brokers > before.brokers || self.alive > before.alive
     }
 }
 

@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use crate::cluster::defaults;
 use crate::cluster::observed::QuorumState;
 use crate::context::Context;
+use crate::quorum::view::Room;
 use crate::topic::FINALIZER;
 use crate::topic::index::{claimant, cluster_of};
 use crate::topic::plan::{ClusterState, Observed};
@@ -76,7 +77,7 @@ pub fn dereference(
             .any(|finalizer| finalizer == FINALIZER),
         rival,
         live,
-        brokers_alive: quorum.map_or(0, |quorum| quorum.brokers_alive()),
+        room: quorum.map_or_else(Room::default, |quorum| quorum.room()),
         brokers_wanted,
         default_replication_factor,
         namespace,

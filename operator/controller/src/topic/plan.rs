@@ -9,7 +9,7 @@ pub use deletion::plan_deletion;
 
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
-use crate::quorum::view::TopicView;
+use crate::quorum::view::{Room, TopicView};
 use crate::topic::replication_factor::{Step, step};
 use crate::topic::topic_id::topic_id_text;
 use crate::topic::validate::ValidatedTopic;
@@ -34,8 +34,8 @@ pub struct Observed {
     pub rival: Option<String>,
     /// The topic in the cluster; `None` while the quorum is not followed.
     pub live: Option<Option<TopicView>>,
-    /// Brokers that are alive and can take partitions.
-    pub brokers_alive: usize,
+    /// Brokers that can have its partitions.
+    pub room: Room,
     /// Brokers that the Cluster is to have.
     pub brokers_wanted: i32,
     /// The replication factor of topics that do not say theirs, where the operator knows it.
@@ -216,8 +216,9 @@ fn without_cluster(cluster: &str, observed: &Observed, status: &TopicStatus) -> 
     Some(Finding::new(reason, message))
 }
 
-/// Brokers that are still to come are waited for. Where the Cluster has not enough of them the quorum is
-/// asked all the same, and says so.
+/// Brokers that are still to come are waited for; those that are only away for a moment get their replicas all the same,
+/// as long as one is there to lead. Where the Cluster has not enough of them the quorum is asked all the same, and says
+/// so.
 fn create(
     topic: &ValidatedTopic,
     cluster: &str,
@@ -228,7 +229,7 @@ fn create(
         .replication_factor
         .or(observed.default_replication_factor);
     let needed = factor.unwrap_or(1);
-    if observed.brokers_alive == 0 || observed.waits_for_brokers(needed) {
+    if observed.room.alive == 0 || observed.waits_for_brokers(needed) {
         return Plan {
             blocked: vec![observed.waiting(cluster, needed)],
             ..Plan::default()
@@ -244,20 +245,23 @@ fn create(
 }
 
 impl Observed {
-    fn alive(&self) -> i32 {
-        i32::try_from(self.brokers_alive).unwrap_or(i32::MAX)
-    }
-
     /// There are not enough brokers, and there will be.
     fn waits_for_brokers(&self, needed: i32) -> bool {
-        self.alive() < needed && needed <= self.brokers_wanted
+        let brokers = i32::try_from(self.room.brokers).unwrap_or(i32::MAX);
+        brokers < needed && needed <= self.brokers_wanted
     }
 
     fn waiting(&self, cluster: &str, needed: i32) -> Finding {
-        let message = format!(
-            "waits for brokers of Cluster {cluster}: {} are alive, and each partition is to be on {needed}",
-            self.alive()
-        );
+        let message = if self.waits_for_brokers(needed) {
+            format!(
+                "waits for brokers of Cluster {cluster}: {} have registered, and each partition is to be on {needed}",
+                self.room.brokers
+            )
+        } else {
+            format!(
+                "waits for brokers of Cluster {cluster}: none is alive that could lead partitions"
+            )
+        };
         Finding::new("WaitingForBrokers", message)
     }
 }

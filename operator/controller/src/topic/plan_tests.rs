@@ -5,7 +5,7 @@ use foz_crd::topic::{AdoptionPolicy, DeletionPolicy};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::conditions::{Finding, find};
-use crate::quorum::view::{Factor, TopicView};
+use crate::quorum::view::{Factor, Room, TopicView};
 use crate::topic::plan::{Action, ClusterState, Observed, Plan, plan, plan_deletion};
 use crate::topic::status::{Outcome, status};
 use crate::topic::topic_id::topic_id;
@@ -68,9 +68,14 @@ fn observed(live: Option<TopicView>) -> Observed {
         finalizer: true,
         cluster: ClusterState::Present,
         live: Some(live),
-        brokers_alive: 1,
+        room: room(1, 1),
         ..Observed::default()
     }
+}
+
+/// So many brokers get replicas, and so many of them are alive.
+fn room(brokers: usize, alive: usize) -> Room {
+    Room { brokers, alive }
 }
 
 fn deleting(live: Option<TopicView>) -> Observed {
@@ -267,7 +272,7 @@ fn a_topic_is_on_as_many_brokers_as_it_says_or_else_as_the_cluster_says() {
             ..topic()
         };
         let new = Observed {
-            brokers_alive: 3,
+            room: room(3, 3),
             brokers_wanted: 3,
             default_replication_factor: default,
             ..observed(None)
@@ -286,23 +291,31 @@ fn a_topic_waits_for_the_brokers_that_it_is_to_be_on() {
         replication_factor: Some(3),
         ..topic()
     };
-    let with = |brokers_alive, brokers_wanted| {
+    let with = |brokers, alive, brokers_wanted| {
         let new = Observed {
-            brokers_alive,
+            room: room(brokers, alive),
             brokers_wanted,
             ..observed(None)
         };
         plan_of(&wanted, &new, &TopicStatus::default())
     };
-    let waits = with(2, 3);
+    let waits = with(2, 2, 3);
     assert_eq!(blocked(&waits), "WaitingForBrokers");
     assert_eq!(
         waits.blocked[0].message,
-        "waits for brokers of Cluster demo: 2 are alive, and each partition is to be on 3"
+        "waits for brokers of Cluster demo: 2 have registered, and each partition is to be on 3"
     );
-    assert_eq!(with(3, 3).actions, [create(false, 3)]);
-    assert_eq!(with(2, 2).actions, [create(false, 3)]);
-    assert_eq!(blocked(&with(0, 2)), "WaitingForBrokers");
+    assert_eq!(with(3, 3, 3).actions, [create(false, 3)]);
+    assert_eq!(with(2, 2, 2).actions, [create(false, 3)]);
+    assert_eq!(blocked(&with(0, 0, 2)), "WaitingForBrokers");
+    // Who is away for a moment gets its replicas when it is back.
+    assert_eq!(with(3, 2, 3).actions, [create(false, 3)]);
+    assert_eq!(with(3, 1, 3).actions, [create(false, 3)]);
+    let waits = with(3, 0, 3);
+    assert_eq!(
+        waits.blocked[0].message,
+        "waits for brokers of Cluster demo: none is alive that could lead partitions"
+    );
 }
 
 fn wants(replication_factor: i32) -> ValidatedTopic {
@@ -314,7 +327,7 @@ fn wants(replication_factor: i32) -> ValidatedTopic {
 
 fn with_factors(factors: &[Factor]) -> Observed {
     Observed {
-        brokers_alive: 3,
+        room: room(3, 3),
         brokers_wanted: 3,
         ..observed(Some(TopicView {
             replication_factor: factors.iter().map(|it| it.now).min().unwrap_or(0),
@@ -361,17 +374,22 @@ fn another_replication_factor_is_asked_for_once() {
 #[test]
 fn more_replicas_wait_for_brokers_that_are_to_come() {
     let few = Observed {
-        brokers_alive: 2,
+        room: room(2, 2),
         ..with_factors(&[factor(1, 1, 4)])
     };
     let plan = plan_of(&wants(3), &few, &known());
     assert_eq!((plan.actions, plan.blocked), (vec![], vec![]));
     assert_eq!(plan.waits[0].reason, "WaitingForBrokers");
+    let away = Observed {
+        room: room(3, 1),
+        ..with_factors(&[factor(1, 1, 4)])
+    };
+    assert_eq!(plan_of(&wants(3), &away, &known()).actions, [change(1, 3)]);
     // There will never be so many: the quorum says so.
     assert_eq!(plan_of(&wants(4), &few, &known()).actions, [change(1, 4)]);
     // Fewer need nobody.
     let many = Observed {
-        brokers_alive: 1,
+        room: room(1, 1),
         ..with_factors(&[factor(3, 3, 4)])
     };
     assert_eq!(plan_of(&wants(2), &many, &known()).actions, [change(3, 2)]);

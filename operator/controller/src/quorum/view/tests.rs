@@ -1,6 +1,6 @@
 //! Tests of the view.
 
-use super::{Change, Factor, View, from_hex, hex, id_text, topic_view};
+use super::{Change, Factor, Room, View, from_hex, hex, id_text, topic_view};
 use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
 use foz_api::v1::rebalance::State;
 use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, Rebalance, ResourceType, Topic};
@@ -125,7 +125,7 @@ fn configs_land_where_they_belong() {
 }
 
 #[test]
-fn brokers_that_get_no_replicas_are_no_room_for_topics() {
+fn brokers_that_get_no_replicas_are_no_room_for_topics_and_those_that_are_away_are() {
     let mut view = View::default();
     for (node_id, fenced, cordoned) in [(0, false, false), (1, true, false), (2, false, true)] {
         view.apply(event(Event::BrokerChanged(Broker {
@@ -135,7 +135,11 @@ fn brokers_that_get_no_replicas_are_no_room_for_topics() {
             ..Broker::default()
         })));
     }
-    assert_eq!(view.brokers_alive(), 1);
+    let room = view.room();
+    assert_eq!((room.brokers, room.alive), (2, 1));
+    for (brokers, alive, is_more) in [(3, 1, true), (2, 2, true), (2, 1, false), (1, 0, false)] {
+        assert_eq!(Room { brokers, alive }.is_more_than(room), is_more);
+    }
 }
 
 #[test]

@@ -137,14 +137,14 @@ fn numbers_of_a_topic_that_is_not_this_objects_are_not_shown() {
 #[test]
 fn a_topic_is_not_made_before_there_is_a_broker() {
     let early = Observed {
-        brokers_alive: 0,
+        room: room(1, 0),
         ..observed(None)
     };
     let plan = plan_of(&topic(), &early, &TopicStatus::default());
     assert_eq!(blocked(&plan), "WaitingForBrokers");
     assert_eq!(plan.actions, []);
     let gone = Observed {
-        brokers_alive: 0,
+        room: room(1, 0),
         ..observed(Some(live()))
     };
     assert!(

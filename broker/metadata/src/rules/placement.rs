@@ -233,25 +233,16 @@ impl Placement {
     fn next_leader(&self, topic: &TopicCounts) -> usize {
         self.open()
             .filter(|at| self.brokers[*at].can_lead)
-            .min_by_key(|at| {
-                (
-                    topic.leads[*at],
-                    topic.preferred[*at],
-                    self.brokers[*at].preferred,
-                )
-            })
+            .min_by_key(|at| (topic.leads[*at], self.brokers[*at].preferred))
             .expect("the caller knows that a broker can lead")
     }
 
-    /// Of `chosen`, of which the first can lead, the one that fewest partitions prefer becomes the first, where any of
-    /// them is away.
+    /// Of `chosen`, of which the first can lead, the one that fewest partitions prefer becomes the first. While nobody
+    /// is away it is that already.
     fn prefer(&mut self, topic: &mut TopicCounts, chosen: &mut [usize]) {
-        let is_away = |at: &usize| !self.brokers[*at].can_lead;
-        if chosen.iter().any(is_away) {
-            let load = |at: usize| (topic.preferred[at], self.brokers[at].preferred);
-            let first = (0..chosen.len()).min_by_key(|position| load(chosen[*position]));
-            chosen[..=first.unwrap_or_default()].rotate_right(1);
-        }
+        let load = |at: usize| (topic.preferred[at], self.brokers[at].preferred);
+        let first = (0..chosen.len()).min_by_key(|position| load(chosen[*position]));
+        chosen[..=first.unwrap_or_default()].rotate_right(1);
         let first = chosen[0];
         self.brokers[first].preferred += 1;
         topic.preferred[first] += 1;

@@ -46,6 +46,40 @@ impl Stage {
 }
 
 #[tokio::test]
+async fn a_topic_is_made_while_a_broker_is_away_and_waits_for_one_that_is_still_to_come() {
+    let stage = Stage::set(60).await;
+    stage.pods_become_ready().await;
+    for node_id in 0..3 {
+        stage.quorum.fence(node_id);
+    }
+    stage.topic(json!({"partitions": 2, "replicationFactor": 3}));
+    let message = told(&stage.server, TOPIC, "Progressing", "WaitingForBrokers").await;
+    assert!(message.contains("none is alive"), "{message}");
+    stage.is_at_rest().await;
+    stage.quorum.restart_broker(1);
+    stage.ready(TOPIC, "True", "Ready").await;
+
+    // The Cluster is to have four.
+    stage.edit(CLUSTER, |cluster| {
+        cluster["spec"]["replicas"] = json!(4);
+    });
+    stage.edit(TOPIC, |topic| {
+        topic["spec"]["replicationFactor"] = json!(4);
+    });
+    let message = told(&stage.server, TOPIC, "Progressing", "WaitingForBrokers").await;
+    assert!(message.contains("3 have registered"), "{message}");
+    stage.quorum.add_broker(3);
+    told(
+        &stage.server,
+        TOPIC,
+        "Progressing",
+        "ReplicationFactorChanging",
+    )
+    .await;
+    stage.ends().await;
+}
+
+#[tokio::test]
 async fn the_replication_factor_is_changed_while_the_topic_serves() {
     let stage = Stage::set(20).await;
     stage.pods_become_ready().await;

@@ -20,7 +20,7 @@
 //! can overflow; all decisions are on integers or on floats computed in the same order each time.
 //!
 //! Start with [`cluster`], then `full.rs`; what "even" means is in `quota.rs`, the rule of racks in
-//! `assignment.rs`.
+//! `assignment.rs`, and when it is time to begin in `uneven.rs`.
 
 pub mod batch;
 pub mod cluster;
@@ -43,6 +43,7 @@ mod order;
 mod quota;
 mod racks;
 mod settle;
+mod uneven;
 
 pub use batch::{Batch, Limits, next_batch};
 pub use cluster::{Broker, Cluster, InvalidCluster, Partition};
@@ -52,3 +53,4 @@ pub use move_state::{MoveState, Observed, move_state};
 pub use plan::{Move, Plan, plan};
 pub use refusal::{CannotDrain, CannotDrainReason, Refusal};
 pub use spread::{Spread, SpreadOf};
+pub use uneven::{Uneven, UnevenOf};

@@ -12,6 +12,7 @@ use crate::order::moves_in_order;
 use crate::quota::Quota;
 use crate::refusal::Refusal;
 use crate::spread::Spread;
+use crate::uneven::{Uneven, uneven};
 
 /// What is to be done, and what it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct Plan {
     pub moves: Vec<Move>,
     pub before: Spread,
     pub after: Spread,
+    /// Of [`Goal::Full`]: why it should be carried out though nobody asks for it. `None`: the cluster is even enough, or
+    /// the plan does not help where it is not.
+    pub uneven: Option<Uneven>,
 }
 
 /// New replicas for one partition.
@@ -88,6 +92,13 @@ pub fn plan(cluster: &Cluster, goal: &Goal, thresholds: &Thresholds) -> Result<P
         moves: moves_in_order(&assignment),
         before,
         after: Spread::of(&assignment),
+        uneven: match goal {
+            Goal::Full => {
+                let start = Assignment::new(cluster, &roles, cluster.placed().to_vec());
+                uneven(&start, &assignment, thresholds)
+            }
+            Goal::AddedBrokers(_) | Goal::DrainBrokers(_) => None,
+        },
     })
 }
 

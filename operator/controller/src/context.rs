@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::apply::Memory;
 use crate::cluster::denials::Denials;
 use crate::cluster::scaling::asked::Asked;
+use crate::cluster::scaling::looks::Looks;
 use crate::metrics::Metrics;
 use crate::quorum::Quorums;
 use crate::rebalance::planned::Planned;
@@ -53,6 +54,8 @@ pub struct Context {
     pub denials: Denials,
     /// What the quorums answered lately when they were asked to move replicas.
     pub asked: Asked,
+    /// When they were last asked whether brokers are uneven.
+    pub looks: Looks,
     /// Pods and Services that we deleted lately.
     pub deleted: Deleted,
     /// Statuses of Rebalances that we wrote.

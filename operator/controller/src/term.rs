@@ -20,6 +20,7 @@ use tracing::{error, info};
 
 use crate::cluster::denials::Denials;
 use crate::cluster::scaling::asked::Asked;
+use crate::cluster::scaling::looks::Looks;
 use crate::context::{Context, Deleted, Failures, Latest, Pace, Refusals};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
@@ -180,6 +181,7 @@ async fn act_in(
         rebalance_statuses: Latest::default(),
         planned: Planned::default(),
         asked: Asked::default(),
+        looks: Looks::default(),
         topic_pace: Pace::default(),
         failures: Failures::default(),
         refusals: Refusals::default(),

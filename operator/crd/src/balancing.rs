@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RebalancePolicy {
-    /// Automatic: when brokers were added, and when one has far more or far fewer replicas than the others. Manual:
-    /// the status says what could be moved, and a Rebalance does it. Brokers that are taken away are emptied in
-    /// either mode.
+    /// Automatic: when brokers were added, and when one has far more or far less than the others, of replicas, of
+    /// bytes, or of traffic. Manual: the status says what could be moved, and a Rebalance does it. Brokers that are
+    /// taken away are emptied in either mode.
     #[serde(default)]
     pub mode: RebalancePolicyMode,
 
-    /// By how many percent the replicas of a broker may differ from the average of all before any is moved.
+    /// By how many percent the replicas of a broker may differ from the average of all before any is moved; its bytes
+    /// by two and a half times as much, and its traffic by four times. Then brokers are brought so close to each other
+    /// that the end of it is no new beginning: a smaller number moves more, and more often.
     #[serde(default = "default_threshold")]
     #[schemars(range(min = 1, max = 100))]
     pub threshold: i32,

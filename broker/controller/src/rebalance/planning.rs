@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foz_balance::{Goal, Plan, Refusal, Thresholds};
+use foz_balance::{Goal, Plan, Refusal, Thresholds, Uneven, UnevenOf};
 use foz_metadata::Image;
 use foz_metadata::image::{RebalanceGoal, Topic};
 use foz_metadata::rules::PlannedRebalance;
@@ -14,18 +14,37 @@ use super::loads::Loads;
 pub(crate) struct Planned {
     pub(super) converted: Converted,
     pub(super) plan: Plan,
+    knows_brokers: bool,
 }
 
-/// Takes some hundred milliseconds where there are 100,000 replicas.
-pub(crate) fn plan(image: &Image, loads: &Loads, goal: &RebalanceGoal) -> Result<Planned, String> {
+/// Takes some hundred milliseconds where there are 100,000 replicas. `threshold_percent`: how even is even; 0 for what is
+/// usual.
+pub(crate) fn plan(
+    image: &Image,
+    loads: &Loads,
+    goal: &RebalanceGoal,
+    threshold_percent: u32,
+) -> Result<Planned, String> {
+    let thresholds = Thresholds::of_percent(threshold_percent);
     let converted = convert(image, loads)
         .map_err(|invalid| format!("the metadata cannot be planned with: {invalid}"))?;
-    let plan = foz_balance::plan(&converted.cluster, &balance(goal), &Thresholds::default())
+    let plan = foz_balance::plan(&converted.cluster, &balance(goal), &thresholds)
         .map_err(|refusal| sentence(&refusal, goal, &converted.topics))?;
-    Ok(Planned { converted, plan })
+    Ok(Planned {
+        converted,
+        plan,
+        knows_brokers: loads.are_told(image),
+    })
 }
 
 impl Planned {
+    /// Why it should be carried out though nobody asks for it. Bytes and traffic are no reason while some brokers have
+    /// not told theirs: the others would seem to have more than their share.
+    pub(crate) fn uneven(&self) -> Option<Uneven> {
+        let counts = |it: &Uneven| self.knows_brokers || it.of == UnevenOf::Replicas;
+        self.plan.uneven.filter(counts)
+    }
+
     /// As the rule that starts it takes it.
     pub(crate) fn summary(&self) -> PlannedRebalance {
         if self.plan.moves.is_empty() {

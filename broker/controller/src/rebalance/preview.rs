@@ -63,6 +63,10 @@ pub(crate) fn preview(planned: &Planned, bytes_per_second: u64) -> Plan {
                 bytes: long(one.bytes),
             })
             .collect(),
+        uneven: planned
+            .uneven()
+            .map(|it| it.to_string())
+            .unwrap_or_default(),
     }
 }
 

@@ -105,7 +105,7 @@ impl Stepper {
         }
         request.call_off = self.hopeless(image, &under_way, now);
         if self.needs_plan(image, loads, &under_way, now) {
-            self.plan(image, loads, goal, now);
+            self.plan(image, loads, rebalance, now);
         }
         let mut states = Vec::new();
         let mut lacking_room = None;
@@ -204,10 +204,16 @@ impl Stepper {
         }
     }
 
-    fn plan(&mut self, image: &Image, loads: &Loads, goal: &RebalanceGoal, now: Duration) {
+    fn plan(&mut self, image: &Image, loads: &Loads, rebalance: &Rebalance, now: Duration) {
+        let (goal, threshold_percent) = (&rebalance.goal, rebalance.threshold_percent);
         let is_next = self.plan.as_ref().is_some_and(CurrentPlan::has_begun);
         (self.planned_for, self.planned_at) = (planned_for(image, loads), Some(now));
-        match plan(image, loads, &still_possible(image, goal)) {
+        match plan(
+            image,
+            loads,
+            &still_possible(image, goal),
+            threshold_percent,
+        ) {
             Ok(planned) => {
                 let mut plan = CurrentPlan::new(planned);
                 self.plans += u32::from(is_next && !plan.was_empty());

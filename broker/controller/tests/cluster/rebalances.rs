@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::controllers::Controllers;
 use crate::fake_broker::FakeBroker;
 use crate::support::{
-    acquire_operator_epoch, admin, change_isr, create_this, new_topic, with_brokers,
+    acquire_operator_epoch, admin, assigned_topic, change_isr, create_this, new_topic, with_brokers,
 };
 use crate::watcher::Watcher;
 
@@ -35,6 +35,7 @@ async fn start(
         goal: goal.into(),
         broker_ids: broker_ids.to_vec(),
         operator_epoch,
+        ..v1::StartRebalanceRequest::default()
     };
     let answer = admin(controllers).await.start_rebalance(request).await?;
     Ok(answer.into_inner().answer.unwrap())
@@ -55,6 +56,7 @@ async fn plan(
     let request = v1::PlanRebalanceRequest {
         goal: goal.into(),
         broker_ids: broker_ids.to_vec(),
+        ..v1::PlanRebalanceRequest::default()
     };
     let answer = admin(controllers).await.plan_rebalance(request).await;
     answer.unwrap().into_inner().answer.unwrap()
@@ -233,6 +235,62 @@ async fn a_cancellation_takes_back_what_is_under_way_and_a_drain_comes_first() {
         "{ended:?}"
     );
     assert!(!is_moving());
+    for broker in brokers {
+        broker.stop().await;
+    }
+    controllers.stop().await;
+}
+
+/// Who looks from time to time begins with a reason only; the threshold says what one is, and stays with the rebalance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebalance_without_a_reason_does_not_begin() {
+    let (controllers, brokers) = with_brokers::<3>(controllers(1).await).await;
+    create_this(&controllers, new_topic("t", 6)).await;
+    let look = async |threshold_percent: i32| {
+        let request = v1::StartRebalanceRequest {
+            goal: RebalanceGoal::Full.into(),
+            threshold_percent,
+            only_if_uneven: true,
+            ..v1::StartRebalanceRequest::default()
+        };
+        let answer = admin(&controllers).await.start_rebalance(request).await;
+        answer.unwrap().into_inner().answer.unwrap()
+    };
+    assert!(matches!(look(10).await, Answer::NothingToDo(_)));
+    for wrong in [-1, 101] {
+        let Answer::Refused(why) = look(wrong).await else {
+            panic!("it begins with {wrong}");
+        };
+        assert!(why.contains("must be from 1 to 100"), "{why}");
+    }
+    // Broker 0 gets four more than the others, of some ten.
+    let on_one = assigned_topic("u", &[[0].as_slice(); 6]);
+    create_this(&controllers, on_one).await;
+    let uneven = async |threshold_percent| {
+        let request = v1::PlanRebalanceRequest {
+            goal: RebalanceGoal::Full.into(),
+            threshold_percent,
+            ..v1::PlanRebalanceRequest::default()
+        };
+        let answer = admin(&controllers).await.plan_rebalance(request).await;
+        match answer.unwrap().into_inner().answer.unwrap() {
+            plan_rebalance_response::Answer::Plan(plan) => plan.uneven,
+            refused => panic!("{refused:?}"),
+        }
+    };
+    let why = uneven(20).await;
+    assert!(
+        why.contains("broker 0 has") && why.contains("share of replicas"),
+        "{why}"
+    );
+    assert_eq!(uneven(100).await, "");
+    assert!(matches!(look(100).await, Answer::NothingToDo(_)));
+    assert!(controllers.image().rebalance().is_none());
+    assert!(matches!(look(20).await, Answer::Started(_)));
+    let threshold = controllers.image().rebalance().unwrap().threshold_percent;
+    assert_eq!(threshold, 20);
+    assert_eq!(run(&controllers, &brokers).await.state(), State::Completed);
+    assert!(matches!(look(20).await, Answer::NothingToDo(_)));
     for broker in brokers {
         broker.stop().await;
     }

@@ -24,6 +24,8 @@ pub struct Rebalance {
     pub progress: RebalanceProgress,
     /// Of the operator that asked; 0 when a hand did.
     pub operator_epoch: i64,
+    /// By how many percent the replicas of a broker may differ from its share; 0: nobody said.
+    pub threshold_percent: u32,
 }
 
 /// What a rebalance is for.
@@ -114,6 +116,7 @@ impl Rebalance {
                 seconds_left: u64::try_from(record.seconds_left).ok(),
             },
             operator_epoch: record.operator_epoch,
+            threshold_percent: u32::try_from(record.threshold_percent).unwrap_or_default(),
         })
     }
 
@@ -144,6 +147,7 @@ impl Rebalance {
             bytes_done: bytes(self.progress.bytes_done),
             seconds_left: self.progress.seconds_left.map_or(-1, bytes),
             operator_epoch: self.operator_epoch,
+            threshold_percent: i32::try_from(self.threshold_percent).unwrap_or(i32::MAX),
         }
     }
 }
@@ -221,6 +225,7 @@ mod tests {
                 seconds_left: Some(60),
             },
             operator_epoch: 2,
+            threshold_percent: 25,
         };
         let record = rebalance.to_record();
         assert_eq!(Rebalance::from_record(&record).as_ref(), Ok(&rebalance));

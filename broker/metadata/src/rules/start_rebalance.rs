@@ -13,6 +13,8 @@ pub struct StartRebalance {
     pub goal: RebalanceGoal,
     /// What came of planning it a moment ago.
     pub planned: PlannedRebalance,
+    /// How even is even, for the plans that are made as it goes on. 0: not said.
+    pub threshold_percent: u32,
     /// 0: the caller is not the operator.
     pub operator_epoch: i64,
 }
@@ -126,6 +128,7 @@ fn begin(
             ..RebalanceProgress::default()
         },
         operator_epoch: request.operator_epoch,
+        threshold_percent: request.threshold_percent,
     };
     draft.write(Fact::Rebalance(rebalance.to_record()));
     draft.decide(StartedRebalance::Started {

@@ -24,6 +24,7 @@ fn request(goal: RebalanceGoal) -> StartRebalance {
             moves: 3,
             bytes: 300,
         },
+        threshold_percent: 25,
         operator_epoch: 0,
     }
 }

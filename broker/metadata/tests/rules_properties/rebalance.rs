@@ -16,6 +16,7 @@ impl Cluster {
                 drained => RebalanceGoal::DrainBrokers(drained.iter().copied().collect()),
             },
             planned: PlannedRebalance::Moves { moves: 1, bytes: 1 },
+            threshold_percent: 0,
             operator_epoch: 0,
         };
         let decided = start_rebalance(&self.image, &request);

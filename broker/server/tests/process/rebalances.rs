@@ -62,6 +62,7 @@ async fn start(admin: &mut AdminClient<Channel>, goal: RebalanceGoal, id: i32) -
         goal: goal.into(),
         broker_ids: vec![id],
         operator_epoch: 0,
+        ..StartRebalanceRequest::default()
     };
     let answer = admin.start_rebalance(request).await.unwrap().into_inner();
     match answer.answer.unwrap() {
@@ -74,6 +75,7 @@ async fn plan(admin: &mut AdminClient<Channel>, goal: RebalanceGoal) -> Plan {
     let request = PlanRebalanceRequest {
         goal: goal.into(),
         broker_ids: Vec::new(),
+        ..PlanRebalanceRequest::default()
     };
     let answer = admin.plan_rebalance(request).await.unwrap().into_inner();
     match answer.answer.unwrap() {

@@ -39,6 +39,7 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         let now = Instant::now();
         observed.denied = context.denials.recent(&uid, view, now).0;
         observed.asked = context.asked.recent(&uid, view, now).0;
+        observed.look_is_due = context.looks.due_in(&uid, now).is_zero();
     }
     rebalances(&name, context, &mut observed);
     for role in Role::ALL {

@@ -58,7 +58,15 @@ async fn start(
     executed: &mut Executed,
 ) -> Result<(), ReconcileError> {
     let quorum = pass.quorum()?;
-    let answer = match quorum.start_rebalance(goal).await? {
+    // Nobody asked for this one: it begins with a reason.
+    let only_if_uneven = *goal == Goal::Full;
+    let started = quorum
+        .start_rebalance(goal, pass.threshold_percent, only_if_uneven)
+        .await?;
+    if only_if_uneven {
+        pass.context.looks.remember(&pass.uid, Instant::now());
+    }
+    let answer = match started {
         Started::Yes { moves, bytes, .. } => {
             let what = wording::partitions(moves);
             let copied = wording::bytes(bytes);

@@ -48,6 +48,8 @@ pub struct Observed {
     pub widest_topic: Option<(String, i32)>,
     /// What the quorum answered lately when it was asked to move replicas.
     pub asked: BTreeMap<Goal, Answer>,
+    /// It is time to ask whether brokers are uneven in what no event tells.
+    pub look_is_due: bool,
     /// Brokers that approved Rebalances empty, or have emptied.
     pub drains: BTreeSet<i32>,
     /// An approved Rebalance that has not ended.

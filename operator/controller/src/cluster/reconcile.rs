@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use foz_crd::balancing::RebalancePolicyMode;
 use foz_crd::{Cluster, ClusterStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -33,6 +34,8 @@ pub(super) struct Pass<'pass> {
     pub(super) name: ClusterName,
     pub(super) uid: String,
     pub(super) previous: ClusterStatus,
+    /// By how many percent the replicas of a broker may differ from its share.
+    pub(super) threshold_percent: i32,
 }
 
 /// The pass, for the controller.
@@ -90,6 +93,7 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         },
         uid: cluster.uid().unwrap_or_default(),
         previous: previous.unwrap_or_default(),
+        threshold_percent: cluster.spec.rebalance.threshold,
     };
     let generation = cluster.metadata.generation;
     let observed = dereference(cluster, context);
@@ -139,8 +143,15 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         let asked = &context.asked;
         asked.recent(&pass.uid, view, Instant::now()).1
     });
+    let is_automatic = validated.rebalance.mode == RebalancePolicyMode::Automatic;
+    let next_look = view.filter(|_| is_automatic).and_then(|_| {
+        let due_in = context.looks.due_in(&pass.uid, Instant::now());
+        // One that is due waits for something that a watch tells of.
+        (!due_in.is_zero()).then_some(due_in)
+    });
     let again = look_again_after(&status, now)
         .into_iter()
+        .chain(next_look)
         .chain(ask_again)
         .chain(denials_end)
         .chain(refusals_end)

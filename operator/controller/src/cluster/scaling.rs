@@ -16,6 +16,7 @@
 
 pub mod asked;
 pub mod even;
+pub mod looks;
 pub mod progress;
 #[cfg(test)]
 mod tests;

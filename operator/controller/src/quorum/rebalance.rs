@@ -164,14 +164,19 @@ impl From<foz_api::v1::Rebalance> for RebalanceView {
 }
 
 impl Quorum {
-    /// Asks what would be moved. Nothing is.
+    /// Asks what would be moved. Nothing is. 0 percent: how even is even is not said.
     ///
     /// # Errors
     /// When the call fails; see [`QuorumError`]. A refusal is no error: a sentence that says why.
-    pub async fn plan_rebalance(&self, goal: &Goal) -> Result<Result<Plan, String>, QuorumError> {
+    pub async fn plan_rebalance(
+        &self,
+        goal: &Goal,
+        threshold_percent: i32,
+    ) -> Result<Result<Plan, String>, QuorumError> {
         let request = PlanRebalanceRequest {
             goal: goal.in_contract().into(),
             broker_ids: goal.broker_ids(),
+            threshold_percent,
         };
         let answer = self
             .read(|mut client| {
@@ -190,17 +195,24 @@ impl Quorum {
         })
     }
 
-    /// Begins to move replicas.
+    /// Begins to move replicas; `only_if_uneven` where there is a reason to.
     ///
     /// # Errors
     /// When the call fails; see [`QuorumError`]. It may have begun all the same.
-    pub async fn start_rebalance(&self, goal: &Goal) -> Result<Started, QuorumError> {
+    pub async fn start_rebalance(
+        &self,
+        goal: &Goal,
+        threshold_percent: i32,
+        only_if_uneven: bool,
+    ) -> Result<Started, QuorumError> {
         let answer = self
             .change(|mut client, operator_epoch| {
                 let request = StartRebalanceRequest {
                     goal: goal.in_contract().into(),
                     broker_ids: goal.broker_ids(),
                     operator_epoch,
+                    threshold_percent,
+                    only_if_uneven,
                 };
                 async move { client.start_rebalance(request).await }
             })

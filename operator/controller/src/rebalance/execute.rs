@@ -89,7 +89,7 @@ async fn make_plan(
     let quorum = pass.quorum()?;
     // What it is compared with later is at least as old as what the plan was made from.
     let before = quorum.state();
-    let answer = quorum.plan_rebalance(goal).await?;
+    let answer = quorum.plan_rebalance(goal, pass.threshold_percent).await?;
     if let Some(view) = before.current() {
         let planned = &pass.context.planned;
         let refused = answer.is_err();
@@ -131,7 +131,9 @@ async fn start(
 ) -> Result<bool, ReconcileError> {
     let quorum = pass.quorum()?;
     let outcome = &mut executed.outcome;
-    match quorum.start_rebalance(goal).await? {
+    // Somebody wants it, and knows why.
+    let started = quorum.start_rebalance(goal, pass.threshold_percent, false);
+    match started.await? {
         Started::Yes { id, .. } => outcome.rebalance_id = Some(id),
         Started::NothingToDo => {
             outcome.phase = Some(RebalancePhase::Completed);

@@ -34,6 +34,8 @@ pub(super) struct Pass<'pass> {
     pub(super) uid: String,
     pub(super) generation: i64,
     pub(super) previous: RebalanceStatus,
+    /// As its Cluster says.
+    pub(super) threshold_percent: i32,
 }
 
 /// The pass, for the controller.
@@ -80,6 +82,7 @@ async fn pass_over(rebalance: &Rebalance, context: &Context) -> Result<Requeue, 
     let previous = context.rebalance_statuses.newer(rebalance, told);
     let pass = Pass {
         context,
+        threshold_percent: threshold_percent(&cluster_of(rebalance), context),
         cluster: cluster_of(rebalance),
         object_name: rebalance.name_any(),
         uid: rebalance.uid().unwrap_or_default(),
@@ -109,6 +112,13 @@ async fn pass_over(rebalance: &Rebalance, context: &Context) -> Result<Requeue, 
         now,
     );
     pass.finish(rebalance, &status, executed).await
+}
+
+/// 0 while the Cluster is not known: then nobody is asked for anything either.
+fn threshold_percent(cluster: &ClusterName, context: &Context) -> i32 {
+    let found = context.world.cluster(cluster);
+    let found = found.as_deref().and_then(|guarded| guarded.0.as_ref().ok());
+    found.map_or(0, |cluster| cluster.spec.rebalance.threshold)
 }
 
 impl Pass<'_> {

@@ -106,10 +106,9 @@ impl Quorum {
         if drains && !request.broker_ids.iter().all(|id| is_cordoned(&id)) {
             return StartAnswer::Refused("not cordoned".into());
         }
-        if self
-            .next_move(request.goal(), &request.broker_ids)
-            .is_none()
-        {
+        let is_left = request.only_if_uneven && !self.is_uneven(request.threshold_percent);
+        let next = self.next_move(request.goal(), &request.broker_ids);
+        if is_left || next.is_none() {
             return StartAnswer::NothingToDo(NothingToDo {});
         }
         let rebalance = self.with(|state| {
@@ -130,6 +129,17 @@ impl Quorum {
             rebalance_id,
             moves: 9,
             bytes: 0,
+        })
+    }
+
+    /// A broker has so many percent more or fewer replicas than the average.
+    fn is_uneven(&self, threshold_percent: i32) -> bool {
+        let ids: Vec<i32> = self.with(|state| state.brokers.keys().copied().collect());
+        let total: usize = ids.iter().map(|id| self.replicas_on(*id)).sum();
+        let threshold = usize::try_from(threshold_percent).expect("positive");
+        ids.iter().any(|id| {
+            let differs = (self.replicas_on(*id) * ids.len()).abs_diff(total);
+            differs * 100 > total * threshold
         })
     }
 

@@ -172,6 +172,49 @@ async fn brokers_that_are_added_get_replicas_and_lose_them_before_they_go() {
     stage.ends().await;
 }
 
+/// Bytes and traffic no event tells of: the quorum is asked whether a broker has far more than its share, by the
+/// threshold of the spec, and once only for a while.
+#[tokio::test]
+async fn the_quorum_is_asked_whether_brokers_are_uneven() {
+    use foz_api::v1::{RebalanceGoal, StartRebalanceRequest};
+    let mut stage = Stage::set(46).await;
+    let edit = |stage: &Stage, rebalance: Value| {
+        let mut cluster = stage.server.get(CLUSTER).expect("the Cluster");
+        cluster["spec"]["rebalance"] = rebalance;
+        stage.server.put(CLUSTER, cluster);
+    };
+    edit(&stage, json!({"threshold": 25}));
+    stage.pods_become_ready().await;
+    stage.quorum.make_on("orders", 8, 3);
+    let looks = |stage: &Stage| -> Vec<StartRebalanceRequest> {
+        let asked = stage.quorum.with(|state| state.started.clone());
+        asked.into_iter().filter(|it| it.only_if_uneven).collect()
+    };
+    let asked = |_: &ApiServer| looks(&stage).first().cloned();
+    let first = stage.server.eventually("a look", asked).await;
+    assert_eq!(
+        (first.goal(), first.threshold_percent),
+        (RebalanceGoal::Full, 25)
+    );
+    stage.is_at_rest().await;
+    assert_eq!(looks(&stage).len(), 1);
+    assert!(stage.server.notes("RebalanceStarted").is_empty());
+    // Who takes over does not know when that was; by hand nobody is asked.
+    edit(&stage, json!({"threshold": 25, "mode": "Manual"}));
+    stage.is_at_rest().await;
+    stage.term.cancel();
+    (&mut stage.acting).await.expect("ends well");
+    (stage.term, stage.acting) = super::act(&stage.server);
+    stage.is_at_rest().await;
+    assert_eq!(looks(&stage).len(), 1);
+    edit(&stage, json!({"threshold": 30}));
+    let asked = |_: &ApiServer| looks(&stage).get(1).cloned();
+    let second = stage.server.eventually("another look", asked).await;
+    assert_eq!(second.threshold_percent, 30);
+    stage.is_at_rest().await;
+    stage.ends().await;
+}
+
 #[tokio::test]
 async fn a_drain_that_is_cancelled_half_way_leaves_everything_in_use() {
     let stage = Stage::set(41).await;

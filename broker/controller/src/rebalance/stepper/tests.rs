@@ -1,6 +1,7 @@
 //! What may come between the steps of a rebalance.
 
 mod large;
+mod threshold;
 mod walk;
 mod world;
 
@@ -151,7 +152,7 @@ fn a_source_that_is_dead_is_drained_all_the_same() {
     // It can go for good, also while somebody still wants it drained.
     let decision = unregister_broker(&world.image, 3, 0).unwrap();
     world.commit(decision);
-    assert!(plan(&world.image, &world.loads, &world.rebalance().goal).is_err());
+    assert!(plan(&world.image, &world.loads, &world.rebalance().goal, 0).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@ use foz_api::v1::plan_rebalance_response::Answer;
 use foz_api::v1::{PlanRebalanceRequest, PlanRebalanceResponse};
 use tonic::Status;
 
-use super::rebalances::{copied_bytes_per_second, goal, plan_now};
+use super::rebalances::{copied_bytes_per_second, goal, plan_now, threshold};
 use crate::rebalance::preview;
 use crate::services::calls::Calls;
 
@@ -11,8 +11,10 @@ pub(super) async fn plan_rebalance(
     request: PlanRebalanceRequest,
 ) -> Result<PlanRebalanceResponse, Status> {
     calls.check_active().await?;
-    let planned = match goal(request.goal, &request.broker_ids) {
-        Ok(goal) => plan_now(calls, &goal).await?,
+    let asked = goal(request.goal, &request.broker_ids)
+        .and_then(|goal| Ok((goal, threshold(request.threshold_percent)?)));
+    let planned = match asked {
+        Ok((goal, threshold_percent)) => plan_now(calls, &goal, threshold_percent).await?,
         Err(why) => Err(why),
     };
     let answer = match planned {

@@ -42,17 +42,26 @@ pub(super) fn goal(goal: i32, broker_ids: &[i32]) -> Result<RebalanceGoal, Strin
     Ok(goal)
 }
 
+/// How even is even, by a request; 0 for what is usual.
+pub(super) fn threshold(percent: i32) -> Result<u32, String> {
+    u32::try_from(percent)
+        .ok()
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| format!("threshold_percent is {percent}: it must be from 1 to 100, or 0"))
+}
+
 /// By what is committed; a refusal is a sentence. One plan at a time, whoever asks: each takes a processor for some
 /// hundred milliseconds where there are 100,000 replicas.
 pub(super) async fn plan_now(
     calls: &Calls,
     goal: &RebalanceGoal,
+    threshold_percent: u32,
 ) -> Result<Result<Planned, String>, Status> {
     let shared = calls.shared.clone();
     let _turn = shared.planning.lock().await;
     let (image, loads) = (shared.metadata.image(), shared.loads.lock().clone());
     let goal = goal.clone();
-    tokio::task::spawn_blocking(move || plan(&image, &loads, &goal))
+    tokio::task::spawn_blocking(move || plan(&image, &loads, &goal, threshold_percent))
         .await
         .map_err(|error| Status::internal(format!("planning failed: {error}")))
 }

@@ -3,8 +3,9 @@ use foz_api::v1::{StartRebalanceRequest, StartRebalanceResponse};
 use foz_metadata::rules::{self, PlannedRebalance, StartRebalance, StartedRebalance};
 use tonic::Status;
 
-use super::rebalances::{goal, plan_now};
+use super::rebalances::{goal, plan_now, threshold};
 use crate::convert::{count, long};
+use crate::rebalance::Planned;
 use crate::services::calls::Calls;
 
 pub(super) async fn start_rebalance(
@@ -12,15 +13,19 @@ pub(super) async fn start_rebalance(
     request: StartRebalanceRequest,
 ) -> Result<StartRebalanceResponse, Status> {
     calls.check_active().await?;
-    let answer = match goal(request.goal, &request.broker_ids) {
-        Ok(goal) => {
-            let planned = match plan_now(calls, &goal).await? {
+    let asked = goal(request.goal, &request.broker_ids)
+        .and_then(|goal| Ok((goal, threshold(request.threshold_percent)?)));
+    let answer = match asked {
+        Ok((goal, threshold_percent)) => {
+            let planned = match plan_now(calls, &goal, threshold_percent).await? {
+                Ok(planned) if request.only_if_uneven => only_if_uneven(&planned),
                 Ok(planned) => planned.summary(),
                 Err(why) => PlannedRebalance::Impossible(why),
             };
             let request = StartRebalance {
                 goal,
                 planned,
+                threshold_percent,
                 operator_epoch: request.operator_epoch,
             };
             start(calls, request).await?
@@ -43,6 +48,15 @@ pub(super) async fn start_rebalance(
     Ok(StartRebalanceResponse {
         answer: Some(answer),
     })
+}
+
+/// Nobody waits for this rebalance: without a reason it is left.
+fn only_if_uneven(planned: &Planned) -> PlannedRebalance {
+    let Some(uneven) = planned.uneven() else {
+        return PlannedRebalance::Nothing;
+    };
+    tracing::info!(%uneven, "a reason to even brokers out");
+    planned.summary()
 }
 
 async fn start(calls: &Calls, request: StartRebalance) -> Result<StartedRebalance, Status> {

@@ -1,7 +1,9 @@
 //! Whether replicas are to be moved so that brokers have equally many. Pure.
 //!
-//! Only numbers of replicas are looked at here: they are what every event tells. The plan itself also looks at racks,
-//! disks and leaders. It may find nothing to do where numbers differ, and is then not asked again until they change.
+//! Only numbers of replicas are looked at here: they are what every event tells. Bytes and traffic the active controller
+//! knows: it is asked from time to time ([`looks`](crate::cluster::scaling::looks)) whether any broker is far from its
+//! share, and weighs that and the plan itself. It may find nothing to do where numbers differ, and is then not asked
+//! again until they change, or until the next look.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +54,10 @@ pub fn even_out(cluster: &ValidatedCluster, observed: &Observed) -> Even {
             step: Some(Step::Start(goal.clone())),
             progressing: None,
         },
-        None => Even::default(),
+        None => Even {
+            step: observed.look_is_due.then_some(Step::Start(Goal::Full)),
+            progressing: None,
+        },
     }
 }
 

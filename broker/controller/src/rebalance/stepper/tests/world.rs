@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) image: Image,
     pub(super) loads: Loads,
     pub(super) limits: RebalanceLimits,
+    /// Of the next rebalance.
+    pub(super) threshold_percent: u32,
     pub(super) stepper: Option<Stepper>,
     pub(super) now: Duration,
     /// The highest number of moves of its own at once.
@@ -40,6 +42,7 @@ impl World {
                 loads_wait: Duration::ZERO,
                 ..RebalanceLimits::default()
             },
+            threshold_percent: 0,
             stepper: None,
             now: Duration::ZERO,
             most_under_way: 0,
@@ -190,10 +193,12 @@ impl World {
     }
 
     pub(super) fn start(&mut self, goal: RebalanceGoal) {
-        let planned = plan(&self.image, &self.loads, &goal).unwrap();
+        let threshold_percent = self.threshold_percent;
+        let planned = plan(&self.image, &self.loads, &goal, threshold_percent).unwrap();
         let request = StartRebalance {
             goal,
             planned: planned.summary(),
+            threshold_percent,
             operator_epoch: 0,
         };
         let started = self.commit(start_rebalance(&self.image, &request).unwrap());

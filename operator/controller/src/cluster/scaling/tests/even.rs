@@ -80,9 +80,36 @@ fn what_was_answered_is_not_asked_again() {
     assert_eq!(plan.progressing[0].message, "not now");
 }
 
+/// What is uneven in bytes and traffic, the quorum knows.
+#[test]
+fn where_replicas_are_even_the_quorum_is_asked_from_time_to_time() {
+    let mut observed = uneven(&[20, 20, 20]);
+    assert_eq!(begun(&observed), None);
+    observed.look_is_due = true;
+    assert_eq!(begun(&observed), Some(Goal::Full));
+    // What it answered was about replicas as they are; what is asked now is about more.
+    observed.asked.insert(Goal::Full, Answer::NothingToDo);
+    assert_eq!(begun(&observed), Some(Goal::Full));
+    let manual = RebalancePolicy {
+        mode: RebalancePolicyMode::Manual,
+        ..RebalancePolicy::default()
+    };
+    assert_eq!(plan_even(&observed, &manual).actions, []);
+    // New brokers are filled first, and a refusal is waited for.
+    let mut observed = uneven(&[20, 20, 0]);
+    observed.look_is_due = true;
+    assert_eq!(begun(&observed), added(&[2]));
+    let mut observed = uneven(&[20, 20, 12]);
+    observed.look_is_due = true;
+    let refused = Answer::Refused("not now".into());
+    observed.asked.insert(Goal::Full, refused);
+    assert_eq!(begun(&observed), None);
+}
+
 #[test]
 fn nothing_is_evened_out_while_anything_else_goes_on() {
-    let calm = uneven(&[20, 20, 0]);
+    let mut calm = uneven(&[20, 20, 0]);
+    calm.look_is_due = true;
     assert!(begun(&calm).is_some());
     let change = |change: &dyn Fn(&mut Observed)| {
         let mut observed = calm.clone();

@@ -305,7 +305,12 @@ impl Active {
 
     fn create_topic(&mut self, ctx: &mut Context<'_>) {
         let scenario = ctx.scenario;
-        let enough = self.pending.alive_brokers().count() >= scenario.replication_factor;
+        // Some replicas are made while their brokers are still to come. The checks count losses from the beginning on, so
+        // that the ISR has its minimum then.
+        let brokers = || self.pending.brokers();
+        let leaders = brokers().filter(|broker| broker.can_lead()).count();
+        let enough =
+            brokers().count() >= scenario.replication_factor && leaders >= scenario.min_insync;
         if self.pending.topic(TOPIC).is_some() || !enough {
             return;
         }

@@ -14,12 +14,17 @@ const SMALL_FILE_BYTES_MAX: u64 = 512 << 20;
 /// Replaces `path` by a file with `contents`: written beside it, flushed, renamed, and the
 /// directory flushed, so that after a crash the old or the new contents are there.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), StorageError> {
+    replace_in_directory(path, contents)?;
+    flush_directory(parent(path))
+}
+
+/// Like [`replace`], but not durable before the caller has flushed the directory.
+pub(crate) fn replace_in_directory(path: &Path, contents: &[u8]) -> Result<(), StorageError> {
     let temporary = with_suffix(path, TEMPORARY_SUFFIX);
     let mut file = File::create(&temporary).at("create", &temporary)?;
     file.write_all(contents).at("write", &temporary)?;
     file.sync_all().at("flush", &temporary)?;
-    fs::rename(&temporary, path).at("rename", &temporary)?;
-    flush_directory(parent(path))
+    fs::rename(&temporary, path).at("rename", &temporary)
 }
 
 /// Like [`replace`], but not durable before the caller has flushed the file and the directory.

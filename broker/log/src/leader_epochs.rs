@@ -112,13 +112,17 @@ impl LeaderEpochs {
             .map(|e| e.epoch)
     }
 
+    /// Not durable before the caller has flushed the directory.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), StorageError> {
         let lines = self
             .entries
             .iter()
             .map(|e| format!("{} {}", e.epoch, e.start_offset));
         let text = checkpoint::encode(lines);
-        crate::atomic_file::replace(&directory.join(LEADER_EPOCH_FILE), text.as_bytes())
+        crate::atomic_file::replace_in_directory(
+            &directory.join(LEADER_EPOCH_FILE),
+            text.as_bytes(),
+        )
     }
 
     /// `None` when the file does not exist.

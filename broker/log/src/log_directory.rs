@@ -411,15 +411,25 @@ impl LogDirectory {
         self.checkpoint()
     }
 
-    /// In parallel: the file system commits flushes that come together as one.
+    /// First what is to be written is written to all of them, then all are flushed: a file system commits what many files
+    /// changed as one, and flushes that come together as well.
     fn close_all(&self) -> Result<(), StorageError> {
+        self.each_log(PartitionLog::close)?;
+        self.each_log(PartitionLog::flush_closed_log)
+    }
+
+    /// In parallel. After the first error no more are begun by who saw it.
+    fn each_log(
+        &self,
+        act: impl Fn(&PartitionLog) -> Result<(), StorageError> + Sync,
+    ) -> Result<(), StorageError> {
         let left = Mutex::new(self.logs().into_iter());
         let close = || -> Result<(), StorageError> {
             loop {
                 let Some(log) = left.lock().next() else {
                     return Ok(());
                 };
-                log.close_cleanly()?;
+                act(&log)?;
             }
         };
         std::thread::scope(|scope| {

@@ -9,6 +9,7 @@ use foz_quorum::Quorum;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -16,7 +17,7 @@ use crate::config::ServerConfig;
 use crate::http;
 use crate::recovery_progress::RecoveryProgress;
 use crate::role::{BrokerHandle, start_broker};
-use crate::stopping::until_may_stop;
+use crate::stopping::{TAKES_CONNECTIONS_MIN, until_may_stop};
 
 /// What the process calls itself towards the quorum and in metrics.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -62,6 +63,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         signal = signals.next() => Ok(signal),
         reason = failure_of(controller.as_ref(), broker.as_mut()) => Err(reason),
     };
+    let told = Instant::now();
     let ended = match ended {
         Ok(signal) => {
             info!(signal, "asked to end");
@@ -80,7 +82,7 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
         Err(reason) => tracing::error!(%reason, "stopping: cannot go on"),
     }
     if let Some(broker) = broker {
-        broker.stop().await;
+        broker.stop(told + TAKES_CONNECTIONS_MIN).await;
     }
     if let Some(controller) = controller {
         if matches!(ended, Ok(Some(LetGo::WithAll))) {

@@ -20,7 +20,7 @@ const STOP_TAKES_MAX: Duration = Duration::from_secs(20);
 
 /// From being told on, a broker takes connections for so long at least. It leads nothing any more, but Kubernetes takes
 /// a moment until it sends no new connections to a pod that ends, and clients that start would be turned away.
-const TAKES_CONNECTIONS_MIN: Duration = Duration::from_millis(300);
+pub(crate) const TAKES_CONNECTIONS_MIN: Duration = Duration::from_millis(300);
 
 /// Returns when the process may stop, or does all the same: near the end of its grace period, or told a second
 /// time. `None`: it is no controller.
@@ -30,14 +30,12 @@ pub(crate) async fn until_may_stop(
     grace: Duration,
     signals: &mut Signals,
 ) -> Option<LetGo> {
-    let told = Instant::now();
-    let deadline = told + grace.saturating_sub(STOP_TAKES_MAX);
+    let deadline = Instant::now() + grace.saturating_sub(STOP_TAKES_MAX);
     let (insist, insists) = watch::channel(false);
     // The broker first: it asks its own controller, too, where both are one process.
     let asking = async {
         if let Some(broker) = broker {
             broker.until_may_stop(insists.clone()).await;
-            sleep_until(told + TAKES_CONNECTIONS_MIN).await;
         }
         match controller {
             Some(controller) => Some(controller.may_stop(insists.clone()).await),

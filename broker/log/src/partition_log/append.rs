@@ -1,7 +1,6 @@
 //! Appending as the leader, and rolling segments.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -165,16 +164,14 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Returns its path; none is needed where the log begins. Not flushed here: its CRC tells a torn
-    /// one, and then the log is walked.
-    pub(super) fn write_snapshot(&self, writer: &Writer) -> Result<Option<PathBuf>, StorageError> {
+    /// None is needed where the log begins. Not flushed here: its CRC tells a torn one, and then the log is walked.
+    pub(super) fn write_snapshot(&self, writer: &Writer) -> Result<(), StorageError> {
         let offset = self.log_end_offset();
         if offset == self.first_segment().base_offset {
-            return Ok(None);
+            return Ok(());
         }
         let path = offset_file(&self.directory, offset, SNAPSHOT_SUFFIX);
-        fs::write(&path, producer_snapshot::encode(&writer.producers)).at("write", &path)?;
-        Ok(Some(path))
+        fs::write(&path, producer_snapshot::encode(&writer.producers)).at("write", &path)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use foz_canary::{Canary, sings};
 
-use super::{CHANGE_FAILED, CLOSED, DELETED, FLUSH_FAILED, PartitionLog, Writer};
+use super::{CHANGE_FAILED, CLOSED, DELETED, FLUSH_FAILED, PartitionLog};
 use crate::atomic_file::{flush_directory, flush_file};
 use crate::disk_operations::DiskOperation;
 use crate::error::StorageError;
@@ -34,6 +34,17 @@ impl PartitionLog {
     /// As [`Self::flush`].
     pub fn flush_closed_segments(&self) -> Result<i64, StorageError> {
         self.flush_unless(|| !self.has_unflushed_closed_segments(), Self::flush_closed)
+    }
+
+    /// Has the kernel begin to write what was appended last, without waiting for it. Called every second, it leaves little to
+    /// write for a stop, and for a flush of everything that the kernel decides on by itself.
+    pub fn begin_writeback(&self) {
+        let segments = self.segments.read();
+        let last = segments.last_key_value().map(|(_, it)| Arc::clone(it));
+        drop(segments);
+        if let Some(last) = last {
+            last.begin_writeback();
+        }
     }
 
     /// There is something for [`Self::flush_closed_segments`] to do.
@@ -112,43 +123,60 @@ impl PartitionLog {
         }
     }
 
-    /// Leaves the files as a clean stop should: trimmed, flushed, with a producer snapshot at the
-    /// end. Nothing can be appended afterwards; reading goes on.
-    pub(crate) fn close_cleanly(&self) -> Result<(), StorageError> {
+    /// Takes no more appends, and leaves the files as a clean stop should: trimmed, with a producer snapshot at the end.
+    /// Reading goes on. Nothing of it is durable before [`Self::flush_closed_log`].
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
         let _flushing = self.flushing.lock();
         let mut writer = self.writer.lock();
         if self.check_usable().is_err() {
             return Ok(());
         }
-        if self.changed.load(Ordering::Acquire) {
-            // What failed may have been a flush: it must not be tried again and then succeed.
-            self.close_files(&mut writer)
+        if self.has_changed() {
+            writer
+                .active
+                .seal()
+                .and_then(|()| self.write_snapshot(&writer))
                 .inspect_err(|_| self.usability.store(FLUSH_FAILED, Ordering::Release))?;
         }
         self.usability.store(CLOSED, Ordering::Release);
         Ok(())
     }
 
-    fn close_files(&self, writer: &mut Writer) -> Result<(), StorageError> {
-        writer.active.seal()?;
-        if let Some(snapshot) = self.write_snapshot(writer)? {
-            flush_file(&snapshot)?;
+    /// After [`Self::close`]: what a clean stop counts on is durable.
+    pub(crate) fn flush_closed_log(&self) -> Result<(), StorageError> {
+        let _flushing = self.flushing.lock();
+        if self.usability.load(Ordering::Acquire) != CLOSED || !self.has_changed() {
+            return Ok(());
         }
-        writer.active.segment.flush()?;
-        writer.active.segment.flush_indexes()?;
+        // What failed may have been a flush: it must not be tried again and then succeed.
+        self.flush_last_segment()
+            .inspect_err(|_| self.usability.store(FLUSH_FAILED, Ordering::Release))
+    }
+
+    /// Not only what [`Self::flush_files`] makes durable.
+    fn flush_last_segment(&self) -> Result<(), StorageError> {
+        self.flush_snapshot(self.log_end_offset())?;
+        let last = self
+            .segments
+            .read()
+            .last_key_value()
+            .map(|(_, it)| Arc::clone(it));
+        last.expect("a log has a segment").flush_indexes()?;
         self.write_changed_epochs()?;
         self.directory_changed.store(true, Ordering::Release);
         self.flush_all().map(|_| ())
     }
 
-    fn write_changed_epochs(&self) -> Result<(), StorageError> {
+    /// Whether there were any. The directory is to be flushed then.
+    fn write_changed_epochs(&self) -> Result<bool, StorageError> {
         if !self.epochs_changed.swap(false, Ordering::AcqRel) {
-            return Ok(());
+            return Ok(false);
         }
         let epochs = self.epochs.read().clone();
         epochs.write(&self.directory).inspect_err(|_| {
             self.epochs_changed.store(true, Ordering::Release);
-        })
+        })?;
+        Ok(true)
     }
 
     fn flush_files(&self, before: i64) -> Result<(), StorageError> {
@@ -165,7 +193,7 @@ impl PartitionLog {
             (unflushed.collect(), active)
         };
         // Before the files, so that a change during the flush is flushed by the next one.
-        let directory_changed = self.directory_changed.swap(false, Ordering::AcqRel);
+        let mut directory_changed = self.directory_changed.swap(false, Ordering::AcqRel);
         let parent_changed = self.parent_changed.swap(false, Ordering::AcqRel);
         let mut has_closed = false;
         for segment in &segments {
@@ -179,7 +207,7 @@ impl PartitionLog {
         if has_closed {
             self.flush_snapshot(active_base_offset)?;
             // Recovery finds the epochs of the last segment in its batches, but not older ones.
-            self.write_changed_epochs()?;
+            directory_changed |= self.write_changed_epochs()?;
         }
         if parent_changed {
             flush_file(&self.directory.join(PARTITION_METADATA_FILE))?;

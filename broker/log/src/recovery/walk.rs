@@ -105,6 +105,7 @@ impl Recovery<'_> {
         if walk.walked.len() > 1 && self.epochs != epochs_on_disk {
             // The next recovery may begin behind the batches that told of them.
             self.epochs.write(self.directory)?;
+            flush_directory(self.directory)?;
         }
         Ok(Contents {
             is_clean: false,

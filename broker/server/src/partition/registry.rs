@@ -215,6 +215,12 @@ impl Partitions {
         }
     }
 
+    pub(crate) fn begin_writebacks(&self) {
+        for partition in self.all() {
+            partition.log.begin_writeback();
+        }
+    }
+
     pub(crate) fn close_idle_files(&self) {
         self.handles.close_idle();
     }

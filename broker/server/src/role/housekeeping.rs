@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -13,6 +14,7 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// `replica.high.watermark.checkpoint.interval.ms` may be 0; each checkpoint that says something new is a
 /// flush.
 const CHECKPOINT_INTERVAL_LEAST: Duration = Duration::from_millis(100);
+const WRITEBACK_INTERVAL: Duration = Duration::from_secs(1);
 /// A config that changes is seen after this time, however long a checkpoint was to wait before.
 const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,24 @@ pub(super) async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
         });
         if let Err(error) = kept.await {
             warn!(%error, "housekeeping failed");
+        }
+    }
+}
+
+/// Has the kernel write early what was appended, until `stop`: what is left to write when the broker stops is what it is
+/// away for, and a disk that is given half a minute's writes at once answers nobody else.
+pub(super) async fn begin_writebacks(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(WRITEBACK_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let broker = Arc::clone(&broker);
+        let begun = tokio::task::spawn_blocking(move || broker.partitions.begin_writebacks());
+        if let Err(error) = begun.await {
+            warn!(%error, "writing early failed");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -15,11 +15,12 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::housekeeping::{keep_checkpoints, keep_house};
+use super::housekeeping::{begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
 use super::membership::{Membership, Ports};
@@ -177,6 +178,10 @@ pub(crate) async fn start_broker(
         stop_background.clone(),
     ));
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(begin_writebacks(
+        Arc::clone(&broker),
+        stop_background.clone(),
+    ));
     background.spawn(keep_checkpoints(
         Arc::clone(&broker),
         stop_background.clone(),
@@ -274,8 +279,9 @@ impl BrokerHandle {
         }
     }
 
-    /// Leaves the quorum, answers what is in flight, flushes and closes the logs.
-    pub(crate) async fn stop(self) {
+    /// Leaves the quorum, answers what is in flight, flushes and closes the logs. Takes connections until `accepts_until`
+    /// at least: while the logs close there is nothing to be had here, but clients learn who leads.
+    pub(crate) async fn stop(self, accepts_until: Instant) {
         let began = Instant::now();
         self.ready.store(false, Ordering::Release);
         self.wish.insist();
@@ -287,10 +293,6 @@ impl BrokerHandle {
                 None
             }
         };
-        self.stop_serving.cancel();
-        if tokio::time::timeout(DRAIN_MAX, self.serving).await.is_err() {
-            warn!("connections were still busy when the time to drain was over");
-        }
         self.stop_background.cancel();
         let followers = tokio::time::timeout(FOLLOWERS_DRAIN_MAX, self.serving_followers);
         if followers.await.is_err() {
@@ -303,11 +305,16 @@ impl BrokerHandle {
         broker.fetchers.stop().await;
         let disk_epoch = membership.as_ref().and_then(Membership::vouched_epoch);
         let closing = Arc::clone(&broker);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closing = tokio::task::spawn_blocking(move || {
             closing.coordinators.stop();
             closing.partitions.close(disk_epoch)
         });
-        let closed = closed.await;
+        tokio::time::sleep_until(accepts_until).await;
+        self.stop_serving.cancel();
+        if tokio::time::timeout(DRAIN_MAX, self.serving).await.is_err() {
+            warn!("connections were still busy when the time to drain was over");
+        }
+        let closed = closing.await;
         let has_failed_flush =
             broker.partitions.has_failed_flush() || self.fail_stop.distrusts_page_cache();
         if has_failed_flush

@@ -1,3 +1,4 @@
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,21 +20,28 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * A steady load, and what its clients feel: one producer with the client's defaults (acks=all, idempotence), three
  * consumer groups that each read everything.
  *
- * <p>First it finds out how much the cluster can carry, by sending as fast as it goes; then it sends half of that until
- * the file STOP is there. Each record carries its number in its partition, so a consumer sees what was lost, what
- * stands twice and what changed places.
+ * <p>First it finds out how much the cluster can carry, by sending as fast as it goes while all groups read; then it
+ * sends half of that. From the moment that the groups have caught up the load is steady: the file STEADY is made, and
+ * the load goes on until somebody removes it. Each record carries its number in its partition, so a consumer sees what
+ * was lost, what stands twice and what changed places.
  *
  * <p>Prints a line `second EPOCH_S ACKNOWLEDGED P99_MS MAX_MS` for each second, a line `group NAME READ LOST DOUBLED`
  * for each group, and last `total RATE SENT FAILED`.
  *
- * <p>Usage: BOOTSTRAP TOPIC STOP [RECORDS_PER_SECOND]
+ * <p>Usage: BOOTSTRAP TOPIC STEADY [RECORDS_PER_SECOND]
  */
 public class Load {
   static final int RECORD_BYTES = 1024;
   static final int GROUPS = 3;
-  static final long MEASURED_S = 8;
-  /** Of them, the first ones warm up the client and the brokers. */
-  static final long WARM_UP_S = 4;
+  /** To one partition, as many as fill a batch: so does the client's own partitioner (KIP-480). */
+  static final int RECORDS_IN_A_ROW = 16;
+
+  static final long MEASURED_S = 14;
+  /** Of them, the first ones warm up the clients and the brokers. */
+  static final long WARM_UP_S = 8;
+
+  /** As far behind as this a group may be that reads what comes. */
+  static final long CAUGHT_UP_RECORDS = 10_000;
 
   static final Duration SILENCE_MAX = Duration.ofSeconds(60);
 
@@ -42,21 +50,26 @@ public class Load {
   static final Latencies latencies = new Latencies();
 
   public static void main(String[] arguments) throws Exception {
+    // A group that ended would look like one that is far behind.
+    Thread.setDefaultUncaughtExceptionHandler(
+        (thread, error) -> {
+          error.printStackTrace();
+          Runtime.getRuntime().halt(1);
+        });
     String bootstrap = arguments[0];
     String topic = arguments[1];
-    Path stop = Path.of(arguments[2]);
+    Path steady = Path.of(arguments[2]);
     Producing producing = new Producing(bootstrap, topic);
-    long rate =
-        arguments.length > 3 ? Long.parseLong(arguments[3]) : producing.atFullSpeed() / 2;
-    System.err.println("sends " + rate + " records of " + RECORD_BYTES + " bytes a second");
-
     List<Group> groups = new ArrayList<>();
     for (int number = 0; number < GROUPS; number++) {
       Group group = new Group(bootstrap, topic, topic + "-group-" + number, producing);
       group.start();
       groups.add(group);
     }
-    producing.atRate(rate, stop);
+    long rate =
+        arguments.length > 3 ? Long.parseLong(arguments[3]) : producing.atFullSpeed(groups) / 2;
+    System.err.println("sends " + rate + " records of " + RECORD_BYTES + " bytes a second");
+    producing.atRate(rate, groups, steady);
     producing.close();
     for (Group group : groups) group.join();
     for (Group group : groups) {
@@ -74,7 +87,9 @@ public class Load {
     /** How many records were sent to each partition. */
     final long[] next;
 
-    long sent;
+    /** Only the main thread sends; groups look at it. */
+    volatile long sent;
+
     volatile boolean isDone;
 
     Producing(String bootstrap, String topic) {
@@ -87,8 +102,8 @@ public class Load {
       this.next = new long[producer.partitionsFor(topic).size()];
     }
 
-    /** Records a second. */
-    long atFullSpeed() {
+    /** Records a second that are written while all groups read. */
+    long atFullSpeed(List<Group> groups) throws InterruptedException {
       long begun = System.nanoTime();
       long warm = begun + WARM_UP_S * 1_000_000_000L;
       long end = begun + MEASURED_S * 1_000_000_000L;
@@ -97,11 +112,17 @@ public class Load {
       while (System.nanoTime() < end) send();
       long rate = (acknowledged.get() - before) / (MEASURED_S - WARM_UP_S);
       producer.flush();
-      latencies.take();
       return rate;
     }
 
-    void atRate(long rate, Path stop) throws InterruptedException {
+    boolean haveCaughtUp(List<Group> groups) {
+      for (Group group : groups) if (sent - group.read > CAUGHT_UP_RECORDS) return false;
+      return true;
+    }
+
+    void atRate(long rate, List<Group> groups, Path steady)
+        throws IOException, InterruptedException {
+      boolean isSteady = false;
       long begun = System.nanoTime();
       long paced = 0;
       long second = 0;
@@ -114,15 +135,21 @@ public class Load {
         }
         if (elapsed / 1_000_000_000L > second) {
           second = elapsed / 1_000_000_000L;
-          latencies.print();
-          if (Files.exists(stop)) return;
+          if (isSteady) {
+            latencies.print();
+            if (!Files.exists(steady)) return;
+          } else if (haveCaughtUp(groups)) {
+            latencies.take();
+            Files.createFile(steady);
+            isSteady = true;
+          }
         }
         Thread.sleep(1);
       }
     }
 
     void send() {
-      int partition = (int) (sent % next.length);
+      int partition = (int) (sent / RECORDS_IN_A_ROW % next.length);
       byte[] value = new byte[RECORD_BYTES];
       ByteBuffer.wrap(value).putLong(next[partition]++);
       sent++;
@@ -183,7 +210,9 @@ public class Load {
     final long[] expected;
 
     final long[] lastOffset;
-    long read;
+    /** Only this thread counts; the main thread looks. */
+    volatile long read;
+
     long lost;
     long doubled;
 
@@ -197,6 +226,8 @@ public class Load {
       properties.put("bootstrap.servers", bootstrap);
       properties.put("group.id", name);
       properties.put("auto.offset.reset", "earliest");
+      // Behind by much, each of the groups would hold the default of 50 MiB from every broker.
+      properties.put("fetch.max.bytes", Integer.toString(4 << 20));
     }
 
     @Override

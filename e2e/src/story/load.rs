@@ -10,9 +10,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::world::{BOOTSTRAP, World};
 use crate::external::{External, Output};
+use crate::wait::wait_until;
 
 /// The greatest time that a load goes on for.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
+/// Until what the cluster carries is known, and the groups have read it.
+const STEADY_LIMIT: Duration = Duration::from_secs(180);
 /// Lines that kcat sends at a time.
 const BATCH: usize = 500;
 const BATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -20,7 +23,8 @@ const BATCH_PAUSE: Duration = Duration::from_millis(500);
 /// A load that goes on.
 #[derive(Debug)]
 pub(super) struct Load {
-    stop: PathBuf,
+    /// There while the load is steady; it ends when somebody removes it.
+    steady: PathBuf,
     java: JoinHandle<Result<Output>>,
     librdkafka: Librdkafka,
 }
@@ -51,35 +55,44 @@ pub(super) struct Second {
 
 impl Load {
     /// Begins on two topics that are there: `topic`, and one for librdkafka. `records_per_second`: half of what the
-    /// cluster carries where none is said, which takes some seconds to find out.
+    /// cluster carries where none is said, which takes some seconds to find out. Returns when the load is steady.
     pub(super) fn begin(
         world: &World,
         topic: &str,
         librdkafka_topic: &str,
         records_per_second: Option<u64>,
     ) -> Result<Load> {
-        let stop = world.folders.cache.join(format!("stop-{topic}"));
-        let _ = std::fs::remove_file(&stop);
+        let steady = world.folders.cache.join(format!("steady-{topic}"));
+        let _ = std::fs::remove_file(&steady);
         let mut java = world
             .java("Load.java")?
             .args([BOOTSTRAP, topic])
-            .arg(&stop)
+            .arg(&steady)
             .limit(LIMIT);
         if let Some(rate) = records_per_second {
             java = java.arg(rate.to_string());
         }
-        Ok(Load {
-            stop,
+        let load = Load {
+            steady,
             java: thread::spawn(move || java.run()),
             librdkafka: Librdkafka::begin(world, librdkafka_topic)?,
-        })
+        };
+        wait_until("the load to be steady", STEADY_LIMIT, || {
+            if load.java.is_finished() {
+                // Its end says why.
+                return Ok(Ok(()));
+            }
+            let seen = || format!("no {}", load.steady.display());
+            Ok(load.steady.exists().then_some(()).ok_or_else(seen))
+        })?;
+        Ok(load)
     }
 
     /// Ends it, reads everything back, and says how it went.
     pub(super) fn end(self) -> Result<Felt> {
-        std::fs::write(&self.stop, "").with_context(|| self.stop.display().to_string())?;
+        // Not there where it ended by itself.
+        let _ = std::fs::remove_file(&self.steady);
         let ended = self.java.join();
-        let _ = std::fs::remove_file(&self.stop);
         let librdkafka = self.librdkafka.end();
         let output = ended.map_err(|_| anyhow!("the load's thread panicked"))??;
         let felt = felt(&output.text())

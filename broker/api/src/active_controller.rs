@@ -1,6 +1,7 @@
 //! Finds the active controller among the quorum's addresses and keeps the channel to it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -45,7 +46,7 @@ pub enum CallError {
 /// round all addresses, beginning after the one that failed last. Cheap to share behind an `Arc`; connections are made when needed.
 #[derive(Debug)]
 pub struct ActiveController {
-    addresses: Vec<String>,
+    addresses: Arc<AddressBook>,
     current: Mutex<Option<(String, Channel)>>,
     /// Where the next round begins.
     first: AtomicUsize,
@@ -59,6 +60,19 @@ impl ActiveController {
             !addresses.is_empty(),
             "a quorum has at least one controller"
         );
+        Self::with(Arc::new(AddressBook {
+            all: RwLock::new(addresses.clone()),
+            configured: addresses,
+        }))
+    }
+
+    /// One with a channel of its own, that knows the same addresses: what either learns, both know.
+    #[must_use]
+    pub fn with_own_channel(&self) -> Self {
+        Self::with(Arc::clone(&self.addresses))
+    }
+
+    fn with(addresses: Arc<AddressBook>) -> Self {
         Self {
             addresses,
             current: Mutex::new(None),
@@ -66,10 +80,18 @@ impl ActiveController {
         }
     }
 
-    /// The addresses it was made with.
+    /// The addresses it was made with, then those that it has learned.
     #[must_use]
-    pub fn addresses(&self) -> &[String] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.all()
+    }
+
+    /// Where the controllers are now, besides those that it was made with: the quorum may grow and shrink, and none of
+    /// the first ones be left. It takes the place of what was learned before. None is no news.
+    pub fn learn(&self, addresses: &[String]) {
+        if !addresses.is_empty() {
+            self.addresses.learn(addresses);
+        }
     }
 
     /// Calls the active controller: `call` gets a channel and may be called several times, once for
@@ -87,14 +109,16 @@ impl ActiveController {
         let mut hint = None;
         let first = self.first.load(Ordering::Relaxed);
         let began = Instant::now();
+        let addresses = self.addresses();
         for attempt in 0.. {
-            if attempt > 0 && attempt % self.addresses.len() == 0 {
+            if attempt > 0 && attempt % addresses.len() == 0 {
                 if began.elapsed() > SEARCH_MAX {
                     break;
                 }
                 tokio::time::sleep(ROUND_PAUSE).await;
             }
-            let candidate = self.candidate(hint.take(), first.wrapping_add(attempt));
+            let position = first.wrapping_add(attempt) % addresses.len();
+            let candidate = self.candidate(hint.take(), &addresses[position]);
             let (address, channel) = match candidate.await {
                 Ok(found) => found,
                 Err(error) => {
@@ -126,7 +150,7 @@ impl ActiveController {
             }
         }
         Err(CallError::NoneActive {
-            addresses: self.addresses.join(","),
+            addresses: addresses.join(","),
             last,
         })
     }
@@ -134,7 +158,7 @@ impl ActiveController {
     async fn candidate(
         &self,
         hint: Option<String>,
-        position: usize,
+        address: &str,
     ) -> Result<(String, Channel), String> {
         if let Some(address) = hint {
             return connect(address).await;
@@ -142,8 +166,7 @@ impl ActiveController {
         if let Some(current) = self.current.lock().await.clone() {
             return Ok(current);
         }
-        let address = &self.addresses[position % self.addresses.len()];
-        let connected = connect(address.clone()).await;
+        let connected = connect(address.to_owned()).await;
         if connected.is_err() {
             self.try_last(address);
         }
@@ -152,7 +175,8 @@ impl ActiveController {
 
     /// The next round begins after this one.
     fn try_last(&self, address: &str) {
-        if let Some(position) = self.addresses.iter().position(|known| known == address) {
+        let mut known = self.addresses().into_iter();
+        if let Some(position) = known.position(|known| known == address) {
             self.first.store(position + 1, Ordering::Relaxed);
         }
     }
@@ -162,6 +186,30 @@ impl ActiveController {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|(known, _)| known == address) {
             *current = None;
+        }
+    }
+}
+
+/// Where the controllers are.
+#[derive(Debug)]
+struct AddressBook {
+    configured: Vec<String>,
+    /// The configured ones first.
+    all: RwLock<Vec<String>>,
+}
+
+impl AddressBook {
+    fn all(&self) -> Vec<String> {
+        let all = self.all.read();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, addresses: &[String]) {
+        let mut all = self.configured.clone();
+        let news = addresses.iter().filter(|it| !self.configured.contains(it));
+        all.extend(news.cloned());
+        if all != self.all() {
+            *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
         }
     }
 }

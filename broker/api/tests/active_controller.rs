@@ -148,3 +148,21 @@ async fn one_that_is_gone_is_passed_over() {
     let client = ActiveController::new(vec![gone_address, active_address]);
     assert_eq!(first_id(&client).await.unwrap(), 7);
 }
+
+/// The quorum grew, and the first controllers are gone since.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_learned_of_is_found_without_those_that_were_configured() {
+    let (gone, gone_address) = listen().await;
+    drop(gone);
+    let (active, active_address) = listen().await;
+    serve(active, Fake(Ok(7)));
+    let client = ActiveController::new(vec![gone_address.clone()]);
+    let other = client.with_own_channel();
+    client.learn(&[active_address.clone(), gone_address.clone()]);
+    assert_eq!(first_id(&other).await.unwrap(), 7);
+    assert_eq!(other.addresses(), [&*gone_address, &*active_address]);
+    client.learn(&[]);
+    assert_eq!(client.addresses().len(), 2, "no news");
+    client.learn(&["localhost:1".to_owned()]);
+    assert_eq!(other.addresses(), [&*gone_address, "localhost:1"]);
+}

@@ -101,7 +101,7 @@ pub struct Decision<A> {
 pub type Decided<A> = Result<Decision<A>, Refusal>;
 
 /// A caller that says it is the operator must be the newest one. 0: the caller does not say so.
-fn check_operator_epoch(image: &Image, operator_epoch: i64) -> Result<(), Refusal> {
+pub fn check_operator_epoch(image: &Image, operator_epoch: i64) -> Result<(), Refusal> {
     let newest = image.operator_epoch();
     if operator_epoch == 0 || operator_epoch == newest {
         return Ok(());

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::error::{ProposeError, TransferError};
+use crate::error::{ChangeVotersError, ProposeError, TransferError};
+use crate::joining::JoinAnswer;
 use crate::status::Member;
 use crate::storage::{SnapshotMeta, StorageError};
 
@@ -20,10 +21,24 @@ pub(crate) enum Command {
         to: Option<i32>,
         answer: oneshot::Sender<Result<(), TransferError>>,
     },
-    /// A controller asks to become a voter. The answer says whether this one leads.
+    /// A controller asks to become a voter.
     Join {
         member: Member,
-        answer: oneshot::Sender<bool>,
+        /// The node ids in its `controller.quorum.voters`.
+        configured: Vec<i32>,
+        /// It was removed, and only asks whether it may come back.
+        renew: bool,
+        answer: oneshot::Sender<JoinAnswer>,
+    },
+    /// Take a node out of the group.
+    RemoveVoter {
+        node_id: i32,
+        answer: oneshot::Sender<Result<(), ChangeVotersError>>,
+    },
+    /// A node that was removed may come back.
+    AddVoter {
+        node_id: i32,
+        answer: oneshot::Sender<Result<(), ChangeVotersError>>,
     },
     /// Stand for election now; only a hint.
     Campaign,

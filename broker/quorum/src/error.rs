@@ -96,6 +96,19 @@ pub enum QuorumFailure {
         /// This volume.
         directory_id: String,
     },
+    /// It was removed, and may come back, which takes a new name in Raft: the next start joins anew.
+    #[error(
+        "node {node_id} was removed from the quorum of cluster {cluster_id} and is to join again: what it had is set aside in {aside}, and it starts anew",
+        aside = aside.display()
+    )]
+    Renewed {
+        /// The cluster.
+        cluster_id: String,
+        /// This node.
+        node_id: i32,
+        /// Its old log and snapshots, of no use any more.
+        aside: PathBuf,
+    },
     /// The disk failed. What was not yet durable is in doubt, so nothing is tried again.
     #[error("{0}")]
     Storage(Arc<StorageError>),
@@ -145,6 +158,29 @@ pub enum ProposeError {
     /// The quorum was stopped or failed: the batch may take effect or not.
     #[error("the quorum has stopped")]
     Stopped,
+}
+
+/// Why the voters were not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeVotersError {
+    /// This controller does not lead.
+    #[error("this controller is not the leader")]
+    NotLeader,
+    /// The controller to be removed leads: it hands leadership over first.
+    #[error("node {node_id} leads the quorum; it hands leadership over before it is removed")]
+    IsLeader {
+        /// This controller.
+        node_id: i32,
+    },
+    /// It cannot be done now; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// Too many others wait for the same.
+    #[error("too many changes of the voters wait already")]
+    Busy,
+    /// Leadership ended, or the quorum was stopped, before the outcome was known: it may take effect or not.
+    #[error("leadership was lost before the change of the voters was known to be committed")]
+    UnknownOutcome,
 }
 
 /// Why leadership was not handed over.

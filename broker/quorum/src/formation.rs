@@ -7,7 +7,9 @@
 //! - A founder that hears of the founding membership makes it durable and votes by it. It never voted
 //!   before: its directory id is new, and its disk was empty.
 //! - Everyone else that has an empty disk starts as a member without knowledge, and asks the leader to
-//!   be made a voter.
+//!   be made a voter. That the others are configured differently matters for founding alone: a quorum that is
+//!   there may grow and shrink.
+//! - Who was removed from the quorum stays out, and asks now and then whether it may come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +56,8 @@ pub(crate) enum RunningAction {
     /// Ask the leader to be made a voter.
     Join,
     Refuse(Refusal),
+    /// The quorum goes on without this node, by somebody's will: ask whether it may come back.
+    StayOut,
     Rest,
 }
 
@@ -148,8 +152,10 @@ pub(crate) fn decide_running(
     if let Some(refusal) = wrong_cluster(me, peers) {
         return RunningAction::Refuse(refusal);
     }
-    if let Some(refusal) = removed(me, peers) {
-        return RunningAction::Refuse(refusal);
+    match removed(me, peers) {
+        Some(Removal::Retired) => return RunningAction::StayOut,
+        Some(Removal::Replaced(refusal)) => return RunningAction::Refuse(refusal),
+        None => {}
     }
     if is_voter {
         RunningAction::Rest
@@ -158,7 +164,7 @@ pub(crate) fn decide_running(
     }
 }
 
-/// Whether the group is the configured one. When it is not, its having a leader proves nothing: the
+/// Whether the group is the configured one, but for those that were removed from it. When it is not, its having a leader proves nothing: the
 /// volume of a single controller of another cluster elects itself.
 pub(crate) fn has_all_configured(me: &PeerView) -> bool {
     let members = me
@@ -166,9 +172,11 @@ pub(crate) fn has_all_configured(me: &PeerView) -> bool {
         .iter()
         .flat_map(|membership| membership.members.values());
     let members: BTreeSet<i32> = members.map(|member| member.node_id).collect();
+    let retired = me.membership.as_ref().map(|membership| &membership.retired);
+    let is_retired = |node_id: &i32| retired.is_some_and(|retired| retired.contains(node_id));
     me.configured
         .iter()
-        .all(|node_id| members.contains(node_id))
+        .all(|node_id| members.contains(node_id) || is_retired(node_id))
 }
 
 /// One volume of another cluster must not stop the others, and must stop itself: the majority of the
@@ -195,22 +203,42 @@ fn wrong_cluster(me: &PeerView, peers: &BTreeMap<i32, PeerView>) -> Option<Refus
     })
 }
 
-/// A later membership without this volume is proof: Raft ids never come back.
-fn removed(me: &PeerView, peers: &BTreeMap<i32, PeerView>) -> Option<Refusal> {
+/// The quorum has gone on without this volume.
+enum Removal {
+    /// Without the node: somebody removed it.
+    Retired,
+    /// With another volume in its place.
+    Replaced(Refusal),
+}
+
+/// A later membership without this volume is proof: Raft ids never come back. So is its own, when it has heard of
+/// its removal.
+fn removed(me: &PeerView, peers: &BTreeMap<i32, PeerView>) -> Option<Removal> {
     let (cluster_id, mine) = me.formed()?;
-    let is_removed = peers
+    let of_this_cluster = peers
         .values()
         .filter_map(PeerView::formed)
-        .any(|(theirs_id, theirs)| {
-            theirs_id == cluster_id
-                && theirs.index > mine.index
-                && !theirs.members.contains_key(&me.raft_id())
-        });
-    is_removed.then(|| Refusal::Removed {
+        .filter(|(theirs_id, _)| *theirs_id == cluster_id);
+    let theirs = of_this_cluster
+        .map(|(_, theirs)| theirs)
+        .filter(|theirs| theirs.index > mine.index)
+        .max_by_key(|theirs| theirs.index);
+    let newest = theirs.unwrap_or(mine);
+    if newest.members.contains_key(&me.raft_id()) {
+        return None;
+    }
+    // One that has just joined knows of no membership, or of one from before.
+    if theirs.is_none() && !mine.is_removed(me.raft_id()) {
+        return None;
+    }
+    if newest.retired.contains(&me.node_id) {
+        return Some(Removal::Retired);
+    }
+    Some(Removal::Replaced(Refusal::Removed {
         cluster_id: cluster_id.to_owned(),
         node_id: me.node_id,
         directory_id: me.directory_id,
-    })
+    }))
 }
 
 fn others(me: &PeerView) -> impl Iterator<Item = i32> {
@@ -223,6 +251,13 @@ fn others(me: &PeerView) -> impl Iterator<Item = i32> {
 impl PeerView {
     pub(crate) fn raft_id(&self) -> u64 {
         raft_id(self.node_id, &self.directory_id)
+    }
+
+    /// As configured, or as a member of the group.
+    pub(crate) fn knows(&self, node_id: i32) -> bool {
+        let membership = self.membership.as_ref();
+        self.configured.contains(&node_id)
+            || membership.is_some_and(|it| it.raft_ids_of(node_id).next().is_some())
     }
 
     /// The cluster and the membership, when it has both.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::error::{QuorumFailure, StartError};
 use crate::formation::{
     Action, PeerView, RunningAction, decide, decide_running, has_all_configured,
 };
+use crate::joining::removed_sentence;
 use crate::kafka_uuid::KafkaUuid;
 use crate::membership::{FOUNDING_INDEX, FOUNDING_TERM, Membership, member_to_wire};
 use crate::meta_properties::{self, MetaProperties};
@@ -24,7 +26,9 @@ use crate::replica::{Outputs, Parts, Replica};
 use crate::service::{Running, Shared};
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, Member, QuorumStatus};
-use crate::storage::{LogStore, QuorumDirectory, SnapshotMeta, StoredSnapshot};
+use crate::storage::{
+    DIRECTORY, LogStore, QuorumDirectory, SnapshotMeta, StorageError, StoredSnapshot, set_aside,
+};
 use crate::transport::{client, endpoint};
 use crate::wire;
 use crate::wire::quorum_client::QuorumClient;
@@ -32,6 +36,8 @@ use crate::wire::quorum_client::QuorumClient;
 const CALL_TIMEOUT: Duration = Duration::from_millis(500);
 /// A quorum that works without one of its configured controllers asks this much less often.
 const CALM_ROUNDS: u32 = 10;
+/// Beside `quorum`, in the data directory: what a removed controller had.
+const SET_ASIDE: &str = "quorum.removed";
 /// A reason to wait is told when it changes, and again after this many rounds.
 const ROUNDS_BETWEEN_REMINDERS: u32 = 100;
 
@@ -47,6 +53,8 @@ pub(crate) struct Former<S> {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) status: watch::Sender<QuorumStatus>,
     pub(crate) failure: watch::Sender<Option<QuorumFailure>>,
+    /// Why this controller stays out of the quorum, once it was removed.
+    pub(crate) removal: watch::Sender<Option<String>>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) ended: watch::Sender<()>,
     pub(crate) clients: BTreeMap<i32, QuorumClient<Channel>>,
@@ -108,7 +116,7 @@ impl<S: StateMachine> Former<S> {
                 }
                 Action::Refuse(refusal) => return self.fail(refusal.into()),
                 Action::Wait(reason) => {
-                    said.say(&reason);
+                    said.say("the metadata quorum is not formed yet", &reason);
                     self.pause(self.config.poll).await;
                     continue;
                 }
@@ -127,6 +135,7 @@ impl<S: StateMachine> Former<S> {
         let mut status = self.status.subscribe();
         let mut leadership = self.leadership.subscribe();
         let mut had_leader = false;
+        let mut said = Reminder::default();
         while !*self.shutdown.borrow() && self.failure.borrow().is_none() {
             let is_voter = status.borrow_and_update().is_voter;
             let has_leader = leadership.borrow_and_update().leader.is_some();
@@ -145,7 +154,17 @@ impl<S: StateMachine> Former<S> {
             let me = self.shared.me.borrow().clone();
             match decide_running(&me, &peers, is_voter) {
                 RunningAction::Refuse(refusal) => return self.fail(refusal.into()),
-                RunningAction::Join => self.join(&me, &peers).await,
+                RunningAction::Join => {
+                    let heard = self.join(&me, &peers, false).await;
+                    if let Heard::Refused(reason) = heard {
+                        said.say("this controller may not join the metadata quorum", &reason);
+                    }
+                }
+                RunningAction::StayOut => {
+                    self.stay_out(&me, &peers).await;
+                    self.pause(self.config.poll * CALM_ROUNDS).await;
+                    continue;
+                }
                 RunningAction::Rest
                     if !had_leader && me.configured.first() == Some(&me.node_id) =>
                 {
@@ -277,20 +296,16 @@ impl<S: StateMachine> Former<S> {
         let _ = self.shared.commands.send(Command::Stop);
     }
 
-    /// Asks every other configured controller; adds what formed ones said when they asked. None when it
+    /// Asks every other controller that is configured or a member; adds what formed ones said when they asked. None when it
     /// is time to stop.
     async fn ask(&mut self) -> Option<BTreeMap<i32, PeerView>> {
         let mut calls = JoinSet::new();
-        let me = self.shared.me.borrow().to_wire();
-        for voter in &self.config.voters {
-            if voter.node_id == self.config.node_id {
-                continue;
-            }
-            let Some(mut client) = client_of(&mut self.clients, voter.node_id, &voter.address)
-            else {
+        let me = self.shared.me.borrow().clone();
+        for (node_id, address) in self.others(&me) {
+            let Some(mut client) = client_of(&mut self.clients, node_id, &address) else {
                 continue;
             };
-            let (node_id, address, me) = (voter.node_id, voter.address.clone(), me.clone());
+            let me = me.to_wire();
             calls.spawn(async move {
                 let answer = tokio::time::timeout(CALL_TIMEOUT, client.hello(me)).await;
                 let view = PeerView::from_wire(answer.ok()?.ok()?.into_inner())?;
@@ -320,28 +335,80 @@ impl<S: StateMachine> Former<S> {
         }
     }
 
-    async fn join(&mut self, me: &PeerView, peers: &BTreeMap<i32, PeerView>) {
-        let member = Some(member_to_wire(&self.member(me)));
-        let cluster_id = me.cluster_id.clone().unwrap_or_default();
-        let request = wire::JoinRequest { cluster_id, member };
+    /// Asks the leader to be let in, or with `renew` whether it would let this node in again.
+    async fn join(&mut self, me: &PeerView, peers: &BTreeMap<i32, PeerView>, renew: bool) -> Heard {
+        let request = wire::JoinRequest {
+            cluster_id: me.cluster_id.clone().unwrap_or_default(),
+            member: Some(member_to_wire(&self.member(me))),
+            configured_voters: me.configured.clone(),
+            renew,
+        };
         let formed = peers.values().filter(|peer| peer.formed().is_some());
+        let mut heard = Heard::Nothing;
         for node_id in formed.map(|peer| peer.node_id) {
             let Some(client) = self.clients.get_mut(&node_id) else {
                 continue;
             };
             let answer = tokio::time::timeout(CALL_TIMEOUT, client.join(request.clone())).await;
-            match answer {
-                Ok(Ok(answer)) if answer.get_ref().leader => return,
+            match answer.map(|answer| answer.map(tonic::Response::into_inner)) {
+                Ok(Ok(answer)) if answer.renew => return Heard::Renew,
+                Ok(Ok(answer)) if !answer.refused.is_empty() => {
+                    return Heard::Refused(answer.refused);
+                }
+                Ok(Ok(answer)) if answer.leader => return Heard::Welcome,
                 Ok(Err(status)) if status.code() != tonic::Code::Unavailable => {
-                    tracing::warn!(
-                        node_id,
-                        reason = status.message(),
-                        "a controller does not let this one join"
-                    );
+                    let reason = status.message();
+                    heard = Heard::Refused(format!("node {node_id}: {reason}"));
                 }
                 _ => {}
             }
         }
+        heard
+    }
+
+    /// The quorum goes on without this node. Raft ends here, so that nobody is disturbed; the process stays, or it
+    /// would be started again and again.
+    async fn stay_out(&mut self, me: &PeerView, peers: &BTreeMap<i32, PeerView>) {
+        if self.removal.borrow().is_none() {
+            let reason = removed_sentence(me.node_id);
+            tracing::warn!(
+                reason,
+                "this controller is no longer part of the metadata quorum"
+            );
+            self.removal.send_replace(Some(reason));
+            // An error: the thread has ended.
+            let _ = self.shared.commands.send(Command::Stop);
+        }
+        if self.join(me, peers, true).await == Heard::Renew {
+            let failure = match self.set_aside() {
+                Ok(aside) => QuorumFailure::Renewed {
+                    cluster_id: me.cluster_id.clone().unwrap_or_default(),
+                    node_id: me.node_id,
+                    aside,
+                },
+                Err(error) => QuorumFailure::Storage(Arc::new(error)),
+            };
+            self.fail(failure);
+        }
+    }
+
+    /// An empty folder is what the next start takes for a reason to join under another directory id.
+    fn set_aside(&self) -> Result<PathBuf, StorageError> {
+        let quorum = self.config.data_dir.join(DIRECTORY);
+        let aside = self.config.data_dir.join(SET_ASIDE);
+        set_aside(&quorum, &aside)?;
+        Ok(aside)
+    }
+
+    /// Where the others listen: as configured, else as they said when they joined.
+    fn others(&self, me: &PeerView) -> BTreeMap<i32, String> {
+        let members = me.membership.iter().flat_map(|it| it.members.values());
+        let members = members.map(|member| (member.node_id, member.address.clone()));
+        let configured = self.config.voters.iter();
+        let configured = configured.map(|voter| (voter.node_id, voter.address.clone()));
+        let mut others: BTreeMap<i32, String> = members.chain(configured).collect();
+        others.remove(&self.config.node_id);
+        others
     }
 
     /// Until the next round, or until a formed peer is heard of.
@@ -375,14 +442,24 @@ struct Reminder {
 }
 
 impl Reminder {
-    fn say(&mut self, reason: &str) {
+    fn say(&mut self, what: &'static str, reason: &str) {
         if self.last != reason || self.rounds >= ROUNDS_BETWEEN_REMINDERS {
-            tracing::info!(reason, "the metadata quorum is not formed yet");
+            tracing::info!(reason, "{what}");
             reason.clone_into(&mut self.last);
             self.rounds = 0;
         }
         self.rounds += 1;
     }
+}
+
+/// What came of asking to be let in.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// Nobody leads.
+    Nothing,
+    Welcome,
+    Renew,
+    Refused(String),
 }
 
 /// The client of a controller, connected when it is first used.

@@ -12,11 +12,14 @@
 //! - The cluster id is minted once, by the founder, after every configured controller said that its
 //!   disk is empty. A disk that was wiped never founds beside others that are not: it joins as a new
 //!   voter, under a new Raft id ([`raft_id`]).
+//! - A controller that the configured ones know nothing of joins by itself, as long as its own configuration names
+//!   all who vote. One that was removed ([`Quorum::remove_voter`]) does not, until it is let in
+//!   ([`Quorum::add_voter`]).
 //! - Bounds: a batch has at most 4 MiB; 64 MiB may wait to be committed, 32 MiB received from others
 //!   may wait to be seen, 256 messages may wait for each of the others.
 //!
 //! Start with [`start`] and [`Quorum`]; inside, with `replica` (the thread), `formation` (the rules by
-//! which a quorum comes to be), `succession` (how the end of the leader's process is noticed), `storage` (the
+//! which a quorum comes to be), `joining` and `leaving` (the rules by which it grows and shrinks), `succession` (how the end of the leader's process is noticed), `storage` (the
 //! files) and `transport` (the messages).
 
 mod command;
@@ -27,7 +30,9 @@ mod error;
 mod formation;
 mod former;
 mod identity;
+mod joining;
 mod kafka_uuid;
+mod leaving;
 mod membership;
 pub mod meta_properties;
 mod quorum;
@@ -43,7 +48,7 @@ mod transport;
 mod wire;
 
 pub use config::{ConfigError, QuorumConfig, Voter};
-pub use error::{ProposeError, QuorumFailure, StartError, TransferError};
+pub use error::{ChangeVotersError, ProposeError, QuorumFailure, StartError, TransferError};
 pub use identity::raft_id;
 pub use kafka_uuid::{KafkaUuid, KafkaUuidError};
 pub use meta_properties::{MetaProperties, MetaPropertiesError};

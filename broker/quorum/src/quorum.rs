@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::command::{Command, PROPOSAL_BYTES_MAX, Proposal, kib};
 use crate::config::{QuorumConfig, Voter};
-use crate::error::{ProposeError, QuorumFailure, TransferError};
+use crate::error::{ChangeVotersError, ProposeError, QuorumFailure, TransferError};
 use crate::service::QuorumService;
 use crate::status::{Leadership, QuorumStatus};
 
@@ -29,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) status: watch::Receiver<QuorumStatus>,
     pub(crate) failure: watch::Receiver<Option<QuorumFailure>>,
+    pub(crate) removal: watch::Receiver<Option<String>>,
     pub(crate) service: QuorumService,
     pub(crate) shutdown: watch::Sender<bool>,
     /// Closed when the thread and the task that forms the quorum have ended.
@@ -65,6 +66,13 @@ impl Quorum {
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<QuorumFailure>> {
         self.inner.failure.clone()
+    }
+
+    /// Set once, when this controller was removed from the quorum: a sentence. It takes part in nothing from then
+    /// on, and is of use to nobody. Should its node be added again, [`Quorum::failure`] says so: the next start joins.
+    #[must_use]
+    pub fn removal(&self) -> watch::Receiver<Option<String>> {
+        self.inner.removal.clone()
     }
 
     /// The directory that holds `meta.properties`.
@@ -166,6 +174,36 @@ impl Quorum {
             Ok(Err(_)) => Err(TransferError::Stopped),
             Err(_) => Err(TransferError::TimedOut),
         }
+    }
+
+    /// Takes a controller out of the quorum, and returns when it is no member any more; it need not have been one.
+    /// Its node stays out until [`Quorum::add_voter`] is called for it. Refused while those who are left would have no
+    /// majority that answers; refused to the leader of itself. Only the leader can. The call may last for as long as
+    /// another change is under way; dropped, it may still take effect.
+    pub async fn remove_voter(&self, node_id: i32) -> Result<(), ChangeVotersError> {
+        self.change_voters(|answer| Command::RemoveVoter { node_id, answer })
+            .await
+    }
+
+    /// Lets a controller that was removed come back: it joins by itself when it runs. Nothing is written, so another
+    /// leader knows nothing of it: ask again until the node is a member. Only the leader can.
+    pub async fn add_voter(&self, node_id: i32) -> Result<(), ChangeVotersError> {
+        self.change_voters(|answer| Command::AddVoter { node_id, answer })
+            .await
+    }
+
+    async fn change_voters(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), ChangeVotersError>>) -> Command,
+    ) -> Result<(), ChangeVotersError> {
+        if !self.inner.leadership.borrow().is_self {
+            return Err(ChangeVotersError::NotLeader);
+        }
+        let (answer, receiver) = oneshot::channel();
+        let sent = self.inner.commands.send(command(answer));
+        sent.map_err(|_| ChangeVotersError::NotLeader)?;
+        let answer = receiver.await;
+        answer.unwrap_or(Err(ChangeVotersError::UnknownOutcome))
     }
 
     /// What to mount on the controller's gRPC listener. It must be served from the moment the quorum is

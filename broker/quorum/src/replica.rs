@@ -12,6 +12,7 @@ mod reads;
 mod requests;
 mod snapshots;
 mod succession;
+mod voters;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +25,8 @@ use tokio::sync::{mpsc, watch};
 use crate::command::Command;
 use crate::config::QuorumConfig;
 use crate::error::{QuorumFailure, StartError};
-use crate::membership::{Membership, added_member};
+use crate::joining::Joining;
+use crate::membership::{Membership, MembershipChange};
 use crate::service::Shared;
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, Member, QuorumStatus};
@@ -35,6 +37,7 @@ use content::SnapshotContent;
 use proposals::Proposals;
 use reads::Reads;
 use snapshots::SnapshotWriter;
+use voters::VoterChanges;
 
 /// Commands taken in one pass.
 const COMMANDS_PER_PASS_MAX: usize = 1024;
@@ -60,6 +63,7 @@ pub(crate) struct Replica<S> {
     commands: mpsc::UnboundedReceiver<Command>,
     proposals: Proposals,
     reads: Reads,
+    voter_changes: VoterChanges,
     snapshots: SnapshotWriter,
     /// The term in which this replica leads, and whether it applied the first entry of that term.
     leading: Option<(u64, bool)>,
@@ -161,6 +165,7 @@ impl<S: StateMachine> Replica<S> {
             commands: parts.commands,
             proposals: Proposals::default(),
             reads: Reads::default(),
+            voter_changes: VoterChanges::default(),
             snapshots,
             leading: None,
             connections: Connections::default(),
@@ -240,13 +245,24 @@ impl<S: StateMachine> Replica<S> {
                 // An error: nobody waits for the answer any more.
                 let _ = answer.send(self.transfer(to));
             }
-            Command::Join { member, answer } => {
-                let leads = self.leads();
-                if leads {
-                    self.join(&member);
-                }
+            Command::Join {
+                member,
+                configured,
+                renew,
+                answer,
+            } => {
+                let joining = Joining {
+                    member: &member,
+                    configured: &configured,
+                    renew,
+                };
                 // An error: nobody waits for the answer any more.
-                let _ = answer.send(leads);
+                let _ = answer.send(self.join(joining));
+            }
+            Command::RemoveVoter { node_id, answer } => self.remove_voter(node_id, answer),
+            Command::AddVoter { node_id, answer } => {
+                // An error: nobody waits for the answer any more.
+                let _ = answer.send(self.add_voter(node_id));
             }
             // Not in the middle of its own election: that would begin anew.
             Command::Campaign if self.node.raft.state == StateRole::Follower => self.campaign(),
@@ -297,6 +313,10 @@ impl<S: StateMachine> Replica<S> {
                 self.reads.leadership_lost();
             } else if let Some(context) = self.reads.begin() {
                 self.node.read_index(context);
+            }
+            if self.leads() {
+                self.carry_on_removals();
+                self.resign_if_removed();
             }
             if !self.node.has_ready() {
                 break;
@@ -381,7 +401,7 @@ impl<S: StateMachine> Replica<S> {
     fn change_membership(&mut self, entry: &Entry) -> Result<(), String> {
         let change = ConfChangeV2::parse_from_carllerche_bytes(&entry.data);
         let change = change.map_err(|error| error.to_string())?;
-        let added = added_member(&change)?;
+        let added = MembershipChange::of(&change)?;
         let conf_state = self
             .node
             .apply_conf_change(&change)
@@ -418,6 +438,7 @@ impl<S: StateMachine> Replica<S> {
         if let Some((old, _)) = self.leading {
             tracing::info!(term = old, "no longer leads the metadata quorum");
             self.proposals.leadership_lost();
+            self.voter_changes.leadership_lost();
         }
         self.leading = term.map(|term| (term, self.applied.term == term));
         if let Some((term, _)) = self.leading {

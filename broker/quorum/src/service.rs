@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::command::{Command, INBOUND_KIB_MAX, kib};
 use crate::formation::PeerView;
+use crate::joining::JoinAnswer;
 use crate::membership::member_from_wire;
 use crate::transport::FRAME_BYTES_MAX;
 use crate::wire;
@@ -130,8 +131,8 @@ impl QuorumCalls for Service {
         let peer = PeerView::from_wire(request.into_inner()).ok_or_else(|| {
             Status::invalid_argument("a directory id is not 16 bytes, or a raft id is 0")
         })?;
-        let is_configured = self.shared.me.borrow().configured.contains(&peer.node_id);
-        if is_configured && peer.formed().is_some() {
+        let is_known = self.shared.me.borrow().knows(peer.node_id);
+        if is_known && peer.formed().is_some() {
             let mut heard = self.shared.heard.lock();
             if heard.insert(peer.node_id, peer.clone()) != Some(peer) {
                 self.shared.heard_more.notify_one();
@@ -156,21 +157,25 @@ impl QuorumCalls for Service {
         let member = request.member.and_then(member_from_wire);
         let member =
             member.ok_or_else(|| Status::invalid_argument("member: malformed or absent"))?;
-        let configured = self.shared.me.borrow().configured.clone();
-        if !configured.contains(&member.node_id) {
-            return Err(Status::permission_denied(format!(
-                "node {} is not in controller.quorum.voters, which has {configured:?}",
-                member.node_id
-            )));
-        }
         let (answer, receiver) = oneshot::channel();
         let stopped = || Status::unavailable("this controller is stopping");
-        self.shared
-            .commands
-            .send(Command::Join { member, answer })
-            .map_err(|_| stopped())?;
-        let leader = receiver.await.map_err(|_| stopped())?;
-        Ok(Response::new(wire::JoinResponse { leader }))
+        let command = Command::Join {
+            member,
+            configured: request.configured_voters,
+            renew: request.renew,
+            answer,
+        };
+        let sent = self.shared.commands.send(command);
+        sent.map_err(|_| stopped())?;
+        let answer = receiver.await.map_err(|_| stopped())?;
+        Ok(Response::new(wire::JoinResponse {
+            leader: answer != JoinAnswer::NotLeader,
+            renew: answer == JoinAnswer::Renew,
+            refused: match answer {
+                JoinAnswer::Refused(why) => why,
+                _ => String::new(),
+            },
+        }))
     }
 
     async fn messages(

@@ -14,7 +14,7 @@ use crate::quorum::{Inner, Quorum};
 use crate::service::Shared;
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, QuorumStatus};
-use crate::storage::QuorumDirectory;
+use crate::storage::{DIRECTORY, QuorumDirectory};
 
 /// Opens this controller's volume and takes part in the quorum: in the one it belongs to, in one that
 /// the configured controllers know, or by founding one together with them. It returns before that is
@@ -29,7 +29,7 @@ pub async fn start<S: StateMachine>(
 ) -> Result<Quorum, StartError> {
     config.check()?;
     let config = Arc::new(config);
-    let directory = QuorumDirectory::open(config.data_dir.join("quorum"))?;
+    let directory = QuorumDirectory::open(config.data_dir.join(DIRECTORY))?;
     let meta = open_meta_properties(&config, directory.is_empty())?;
 
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -45,6 +45,7 @@ pub async fn start<S: StateMachine>(
     let status = watch::Sender::new(QuorumStatus::default());
     let cluster_id = watch::Sender::new(None);
     let failure = watch::Sender::new(None::<QuorumFailure>);
+    let removal = watch::Sender::new(None);
     let shutdown = watch::Sender::new(false);
     let (ended_sender, ended) = watch::channel(());
 
@@ -56,6 +57,7 @@ pub async fn start<S: StateMachine>(
         leadership: leadership.subscribe(),
         status: status.subscribe(),
         failure: failure.subscribe(),
+        removal: removal.subscribe(),
         service: shared.service(),
         shutdown: shutdown.clone(),
         ended,
@@ -70,6 +72,7 @@ pub async fn start<S: StateMachine>(
         leadership,
         status,
         failure,
+        removal,
         shutdown: shutdown.subscribe(),
         ended: ended_sender,
         clients: std::collections::BTreeMap::new(),

@@ -60,4 +60,7 @@ pub struct QuorumStatus {
     pub is_voter: bool,
     /// The group's members, ascending by node id.
     pub members: Vec<MemberStatus>,
+    /// Node ids that were removed and do not come back by themselves, ascending; on the leader without those that it
+    /// would let in.
+    pub retired: Vec<i32>,
 }

@@ -15,6 +15,7 @@
 //!
 //! Start with [`LogStore`]; `frame` has the format, `recovery` reads it back.
 
+mod aside;
 mod error;
 mod frame;
 mod log_store;
@@ -23,10 +24,14 @@ mod segment;
 mod snapshot_file;
 
 pub(crate) use crate::entries::SnapshotMeta;
+pub(crate) use aside::set_aside;
 pub use error::StorageError;
 pub(crate) use log_store::LogStore;
 pub(crate) use recovery::QuorumDirectory;
 pub(crate) use snapshot_file::{StoredSnapshot, write as write_snapshot};
+
+/// Of the files, in the data directory.
+pub(crate) const DIRECTORY: &str = "quorum";
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod follow;
 pub mod rebalance;
 mod restart;
 pub mod view;
+mod voters;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -195,6 +196,7 @@ impl Quorum {
                 replicas: view.replicas.clone(),
                 moving: view.moving,
                 rebalances: view.rebalances.clone(),
+                voters: view.voters.clone(),
                 topics: i64::try_from(view.topics.len()).unwrap_or(i64::MAX),
                 partitions: view.partitions,
                 offline: view.offline,

@@ -2,6 +2,7 @@
 
 mod acquire_operator_epoch;
 mod acquire_restart;
+mod add_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod assign_racks;
@@ -16,6 +17,7 @@ mod elect_leaders;
 mod end_restart;
 mod plan_rebalance;
 mod rebalances;
+mod remove_voter;
 mod start_rebalance;
 mod unregister_broker;
 mod watch_cluster;
@@ -153,6 +155,24 @@ impl Admin for AdminService {
         request: Request<v1::CordonBrokersRequest>,
     ) -> Result<Response<v1::CordonBrokersResponse>, Status> {
         cordon_brokers::cordon_brokers(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn remove_voter(
+        &self,
+        request: Request<v1::RemoveVoterRequest>,
+    ) -> Result<Response<v1::RemoveVoterResponse>, Status> {
+        remove_voter::remove_voter(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn add_voter(
+        &self,
+        request: Request<v1::AddVoterRequest>,
+    ) -> Result<Response<v1::AddVoterResponse>, Status> {
+        add_voter::add_voter(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foz_metadata::Image;
 use foz_metadata::rules::Decided;
-use foz_quorum::Leadership;
+use foz_quorum::{ChangeVotersError, Leadership};
 use futures::Stream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +17,7 @@ use crate::active::{AnyCommand, LeaseMessage, LeaseState, Message, NotDone, Shar
 use crate::convert;
 use crate::handovers::Handover;
 use crate::leases::Beat;
+use crate::quorum_health;
 
 /// How long a call waits for the quorum to have a leader. An election takes less when the leader's process has
 /// ended. Whoever asks a controller that is cut off from the others loses no more than this before it asks the next.
@@ -200,6 +201,34 @@ impl Calls {
             // As it was then: by now the next election may be under way, and nobody be known.
             Some(now) => Err(self.not_active_but(now)),
             None => Err(self.not_active()),
+        }
+    }
+
+    /// This controller leads and must not: another voter is to, and whoever calls is sent on to it.
+    pub(super) async fn hand_over_to_another(&self) -> Status {
+        let quorum = &self.shared.quorum;
+        let me = self.shared.config.node_id;
+        // Those with the highest ids leave first: the lowest that can take over stays longest.
+        let health = quorum_health::of(&quorum.status().borrow(), me);
+        let to = health.reachable.into_iter().find(|node_id| *node_id != me);
+        match quorum.transfer_leadership(to).await {
+            Ok(()) => tracing::info!("leadership was handed over, as this controller is to leave"),
+            Err(error) => tracing::info!(%error, "leadership was not handed over"),
+        }
+        match self.check_active().await {
+            Err(not_active) => not_active,
+            Ok(()) => Status::unavailable(
+                "this controller leads, and nobody takes over from it; nothing was changed",
+            ),
+        }
+    }
+
+    pub(super) fn voters_not_changed(&self, error: &ChangeVotersError) -> Status {
+        match error {
+            ChangeVotersError::NotLeader | ChangeVotersError::IsLeader { .. } => self.not_active(),
+            ChangeVotersError::Busy => Status::resource_exhausted(error.to_string()),
+            ChangeVotersError::Refused(_) => Status::failed_precondition(error.to_string()),
+            ChangeVotersError::UnknownOutcome => Status::unavailable(error.to_string()),
         }
     }
 

@@ -124,6 +124,10 @@ impl Controllers {
         leadership.borrow().leader.is_some()
     }
 
+    pub(crate) fn quorum_of(&self, at: usize) -> &foz_quorum::Quorum {
+        self.running[at].as_ref().unwrap().quorum()
+    }
+
     /// What Prometheus is told of the first controller.
     pub(crate) fn metrics(&self) -> String {
         self.metrics_of(0)

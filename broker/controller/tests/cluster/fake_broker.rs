@@ -68,7 +68,7 @@ impl FakeBroker {
         request: v1::RegisterBrokerRequest,
     ) -> Self {
         // Connections of its own for each, as a real broker has: they close when it is killed.
-        let addresses = || controllers.client.addresses().to_vec();
+        let addresses = || controllers.client.addresses();
         let client = Arc::new(ActiveController::new(addresses()));
         let lease_client = Arc::new(ActiveController::new(addresses()));
         let node_id = request.node_id;

@@ -17,5 +17,6 @@ mod restarts;
 mod stopping;
 mod support;
 mod takeover;
+mod voters;
 mod watch;
 mod watcher;

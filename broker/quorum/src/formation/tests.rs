@@ -184,6 +184,81 @@ fn a_volume_that_was_replaced_refuses() {
 }
 
 #[test]
+fn a_quorum_that_is_there_is_entered_whatever_its_members_are_configured_with() {
+    let [low, new, other] = [view(1000), view(1001), view(1002)];
+    let mut alone = formed(low.clone(), "C", &membership(FOUNDING_INDEX, &[&low]));
+    alone.configured = vec![1000];
+    let enter = Action::Enter {
+        cluster_id: "C".into(),
+    };
+    assert_eq!(decide(&new, &peers([&alone, &other])), enter);
+    // While it does not answer, nobody founds another one: it is not the new ones' to do, and they wait for it.
+    waits_for(&decide(&new, &peers([&other])), "[1000] have not answered");
+    let grown = formed(low.clone(), "C", &membership(7, &[&low, &other]));
+    assert_eq!(decide(&new, &peers([&grown])), enter);
+}
+
+#[test]
+fn a_quorum_of_one_whose_configuration_names_more_goes_on() {
+    let [low, new, other] = [view(1000), view(1001), view(1002)];
+    let alone = formed(low.clone(), "C", &membership(FOUNDING_INDEX, &[&low]));
+    for round in [peers([]), peers([&new, &other])] {
+        assert_eq!(decide_running(&alone, &round, true), RunningAction::Rest);
+    }
+    assert!(!has_all_configured(&alone));
+    // Its volume is gone: whatever the new ones say of their disks, it does not found beside what it was.
+    let mut lost = low.clone();
+    lost.directory_id = KafkaUuid::random();
+    lost.cluster_id = Some("C".into());
+    waits_for(&decide(&lost, &peers([&new, &other])), "cluster C");
+    let entered = formed(new.clone(), "C", &membership(7, &[&low, &new, &other]));
+    assert_eq!(
+        decide(&lost, &peers([&entered])),
+        Action::Enter {
+            cluster_id: "C".into()
+        }
+    );
+}
+
+#[test]
+fn who_was_removed_stays_out() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    let founding = membership(FOUNDING_INDEX, &[&low, &middle, &high]);
+    let mut later = membership(50, &[&low, &middle]);
+    later.retired = [1002].into();
+    later.removed = vec![high.raft_id()];
+    let peer = formed(low.clone(), "C", &later);
+    // It has not heard of it, or has.
+    for mine in [&founding, &later] {
+        let me = formed(high.clone(), "C", mine);
+        assert_eq!(
+            decide_running(&me, &peers([&peer]), mine == &founding),
+            RunningAction::StayOut
+        );
+    }
+    let heard_of_it = formed(high.clone(), "C", &later);
+    assert_eq!(
+        decide_running(&heard_of_it, &peers([]), false),
+        RunningAction::StayOut
+    );
+    assert!(has_all_configured(&peer), "nobody asks for it any more");
+    // It was let in again with another volume: this one is of no use.
+    let mut new_high = high;
+    new_high.directory_id = KafkaUuid::random();
+    let back = formed(low, "C", &membership(60, &[&middle, &new_high]));
+    assert!(matches!(
+        decide_running(&heard_of_it, &peers([&back]), false),
+        RunningAction::Refuse(Refusal::Removed { .. })
+    ));
+    // One that is about to join knows the membership, and is not in it.
+    let joining = formed(new_high, "C", &later);
+    assert_eq!(
+        decide_running(&joining, &peers([&peer]), false),
+        RunningAction::Join
+    );
+}
+
+#[test]
 fn views_survive_the_wire() {
     let [low, middle] = [view(1000), view(1001)];
     let founding = membership(FOUNDING_INDEX, &[&low, &middle]);

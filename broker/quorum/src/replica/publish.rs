@@ -26,6 +26,7 @@ impl<S: StateMachine> Replica<S> {
             is_voter: self.conf_state.voters.contains(&self.raft_id)
                 && self.conf_state.voters_outgoing.is_empty(),
             members: self.members(),
+            retired: self.stay_out(),
         };
         self.outputs
             .status

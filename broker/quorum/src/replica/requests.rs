@@ -5,9 +5,7 @@ use raft::INVALID_ID;
 use super::Replica;
 use crate::command::Proposal;
 use crate::error::{ProposeError, TransferError};
-use crate::membership::{JoinStep, JoinView, next_join_step};
 use crate::state_machine::StateMachine;
-use crate::status::Member;
 
 impl<S: StateMachine> Replica<S> {
     pub(super) fn propose(&mut self, proposal: Proposal) {
@@ -57,39 +55,6 @@ impl<S: StateMachine> Replica<S> {
         };
         self.node.transfer_leader(target);
         Ok(())
-    }
-
-    pub(super) fn join(&mut self, joining: &Member) {
-        let known = self.membership.members.get(&joining.raft_id);
-        if known.is_some_and(|known| {
-            (known.node_id, known.directory_id) != (joining.node_id, joining.directory_id)
-        }) {
-            tracing::error!(
-                ?joining,
-                ?known,
-                "two volumes have the same raft id; empty the one that joins once more"
-            );
-            return;
-        }
-        let step = next_join_step(
-            &JoinView {
-                conf_state: &self.conf_state,
-                membership: &self.membership,
-                change_pending: self.node.raft.has_pending_conf(),
-                committed: self.node.raft.raft_log.committed,
-                matched: self
-                    .node
-                    .raft
-                    .prs()
-                    .get(joining.raft_id)
-                    .map(|progress| progress.matched),
-            },
-            joining,
-        );
-        if let JoinStep::Propose(change) = step {
-            // An error: leadership is being handed over; the controller asks again.
-            let _ = self.node.propose_conf_change(Vec::new(), change);
-        }
     }
 
     pub(super) fn campaign(&mut self) {

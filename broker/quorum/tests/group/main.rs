@@ -9,3 +9,4 @@ mod proxy;
 mod replication;
 mod single;
 mod succession;
+mod voters;

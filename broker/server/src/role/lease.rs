@@ -271,6 +271,7 @@ impl Keeper {
     }
 
     fn answered(&mut self, answer: &LeaseAnswer) {
+        self.controllers.learn(&answer.controllers);
         if let Some(sent) = self.beats.answered(answer.beat_number)
             && !answer.fenced
             && !self.disk.hangs()

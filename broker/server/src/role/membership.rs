@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use foz_api::ActiveController;
 use foz_api::v1::RegisterBrokerRequest;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -155,7 +154,7 @@ impl Membership {
         let mut leaves = None;
         let damage_found = self.broker.partitions.damage_found();
         let keeper = lease::keep(
-            ActiveController::new(self.broker.controllers.addresses().to_vec()),
+            self.broker.controllers.with_own_channel(),
             Member {
                 node_id: self.role.node_id,
                 broker_epoch,

@@ -343,7 +343,7 @@ impl BrokerAsking {
         }
         let end = self
             .wish
-            .wait(insists, self.broker.controllers.addresses())
+            .wait(insists, &self.broker.controllers.addresses())
             .await;
         let (image, node_id) = (self.broker.image(), self.broker.node_id);
         match end {

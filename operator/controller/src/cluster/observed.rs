@@ -15,7 +15,7 @@ use crate::names::{
     RESTARTED_FOR_ANNOTATION, Role,
 };
 use crate::quorum::rebalance::{Goal, RebalanceView};
-use crate::quorum::view::{BrokerView, GrantView};
+use crate::quorum::view::{BrokerView, GrantView, VotersView};
 use crate::world::warnings::Warning;
 
 /// The scheduler's: the node that a volume is made for.
@@ -85,6 +85,8 @@ pub struct QuorumView {
     pub grants: BTreeMap<i32, GrantView>,
     /// What is set for all brokers.
     pub broker_config: BTreeMap<String, String>,
+    /// Who votes in the quorum.
+    pub voters: VotersView,
     /// Topics.
     pub topics: i64,
     /// Partitions of all topics.

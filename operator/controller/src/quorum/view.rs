@@ -2,7 +2,7 @@
 
 mod only_copies;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foz_api::v1::{ClusterEvent, Partition, ResourceType, Topic, cluster_event::Event};
 
@@ -81,6 +81,17 @@ pub struct GrantView {
     pub reason: String,
 }
 
+/// Controllers by node id, as the active one sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VotersView {
+    /// They vote. Empty: not told.
+    pub voters: BTreeSet<i32>,
+    /// They catch up, and are to vote.
+    pub learners: BTreeSet<i32>,
+    /// They were removed, and stay out until they are let in again.
+    pub removed: BTreeSet<i32>,
+}
+
 /// All that the events said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
@@ -96,6 +107,8 @@ pub struct View {
     pub grants: BTreeMap<i32, GrantView>,
     /// What is set for all brokers.
     pub broker_config: BTreeMap<String, String>,
+    /// Who votes in the quorum.
+    pub voters: VotersView,
     /// Partitions of all topics.
     pub partitions: i64,
     /// Of them without a leader.
@@ -188,6 +201,14 @@ impl View {
                     reason: grant.reason,
                 };
                 self.grants.insert(grant.node_id, view);
+                Change::Cluster
+            }
+            Some(Event::VotersChanged(voters)) => {
+                self.voters = VotersView {
+                    voters: voters.voters.into_iter().collect(),
+                    learners: voters.learners.into_iter().collect(),
+                    removed: voters.removed.into_iter().collect(),
+                };
                 Change::Cluster
             }
             Some(Event::GrantEnded(node_id)) => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use faulty::Faulty;
 use foz_api::v1::admin_server::AdminServer;
-use foz_api::v1::cluster_event::{ConfigsChanged, Event, TopicDeleted};
+use foz_api::v1::cluster_event::{ConfigsChanged, Event, TopicDeleted, Voters};
 use foz_api::v1::*;
 use foz_operator::names::CONTROLLER_PORT;
 use tokio::sync::broadcast;
@@ -44,6 +44,11 @@ pub(crate) struct State {
     pub(crate) denies: Option<String>,
     /// Grants are given, and nobody is told.
     pub(crate) keeps_grants_to_itself: bool,
+    pub(crate) voters: Voters,
+    /// Node ids that were removed or added, in order; those that were removed are negative.
+    pub(crate) voters_changed: Vec<i32>,
+    /// The next removal is refused, for this reason.
+    pub(crate) keeps_voter: Option<String>,
     /// The newest.
     pub(crate) rebalance: Option<Rebalance>,
     /// Every wish to move replicas.
@@ -58,6 +63,7 @@ impl Quorum {
     pub(crate) async fn start(address: IpAddr, brokers: i32) -> Self {
         let quorum = Self::start_with(address, Faults::default()).await;
         quorum.with(|state| {
+            state.voters.voters = vec![1000, 1001, 1002];
             state.brokers = (0..brokers)
                 .map(|node_id| (node_id, broker(node_id, 0)))
                 .collect();
@@ -216,6 +222,24 @@ impl Quorum {
             name,
             config,
         }));
+    }
+
+    /// One that is added joins at once.
+    fn change_voter(&self, node_id: i32, is_added: bool) {
+        let voters = self.with(|state| {
+            let change = if is_added { node_id } else { -node_id };
+            state.voters_changed.push(change);
+            let (to, from) = if is_added {
+                (&mut state.voters.voters, &mut state.voters.removed)
+            } else {
+                (&mut state.voters.removed, &mut state.voters.voters)
+            };
+            from.retain(|it| *it != node_id);
+            to.retain(|it| *it != node_id);
+            to.push(node_id);
+            state.voters.clone()
+        });
+        self.tell(Event::VotersChanged(voters));
     }
 
     pub(super) fn tell(&self, event: Event) {

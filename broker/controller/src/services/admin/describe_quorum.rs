@@ -10,6 +10,8 @@ pub(super) fn describe_quorum(calls: &Calls) -> DescribeQuorumResponse {
     let quorum = &calls.shared.quorum;
     let leadership = quorum.leadership().borrow().clone();
     let voters = quorum.voters().into_iter();
+    let status = quorum.status().borrow().clone();
+    let learners = status.members.into_iter().filter(|it| !it.is_voter);
     DescribeQuorumResponse {
         cluster_id: quorum.cluster_id().borrow().clone().unwrap_or_default(),
         active_node_id: leadership
@@ -30,5 +32,13 @@ pub(super) fn describe_quorum(calls: &Calls) -> DescribeQuorumResponse {
         metadata_offset: calls.shared.metadata.image().offset(),
         node_id: calls.shared.config.node_id,
         version: calls.shared.config.version.clone(),
+        learners: learners
+            .map(|learner| Controller {
+                node_id: learner.member.node_id,
+                address: learner.member.address,
+            })
+            .collect(),
+        removed: status.retired,
+        removal: quorum.removal().borrow().clone().unwrap_or_default(),
     }
 }

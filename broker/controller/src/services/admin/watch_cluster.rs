@@ -3,12 +3,14 @@
 //! The watcher pulls: it compares the newest image with the one it told of last. A slow watcher misses
 //! steps in between, never the end, and costs no buffer but the image it holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foz_api::v1::ClusterEvent;
-use foz_api::v1::cluster_event::{Event, Synced, TopicDeleted};
+use foz_api::v1::cluster_event::{Event, Synced, TopicDeleted, Voters};
 use foz_metadata::image::Resource;
 use foz_metadata::{Changes, Image};
+use foz_quorum::{MemberStatus, QuorumStatus};
 use tokio::sync::mpsc;
 use tokio::sync::watch::Receiver;
 use tokio_stream::wrappers::ReceiverStream;
@@ -49,7 +51,9 @@ async fn watch(calls: &Calls, sender: &Sender) {
     let Some(mut told) = founded(&calls.shared.metadata, &mut offset).await else {
         return;
     };
-    let mut events = everything(&told);
+    let mut status = calls.shared.quorum.status();
+    let mut told_voters = voters(&status.borrow_and_update());
+    let mut events = everything(&told, &told_voters);
     loop {
         for event in events {
             if sender
@@ -60,12 +64,20 @@ async fn watch(calls: &Calls, sender: &Sender) {
                 return;
             }
         }
-        if offset.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = offset.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let newest = calls.shared.metadata.image();
+                events = differences(&told, &newest);
+                told = newest;
+            }
+            voters = other_voters(&mut status, &told_voters) => {
+                told_voters.clone_from(&voters);
+                events = vec![Event::VotersChanged(voters)];
+            }
         }
-        let newest = calls.shared.metadata.image();
-        events = differences(&told, &newest);
-        told = newest;
     }
 }
 
@@ -81,8 +93,34 @@ async fn founded(metadata: &Metadata, offset: &mut Receiver<i64>) -> Option<Arc<
     }
 }
 
-fn everything(image: &Image) -> Vec<Event> {
+/// Returns when they are others than these. The quorum's status changes with each of its entries.
+async fn other_voters(status: &mut Receiver<QuorumStatus>, told: &Voters) -> Voters {
+    let changed = status.wait_for(|status| voters(status) != *told).await;
+    let voters = changed.ok().map(|status| voters(&status));
+    match voters {
+        Some(voters) => voters,
+        // The quorum has stopped; the stream ends with it.
+        None => std::future::pending().await,
+    }
+}
+
+fn voters(status: &QuorumStatus) -> Voters {
+    let (voters, learners): (Vec<&MemberStatus>, Vec<&MemberStatus>) =
+        status.members.iter().partition(|member| member.is_voter);
+    let node_ids = |members: Vec<&MemberStatus>| {
+        let node_ids: BTreeSet<i32> = members.iter().map(|it| it.member.node_id).collect();
+        node_ids.into_iter().collect()
+    };
+    Voters {
+        voters: node_ids(voters),
+        learners: node_ids(learners),
+        removed: status.retired.clone(),
+    }
+}
+
+fn everything(image: &Image, voters: &Voters) -> Vec<Event> {
     let mut events = differences(&Image::default(), image);
+    events.push(Event::VotersChanged(voters.clone()));
     events.push(Event::Synced(Synced {
         metadata_offset: image.offset(),
         cluster_id: image.cluster_id().to_owned(),

@@ -96,6 +96,7 @@ async fn answer_beats(
             may_stop: stopping.is_handed_over() && state.denied.is_none(),
             beat_number,
             denied: state.denied.as_deref().unwrap_or_default().to_owned(),
+            controllers: addresses_of_voters(calls),
         });
         let is_over = answer.is_err();
         for _ in 0..count {
@@ -161,8 +162,14 @@ impl<'a> Stopping<'a> {
             may_stop: true,
             beat_number: 0,
             denied: String::new(),
+            controllers: Vec::new(),
         }
     }
+}
+
+fn addresses_of_voters(calls: &Calls) -> Vec<String> {
+    let voters = calls.shared.quorum.voters().into_iter();
+    voters.map(|voter| voter.address).collect()
 }
 
 fn newest(first: LeaseBeat, beats: &mut Streaming<LeaseBeat>) -> (LeaseBeat, usize) {

@@ -1,7 +1,7 @@
 //! Tests of the view.
 
 use super::{Change, Factor, Room, View, from_hex, hex, id_text, topic_view};
-use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted};
+use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted, Voters};
 use foz_api::v1::rebalance::State;
 use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, Rebalance, ResourceType, Topic};
 
@@ -231,6 +231,24 @@ fn a_rebalance_that_is_followed_by_another_has_ended() {
     }
     assert_eq!(view.rebalances.len(), 16);
     assert!(view.rebalances[&99].runs() && !view.rebalances[&98].runs());
+}
+
+#[test]
+fn who_votes_is_told_as_a_whole() {
+    let mut view = View::default();
+    let told = |voters: &[i32], removed: &[i32]| {
+        event(Event::VotersChanged(Voters {
+            voters: voters.to_vec(),
+            learners: vec![1003],
+            removed: removed.to_vec(),
+        }))
+    };
+    let change = view.apply(told(&[1000, 1001, 1002], &[]));
+    assert_eq!(change, Change::Cluster);
+    view.apply(told(&[1000, 1001], &[1002]));
+    assert_eq!(view.voters.voters, [1000, 1001].into());
+    assert_eq!(view.voters.learners, [1003].into());
+    assert_eq!(view.voters.removed, [1002].into());
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Admin for Quorum {
             let brokers = state.brokers.values().cloned().map(Event::BrokerChanged);
             let topics = state.topics.values().cloned().map(Event::TopicChanged);
             let grants = state.grants.values().cloned().map(Event::GrantChanged);
+            let voters = Event::VotersChanged(state.voters.clone());
             let config = Event::ConfigsChanged(ConfigsChanged {
                 r#type: ResourceType::Broker.into(),
                 name: String::new(),
@@ -61,7 +62,7 @@ impl Admin for Quorum {
                 .chain(topics)
                 .chain(grants)
                 .chain(rebalance.map(Event::RebalanceChanged))
-                .chain([config])
+                .chain([config, voters])
                 .collect()
         });
         first.push(Event::Synced(Synced {
@@ -341,6 +342,32 @@ impl Admin for Quorum {
             Err(why) => outcome(42, &why),
         };
         Ok(Response::new(UnregisterBrokerResponse { outcome }))
+    }
+
+    async fn remove_voter(
+        &self,
+        request: Request<RemoveVoterRequest>,
+    ) -> Result<Response<RemoveVoterResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let outcome = match self.with(|state| state.keeps_voter.take()) {
+            Some(message) => outcome(42, &message),
+            None => {
+                self.change_voter(request.node_id, false);
+                outcome(0, "")
+            }
+        };
+        Ok(Response::new(RemoveVoterResponse { outcome }))
+    }
+
+    async fn add_voter(
+        &self,
+        request: Request<AddVoterRequest>,
+    ) -> Result<Response<AddVoterResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        self.change_voter(request.node_id, true);
+        Ok(Response::new(AddVoterResponse {}))
     }
 
     async fn plan_rebalance(

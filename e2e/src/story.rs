@@ -18,6 +18,7 @@ use crate::progress::{Progress, seconds};
 mod autoscaling;
 mod chaos;
 mod clients;
+mod controllers;
 mod evidence;
 mod figures;
 mod first_light;
@@ -249,6 +250,11 @@ pub fn chaos() -> Vec<Story> {
             "a namespace with a Cluster and Topics is gone in 30 s",
             6,
             namespace::is_deleted,
+        ),
+        story(
+            "controllers become 5, 3, 1 and 3 while messages and topics come, and nobody notices",
+            10,
+            controllers::scale,
         ),
     ]
 }

@@ -24,3 +24,4 @@ mod status_tests;
 pub mod suspend;
 pub mod validate;
 pub mod volumes;
+mod voters;

@@ -22,6 +22,8 @@ mod rolls;
 mod scaling;
 #[path = "passes/topics.rs"]
 mod topics;
+#[path = "passes/voters.rs"]
+mod voters;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

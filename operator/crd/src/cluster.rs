@@ -112,8 +112,6 @@ const ALLOWED_NAMESPACES_MAX: u32 = 256;
         .message("controllers.storage.size cannot shrink: volumes only grow"),
     validation = Rule::new("has(self.controllers.storage.className) == has(oldSelf.controllers.storage.className) && (!has(self.controllers.storage.className) || self.controllers.storage.className == oldSelf.controllers.storage.className)")
         .message("controllers.storage.className cannot change: a volume stays in the class that it was made in"),
-    validation = Rule::new("self.controllers.replicas == oldSelf.controllers.replicas")
-        .message("controllers.replicas cannot change: this version cannot add voters to a quorum that runs, or take them from it"),
     validation = Rule::new("!has(self.config) || !('min.insync.replicas' in self.config) || !('default.replication.factor' in self.config) || !self.config['min.insync.replicas'].matches('^[0-9]{1,5}$') || !self.config['default.replication.factor'].matches('^[0-9]{1,5}$') || int(self.config['min.insync.replicas']) <= int(self.config['default.replication.factor'])")
         .message("config: min.insync.replicas is above default.replication.factor: no topic with that many replicas could be written to"),
     validation = Rule::new("!has(self.config) || !('default.replication.factor' in self.config) || !self.config['default.replication.factor'].matches('^[0-9]{1,5}$') || int(self.config['default.replication.factor']) <= self.replicas")
@@ -228,8 +226,8 @@ impl Cluster {
 #[x_kube(validation = Rule::new("self.replicas in [1, 3, 5]")
     .message("controllers.replicas must be 1, 3 or 5: an even number survives no more failures than the odd number below it"))]
 pub struct ControllersSpec {
-    /// How many controllers run: 1, 3 or 5. With 3, one may fail; with 5, two. Fixed once the cluster
-    /// is made.
+    /// How many controllers run: 1, 3 or 5. With 3, one may fail; with 5, two. It may be changed while the
+    /// cluster serves: controllers join the metadata quorum, or leave it one by one.
     #[serde(default = "default_controller_replicas")]
     pub replicas: i32,
 

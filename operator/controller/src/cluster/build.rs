@@ -14,6 +14,8 @@ use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 
+pub(super) use config_map::voters_named_in;
+
 /// What an owned object should be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
@@ -107,6 +109,7 @@ fn metadata(cluster: &ValidatedCluster, role: Role, name: String) -> ObjectMeta 
 mod tests {
     use super::desired;
     use crate::cluster::fixtures;
+    use crate::cluster::validate::ControllerCount;
     use crate::names::Role;
 
     /// One golden file for each object. A change here is a change in every running cluster: one in a
@@ -200,6 +203,9 @@ mod tests {
         let mut more_brokers = fixtures::validated();
         more_brokers.brokers = 5;
         assert_eq!(before, template(more_brokers));
+        let mut more_controllers = fixtures::validated();
+        more_controllers.controllers = ControllerCount::at_least(5);
+        assert_eq!(before, template(more_controllers));
         let mut other_config = fixtures::validated();
         other_config
             .config

@@ -27,6 +27,9 @@ use crate::error::ReconcileError;
 use crate::events::Notice;
 use crate::names::{INSTANCE_LABEL, OPERATOR};
 
+/// A controller that the quorum does not let go: the others may have caught up by then.
+const REMOVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// What came of a plan.
 #[derive(Debug, Default)]
 pub(super) struct Executed {
@@ -79,6 +82,10 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
             Action::AlterConfigs(diff) => alter(pass, diff, &mut executed).await,
             Action::AssignRacks(racks) => assign(pass, racks, &mut executed.notices).await,
             Action::Scale(step) => moving::take(pass, step, &mut executed).await,
+            Action::AddVoters(node_ids) => add_voters(pass, node_ids).await,
+            Action::RemoveVoter { node_id, pod } => {
+                remove_voter(pass, *node_id, pod, &mut executed).await
+            }
         };
         if let Err(error) = done {
             tracing::warn!(action = action.label(), %error, "an action failed");
@@ -347,6 +354,38 @@ async fn alter(
     }
     executed.outcome.deleted = altered.deleted;
     executed.outcome.needs_restart = altered.needs_restart;
+    Ok(())
+}
+
+/// Lets controllers that were removed come back.
+async fn add_voters(pass: &Pass<'_>, node_ids: &[i32]) -> Result<(), ReconcileError> {
+    let quorum = pass.quorum()?;
+    for node_id in node_ids {
+        quorum.add_voter(*node_id).await?;
+    }
+    Ok(())
+}
+
+/// Takes a controller out of the quorum. When the quorum refuses, it is asked again soon: nothing else may change.
+async fn remove_voter(
+    pass: &Pass<'_>,
+    node_id: i32,
+    pod: &str,
+    executed: &mut Executed,
+) -> Result<(), ReconcileError> {
+    match pass.quorum()?.remove_voter(node_id).await? {
+        None => {
+            tracing::info!(pod, "is no member of the quorum any more");
+            let note = format!("{pod} does not vote any more");
+            executed.notices.push(Notice::done("VoterRemoved", note));
+        }
+        Some(refusal) => {
+            tracing::info!(pod, refusal, "stays in the quorum for now");
+            let finding = Finding::new("VoterNotRemoved", format!("{pod}: {refusal}"));
+            executed.outcome.degraded.push(finding);
+            executed.look_again = Some(REMOVE_AGAIN_AFTER);
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::cluster::scaling::progress::end;
 use crate::cluster::scaling::{Scaling, Step, scaling};
 use crate::cluster::validate::ValidatedCluster;
 use crate::cluster::volumes::{self, Templates};
+use crate::cluster::voters::voters;
 use crate::cluster::{missing_pods, suspend};
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
@@ -66,6 +67,15 @@ pub enum Action {
     AssignRacks(BTreeMap<i32, String>),
     /// What a change of the number of brokers needs, or uneven ones.
     Scale(Step),
+    /// Let controllers that were removed from the quorum come back.
+    AddVoters(Vec<i32>),
+    /// Take a controller out of the quorum.
+    RemoveVoter {
+        /// Which.
+        node_id: i32,
+        /// Its pod.
+        pod: String,
+    },
 }
 
 impl Action {
@@ -81,6 +91,8 @@ impl Action {
             Self::AlterConfigs(_) => "alter_configs",
             Self::AssignRacks(_) => "assign_racks",
             Self::Scale(step) => step.label(),
+            Self::AddVoters(_) => "add_voters",
+            Self::RemoveVoter { .. } => "remove_voter",
         }
     }
 }
@@ -138,8 +150,10 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
             .collect(),
         ..Plan::default()
     };
+    let voters = voters(cluster, observed, status);
     let with_brokers = |brokers: i32| ValidatedCluster {
         brokers,
+        controllers: voters.controllers,
         ..cluster.clone()
     };
     let mut now = with_brokers(scaling.brokers);
@@ -158,6 +172,8 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     volumes::grow(&now, observed, &mut plan);
     settings(&with_brokers(scaling.staying), observed, status, &mut plan);
     racks(observed, &mut plan);
+    plan.actions.extend(voters.actions);
+    plan.progressing.extend(voters.progressing);
     plan.roll = roll_input(&now, observed, status, &plan);
     if is_calm(&scaling, &plan) {
         let even = even_out(cluster, observed);
@@ -175,6 +191,7 @@ fn plan_suspended(cluster: &ValidatedCluster, observed: &Observed, status: &Clus
     };
     let mut now = ValidatedCluster {
         stopped: suspend::stopped(cluster, observed),
+        controllers: voters(cluster, observed, status).controllers,
         ..cluster.clone()
     };
     keep_restarted_for(&mut now, observed);

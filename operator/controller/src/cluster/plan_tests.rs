@@ -13,12 +13,13 @@ use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Plan, Scaled, plan};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
-use crate::quorum::view::BrokerView;
+use crate::quorum::view::{BrokerView, VotersView};
 
 mod restarts;
 mod settings;
 mod suspend;
 mod volumes;
+mod voters;
 
 /// A world in which the Cluster is as it should be.
 pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
@@ -63,6 +64,10 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         active_node_id: 1001,
         brokers: (0..cluster.brokers).map(|id| (id, broker(id))).collect(),
         broker_config: config(cluster),
+        voters: VotersView {
+            voters: (1000..1000 + cluster.controllers.get()).collect(),
+            ..VotersView::default()
+        },
         topics: 2,
         partitions: 8,
         replicas: (0..cluster.brokers).map(|id| (id, 8)).collect(),

@@ -57,7 +57,7 @@ pub struct ValidatedCluster {
 }
 
 /// 1, 3 or 5.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ControllerCount(i32);
 
 impl ControllerCount {
@@ -65,6 +65,16 @@ impl ControllerCount {
     #[must_use]
     pub fn new(count: i32) -> Option<Self> {
         matches!(count, 1 | 3 | 5).then_some(Self(count))
+    }
+
+    /// The smallest possible one that is not below `count`; 5 where there is none.
+    #[must_use]
+    pub const fn at_least(count: i32) -> Self {
+        Self(match count {
+            ..=1 => 1,
+            2..=3 => 3,
+            4.. => 5,
+        })
     }
 
     /// The number.

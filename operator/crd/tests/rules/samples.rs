@@ -75,7 +75,6 @@ const CLASS: &str = "storage.className cannot change";
 const CONTROLLER_SHRINK: &str = "controllers.storage.size cannot shrink";
 const CONTROLLER_CLASS: &str = "controllers.storage.className cannot change";
 const CONTROLLERS: &str = "controllers.replicas must be 1, 3 or 5";
-const CONTROLLERS_CHANGE: &str = "controllers.replicas cannot change";
 const CLASS_NAME: &str = "className must be the name of a storage class";
 const IMAGE: &str = "image must be the name of an image";
 const KEY: &str = "config holds a key that no setting can have";
@@ -162,8 +161,10 @@ fn cluster_samples() -> Vec<Sample> {
         create(controllers(7)).refused(CONTROLLERS),
         change(controllers(3), json!({})),
         change(controllers(1), controllers(1)),
-        change(controllers(1), controllers(3)).refused(CONTROLLERS_CHANGE),
-        change(controllers(1), json!({})).refused(CONTROLLERS_CHANGE),
+        change(controllers(1), controllers(3)),
+        change(controllers(5), controllers(1)),
+        change(controllers(1), json!({})),
+        change(controllers(3), controllers(4)).refused(CONTROLLERS),
         create(class("gp3.eu-west")),
         create(class("")).refused(CLASS_NAME),
         create(class("Fast")).refused(CLASS_NAME),

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::Value;
 
 use crate::cluster::build::metadata;
 use crate::cluster::build::stateful_set::TERMINATION_GRACE_PERIOD_SECONDS;
@@ -28,6 +29,25 @@ pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> ConfigMap {
     }
 }
 
+/// The controllers, for whoever starts.
+const VOTERS: &str = "controller.quorum.voters";
+
+/// How many controllers the file in a ConfigMap names.
+pub(in crate::cluster) fn voters_named_in(live: &Value) -> Option<i32> {
+    let mut lines = live["data"][FILE].as_str()?.lines();
+    let voters = lines.find_map(|line| line.strip_prefix(VOTERS)?.strip_prefix('='))?;
+    i32::try_from(voters.split(',').count()).ok()
+}
+
+/// What a process must be restarted for when it changes: not for other controllers, of which those that run learn from
+/// the quorum itself.
+pub(super) fn properties_of_a_process(cluster: &ValidatedCluster, role: Role) -> String {
+    let properties = properties(cluster, role);
+    let lines = properties.lines();
+    let lines = lines.filter(|line| !line.starts_with(VOTERS));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// `${NAME}` is replaced by the process with the environment variable of that name: one file serves
 /// all pods of a role.
 pub(super) fn properties(cluster: &ValidatedCluster, role: Role) -> String {
@@ -35,7 +55,7 @@ pub(super) fn properties(cluster: &ValidatedCluster, role: Role) -> String {
     let mut lines = vec![
         ("node.id", "${POD_INDEX}".to_owned()),
         ("log.dirs", format!("{DATA_FOLDER}/data")),
-        ("controller.quorum.voters", voters),
+        (VOTERS, voters),
         ("foz.http.listener", format!("0.0.0.0:{HTTP_PORT}")),
         (
             "foz.shutdown.grace.ms",

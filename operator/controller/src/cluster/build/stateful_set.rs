@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::cluster::build::config_map::{DATA_FOLDER, FILE, properties};
+use crate::cluster::build::config_map::{DATA_FOLDER, FILE, properties_of_a_process};
 use crate::cluster::build::metadata;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::hash::fingerprint;
@@ -83,7 +83,7 @@ fn pod_template(cluster: &ValidatedCluster, role: Role) -> PodTemplateSpec {
     let mut annotations = overrides.annotations.clone();
     // In a template, what asks for the restart of a pod would ask again with every pod that is made.
     annotations.retain(|key, _| !key.starts_with(ANNOTATION_PREFIX));
-    let hash = fingerprint(properties(cluster, role).as_bytes());
+    let hash = fingerprint(properties_of_a_process(cluster, role).as_bytes());
     annotations.insert(CONFIG_HASH_ANNOTATION.to_owned(), format!("{hash:016x}"));
     if let Some(value) = cluster.restarted_for.get(&role) {
         annotations.insert(RESTARTED_FOR_ANNOTATION.to_owned(), value.clone());

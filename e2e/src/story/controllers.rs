@@ -1,0 +1,136 @@
+//! The controllers become more and fewer, and nobody who uses the cluster notices.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow, ensure};
+use serde_json::json;
+
+use super::messages;
+use super::replicated::await_messages;
+use super::world::{CLUSTER, NAMESPACE, World, replicated_topic_manifest};
+use crate::objects::{await_gone, condition, name};
+use crate::progress::seconds;
+
+const PARTITIONS: u32 = 6;
+/// Longer than all the changes take.
+const PRODUCED_OVER_SECONDS: u32 = 180;
+/// Pods start, join, and are Ready; or leave, and are gone.
+const SCALE_LIMIT: Duration = Duration::from_secs(120);
+const TOPIC_PAUSE: Duration = Duration::from_secs(2);
+/// Fewer topics would say nothing.
+const TOPICS_LEAST: usize = 5;
+
+/// A Java producer with `acks=all` is at work, and topics are made, while the controllers become five, three, one and three
+/// again. Every message is there, every topic became Ready, and no broker was made anew.
+pub(super) fn scale(world: &World) -> Result<()> {
+    await_controllers(world, 3)?;
+    let brokers = uids(world, "broker")?;
+    let topic = format!("voted-{}", now_ms()?);
+    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
+    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
+    let object = format!("topic.foz.dev/{topic}");
+    world.await_ready(&object)?;
+
+    let scaling = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
+        });
+        await_messages(world, &topic)?;
+        let topics = scope.spawn(|| make_topics(world, &scaling));
+        let scaled = scale_to_all(world);
+        scaling.store(false, Ordering::Release);
+        let topics = topics.join();
+        let produced = producer.join();
+        scaled?;
+        let topics = topics.map_err(|_| anyhow!("who made topics panicked"))??;
+        ensure!(topics >= TOPICS_LEAST, "{topics} topics were made only");
+        let line = format!("        {topics} topics were made meanwhile");
+        world.progress.line(&line);
+        produced.map_err(|_| anyhow!("the producer's thread panicked"))?
+    })?;
+    messages::verify(world, &topic, messages::COUNT)?;
+    ensure!(uids(world, "broker")? == brokers, "a broker was made anew");
+    world.run(&["delete", &object, "--timeout=30s"])?;
+    await_gone(world.kubectl(), NAMESPACE, &object, Duration::from_secs(30))
+}
+
+fn scale_to_all(world: &World) -> Result<()> {
+    for count in [5, 3, 1, 3] {
+        let before = uids(world, "controller")?;
+        let begun = Instant::now();
+        let change = json!({"spec": {"controllers": {"replicas": count}}}).to_string();
+        world.run(&["patch", CLUSTER, "--type=merge", "--patch", &change])?;
+        await_controllers(world, count)?;
+        let after = uids(world, "controller")?;
+        // Those that were there and are still there are the same.
+        let other = before
+            .iter()
+            .find(|(pod, uid)| after.get(*pod).is_some_and(|now| now != *uid));
+        ensure!(other.is_none(), "{other:?} was made anew");
+        world.progress.line(&format!(
+            "        {count} controllers after {}",
+            seconds(begun.elapsed())
+        ));
+    }
+    Ok(())
+}
+
+/// One after the other until it is told to stop. Says how many.
+fn make_topics(world: &World, scaling: &AtomicBool) -> Result<usize> {
+    let mut made = 0;
+    while scaling.load(Ordering::Acquire) {
+        let topic = format!("voters-{}", now_ms()?);
+        let object = format!("topic.foz.dev/{topic}");
+        world.apply(&replicated_topic_manifest(
+            &topic,
+            2,
+            "deletionPolicy: Delete",
+        ))?;
+        world.await_ready(&object)?;
+        world.run(&["delete", &object, "--timeout=60s"])?;
+        made += 1;
+        thread::sleep(TOPIC_PAUSE);
+    }
+    Ok(made)
+}
+
+/// So many pods, all Ready, which is to say that they vote; and nothing under way.
+fn await_controllers(world: &World, count: usize) -> Result<()> {
+    world
+        .await_object(CLUSTER, "settled with its controllers", SCALE_LIMIT, |it| {
+            let is = |kind: &str, status: &str| {
+                condition(it, kind).is_some_and(|it| it["status"] == status)
+            };
+            it["status"]["readyControllers"] == count
+                && it["status"]["observedGeneration"] == it["metadata"]["generation"]
+                && is("Ready", "True")
+                && is("Progressing", "False")
+        })
+        .map(drop)?;
+    let pods = uids(world, "controller")?;
+    ensure!(pods.len() == count, "there are {:?}", pods.keys());
+    Ok(())
+}
+
+fn uids(world: &World, role: &str) -> Result<BTreeMap<String, String>> {
+    let pods = world.list(
+        "pods",
+        &format!("app.kubernetes.io/instance=demo,app.kubernetes.io/component={role}"),
+    )?;
+    let uid = |pod: &serde_json::Value| {
+        let uid = pod["metadata"]["uid"].as_str();
+        uid.unwrap_or_default().to_owned()
+    };
+    Ok(pods
+        .iter()
+        .map(|pod| (name(pod).to_owned(), uid(pod)))
+        .collect())
+}
+
+fn now_ms() -> Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
+}

@@ -8,7 +8,8 @@
 //! - What the quorum does not tell now is not guessed: nothing shrinks then. And while there has never been a quorum,
 //!   nothing changes at all: its founders must agree on who they are.
 //! - How many there were is read from the ConfigMap, which nobody has a reason to edit. So a StatefulSet that a hand
-//!   has scaled is put right, and no voter goes with it.
+//!   has scaled is put right, and no voter goes with it. Should a hand edit the ConfigMap all the same, no pod that
+//!   votes goes for that.
 
 use std::collections::BTreeSet;
 
@@ -40,16 +41,19 @@ pub(super) fn voters(
     status: &ClusterStatus,
 ) -> Voters {
     let wanted = cluster.controllers;
-    let before = before(cluster, observed).unwrap_or(wanted);
+    let told = observed.quorum.told();
+    let has_formed =
+        status.cluster_id.is_some() || told.is_some_and(|view| !view.cluster_id.is_empty());
+    let mut before = before(cluster, observed).unwrap_or(wanted);
+    if has_formed {
+        before = before.max(ControllerCount::at_least(kept(observed, wanted.get())));
+    }
     let stays = |message: String| Voters {
         controllers: before,
         actions: Vec::new(),
         progressing: Some(Finding::new("ControllersScaling", message)),
     };
     let (from, to) = (before.get(), wanted.get());
-    let told = observed.quorum.told();
-    let has_formed =
-        status.cluster_id.is_some() || told.is_some_and(|view| !view.cluster_id.is_empty());
     if from != to && !has_formed {
         return stays(format!(
             "the controllers become {to} when the {from} that there are have formed a quorum"
@@ -124,6 +128,21 @@ fn before(cluster: &ValidatedCluster, observed: &Observed) -> Option<ControllerC
     };
     let count = named.or_else(running).filter(|count| *count > 0)?;
     Some(ControllerCount::at_least(count))
+}
+
+/// How many places no StatefulSet may go below, whatever a ConfigMap says: that of the last pod which votes or is about
+/// to, and those that there are while nobody tells who does.
+fn kept(observed: &Observed, to: i32) -> i32 {
+    let told = observed.quorum.told().map(|view| &view.voters);
+    let Some(told) = told.filter(|told| !told.voters.is_empty()) else {
+        let set = observed.sets.get(&Role::Controller);
+        return set.map_or(0, |set| set.replicas);
+    };
+    let members = told.voters.union(&told.learners);
+    let places = members.map(|node_id| node_id - CONTROLLER_NODE_ID_BASE);
+    let has_pod = |ordinal: &i32| observed.pods.contains_key(&(Role::Controller, *ordinal));
+    let last = places.filter(|ordinal| *ordinal >= to && has_pod(ordinal));
+    last.max().map_or(0, |ordinal| ordinal + 1)
 }
 
 /// The places above the wanted ones whose controllers vote, are about to, or could: ascending.

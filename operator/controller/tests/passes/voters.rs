@@ -62,6 +62,7 @@ async fn controllers_leave_the_quorum_before_their_pods_go_and_are_let_in_again(
         (!properties.contains("1001@")).then_some(())
     };
     stage.server.eventually("one name", named).await;
+    stage.is_at_rest().await;
 
     stage.wants_controllers(3);
     stage.has_controllers(3).await;
@@ -70,5 +71,8 @@ async fn controllers_leave_the_quorum_before_their_pods_go_and_are_let_in_again(
         (changed == [1001, 1002]).then_some(())
     };
     stage.server.eventually("both let in", added).await;
+    stage.pods_become_ready().await;
+    stage.is_at_rest().await;
+    assert_eq!(stage.voters_changed(), [1001, 1002]);
     stage.ends().await;
 }

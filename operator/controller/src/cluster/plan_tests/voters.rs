@@ -8,6 +8,7 @@ use crate::cluster::fixtures::validated;
 use crate::cluster::observed::{Observed, QuorumState, SetState};
 use crate::cluster::owned::Owned;
 use crate::cluster::plan::{Action, Plan, plan};
+use crate::cluster::roll::{Next, Step, roll};
 use crate::cluster::validate::{ControllerCount, ValidatedCluster};
 use crate::names::Role;
 use crate::quorum::view::GrantView;
@@ -239,10 +240,10 @@ fn a_set_that_a_hand_has_scaled_is_put_right_and_no_voter_goes_with_it() {
         };
         observed.sets.insert(Role::Controller, state);
         let plan = plan_of(&with(wanted), &observed);
-        assert_eq!(
-            applied(&plan),
-            ["StatefulSet/demo-controller: spec.replicas differs"]
-        );
+        let applied = applied(&plan);
+        assert_eq!(applied.len(), 1, "{applied:?}");
+        assert!(applied[0].starts_with("StatefulSet/demo-controller: "));
+        assert!(format!("{plan:?}").contains(&format!(r#""replicas": Number({wanted})"#)));
         assert_eq!(removals(&plan), [0_i32; 0]);
     }
     // In the middle of going from 5 to 3: those that vote still are brought back.
@@ -254,6 +255,77 @@ fn a_set_that_a_hand_has_scaled_is_put_right_and_no_voter_goes_with_it() {
         ["StatefulSet/demo-controller: spec.replicas differs"]
     );
     assert!(format!("{plan:?}").contains(r#""replicas": Number(5)"#));
+}
+
+/// No pod that votes goes because of it.
+#[test]
+fn a_config_map_that_a_hand_has_edited_takes_nobody_away() {
+    let map = key(Owned::ConfigMap, "demo-controller");
+    let view = view_mut(&mut settled(&with(3))).clone();
+    for (quorum, removed) in [
+        (QuorumState::Followed(Box::new(view.clone())), vec![1002]),
+        (QuorumState::Reconnecting(Box::new(view)), vec![]),
+        (QuorumState::Lost("gone".into()), vec![]),
+        (QuorumState::Unknown, vec![]),
+    ] {
+        let mut observed = settled(&with(3));
+        let one = settled(&with(1)).live[&map].clone();
+        observed.live.insert(map.clone(), one);
+        observed.quorum = quorum;
+        let plan = plan_of(&with(1), &observed);
+        assert_eq!(
+            applied(&plan),
+            ["ConfigMap/demo-controller: data.server.properties differs"]
+        );
+        assert!(format!("{plan:?}").contains("1002@"));
+        assert_eq!(removals(&plan), removed);
+    }
+    // Where they are to be three, it is put right, and that is all.
+    let mut observed = settled(&with(3));
+    let one = settled(&with(1)).live[&map].clone();
+    observed.live.insert(map, one);
+    let plan = plan_of(&with(3), &observed);
+    assert_eq!((plan.actions.len(), removals(&plan).len()), (1, 0));
+}
+
+/// They hold up nobody else's restart, and get no grant of their own.
+#[test]
+fn controllers_that_were_removed_are_neither_restarted_nor_waited_for() {
+    let cluster = with(3);
+    let mut observed = settled(&with(5));
+    leaves(&mut observed, 1004);
+    let left = observed.pods.get_mut(&(Role::Controller, 4));
+    let left = left.expect("settled");
+    (left.ready, left.revision) = (false, Some("old".into()));
+    assert_eq!(plan_of(&cluster, &observed).roll, None);
+    let due = observed.pods.get_mut(&(Role::Controller, 1));
+    let due = due.expect("settled");
+    (due.ready, due.restart_asked) = (false, true);
+    let input = plan_of(&cluster, &observed).roll.expect("one is due");
+    let roll = roll(&input);
+    assert_eq!(roll.left, ["demo-controller-1"]);
+    assert!(matches!(
+        roll.next,
+        Next::Do(Step::Restart { node_id: 1001, .. })
+    ));
+}
+
+/// The others have not joined, so nobody else has the metadata.
+#[test]
+fn the_only_voter_keeps_its_volume_while_others_are_about_to_join() {
+    let mut observed = settled(&with(3));
+    let asked = observed.pods.get_mut(&(Role::Controller, 0));
+    asked.expect("settled").replace_asked = true;
+    let next = |observed: &Observed| {
+        let input = plan_of(&with(3), observed).roll.expect("one is due");
+        roll(&input).next
+    };
+    assert!(matches!(next(&observed), Next::Do(_)));
+    view_mut(&mut observed).voters.voters = [1000].into();
+    let Next::Wait(waiting) = next(&observed) else {
+        panic!("the metadata would be lost");
+    };
+    assert!(format!("{waiting:?}").contains("it keeps its volume"));
 }
 
 /// Else it would come back with one controller of three, and without a quorum.

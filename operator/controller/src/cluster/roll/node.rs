@@ -39,11 +39,16 @@ pub(super) struct Node<'input> {
     reasons: Vec<String>,
 }
 
-/// Every place that the sets have.
+/// Every place that the sets have. A controller that was removed from the quorum is none of them: it never gets ready,
+/// gets no grant, and goes with its place.
 pub(super) fn nodes(input: &RollInput) -> Vec<Node<'_>> {
+    let removed = input.quorum.as_ref().map(|view| &view.voters.removed);
+    let is_removed =
+        |node: &Node<'_>| removed.is_some_and(|removed| removed.contains(&node.node_id));
     let mut nodes = Vec::new();
     for (&role, set) in &input.sets {
-        nodes.extend((0..set.replicas).map(|ordinal| node(input, role, ordinal, set)));
+        let of_role = (0..set.replicas).map(|ordinal| node(input, role, ordinal, set));
+        nodes.extend(of_role.filter(|node| !is_removed(node)));
     }
     nodes
 }

@@ -41,8 +41,11 @@ pub(super) fn lost(input: &RollInput, role: Role, ordinal: i32) -> Option<LostVo
 pub(super) fn refusal(input: &RollInput, role: Role, node_id: i32) -> Option<String> {
     match role {
         Role::Controller => {
+            // Those that have not joined yet have nothing.
+            let voters = input.quorum.as_ref().map(|view| &view.voters.voters);
+            let alone = voters.is_some_and(|voters| !voters.is_empty() && voters.len() < 2);
             let controllers = input.sets.get(&role).map_or(0, |set| set.replicas);
-            (controllers < 2).then(|| {
+            (alone || controllers < 2).then(|| {
                 "it keeps its volume: it is the only controller, and nobody else has the metadata"
                     .to_owned()
             })

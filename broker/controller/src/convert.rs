@@ -53,6 +53,7 @@ pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
         replication_port: i32::from(broker.replication_port),
         stopping: broker.stopping,
         cordoned: image.is_cordoned(broker.node_id),
+        foz_version_max: broker.foz_version_max,
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Broker {
     pub reported_rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
+    /// The highest level of `foz.version` that it can read.
+    pub foz_version_max: i32,
     /// Without a lease, or not yet caught up: it leads nothing, and gets new replicas only where there are too few others.
     pub fenced: bool,
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins

@@ -47,6 +47,7 @@ fn registration(node_id: i32) -> RegisterBroker {
         replication_port: 9091,
         rack: Some(format!("rack-{}", node_id % 3)),
         version: "1".to_owned(),
+        foz_version_max: 1,
         disk_epoch: -1,
         log_intact: false,
     }

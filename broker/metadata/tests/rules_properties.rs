@@ -115,6 +115,7 @@ impl Cluster {
                     port: 9092,
                     rack: None,
                     version: "1".to_owned(),
+                    foz_version_max: 1,
                     replication_host: "localhost".to_owned(),
                     replication_port: 9091,
                     disk_epoch: if is_same_disk {

@@ -74,6 +74,7 @@ pub const APIS: &[Api] = &[
         0,
     ),
     api(ApiKey::OffsetDelete, "OffsetDelete", 0, 0),
+    api(ApiKey::UpdateFeatures, "UpdateFeatures", 0, 2),
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2),
     api(
         ApiKey::DescribeTopicPartitions,

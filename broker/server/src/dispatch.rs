@@ -122,6 +122,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
             call.answer(handlers::list_partition_reassignments::handle)
         }
         ApiKey::IncrementalAlterConfigs => call.answer(handlers::incremental_alter_configs::handle),
+        ApiKey::UpdateFeatures => call.answer(handlers::update_features::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
         ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),
         ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle),

@@ -23,6 +23,7 @@ pub(crate) mod list_partition_reassignments;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod update_features;
 
 mod authorized_operations;
 mod leader_hint;

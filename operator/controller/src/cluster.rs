@@ -5,6 +5,7 @@ pub mod defaults;
 pub mod denials;
 pub mod dereference;
 mod execute;
+mod feature_levels;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod missing_pods;

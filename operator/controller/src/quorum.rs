@@ -2,6 +2,7 @@
 //! Cluster lives; calls that change something carry the operator epoch.
 
 mod alter;
+mod features;
 mod follow;
 pub mod rebalance;
 mod restart;
@@ -197,6 +198,7 @@ impl Quorum {
                 moving: view.moving,
                 rebalances: view.rebalances.clone(),
                 voters: view.voters.clone(),
+                features: view.features.clone(),
                 topics: i64::try_from(view.topics.len()).unwrap_or(i64::MAX),
                 partitions: view.partitions,
                 offline: view.offline,

@@ -15,6 +15,7 @@ mod delete_topics;
 mod describe_quorum;
 mod elect_leaders;
 mod end_restart;
+mod finalize_feature_level;
 mod plan_rebalance;
 mod rebalances;
 mod remove_voter;
@@ -155,6 +156,15 @@ impl Admin for AdminService {
         request: Request<v1::CordonBrokersRequest>,
     ) -> Result<Response<v1::CordonBrokersResponse>, Status> {
         cordon_brokers::cordon_brokers(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn finalize_feature_level(
+        &self,
+        request: Request<v1::FinalizeFeatureLevelRequest>,
+    ) -> Result<Response<v1::FinalizeFeatureLevelResponse>, Status> {
+        finalize_feature_level::finalize_feature_level(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

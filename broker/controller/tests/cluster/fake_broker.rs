@@ -52,6 +52,7 @@ impl FakeBroker {
             port: 9092 + node_id,
             rack: None,
             version: "test".to_owned(),
+            foz_version_max: 1,
             replication_host: "localhost".to_owned(),
             replication_port: 19_092 + node_id,
             disk_epoch: -1,

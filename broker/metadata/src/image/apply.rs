@@ -131,6 +131,7 @@ impl Image {
             replication_port: read_port(record.replication_port)?,
             reported_rack: record.rack.clone(),
             version: record.version.clone(),
+            foz_version_max: record.foz_version_max.max(1),
             fenced: true,
             stopping: false,
             previous_epochs: record.previous_epochs.clone(),

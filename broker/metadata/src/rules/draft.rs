@@ -1,6 +1,7 @@
 //! The image while a command is being decided: what the command wrote so far is already in it.
 
 use super::Decision;
+use super::feature_levels::{level_of, may_write};
 use crate::image::Image;
 use crate::record::{Fact, Record};
 
@@ -33,6 +34,11 @@ impl Draft {
     }
 
     pub(super) fn write(&mut self, fact: Fact) {
+        let level = level_of(&fact);
+        assert!(
+            may_write(&self.image, level),
+            "a rule writes what belongs to level {level} of foz.version before it is finalised"
+        );
         let record = Record::from(fact);
         self.image
             .apply_record(&record)

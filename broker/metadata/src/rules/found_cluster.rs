@@ -1,14 +1,10 @@
 //! The first records of a cluster.
 
 use super::draft::Draft;
+use super::feature_levels::{FOZ_VERSION, FOZ_VERSION_FEATURE};
 use super::{Decided, ErrorCode, Refusal};
 use crate::image::Image;
 use crate::record::{ClusterRecord, Fact, FeatureLevelRecord};
-
-/// The feature whose level says which records may be written.
-pub const FOZ_VERSION_FEATURE: &str = "foz.version";
-/// The level of a new cluster.
-pub const FOZ_VERSION: i32 = 1;
 
 /// Writes the id that the quorum minted into the metadata, once.
 pub fn found_cluster(image: &Image, cluster_id: &str) -> Decided<()> {

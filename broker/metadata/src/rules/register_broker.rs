@@ -4,6 +4,7 @@ use foz_canary::{Canary, sings};
 use uuid::Uuid;
 
 use super::draft::Draft;
+use super::feature_levels::foz_version;
 use super::partition_change::change_partitions_on;
 use super::{Decided, ErrorCode, Refusal};
 use crate::image::{Broker, Image};
@@ -36,6 +37,8 @@ pub struct RegisterBroker {
     pub rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
+    /// The highest level of `foz.version` that it can read.
+    pub foz_version_max: i32,
     /// The epoch of the registration that this disk was last part of; -1: of none.
     pub disk_epoch: i64,
     /// Whether nothing that was written can be missing: the broker stopped cleanly, or the kernel has kept
@@ -102,6 +105,7 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         port: i32::from(ports.client),
         rack: request.rack.clone(),
         version: request.version.clone(),
+        foz_version_max: request.foz_version_max,
         replication_host: request.replication_host.clone(),
         replication_port: i32::from(ports.replication),
         previous_epochs: match known {
@@ -186,6 +190,13 @@ fn check(image: &Image, request: &RegisterBroker) -> Result<Ports, Refusal> {
     if request.node_id < 0 {
         return invalid(format!("node id {} must be 0 or more", request.node_id));
     }
+    let finalized = foz_version(image);
+    if request.foz_version_max < finalized {
+        return invalid(format!(
+            "broker {} (version {}) knows foz.version up to {}, and {finalized} is finalised: it could not read the metadata; run a newer version",
+            request.node_id, request.version, request.foz_version_max
+        ));
+    }
     if request.incarnation.is_nil() {
         return invalid("the incarnation id must not be zero".to_owned());
     }
@@ -234,4 +245,5 @@ fn is_same(known: &Broker, request: &RegisterBroker, ports: &Ports) -> bool {
         && known.replication_port == ports.replication
         && known.reported_rack == request.rack
         && known.version == request.version
+        && known.foz_version_max == request.foz_version_max
 }

@@ -139,6 +139,7 @@ impl World {
             replication_port: 9091,
             rack: None,
             version: "1".to_owned(),
+            foz_version_max: 1,
             disk_epoch,
             // Another disk claims to have everything, too.
             log_intact: is_intact || !is_newest,

@@ -366,6 +366,7 @@ impl World {
             replication_port: 9091,
             rack: None,
             version: "1".to_owned(),
+            foz_version_max: 1,
             disk_epoch: self.image.broker(id(node)).map_or(-1, |known| known.epoch),
             log_intact,
         };

@@ -37,6 +37,7 @@ pub(crate) fn registration(node_id: i32, incarnation: u128) -> RegisterBroker {
         port: 9092,
         rack: Some("a".to_owned()),
         version: "0.1.0".to_owned(),
+        foz_version_max: 1,
         replication_host: format!("broker-{node_id}"),
         replication_port: 9091,
         disk_epoch: -1,

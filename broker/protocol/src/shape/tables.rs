@@ -63,6 +63,7 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
         ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::UpdateFeatures => &UPDATE_FEATURES,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
@@ -383,6 +384,23 @@ const ELECT_LEADERS: Shape = Shape {
             Kind::Array(&[f("topic", STRING), f("partitions", INT32S)]),
         ),
         f("timeout_ms", INT32),
+    ],
+};
+
+const UPDATE_FEATURES: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("timeout_ms", INT32),
+        f(
+            "feature_updates",
+            Kind::Array(&[
+                f("feature", STRING),
+                f("max_version_level", INT16),
+                f("allow_downgrade", INT8).to(0),
+                f("upgrade_type", INT8).from(1),
+            ]),
+        ),
+        f("validate_only", INT8).from(1),
     ],
 };
 

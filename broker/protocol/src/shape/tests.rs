@@ -43,6 +43,7 @@ macro_rules! for_request_of {
                 $then::<IncrementalAlterConfigsRequest>($($argument),*)
             }
             ApiKey::OffsetDelete => $then::<OffsetDeleteRequest>($($argument),*),
+            ApiKey::UpdateFeatures => $then::<UpdateFeaturesRequest>($($argument),*),
             ApiKey::DescribeCluster => $then::<DescribeClusterRequest>($($argument),*),
             ApiKey::DescribeTopicPartitions => {
                 $then::<DescribeTopicPartitionsRequest>($($argument),*)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use foz_api::v1::RegisterBrokerRequest;
+use foz_metadata::rules::FOZ_VERSION_MAX;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -229,6 +230,7 @@ impl Membership {
             log_intact: self.log_intact,
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
+            foz_version_max: FOZ_VERSION_MAX,
         }
     }
 }

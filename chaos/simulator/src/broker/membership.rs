@@ -65,6 +65,7 @@ impl Broker {
             replication_port: 9091,
             rack: None,
             version: "simulated".to_owned(),
+            foz_version_max: 1,
             disk_epoch,
             log_intact: self.log_intact,
         };

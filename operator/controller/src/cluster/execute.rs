@@ -15,6 +15,7 @@ use kube::{Api, Resource};
 use serde_json::Value;
 
 use crate::apply::compare::{Difference, difference};
+use crate::cluster::feature_levels::FOZ_VERSION;
 use crate::cluster::moving;
 use crate::cluster::owned::ObjectKey;
 use crate::cluster::plan::{Action, Scaled};
@@ -82,6 +83,7 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
             Action::AlterConfigs(diff) => alter(pass, diff, &mut executed).await,
             Action::AssignRacks(racks) => assign(pass, racks, &mut executed.notices).await,
             Action::Scale(step) => moving::take(pass, step, &mut executed).await,
+            Action::FinalizeFeatureLevel(level) => finalize(pass, *level, &mut executed).await,
             Action::AddVoters(node_ids) => add_voters(pass, node_ids).await,
             Action::RemoveVoter { node_id, pod } => {
                 remove_voter(pass, *node_id, pod, &mut executed).await
@@ -354,6 +356,29 @@ async fn alter(
     }
     executed.outcome.deleted = altered.deleted;
     executed.outcome.needs_restart = altered.needs_restart;
+    Ok(())
+}
+
+/// Says that every node knows the level. When one does not, nothing tells when it does.
+async fn finalize(
+    pass: &Pass<'_>,
+    level: i32,
+    executed: &mut Executed,
+) -> Result<(), ReconcileError> {
+    let quorum = pass.quorum()?;
+    match quorum.finalize_feature_level(FOZ_VERSION, level).await? {
+        None => {
+            let note = format!("{FOZ_VERSION} is {level}: no version before can read the metadata");
+            executed
+                .notices
+                .push(Notice::done("FeatureLevelFinalised", note));
+        }
+        Some(refusal) => {
+            let finding = Finding::new("FeatureLevelNotFinalised", refusal);
+            executed.outcome.degraded.push(finding);
+            executed.ask_again = true;
+        }
+    }
     Ok(())
 }
 

@@ -87,6 +87,8 @@ pub struct QuorumView {
     pub broker_config: BTreeMap<String, String>,
     /// Who votes in the quorum.
     pub voters: VotersView,
+    /// The levels that are finalised, by feature.
+    pub features: BTreeMap<String, i32>,
     /// Topics.
     pub topics: i64,
     /// Partitions of all topics.

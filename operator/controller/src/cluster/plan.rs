@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::apply::compare::{Difference, difference};
 use crate::cluster::build::{Desired, desired};
 use crate::cluster::defaults::with_defaults;
+use crate::cluster::feature_levels::finalize;
 use crate::cluster::observed::{Observed, PodState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::roll::input::RollInput;
@@ -67,6 +68,8 @@ pub enum Action {
     AssignRacks(BTreeMap<i32, String>),
     /// What a change of the number of brokers needs, or uneven ones.
     Scale(Step),
+    /// Say that every node knows this level of `foz.version`.
+    FinalizeFeatureLevel(i32),
     /// Let controllers that were removed from the quorum come back.
     AddVoters(Vec<i32>),
     /// Take a controller out of the quorum.
@@ -91,6 +94,7 @@ impl Action {
             Self::AlterConfigs(_) => "alter_configs",
             Self::AssignRacks(_) => "assign_racks",
             Self::Scale(step) => step.label(),
+            Self::FinalizeFeatureLevel(_) => "finalize_feature_level",
             Self::AddVoters(_) => "add_voters",
             Self::RemoveVoter { .. } => "remove_voter",
         }
@@ -180,6 +184,8 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
         plan.actions.extend(even.step.map(Action::Scale));
         plan.progressing.extend(even.progressing);
     }
+    let is_at_ease = is_calm(&scaling, &plan);
+    plan.actions.extend(finalize(observed, is_at_ease));
     plan
 }
 

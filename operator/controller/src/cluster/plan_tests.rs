@@ -15,6 +15,7 @@ use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::{BrokerView, VotersView};
 
+mod feature_levels;
 mod restarts;
 mod settings;
 mod suspend;
@@ -57,6 +58,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         fenced: false,
         version: "0.1.0".into(),
         cordoned: false,
+        foz_version_max: 1,
     };
     observed.zones.insert("node-1".into(), "zone-a".into());
     observed.quorum = QuorumState::Followed(Box::new(QuorumView {
@@ -68,6 +70,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
             voters: (1000..1000 + cluster.controllers.get()).collect(),
             ..VotersView::default()
         },
+        features: [("foz.version".to_owned(), 1)].into(),
         topics: 2,
         partitions: 8,
         replicas: (0..cluster.brokers).map(|id| (id, 8)).collect(),

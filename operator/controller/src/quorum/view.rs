@@ -66,6 +66,8 @@ pub struct BrokerView {
     pub version: String,
     /// It gets no new replicas.
     pub cordoned: bool,
+    /// The highest level of `foz.version` that it knows.
+    pub foz_version_max: i32,
 }
 
 /// A restart grant: this process may stop.
@@ -109,6 +111,8 @@ pub struct View {
     pub broker_config: BTreeMap<String, String>,
     /// Who votes in the quorum.
     pub voters: VotersView,
+    /// The levels that are finalised, by feature.
+    pub features: BTreeMap<String, i32>,
     /// Partitions of all topics.
     pub partitions: i64,
     /// Of them without a leader.
@@ -166,6 +170,7 @@ impl View {
                     fenced: broker.fenced,
                     version: broker.version,
                     cordoned: broker.cordoned,
+                    foz_version_max: broker.foz_version_max,
                 };
                 self.brokers.insert(broker.node_id, view);
                 Change::Cluster
@@ -201,6 +206,10 @@ impl View {
                     reason: grant.reason,
                 };
                 self.grants.insert(grant.node_id, view);
+                Change::Cluster
+            }
+            Some(Event::FeaturesChanged(features)) => {
+                self.features = features.finalized.into_iter().collect();
                 Change::Cluster
             }
             Some(Event::VotersChanged(voters)) => {

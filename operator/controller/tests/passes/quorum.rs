@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use faulty::Faulty;
 use foz_api::v1::admin_server::AdminServer;
-use foz_api::v1::cluster_event::{ConfigsChanged, Event, TopicDeleted, Voters};
+use foz_api::v1::cluster_event::{ConfigsChanged, Event, Features, TopicDeleted, Voters};
 use foz_api::v1::*;
 use foz_operator::names::CONTROLLER_PORT;
 use tokio::sync::broadcast;
@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// Grants are given, and nobody is told.
     pub(crate) keeps_grants_to_itself: bool,
     pub(crate) voters: Voters,
+    /// Of `foz.version`: those that were finalised.
+    pub(crate) levels: Vec<i32>,
     /// Node ids that were removed or added, in order; those that were removed are negative.
     pub(crate) voters_changed: Vec<i32>,
     /// The next removal is refused, for this reason.
@@ -222,6 +224,21 @@ impl Quorum {
             name,
             config,
         }));
+    }
+
+    /// The level of `foz.version` that is finalised from now on.
+    pub(crate) fn tell_level(&self, level: i32) {
+        self.with(|state| state.levels.push(level));
+        self.tell(Event::FeaturesChanged(Features {
+            finalized: [("foz.version".to_owned(), level)].into(),
+        }));
+    }
+
+    /// A broker runs a version that knows levels up to this one.
+    pub(crate) fn upgrade_broker(&self, node_id: i32, foz_version_max: i32) {
+        let mut broker = self.with(|state| state.brokers[&node_id].clone());
+        broker.foz_version_max = foz_version_max;
+        self.register(broker);
     }
 
     /// One that is added joins at once.

@@ -114,6 +114,33 @@ async fn a_roll_restarts_brokers_then_controllers_and_the_active_one_last() {
 }
 
 #[tokio::test]
+async fn a_level_is_finalised_when_the_roll_is_over_and_every_broker_knows_it() {
+    let stage = Stage::set(18).await;
+    stage.pods_become_ready().await;
+    stage.quorum.tell_level(1);
+    stage.newest("r2");
+    for place in [BROKERS, CONTROLLERS].concat() {
+        let levels = stage.quorum.with(|state| state.levels.clone());
+        assert_eq!(levels, [1], "{place:?}");
+        stage.restarts(place, "r2").await;
+        if place.0 == Role::Broker {
+            stage.quorum.upgrade_broker(place.2, 2);
+        }
+    }
+    let finalised = |_: &ApiServer| {
+        let levels = stage.quorum.with(|state| state.levels.clone());
+        (levels == [1, 2]).then_some(())
+    };
+    stage.server.eventually("level 2", finalised).await;
+    let told = |server: &ApiServer| {
+        let notes = server.notes("FeatureLevelFinalised");
+        (notes.len() == 1).then_some(())
+    };
+    stage.server.eventually("its Event", told).await;
+    stage.ends().await;
+}
+
+#[tokio::test]
 async fn a_denied_restart_is_explained_and_asked_for_again_when_something_changes() {
     let stage = Stage::set(12).await;
     stage.pods_become_ready().await;

@@ -1,5 +1,6 @@
 use foz_api::v1::DescribeQuorumResponse;
 use foz_api::v1::describe_quorum_response::Controller;
+use foz_metadata::rules::FOZ_VERSION_MAX;
 
 use crate::services::calls::Calls;
 
@@ -39,6 +40,7 @@ pub(super) fn describe_quorum(calls: &Calls) -> DescribeQuorumResponse {
             })
             .collect(),
         removed: status.retired,
+        foz_version_max: FOZ_VERSION_MAX,
         removal: quorum.removal().borrow().clone().unwrap_or_default(),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foz_api::v1::ClusterEvent;
-use foz_api::v1::cluster_event::{Event, Synced, TopicDeleted, Voters};
+use foz_api::v1::cluster_event::{Event, Features, Synced, TopicDeleted, Voters};
 use foz_metadata::image::Resource;
 use foz_metadata::{Changes, Image};
 use foz_quorum::{MemberStatus, QuorumStatus};
@@ -166,6 +166,13 @@ fn differences(before: &Image, after: &Image) -> Vec<Event> {
     let granted = granted.filter_map(|node_id| after.grant(node_id));
     events.extend(granted.map(|grant| Event::GrantChanged(convert::grant(grant))));
     events.extend(changes.grants_ended.into_iter().map(Event::GrantEnded));
+    if !before.features().eq(after.features()) {
+        let finalized = after.features();
+        let finalized = finalized.map(|(name, level)| (name.to_owned(), level));
+        events.push(Event::FeaturesChanged(Features {
+            finalized: finalized.collect(),
+        }));
+    }
     let rebalance = after.rebalance().filter(|_| changes.rebalance_changed);
     events.extend(rebalance.map(|it| Event::RebalanceChanged(convert::rebalance(it))));
     events

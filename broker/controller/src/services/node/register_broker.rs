@@ -23,6 +23,7 @@ pub(super) async fn register_broker(
         port: request.port,
         rack: request.rack,
         version: request.version,
+        foz_version_max: request.foz_version_max.max(1),
         replication_host: request.replication_host,
         replication_port: request.replication_port,
         disk_epoch: request.disk_epoch,

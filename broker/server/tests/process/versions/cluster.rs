@@ -4,13 +4,16 @@ use foz_protocol::apis::APIS;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, DescribeClusterRequest, MetadataRequest, MetadataResponse,
+    UpdateFeaturesRequest,
 };
 use uuid::Uuid;
 
 use super::connection::{Connection, Topic, error, text, topic_name, versions_of};
 
+const FEATURES_FROM: i16 = 3;
 const NOT_ASKED: i32 = i32::MIN;
 const AUTO_CREATION_FROM: i16 = 4;
 const TOPIC_OPERATIONS_FROM: i16 = 8;
@@ -19,6 +22,7 @@ const ASKING_BY_ID_FROM: i16 = 12;
 
 pub(super) fn check(connection: &mut Connection) {
     ranges_are_told(connection);
+    features_are_finalised(connection);
     let topic = connection.create_topic("seen", 3);
     let cluster_id = clusters_are_described(connection);
     for version in versions_of::<MetadataRequest>() {
@@ -56,6 +60,42 @@ fn ranges_are_told(connection: &mut Connection) {
             .map(|api| (api.key as i16, api.advertised_min, api.max))
             .collect();
         assert_eq!(told, expected, "{version}");
+        let finalized = response.finalized_features.iter();
+        let finalized: Vec<_> = finalized
+            .map(|it| (&*it.name, it.max_version_level))
+            .collect();
+        if version >= FEATURES_FROM {
+            assert_eq!(finalized, [("foz.version", 1)]);
+            assert_eq!(&*response.supported_features[0].name, "foz.version");
+        } else {
+            assert_eq!(finalized, []);
+        }
+    }
+}
+
+fn features_are_finalised(connection: &mut Connection) {
+    let refused = ErrorCode::InvalidUpdateVersion;
+    let updates = [
+        ("foz.version", 1, ErrorCode::None),
+        ("foz.version", 2, refused),
+        ("foz.version", 0, refused),
+        ("metadata.version", 1, refused),
+    ];
+    for version in versions_of::<UpdateFeaturesRequest>() {
+        for (name, level, expected) in updates {
+            let update = FeatureUpdateKey::default()
+                .with_feature(text(name))
+                .with_max_version_level(level);
+            let request = UpdateFeaturesRequest::default()
+                .with_timeout_ms(10_000)
+                .with_feature_updates(vec![update]);
+            let response = connection.call(version, &request);
+            assert_eq!(error(response.error_code), expected, "{name} {level}");
+            assert_eq!(response.results.len(), usize::from(version <= 1));
+        }
+        let none = UpdateFeaturesRequest::default().with_timeout_ms(10_000);
+        let response = connection.call(version, &none);
+        assert_eq!(error(response.error_code), ErrorCode::InvalidRequest);
     }
 }
 

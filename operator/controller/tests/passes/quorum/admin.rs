@@ -344,6 +344,17 @@ impl Admin for Quorum {
         Ok(Response::new(UnregisterBrokerResponse { outcome }))
     }
 
+    async fn finalize_feature_level(
+        &self,
+        request: Request<FinalizeFeatureLevelRequest>,
+    ) -> Result<Response<FinalizeFeatureLevelResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        self.tell_level(request.level);
+        let outcome = outcome(0, "");
+        Ok(Response::new(FinalizeFeatureLevelResponse { outcome }))
+    }
+
     async fn remove_voter(
         &self,
         request: Request<RemoveVoterRequest>,

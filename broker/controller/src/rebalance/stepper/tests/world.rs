@@ -75,6 +75,7 @@ impl World {
             port: 9092,
             rack: None,
             version: "1".to_owned(),
+            foz_version_max: 1,
             replication_host: "localhost".to_owned(),
             replication_port: 9091,
             disk_epoch: self.image.broker(node_id).map_or(-1, |it| it.epoch),

@@ -24,7 +24,11 @@ pub(crate) async fn handle(
         let error = ErrorCode::ClusterAuthorizationFailed.code();
         return answered(context.version, &request, error, None);
     }
-    let names: Vec<&str> = request.feature_updates.iter().map(|it| &*it.feature).collect();
+    let names: Vec<&str> = request
+        .feature_updates
+        .iter()
+        .map(|it| &*it.feature)
+        .collect();
     let has_twice = (1..names.len()).any(|at| names[..at].contains(&names[at]));
     if names.is_empty() || has_twice {
         let message = "right is to name each feature once, and at least one".to_owned();

@@ -31,8 +31,6 @@ fn all_new(observed: &Observed, role: Role) -> bool {
     set.update_revision.is_some()
         && (0..set.replicas).all(|ordinal| {
             let pod = observed.pods.get(&(role, ordinal));
-            pod.is_some_and(|pod| {
-                pod.ready && !pod.deleting && pod.revision == set.update_revision
-            })
+            pod.is_some_and(|pod| pod.ready && !pod.deleting && pod.revision == set.update_revision)
         })
 }

@@ -42,10 +42,7 @@ pub(super) async fn finalize_feature_level(
 
 /// A refusal is an outcome in Kafka's terms, as clients ask for this too; only an operator that does not count any
 /// more is refused as with every other call.
-fn finalize(
-    image: &Image,
-    request: &rules::FinalizeFeatureLevel,
-) -> Decided<Result<(), Refusal>> {
+fn finalize(image: &Image, request: &rules::FinalizeFeatureLevel) -> Decided<Result<(), Refusal>> {
     match rules::finalize_feature_level(image, request) {
         Ok(Decision { records, answer }) => Ok(Decision {
             records,

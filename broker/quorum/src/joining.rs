@@ -5,6 +5,9 @@
 //! - Voters of new nodes are added so that their number stays odd, two in one step where two have caught up: two
 //!   voters survive less than one, and four no more than three. So a controller whose fellow does not come
 //!   waits, and nobody is worse off than before.
+//!   Only a volume that asks itself is such a fellow: one that was lost on the way stays a learner until its node
+//!   asks with another, and must not take the other's place.
+//! - Who is on the way is not turned back because others, that were configured later, have overtaken it.
 //! - A node that was removed comes back when somebody lets it in, and under another Raft id.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +63,10 @@ pub(crate) struct JoinView<'a> {
     /// A configuration change is in the log and not yet applied.
     pub(crate) change_pending: bool,
     pub(crate) committed: u64,
-    /// The last index that a member is known to hold, by Raft id.
+    /// The last index that a member which answers is known to hold, by Raft id.
     pub(crate) matched: &'a BTreeMap<u64, u64>,
+    /// By node id, the Raft id under which it has asked this leader last.
+    pub(crate) asking: &'a BTreeMap<i32, u64>,
 }
 
 /// Whether the controller may join at all. `readmitted` are nodes that were removed and may come back.
@@ -77,11 +82,12 @@ pub(crate) fn judge(
     if membership.retired.contains(&node_id) && !readmitted.contains(&node_id) {
         return JoinAnswer::Refused(removed_sentence(node_id));
     }
-    let unnamed: Vec<i32> = voters(membership, conf_state)
+    let mut unnamed: Vec<i32> = voters(membership, conf_state)
         .map(|voter| voter.node_id)
         .filter(|voter| !joining.configured.contains(voter))
         .collect();
-    if !unnamed.is_empty() {
+    unnamed.sort_unstable();
+    if !unnamed.is_empty() && !was_overtaken(membership, conf_state, joining, &unnamed) {
         return JoinAnswer::Refused(format!(
             "controller.quorum.voters of node {node_id} has {:?}, and these vote, too: {unnamed:?}",
             joining.configured
@@ -112,6 +118,22 @@ pub(crate) fn judge(
         ));
     }
     JoinAnswer::Welcome
+}
+
+/// Whether the configuration of a controller that joins is right and only older than `unnamed`, which vote already:
+/// these come after all that it names. One that would take the place of another volume must name everybody.
+fn was_overtaken(
+    membership: &Membership,
+    conf_state: &ConfState,
+    joining: Joining<'_>,
+    unnamed: &[i32],
+) -> bool {
+    let mut voters = voters(membership, conf_state).map(|voter| voter.node_id);
+    let is_new = !voters.any(|voter| voter == joining.member.node_id);
+    let is_on_its_way = membership.members.contains_key(&joining.member.raft_id);
+    let last_named = joining.configured.iter().max();
+    (is_new || is_on_its_way)
+        && last_named.is_some_and(|last| unnamed.iter().all(|voter| voter > last))
 }
 
 /// For people: of a node that does not come back by itself.
@@ -179,6 +201,7 @@ fn together<'a>(
     let fellow = fellows.find(|fellow| {
         fellow.node_id != joining.member.node_id
             && !nodes.contains(&fellow.node_id)
+            && view.asking.get(&fellow.node_id) == Some(&fellow.raft_id)
             && view.has_caught_up(fellow.raft_id)
     })?;
     Some(vec![joining.member, fellow])

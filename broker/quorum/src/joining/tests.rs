@@ -38,6 +38,7 @@ struct Group {
     state: ConfState,
     change_pending: bool,
     matched: Option<u64>,
+    asking: BTreeMap<i32, u64>,
 }
 
 impl Group {
@@ -48,6 +49,7 @@ impl Group {
             membership,
             change_pending: false,
             matched: None,
+            asking: BTreeMap::new(),
         }
     }
 
@@ -62,6 +64,7 @@ impl Group {
             change_pending: self.change_pending,
             committed: 1000,
             matched: &matched,
+            asking: &self.asking,
         };
         next_join_step(&view, joining)
     }
@@ -81,6 +84,7 @@ impl Group {
         let change = MembershipChange::of(&change).unwrap();
         assert_eq!(change.members, std::slice::from_ref(joining));
         self.state.learners.push(joining.raft_id);
+        self.asking.insert(joining.node_id, joining.raft_id);
         let index = self.membership.index + 1;
         self.membership.apply(index, change, &self.state);
     }
@@ -182,6 +186,75 @@ fn a_volume_that_is_replaced_waits_for_nobody() {
         ..asks(&new)
     };
     assert_eq!(group.step(five), JoinStep::Wait);
+}
+
+#[test]
+fn a_volume_that_was_lost_on_the_way_is_nobodys_fellow() {
+    let founders = [member(1000), member(1001), member(1002)];
+    let mut group = Group::of(&founders);
+    let (lost, new, other) = (member(1003), member(1003), member(1004));
+    group.becomes_learner(&lost);
+    group.becomes_learner(&other);
+    // What it had counts as caught up: hardly anything was written since.
+    group.matched = Some(1000);
+    group.becomes_learner(&new);
+    let (add, remove) = (ConfChangeType::AddNode, ConfChangeType::RemoveNode);
+    let five = Joining {
+        configured: &[1000, 1001, 1002, 1003, 1004],
+        ..asks(&other)
+    };
+    assert_eq!(
+        kinds(&group.step(five)),
+        [
+            (remove, lost.raft_id),
+            (add, other.raft_id),
+            (add, new.raft_id)
+        ]
+    );
+    // A new leader waits until it has heard from the node itself.
+    group.asking.clear();
+    assert_eq!(group.step(five), JoinStep::Wait);
+}
+
+#[test]
+fn who_is_overtaken_by_others_that_were_configured_later_is_welcome_still() {
+    let first = member(1000);
+    let mut group = Group::of(std::slice::from_ref(&first));
+    let (second, third) = (member(1001), member(1002));
+    group.becomes_learner(&second);
+    for later in [member(1003), member(1004)] {
+        group.state.voters.push(later.raft_id);
+        let change = MembershipChange {
+            members: vec![later],
+            retired: Vec::new(),
+        };
+        group.membership.apply(7, change, &group.state);
+    }
+    for joining in [asks(&second), asks(&third)] {
+        assert_eq!(group.judge(&[], joining), JoinAnswer::Welcome);
+    }
+    group.becomes_learner(&third);
+    group.matched = Some(1000);
+    let add = ConfChangeType::AddNode;
+    assert_eq!(
+        kinds(&group.step(asks(&third))),
+        [(add, third.raft_id), (add, second.raft_id)]
+    );
+    // Not so one that takes the place of a voter, and did not begin to.
+    group.state.learners.clear();
+    group.state.voters.extend([second.raft_id, third.raft_id]);
+    let replacing = member(1002);
+    let JoinAnswer::Refused(why) = group.judge(&[], asks(&replacing)) else {
+        panic!()
+    };
+    assert!(why.contains("[1003, 1004]"), "{why}");
+    group.state.learners.push(replacing.raft_id);
+    let change = MembershipChange {
+        members: vec![replacing.clone()],
+        retired: Vec::new(),
+    };
+    group.membership.apply(9, change, &group.state);
+    assert_eq!(group.judge(&[], asks(&replacing)), JoinAnswer::Welcome);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How the group grows and shrinks while this replica leads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft::INVALID_ID;
 use raft::eraftpb::ConfChangeV2;
@@ -23,6 +23,8 @@ pub(super) struct VoterChanges {
     removals: Vec<Removal>,
     /// Node ids that were removed and may come back.
     readmitted: BTreeSet<i32>,
+    /// By node id, the Raft id under which a controller has asked last to be let in.
+    asking: BTreeMap<i32, u64>,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,7 @@ struct Removal {
 impl VoterChanges {
     pub(super) fn leadership_lost(&mut self) {
         self.readmitted.clear();
+        self.asking.clear();
         for removal in self.removals.drain(..) {
             removal.answer(Err(ChangeVotersError::UnknownOutcome));
         }
@@ -58,11 +61,13 @@ impl<S: StateMachine> Replica<S> {
         if answer != JoinAnswer::Welcome {
             return answer;
         }
+        let members = &self.membership.members;
+        let asking = &mut self.voter_changes.asking;
+        asking.retain(|_, raft_id| members.contains_key(raft_id));
+        asking.insert(joining.member.node_id, joining.member.raft_id);
         let raft = &self.node.raft;
-        let progress = raft.prs().iter();
-        let matched = progress
-            .map(|(id, progress)| (*id, progress.matched))
-            .collect();
+        let answering = raft.prs().iter().filter(|(_, it)| it.recent_active);
+        let matched = answering.map(|(id, it)| (*id, it.matched)).collect();
         let step = next_join_step(
             &JoinView {
                 conf_state: &self.conf_state,
@@ -70,6 +75,7 @@ impl<S: StateMachine> Replica<S> {
                 change_pending: raft.has_pending_conf(),
                 committed: raft.raft_log.committed,
                 matched: &matched,
+                asking: &self.voter_changes.asking,
             },
             joining,
         );

@@ -3,6 +3,7 @@
 mod apply;
 mod changes;
 mod encode;
+mod foz_version;
 mod grant;
 mod rebalance;
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 pub use apply::ApplyError;
 pub use changes::Changes;
 pub use encode::RestoreError;
+pub use foz_version::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX};
 pub use grant::{CONTROLLER_ID_FIRST, Grant};
 pub use rebalance::{Rebalance, RebalanceGoal, RebalanceProgress, RebalanceState};
 

@@ -9,6 +9,7 @@ mod duties;
 mod elect_leaders;
 mod failover;
 mod fake_broker;
+mod feature_levels;
 mod many_topics;
 mod reassignments;
 mod rebalances;

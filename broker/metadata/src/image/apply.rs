@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
+use super::foz_version::check_readable;
 use super::{Broker, Grant, Image, Partition, Rebalance, Resource, Topic};
 use crate::record::{
     Batch, BrokerFenceRecord, ConfigRecord, EndRestartGrantRecord, Fact, PartitionChangeRecord,
@@ -96,6 +97,7 @@ impl Image {
                 }
             },
             Fact::FeatureLevel(record) => {
+                check_readable(&record.name, record.level)?;
                 self.features
                     .insert_mut(record.name.as_str().into(), record.level);
             }

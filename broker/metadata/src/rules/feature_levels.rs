@@ -1,20 +1,14 @@
 //! Which records may be written: `foz.version`.
 //!
-//! A node that meets a record which it does not know stops: to go on without it would be another truth than the others
-//! have. So a new kind of record, or a new meaning of an old one, belongs to a level, and is written only once
+//! A node that meets a record or a finalised level which it does not know stops: to go on would be another truth than
+//! the others have. So a new kind of record, or a new meaning of an old one, belongs to a level, and is written only once
 //! that level is finalised, which takes every broker and every controller to know it: see
 //! [`finalize_feature_level`](super::finalize_feature_level). A rule that would write one asks [`may_write`]; who
 //! forgets to ask is told by [`Draft`](super::draft::Draft).
 
 use crate::image::Image;
+pub use crate::image::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX};
 use crate::record::Fact;
-
-/// The feature whose level says which records may be written.
-pub const FOZ_VERSION_FEATURE: &str = "foz.version";
-/// The level of a new cluster.
-pub const FOZ_VERSION: i32 = 1;
-/// The highest level that this program can read.
-pub const FOZ_VERSION_MAX: i32 = 1;
 
 /// Of every cluster, also before its first record is written.
 const LEVEL_LEAST: i32 = 1;
@@ -59,7 +53,7 @@ pub(super) fn level_of(fact: &Fact) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::draft::Draft;
     use super::*;
     use crate::record::{Batch, FeatureLevelRecord, Record};
@@ -84,7 +78,7 @@ mod tests {
     }
 
     /// As a rule of version 2 would be.
-    fn rule_of_version_2(image: &Image) -> Vec<Record> {
+    pub(in crate::rules) fn rule_of_version_2(image: &Image) -> Vec<Record> {
         let mut draft = Draft::new(image);
         if may_write(draft.image(), 2) {
             draft.write(level(OF_LEVEL_2, 1));
@@ -121,5 +115,23 @@ mod tests {
         assert_eq!(batch.records, [Record { record: None }]);
         let error = Image::default().apply(&batch).unwrap_err().to_string();
         assert!(error.contains("does not know the record"), "{error}");
+    }
+
+    /// Records of a known kind may mean something else there.
+    #[test]
+    fn a_level_of_another_version_is_not_passed_over() {
+        let batch = Batch {
+            follows: 0,
+            term: 1,
+            records: vec![level(FOZ_VERSION_FEATURE, 10).into()],
+        };
+        let error = Image::default().apply(&batch).unwrap_err().to_string();
+        assert!(error.contains("foz.version 10 is finalised"), "{error}");
+        // In a snapshot, too.
+        let mut image = image_at(9);
+        assert_eq!(Image::decode(&image.encode()).unwrap(), image);
+        image.features.insert_mut(FOZ_VERSION_FEATURE.into(), 10);
+        let error = Image::decode(&image.encode()).unwrap_err().to_string();
+        assert!(error.contains("foz.version 10 is finalised"), "{error}");
     }
 }

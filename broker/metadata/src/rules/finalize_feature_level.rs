@@ -42,12 +42,13 @@ pub fn finalize_feature_level(image: &Image, request: &FinalizeFeatureLevel) -> 
             "{name} is {finalized}, and does not go back to {level}: the metadata may hold what belongs to {finalized}"
         ));
     }
+    let decision = decide(image, request, finalized)?;
     if level > FOZ_VERSION_MAX {
         return refused(format!(
             "{name} {level} is not known to the active controller, which knows up to {FOZ_VERSION_MAX}"
         ));
     }
-    decide(image, request, finalized)
+    Ok(decision)
 }
 
 fn decide(image: &Image, request: &FinalizeFeatureLevel, finalized: i32) -> Decided<()> {
@@ -88,7 +89,8 @@ fn decide(image: &Image, request: &FinalizeFeatureLevel, finalized: i32) -> Deci
 mod tests {
     use uuid::Uuid;
 
-    use super::super::feature_levels::foz_version;
+    use super::super::feature_levels::tests::rule_of_version_2;
+    use super::super::feature_levels::{foz_version, level_of};
     use super::super::{RegisterBroker, found_cluster, register_broker};
     use super::*;
     use crate::record::{Batch, Record};
@@ -205,6 +207,86 @@ mod tests {
                 .code,
             ErrorCode::StaleOperatorEpoch
         );
+    }
+
+    /// Nodes of which each knows levels up to 1 or 2, or does not answer just now.
+    #[derive(Clone)]
+    struct Upgrade {
+        image: Image,
+        controllers: [Option<i32>; 3],
+        /// That were written so far.
+        written: Vec<Record>,
+    }
+
+    impl Upgrade {
+        fn begin() -> Self {
+            Self {
+                image: with_brokers(&[1, 1, 1]),
+                controllers: [Some(1); 3],
+                written: Vec::new(),
+            }
+        }
+
+        fn write(&mut self, records: Vec<Record>) {
+            self.written.extend(records.iter().cloned());
+            self.image = after(&self.image, records);
+        }
+
+        /// The process of version 1 is gone, and one of version 2 is in its place.
+        fn upgrade_broker(&mut self, node_id: i32) {
+            let again = RegisterBroker {
+                incarnation: Uuid::from_u128(1 << 100),
+                ..registration(node_id, 2)
+            };
+            let records = register_broker(&self.image, &again).unwrap().records;
+            self.write(records);
+        }
+
+        /// What a program of version 2 does that leads: it asks for its level, and writes what it may.
+        fn version_2_acts(&mut self) -> Result<(), String> {
+            let asked = decide_2(&self.image, &self.controllers);
+            let outcome = asked.map(|decision| self.write(decision.records));
+            let records = rule_of_version_2(&self.image);
+            self.write(records);
+            outcome.map_err(|refusal| refusal.message)
+        }
+
+        /// No record that a node of version 1 could not read.
+        fn version_1_reads_all(&self) -> bool {
+            let level = |record: &Record| level_of(record.record.as_ref().unwrap());
+            self.written.iter().all(|record| level(record) <= 1) && foz_version(&self.image) == 1
+        }
+    }
+
+    #[test]
+    fn in_an_upgrade_nothing_is_written_that_the_older_version_cannot_read_until_all_nodes_are_newer()
+     {
+        // In every order in which one node is the last: brokers 0 to 2, then controllers 1000 to 1002.
+        for last in 0..6 {
+            let mut upgrade = Upgrade::begin();
+            for step in (0..6_usize).filter(|node| *node != last).chain([last]) {
+                let waits = upgrade.version_2_acts().unwrap_err();
+                assert!(waits.contains("is not known to all"), "{waits}");
+                assert!(upgrade.version_1_reads_all());
+                match step {
+                    0..3 => upgrade.upgrade_broker(i32::try_from(step).unwrap()),
+                    _ => {
+                        // While it restarts nobody knows as what.
+                        upgrade.controllers[step - 3] = None;
+                        let waits = upgrade.version_2_acts().unwrap_err();
+                        let silent = format!("controller {} does not answer", 997 + step);
+                        assert!(waits.contains(&silent), "{waits}");
+                        assert!(upgrade.version_1_reads_all());
+                        upgrade.controllers[step - 3] = Some(2);
+                    }
+                }
+            }
+            assert!(upgrade.version_1_reads_all());
+            assert_eq!(upgrade.version_2_acts(), Ok(()));
+            assert_eq!(foz_version(&upgrade.image), 2);
+            let last = upgrade.written.last().unwrap().record.as_ref().unwrap();
+            assert_eq!(level_of(last), 2, "now it is written");
+        }
     }
 
     /// It could not read the metadata.

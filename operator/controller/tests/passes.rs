@@ -55,6 +55,11 @@ struct Stage {
 impl Stage {
     /// `number` makes the address of the quorum this test's own.
     async fn set(number: u8) -> Self {
+        Self::set_over(number, |_| {}).await
+    }
+
+    /// With what is there before the operator begins.
+    async fn set_over(number: u8, prepare: impl FnOnce(&ApiServer)) -> Self {
         let server = ApiServer::start();
         // Tests of other crates may run at the same time.
         let process = u8::try_from(std::process::id() % 250).expect("small");
@@ -65,6 +70,7 @@ impl Stage {
             "metadata": {"generation": 1},
             "spec": {"replicas": 3, "storage": {"size": "1Gi"}, "config": {"log.retention.ms": "5"}},
         }));
+        prepare(&server);
         let (term, acting) = act(&server);
         Self {
             server,

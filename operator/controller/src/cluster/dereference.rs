@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cluster::missing_pods;
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::validate::ControllerCount;
 use crate::cluster::volumes::without_set;
 use crate::context::Context;
 use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, Role};
@@ -71,6 +72,9 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             Role::Broker => registered(&observed),
             Role::Controller => 0,
         };
+        if role == Role::Controller && set.is_none() {
+            observed.controller_volumes = controller_volumes(&name, context);
+        }
         let places = wanted.max(running).max(last).max(known);
         for ordinal in 0..CONTROLLER_NODE_ID_BASE {
             let pod = get(&world.pods, &name.namespace, &name.pod(role, ordinal));
@@ -150,6 +154,16 @@ fn claim(name: &ClusterName, role: Role, ordinal: i32, context: &Context) -> Opt
         .warnings
         .about(Warned::PersistentVolumeClaim, &name.namespace, &claim);
     Some(state)
+}
+
+/// Those of a Cluster that was there before, if there was one.
+fn controller_volumes(name: &ClusterName, context: &Context) -> i32 {
+    let places = 0..ControllerCount::MAX;
+    let kept = places.filter(|ordinal| {
+        let claim = claim(name, Role::Controller, *ordinal, context);
+        claim.is_some_and(|claim| !claim.deleting)
+    });
+    kept.last().map_or(0, |ordinal| ordinal + 1)
 }
 
 /// How many brokers there would be if every one that the quorum knows was among them.

@@ -36,6 +36,8 @@ pub struct Observed {
     pub pods: BTreeMap<(Role, i32), PodState>,
     /// The claims, by role and ordinal.
     pub claims: BTreeMap<(Role, i32), ClaimState>,
+    /// For how many controllers there are volumes, up to the last one; looked at only while no StatefulSet of them is there.
+    pub controller_volumes: i32,
     /// The zones of nodes that have one.
     pub zones: BTreeMap<String, String>,
     /// The metadata quorum.

@@ -61,6 +61,9 @@ pub struct ValidatedCluster {
 pub struct ControllerCount(i32);
 
 impl ControllerCount {
+    /// No Cluster has more.
+    pub const MAX: i32 = 5;
+
     /// `None` for a number that is not 1, 3 or 5.
     #[must_use]
     pub fn new(count: i32) -> Option<Self> {

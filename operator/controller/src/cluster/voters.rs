@@ -10,6 +10,8 @@
 //! - How many there were is read from the ConfigMap, which nobody has a reason to edit. So a StatefulSet that a hand
 //!   has scaled is put right, and no voter goes with it. Should a hand edit the ConfigMap all the same, no pod that
 //!   votes goes for that.
+//! - A Cluster that is made anew over the volumes of one that was deleted begins with as many controllers as have
+//!   volumes: a majority of those that voted must be there before anything can change. The rest is scaling.
 
 use std::collections::BTreeSet;
 
@@ -126,7 +128,9 @@ fn before(cluster: &ValidatedCluster, observed: &Observed) -> Option<ControllerC
         let set = observed.sets.get(&Role::Controller)?;
         Some(set.replicas)
     };
-    let count = named.or_else(running).filter(|count| *count > 0)?;
+    let kept = || Some(observed.controller_volumes);
+    let count = named.or_else(running).or_else(kept);
+    let count = count.filter(|count| *count > 0)?;
     Some(ControllerCount::at_least(count))
 }
 

@@ -227,6 +227,33 @@ fn nothing_changes_before_there_has_been_a_quorum() {
     );
 }
 
+/// The volumes know of a quorum of as many, which no single one of them makes up.
+#[test]
+fn made_anew_over_volumes_it_begins_with_as_many_controllers_as_there_were() {
+    let begins_with = |wanted: i32, controller_volumes: i32| {
+        let observed = Observed {
+            controller_volumes,
+            ..Observed::default()
+        };
+        let plan = plan(&with(wanted), &observed, &ClusterStatus::default());
+        let named = |id: &i32| format!("{plan:?}").contains(&format!("{id}@"));
+        ((1000..1009).filter(named).count(), waits(&plan))
+    };
+    let why = "the controllers become 1 when the 3 that there are have formed a quorum";
+    assert_eq!(begins_with(1, 3), (3, why.to_owned()));
+    assert_eq!(begins_with(3, 1).0, 1);
+    // One volume of three or five is gone.
+    assert_eq!((begins_with(1, 2).0, begins_with(1, 4).0), (3, 5));
+    for (wanted, volumes, controllers) in [(1, 0, 1), (5, 0, 5), (3, 3, 3), (5, 5, 5)] {
+        let begins = begins_with(wanted, volumes);
+        assert_eq!(begins, (controllers, String::new()));
+    }
+    // They are there: one after the other leaves.
+    let mut observed = settled(&with(3));
+    observed.controller_volumes = 3;
+    assert_eq!(removals(&plan_of(&with(1), &observed)), [1002]);
+}
+
 #[test]
 fn a_set_that_a_hand_has_scaled_is_put_right_and_no_voter_goes_with_it() {
     let set = key(Owned::StatefulSet, "demo-controller");

@@ -217,14 +217,28 @@ impl AddressBook {
 /// The refusal of a controller that is not active. `active` is the address of the one that is.
 #[must_use]
 pub fn not_active(active: Option<&str>) -> Status {
+    let Some(active) = active else {
+        return none_active(None);
+    };
     let mut metadata = MetadataMap::new();
-    if let Some(value) = active.and_then(|address| address.parse().ok()) {
+    if let Ok(value) = active.parse() {
         metadata.insert(ACTIVE_CONTROLLER_KEY, value);
     }
-    let message = match active {
-        Some(address) => format!("not the active controller; {address} is"),
-        None => "not the active controller, and none is known".to_owned(),
-    };
+    let message = format!("not the active controller; {active} is");
+    refusal(message, metadata)
+}
+
+/// The refusal of a controller that is not active and knows nobody who is; why, if it can tell.
+#[must_use]
+pub fn none_active(why: Option<&str>) -> Status {
+    let mut message = "not the active controller, and none is known".to_owned();
+    if let Some(why) = why {
+        message = format!("{message}: {why}");
+    }
+    refusal(message, MetadataMap::new())
+}
+
+fn refusal(message: String, mut metadata: MetadataMap) -> Status {
     metadata.insert(
         NOT_ACTIVE_KEY,
         tonic::metadata::MetadataValue::from_static("true"),

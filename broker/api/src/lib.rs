@@ -7,7 +7,9 @@
 
 mod active_controller;
 
-pub use active_controller::{ACTIVE_CONTROLLER_KEY, ActiveController, CallError, not_active};
+pub use active_controller::{
+    ACTIVE_CONTROLLER_KEY, ActiveController, CallError, none_active, not_active,
+};
 
 /// The messages, clients and servers of package `foz.v1`.
 #[allow(missing_debug_implementations, unreachable_pub, clippy::all)]

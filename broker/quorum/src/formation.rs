@@ -17,6 +17,7 @@ use crate::error::QuorumFailure;
 use crate::identity::raft_id;
 use crate::kafka_uuid::KafkaUuid;
 use crate::membership::{FOUNDING_INDEX, Membership};
+use crate::status::{Member, MemberStatus};
 use crate::wire;
 
 /// A controller as it describes itself.
@@ -177,6 +178,29 @@ pub(crate) fn has_all_configured(me: &PeerView) -> bool {
     me.configured
         .iter()
         .all(|node_id| members.contains(node_id) || is_retired(node_id))
+}
+
+/// Why nobody can be elected: too few of the voters are there, `answered` being Raft ids. A node that answers with
+/// another volume is not the voter.
+pub(crate) fn no_majority(members: &[MemberStatus], answered: &BTreeSet<u64>) -> Option<String> {
+    let voters: Vec<&Member> = members
+        .iter()
+        .filter(|member| member.is_voter)
+        .map(|voter| &voter.member)
+        .collect();
+    let mut absent: Vec<i32> = voters
+        .iter()
+        .filter(|voter| !answered.contains(&voter.raft_id))
+        .map(|voter| voter.node_id)
+        .collect();
+    absent.sort_unstable();
+    let is_majority = voters.len() - absent.len() > voters.len() / 2;
+    (!is_majority).then(|| {
+        format!(
+            "of {} voters {absent:?} do not answer, or not with the volume that votes: there is no majority",
+            voters.len()
+        )
+    })
 }
 
 /// One volume of another cluster must not stop the others, and must stop itself: the majority of the

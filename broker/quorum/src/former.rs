@@ -1,7 +1,7 @@
 //! Carries out what `formation` decides: asks the others, writes, starts the replica, and goes on
 //! asking while there is no leader or this controller does not vote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::command::Command;
 use crate::config::QuorumConfig;
 use crate::error::{QuorumFailure, StartError};
 use crate::formation::{
-    Action, PeerView, RunningAction, decide, decide_running, has_all_configured,
+    Action, PeerView, RunningAction, decide, decide_running, has_all_configured, no_majority,
 };
 use crate::joining::removed_sentence;
 use crate::kafka_uuid::KafkaUuid;
@@ -55,9 +55,13 @@ pub(crate) struct Former<S> {
     pub(crate) failure: watch::Sender<Option<QuorumFailure>>,
     /// Why this controller stays out of the quorum, once it was removed.
     pub(crate) removal: watch::Sender<Option<String>>,
+    /// Why there is no leader, or why this controller may not join.
+    pub(crate) obstacle: watch::Sender<Option<String>>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) ended: watch::Sender<()>,
     pub(crate) clients: BTreeMap<i32, QuorumClient<Channel>>,
+    /// The Raft ids of those that answered in the last round.
+    pub(crate) answered: BTreeSet<u64>,
 }
 
 impl<S: StateMachine> Former<S> {
@@ -116,7 +120,7 @@ impl<S: StateMachine> Former<S> {
                 }
                 Action::Refuse(refusal) => return self.fail(refusal.into()),
                 Action::Wait(reason) => {
-                    said.say("the metadata quorum is not formed yet", &reason);
+                    self.tell(&mut said, "the metadata quorum is not formed yet", reason);
                     self.pause(self.config.poll).await;
                     continue;
                 }
@@ -140,6 +144,9 @@ impl<S: StateMachine> Former<S> {
             let is_voter = status.borrow_and_update().is_voter;
             let has_leader = leadership.borrow_and_update().leader.is_some();
             had_leader |= has_leader;
+            if is_voter && has_leader {
+                self.nothing_in_the_way();
+            }
             if is_voter && has_leader && has_all_configured(&self.shared.me.borrow()) {
                 tokio::select! {
                     _ = status.changed() => {}
@@ -155,9 +162,11 @@ impl<S: StateMachine> Former<S> {
             match decide_running(&me, &peers, is_voter) {
                 RunningAction::Refuse(refusal) => return self.fail(refusal.into()),
                 RunningAction::Join => {
-                    let heard = self.join(&me, &peers, false).await;
-                    if let Heard::Refused(reason) = heard {
-                        said.say("this controller may not join the metadata quorum", &reason);
+                    let what = "this controller may not join the metadata quorum";
+                    match self.join(&me, &peers, false).await {
+                        Heard::Refused(reason) => self.tell(&mut said, what, reason),
+                        Heard::Welcome => self.nothing_in_the_way(),
+                        Heard::Nothing | Heard::Renew => {}
                     }
                 }
                 RunningAction::StayOut => {
@@ -172,6 +181,13 @@ impl<S: StateMachine> Former<S> {
                     let _ = self.shared.commands.send(Command::Campaign);
                 }
                 RunningAction::Rest => {}
+            }
+            if is_voter && !has_leader {
+                let members = status.borrow().members.clone();
+                self.answered.insert(me.raft_id());
+                if let Some(reason) = no_majority(&members, &self.answered) {
+                    self.tell(&mut said, "the metadata quorum has no leader", reason);
+                }
             }
             let rounds = if is_voter && has_leader {
                 CALM_ROUNDS
@@ -289,6 +305,19 @@ impl<S: StateMachine> Former<S> {
             .map_err(|error| StartError::Raft(error.to_string()))
     }
 
+    fn tell(&self, said: &mut Reminder, what: &'static str, reason: String) {
+        said.say(what, &reason);
+        self.obstacle.send_if_modified(|told| {
+            let is_news = told.as_ref() != Some(&reason);
+            *told = Some(reason);
+            is_news
+        });
+    }
+
+    fn nothing_in_the_way(&self) {
+        self.obstacle.send_if_modified(|told| told.take().is_some());
+    }
+
     fn fail(&self, reason: QuorumFailure) {
         tracing::error!(%reason, "this controller cannot be part of the metadata quorum");
         self.failure.send_replace(Some(reason));
@@ -323,11 +352,15 @@ impl<S: StateMachine> Former<S> {
         }
         let mut peers = self.shared.heard.lock().clone();
         peers.retain(|node_id, _| *node_id != self.config.node_id);
+        self.answered.clear();
         loop {
             tokio::select! {
                 _ = self.shutdown.wait_for(|stop| *stop) => return None,
                 answer = calls.join_next() => match answer {
-                    Some(Ok(Some(view))) => drop(peers.insert(view.node_id, view)),
+                    Some(Ok(Some(view))) => {
+                        self.answered.insert(view.raft_id());
+                        peers.insert(view.node_id, view);
+                    }
                     Some(_) => {}
                     None => return Some(peers),
                 },

@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) status: watch::Receiver<QuorumStatus>,
     pub(crate) failure: watch::Receiver<Option<QuorumFailure>>,
     pub(crate) removal: watch::Receiver<Option<String>>,
+    pub(crate) obstacle: watch::Receiver<Option<String>>,
     pub(crate) service: QuorumService,
     pub(crate) shutdown: watch::Sender<bool>,
     /// Closed when the thread and the task that forms the quorum have ended.
@@ -73,6 +74,13 @@ impl Quorum {
     #[must_use]
     pub fn removal(&self) -> watch::Receiver<Option<String>> {
         self.inner.removal.clone()
+    }
+
+    /// Why there is no leader, or why this controller may not join: a sentence for people. None while all is well, or
+    /// while it is too early to tell.
+    #[must_use]
+    pub fn obstacle(&self) -> watch::Receiver<Option<String>> {
+        self.inner.obstacle.clone()
     }
 
     /// The directory that holds `meta.properties`.

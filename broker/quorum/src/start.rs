@@ -46,6 +46,7 @@ pub async fn start<S: StateMachine>(
     let cluster_id = watch::Sender::new(None);
     let failure = watch::Sender::new(None::<QuorumFailure>);
     let removal = watch::Sender::new(None);
+    let obstacle = watch::Sender::new(None);
     let shutdown = watch::Sender::new(false);
     let (ended_sender, ended) = watch::channel(());
 
@@ -58,6 +59,7 @@ pub async fn start<S: StateMachine>(
         status: status.subscribe(),
         failure: failure.subscribe(),
         removal: removal.subscribe(),
+        obstacle: obstacle.subscribe(),
         service: shared.service(),
         shutdown: shutdown.clone(),
         ended,
@@ -73,9 +75,11 @@ pub async fn start<S: StateMachine>(
         status,
         failure,
         removal,
+        obstacle,
         shutdown: shutdown.subscribe(),
         ended: ended_sender,
         clients: std::collections::BTreeMap::new(),
+        answered: std::collections::BTreeSet::new(),
     };
     if directory.is_empty() || (former.meta.cluster_id.is_none() && !directory.has_snapshot()) {
         // In the second case it crashed before it entered: it said nothing to anyone yet.

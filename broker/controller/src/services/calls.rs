@@ -251,7 +251,10 @@ impl Calls {
         let active = leadership
             .leader
             .filter(|leader| leader.node_id != self.shared.config.node_id);
-        foz_api::not_active(active.map(|leader| leader.address).as_deref())
+        match active {
+            Some(leader) => foz_api::not_active(Some(&leader.address)),
+            None => foz_api::none_active(self.shared.quorum.obstacle().borrow().as_deref()),
+        }
     }
 
     fn status(&self, why: NotDone) -> Status {

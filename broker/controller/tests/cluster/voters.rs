@@ -1,6 +1,6 @@
 //! The quorum grows and shrinks, as the operator asks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foz_api::v1;
 use foz_api::v1::admin_client::AdminClient;
@@ -125,5 +125,30 @@ async fn controllers_join_by_themselves_and_leave_when_they_are_told_to() {
     let removal = quorum.unwrap().into_inner().removal;
     assert!(removal.contains("node 1004 was removed"), "{removal}");
     broker.kill().await;
+    controllers.stop().await;
+}
+
+/// An operator, or a person, hears it from any of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_without_a_majority_says_whom_it_misses() {
+    let mut controllers = Controllers::start(3).await;
+    for at in [1, 2] {
+        controllers.stop_one(at, true).await;
+    }
+    let mut admin = AdminClient::new(controllers.channel_to(0).await);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let misses = "of 3 voters [1001, 1002] do not answer";
+    loop {
+        // The one that led does not know at once that it leads no more.
+        let told = match admin.watch_cluster(v1::WatchClusterRequest {}).await {
+            Ok(_) => String::new(),
+            Err(refusal) => refusal.message().to_owned(),
+        };
+        if told.contains(misses) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{told}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     controllers.stop().await;
 }

@@ -269,3 +269,39 @@ fn views_survive_the_wire() {
     malformed.directory_id = vec![1, 2].into();
     assert_eq!(PeerView::from_wire(malformed), None);
 }
+
+#[test]
+fn a_majority_that_is_not_there_is_told_by_name() {
+    let [low, middle, high] = [view(1000), view(1001), view(1002)];
+    let status = |view: &PeerView, is_voter: bool| MemberStatus {
+        member: Member {
+            raft_id: view.raft_id(),
+            node_id: view.node_id,
+            directory_id: view.directory_id,
+            address: String::new(),
+        },
+        is_voter,
+        matched: None,
+        is_active: None,
+    };
+    let learner = view(1003);
+    let members = [
+        status(&high, true),
+        status(&middle, true),
+        status(&low, true),
+        status(&learner, false),
+    ];
+    let answered = |views: &[&PeerView]| views.iter().map(|view| view.raft_id()).collect();
+    assert_eq!(no_majority(&members, &answered(&[&low, &high])), None);
+    let mut emptied = view(1001);
+    emptied.directory_id = KafkaUuid::random();
+    for there in [&[&low][..], &[&low, &learner, &emptied]] {
+        assert_eq!(
+            no_majority(&members, &answered(there)).unwrap(),
+            "of 3 voters [1001, 1002] do not answer, or not with the volume that votes: there is no majority"
+        );
+    }
+    // A half is none.
+    assert!(no_majority(&members[..2], &answered(&[&high])).is_some());
+    assert_eq!(no_majority(&members[..1], &answered(&[&high])), None);
+}

@@ -158,3 +158,36 @@ async fn a_volume_of_another_node_is_refused_at_once() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_there_is_no_leader_is_told_until_there_is_one() {
+    let mut group = Group::new(3);
+    group.start(0).await;
+    let obstacle = |group: &Group| group.node(0).quorum.obstacle();
+    let says =
+        |told: &Option<String>, what: &str| told.as_ref().is_some_and(|it| it.contains(what));
+    reaches(obstacle(&group), |told| {
+        says(told, "[1001, 1002] have not answered yet")
+    })
+    .await;
+    group.start_all().await;
+    group.propose(batches(0..1)).await;
+    reaches(obstacle(&group), Option::is_none).await;
+    for position in [1, 2] {
+        group.kill(position).await;
+    }
+    reaches(obstacle(&group), |told| {
+        says(told, "of 3 voters [1001, 1002] do not answer")
+    })
+    .await;
+    // As when one was configured alone that is not: it waits, and says for whom.
+    group.kill(0).await;
+    group.routes = vec![group.voters[..1].to_vec()];
+    group.start(0).await;
+    reaches(obstacle(&group), |told| {
+        says(told, "of 3 voters [1001, 1002] do not answer")
+    })
+    .await;
+    group.start(1).await;
+    reaches(obstacle(&group), Option::is_none).await;
+}

@@ -161,7 +161,8 @@ fn controller_volumes(name: &ClusterName, context: &Context) -> i32 {
     let places = 0..ControllerCount::MAX;
     let kept = places.filter(|ordinal| {
         let claim = claim(name, Role::Controller, *ordinal, context);
-        claim.is_some_and(|claim| !claim.deleting)
+        // A claim that no volume was ever made for holds nothing.
+        claim.is_some_and(|claim| !claim.deleting && !claim.is_pending())
     });
     kept.last().map_or(0, |ordinal| ordinal + 1)
 }

@@ -191,7 +191,10 @@ fn findings(
             }
         }
         QuorumState::Unknown | QuorumState::Lost(_) if previous.cluster_id.is_none() => {
-            let message = "the controllers have not formed a quorum yet";
+            let mut message = "the controllers have not formed a quorum yet".to_owned();
+            if let QuorumState::Lost(error) = &observed.quorum {
+                message = format!("{message}: {error}");
+            }
             not_ready.push(Finding::new("QuorumForming", message));
         }
         QuorumState::Unknown => {}

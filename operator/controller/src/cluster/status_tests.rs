@@ -143,7 +143,10 @@ fn a_quorum_that_has_never_formed_is_forming() {
             &Outcome::default(),
             &ClusterStatus::default(),
         );
-        assert_eq!(condition(&found, "Ready").1, "QuorumForming");
+        let ready = condition(&found, "Ready");
+        assert_eq!(ready.1, "QuorumForming");
+        let tells = matches!(observed.quorum, QuorumState::Lost(_));
+        assert_eq!(ready.2.contains("refused"), tells, "{}", ready.2);
         assert_eq!(condition(&found, "Degraded").0, "False");
     }
 }

@@ -21,7 +21,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Many topics may change at once; the Cluster's counts need not follow each.
 const CLUSTER_TRIGGER_PAUSE: Duration = Duration::from_millis(250);
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the search for an active controller, which says why there is none.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Follows the quorum until cancelled.
 pub(super) async fn run(

@@ -84,7 +84,8 @@ pub(super) fn admission(world: &World) -> Result<()> {
         "config: {retention.mss: '1'}",
         "retention.ms",
     )?;
-    told_in_status(world, "replicated", "replicationFactor: 30", "replicas")?;
+    let at_most = "it can be at most 3";
+    told_in_status(world, "replicated", "replicationFactor: 30", at_most)?;
     told_in_status(world, "orders-again", "topicName: orders", "orders")
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::messages;
 use super::world::{CLUSTER, NAMESPACE, READY_LIMIT, World};
-use crate::objects::{await_gone, name};
+use crate::objects::{await_gone, condition, name};
 use crate::operator_release;
 use crate::wait::wait_until;
 
@@ -43,7 +43,8 @@ pub(super) fn reinstall(world: &World) -> Result<()> {
     });
     world.apply(&manifest.to_string())?;
     let after = world.await_object(CLUSTER, "Ready again", READY_LIMIT, |cluster| {
-        cluster["status"]["readyReplicas"] == before["spec"]["replicas"]
+        condition(cluster, "Ready").is_some_and(|ready| ready["status"] == "True")
+            && cluster["status"]["readyReplicas"] == before["spec"]["replicas"]
     })?;
     let cluster_id = |cluster: &serde_json::Value| cluster["status"]["clusterId"].clone();
     ensure!(

@@ -29,17 +29,17 @@ const SPREAD_TRIES: usize = 4;
 /// evicted with the brokers: controllers, and the operator. Nothing is lost, no send fails, and no partition has fewer
 /// than two replicas in sync.
 pub(in crate::story) fn each_node(world: &World) -> Result<()> {
-    for node in nodes(world)? {
-        while_produced(world, "kubectl-drain", |_| {
-            drain_and_take_back(world, &node)
-        })
-        .with_context(|| format!("draining {node}"))?;
-    }
+    while_produced(world, "kubectl-drain", |_| {
+        let nodes = nodes(world)?;
+        for node in &nodes {
+            drain_and_take_back(world, node).with_context(|| format!("draining {node}"))?;
+        }
+        Ok(format!("{} nodes drained", nodes.len()))
+    })?;
     spread_again(world)
 }
 
-/// Says how many pods went and how long it took.
-fn drain_and_take_back(world: &World, node: &str) -> Result<String> {
+fn drain_and_take_back(world: &World, node: &str) -> Result<()> {
     let before = pods_on(world, node)?;
     let of_cluster = before.keys().filter(|(space, _)| space == NAMESPACE);
     ensure!(of_cluster.count() > 0, "nothing of the Cluster is there");
@@ -63,9 +63,9 @@ fn drain_and_take_back(world: &World, node: &str) -> Result<String> {
     await_in_sync(world)?;
     await_settled(world)?;
     let (count, drained) = (before.len(), seconds(drained));
-    Ok(format!(
-        "{node} with {count} pods was empty after {drained}, and all was in sync again"
-    ))
+    let line = format!("        {node} with {count} pods was empty after {drained}");
+    world.progress.line(&line);
+    Ok(())
 }
 
 /// A node that takes no pods. It takes them again however the story ends.

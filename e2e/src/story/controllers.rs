@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
 
 use super::messages;
 use super::replicated::await_messages;
+use super::rolls::{now_ms, watch};
 use super::world::{CLUSTER, NAMESPACE, World, replicated_topic_manifest};
-use crate::objects::{await_gone, condition, name};
+use crate::objects::{await_gone, condition};
 use crate::progress::seconds;
 use crate::wait::wait_until;
 
@@ -120,21 +121,9 @@ fn await_controllers(world: &World, count: usize) -> Result<()> {
     })
 }
 
+/// Of the pods of a role, by name.
 fn uids(world: &World, role: &str) -> Result<BTreeMap<String, String>> {
-    let pods = world.list(
-        "pods",
-        &format!("app.kubernetes.io/instance=demo,app.kubernetes.io/component={role}"),
-    )?;
-    let uid = |pod: &serde_json::Value| {
-        let uid = pod["metadata"]["uid"].as_str();
-        uid.unwrap_or_default().to_owned()
-    };
-    Ok(pods
-        .iter()
-        .map(|pod| (name(pod).to_owned(), uid(pod)))
-        .collect())
-}
-
-fn now_ms() -> Result<u128> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
+    let mut all = watch::uids(world)?;
+    all.retain(|pod, _| pod.contains(role));
+    Ok(all)
 }

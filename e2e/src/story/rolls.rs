@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub(super) mod drain;
 pub(super) mod kubectl_drain;
 pub(super) mod under_load;
-mod watch;
+pub(super) mod watch;
 
 use self::watch::{ROLL_LIMIT, check_order, watch_isrs};
 pub(super) use self::watch::{changed, uids, watch_roll};
@@ -258,7 +258,7 @@ impl Drop for Stopped {
     }
 }
 
-fn now_ms() -> Result<u128> {
+pub(super) fn now_ms() -> Result<u128> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
 }
 

@@ -5,6 +5,7 @@ mod acquire_restart;
 mod add_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod as_outcome;
 mod assign_racks;
 mod cancel_rebalance;
 mod change_replication_factor;

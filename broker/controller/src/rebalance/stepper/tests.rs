@@ -1,6 +1,7 @@
 //! What may come between the steps of a rebalance.
 
 mod large;
+mod random;
 mod threshold;
 mod walk;
 mod world;

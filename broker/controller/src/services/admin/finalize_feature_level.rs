@@ -5,12 +5,12 @@ use foz_api::v1::admin_client::AdminClient;
 use foz_api::v1::{
     DescribeQuorumRequest, FinalizeFeatureLevelRequest, FinalizeFeatureLevelResponse,
 };
-use foz_metadata::Image;
-use foz_metadata::rules::{self, Decided, Decision, ErrorCode, FOZ_VERSION_MAX, Refusal};
+use foz_metadata::rules::{self, FOZ_VERSION_MAX};
 use futures::future::join_all;
 use tonic::Status;
 use tonic::transport::Endpoint;
 
+use super::as_outcome::as_outcome;
 use crate::convert;
 use crate::services::calls::Calls;
 
@@ -30,7 +30,9 @@ pub(super) async fn finalize_feature_level(
         operator_epoch: request.operator_epoch,
     };
     let (name, level) = (request.name.clone(), request.level);
-    let outcome = calls.change(move |image| finalize(image, &request)).await?;
+    let outcome = calls
+        .change(move |image| as_outcome(rules::finalize_feature_level(image, &request)))
+        .await?;
     match &outcome {
         Ok(()) => tracing::info!(name, level, "a feature level is finalised"),
         Err(refusal) => tracing::info!(name, level, %refusal, "a feature level is not finalised"),
@@ -38,22 +40,6 @@ pub(super) async fn finalize_feature_level(
     Ok(FinalizeFeatureLevelResponse {
         outcome: Some(convert::outcome(&outcome)),
     })
-}
-
-/// A refusal is an outcome in Kafka's terms, as clients ask for this too; only an operator that does not count any
-/// more is refused as with every other call.
-fn finalize(image: &Image, request: &rules::FinalizeFeatureLevel) -> Decided<Result<(), Refusal>> {
-    match rules::finalize_feature_level(image, request) {
-        Ok(Decision { records, answer }) => Ok(Decision {
-            records,
-            answer: Ok(answer),
-        }),
-        Err(refusal) if refusal.code == ErrorCode::StaleOperatorEpoch => Err(refusal),
-        Err(refusal) => Ok(Decision {
-            records: Vec::new(),
-            answer: Err(refusal),
-        }),
-    }
 }
 
 /// What each of them knows. A controller says it for itself: it registers nowhere, and another program may run on its

@@ -3,47 +3,19 @@
 use foz_balance::UnevenOf;
 use foz_metadata::rules::{StartRebalance, StartedRebalance, start_rebalance};
 
+use super::random::Random;
 use super::*;
 
 const WALKS: u64 = 150;
 
-/// A linear congruential generator (Knuth's MMIX), so that a walk is its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = next.wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}
-
 impl World {
     /// Each broker tells; each partition has what is drawn for it.
     fn tell_drawn(&mut self, random: &mut Random) {
-        let all = self.image.partitions();
-        let mut partitions: Vec<_> = all
-            .map(|(topic, index, _)| {
-                let load = LoadedPartition {
-                    bytes: (1 + random.below(9)) << (26 + random.below(7)),
-                    bytes_in_per_second: random.below(60) << 20,
-                    bytes_out_per_second: random.below(20) << 21,
-                };
-                ((topic.id, index), load)
-            })
-            .collect();
-        for broker in self.image.brokers() {
-            let report = Report {
-                node_id: broker.node_id,
-                partitions: std::mem::take(&mut partitions),
-                disk: Some(Disk {
-                    bytes_total: 1 << 44,
-                    bytes_free: 1 << 44,
-                }),
-                copies: Vec::new(),
-            };
-            self.loads.report(1, &self.image, report);
-        }
+        self.tell(1 << 44, || LoadedPartition {
+            bytes: (1 + random.below(9)) << (26 + random.below(7)),
+            bytes_in_per_second: random.below(60) << 20,
+            bytes_out_per_second: random.below(20) << 21,
+        });
     }
 
     /// As one who looks from time to time: whether there is a reason to begin.

@@ -1,20 +1,10 @@
 //! Anything may come between, in any order: when it is over, the drain comes to its end.
 
+use super::random::Random;
 use super::*;
 
 const WALKS: u64 = 400;
 const STEPS: u64 = 40;
-
-/// A linear congruential generator (Knuth's MMIX), so that a walk is its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = next.wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}
 
 fn node(random: &mut Random) -> i32 {
     random.below(7) as i32

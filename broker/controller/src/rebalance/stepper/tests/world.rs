@@ -166,17 +166,22 @@ impl World {
             bytes,
             ..LoadedPartition::default()
         };
+        self.tell(1 << 40, || load);
+    }
+
+    /// Each broker tells of a disk of so many bytes, all free, and one of them of every partition.
+    pub(super) fn tell(&mut self, disk_bytes: u64, mut load: impl FnMut() -> LoadedPartition) {
         let all = self.image.partitions();
         let mut partitions: Vec<_> = all
-            .map(|(topic, index, _)| ((topic.id, index), load))
+            .map(|(topic, index, _)| ((topic.id, index), load()))
             .collect();
         for broker in self.image.brokers() {
             let report = Report {
                 node_id: broker.node_id,
                 partitions: std::mem::take(&mut partitions),
                 disk: Some(Disk {
-                    bytes_total: 1 << 40,
-                    bytes_free: 1 << 40,
+                    bytes_total: disk_bytes,
+                    bytes_free: disk_bytes,
                 }),
                 copies: Vec::new(),
             };

@@ -1,3 +1,4 @@
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -28,9 +29,10 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * headers, timestamps, each compression codec. So a consumer in another process, after whatever has
  * happened to the brokers in between, knows what it must find.
  *
- * <p>Usage: produce BOOTSTRAP TOPIC COUNT [SECONDS] | consume BOOTSTRAP TOPIC COUNT
+ * <p>Usage: produce BOOTSTRAP TOPIC COUNT | consume BOOTSTRAP TOPIC COUNT |
+ * produce-until-input-ends BOOTSTRAP TOPIC MESSAGES_PER_SECOND
  *
- * <p>With SECONDS the messages are sent one after the other over that time, and not as fast as it goes.
+ * <p>The last one sends until its standard input ends, and says how many messages there were.
  */
 public class Messages {
   static final String[] CODECS = {"none", "gzip", "snappy", "lz4", "zstd"};
@@ -71,20 +73,40 @@ public class Messages {
   public static void main(String[] arguments) throws Exception {
     String bootstrap = arguments[1];
     String topic = arguments[2];
-    int count = Integer.parseInt(arguments[3]);
+    int number = Integer.parseInt(arguments[3]);
     switch (arguments[0]) {
-      case "produce" -> {
-        long seconds = arguments.length > 4 ? Long.parseLong(arguments[4]) : 0;
-        produce(bootstrap, topic, count, Duration.ofSeconds(seconds));
+      case "produce" -> produce(bootstrap, topic, number, 0);
+      case "produce-until-input-ends" -> {
+        endWithInput();
+        produce(bootstrap, topic, Integer.MAX_VALUE, number);
       }
-      case "consume" -> consume(bootstrap, topic, count);
+      case "consume" -> consume(bootstrap, topic, number);
       default -> throw new IllegalArgumentException(arguments[0]);
     }
   }
 
-  /** One producer for each codec; a message's number decides its producer and its partition. */
-  static void produce(String bootstrap, String topic, int count, Duration spread)
-      throws Exception {
+  static volatile boolean inputHasEnded = false;
+
+  static void endWithInput() {
+    Thread reader =
+        new Thread(
+            () -> {
+              try {
+                while (System.in.read() != -1) {}
+              } catch (IOException ended) {
+                // As good as its end.
+              }
+              inputHasEnded = true;
+            });
+    reader.setDaemon(true);
+    reader.start();
+  }
+
+  /**
+   * One producer for each codec; a message's number decides its producer and its partition. As fast as it goes where
+   * perSecond is 0.
+   */
+  static void produce(String bootstrap, String topic, int most, long perSecond) throws Exception {
     List<Future<RecordMetadata>> sent = new ArrayList<>();
     List<KafkaProducer<byte[], byte[]>> producers = new ArrayList<>();
     for (String codec : CODECS) {
@@ -98,9 +120,11 @@ public class Messages {
     }
     int partitions = producers.get(0).partitionsFor(topic).size();
     long begun = System.nanoTime();
-    for (int number = 0; number < count; number++) {
-      long due = begun + spread.toNanos() / count * number;
-      while (System.nanoTime() - due < 0) Thread.sleep(1);
+    for (int number = 0; number < most && !inputHasEnded; number++) {
+      if (perSecond > 0) {
+        long due = begun + 1_000_000_000L / perSecond * number;
+        while (System.nanoTime() - due < 0) Thread.sleep(1);
+      }
       Message message = message(number);
       int partition = number / CODECS.length % partitions;
       ProducerRecord<byte[], byte[]> record =
@@ -112,7 +136,7 @@ public class Messages {
     }
     for (Future<RecordMetadata> future : sent) future.get();
     producers.forEach(KafkaProducer::close);
-    System.out.println("acknowledged " + count);
+    System.out.println("acknowledged " + sent.size());
   }
 
   static void consume(String bootstrap, String topic, int count) {

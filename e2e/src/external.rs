@@ -1,7 +1,7 @@
 //! Other programs, run to their end within a time limit.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,16 @@ pub const QUICK: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct External {
     command: Command,
-    stdin: Option<Vec<u8>>,
+    input: Input,
     limit: Duration,
+}
+
+/// What a program reads.
+#[derive(Debug)]
+enum Input {
+    Nothing,
+    Bytes(Vec<u8>),
+    Pipe(PipeReader),
 }
 
 /// What a program that ended wrote.
@@ -48,7 +56,7 @@ impl External {
     pub fn new(program: impl AsRef<OsStr>) -> External {
         External {
             command: Command::new(program),
-            stdin: None,
+            input: Input::Nothing,
             limit: QUICK,
         }
     }
@@ -84,7 +92,14 @@ impl External {
     /// Bytes for its standard input; without this it reads an empty one.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> External {
-        self.stdin = Some(bytes.into());
+        self.input = Input::Bytes(bytes.into());
+        self
+    }
+
+    /// Its standard input is what somebody writes meanwhile, and ends when the other end of the pipe is dropped.
+    #[must_use]
+    pub fn stdin_pipe(mut self, pipe: PipeReader) -> External {
+        self.input = Input::Pipe(pipe);
         self
     }
 
@@ -153,17 +168,21 @@ impl External {
     }
 
     fn spawn(&mut self, line: &str) -> Result<Child> {
-        let stdin = self.stdin.take();
-        self.command.stdin(if stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
+        let mut bytes = None;
+        let stdin = match std::mem::replace(&mut self.input, Input::Nothing) {
+            Input::Nothing => Stdio::null(),
+            Input::Bytes(given) => {
+                bytes = Some(given);
+                Stdio::piped()
+            }
+            Input::Pipe(pipe) => pipe.into(),
+        };
+        self.command.stdin(stdin);
         let mut child = self
             .command
             .spawn()
             .with_context(|| format!("cannot start {line}"))?;
-        if let (Some(bytes), Some(mut pipe)) = (stdin, child.stdin.take()) {
+        if let (Some(bytes), Some(mut pipe)) = (bytes, child.stdin.take()) {
             // On a thread: the program may write before it has read everything. A program that ends
             // without reading its input shows in its exit status, not here.
             std::thread::spawn(move || pipe.write_all(&bytes));
@@ -271,6 +290,16 @@ mod tests {
         let output = External::new("cat").stdin("a\nb\n").run().unwrap();
         assert_eq!(output.stdout, b"a\nb\n");
         assert_eq!(output.text(), "a\nb");
+    }
+
+    #[test]
+    fn an_input_that_is_written_meanwhile_ends_with_its_writer() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let program = std::thread::spawn(|| External::new("cat").stdin_pipe(reader).run());
+        writer.write_all(b"a\n").unwrap();
+        writer.write_all(b"b\n").unwrap();
+        drop(writer);
+        assert_eq!(program.join().unwrap().unwrap().text(), "a\nb");
     }
 
     #[test]

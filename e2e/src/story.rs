@@ -29,6 +29,7 @@ mod messages;
 mod namespace;
 mod outages;
 mod ownership;
+mod producing;
 mod readme;
 mod reassignment;
 mod rebalance;

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::messages;
+use super::producing::while_producing;
 use super::scaling::{even, scale, settles_at, shrinks_only_when_empty, told, topics};
 use super::world::{CLUSTER, World};
 use crate::objects::condition;
@@ -16,7 +17,6 @@ use crate::objects::condition;
 const AUTOSCALER: &str = "horizontalpodautoscaler/demo";
 /// It looks every two seconds here, and every 15 where nobody says otherwise.
 const LOOKED_LIMIT: Duration = Duration::from_secs(60);
-const PRODUCED_OVER_SECONDS: u32 = 90;
 
 /// Its lower bound is above the number of brokers, then its upper bound is below: the Cluster follows, and nobody else
 /// does anything.
@@ -26,16 +26,8 @@ pub(super) fn follows(world: &World) -> Result<()> {
         unreachable!("two were made");
     };
     settles_at(world, 3)?;
-    std::thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            messages::produce_over(world, written, messages::COUNT, PRODUCED_OVER_SECONDS)
-        });
-        let scaled = up_and_down(world, wide);
-        let produced = producer.join();
-        scaled?;
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))?
-    })?;
-    messages::verify(world, written, messages::COUNT)
+    let ((), produced) = while_producing(world, written, || up_and_down(world, wide))?;
+    messages::verify(world, written, produced)
 }
 
 fn up_and_down(world: &World, wide: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
 
 use super::messages;
-use super::replicated::await_messages;
+use super::producing::while_producing;
 use super::rolls::{now_ms, watch};
 use super::world::{CLUSTER, NAMESPACE, World, replicated_topic_manifest};
 use crate::objects::{await_gone, condition};
@@ -17,8 +17,6 @@ use crate::progress::seconds;
 use crate::wait::wait_until;
 
 const PARTITIONS: u32 = 6;
-/// Longer than all the changes take.
-const PRODUCED_OVER_SECONDS: u32 = 40;
 /// Pods start, join, and are Ready; or leave, and are gone.
 const SCALE_LIMIT: Duration = Duration::from_secs(120);
 const TOPIC_PAUSE: Duration = Duration::from_secs(2);
@@ -37,24 +35,20 @@ pub(super) fn scale(world: &World) -> Result<()> {
     world.await_ready(&object)?;
 
     let scaling = AtomicBool::new(true);
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
-        });
-        await_messages(world, &topic)?;
-        let topics = scope.spawn(|| make_topics(world, &scaling));
-        let scaled = scale_to_all(world);
-        scaling.store(false, Ordering::Release);
-        let topics = topics.join();
-        let produced = producer.join();
-        scaled?;
-        let topics = topics.map_err(|_| anyhow!("who made topics panicked"))??;
-        ensure!(topics >= TOPICS_LEAST, "{topics} topics were made only");
-        let line = format!("        {topics} topics were made meanwhile");
-        world.progress.line(&line);
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))?
+    let (topics, produced) = while_producing(world, &topic, || {
+        thread::scope(|scope| {
+            let topics = scope.spawn(|| make_topics(world, &scaling));
+            let scaled = scale_to_all(world);
+            scaling.store(false, Ordering::Release);
+            let topics = topics.join();
+            scaled?;
+            topics.map_err(|_| anyhow!("who made topics panicked"))?
+        })
     })?;
-    messages::verify(world, &topic, messages::COUNT)?;
+    ensure!(topics >= TOPICS_LEAST, "{topics} topics were made only");
+    let line = format!("        {topics} topics were made meanwhile");
+    world.progress.line(&line);
+    messages::verify(world, &topic, produced)?;
     ensure!(uids(world, "broker")? == brokers, "a broker was made anew");
     world.run(&["delete", &object, "--timeout=30s"])?;
     await_gone(world.kubectl(), NAMESPACE, &object, Duration::from_secs(30))

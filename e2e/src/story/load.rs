@@ -1,5 +1,6 @@
 //! A steady load of a Java producer, three consumer groups and librdkafka, and what they felt.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use crate::wait::wait_until;
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Until what the cluster carries is known, and the groups have read it.
 const STEADY_LIMIT: Duration = Duration::from_secs(180);
-/// Lines that kcat sends at a time.
+/// Lines that kcat is given at a time.
 const BATCH: usize = 500;
 const BATCH_PAUSE: Duration = Duration::from_millis(500);
 
@@ -131,37 +132,39 @@ impl Felt {
     }
 }
 
-/// kcat, which sends lines again and again.
+/// One kcat, which sends the lines that it is given as long as it is given some.
 #[derive(Debug)]
 struct Librdkafka {
     stopped: Arc<AtomicBool>,
-    sending: JoinHandle<Result<usize>>,
+    giving: JoinHandle<Result<usize>>,
+    sending: JoinHandle<Result<Output>>,
     count: External,
 }
 
 impl Librdkafka {
     fn begin(world: &World, topic: &str) -> Result<Librdkafka> {
         let stopped = Arc::new(AtomicBool::new(false));
-        let cluster = world.cluster()?.clone();
         let until = Arc::clone(&stopped);
-        let to = topic.to_owned();
-        let sending = thread::spawn(move || {
-            let mut sent = 0;
+        let (reader, mut writer) = std::io::pipe()?;
+        let kcat = world.kcat()?.args(["-P", "-t", topic]);
+        let kcat = kcat.args(["-X", "acks=all", "-X", "enable.idempotence=true"]);
+        let kcat = kcat.stdin_pipe(reader).limit(LIMIT);
+        let sending = thread::spawn(move || kcat.run());
+        let giving = thread::spawn(move || {
+            let mut given = 0;
             while !until.load(Ordering::Acquire) {
-                let lines: String = (sent..sent + BATCH).map(|it| format!("{it}\n")).collect();
-                let kcat = cluster
-                    .client("kcat")
-                    .args(["-b", BOOTSTRAP, "-P", "-t", &to]);
-                let kcat = kcat.args(["-X", "acks=all", "-X", "enable.idempotence=true"]);
-                kcat.stdin(lines).limit(LIMIT).run()?;
-                sent += BATCH;
+                let lines: String = (given..given + BATCH).map(|it| format!("{it}\n")).collect();
+                // It is refused by a kcat that has ended, which says why.
+                writer.write_all(lines.as_bytes())?;
+                given += BATCH;
                 thread::sleep(BATCH_PAUSE);
             }
-            Ok(sent)
+            Ok(given)
         });
         let count = world.kcat()?.args(["-C", "-e", "-q", "-t", topic]);
         Ok(Librdkafka {
             stopped,
+            giving,
             sending,
             count,
         })
@@ -169,8 +172,10 @@ impl Librdkafka {
 
     fn end(self) -> Result<()> {
         self.stopped.store(true, Ordering::Release);
-        let sent = self.sending.join();
-        let sent = sent.map_err(|_| anyhow!("kcat's thread panicked"))??;
+        let given = self.giving.join();
+        let ended = self.sending.join();
+        ended.map_err(|_| anyhow!("kcat's thread panicked"))??;
+        let sent = given.map_err(|_| anyhow!("who gave kcat its lines panicked"))??;
         let read = self.count.limit(LIMIT).run()?.text();
         let mut numbers = read
             .lines()

@@ -33,14 +33,6 @@ pub(super) fn produce(world: &World, topic: &str, count: u32) -> Result<()> {
     run(world, "produce", topic, count)
 }
 
-/// The same, spread over some time.
-pub(super) fn produce_over(world: &World, topic: &str, count: u32, seconds: u32) -> Result<()> {
-    let java = world.java("Messages.java")?;
-    let java = java.args(["produce", BOOTSTRAP, topic]);
-    let java = java.args([count.to_string(), seconds.to_string()]);
-    java.limit(PRODUCE_LIMIT).run().map(drop)
-}
-
 /// Consumes them from the beginning: each once, unchanged, in order.
 pub(super) fn verify(world: &World, topic: &str, count: u32) -> Result<()> {
     run(world, "consume", topic, count)

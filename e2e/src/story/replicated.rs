@@ -9,17 +9,13 @@ use serde_json::Value;
 
 use super::chaos::{await_restart, restarts};
 use super::messages;
+use super::producing::while_producing;
 use super::world::{CLUSTER, World, pod_is_ready, replicated_topic_manifest};
 use crate::objects::await_gone;
 use crate::progress::seconds;
-use crate::wait::wait_until;
 
 const BROKER: &str = "demo-broker-1";
 const PARTITIONS: u32 = 6;
-/// The messages come in over so many seconds: the broker goes and comes back in between.
-const PRODUCED_OVER_SECONDS: u32 = 20;
-/// A JVM starts, and the first messages are acknowledged.
-const BEGUN_LIMIT: Duration = Duration::from_secs(60);
 /// All of [`messages::TOPIC`], with the start of a JVM. Waiting until the broker is back takes longer.
 const READ_LIMIT: Duration = Duration::from_secs(45);
 /// From the broker being back to its replicas having caught up.
@@ -40,18 +36,9 @@ pub(super) fn broker_down(world: &World) -> Result<()> {
     world.await_ready(&object)?;
     let pod = world.get(&format!("pod/{BROKER}"))?;
 
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
-        });
-        await_messages(world, &topic)?;
-        ensure!(
-            !producer.is_finished(),
-            "the producer was done before the broker went: {:?}",
-            producer.join()
-        );
+    let ((), produced) = while_producing(world, &topic, || {
         let down = AtomicBool::new(true);
-        let read = thread::scope(|scope| {
+        thread::scope(|scope| {
             // Lets the broker come back however the reading ends.
             let release = Release(&down);
             let held = scope.spawn(|| hold_down(world, &pod, &down));
@@ -60,16 +47,12 @@ pub(super) fn broker_down(world: &World) -> Result<()> {
             let kills = held.join().map_err(|_| anyhow!("the killer panicked"))??;
             ensure!(kills > 0, "there was no process to kill");
             read
-        });
-        let produced = producer.join();
-        read?;
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))??;
-        Ok::<_, anyhow::Error>(())
+        })?;
+        await_restart(world, BROKER, restarts(&pod))
     })?;
 
-    await_restart(world, BROKER, restarts(&pod))?;
     world.await_ready(CLUSTER)?;
-    messages::verify(world, &topic, messages::COUNT)?;
+    messages::verify(world, &topic, produced)?;
     world.await_object(CLUSTER, "fully replicated", CAUGHT_UP_LIMIT, |cluster| {
         cluster["status"]["underReplicatedPartitions"] == 0
     })?;
@@ -128,35 +111,4 @@ fn read_without_it(world: &World) -> Result<()> {
         seconds(READ_LIMIT)
     );
     Ok(())
-}
-
-/// Waits until the producer is at work.
-pub(super) fn await_messages(world: &World, topic: &str) -> Result<()> {
-    let end = format!("{topic}:0:-1");
-    wait_until("the first messages", BEGUN_LIMIT, || {
-        let said = world.kcat()?.args(["-Q", "-t", &end]).run_any()?;
-        let (said, error) = (said.text(), said.error_text());
-        Ok(match end_offset(&said) {
-            Some(offset) if offset > 0 => Ok(()),
-            _ => Err(format!("kcat says {said} {error}")),
-        })
-    })
-}
-
-/// From a line like `topic [0] offset 42`.
-fn end_offset(said: &str) -> Option<u64> {
-    said.lines()
-        .find_map(|line| line.rsplit_once("offset ")?.1.trim().parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::end_offset;
-
-    #[test]
-    fn the_end_of_a_partition_is_read() {
-        assert_eq!(end_offset("replicated-1 [0] offset 42"), Some(42));
-        assert_eq!(end_offset("% ERROR: no such topic"), None);
-        assert_eq!(end_offset(""), None);
-    }
 }

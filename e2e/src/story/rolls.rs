@@ -17,7 +17,7 @@ pub(super) mod watch;
 use self::watch::{ROLL_LIMIT, check_order, watch_isrs};
 pub(super) use self::watch::{changed, uids, watch_roll};
 use super::messages;
-use super::replicated::await_messages;
+use super::producing::while_producing;
 use super::world::{CLUSTER, NAMESPACE, World, lines, replicated_topic_manifest};
 use crate::foz::ensure_same_messages;
 use crate::objects::{await_gone, condition, items};
@@ -25,8 +25,6 @@ use crate::progress::seconds;
 use crate::wait::wait_until;
 
 const PARTITIONS: u32 = 6;
-/// The messages come in over so many seconds: longer than a roll takes.
-const PRODUCED_OVER_SECONDS: u32 = 75;
 const TOLD_LIMIT: Duration = Duration::from_secs(60);
 /// Long enough for an operator that is about to restart another pod to do so.
 const QUIET: Duration = Duration::from_secs(15);
@@ -178,33 +176,19 @@ fn while_produced(
     world.await_ready(&object)?;
     let before = uids(world)?;
 
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            messages::produce_over(world, &topic, messages::COUNT, PRODUCED_OVER_SECONDS)
-        });
-        await_messages(world, &topic)?;
-        let acted = under_watch(world, || act(&before));
-        let was_at_work = !producer.is_finished();
-        let produced = producer.join();
-        let (done, looks, took) = acted?;
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))??;
-        ensure!(
-            looks >= LOOKS_LEAST,
-            "the ISRs were seen {looks} times only"
-        );
-        let took = seconds(took);
-        world.progress.line(&format!(
-            "        {done} in {took}, with {looks} looks at every ISR"
-        ));
-        if !was_at_work {
-            let line = "        the producer was done before that was over";
-            world.progress.line(line);
-        }
-        Ok::<_, anyhow::Error>(())
-    })?;
+    let ((done, looks, took), produced) =
+        while_producing(world, &topic, || under_watch(world, || act(&before)))?;
+    ensure!(
+        looks >= LOOKS_LEAST,
+        "the ISRs were seen {looks} times only"
+    );
+    let took = seconds(took);
+    world.progress.line(&format!(
+        "        {done} in {took}, with {looks} looks at every ISR"
+    ));
 
     await_settled(world)?;
-    messages::verify(world, &topic, messages::COUNT)?;
+    messages::verify(world, &topic, produced)?;
     // Told again and again, the volumes would fill.
     world.run(&["delete", &object, "--timeout=30s"])?;
     let limit = Duration::from_secs(30);

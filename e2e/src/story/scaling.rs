@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::messages;
+use super::producing::while_producing;
 use super::world::{BOOTSTRAP, CLUSTER, NAMESPACE, World, replicated_topic_manifest};
 use crate::java::tool;
 use crate::objects::{await_gone, condition, items, name};
@@ -57,8 +58,7 @@ pub(super) fn up_and_down(world: &World) -> Result<()> {
         unreachable!("two were made");
     };
     let begun = Instant::now();
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| messages::produce_over(world, written, messages::COUNT, 120));
+    let ((), produced) = while_producing(world, written, || {
         scale(world, 6)?;
         settles_at(world, 6)?;
         let up = begun.elapsed();
@@ -73,11 +73,9 @@ pub(super) fn up_and_down(world: &World) -> Result<()> {
             seconds(begun.elapsed() - up)
         );
         world.progress.line(&figures);
-        even(world, wide, 3)?;
-        let produced = producer.join();
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))?
+        even(world, wide, 3)
     })?;
-    messages::verify(world, written, messages::COUNT)?;
+    messages::verify(world, written, produced)?;
     for broker in 3..6 {
         told(
             world,
@@ -103,8 +101,7 @@ pub(super) fn cancelled(world: &World) -> Result<()> {
     settles_at(world, 5)?;
     even(world, wide, 5)?;
     let pods = uids(world)?;
-    thread::scope(|scope| {
-        let producer = scope.spawn(|| messages::produce_over(world, written, messages::COUNT, 60));
+    let ((), produced) = while_producing(world, written, || {
         scale(world, 3)?;
         world.await_object(CLUSTER, "half drained", SCALED_LIMIT, |cluster| {
             let scaling = &cluster["status"]["scaling"];
@@ -113,9 +110,7 @@ pub(super) fn cancelled(world: &World) -> Result<()> {
         })?;
         scale(world, 5)?;
         settles_at(world, 5)?;
-        even(world, wide, 5)?;
-        let produced = producer.join();
-        produced.map_err(|_| anyhow!("the producer's thread panicked"))?
+        even(world, wide, 5)
     })?;
     told(world, "DrainCancelled", "brokers 3 and 4 stay")?;
     ensure!(
@@ -123,7 +118,7 @@ pub(super) fn cancelled(world: &World) -> Result<()> {
         "a pod was made anew: {:?}",
         uids(world)?
     );
-    messages::verify(world, written, messages::COUNT)?;
+    messages::verify(world, written, produced)?;
     scale(world, 3)?;
     shrinks_only_when_empty(world, 3)?;
     settles_at(world, 3)

@@ -1,14 +1,15 @@
 //! Other programs, run to their end within a time limit.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{PipeReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// For programs that answer in milliseconds when all is well.
 pub const QUICK: Duration = Duration::from_secs(30);
@@ -167,6 +168,35 @@ impl External {
         }
     }
 
+    /// Runs it and looks at each line of its standard output as it comes, until `look` has found what it looks for. It is
+    /// killed then, and when the limit is over. That it ends before is an error.
+    pub fn run_until<T>(mut self, mut look: impl FnMut(&str) -> Result<Option<T>>) -> Result<T> {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let line = self.command_line();
+        let deadline = Instant::now() + self.limit;
+        let mut child = self.spawn(&line)?;
+        let stderr = Drain::of(child.stderr.take());
+        let lines = lines_of(child.stdout.take());
+        let found = loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(said) => match look(&said) {
+                    Ok(None) => {}
+                    Ok(Some(found)) => break Ok(found),
+                    Err(error) => break Err(error),
+                },
+                Err(RecvTimeoutError::Timeout) => {
+                    break Err(anyhow!("was stopped after {} s", self.limit.as_secs_f64()));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let words = String::from_utf8_lossy(&stderr.so_far()).into_owned();
+                    break Err(anyhow!("ended:\n{}", last_lines(words.trim(), 40)));
+                }
+            }
+        };
+        kill(&mut child)?;
+        found.context(line)
+    }
+
     fn spawn(&mut self, line: &str) -> Result<Child> {
         let mut bytes = None;
         let stdin = match std::mem::replace(&mut self.input, Input::Nothing) {
@@ -265,6 +295,20 @@ impl Drain {
     }
 }
 
+/// Read on a thread of its own, which ends with the pipe or with whoever takes the lines.
+fn lines_of(pipe: Option<ChildStdout>) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let pipe = pipe.map(BufReader::new).into_iter();
+        for line in pipe.flat_map(BufRead::lines).map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
 fn locked(bytes: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     bytes.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -300,6 +344,23 @@ mod tests {
         writer.write_all(b"b\n").unwrap();
         drop(writer);
         assert_eq!(program.join().unwrap().unwrap().text(), "a\nb");
+    }
+
+    #[test]
+    fn lines_are_looked_at_as_they_come_until_one_is_it() {
+        let begun = Instant::now();
+        let program =
+            || External::new("sh").args(["-c", "echo a; echo b; echo no >&2; exec sleep 60"]);
+        let find =
+            |wanted: &'static str| move |line: &str| Ok((line == wanted).then(|| line.to_owned()));
+        assert_eq!(program().run_until(find("b")).unwrap(), "b");
+        let impatient = program().limit(Duration::from_millis(300));
+        let error = impatient.run_until(find("c")).unwrap_err();
+        assert!(format!("{error:#}").contains("stopped after"), "{error:#}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        let short = External::new("sh").args(["-c", "echo a; echo no >&2"]);
+        let error = short.run_until(find("c")).unwrap_err();
+        assert!(format!("{error:#}").contains("ended"), "{error:#}");
     }
 
     #[test]

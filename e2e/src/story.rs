@@ -40,6 +40,7 @@ mod rolls;
 mod rules;
 mod scaling;
 mod second_pass;
+mod short_lived_topic;
 mod suspended;
 mod takeover;
 mod topic_replicas;
@@ -289,6 +290,16 @@ pub fn long() -> Vec<Story> {
             "under load, twenty rolls with a follower that is late keep enough replicas in sync",
             60,
             rolls::under_load::twenty,
+        ),
+        story(
+            "under load, 100 partitions of 50 MB are moved in a minute, and clients hardly notice",
+            15,
+            reassignment::under_half_load,
+        ),
+        story(
+            "3 to 5 brokers and back, five times in a row, one of them cancelled half way",
+            40,
+            scaling::five_times,
         ),
         story(
             "under load, a node that is cut off for a minute comes back by itself",

@@ -22,9 +22,7 @@ const LOOKED_LIMIT: Duration = Duration::from_secs(60);
 /// does anything.
 pub(super) fn follows(world: &World) -> Result<()> {
     let tidy = topics(world)?;
-    let [wide, written] = tidy.topics.as_slice() else {
-        unreachable!("two were made");
-    };
+    let (wide, written) = (tidy.wide.name(), tidy.written.name());
     settles_at(world, 3)?;
     let ((), produced) = while_producing(world, written, || up_and_down(world, wide))?;
     messages::verify(world, written, produced)

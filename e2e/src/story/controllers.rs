@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::messages;
 use super::producing::while_producing;
-use super::rolls::{now_ms, watch};
-use super::world::{CLUSTER, NAMESPACE, World, replicated_topic_manifest};
-use crate::objects::{await_gone, condition};
+use super::rolls::watch;
+use super::short_lived_topic::ShortLivedTopic;
+use super::world::{CLUSTER, World};
+use crate::objects::condition;
 use crate::progress::seconds;
 use crate::wait::wait_until;
 
@@ -28,14 +29,9 @@ const TOPICS_LEAST: usize = 5;
 pub(super) fn scale(world: &World) -> Result<()> {
     await_controllers(world, 3)?;
     let brokers = uids(world, "broker")?;
-    let topic = format!("voted-{}", now_ms()?);
-    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
-    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
-    let object = format!("topic.foz.dev/{topic}");
-    world.await_ready(&object)?;
-
+    let topic = ShortLivedTopic::for_messages(world, "voted", PARTITIONS)?;
     let scaling = AtomicBool::new(true);
-    let (topics, produced) = while_producing(world, &topic, || {
+    let (topics, produced) = while_producing(world, topic.name(), || {
         thread::scope(|scope| {
             let topics = scope.spawn(|| make_topics(world, &scaling));
             let scaled = scale_to_all(world);
@@ -48,10 +44,9 @@ pub(super) fn scale(world: &World) -> Result<()> {
     ensure!(topics >= TOPICS_LEAST, "{topics} topics were made only");
     let line = format!("        {topics} topics were made meanwhile");
     world.progress.line(&line);
-    messages::verify(world, &topic, produced)?;
+    messages::verify(world, topic.name(), produced)?;
     ensure!(uids(world, "broker")? == brokers, "a broker was made anew");
-    world.run(&["delete", &object, "--timeout=30s"])?;
-    await_gone(world.kubectl(), NAMESPACE, &object, Duration::from_secs(30))
+    topic.delete()
 }
 
 fn scale_to_all(world: &World) -> Result<()> {
@@ -79,15 +74,7 @@ fn scale_to_all(world: &World) -> Result<()> {
 fn make_topics(world: &World, scaling: &AtomicBool) -> Result<usize> {
     let mut made = 0;
     while scaling.load(Ordering::Acquire) {
-        let topic = format!("voters-{}", now_ms()?);
-        let object = format!("topic.foz.dev/{topic}");
-        world.apply(&replicated_topic_manifest(
-            &topic,
-            2,
-            "deletionPolicy: Delete",
-        ))?;
-        world.await_ready(&object)?;
-        world.run(&["delete", &object, "--timeout=60s"])?;
+        ShortLivedTopic::make(world, "voters", 2)?.delete()?;
         made += 1;
         thread::sleep(TOPIC_PAUSE);
     }

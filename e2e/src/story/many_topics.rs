@@ -1,17 +1,18 @@
 //! What was promised of many Topics, in figures: how soon they are made, changed, deleted and put right, and what
 //! the operator costs with them at rest.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::figures::resident_bytes;
 use super::second_pass::write_by;
 use super::world::{NAMESPACE, World};
-use crate::objects::{condition, items};
+use crate::objects::{condition, items, name};
 use crate::operator_release::NAMESPACE as OPERATOR_NAMESPACE;
 use crate::wait::wait_until;
 
@@ -188,30 +189,63 @@ fn apply(world: &World, set: &str, count: usize, retention_ms: &str) -> Result<(
 
 /// One request deletes all.
 fn delete(world: &World, set: &str) -> Result<()> {
-    let path = format!(
-        "/apis/foz.dev/v1alpha1/namespaces/{NAMESPACE}/topics?labelSelector=figures%3D{set}"
-    );
-    let delete = world.kubectl().command(["delete", "--raw", &path]);
+    let delete = world.kubectl().command(["delete", "--raw", &path_of(set)]);
     delete.limit(PATIENCE).run().map(drop)
 }
 
+/// Watches them: asking again and again for so many objects would take from the processors what is measured.
 fn await_all(
     world: &World,
     set: &str,
     count: usize,
     wanted: impl Fn(&Value) -> bool,
 ) -> Result<()> {
-    let what = format!("{count} Topics of the set {set} as wanted");
-    wait_until(&what, PATIENCE, || {
-        let topics = world.list("topics.foz.dev", &format!("figures={set}"))?;
-        let right = topics.iter().filter(|topic| wanted(topic)).count();
-        let told = format!("{right} of {}", topics.len());
-        Ok(if right == count && topics.len() == count {
-            Ok(())
-        } else {
-            Err(told)
-        })
+    let (mut there, mut right) = (BTreeSet::new(), BTreeSet::new());
+    let path = path_of(set);
+    let list = world.kubectl().command(["get", "--raw", &path]);
+    let list: Value = serde_json::from_slice(&list.limit(PATIENCE).run()?.stdout)?;
+    for topic in items(&list) {
+        there.insert(name(topic).to_owned());
+        if wanted(topic) {
+            right.insert(name(topic).to_owned());
+        }
+    }
+    if there.len() == count && right.len() == count {
+        return Ok(());
+    }
+    let version = list["metadata"]["resourceVersion"].as_str();
+    let version = version.context("a list without a version")?;
+    let path = format!("{path}&watch=true&resourceVersion={version}");
+    let watch = world.kubectl().command(["get", "--raw", &path]);
+    let watched = watch.limit(PATIENCE).run_until(|line| {
+        let event: Value = serde_json::from_str(line)?;
+        let topic = &event["object"];
+        let name = name(topic).to_owned();
+        match event["type"].as_str() {
+            Some("ADDED" | "MODIFIED") => {
+                if wanted(topic) {
+                    right.insert(name.clone());
+                } else {
+                    right.remove(&name);
+                }
+                there.insert(name);
+            }
+            Some("DELETED") => {
+                there.remove(&name);
+                right.remove(&name);
+            }
+            _ => bail!("the watch says {line}"),
+        }
+        Ok((there.len() == count && right.len() == count).then_some(()))
+    });
+    watched.with_context(|| {
+        let (right, there) = (right.len(), there.len());
+        format!("{count} Topics of the set {set}: {right} of {there} are as wanted")
     })
+}
+
+fn path_of(set: &str) -> String {
+    format!("/apis/foz.dev/v1alpha1/namespaces/{NAMESPACE}/topics?labelSelector=figures%3D{set}")
 }
 
 /// Ready, and that is said of the spec as it is now.

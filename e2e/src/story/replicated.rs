@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::chaos::{await_restart, restarts};
 use super::messages;
 use super::producing::while_producing;
-use super::world::{CLUSTER, World, pod_is_ready, replicated_topic_manifest};
-use crate::objects::await_gone;
+use super::short_lived_topic::ShortLivedTopic;
+use super::world::{CLUSTER, World, pod_is_ready};
 use crate::progress::seconds;
 
 const BROKER: &str = "demo-broker-1";
@@ -27,16 +27,10 @@ const KILL_PAUSE: Duration = Duration::from_millis(20);
 /// a consumer reads everything that was there before. Then all of the producer's messages are there, once
 /// and in order.
 pub(super) fn broker_down(world: &World) -> Result<()> {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let topic = format!("replicated-{}", since_1970.as_millis());
-    let object = format!("topic.foz.dev/{topic}");
-    // The messages' timestamps are of the year 2023: time must not delete them.
-    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
-    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
-    world.await_ready(&object)?;
+    let topic = ShortLivedTopic::for_messages(world, "replicated", PARTITIONS)?;
     let pod = world.get(&format!("pod/{BROKER}"))?;
 
-    let ((), produced) = while_producing(world, &topic, || {
+    let ((), produced) = while_producing(world, topic.name(), || {
         let down = AtomicBool::new(true);
         thread::scope(|scope| {
             // Lets the broker come back however the reading ends.
@@ -52,18 +46,11 @@ pub(super) fn broker_down(world: &World) -> Result<()> {
     })?;
 
     world.await_ready(CLUSTER)?;
-    messages::verify(world, &topic, produced)?;
+    messages::verify(world, topic.name(), produced)?;
     world.await_object(CLUSTER, "fully replicated", CAUGHT_UP_LIMIT, |cluster| {
         cluster["status"]["underReplicatedPartitions"] == 0
     })?;
-    // Told again and again, the volumes would fill.
-    world.run(&["delete", &object, "--timeout=30s"])?;
-    await_gone(
-        world.kubectl(),
-        super::world::NAMESPACE,
-        &object,
-        Duration::from_secs(30),
-    )
+    topic.delete()
 }
 
 struct Release<'a>(&'a AtomicBool);

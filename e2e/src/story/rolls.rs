@@ -18,9 +18,10 @@ use self::watch::{ROLL_LIMIT, check_order, watch_isrs};
 pub(super) use self::watch::{changed, uids, watch_roll};
 use super::messages;
 use super::producing::while_producing;
-use super::world::{CLUSTER, NAMESPACE, World, lines, replicated_topic_manifest};
+use super::short_lived_topic::ShortLivedTopic;
+use super::world::{CLUSTER, NAMESPACE, World, lines};
 use crate::foz::ensure_same_messages;
-use crate::objects::{await_gone, condition, items};
+use crate::objects::{condition, items};
 use crate::progress::seconds;
 use crate::wait::wait_until;
 
@@ -103,13 +104,7 @@ pub(super) fn denied(world: &World) -> Result<()> {
 pub(super) fn bad_template(world: &World) -> Result<()> {
     await_settled(world)?;
     // While a broker is missing there may be too few for a topic that is to be on three.
-    let alive = format!("alive-{}", now_ms()?);
-    world.apply(&replicated_topic_manifest(
-        &alive,
-        2,
-        "deletionPolicy: Delete",
-    ))?;
-    world.await_ready(&format!("topic.foz.dev/{alive}"))?;
+    let alive = ShortLivedTopic::make(world, "alive", 2)?;
     let before = uids(world)?;
     // The operator's image is on every node, and has no broker in it.
     let image = json!({"spec": {"image": world.images.operator.name()}});
@@ -139,8 +134,8 @@ pub(super) fn bad_template(world: &World) -> Result<()> {
         .find(|pod| pod.contains("broker") && *pod != affected)
         .context("no other broker")?;
     let sent = lines("while-stopped", 40);
-    world.foz_in(other).produce(&alive, &sent)?;
-    ensure_same_messages(&sent, &world.foz_in(other).consume(&alive)?)?;
+    world.foz_in(other).produce(alive.name(), &sent)?;
+    ensure_same_messages(&sent, &world.foz_in(other).consume(alive.name())?)?;
 
     // Mended, and at the same time something else that makes every pod anew: the roll goes through to its end.
     let mended = json!({
@@ -154,9 +149,8 @@ pub(super) fn bad_template(world: &World) -> Result<()> {
         "{affected} did not go first: {order:?}"
     );
     await_settled(world)?;
-    ensure_same_messages(&sent, &world.foz().consume(&alive)?)?;
-    let alive = format!("topic.foz.dev/{alive}");
-    world.run(&["delete", &alive, "--timeout=30s"]).map(drop)
+    ensure_same_messages(&sent, &world.foz().consume(alive.name())?)?;
+    alive.delete()
 }
 
 /// Does something to the Cluster's pods, given their UIDs, while a Java producer with `acks=all` is at work. Then all of
@@ -168,16 +162,11 @@ fn while_produced(
     act: impl FnOnce(&BTreeMap<String, String>) -> Result<String>,
 ) -> Result<()> {
     await_settled(world)?;
-    let topic = format!("{prefix}-{}", now_ms()?);
-    let object = format!("topic.foz.dev/{topic}");
-    // The messages' timestamps are of the year 2023: time must not delete them.
-    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
-    world.apply(&replicated_topic_manifest(&topic, PARTITIONS, more))?;
-    world.await_ready(&object)?;
+    let topic = ShortLivedTopic::for_messages(world, prefix, PARTITIONS)?;
     let before = uids(world)?;
 
     let ((done, looks, took), produced) =
-        while_producing(world, &topic, || under_watch(world, || act(&before)))?;
+        while_producing(world, topic.name(), || under_watch(world, || act(&before)))?;
     ensure!(
         looks >= LOOKS_LEAST,
         "the ISRs were seen {looks} times only"
@@ -188,11 +177,8 @@ fn while_produced(
     ));
 
     await_settled(world)?;
-    messages::verify(world, &topic, produced)?;
-    // Told again and again, the volumes would fill.
-    world.run(&["delete", &object, "--timeout=30s"])?;
-    let limit = Duration::from_secs(30);
-    await_gone(world.kubectl(), NAMESPACE, &object, limit)
+    messages::verify(world, topic.name(), produced)?;
+    topic.delete()
 }
 
 /// Looks at every ISR while something goes on: none has fewer than two. Hands back how often, and how long it took.

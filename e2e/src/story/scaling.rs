@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::messages;
 use super::producing::while_producing;
-use super::world::{BOOTSTRAP, CLUSTER, NAMESPACE, World, replicated_topic_manifest};
+use super::short_lived_topic::ShortLivedTopic;
+use super::world::{BOOTSTRAP, CLUSTER, NAMESPACE, World};
 use crate::java::tool;
 use crate::objects::{await_gone, condition, items, name};
 use crate::progress::seconds;
@@ -24,24 +25,20 @@ const LOOK_PAUSE: Duration = Duration::from_millis(300);
 const PARTITIONS: u32 = 300;
 /// Of the topic that is written to meanwhile.
 const WRITTEN_PARTITIONS: u32 = 6;
+const TIMES: usize = 5;
+const CANCELLED_TIME: usize = 3;
 /// Brokers may differ by so many percent of the average when replicas have been evened out.
 const UNEVEN_PERCENT: i64 = 10;
 
 /// Nothing is left of the topics and claims of a story, however it ends.
 pub(super) struct Tidy<'world> {
     world: &'world World,
-    pub(super) topics: Vec<String>,
+    pub(super) wide: ShortLivedTopic<'world>,
+    pub(super) written: ShortLivedTopic<'world>,
 }
 
 impl Drop for Tidy<'_> {
     fn drop(&mut self) {
-        for topic in &self.topics {
-            let object = format!("topic.foz.dev/{topic}");
-            // What failed is told by the story.
-            let _ = self
-                .world
-                .run(&["delete", &object, "--ignore-not-found", "--timeout=60s"]);
-        }
         for broker in 3..6 {
             let claim = format!("pvc/data-demo-broker-{broker}");
             let _ = self
@@ -54,9 +51,7 @@ impl Drop for Tidy<'_> {
 /// From 3 to 6 brokers and back, under a producer that loses nothing.
 pub(super) fn up_and_down(world: &World) -> Result<()> {
     let tidy = topics(world)?;
-    let [wide, written] = tidy.topics.as_slice() else {
-        unreachable!("two were made");
-    };
+    let (wide, written) = (tidy.wide.name(), tidy.written.name());
     let begun = Instant::now();
     let ((), produced) = while_producing(world, written, || {
         scale(world, 6)?;
@@ -94,34 +89,60 @@ pub(super) fn up_and_down(world: &World) -> Result<()> {
 /// From 3 to 5 brokers, half way back, and to 5 again: nobody has gone. Then to 3.
 pub(super) fn cancelled(world: &World) -> Result<()> {
     let tidy = topics(world)?;
-    let [wide, written] = tidy.topics.as_slice() else {
-        unreachable!("two were made");
-    };
+    let (wide, written) = (tidy.wide.name(), tidy.written.name());
     scale(world, 5)?;
     settles_at(world, 5)?;
     even(world, wide, 5)?;
-    let pods = uids(world)?;
-    let ((), produced) = while_producing(world, written, || {
-        scale(world, 3)?;
-        world.await_object(CLUSTER, "half drained", SCALED_LIMIT, |cluster| {
-            let scaling = &cluster["status"]["scaling"];
-            let number = |field: &str| scaling[field].as_i64().unwrap_or_default();
-            number("to") == 3 && number("moved") > 0 && number("left") > 0
-        })?;
-        scale(world, 5)?;
-        settles_at(world, 5)?;
-        even(world, wide, 5)
-    })?;
-    told(world, "DrainCancelled", "brokers 3 and 4 stay")?;
-    ensure!(
-        uids(world)? == pods,
-        "a pod was made anew: {:?}",
-        uids(world)?
-    );
+    let ((), produced) = while_producing(world, written, || drain_half_and_cancel(world, wide))?;
     messages::verify(world, written, produced)?;
     scale(world, 3)?;
     shrinks_only_when_empty(world, 3)?;
     settles_at(world, 3)
+}
+
+/// From 3 to 5 brokers and back, again and again under one producer, and once cancelled half way.
+pub(super) fn five_times(world: &World) -> Result<()> {
+    let tidy = topics(world)?;
+    let (wide, written) = (tidy.wide.name(), tidy.written.name());
+    let ((), produced) = while_producing(world, written, || {
+        for number in 1..=TIMES {
+            let begun = Instant::now();
+            scale(world, 5)?;
+            settles_at(world, 5)?;
+            even(world, wide, 5)?;
+            if number == CANCELLED_TIME {
+                drain_half_and_cancel(world, wide)?;
+            }
+            scale(world, 3)?;
+            shrinks_only_when_empty(world, 3)?;
+            settles_at(world, 3)?;
+            even(world, wide, 3)?;
+            world.progress.line(&format!(
+                "        3 to 5 to 3 brokers, time {number} of {TIMES}: {}",
+                seconds(begun.elapsed())
+            ));
+        }
+        Ok(())
+    })?;
+    messages::verify(world, written, produced)
+}
+
+/// From five brokers to three, and half way to five again.
+fn drain_half_and_cancel(world: &World, wide: &str) -> Result<()> {
+    let pods = uids(world)?;
+    scale(world, 3)?;
+    world.await_object(CLUSTER, "half drained", SCALED_LIMIT, |cluster| {
+        let scaling = &cluster["status"]["scaling"];
+        let number = |field: &str| scaling[field].as_i64().unwrap_or_default();
+        number("to") == 3 && number("moved") > 0 && number("left") > 0
+    })?;
+    scale(world, 5)?;
+    settles_at(world, 5)?;
+    even(world, wide, 5)?;
+    told(world, "DrainCancelled", "brokers 3 and 4 stay")?;
+    let now = uids(world)?;
+    ensure!(now == pods, "a pod was made anew: {now:?}");
+    Ok(())
 }
 
 /// A topic has three replicas: two brokers are too few, and nothing is touched.
@@ -161,19 +182,11 @@ pub(super) fn refused(world: &World) -> Result<()> {
 
 /// One with many partitions, and one to write to.
 pub(super) fn topics(world: &World) -> Result<Tidy<'_>> {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let topics = ["wide", "written"].map(|name| format!("{name}-{}", since_1970.as_millis()));
-    let tidy = Tidy {
+    Ok(Tidy {
         world,
-        topics: topics.to_vec(),
-    };
-    // The messages' timestamps are of the year 2023: time must not delete them.
-    let more = "config: {retention.ms: '-1'}, deletionPolicy: Delete";
-    for (topic, partitions) in topics.iter().zip([PARTITIONS, WRITTEN_PARTITIONS]) {
-        world.apply(&replicated_topic_manifest(topic, partitions, more))?;
-        world.await_ready(&format!("topic.foz.dev/{topic}"))?;
-    }
-    Ok(tidy)
+        wide: ShortLivedTopic::make(world, "wide", PARTITIONS)?,
+        written: ShortLivedTopic::for_messages(world, "written", WRITTEN_PARTITIONS)?,
+    })
 }
 
 pub(super) fn scale(world: &World, replicas: u32) -> Result<()> {

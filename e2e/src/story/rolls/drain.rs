@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{QUIET, Stopped, TOLD_LIMIT, await_settled, now_ms, while_produced};
+use super::{QUIET, Stopped, TOLD_LIMIT, await_settled, while_produced};
 use crate::foz::ensure_same_messages;
-use crate::story::world::{CLUSTER, World, lines, replicated_topic_manifest};
+use crate::story::short_lived_topic::ShortLivedTopic;
+use crate::story::world::{CLUSTER, World, lines};
 use crate::wait::wait_until;
 
 /// Until the one before is Ready again and back in every ISR, on a busy machine.
@@ -48,14 +49,7 @@ pub(in crate::story) fn needed(world: &World) -> Result<()> {
     const DOWN: &str = "demo-broker-1";
     const DELETED: &str = "demo-broker-0";
     await_settled(world)?;
-    let topic = format!("needed-{}", now_ms()?);
-    let object = format!("topic.foz.dev/{topic}");
-    world.apply(&replicated_topic_manifest(
-        &topic,
-        2,
-        "deletionPolicy: Delete",
-    ))?;
-    world.await_ready(&object)?;
+    let topic = ShortLivedTopic::make(world, "needed", 2)?;
     let pod = world.get(&format!("pod/{DOWN}"))?;
     let uid = pod["metadata"]["uid"]
         .as_str()
@@ -76,7 +70,8 @@ pub(in crate::story) fn needed(world: &World) -> Result<()> {
     })?;
     world.run(&["delete", &deleted, "--wait=false"])?;
     let sent = lines("while-terminating", 40);
-    world.foz_in("demo-broker-2").produce(&topic, &sent)?;
+    let other = world.foz_in("demo-broker-2");
+    other.produce(topic.name(), &sent)?;
     // Not for long: the kubelet loses patience with a process that stands still after a minute.
     thread::sleep(QUIET / 3);
     let now = world.get(&deleted)?;
@@ -85,7 +80,7 @@ pub(in crate::story) fn needed(world: &World) -> Result<()> {
         "{DELETED} is not on its way out: {}",
         now["metadata"]
     );
-    ensure_same_messages(&sent, &world.foz_in("demo-broker-2").consume(&topic)?)?;
+    ensure_same_messages(&sent, &other.consume(topic.name())?)?;
     let log = world.run(&["logs", DELETED, "--tail=50"])?;
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     ensure!(
@@ -96,6 +91,6 @@ pub(in crate::story) fn needed(world: &World) -> Result<()> {
     drop(stopped);
     world.await_new_pod(DELETED, &before)?;
     await_settled(world)?;
-    ensure_same_messages(&sent, &world.foz().consume(&topic)?)?;
-    world.run(&["delete", &object, "--timeout=30s"]).map(drop)
+    ensure_same_messages(&sent, &world.foz().consume(topic.name())?)?;
+    topic.delete()
 }

@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::watch::{uids, watch_roll};
 use super::{End, ask_for_restart, await_settled, now_ms, under_watch};
 use crate::cluster::delay::Delay;
-use crate::objects::await_gone;
 use crate::progress::seconds;
 use crate::story::load::{Felt, Load};
-use crate::story::world::{NAMESPACE, World, replicated_topic_manifest};
+use crate::story::short_lived_topic::ShortLivedTopic;
+use crate::story::world::{NAMESPACE, World};
 
 /// With these each of three brokers has 300 replicas and a few.
 const PARTITIONS: u32 = 300;
@@ -123,23 +123,14 @@ pub(in crate::story) fn under_load<T>(
     act: impl FnOnce() -> Result<T>,
 ) -> Result<(Felt, T)> {
     await_settled(world)?;
-    let topic = format!("load-{}", now_ms()?);
-    let second = format!("{topic}-librdkafka");
-    let topics = [(&topic, PARTITIONS), (&second, PARTITIONS_OF_LIBRDKAFKA)];
-    for (topic, partitions) in topics {
-        let more = "deletionPolicy: Delete";
-        world.apply(&replicated_topic_manifest(topic, partitions, more))?;
-        world.await_ready(&format!("topic.foz.dev/{topic}"))?;
-    }
-    let load = Load::begin(world, &topic, &second, rate)?;
+    let topic = ShortLivedTopic::make(world, "load", PARTITIONS)?;
+    let second = ShortLivedTopic::make(world, "load-librdkafka", PARTITIONS_OF_LIBRDKAFKA)?;
+    let load = Load::begin(world, topic.name(), second.name(), rate)?;
     let acted = under_watch(world, act);
     // What clients felt says more than what went wrong around them.
     let felt = load.end();
-    for (topic, _) in topics {
-        let object = format!("topic.foz.dev/{topic}");
-        world.run(&["delete", &object, "--timeout=30s"])?;
-        await_gone(world.kubectl(), NAMESPACE, &object, RESTART_LIMIT)?;
-    }
+    topic.delete()?;
+    second.delete()?;
     let (acted, looks, _) = acted?;
     let line = format!("        {looks} looks at every ISR: none below min.insync.replicas");
     world.progress.line(&line);

@@ -168,22 +168,22 @@ impl Deleted {
 
 /// How often in a row a pass over an object failed.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<(&'static str, String), u32>>);
+pub struct Failures(Mutex<HashMap<(String, String), u32>>);
 
 impl Failures {
     /// One more; says how many it are.
-    pub fn count(&self, kind: &'static str, uid: &str) -> u32 {
+    pub fn count(&self, kind: &str, uid: &str) -> u32 {
         *self
             .0
             .lock()
-            .entry((kind, uid.to_owned()))
+            .entry((kind.to_owned(), uid.to_owned()))
             .and_modify(|count| *count += 1)
             .or_insert(1)
     }
 
     /// A pass succeeded.
-    pub fn clear(&self, kind: &'static str, uid: &str) {
-        self.0.lock().remove(&(kind, uid.to_owned()));
+    pub fn clear(&self, kind: &str, uid: &str) {
+        self.0.lock().remove(&(kind.to_owned(), uid.to_owned()));
     }
 }
 

@@ -31,6 +31,7 @@ pub mod http;
 pub mod leader;
 pub mod metrics;
 pub mod names;
+pub mod pass;
 pub mod permissions;
 pub mod quorum;
 pub mod rebalance;

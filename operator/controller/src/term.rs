@@ -25,6 +25,7 @@ use crate::context::{Context, Deleted, Failures, Latest, Pace, Refusals};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::names::OPERATOR;
+use crate::pass::error_policy;
 use crate::quorum::Quorums;
 use crate::rebalance::planned::Planned;
 use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic, Queues, Triggers};
@@ -221,7 +222,6 @@ async fn act_in(
         Arc::clone(&context),
         term.clone(),
         cluster::reconcile::reconcile,
-        cluster::reconcile::error_policy,
     );
     let topics = control(
         context.world.topics.clone(),
@@ -230,7 +230,6 @@ async fn act_in(
         Arc::clone(&context),
         term.clone(),
         topic::reconcile::reconcile,
-        topic::reconcile::error_policy,
     );
     let rebalances = control(
         context.world.rebalances.clone(),
@@ -241,7 +240,6 @@ async fn act_in(
         Arc::clone(&context),
         term.clone(),
         rebalance::reconcile::reconcile,
-        rebalance::reconcile::error_policy,
     );
     futures::future::join3(clusters, topics, rebalances).await;
 }
@@ -254,7 +252,6 @@ async fn control<K, Pass>(
     context: Arc<Context>,
     term: CancellationToken,
     pass: impl Fn(Arc<DeserializeGuard<K>>, Arc<Context>) -> Pass,
-    error_policy: impl Fn(&DeserializeGuard<K>, &ReconcileError, &Context) -> Requeue,
 ) where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     Pass: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
@@ -264,7 +261,7 @@ async fn control<K, Pass>(
         .take_until(term.cancelled_owned());
     let pass = |object, context| Box::pin(pass(object, context));
     let error_policy =
-        |object: Arc<_>, error: &_, context: Arc<_>| error_policy(&object, error, &context);
+        |object: Arc<_>, error: &_, context: Arc<Context>| error_policy(&object, error, &context);
     applier(pass, error_policy, context, store, triggered, config)
         .for_each(|_| ready(()))
         .await;

@@ -7,10 +7,8 @@ use std::time::Instant;
 use foz_crd::balancing::RebalancePolicyMode;
 use foz_crd::{Cluster, ClusterStatus};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action as Requeue;
-use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::{Resource as _, ResourceExt as _};
 
 use crate::cluster::dereference::dereference;
 use crate::cluster::execute::execute;
@@ -21,9 +19,10 @@ use crate::cluster::status::{invalid, look_again_after, status};
 use crate::cluster::suspend;
 use crate::cluster::validate::validate;
 use crate::context::{Context, REFUSAL_COUNTS};
-use crate::error::{ReconcileError, retry_after};
+use crate::error::ReconcileError;
 use crate::events::{self, Notice};
-use crate::names::{CONTROLLER_PORT, ClusterName, Role, STATUS_MANAGER};
+use crate::names::{CONTROLLER_PORT, ClusterName, Role};
+use crate::pass::{self, StatusOf};
 use crate::quorum::{Quorum, QuorumError};
 use crate::trigger::GuardedCluster;
 
@@ -46,35 +45,7 @@ pub async fn reconcile(
     guarded: Arc<GuardedCluster>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let started = Instant::now();
-    let result = match &guarded.0 {
-        Ok(cluster) => pass_over(cluster, &context).await,
-        Err(error) => {
-            tracing::error!(cluster = guarded.name_any(), %error, "this Cluster cannot be read; its definition may be of another version");
-            context.metrics.failed("Cluster", "unreadable");
-            Ok(Requeue::await_change())
-        }
-    };
-    context.metrics.reconciled("Cluster", started.elapsed());
-    if result.is_ok() {
-        context
-            .failures
-            .clear("Cluster", &guarded.uid().unwrap_or_default());
-    }
-    result
-}
-
-/// When to try again.
-#[must_use]
-pub fn error_policy(
-    guarded: &GuardedCluster,
-    error: &ReconcileError,
-    context: &Context,
-) -> Requeue {
-    let uid = guarded.uid().unwrap_or_default();
-    context.metrics.failed("Cluster", error.metric_label());
-    tracing::warn!(cluster = guarded.name_any(), namespace = guarded.namespace(), %error, "a pass has to come again");
-    Requeue::requeue(retry_after(&uid, context.failures.count("Cluster", &uid)))
+    pass::run(&guarded, &context, pass_over).await
 }
 
 async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, ReconcileError> {
@@ -224,28 +195,13 @@ impl Pass<'_> {
 
     /// Writes the status.
     pub(super) async fn write_status(&self, status: &ClusterStatus) -> Result<(), ReconcileError> {
-        let api: Api<Cluster> = Api::namespaced(self.context.client.clone(), &self.name.namespace);
-        // With the uid the write is of this object, or of none.
-        let object = json!({
-            "apiVersion": Cluster::api_version(&()),
-            "kind": Cluster::kind(&()),
-            "metadata": {"uid": self.uid},
-            "status": status,
-        });
-        let parameters = PatchParams::apply(STATUS_MANAGER).force();
-        let written = match api
-            .patch_status(&self.name.name, &parameters, &Patch::Apply(&object))
-            .await
-        {
-            Ok(written) => written,
-            // The object is gone: nobody would read this.
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-            Err(error) => return Err(ReconcileError::kubernetes("the status".to_owned(), error)),
+        let object = StatusOf {
+            namespace: &self.name.namespace,
+            name: &self.name.name,
+            uid: &self.uid,
         };
-        self.context.metrics.acted("Cluster", "write_status");
-        self.context
-            .cluster_statuses
-            .wrote(&written, status.clone());
-        Ok(())
+        let latest = &self.context.cluster_statuses;
+        let written = object.write::<Cluster, _>(status, latest, self.context);
+        written.await.map(drop)
     }
 }

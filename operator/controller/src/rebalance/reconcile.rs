@@ -2,19 +2,17 @@
 //! happen: the watches bring it back.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use foz_crd::{Rebalance, RebalanceStatus};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action as Requeue;
-use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::{Resource as _, ResourceExt as _};
 
 use crate::context::Context;
-use crate::error::{ReconcileError, retry_after};
+use crate::error::ReconcileError;
 use crate::events;
-use crate::names::{ClusterName, STATUS_MANAGER};
+use crate::names::ClusterName;
+use crate::pass::{self, StatusOf};
 use crate::quorum::{Quorum, QuorumError};
 use crate::rebalance::claim::cluster_of;
 use crate::rebalance::dereference::dereference;
@@ -46,35 +44,7 @@ pub async fn reconcile(
     guarded: Arc<GuardedRebalance>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let started = Instant::now();
-    let result = match &guarded.0 {
-        Ok(rebalance) => pass_over(rebalance, &context).await,
-        Err(error) => {
-            tracing::error!(rebalance = guarded.name_any(), %error, "this Rebalance cannot be read; its definition may be of another version");
-            context.metrics.failed("Rebalance", "unreadable");
-            Ok(Requeue::await_change())
-        }
-    };
-    context.metrics.reconciled("Rebalance", started.elapsed());
-    if result.is_ok() {
-        context
-            .failures
-            .clear("Rebalance", &guarded.uid().unwrap_or_default());
-    }
-    result
-}
-
-/// When to try again.
-#[must_use]
-pub fn error_policy(
-    guarded: &GuardedRebalance,
-    error: &ReconcileError,
-    context: &Context,
-) -> Requeue {
-    let uid = guarded.uid().unwrap_or_default();
-    context.metrics.failed("Rebalance", error.metric_label());
-    tracing::warn!(rebalance = guarded.name_any(), namespace = guarded.namespace(), %error, "a pass has to come again");
-    Requeue::requeue(retry_after(&uid, context.failures.count("Rebalance", &uid)))
+    pass::run(&guarded, &context, pass_over).await
 }
 
 async fn pass_over(rebalance: &Rebalance, context: &Context) -> Result<Requeue, ReconcileError> {
@@ -174,31 +144,17 @@ impl Pass<'_> {
         &self,
         status: &RebalanceStatus,
     ) -> Result<(), ReconcileError> {
-        let api: Api<Rebalance> =
-            Api::namespaced(self.context.client.clone(), &self.cluster.namespace);
-        // With the uid the write is of this object, or of none.
-        let object = json!({
-            "apiVersion": Rebalance::api_version(&()),
-            "kind": Rebalance::kind(&()),
-            "metadata": {"uid": self.uid},
-            "status": status,
-        });
-        let parameters = PatchParams::apply(STATUS_MANAGER).force();
-        let written = match api
-            .patch_status(&self.object_name, &parameters, &Patch::Apply(&object))
-            .await
-        {
-            Ok(written) => written,
-            // The object is gone: nobody would read this.
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-            Err(error) => return Err(ReconcileError::kubernetes("the status".to_owned(), error)),
+        let object = StatusOf {
+            namespace: &self.cluster.namespace,
+            name: &self.object_name,
+            uid: &self.uid,
         };
-        self.context.metrics.acted("Rebalance", "write_status");
-        self.context
-            .rebalance_statuses
-            .wrote(&written, status.clone());
-        // What it asks of the Cluster may have changed, and whose turn it is.
-        self.context.triggers.rebalanced(&self.cluster);
+        let latest = &self.context.rebalance_statuses;
+        let written = object.write::<Rebalance, _>(status, latest, self.context);
+        if written.await? {
+            // What it asks of the Cluster may have changed, and whose turn it is.
+            self.context.triggers.rebalanced(&self.cluster);
+        }
         Ok(())
     }
 }

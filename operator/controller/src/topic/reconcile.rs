@@ -2,20 +2,19 @@
 //! anything to happen: the watches bring it back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foz_crd::{Topic, TopicStatus};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action as Requeue;
-use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::{Resource as _, ResourceExt as _};
 
 use crate::conditions::READY;
 use crate::context::Context;
-use crate::error::{ReconcileError, retry_after};
+use crate::error::ReconcileError;
 use crate::events::{self, Notice};
-use crate::names::{ClusterName, STATUS_MANAGER};
+use crate::names::ClusterName;
+use crate::pass::{self, StatusOf};
 use crate::quorum::{Quorum, QuorumError};
 use crate::topic::dereference::dereference;
 use crate::topic::execute::{Executed, execute};
@@ -53,31 +52,7 @@ pub async fn reconcile(
     guarded: Arc<GuardedTopic>,
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
-    let started = Instant::now();
-    let result = match &guarded.0 {
-        Ok(topic) => pass_over(topic, &context).await,
-        Err(error) => {
-            tracing::error!(topic = guarded.name_any(), %error, "this Topic cannot be read; its definition may be of another version");
-            context.metrics.failed("Topic", "unreadable");
-            Ok(Requeue::await_change())
-        }
-    };
-    context.metrics.reconciled("Topic", started.elapsed());
-    if result.is_ok() {
-        context
-            .failures
-            .clear("Topic", &guarded.uid().unwrap_or_default());
-    }
-    result
-}
-
-/// When to try again.
-#[must_use]
-pub fn error_policy(guarded: &GuardedTopic, error: &ReconcileError, context: &Context) -> Requeue {
-    let uid = guarded.uid().unwrap_or_default();
-    context.metrics.failed("Topic", error.metric_label());
-    tracing::warn!(topic = guarded.name_any(), namespace = guarded.namespace(), %error, "a pass has to come again");
-    Requeue::requeue(retry_after(&uid, context.failures.count("Topic", &uid)))
+    pass::run(&guarded, &context, pass_over).await
 }
 
 async fn pass_over(topic: &Topic, context: &Context) -> Result<Requeue, ReconcileError> {
@@ -215,27 +190,16 @@ impl Pass<'_> {
 
     /// Writes the status.
     pub(super) async fn write_status(&self, status: &TopicStatus) -> Result<(), ReconcileError> {
-        let api: Api<Topic> = Api::namespaced(self.context.client.clone(), &self.namespace);
-        // With the uid the write is of this object, or of none.
-        let object = json!({
-            "apiVersion": Topic::api_version(&()),
-            "kind": Topic::kind(&()),
-            "metadata": {"uid": self.uid},
-            "status": status,
-        });
-        let parameters = PatchParams::apply(STATUS_MANAGER).force();
-        let written = match api
-            .patch_status(&self.object_name, &parameters, &Patch::Apply(&object))
-            .await
-        {
-            Ok(written) => written,
-            // The object is gone: nobody would read this.
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-            Err(error) => return Err(ReconcileError::kubernetes("the status".to_owned(), error)),
+        let object = StatusOf {
+            namespace: &self.namespace,
+            name: &self.object_name,
+            uid: &self.uid,
         };
-        self.context.metrics.acted("Topic", "write_status");
-        self.context.topic_statuses.wrote(&written, status.clone());
-        self.context.topic_pace.wrote(&self.uid);
+        let latest = &self.context.topic_statuses;
+        let written = object.write::<Topic, _>(status, latest, self.context);
+        if written.await? {
+            self.context.topic_pace.wrote(&self.uid);
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +19,8 @@ use crate::wait::wait_until;
 const FEW: usize = 250;
 /// Made, changed and deleted, all together.
 const FEW_LIMIT: Duration = Duration::from_secs(8);
+/// As many kubectls delete at once.
+const PARTS: usize = 4;
 const MANY: usize = 2_000;
 const MANY_LIMIT: Duration = Duration::from_secs(30);
 const DRIFT_LIMIT: Duration = Duration::from_millis(500);
@@ -153,10 +155,11 @@ fn drift(world: &World, topic: &str) -> Result<()> {
 /// Applies so many Topics with several kubectls at once.
 fn apply(world: &World, set: &str, count: usize, retention_ms: &str) -> Result<()> {
     let manifest = |number: usize| {
+        let part = number % PARTS;
         format!(
             "apiVersion: foz.dev/v1alpha1\n\
              kind: Topic\n\
-             metadata: {{name: {set}-{number:04}, labels: {{figures: {set}}}}}\n\
+             metadata: {{name: {set}-{number:04}, labels: {{figures: {set}, part: part-{part}}}}}\n\
              spec: {{clusterRef: {{name: demo}}, partitions: 1, replicationFactor: 3, deletionPolicy: Delete, \
              config: {{retention.ms: \"{retention_ms}\"}}}}\n"
         )
@@ -178,19 +181,28 @@ fn apply(world: &World, set: &str, count: usize, retention_ms: &str) -> Result<(
                 scope.spawn(move || command.stdin(manifests.join("---\n")).run().map(drop))
             })
             .collect();
-        for kubectl in kubectls {
-            kubectl
-                .join()
-                .map_err(|_| anyhow::anyhow!("a kubectl was lost"))??;
-        }
-        Ok(())
+        kubectls.into_iter().try_for_each(joined)
     })
 }
 
-/// One request deletes all.
+/// With a few requests at once: for one of them the API server deletes one object after the other.
 fn delete(world: &World, set: &str) -> Result<()> {
-    let delete = world.kubectl().command(["delete", "--raw", &path_of(set)]);
-    delete.limit(PATIENCE).run().map(drop)
+    let delete = |part: usize| {
+        let path = format!("{}%2Cpart%3Dpart-{part}", path_of(set));
+        let delete = world.kubectl().command(["delete", "--raw", &path]);
+        delete.limit(PATIENCE).run().map(drop)
+    };
+    thread::scope(|scope| {
+        let parts: Vec<_> = (0..PARTS)
+            .map(|part| scope.spawn(move || delete(part)))
+            .collect();
+        parts.into_iter().try_for_each(joined)
+    })
+}
+
+fn joined(kubectl: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    let ended = kubectl.join();
+    ended.map_err(|_| anyhow::anyhow!("a kubectl was lost"))?
 }
 
 /// Watches them: asking again and again for so many objects would take from the processors what is measured.

@@ -44,8 +44,8 @@ pub struct Context {
     pub cluster_statuses: Latest<ClusterStatus>,
     /// Statuses of Topics that we wrote.
     pub topic_statuses: Latest<TopicStatus>,
-    /// How lately the statuses of Topics were written.
-    pub topic_pace: Pace,
+    /// How lately statuses were written.
+    pub pace: Pace,
     /// Passes that failed in a row.
     pub failures: Failures,
     /// What was refused lately.

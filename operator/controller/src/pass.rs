@@ -104,6 +104,7 @@ impl StatusOf<'_> {
         match written.await {
             Ok(written) => {
                 context.metrics.acted(&K::kind(&()), "write_status");
+                context.pace.wrote(self.uid);
                 latest.wrote(&written, status.clone());
                 Ok(true)
             }

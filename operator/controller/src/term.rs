@@ -183,7 +183,7 @@ async fn act_in(
         planned: Planned::default(),
         asked: Asked::default(),
         looks: Looks::default(),
-        topic_pace: Pace::default(),
+        pace: Pace::default(),
         failures: Failures::default(),
         refusals: Refusals::default(),
         denials: Denials::default(),

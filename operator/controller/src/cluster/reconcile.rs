@@ -2,7 +2,7 @@
 //! anything to happen: the watch brings it back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foz_crd::balancing::RebalancePolicyMode;
 use foz_crd::{Cluster, ClusterStatus};
@@ -100,7 +100,7 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         &pass.previous,
         now,
     );
-    pass.finish(cluster, &status, executed.notices).await?;
+    let written_in = pass.finish(cluster, &status, executed.notices).await?;
     if let Some(error) = executed.retry {
         return Err(error);
     }
@@ -126,7 +126,8 @@ async fn pass_over(cluster: &Cluster, context: &Context) -> Result<Requeue, Reco
         .chain(ask_again)
         .chain(denials_end)
         .chain(refusals_end)
-        .chain(executed.look_again);
+        .chain(executed.look_again)
+        .chain(written_in);
     Ok(again
         .min()
         .map_or_else(Requeue::await_change, Requeue::requeue))
@@ -160,14 +161,18 @@ impl Pass<'_> {
         quorum.ok_or(ReconcileError::Quorum(QuorumError::NotReachable))
     }
 
-    /// Writes the status if it says anything new, then what is worth an Event.
+    /// Writes the status if it says anything new, then what is worth an Event. Hands back when it is to be written where
+    /// that can wait.
     async fn finish(
         &self,
         cluster: &Cluster,
         status: &ClusterStatus,
         mut notices: Vec<Notice>,
-    ) -> Result<(), ReconcileError> {
-        let written = if *status == self.latest(cluster) {
+    ) -> Result<Option<Duration>, ReconcileError> {
+        let latest = self.latest(cluster);
+        let can_wait = self.context.pace.wait(&self.uid);
+        let can_wait = can_wait.filter(|_| differs_in_counts_only(status, &latest));
+        let written = if *status == latest || can_wait.is_some() {
             Ok(())
         } else {
             self.write_status(status).await
@@ -181,7 +186,7 @@ impl Pass<'_> {
             &status.conditions,
         ));
         events::publish(&self.context.recorder, &cluster.object_ref(&()), &notices).await;
-        written
+        written.map(|()| can_wait)
     }
 
     /// The status as it is now: an action may have written it in this pass.
@@ -203,5 +208,46 @@ impl Pass<'_> {
         let latest = &self.context.cluster_statuses;
         let written = object.write::<Cluster, _>(status, latest, self.context);
         written.await.map(drop)
+    }
+}
+
+/// Hundreds of topics may be made one after the other, and each is one more. That there are partitions which lack replicas
+/// or a leader is told at once, and that there are none any more.
+fn differs_in_counts_only(status: &ClusterStatus, before: &ClusterStatus) -> bool {
+    let some_or_none = |count: Option<i64>| count.map(i64::signum);
+    let without_counts = |status: &ClusterStatus| ClusterStatus {
+        topics: None,
+        partitions: None,
+        offline_partitions: some_or_none(status.offline_partitions),
+        under_replicated_partitions: some_or_none(status.under_replicated_partitions),
+        ..status.clone()
+    };
+    status != before && without_counts(status) == without_counts(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_crd::ClusterStatus;
+
+    use super::differs_in_counts_only;
+
+    #[test]
+    fn only_counts_of_what_was_there_before_can_wait() {
+        let status = |topics, under_replicated| ClusterStatus {
+            topics: Some(topics),
+            partitions: Some(topics),
+            under_replicated_partitions: Some(under_replicated),
+            ..ClusterStatus::default()
+        };
+        assert!(differs_in_counts_only(&status(4, 0), &status(3, 0)));
+        assert!(differs_in_counts_only(&status(4, 7), &status(3, 8)));
+        assert!(!differs_in_counts_only(&status(3, 0), &status(3, 0)));
+        assert!(!differs_in_counts_only(&status(4, 1), &status(3, 0)));
+        assert!(!differs_in_counts_only(&status(4, 0), &status(3, 1)));
+        let fewer_ready = ClusterStatus {
+            ready_replicas: 2,
+            ..status(4, 0)
+        };
+        assert!(!differs_in_counts_only(&fewer_ready, &status(3, 0)));
     }
 }

@@ -145,7 +145,7 @@ impl Pass<'_> {
             .newer(topic, told)
             .unwrap_or_default();
         let let_go = executed.let_go && executed.retry.is_none();
-        let can_wait = self.context.topic_pace.wait(&self.uid);
+        let can_wait = self.context.pace.wait(&self.uid);
         let can_wait = can_wait.filter(|_| !let_go && differs_in_numbers_only(status, &latest));
         if let Some(wait) = can_wait.filter(|_| executed.is_quiet()) {
             return Ok(Requeue::requeue(wait));
@@ -197,10 +197,7 @@ impl Pass<'_> {
         };
         let latest = &self.context.topic_statuses;
         let written = object.write::<Topic, _>(status, latest, self.context);
-        if written.await? {
-            self.context.topic_pace.wrote(&self.uid);
-        }
-        Ok(())
+        written.await.map(drop)
     }
 }
 

@@ -121,25 +121,36 @@ fn version<K: Resource>(object: &K) -> Option<u64> {
 }
 
 /// When statuses were written last, by the uid of the object: one in which only numbers moved can wait a moment.
-#[derive(Debug, Default)]
-pub struct Pace(Mutex<HashMap<String, Instant>>);
-
-/// How often a status is written in which only numbers move.
-const PACE: Duration = Duration::from_secs(1);
+#[derive(Debug)]
+pub struct Pace {
+    /// Between two writes of one status in which only numbers move.
+    pause: Duration,
+    written: Mutex<HashMap<String, Instant>>,
+}
 
 impl Pace {
+    /// With this much between two writes of one status in which only numbers move.
+    #[must_use]
+    pub fn new(pause: Duration) -> Self {
+        Self {
+            pause,
+            written: Mutex::default(),
+        }
+    }
+
     /// A status is written now.
     pub fn wrote(&self, uid: &str) {
-        let mut written = self.0.lock();
-        written.retain(|_, at| at.elapsed() < PACE);
+        let mut written = self.written.lock();
+        written.retain(|_, at| at.elapsed() < self.pause);
         written.insert(uid.to_owned(), Instant::now());
     }
 
     /// How long numbers that moved have to wait, if at all.
     #[must_use]
     pub fn wait(&self, uid: &str) -> Option<Duration> {
-        let since = self.0.lock().get(uid)?.elapsed();
-        PACE.checked_sub(since).filter(|left| !left.is_zero())
+        let since = self.written.lock().get(uid)?.elapsed();
+        let left = self.pause.checked_sub(since);
+        left.filter(|left| !left.is_zero())
     }
 }
 

@@ -23,6 +23,9 @@ use tracing_subscriber::EnvFilter;
 /// Passes that are under way may end; a longer one is cut off, and the next replica does it again.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Hundreds of topics may be made, or thousands of replicas copied, one after the other.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
@@ -55,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
         broker_image: args.broker_image,
         holder: args.pod_name.clone(),
         metrics: Arc::clone(&metrics),
+        status_pause: STATUS_PAUSE,
     };
     info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, broker_image = settings.broker_image, "starts");
     await_api_server(&client, &stop).await;

@@ -50,6 +50,8 @@ pub struct Settings {
     pub holder: String,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Between two writes of one status in which only numbers move.
+    pub status_pause: Duration,
 }
 
 impl std::fmt::Debug for Settings {
@@ -183,7 +185,7 @@ async fn act_in(
         planned: Planned::default(),
         asked: Asked::default(),
         looks: Looks::default(),
-        pace: Pace::default(),
+        pace: Pace::new(settings.status_pause),
         failures: Failures::default(),
         refusals: Refusals::default(),
         denials: Denials::default(),

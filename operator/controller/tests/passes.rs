@@ -39,6 +39,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Shorter than where the operator runs: tests wait for it.
+const STATUS_PAUSE: Duration = Duration::from_millis(150);
 const CLUSTER: &str = "/apis/foz.dev/v1alpha1/namespaces/kafka/clusters/demo";
 const TOPIC: &str = "/apis/foz.dev/v1alpha1/namespaces/kafka/topics/orders";
 const SERVICES: &str = "/api/v1/namespaces/kafka/services";
@@ -148,7 +150,7 @@ impl Stage {
     /// The operator writes nothing for a while, although it passes over everything.
     async fn is_at_rest(&self) {
         // A busy machine may be in the middle of the passes before.
-        let quiet = Duration::from_millis(300);
+        let quiet = STATUS_PAUSE * 2;
         let mut before = self.server.writes();
         let mut looks = 0;
         loop {
@@ -166,7 +168,7 @@ impl Stage {
                 self.server.put(path, object);
             }
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(quiet).await;
         assert_eq!(self.server.writes(), before);
     }
 
@@ -187,6 +189,7 @@ fn act(server: &ApiServer) -> (CancellationToken, JoinHandle<()>) {
         broker_image: "foz-broker:1".into(),
         holder: "test".into(),
         metrics: Arc::new(Metrics::new().expect("metrics")),
+        status_pause: STATUS_PAUSE,
     };
     (term.clone(), tokio::spawn(term::run(settings, term)))
 }

@@ -60,6 +60,8 @@ pub(in crate::story) fn watch_roll(
     let mut active = active_controller(world)?;
     let deadline = Instant::now() + ROLL_LIMIT;
     while back.len() < before.len() {
+        // Before the look at the pods: one that is there after this has not handed its office over.
+        let active_now = active_controller(world)?;
         let pods = world.list("pods", OF_CLUSTER)?;
         let mut away = Vec::new();
         for (pod, uid) in before {
@@ -90,7 +92,7 @@ pub(in crate::story) fn watch_roll(
             seconds(ROLL_LIMIT),
             world.get(CLUSTER)?["status"]
         );
-        active = active_controller(world)?;
+        active = active_now;
         thread::sleep(LOOK_PAUSE);
     }
     Ok(order)

@@ -3,6 +3,7 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -161,7 +162,9 @@ public class Load {
               acknowledged.incrementAndGet();
               latencies.add(System.nanoTime() - begun);
             } else {
-              if (failed.incrementAndGet() <= 10) System.err.println("failed: " + error);
+              if (failed.incrementAndGet() <= 10) {
+                System.err.println(Instant.now() + " to partition " + partition + ": " + error);
+              }
             }
           });
     }

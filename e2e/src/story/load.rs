@@ -10,13 +10,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::world::{BOOTSTRAP, World};
-use crate::external::{External, Output};
+use crate::external::{External, Output, last_lines};
 use crate::wait::wait_until;
 
 /// The greatest time that a load goes on for.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Until what the cluster carries is known, and the groups have read it.
 const STEADY_LIMIT: Duration = Duration::from_secs(180);
+/// Lines that are quoted of what a load that failed said.
+const WORDS: usize = 12;
 /// Lines that kcat is given at a time.
 const BATCH: usize = 500;
 const BATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -42,6 +44,8 @@ pub(super) struct Felt {
     pub(super) lost: u64,
     pub(super) doubled: u64,
     pub(super) seconds: Vec<Second>,
+    /// Its words about what failed, if anything did.
+    pub(super) said: String,
 }
 
 /// One second of the producer.
@@ -96,10 +100,10 @@ impl Load {
         let ended = self.java.join();
         let librdkafka = self.librdkafka.end();
         let output = ended.map_err(|_| anyhow!("the load's thread panicked"))??;
-        let felt = felt(&output.text())
-            .with_context(|| format!("the load said {}", output.error_text()))?;
+        let said = output.error_text();
+        let felt = felt(&output.text()).with_context(|| format!("the load said {said}"))?;
         librdkafka?;
-        Ok(felt)
+        Ok(Felt { said, ..felt })
     }
 }
 
@@ -122,11 +126,12 @@ impl Felt {
     pub(super) fn ensure_clean(&self) -> Result<()> {
         ensure!(
             self.failed == 0 && self.lost == 0 && self.doubled == 0 && self.sent > 0,
-            "of {} records, {} failed, {} were lost, {} are there twice",
+            "of {} records, {} failed, {} were lost, {} are there twice; the load said {}",
             self.sent,
             self.failed,
             self.lost,
-            self.doubled
+            self.doubled,
+            last_lines(&self.said, WORDS)
         );
         Ok(())
     }
@@ -200,6 +205,7 @@ fn felt(text: &str) -> Result<Felt> {
         lost: 0,
         doubled: 0,
         seconds: Vec::new(),
+        said: String::new(),
     };
     let mut groups = 0;
     for line in text.lines() {

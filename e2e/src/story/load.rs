@@ -116,6 +116,22 @@ impl Felt {
         figures.get(figures.len() / 2).copied()
     }
 
+    /// The same for so long before something, without the five seconds in which others began, and while it went on.
+    /// `began_ms` and `ended_ms` since 1970.
+    pub(super) fn p99_ms_before_and_during(
+        &self,
+        before: Duration,
+        began_ms: u128,
+        ended_ms: u128,
+    ) -> Result<(f64, f64)> {
+        let began = u64::try_from(began_ms / 1000)?;
+        let ended = u64::try_from(ended_ms / 1000)?;
+        let before = self.p99_ms(began - before.as_secs() + 5..began);
+        let during = self.p99_ms(began..ended);
+        let both = before.zip(during);
+        both.context("the load says nothing of the seconds before, or of those meanwhile")
+    }
+
     /// The longest that a record took.
     pub(super) fn max_ms(&self) -> f64 {
         let greatest = |max: f64, second: &Second| max.max(second.max_ms);
@@ -249,6 +265,10 @@ mod tests {
         assert_eq!(felt.p99_ms(100..102), Some(7.5));
         assert_eq!(felt.p99_ms(100..103), Some(3.5));
         assert_eq!(felt.p99_ms(200..300), None);
+        let of =
+            |ended_ms| felt.p99_ms_before_and_during(Duration::from_secs(6), 101_900, ended_ms);
+        assert_eq!(of(103_000).unwrap(), (2.5, 7.5));
+        assert!(of(101_950).is_err());
         assert!((felt.max_ms() - 20.0).abs() < f64::EPSILON);
         assert!(felt.ensure_clean().is_err());
     }

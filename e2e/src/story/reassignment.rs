@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::rolls::now_ms;
 use super::rolls::under_load::{say, under_load};
 use super::world::{BOOTSTRAP, World, lines};
 use crate::external::{External, Output};
@@ -31,7 +32,7 @@ const BEFORE: Duration = Duration::from_secs(20);
 
 /// No Topic speaks of it: nobody puts back what the tool does.
 pub(super) fn moves(world: &World) -> Result<()> {
-    let topic = format!("moving-{}", since_1970()?.as_millis());
+    let topic = format!("moving-{}", now_ms()?);
     topics(world, &["--create", "--topic", &topic])?
         .args(["--replica-assignment", "0"])
         .run()?;
@@ -63,7 +64,7 @@ pub(super) fn moves(world: &World) -> Result<()> {
 /// Every broker gives all of its partitions of a topic of 5 GB to the next one, under half of the load that the cluster
 /// carries: in a minute, and the p99 of its clients at most doubles.
 pub(super) fn under_half_load(world: &World) -> Result<()> {
-    let topic = format!("heavy-{}", since_1970()?.as_millis());
+    let topic = format!("heavy-{}", now_ms()?);
     let on = |shift: i64| -> BTreeMap<i64, i64> {
         let broker = |partition: i64| (partition, (partition + shift) % 3);
         (0..PARTITIONS).map(broker).collect()
@@ -74,10 +75,10 @@ pub(super) fn under_half_load(world: &World) -> Result<()> {
         .args(["--replica-assignment", &assignment.join(",")])
         .run()?;
     let told = fill(world, &topic).and_then(|()| {
-        let (felt, (began, took)) = under_load(world, None, || {
+        let (felt, (began, ended, took)) = under_load(world, None, || {
             let moves = Moves::new(world, &topic, &to)?;
             thread::sleep(BEFORE);
-            let (began, begun) = (since_1970()?, Instant::now());
+            let (began, begun) = (now_ms()?, Instant::now());
             moves.execute(&[])?;
             wait_until("all to be on the next broker", MOVE_MAX * 4, || {
                 let on = brokers(world, &topic)?;
@@ -87,13 +88,10 @@ pub(super) fn under_half_load(world: &World) -> Result<()> {
                 };
                 Ok((on == to).then_some(()).ok_or_else(left))
             })?;
-            Ok((began, begun.elapsed()))
+            Ok((began, now_ms()?, begun.elapsed()))
         })?;
         say(world, &felt);
-        let (begun, ended) = (began.as_secs(), (began + took).as_secs());
-        let before = felt.p99_ms(begun - BEFORE.as_secs() + 5..begun);
-        let during = felt.p99_ms(begun..ended.max(begun + 1));
-        let (before, during) = (before.unwrap_or_default(), during.unwrap_or_default());
+        let (before, during) = felt.p99_ms_before_and_during(BEFORE, began, ended)?;
         world.progress.line(&format!(
             "        {PARTITIONS} partitions of {} MB were moved in {}; p99 of a second: {before:.1} ms before, \
              {during:.1} ms meanwhile (medians)",
@@ -194,8 +192,4 @@ fn brokers(world: &World, topic: &str) -> Result<BTreeMap<i64, i64>> {
     };
     let all: Option<BTreeMap<i64, i64>> = partitions.and_then(|all| all.iter().map(on).collect());
     all.with_context(|| format!("kcat says {said}"))
-}
-
-fn since_1970() -> Result<Duration> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }

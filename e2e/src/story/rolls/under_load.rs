@@ -49,12 +49,8 @@ pub(in crate::story) fn roll(world: &World) -> Result<()> {
         Ok((begun, now_ms()?, took))
     })?;
     let (felt, (begun, ended, took)) = felt;
-    let epoch = |ms: u128| u64::try_from(ms / 1000);
-    let (begun, ended) = (epoch(begun)?, epoch(ended)?);
-    let before = felt.p99_ms(begun - BEFORE.as_secs() + 5..begun);
-    let during = felt.p99_ms(begun..ended);
     say(world, &felt);
-    let (before, during) = (before.unwrap_or_default(), during.unwrap_or_default());
+    let (before, during) = felt.p99_ms_before_and_during(BEFORE, begun, ended)?;
     world.progress.line(&format!(
         "        p99 of a second: {before:.1} ms before, {during:.1} ms during the roll (medians)"
     ));

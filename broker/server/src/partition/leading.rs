@@ -44,8 +44,8 @@ pub(crate) struct FollowerAnswer {
     pub(crate) diverging_epoch: Option<EpochEndOffset>,
     /// Somebody waits for the follower's next fetch: see [`Partition::ask_followers`].
     pub(crate) is_urgent: bool,
-    /// [`Leader::catches_up`].
-    pub(crate) catches_up: bool,
+    /// Where it [catches up](Leader::catches_up): how many records.
+    pub(crate) lacks: Option<i64>,
 }
 
 /// The nodes of the cluster, as the metadata has them.
@@ -186,7 +186,7 @@ impl Partition {
                 read: bounds(&leader, Vec::new()),
                 diverging_epoch: Some(end),
                 is_urgent: false,
-                catches_up: false,
+                lacks: None,
             });
         }
         let fetch = FollowerFetch {
@@ -232,6 +232,7 @@ impl Partition {
         let catches_up = leader.catches_up(node_id, wanted.offset, local);
         drop(leader);
         drop(role);
+        let lacks = catches_up.then(|| local.end_offset - wanted.offset);
         let bytes_max = match catches_up {
             true => wanted.bytes_max.min(wanted.catch_up_bytes_max),
             false => wanted.bytes_max,
@@ -241,7 +242,7 @@ impl Partition {
                 read,
                 diverging_epoch: None,
                 is_urgent,
-                catches_up,
+                lacks,
             });
         }
         match self.read_records(
@@ -262,7 +263,7 @@ impl Partition {
                     read: Read { records, ..read },
                     diverging_epoch: None,
                     is_urgent,
-                    catches_up,
+                    lacks,
                 })
             }
             Err(reason) => {

@@ -2,9 +2,10 @@
 //!
 //! A fetch may wait long and ask for thousands of partitions: whoever moves on says which one it is, and only
 //! those are looked at. A follower that catches up gets little at a time, after what others wait for, and not
-//! sooner than its [pace](CatchUpPace) allows.
+//! sooner than its [pace](CatchUpPace) allows: first of the partition where it lacks least. So they are whole one
+//! after the other, and what the kernel reads ahead of one is not forgotten again before it is wanted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub(super) struct Fetching<'a> {
     waiter: Arc<FetchWaiter>,
     /// For each partition, what was found last. Empty before the first pass.
     found: Vec<FetchPartitionResponse>,
-    /// Those in which a follower catches up, and that wait for their time.
-    held_back: BTreeSet<usize>,
+    /// Those in which a follower catches up, and that wait for their time, with how many records it lacks.
+    held_back: BTreeMap<usize, i64>,
     /// When the last pass began, if it read for those, and how many bytes.
     catch_up: Option<(Duration, usize)>,
 }
@@ -69,7 +70,7 @@ impl<'a> Fetching<'a> {
             rack: &request.rack_id,
             waiter: Arc::default(),
             found: Vec::new(),
-            held_back: BTreeSet::new(),
+            held_back: BTreeMap::new(),
             catch_up: None,
         }
     }
@@ -100,12 +101,12 @@ impl<'a> Fetching<'a> {
             has_news: false,
         };
         for number in due {
-            if self.held_back.contains(&number) {
+            if self.held_back.contains_key(&number) {
                 continue;
             }
-            let (found, catches_up) = pass.partition(number, &partitions[number]);
-            if catches_up {
-                self.held_back.insert(number);
+            let (found, lacks) = pass.partition(number, &partitions[number]);
+            if let Some(lacks) = lacks {
+                self.held_back.insert(number, lacks);
             }
             match self.found.get_mut(number) {
                 Some(known) => *known = found,
@@ -119,11 +120,17 @@ impl<'a> Fetching<'a> {
             }
             CatchUpAnswer::NotBefore(_) => None,
             CatchUpAnswer::AnyBytes | CatchUpAnswer::Bytes(_) => {
-                pass.catch_up_room = match catch_up {
+                let catch_up_room = match catch_up {
                     CatchUpAnswer::Bytes(bytes) => bytes,
                     _ => usize::MAX,
                 };
-                for number in std::mem::take(&mut self.held_back) {
+                pass.catch_up_room = catch_up_room;
+                for number in self.least_lacking_first() {
+                    // What is left is too little for the next one: it would only be looked at.
+                    if pass.catch_up_room < catch_up_room / 2 {
+                        break;
+                    }
+                    self.held_back.remove(&number);
                     (self.found[number], _) = pass.partition(number, &partitions[number]);
                 }
                 None
@@ -135,6 +142,12 @@ impl<'a> Fetching<'a> {
             has_news: pass.has_news,
             again_at,
         }
+    }
+
+    fn least_lacking_first(&self) -> Vec<usize> {
+        let mut numbers: Vec<usize> = self.held_back.keys().copied().collect();
+        numbers.sort_by_key(|number| self.held_back[number]);
+        numbers
     }
 
     /// They are read again with the next pass.

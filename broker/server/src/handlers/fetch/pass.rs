@@ -47,15 +47,15 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// What there is for the partition with this number; and whether it is one in which a follower catches up.
+    /// What there is for the partition with this number; and where a follower catches up, how many records it lacks.
     pub(super) fn partition(
         &mut self,
         number: usize,
         (topic, wanted): &(TopicRef, FetchPartition),
-    ) -> (FetchPartitionResponse, bool) {
+    ) -> (FetchPartitionResponse, Option<i64>) {
         let partition = match self.find(topic, wanted.partition) {
             Ok(partition) => partition,
-            Err(error) => return (self.failed(wanted.partition, error), false),
+            Err(error) => return (self.failed(wanted.partition, error), None),
         };
         partition.moved.register_fetch(self.waiter, number);
         let bytes_max = usize::try_from(wanted.partition_max_bytes)
@@ -103,18 +103,18 @@ impl Pass<'_> {
                 read,
                 diverging_epoch,
                 is_urgent,
-                catches_up,
+                lacks,
             }) => {
                 let bytes: usize = read.records.iter().map(Bytes::len).sum();
                 self.bytes += bytes;
                 self.room = self.room.saturating_sub(bytes);
-                if catches_up {
+                if lacks.is_some() {
                     self.catch_up_bytes += bytes;
                     self.catch_up_room = self.catch_up_room.saturating_sub(bytes);
                 }
                 // KIP-1166: nothing else would tell the follower of an idle partition. One that lacks records
                 // hears of it with them.
-                let is_committed = !catches_up && read.high_watermark > wanted.high_watermark;
+                let is_committed = lacks.is_none() && read.high_watermark > wanted.high_watermark;
                 self.has_news |= diverging_epoch.is_some()
                     || read.preferred_read_replica.is_some()
                     || is_committed
@@ -129,7 +129,7 @@ impl Pass<'_> {
                         read.records,
                     )
                 };
-                (response, catches_up)
+                (response, lacks)
             }
             Err(ReadError {
                 error,
@@ -141,7 +141,7 @@ impl Pass<'_> {
                     log_start_offset,
                     ..self.failed(wanted.partition, error)
                 };
-                (response, false)
+                (response, None)
             }
         }
     }
@@ -188,6 +188,6 @@ fn to_consumer(read: Read) -> FollowerAnswer {
         read,
         diverging_epoch: None,
         is_urgent: false,
-        catches_up: false,
+        lacks: None,
     }
 }

@@ -140,6 +140,18 @@ pub enum AppendError {
         /// The sequence of the batch.
         found: i32,
     },
+    /// The leader took over a moment ago and knows nothing of this producer: its batches before this one may still
+    /// be on their way, to the leader before. It is to come again.
+    #[error(
+        "producer {producer_id} begins with sequence {found} at a leader that has just taken over: \
+         what comes before may be on its way"
+    )]
+    EarlierMayCome {
+        /// Whose batch.
+        producer_id: i64,
+        /// The sequence of the batch.
+        found: i32,
+    },
     /// A newer instance of this producer has written already (KIP-98).
     #[error("producer {producer_id} has epoch {current}, the batch says {found}")]
     InvalidProducerEpoch {
@@ -214,7 +226,10 @@ impl AppendError {
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             Self::NoTransaction { .. } => ErrorCode::InvalidTxnState,
-            Self::StaleLeaderEpoch { .. } => ErrorCode::NotLeaderOrFollower,
+            // Every client sends it again after that, once it has asked who leads, and in order.
+            Self::EarlierMayCome { .. } | Self::StaleLeaderEpoch { .. } => {
+                ErrorCode::NotLeaderOrFollower
+            }
             Self::NotNext { .. } => ErrorCode::OffsetOutOfRange,
             Self::Unusable(..) | Self::Storage(_) => ErrorCode::KafkaStorageError,
         }

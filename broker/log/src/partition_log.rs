@@ -26,6 +26,7 @@ use crate::recovery::{self, Finding, OpenState, Recovered};
 use crate::segment::Segment;
 
 mod append;
+mod earlier_batches;
 mod flush;
 mod follow;
 mod offsets;
@@ -80,6 +81,8 @@ pub struct PartitionLog {
 struct Writer {
     active: ActiveSegment,
     producers: Producers,
+    /// When the newest leader epoch was taken on here, in ms since 1970; `None`: before this start, or never.
+    leads_since_ms: Option<i64>,
 }
 
 /// Of [`PartitionLog::flush_due_ms`].
@@ -202,6 +205,7 @@ impl PartitionLog {
                 } else {
                     recovered.producers
                 },
+                leads_since_ms: None,
             }),
             segments: RwLock::new(recovered.segments),
             epochs: RwLock::new(recovered.epochs),

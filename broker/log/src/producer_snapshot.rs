@@ -107,6 +107,7 @@ fn decode_entry(reader: &mut Reader<'_>) -> Result<(i64, Producer), String> {
         last_timestamp_ms: timestamp_ms,
         coordinator_epoch,
         current_transaction_first_offset: (first_offset >= 0).then_some(first_offset),
+        has_earlier_batches: true,
     };
     Ok((id, producer))
 }
@@ -144,6 +145,7 @@ mod tests {
             last_timestamp_ms: 77,
             coordinator_epoch: -1,
             current_transaction_first_offset: None,
+            has_earlier_batches: true,
         };
         producers.insert(4711, producer.clone());
         producers.insert(

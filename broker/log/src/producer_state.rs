@@ -16,6 +16,9 @@ pub(crate) const BATCHES_PER_PRODUCER_MAX: usize = 5;
 /// a tenth at a time; a producer that is not known may go on with any sequence.
 pub(crate) const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 
+/// As long as a request may be under way, by a client's defaults (`request.timeout.ms`).
+const UNDER_WAY_MAX_MS: i64 = 30_000;
+
 /// A batch that was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AppendedBatch {
@@ -27,6 +30,16 @@ pub(crate) struct AppendedBatch {
 }
 
 impl AppendedBatch {
+    /// `header` has its final offsets.
+    pub(crate) fn of(header: &BatchHeader) -> Self {
+        Self {
+            last_sequence: header.last_sequence(),
+            last_offset: header.last_offset(),
+            offset_delta: header.last_offset_delta,
+            timestamp_ms: header.max_timestamp,
+        }
+    }
+
     pub(crate) fn first_offset(&self) -> i64 {
         self.last_offset - i64::from(self.offset_delta)
     }
@@ -41,6 +54,8 @@ pub(crate) struct Producer {
     pub(crate) last_timestamp_ms: i64,
     pub(crate) coordinator_epoch: i32,
     pub(crate) current_transaction_first_offset: Option<i64>,
+    /// There may be batches before `batches` that are known to the log alone: a snapshot holds only the last one.
+    pub(crate) has_earlier_batches: bool,
 }
 
 /// What to do with a batch of an idempotent producer.
@@ -48,6 +63,11 @@ pub(crate) struct Producer {
 pub(crate) enum Sequence {
     Next,
     Duplicate(AppendedBatch),
+    /// Its sequence is over, and the log has to be asked for a duplicate: see [`Producers::insert_earlier`].
+    Earlier {
+        /// The batch would end before this offset.
+        upper_bound_offset: i64,
+    },
 }
 
 /// All producers of one partition.
@@ -65,9 +85,22 @@ impl Producers {
         self.by_id.iter()
     }
 
-    /// Whether `batch`, which carries a producer id, may be appended.
-    pub(crate) fn check(&self, batch: &BatchHeader) -> Result<Sequence, AppendError> {
+    /// Whether `batch`, which carries a producer id, may be appended by a leader that took over so long ago.
+    pub(crate) fn check(
+        &self,
+        batch: &BatchHeader,
+        leads_for_ms: Option<i64>,
+    ) -> Result<Sequence, AppendError> {
         let Some(producer) = self.by_id.get(&batch.producer_id) else {
+            // The batches before may be under way to the leader before, which refuses them: they come here then, and
+            // would be out of order for ever, and fail. (Kafka has that; KAFKA-15591 mends it where the log is new.)
+            let may_come = leads_for_ms.is_some_and(|ms| (0..UNDER_WAY_MAX_MS).contains(&ms));
+            if may_come && batch.base_sequence > 0 {
+                return Err(AppendError::EarlierMayCome {
+                    producer_id: batch.producer_id,
+                    found: batch.base_sequence,
+                });
+            }
             // The state may have expired or been deleted, so any sequence may begin.
             return Ok(Sequence::Next);
         };
@@ -87,6 +120,9 @@ impl Producers {
         let expected = producer.next_sequence(batch.producer_epoch);
         match expected {
             Some(expected) if expected != batch.base_sequence => {
+                if let Some(upper_bound_offset) = producer.earlier_than(batch, expected) {
+                    return Ok(Sequence::Earlier { upper_bound_offset });
+                }
                 Err(AppendError::OutOfOrderSequence {
                     producer_id: batch.producer_id,
                     expected,
@@ -107,12 +143,7 @@ impl Producers {
         {
             self.forget_silent(PRODUCERS_PER_PARTITION_MAX / 10);
         }
-        let appended = AppendedBatch {
-            last_sequence: batch.last_sequence(),
-            last_offset: batch.last_offset(),
-            offset_delta: batch.last_offset_delta,
-            timestamp_ms: batch.max_timestamp,
-        };
+        let appended = AppendedBatch::of(batch);
         let producer = self
             .by_id
             .entry(batch.producer_id)
@@ -122,16 +153,30 @@ impl Producers {
                 last_timestamp_ms: batch.max_timestamp,
                 coordinator_epoch: -1,
                 current_transaction_first_offset: None,
+                has_earlier_batches: false,
             });
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
             producer.batches.clear();
+            producer.has_earlier_batches = false;
         }
         if producer.batches.len() == BATCHES_PER_PRODUCER_MAX {
             producer.batches.pop_front();
         }
         producer.batches.push_back(appended);
         producer.last_timestamp_ms = batch.max_timestamp;
+    }
+
+    /// `earlier` is what the log holds of a producer's epoch before the batches that are known here, rising.
+    pub(crate) fn insert_earlier(&mut self, producer_id: i64, earlier: &[AppendedBatch]) {
+        let Some(producer) = self.by_id.get_mut(&producer_id) else {
+            return;
+        };
+        producer.has_earlier_batches = false;
+        let room = BATCHES_PER_PRODUCER_MAX - producer.batches.len();
+        for batch in earlier.iter().rev().take(room) {
+            producer.batches.push_front(*batch);
+        }
     }
 
     /// Puts back what a snapshot holds.
@@ -174,6 +219,19 @@ impl Producer {
             .iter()
             .find(same)
             .filter(|_| self.epoch == batch.producer_epoch)
+    }
+
+    /// Where the first known batch begins, if `batch` would come before it and may be in the log.
+    fn earlier_than(&self, batch: &BatchHeader, expected: i32) -> Option<i64> {
+        let is_known_whole =
+            !self.has_earlier_batches || self.batches.len() == BATCHES_PER_PRODUCER_MAX;
+        if is_known_whole || batch.producer_epoch != self.epoch {
+            return None;
+        }
+        // Sequences go round from the greatest one to 0.
+        let behind = expected.wrapping_sub(batch.base_sequence) & i32::MAX;
+        let first = self.batches.front()?;
+        (behind <= i32::MAX / 2).then(|| first.first_offset())
     }
 
     /// `None` when any sequence may come.

@@ -59,7 +59,7 @@ impl PartitionLog {
         self.check_usable()
             .map_err(|why| AppendError::Unusable(self.partition.to_string(), why))?;
         self.check_leader_epoch(leader_epoch)?;
-        if let Some(appended) = self.find_duplicate(&writer, &headers)? {
+        if let Some(appended) = self.find_duplicate(&mut writer, &headers, now_ms)? {
             return Ok(appended);
         }
         self.changed.store(true, Ordering::Release);
@@ -98,9 +98,11 @@ impl PartitionLog {
         })
     }
 
-    /// A leader of `epoch` takes over, even if it has written nothing yet (KIP-101).
-    pub fn assign_leader_epoch(&self, epoch: i32) {
-        let _writer = self.writer.lock();
+    /// A leader of `epoch` takes over, even if it has written nothing yet (KIP-101). `now_ms` is by the clock of
+    /// [`Self::append_as_leader`].
+    pub fn assign_leader_epoch(&self, epoch: i32, now_ms: i64) {
+        let mut writer = self.writer.lock();
+        writer.leads_since_ms = Some(now_ms);
         self.begin_leader_epoch(epoch, self.log_end_offset());
     }
 
@@ -116,14 +118,23 @@ impl PartitionLog {
 
     fn find_duplicate(
         &self,
-        writer: &Writer,
+        writer: &mut Writer,
         headers: &[BatchHeader],
+        now_ms: i64,
     ) -> Result<Option<Appended>, AppendError> {
         let [header] = headers else { return Ok(None) };
         if !header.has_producer_id() {
             return Ok(None);
         }
-        let Sequence::Duplicate(batch) = writer.producers.check(header)? else {
+        let leads_for_ms = writer.leads_since_ms.map(|since_ms| now_ms - since_ms);
+        let producers = &mut writer.producers;
+        let mut sequence = producers.check(header, leads_for_ms)?;
+        if let Sequence::Earlier { upper_bound_offset } = sequence {
+            let earlier = self.earlier_batches(header, upper_bound_offset);
+            producers.insert_earlier(header.producer_id, &earlier);
+            sequence = producers.check(header, leads_for_ms)?;
+        }
+        let Sequence::Duplicate(batch) = sequence else {
             return Ok(None);
         };
         let log_append_time_ms = match self.config().message_timestamp_type {

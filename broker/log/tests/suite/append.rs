@@ -50,13 +50,13 @@ fn an_older_leader_is_refused() {
         (error.error_code(), error.error_code().is_retriable()),
         (ErrorCode::NotLeaderOrFollower, true)
     );
-    log.assign_leader_epoch(9);
+    log.assign_leader_epoch(9, NOW_MS);
     assert!(
         log.append_as_leader(&mut batch(&[b"x"]), 8, NOW_MS)
             .is_err()
     );
     append_with_epoch(&log, 9);
-    log.assign_leader_epoch(12);
+    log.assign_leader_epoch(12, NOW_MS);
     World::stop(directory, log);
 
     let (_directory, log) = world.log();
@@ -143,6 +143,57 @@ fn all_batches_under_way_are_known_after_a_kill() {
         let again = append(&log, idempotent(5, 0, n, &[b"x"]));
         assert_eq!((again.duplicate, again.first_offset), (true, i64::from(n)));
     }
+}
+
+/// A snapshot holds the last batch of each producer alone.
+#[test]
+fn all_batches_under_way_are_known_after_a_clean_stop_and_a_truncation() {
+    for (segment_bytes, others) in [(1 << 20, 0), (1 << 20, 1000), (400, 3)] {
+        let world = World::new(small_segments(segment_bytes));
+        let (directory, log) = world.log();
+        let mut offsets = Vec::new();
+        for n in 0..7 {
+            let appended = append(&log, idempotent(5, 0, n * 2, &[b"x", b"y"]));
+            offsets.push(appended.first_offset);
+            append(&log, idempotent(6, 0, n, &[b"x"]));
+            append_numbers(&log, others);
+        }
+        let cut = append_and_roll(&log, &world.config);
+        append(&log, idempotent(5, 0, 14, &[b"x", b"y"]));
+        World::stop(directory, log);
+
+        for truncated in [false, true] {
+            let (directory, log) = world.log();
+            if truncated {
+                directory.truncate(&log, cut, NOW_MS).unwrap();
+            }
+            let first = if truncated { 2 } else { 3 };
+            let end = log.log_end_offset();
+            for n in first..7 {
+                let again = append(&log, idempotent(5, 0, n * 2, &[b"x", b"y"]));
+                let known = (again.duplicate, again.first_offset);
+                assert_eq!(known, (true, offsets[n as usize]), "{n} {truncated}");
+            }
+            let sequence = (first - 1) * 2;
+            let error = log
+                .append_as_leader(&mut idempotent(5, 0, sequence, &[b"x", b"y"]), 0, NOW_MS)
+                .unwrap_err();
+            assert_eq!(error.error_code(), ErrorCode::OutOfOrderSequenceNumber);
+            assert_eq!(log.log_end_offset(), end);
+            World::stop(directory, log);
+        }
+    }
+}
+
+/// A segment ends, so that there is a snapshot in the middle of the log. Returns where.
+fn append_and_roll(log: &foz_log::PartitionLog, config: &LogConfig) -> i64 {
+    log.set_config(LogConfig {
+        segment_bytes: 300,
+        ..config.clone()
+    });
+    while !append(log, batch(&[b"other"])).rolled {}
+    log.set_config(config.clone());
+    log.log_end_offset() - 1
 }
 
 #[test]

@@ -202,11 +202,11 @@ fn a_follower_that_parted_is_truncated_and_agrees_again() {
     let follower = Replica::new(small_segments(300));
     follower.follow(&leader);
     // It led in epoch 2, alone; the other one leads in epoch 3.
-    follower.log.assign_leader_epoch(2);
+    follower.log.assign_leader_epoch(2, NOW_MS);
     for n in 10..14 {
         follower.append(2, batch(&[format!("other {n}").as_bytes()]));
     }
-    leader.log.assign_leader_epoch(3);
+    leader.log.assign_leader_epoch(3, NOW_MS);
     leader.append_numbers(3, 8);
 
     let parted = leader.log.divergence(2, 14).unwrap();
@@ -241,7 +241,7 @@ fn a_leader_that_wrote_nothing_is_forgotten_by_a_truncation_to_the_end() {
     leader.append_numbers(1, 5);
     let follower = Replica::new(LogConfig::default());
     follower.follow(&leader);
-    follower.log.assign_leader_epoch(2);
+    follower.log.assign_leader_epoch(2, NOW_MS);
     leader.append_numbers(1, 3);
     leader.append_numbers(3, 3);
     assert_eq!(follower.log.latest_epoch(), Some(2));

@@ -104,7 +104,7 @@ impl Pair {
             Step::Switch => {
                 self.leader = 1 - self.leader;
                 self.epoch += 1;
-                self.leader().log().assign_leader_epoch(self.epoch);
+                self.leader().log().assign_leader_epoch(self.epoch, NOW_MS);
             }
             Step::Flush { replica } => {
                 self.replicas[replica].log().flush().unwrap();
@@ -136,7 +136,7 @@ impl Pair {
     fn lead_again(&mut self, replica: usize) {
         if replica == self.leader {
             self.epoch += 1;
-            self.leader().log().assign_leader_epoch(self.epoch);
+            self.leader().log().assign_leader_epoch(self.epoch, NOW_MS);
         }
     }
 

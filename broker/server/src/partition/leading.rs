@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use super::reading::{Read, ReadError};
 use super::role::{Leading, Role};
-use super::{Partition, Proposed};
+use super::{Partition, Proposed, wall_clock_ms};
 
 /// What a follower asks for.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl Partition {
         }
         let _role_change = self.role_change.lock();
         let mut role = self.role.write();
-        self.log.assign_leader_epoch(epoch);
+        self.log.assign_leader_epoch(epoch, wall_clock_ms());
         let leader = Leader::new(
             node_id,
             assignment,

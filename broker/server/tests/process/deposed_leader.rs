@@ -53,7 +53,12 @@ fn receive(connection: &mut Connection) -> Result<i64, ErrorCode> {
     }
 }
 
-fn produce(node: &Node, topic: &Topic, epoch: i16, sequence: i32) -> Result<i64, ErrorCode> {
+pub(crate) fn produce(
+    node: &Node,
+    topic: &Topic,
+    epoch: i16,
+    sequence: i32,
+) -> Result<i64, ErrorCode> {
     let answered = Answered::default();
     let mut connection = Connection::open(node, &answered);
     send(&mut connection, topic, epoch, sequence);

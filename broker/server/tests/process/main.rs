@@ -23,6 +23,7 @@ mod rebalances;
 mod replicated_metadata;
 mod replication;
 mod replication_listener;
+mod resent_batches;
 mod stopping;
 mod testbed;
 mod topics;

@@ -156,6 +156,9 @@ impl ActiveSegment {
     ) -> Result<(), StorageError> {
         let position = self.segment.size();
         let end = position + bytes.len() as u64;
+        if position == 0 {
+            self.segment.create_indexes()?;
+        }
         if config.flush_before_acknowledge {
             self.allocate(end, config.segment_bytes)?;
         }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use foz_protocol::batch::BatchHeader;
 use parking_lot::Mutex;
@@ -168,6 +168,8 @@ impl IndexBuilder {
 #[derive(Debug)]
 pub(crate) struct SparseIndex<E> {
     file: LazyFile,
+    /// Otherwise there are no entries.
+    exists: AtomicBool,
     base_offset: i64,
     entries: AtomicU32,
     /// `None` until somebody asked, or when there are no entries.
@@ -175,14 +177,18 @@ pub(crate) struct SparseIndex<E> {
 }
 
 impl<E: Entry> SparseIndex<E> {
-    /// An empty index; what was under that name is overwritten.
-    pub(crate) fn create(
-        handles: &Arc<FileHandles>,
-        path: PathBuf,
-        base_offset: i64,
-    ) -> Result<Self, StorageError> {
-        File::create(&path).at("create", &path)?;
-        Ok(Self::with_entries(handles, path, base_offset, 0))
+    /// An empty index, without a file until [`Self::create`].
+    pub(crate) fn new(handles: &Arc<FileHandles>, path: PathBuf, base_offset: i64) -> Self {
+        Self::with_entries(handles, path, base_offset, None)
+    }
+
+    /// From now on there is a file, if there was none; what was under that name is overwritten.
+    pub(crate) fn create(&self) -> Result<(), StorageError> {
+        if !self.exists.load(Ordering::Acquire) {
+            File::create(self.file.path()).at("create", self.file.path())?;
+            self.exists.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// `None` when the file is missing or cannot be an index.
@@ -199,19 +205,20 @@ impl<E: Entry> SparseIndex<E> {
         let entries = u32::try_from(length / E::BYTES as u64).ok();
         Ok(entries
             .filter(|_| length.is_multiple_of(E::BYTES as u64))
-            .map(|entries| Self::with_entries(handles, path, base_offset, entries)))
+            .map(|entries| Self::with_entries(handles, path, base_offset, Some(entries))))
     }
 
     fn with_entries(
         handles: &Arc<FileHandles>,
         path: PathBuf,
         base_offset: i64,
-        entries: u32,
+        entries: Option<u32>,
     ) -> Self {
         Self {
             file: LazyFile::new(handles, path),
+            exists: AtomicBool::new(entries.is_some()),
             base_offset,
-            entries: AtomicU32::new(entries),
+            entries: AtomicU32::new(entries.unwrap_or_default()),
             last: Mutex::new(None),
         }
     }
@@ -234,6 +241,10 @@ impl<E: Entry> SparseIndex<E> {
 
     /// Makes these the only entries.
     pub(crate) fn replace(&self, entries: &[E]) -> Result<(), StorageError> {
+        if entries.is_empty() && !self.exists.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.create()?;
         let mut bytes = Vec::with_capacity(entries.len() * E::BYTES);
         entries
             .iter()
@@ -265,6 +276,9 @@ impl<E: Entry> SparseIndex<E> {
         }
         // Invariant: entries before `low` have keys at most `key`, those from `high` on greater ones.
         let (mut low, mut high) = (0, self.len());
+        if high == 0 {
+            return Ok(None);
+        }
         while high - low > SEARCH_BLOCK_ENTRIES {
             let middle = low + (high - low) / 2;
             if self.read(middle)?.key() <= key {
@@ -286,6 +300,9 @@ impl<E: Entry> SparseIndex<E> {
     }
 
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        if !self.exists.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.open_file()?.sync_data().at("flush", self.file.path())
     }
 
@@ -340,7 +357,9 @@ mod tests {
         let handles = FileHandles::new(4);
         proptest!(ProptestConfig::with_cases(40), |(count in 0_i64..2000, key in 90_i64..6200)| {
             let path = dir.path().join("i");
-            let index = SparseIndex::create(&handles, path.clone(), 100).unwrap();
+            let index = SparseIndex::new(&handles, path.clone(), 100);
+            prop_assert_eq!((index.floor(key).unwrap(), index.last().unwrap()), (None, None));
+            index.create().unwrap();
             let entries: Vec<_> = (0..count).map(entry).collect();
             index.replace(&entries).unwrap();
             let expected = entries.iter().rev().find(|e| e.offset <= key).copied();

@@ -85,15 +85,11 @@ impl Segment {
             let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is there and holds data");
             return Err(source).at("create", &path);
         }
-        let indexes = Self::create_indexes(handles, directory, base_offset).inspect_err(|_| {
-            // It would lie in the middle of the segment before, which goes on.
-            let _ = remove_if_exists(&path);
-        });
-        let (offset_index, time_index) = indexes?;
+        let index_path = |suffix| offset_file(directory, base_offset, suffix);
         Ok(Self {
             base_offset,
-            offset_index,
-            time_index,
+            offset_index: SparseIndex::new(handles, index_path(OFFSET_INDEX_SUFFIX), base_offset),
+            time_index: SparseIndex::new(handles, index_path(TIME_INDEX_SUFFIX), base_offset),
             log: LazyFile::new(handles, path),
             size: AtomicU64::new(0),
             writeback_begun: AtomicU64::new(0),
@@ -102,16 +98,11 @@ impl Segment {
         })
     }
 
-    fn create_indexes(
-        handles: &Arc<FileHandles>,
-        directory: &Path,
-        base_offset: i64,
-    ) -> Result<(SparseIndex<OffsetPosition>, SparseIndex<TimestampOffset>), StorageError> {
-        let path = |suffix| offset_file(directory, base_offset, suffix);
-        Ok((
-            SparseIndex::create(handles, path(OFFSET_INDEX_SUFFIX), base_offset)?,
-            SparseIndex::create(handles, path(TIME_INDEX_SUFFIX), base_offset)?,
-        ))
+    /// A segment that holds something has its index files, whether they have entries or not: one that is missing is
+    /// noticed. An empty one needs none, and many partitions are empty for long.
+    pub(crate) fn create_indexes(&self) -> Result<(), StorageError> {
+        self.offset_index.create()?;
+        self.time_index.create()
     }
 
     /// From existing files. The second value tells whether an index was missing or unusable: it is
@@ -125,19 +116,18 @@ impl Segment {
         let size = fs::metadata(&path).at("read", &path)?.len();
         let offset_path = offset_file(directory, base_offset, OFFSET_INDEX_SUFFIX);
         let time_path = offset_file(directory, base_offset, TIME_INDEX_SUFFIX);
-        let offset_index = SparseIndex::open(handles, offset_path.clone(), base_offset)?;
-        let time_index = SparseIndex::open(handles, time_path.clone(), base_offset)?;
-        let rebuild = offset_index.is_none() || time_index.is_none();
+        let (mut offset_index, mut time_index) = (None, None);
+        if size > 0 {
+            offset_index = SparseIndex::open(handles, offset_path.clone(), base_offset)?;
+            time_index = SparseIndex::open(handles, time_path.clone(), base_offset)?;
+        }
+        let rebuild = size > 0 && (offset_index.is_none() || time_index.is_none());
         let segment = Self {
             base_offset,
-            offset_index: match offset_index {
-                Some(index) => index,
-                None => SparseIndex::create(handles, offset_path, base_offset)?,
-            },
-            time_index: match time_index {
-                Some(index) => index,
-                None => SparseIndex::create(handles, time_path, base_offset)?,
-            },
+            offset_index: offset_index
+                .unwrap_or_else(|| SparseIndex::new(handles, offset_path, base_offset)),
+            time_index: time_index
+                .unwrap_or_else(|| SparseIndex::new(handles, time_path, base_offset)),
             log: LazyFile::new(handles, path),
             size: AtomicU64::new(size),
             writeback_begun: AtomicU64::new(size),

@@ -8,7 +8,7 @@ use foz_protocol::batch::{self, BatchHeader};
 
 use super::{PartitionLog, Writer};
 use crate::active_segment::ActiveSegment;
-use crate::config::TimestampType;
+use crate::config::{LogConfig, TimestampType};
 use crate::disk_operations::DiskOperation;
 use crate::error::{AppendError, StorageContext, StorageError};
 use crate::index::IndexBuilder;
@@ -74,7 +74,7 @@ impl PartitionLog {
         if rolled {
             self.roll(&mut writer, now_ms)?;
         }
-        writer.active.append(batches, &headers, &config)?;
+        self.write(&mut writer, batches, &headers, &config)?;
         headers
             .iter()
             .for_each(|header| writer.producers.record(header));
@@ -96,6 +96,23 @@ impl PartitionLog {
             duplicate: false,
             rolled,
         })
+    }
+
+    /// Into the active segment. To be called before the end of the log is told to anybody.
+    pub(super) fn write(
+        &self,
+        writer: &mut Writer,
+        bytes: &[u8],
+        headers: &[BatchHeader],
+        config: &LogConfig,
+    ) -> Result<(), StorageError> {
+        let is_first = writer.active.segment.size() == 0;
+        writer.active.append(bytes, headers, config)?;
+        if is_first {
+            // With it came the files of its indexes.
+            self.directory_changed.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// A leader of `epoch` takes over, even if it has written nothing yet (KIP-101). `now_ms` is by the clock of

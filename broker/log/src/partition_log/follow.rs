@@ -68,7 +68,7 @@ impl PartitionLog {
             let (fitting, later) = rest.split_at(count);
             let length = fitting.iter().map(|header| header.total_length()).sum();
             let (now, after) = bytes.split_at(length);
-            writer.active.append(now, fitting, &config)?;
+            self.write(&mut writer, now, fitting, &config)?;
             for header in fitting {
                 if !sings(Canary::ProducerStateNotReplicated) {
                     writer.producers.record(header);

@@ -25,6 +25,9 @@ impl Indexes {
         if !is_last {
             self.times.extend(self.builder.time_entry());
         }
+        if segment.size() > 0 {
+            segment.create_indexes()?;
+        }
         segment.offset_index.replace(&self.offsets)?;
         segment.time_index.replace(&self.times)
     }

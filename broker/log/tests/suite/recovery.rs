@@ -291,6 +291,34 @@ fn indexes_are_made_anew_as_they_were() {
     }
 }
 
+/// Thousands of partitions may have nothing in them.
+#[test]
+fn indexes_come_with_the_first_batch() {
+    let world = World::new(LogConfig::default());
+    let dir = world.partition_dir();
+    let indexes = || [files(&dir, ".index"), files(&dir, ".timeindex")].concat();
+    let (directory, log) = world.log();
+    assert_numbers(&log, 0, 0);
+    log.flush().unwrap();
+    assert_eq!(indexes().len(), 0);
+    World::stop(directory, log);
+    // What another life left there says nothing of an empty log.
+    fs::write(dir.join("00000000000000000000.index"), [1; 80]).unwrap();
+    let (directory, log) = world.log();
+    append_numbers(&log, 3);
+    assert_numbers(&log, 0, 3);
+    assert_eq!(indexes().len(), 2);
+    World::stop(directory, log);
+
+    // Without entries they are there all the same: nothing is made anew at each start.
+    let (_directory, report) = world.open();
+    assert_eq!(report.findings, []);
+    assert_eq!(
+        fs::read(dir.join("00000000000000000000.index")).unwrap(),
+        []
+    );
+}
+
 #[test]
 fn an_index_that_lies_is_not_believed() {
     let world = World::new(LogConfig {

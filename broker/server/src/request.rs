@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foz_replication::CatchUpPace;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::authorizer::{Operation, Principal, Resource};
@@ -26,6 +27,9 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Cancelled when nobody waits for answers any longer: long polls end.
     pub(crate) gone: CancellationToken,
+    /// How many requests it has begun. A follower that asks for something new while its fetch waits has no use for
+    /// waiting any longer.
+    pub(crate) begun: watch::Sender<u64>,
     /// How fast a follower gets what it missed; none before its first fetch.
     pub(crate) catch_up: Mutex<Option<CatchUpPace>>,
 }
@@ -41,6 +45,7 @@ impl Client {
             listener,
             peer,
             gone,
+            begun: watch::Sender::new(0),
             catch_up: Mutex::new(None),
         }
     }

@@ -49,8 +49,9 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
         correlation_id,
         ..
     } = call;
+    let number = *context.client.begun.borrow();
     Ok(Box::pin(async move {
-        match answer(&context, &request).await {
+        match answer(&context, &request, number).await {
             Some((response, held)) => Answer::Reply {
                 segments: response.encode(version, correlation_id),
                 held,
@@ -60,10 +61,11 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
     }))
 }
 
-/// `None`: it is a follower's, who has gone.
+/// `number` of the client's requests. `None`: it is a follower's, who has gone.
 async fn answer(
     context: &RequestContext,
     request: &FetchRequest,
+    number: u64,
 ) -> Option<(FetchResponse, Option<Reserved>)> {
     let broker = &context.broker;
     let asker = Asker::of(context, request);
@@ -89,6 +91,7 @@ async fn answer(
         broker.node_budgets.grow_to_nodes(nodes);
     }
     let mut fetching = Fetching::new(context, request, asker, &begun);
+    let mut newest = context.client.begun.subscribe();
     loop {
         let mut held = broker
             .budgets(context.client.listener)
@@ -111,7 +114,10 @@ async fn answer(
         // With less room than was asked for, more than this would not fit either.
         let is_full = room < bytes_max && bytes > 0;
         let enough = bytes >= bytes_min || is_full || has_news || begun.partitions.is_empty();
-        if enough || Instant::now() >= deadline || context.client.gone.is_cancelled() {
+        let waits_no_more = context.client.gone.is_cancelled()
+            || (is_follower && *newest.borrow() > number)
+            || Instant::now() >= deadline;
+        if enough || waits_no_more {
             if !is_follower {
                 broker.metrics.fetched_bytes.inc_by(bytes as u64);
             }
@@ -145,6 +151,7 @@ async fn answer(
         let until = again_at.map_or(deadline, |again_at| deadline.min(again_at));
         tokio::select! {
             _ = timeout_at(until, fetching.moved()) => {}
+            _ = newest.wait_for(|newest| *newest > number), if is_follower => {}
             () = context.client.gone.cancelled() => {}
         }
     }

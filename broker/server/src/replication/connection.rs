@@ -1,11 +1,11 @@
-//! A connection to the replication listener of another broker: one Fetch at a time.
+//! A connection to the replication listener of another broker: Fetches, answered in order.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use foz_protocol::frame;
-use futures::FutureExt;
 use kafka_protocol::messages::{
     ApiKey, FetchRequest, FetchResponse, RequestHeader, ResponseHeader,
 };
@@ -26,6 +26,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     client_id: StrBytes,
     correlation_id: i32,
+    /// Of those that are not answered yet, the first one first.
+    asked: VecDeque<i32>,
 }
 
 impl Connection {
@@ -39,6 +41,7 @@ impl Connection {
             stream,
             client_id: StrBytes::from_string(client_id.to_owned()),
             correlation_id: 0,
+            asked: VecDeque::new(),
         })
     }
 
@@ -46,6 +49,7 @@ impl Connection {
     pub(super) async fn send(&mut self, request: &FetchRequest) -> io::Result<()> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let frame = self.encode(request)?;
+        self.asked.push_back(self.correlation_id);
         tokio::time::timeout(ANSWER_MAX, self.stream.write_all(&frame))
             .await
             .map_err(|_| timed_out("not taken in time"))?
@@ -58,17 +62,12 @@ impl Connection {
             .map_err(|_| timed_out("not answered in time"))?
     }
 
-    /// Nothing of an answer is here yet.
-    pub(super) fn is_silent(&self) -> bool {
-        self.peek().now_or_never().is_none()
-    }
-
     async fn peek(&self) -> io::Result<()> {
         // Readiness alone may be left over from the answer before.
         self.stream.peek(&mut [0]).await.map(drop)
     }
 
-    /// The answer to what was sent.
+    /// The answer to what was sent first and not answered yet.
     pub(super) async fn receive(&mut self) -> io::Result<FetchResponse> {
         tokio::time::timeout(ANSWER_MAX, self.read_answer())
             .await
@@ -106,7 +105,7 @@ impl Connection {
         let mut body: Bytes = body.freeze();
         let header_version = ApiKey::Fetch.response_header_version(FETCH_VERSION);
         let header = ResponseHeader::decode(&mut body, header_version).map_err(invalid)?;
-        if header.correlation_id != self.correlation_id {
+        if self.asked.pop_front() != Some(header.correlation_id) {
             return Err(invalid("an answer to another request"));
         }
         FetchResponse::decode(&mut body, FETCH_VERSION).map_err(invalid)

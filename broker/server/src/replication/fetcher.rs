@@ -35,6 +35,10 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// How long changes of what is followed are gathered.
 const GATHERING: Duration = Duration::from_millis(5);
+/// Between two fetches that end early for such a change, at least: each costs a look at all that is followed.
+const BETWEEN_NUDGES: Duration = Duration::from_millis(100);
+/// Of a Fetch that belongs to no session (KIP-227).
+const FINAL_EPOCH: i32 = -1;
 
 /// What a fetcher is to fetch.
 #[derive(Debug, Default)]
@@ -83,6 +87,7 @@ pub(super) async fn run(
         paused: BTreeMap::new(),
         pauses: BTreeMap::new(),
         flushing: BTreeSet::new(),
+        nudged_at: None,
         said: String::new(),
     };
     // A write that was begun is carried out: nothing below awaits in the middle of one.
@@ -106,6 +111,8 @@ struct Fetcher {
     pauses: BTreeMap<Key, Duration>,
     /// Appended, and not yet on the disk as the partition wants it.
     flushing: BTreeSet<Key>,
+    /// When a fetch was ended early last.
+    nudged_at: Option<Instant>,
     /// The same is said once.
     said: String,
 }
@@ -128,13 +135,9 @@ impl Fetcher {
                     continue;
                 }
                 match self.exchange(&mut connection).await {
-                    Ok(Some(answer)) => {
+                    Ok(answer) => {
                         self.said.clear();
                         self.take(answer).await;
-                    }
-                    Ok(None) => {
-                        self.session.failed();
-                        break;
                     }
                     Err(error) => {
                         self.session.failed();
@@ -147,29 +150,61 @@ impl Fetcher {
         }
     }
 
-    /// One request and its answer. `None`: the leader has nothing new for the partitions that it was asked
-    /// for, and others have come, which must not wait for those. The connection is given up, and with it the
-    /// session: that costs one round trip. An answer that has begun is read.
-    async fn exchange(&mut self, connection: &mut Connection) -> io::Result<Option<FetchResponse>> {
+    /// One request and its answer. Partitions that come meanwhile must not wait for news of others: the leader
+    /// answers at once when it is asked for something else.
+    async fn exchange(&mut self, connection: &mut Connection) -> io::Result<FetchResponse> {
         let asked = self.session.request();
         let wait = self.wait_max();
         connection.send(&self.request(&asked, wait)).await?;
         let assigned = Arc::clone(&self.assigned);
+        let mut has_nudged = false;
+        let mut nudge_at = None;
         loop {
+            let gathered = async {
+                match nudge_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 begun = connection.answer_begins(wait) => {
                     begun?;
-                    return connection.receive().await.map(Some);
+                    let answer = connection.receive().await?;
+                    if has_nudged {
+                        connection.receive().await?;
+                    }
+                    return Ok(answer);
                 }
-                () = assigned.changed.notified() => {}
-            }
-            // Changes come in numbers, when a broker dies or comes back.
-            tokio::time::sleep(GATHERING).await;
-            if assigned.has_news() && connection.is_silent() {
-                return Ok(None);
+                () = gathered => {
+                    nudge_at = None;
+                    if assigned.has_news() {
+                        connection.send(&self.nudge()).await?;
+                        has_nudged = true;
+                        self.nudged_at = Some(Instant::now());
+                    }
+                }
+                () = assigned.changed.notified(), if !has_nudged && nudge_at.is_none() => {
+                    // Changes come in numbers: topics are made, a broker dies or comes back.
+                    let gathered_at = Instant::now() + GATHERING;
+                    let earliest = self.nudged_at.map(|at| at + BETWEEN_NUDGES);
+                    nudge_at = Some(earliest.map_or(gathered_at, |at| at.max(gathered_at)));
+                }
             }
         }
+    }
+
+    /// Asks for nothing, in no session.
+    fn nudge(&self) -> FetchRequest {
+        FetchRequest::default()
+            .with_replica_state(self.replica_state())
+            .with_session_epoch(FINAL_EPOCH)
+    }
+
+    fn replica_state(&self) -> ReplicaState {
+        ReplicaState::default()
+            .with_replica_id(BrokerId(self.broker.node_id))
+            .with_replica_epoch(self.broker.epoch())
     }
 
     /// How long the leader may wait for something new.
@@ -338,11 +373,8 @@ impl Fetcher {
                 .with_topic_id(id)
                 .with_partitions(partitions)
         });
-        let state = ReplicaState::default()
-            .with_replica_id(BrokerId(self.broker.node_id))
-            .with_replica_epoch(self.broker.epoch());
         FetchRequest::default()
-            .with_replica_state(state)
+            .with_replica_state(self.replica_state())
             .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
             .with_min_bytes(self.limit("replica.fetch.min.bytes"))
             .with_max_bytes(self.limit("replica.fetch.response.max.bytes"))

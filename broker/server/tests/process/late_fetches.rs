@@ -100,3 +100,22 @@ fn they_do_not_cost_a_follower_its_place() {
     isr_stays(leader);
     follow(leader, &topic, 4);
 }
+
+/// It asks for something else: partitions that are new must not wait for news of others.
+#[test]
+fn one_that_waits_is_answered_when_its_follower_asks_again() {
+    let testbed = Testbed::start(1, 2);
+    let leader = &testbed.brokers[0];
+    let answered = Answered::default();
+    let mut connection = Connection::open(leader, &answered);
+    let topic = connection.create_on("orders", &[0, 1], &[]);
+    eventually(|| connection.latest_offset("orders", 0));
+    let mut follower = Connection::open_as_node(leader, &answered);
+    let began = Instant::now();
+    follower.send(NODES_SPEAK, &fetch_of(1, &topic, 0, LONG_WAIT_MS));
+    follower.send(NODES_SPEAK, &fetch_of(1, &topic, 0, NO_WAIT));
+    follower.skip::<FetchRequest>(NODES_SPEAK);
+    let response = follower.receive::<FetchRequest>(NODES_SPEAK);
+    assert_eq!(error(response.error_code), ErrorCode::None);
+    assert!(began.elapsed() < Duration::from_secs(10), "it waits on");
+}

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::runtime::events::Recorder;
 use kube::{Client, Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
@@ -12,6 +11,7 @@ use crate::apply::Memory;
 use crate::cluster::denials::Denials;
 use crate::cluster::scaling::asked::Asked;
 use crate::cluster::scaling::looks::Looks;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::quorum::Quorums;
 use crate::rebalance::planned::Planned;
@@ -32,8 +32,8 @@ pub struct Context {
     pub quorums: Arc<Quorums>,
     /// Who names which topic, and who needs a pass.
     pub triggers: Triggers,
-    /// Writes Events.
-    pub recorder: Recorder,
+    /// Publishes Events.
+    pub events: Events,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The image of Clusters that name none.

@@ -1,12 +1,25 @@
 //! Events: what the operator did and what it refuses, beside the object that it is about.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
 
 use crate::conditions::{DEGRADED, READY, find};
 use crate::hash::fingerprint;
 use crate::sentence::cut;
+
+/// Of Events that wait to be published; what comes then is lost, and logged.
+const WAITING_MAX: usize = 10_000;
+/// So many are published as fast as it goes.
+const AT_ONCE: usize = 25;
+/// Between two where more wait: 50 in a second at most.
+const PAUSE: Duration = Duration::from_millis(20);
+/// For those that still wait when the term ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Kubernetes takes 1 KiB.
 const NOTE_LENGTH_MAX: usize = 1000;
@@ -72,13 +85,60 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|character| !character.is_ascii_digit())
 }
 
-/// Publishes them. An Event that cannot be written is logged: it is no reason to fail a pass.
-pub async fn publish(recorder: &Recorder, regarding: &ObjectReference, notices: &[Notice]) {
-    for notice in notices {
-        if let Err(error) = recorder.publish(&event(notice), regarding).await {
-            tracing::warn!(%error, reason = notice.reason, note = notice.note, "an Event was lost");
+/// Where passes leave their Events. No pass waits for them, and no pass fails for want of one.
+#[derive(Debug, Clone)]
+pub struct Events(Sender<(ObjectReference, Notice)>);
+
+impl Events {
+    /// With what publishes them, which ends when there is nobody any more who could leave one, or soon after `term`.
+    pub fn new(recorder: Recorder, term: CancellationToken) -> (Self, impl Future<Output = ()>) {
+        let (sender, mut waiting) = channel(WAITING_MAX);
+        let publishing = async move {
+            let ended = async {
+                term.cancelled().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                () = publish_all(&recorder, &mut waiting, &term) => {}
+                () = ended => {}
+            }
+            while let Ok((_, notice)) = waiting.try_recv() {
+                lost(&notice, &"the operator's term has ended");
+            }
+        };
+        (Self(sender), publishing)
+    }
+
+    /// Publishes them soon, in this order.
+    pub fn publish(&self, regarding: &ObjectReference, notices: &[Notice]) {
+        for notice in notices {
+            if let Err(error) = self.0.try_send((regarding.clone(), notice.clone())) {
+                lost(notice, &error);
+            }
         }
     }
+}
+
+/// One after the other, and not as fast as it goes: where thousands of topics are made, the API server has better things
+/// to do.
+async fn publish_all(
+    recorder: &Recorder,
+    waiting: &mut Receiver<(ObjectReference, Notice)>,
+    term: &CancellationToken,
+) {
+    while let Some((regarding, notice)) = waiting.recv().await {
+        if let Err(error) = recorder.publish(&event(&notice), &regarding).await {
+            lost(&notice, &error);
+        }
+        if waiting.len() > AT_ONCE {
+            let _ = tokio::time::timeout(PAUSE, term.cancelled()).await;
+        }
+    }
+}
+
+fn lost(notice: &Notice, error: &dyn std::fmt::Display) {
+    let Notice { reason, note, .. } = notice;
+    tracing::warn!(%error, reason, note, "an Event was lost");
 }
 
 fn event(notice: &Notice) -> Event {

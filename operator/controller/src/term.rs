@@ -23,6 +23,7 @@ use crate::cluster::scaling::asked::Asked;
 use crate::cluster::scaling::looks::Looks;
 use crate::context::{Context, Deleted, Failures, Latest, Pace, Refusals};
 use crate::error::ReconcileError;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::names::OPERATOR;
 use crate::pass::error_policy;
@@ -70,6 +71,7 @@ pub async fn run(settings: Settings, term: CancellationToken) {
         instance: Some(settings.holder.clone()),
     };
     let recorder = Recorder::new(settings.client.clone(), reporter);
+    let (events, publishing) = Events::new(recorder, term.clone());
     let namespaces: Vec<Option<String>> = match settings.namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
@@ -109,14 +111,18 @@ pub async fn run(settings: Settings, term: CancellationToken) {
         clusters: Clusters::new(stores),
         triggers,
         nodes,
-        recorder,
+        events,
         settings,
         term,
     };
-    let scopes = scopes
-        .into_iter()
-        .map(|scope| act_in(&shared, scope, nodes_changed.subscribe()));
-    futures::future::join_all(scopes).await;
+    // What publishes Events ends with the last who could leave one.
+    let acting = async move {
+        let scopes = scopes
+            .into_iter()
+            .map(|scope| act_in(&shared, scope, nodes_changed.subscribe()));
+        futures::future::join_all(scopes).await;
+    };
+    tokio::join!(acting, publishing);
 }
 
 /// One namespace, or all. A Topic may be of a Cluster of another; apart from that they have nothing to do with each
@@ -136,7 +142,7 @@ struct Shared {
     quorums: Arc<Quorums>,
     clusters: Clusters,
     nodes: Store<NodeLabels>,
-    recorder: Recorder,
+    events: Events,
     term: CancellationToken,
 }
 
@@ -175,7 +181,7 @@ async fn act_in(
         clusters: shared.clusters.clone(),
         quorums: Arc::clone(&shared.quorums),
         triggers: triggers.clone(),
-        recorder: shared.recorder.clone(),
+        events: shared.events.clone(),
         metrics: Arc::clone(&settings.metrics),
         broker_image: settings.broker_image.clone(),
         memory: crate::apply::Memory::default(),

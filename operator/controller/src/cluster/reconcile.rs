@@ -185,7 +185,8 @@ impl Pass<'_> {
             &self.previous.conditions,
             &status.conditions,
         ));
-        events::publish(&self.context.recorder, &cluster.object_ref(&()), &notices).await;
+        let object = cluster.object_ref(&());
+        self.context.events.publish(&object, &notices);
         written.map(|()| can_wait)
     }
 

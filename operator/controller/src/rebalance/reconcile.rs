@@ -121,7 +121,7 @@ impl Pass<'_> {
                 .filter(|notice| notice.reason != crate::conditions::READY)
                 .collect();
             let object = rebalance.object_ref(&());
-            events::publish(&self.context.recorder, &object, &notices).await;
+            self.context.events.publish(&object, &notices);
             if *status == latest.unwrap_or_default() {
                 Ok(())
             } else {

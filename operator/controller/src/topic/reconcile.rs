@@ -167,12 +167,8 @@ impl Pass<'_> {
                 .notices
                 .extend(changed.into_iter().filter(says_more));
         }
-        events::publish(
-            &self.context.recorder,
-            &topic.object_ref(&()),
-            &executed.notices,
-        )
-        .await;
+        let object = topic.object_ref(&());
+        self.context.events.publish(&object, &executed.notices);
         written?;
         if let Some(error) = executed.retry {
             return Err(error);

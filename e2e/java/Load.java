@@ -8,6 +8,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -48,6 +50,10 @@ public class Load {
 
   static final AtomicLong acknowledged = new AtomicLong();
   static final AtomicInteger failed = new AtomicInteger();
+  /** What the first of them said, and when. */
+  static final Queue<String> failures = new ConcurrentLinkedQueue<>();
+
+  static final int FAILURES_SAID = 10;
   static final Latencies latencies = new Latencies();
 
   public static void main(String[] arguments) throws Exception {
@@ -78,7 +84,8 @@ public class Load {
           "group " + group.name + " " + group.read + " " + group.lost + " " + group.doubled);
     }
     System.out.println("total " + rate + " " + producing.sent + " " + failed);
-    // What failed said why on standard error.
+    // Last, below what the clients themselves said meanwhile.
+    failures.forEach(System.err::println);
     System.exit(0);
   }
 
@@ -162,8 +169,8 @@ public class Load {
               acknowledged.incrementAndGet();
               latencies.add(System.nanoTime() - begun);
             } else {
-              if (failed.incrementAndGet() <= 10) {
-                System.err.println(Instant.now() + " to partition " + partition + ": " + error);
+              if (failed.incrementAndGet() <= FAILURES_SAID) {
+                failures.add(Instant.now() + " to partition " + partition + ": " + error);
               }
             }
           });

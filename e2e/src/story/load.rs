@@ -167,7 +167,8 @@ impl Librdkafka {
         let stopped = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stopped);
         let (reader, mut writer) = std::io::pipe()?;
-        let kcat = world.kcat()?.args(["-P", "-t", topic]);
+        // -E: librdkafka says so where no connection is up just then, and goes on; kcat alone would end.
+        let kcat = world.kcat()?.args(["-P", "-E", "-t", topic]);
         let kcat = kcat.args(["-X", "acks=all", "-X", "enable.idempotence=true"]);
         let kcat = kcat.stdin_pipe(reader).limit(LIMIT);
         let sending = thread::spawn(move || kcat.run());

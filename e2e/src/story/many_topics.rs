@@ -25,6 +25,8 @@ const MANY: usize = 2_000;
 const MANY_LIMIT: Duration = Duration::from_secs(30);
 const DRIFT_LIMIT: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(30);
+/// Without a write, and there is none to come.
+const SILENCE: Duration = Duration::from_secs(3);
 const REST_MEMORY_MAX: u64 = 150_000_000;
 /// Of one core.
 const REST_PROCESSOR_MAX: f64 = 0.01;
@@ -63,8 +65,8 @@ pub(super) fn many(world: &World) -> Result<()> {
     world.progress.line(&format!(
         "        {MANY} Topics Ready in {made:.1?} of at most {MANY_LIMIT:?}"
     ));
-    // What is told of once all are there: the Cluster's counts.
-    thread::sleep(Duration::from_secs(5));
+    // What is told of once all are there: the Cluster's counts, and Events, at a pace.
+    await_silence(world)?;
     let rested = rest(world);
     let drifted = drift(world, "many-0007");
     delete(world, "many")?;
@@ -75,10 +77,20 @@ pub(super) fn many(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Until the operator has nothing more to write.
+fn await_silence(world: &World) -> Result<()> {
+    wait_until("the operator to be silent", PATIENCE, || {
+        let begun_at = audit_length(world)?;
+        thread::sleep(SILENCE);
+        let (_, writes) = writes_since(world, begun_at)?;
+        let said = format!("{} writes in {SILENCE:?}", writes.len());
+        Ok(writes.is_empty().then_some(()).ok_or(said))
+    })
+}
+
 /// No writes, little processor time and little memory.
 fn rest(world: &World) -> Result<()> {
-    let audit_log = world.cluster()?.audit_log();
-    let begun_at = std::fs::metadata(&audit_log)?.len();
+    let begun_at = audit_length(world)?;
     let pods = world
         .kubectl()
         .get_json(["pods", "--namespace", OPERATOR_NAMESPACE])?;
@@ -107,16 +119,7 @@ fn rest(world: &World) -> Result<()> {
         largest as f64 / 1e6,
         REST_MEMORY_MAX as f64 / 1e6,
     ));
-    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:");
-    let mut file = BufReader::new(std::fs::File::open(&audit_log)?);
-    file.seek(SeekFrom::Start(begun_at))?;
-    let mut writes = Vec::new();
-    for line in file.lines() {
-        let event = serde_json::from_str::<Value>(&line?).ok();
-        writes.extend(event.and_then(|event| write_by(&event, &user)));
-    }
-    let (leases, writes): (Vec<_>, Vec<_>) =
-        writes.into_iter().partition(|it| it.contains("/leases"));
+    let (leases, writes) = writes_since(world, begun_at)?;
     // Without this, a log that records nothing would pass.
     ensure!(
         !leases.is_empty(),
@@ -126,6 +129,23 @@ fn rest(world: &World) -> Result<()> {
     ensure!(busiest <= REST_PROCESSOR_MAX, "too busy: {busiest}");
     ensure!(largest <= REST_MEMORY_MAX, "too large: {largest} bytes");
     Ok(())
+}
+
+fn audit_length(world: &World) -> Result<u64> {
+    Ok(std::fs::metadata(world.cluster()?.audit_log())?.len())
+}
+
+/// What the operator wrote since the audit log was so long: its Lease, and everything else.
+fn writes_since(world: &World, length: u64) -> Result<(Vec<String>, Vec<String>)> {
+    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:");
+    let mut file = BufReader::new(std::fs::File::open(world.cluster()?.audit_log())?);
+    file.seek(SeekFrom::Start(length))?;
+    let mut writes = Vec::new();
+    for line in file.lines() {
+        let event = serde_json::from_str::<Value>(&line?).ok();
+        writes.extend(event.and_then(|event| write_by(&event, &user)));
+    }
+    Ok(writes.into_iter().partition(|it| it.contains("/leases")))
 }
 
 /// Somebody changes a setting in Kafka. How long that is to be seen is not known better than a look takes: what counts

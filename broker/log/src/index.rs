@@ -168,7 +168,7 @@ impl IndexBuilder {
 #[derive(Debug)]
 pub(crate) struct SparseIndex<E> {
     file: LazyFile,
-    /// Otherwise there are no entries.
+    /// Where it does not there are no entries.
     exists: AtomicBool,
     base_offset: i64,
     entries: AtomicU32,
@@ -182,7 +182,7 @@ impl<E: Entry> SparseIndex<E> {
         Self::with_entries(handles, path, base_offset, None)
     }
 
-    /// From now on there is a file, if there was none; what was under that name is overwritten.
+    /// Makes the file, unless this index has one. What another left under that name is overwritten.
     pub(crate) fn create(&self) -> Result<(), StorageError> {
         if !self.exists.load(Ordering::Acquire) {
             File::create(self.file.path()).at("create", self.file.path())?;

@@ -168,7 +168,7 @@ impl Producers {
     }
 
     /// `earlier` is what the log holds of a producer's epoch before the batches that are known here, rising.
-    pub(crate) fn insert_earlier(&mut self, producer_id: i64, earlier: &[AppendedBatch]) {
+    pub(crate) fn insert_earlier(&mut self, producer_id: i64, earlier: &VecDeque<AppendedBatch>) {
         let Some(producer) = self.by_id.get_mut(&producer_id) else {
             return;
         };

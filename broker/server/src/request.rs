@@ -29,7 +29,7 @@ pub(crate) struct Client {
     pub(crate) gone: CancellationToken,
     /// How many requests it has begun. A follower that asks for something new while its fetch waits has no use for
     /// waiting any longer.
-    pub(crate) begun: watch::Sender<u64>,
+    pub(crate) requests_begun: watch::Sender<u64>,
     /// How fast a follower gets what it missed; none before its first fetch.
     pub(crate) catch_up: Mutex<Option<CatchUpPace>>,
 }
@@ -45,7 +45,7 @@ impl Client {
             listener,
             peer,
             gone,
-            begun: watch::Sender::new(0),
+            requests_begun: watch::Sender::new(0),
             catch_up: Mutex::new(None),
         }
     }

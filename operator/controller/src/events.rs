@@ -18,8 +18,10 @@ const WAITING_MAX: usize = 10_000;
 const AT_ONCE: usize = 25;
 /// Between two where more wait: 50 in a second at most.
 const PAUSE: Duration = Duration::from_millis(20);
-/// For those that still wait when the term ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// For one. The next one goes on.
+const PUBLISH_MAX: Duration = Duration::from_secs(10);
+/// For those that still wait when the term ends: passes have 2 s, and must not seem to have taken longer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Kubernetes takes 1 KiB.
 const NOTE_LENGTH_MAX: usize = 1000;
@@ -85,52 +87,78 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(|character| !character.is_ascii_digit())
 }
 
+/// An Event, and what it is about.
+type Waiting = (ObjectReference, Notice);
+
 /// Where passes leave their Events. No pass waits for them, and no pass fails for want of one.
 #[derive(Debug, Clone)]
-pub struct Events(Sender<(ObjectReference, Notice)>);
+pub struct Events {
+    warnings: Sender<Waiting>,
+    others: Sender<Waiting>,
+}
 
 impl Events {
     /// With what publishes them, which ends when there is nobody any more who could leave one, or soon after `term`.
     pub fn new(recorder: Recorder, term: CancellationToken) -> (Self, impl Future<Output = ()>) {
-        let (sender, mut waiting) = channel(WAITING_MAX);
+        let (warnings, mut waiting_warnings) = channel(WAITING_MAX);
+        let (others, mut waiting_others) = channel(WAITING_MAX);
         let publishing = async move {
             let ended = async {
                 term.cancelled().await;
                 tokio::time::sleep(LAST_WORDS).await;
             };
+            let all = publish_all(&recorder, &mut waiting_warnings, &mut waiting_others, &term);
             tokio::select! {
-                () = publish_all(&recorder, &mut waiting, &term) => {}
+                () = all => {}
                 () = ended => {}
             }
-            while let Ok((_, notice)) = waiting.try_recv() {
-                lost(&notice, &"the operator's term has ended");
+            for waiting in [&mut waiting_warnings, &mut waiting_others] {
+                while let Ok((_, notice)) = waiting.try_recv() {
+                    lost(&notice, &"the operator's term has ended");
+                }
             }
         };
-        (Self(sender), publishing)
+        (Self { warnings, others }, publishing)
     }
 
-    /// Publishes them soon, in this order.
+    /// Publishes them soon: what needs a person first, and else in this order.
     pub fn publish(&self, regarding: &ObjectReference, notices: &[Notice]) {
         for notice in notices {
-            if let Err(error) = self.0.try_send((regarding.clone(), notice.clone())) {
+            let to = if notice.warning {
+                &self.warnings
+            } else {
+                &self.others
+            };
+            if let Err(error) = to.try_send((regarding.clone(), notice.clone())) {
                 lost(notice, &error);
             }
         }
     }
 }
 
-/// One after the other, and not as fast as it goes: where thousands of topics are made, the API server has better things
-/// to do.
+/// One after the other, and not as fast as it goes: where thousands of topics are made, the API server has better
+/// things to do.
 async fn publish_all(
     recorder: &Recorder,
-    waiting: &mut Receiver<(ObjectReference, Notice)>,
+    warnings: &mut Receiver<Waiting>,
+    others: &mut Receiver<Waiting>,
     term: &CancellationToken,
 ) {
-    while let Some((regarding, notice)) = waiting.recv().await {
-        if let Err(error) = recorder.publish(&event(&notice), &regarding).await {
-            lost(&notice, &error);
+    loop {
+        let (regarding, notice) = tokio::select! {
+            biased;
+            Some(warning) = warnings.recv() => warning,
+            Some(other) = others.recv() => other,
+            else => return,
+        };
+        let event = event(&notice);
+        let published = recorder.publish(&event, &regarding);
+        match tokio::time::timeout(PUBLISH_MAX, published).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => lost(&notice, &error),
+            Err(late) => lost(&notice, &late),
         }
-        if waiting.len() > AT_ONCE {
+        if warnings.is_empty() && others.len() > AT_ONCE {
             let _ = tokio::time::timeout(PAUSE, term.cancelled()).await;
         }
     }

@@ -18,6 +18,8 @@ use crate::producer_state::Sequence;
 use crate::segment::Segment;
 use crate::validate::validate;
 
+const NOT_READABLE: &str = "not readable where a batch may be that came again";
+
 /// What became of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
@@ -143,11 +145,17 @@ impl PartitionLog {
         if !header.has_producer_id() {
             return Ok(None);
         }
-        let leads_for_ms = writer.leads_since_ms.map(|since_ms| now_ms - since_ms);
+        // Of a producer with records as old as that nothing is remembered: it may not be new at all.
+        let is_remembered = now_ms - header.max_timestamp < self.config().producer_id_expiration_ms;
+        let since_ms = writer.leads_since_ms.filter(|_| is_remembered);
+        let leads_for_ms = since_ms.map(|since_ms| now_ms - since_ms);
         let producers = &mut writer.producers;
         let mut sequence = producers.check(header, leads_for_ms)?;
         if let Sequence::Earlier { upper_bound_offset } = sequence {
-            let earlier = self.earlier_batches(header, upper_bound_offset);
+            // The log may be read the next time: retention takes segments away, and files can run out.
+            let earlier = self
+                .earlier_batches(header, upper_bound_offset)
+                .map_err(|_| AppendError::Unusable(self.partition.to_string(), NOT_READABLE))?;
             producers.insert_earlier(header.producer_id, &earlier);
             sequence = producers.check(header, leads_for_ms)?;
         }

@@ -4,37 +4,36 @@
 //! truncated meanwhile may be the leader by then. Its snapshot says of each producer only the last batch; the log
 //! holds the others. It is asked when one of them comes, not when it is opened: that is seldom, and dear.
 
+use std::collections::VecDeque;
+
 use foz_protocol::batch::BatchHeader;
 
 use super::PartitionLog;
 use crate::error::ReadError;
-use crate::producer_state::AppendedBatch;
+use crate::producer_state::{AppendedBatch, BATCHES_PER_PRODUCER_MAX};
 
-/// Offsets that are looked through, from the newest on: first a few, then more.
-const LOOK_BACK: [i64; 4] = [1 << 8, 1 << 12, 1 << 16, 1 << 20];
+/// Offsets that are looked through, from the newest on: first a few, then more. Nothing is appended meanwhile, so not
+/// all: whoever sends again what is further back is told that it is out of order, as by Kafka.
+const LOOK_BACK: [i64; 3] = [1 << 8, 1 << 12, 1 << 16];
 
 impl PartitionLog {
     /// What the producer of `again` wrote in its epoch before `upper_bound_offset`, rising: at least back to the
-    /// batch that comes again, if the log has it. A client sends the oldest one first.
-    ///
-    /// Where the log cannot be read there are none: who reads there says what is wrong.
+    /// batch that comes again, if the newest part of the log has it. A client sends the oldest one first.
     pub(super) fn earlier_batches(
         &self,
         again: &BatchHeader,
         upper_bound_offset: i64,
-    ) -> Vec<AppendedBatch> {
-        let mut found = Vec::new();
+    ) -> Result<VecDeque<AppendedBatch>, ReadError> {
+        let mut found = VecDeque::new();
         for look_back in LOOK_BACK {
             let from = upper_bound_offset - look_back;
-            found = self
-                .batches_between(again, from, upper_bound_offset)
-                .unwrap_or_default();
+            found = self.batches_between(again, from, upper_bound_offset)?;
             let is_it = |batch: &AppendedBatch| batch.last_sequence == again.last_sequence();
             if found.iter().any(is_it) || from <= self.first_segment().base_offset {
                 break;
             }
         }
-        found
+        Ok(found)
     }
 
     fn batches_between(
@@ -42,8 +41,8 @@ impl PartitionLog {
         again: &BatchHeader,
         from: i64,
         upper_bound_offset: i64,
-    ) -> Result<Vec<AppendedBatch>, ReadError> {
-        let mut found = Vec::new();
+    ) -> Result<VecDeque<AppendedBatch>, ReadError> {
+        let mut found = VecDeque::with_capacity(BATCHES_PER_PRODUCER_MAX + 1);
         for segment in self.segments_from(from) {
             let Some(first) = segment.find(from)? else {
                 continue;
@@ -58,7 +57,10 @@ impl PartitionLog {
                     && header.producer_epoch == again.producer_epoch
                     && !header.is_control();
                 if is_wanted {
-                    found.push(AppendedBatch::of(header));
+                    found.push_back(AppendedBatch::of(header));
+                    if found.len() > BATCHES_PER_PRODUCER_MAX {
+                        found.pop_front();
+                    }
                 }
             }
         }

@@ -79,7 +79,7 @@ fn the_log_is_asked_once_for_what_a_snapshot_does_not_hold() {
     assert!(producers.check(&batch(1, 1, 6, 2, 99), None).is_err());
     append(&mut producers, &batch(1, 0, 10, 1, 110));
 
-    let earlier: Vec<_> = (0..4)
+    let earlier: VecDeque<_> = (0..4)
         .map(|n| AppendedBatch::of(&batch(1, 0, n * 2, 2, 100 + i64::from(n) * 2)))
         .collect();
     producers.insert_earlier(1, &earlier);
@@ -102,7 +102,7 @@ fn what_the_log_does_not_hold_is_out_of_order() {
         producers.check(&before_the_turn, None),
         Ok(Sequence::Earlier { .. })
     ));
-    producers.insert_earlier(1, &[]);
+    producers.insert_earlier(1, &VecDeque::new());
     assert!(producers.check(&before_the_turn, None).is_err());
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
         correlation_id,
         ..
     } = call;
-    let number = *context.client.begun.borrow();
+    let number = *context.client.requests_begun.borrow();
     Ok(Box::pin(async move {
         match answer(&context, &request, number).await {
             Some((response, held)) => Answer::Reply {
@@ -91,7 +91,7 @@ async fn answer(
         broker.node_budgets.grow_to_nodes(nodes);
     }
     let mut fetching = Fetching::new(context, request, asker, &begun);
-    let mut newest = context.client.begun.subscribe();
+    let mut newest = context.client.requests_begun.subscribe();
     loop {
         let mut held = broker
             .budgets(context.client.listener)

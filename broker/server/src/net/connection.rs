@@ -109,7 +109,7 @@ async fn read_requests(
         let reserved = budget.reserve(size).await;
         let body = in_time(read_body(&mut reader, size)).await?;
         broker.metrics.bytes_in.inc_by(size as u64 + 4);
-        client.begun.send_modify(|count| *count += 1);
+        client.requests_begun.send_modify(|count| *count += 1);
         let pending = start(broker, client, &body).map_err(|error| invalid(error.to_string()))?;
         let request = Started {
             pending,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use foz_protocol::error::ErrorCode;
 use foz_protocol::fetch::{EpochEndOffset, FetchPartition};
-use foz_replication::{FetchedPartition, SessionClient, SessionRequest, TopicIdPartition};
+use foz_replication::{
+    FINAL_EPOCH, FetchedPartition, SessionClient, SessionRequest, TopicIdPartition,
+};
 use kafka_protocol::messages::fetch_request::{
     FetchPartition as WirePartition, FetchTopic, ForgottenTopic, ReplicaState,
 };
@@ -37,8 +39,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const GATHERING: Duration = Duration::from_millis(5);
 /// Between two fetches that end early for such a change, at least: each costs a look at all that is followed.
 const BETWEEN_NUDGES: Duration = Duration::from_millis(100);
-/// Of a Fetch that belongs to no session (KIP-227).
-const FINAL_EPOCH: i32 = -1;
+/// A leader that was asked for something else answers at once. A connection on which it does not is dead.
+const NUDGED_ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// What a fetcher is to fetch.
 #[derive(Debug, Default)]
@@ -157,34 +159,33 @@ impl Fetcher {
         let wait = self.wait_max();
         connection.send(&self.request(&asked, wait)).await?;
         let assigned = Arc::clone(&self.assigned);
-        let mut has_nudged = false;
+        let mut nudged_at: Option<Instant> = None;
         let mut nudge_at = None;
         loop {
-            let gathered = async {
-                match nudge_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let given_up_at = nudged_at.map(|at| at + NUDGED_ANSWER_MAX);
             tokio::select! {
                 biased;
                 begun = connection.answer_begins(wait) => {
                     begun?;
                     let answer = connection.receive().await?;
-                    if has_nudged {
-                        connection.receive().await?;
+                    if nudged_at.is_some() {
+                        // Without it the next exchange finds that answers are missing, and begins anew.
+                        let _ = tokio::time::timeout(NUDGED_ANSWER_MAX, connection.receive()).await;
                     }
                     return Ok(answer);
                 }
-                () = gathered => {
+                () = until(given_up_at) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "not answered when asked again"));
+                }
+                () = until(nudge_at) => {
                     nudge_at = None;
                     if assigned.has_news() {
                         connection.send(&self.nudge()).await?;
-                        has_nudged = true;
-                        self.nudged_at = Some(Instant::now());
+                        nudged_at = Some(Instant::now());
+                        self.nudged_at = nudged_at;
                     }
                 }
-                () = assigned.changed.notified(), if !has_nudged && nudge_at.is_none() => {
+                () = assigned.changed.notified(), if nudged_at.is_none() && nudge_at.is_none() => {
                     // Changes come in numbers: topics are made, a broker dies or comes back.
                     let gathered_at = Instant::now() + GATHERING;
                     let earliest = self.nudged_at.map(|at| at + BETWEEN_NUDGES);
@@ -199,6 +200,7 @@ impl Fetcher {
         FetchRequest::default()
             .with_replica_state(self.replica_state())
             .with_session_epoch(FINAL_EPOCH)
+            .with_max_bytes(0)
     }
 
     fn replica_state(&self) -> ReplicaState {
@@ -491,6 +493,14 @@ impl Fetcher {
             }
             self.said = reason;
         }
+    }
+}
+
+/// Never where there is no such moment.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

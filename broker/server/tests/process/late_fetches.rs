@@ -1,5 +1,5 @@
 //! Fetches of a follower that are looked at again, or first, when it has long since said more: they say nothing
-//! about where it is, and it does not lose its place in the ISR for them.
+//! about where it is, and it does not lose its place in the ISR for them. And one that would come too late.
 
 use std::time::{Duration, Instant};
 

@@ -57,7 +57,8 @@ impl<'a> Fetching<'a> {
         asker: Asker,
         begun: &'a Begun,
     ) -> Self {
-        if let Asker::Follower { .. } = asker {
+        // One that asks for nothing says nothing of what it has written.
+        if matches!(asker, Asker::Follower { .. }) && !begun.partitions.is_empty() {
             let (now, clients) = (monotonic(), client_bytes(&context.broker));
             let mut pace = context.client.catch_up.lock();
             pace.get_or_insert_with(|| CatchUpPace::new(now, clients))

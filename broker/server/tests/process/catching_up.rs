@@ -129,3 +129,43 @@ fn what_others_wait_for_comes_first_and_large_batches_come_too() {
     assert!(bytes(&payments) > 2 * AT_LEISURE_BYTES, "all of it");
     assert!(bytes(&orders) > 3 * AT_LEISURE_BYTES, "one batch");
 }
+
+#[test]
+fn partitions_come_one_after_the_other_the_least_lacking_first() {
+    let mut testbed = Testbed::start(1, 2);
+    let answered = Answered::default();
+    let mut follower = testbed.brokers.pop().unwrap();
+    let leader = &testbed.brokers[0];
+    let mut client = Connection::open(leader, &answered);
+    let topics = ["much", "some", "little"].map(|name| client.create_on(name, &[0, 1], &[]));
+    for topic in &topics {
+        eventually(|| client.latest_offset(&topic.name, 0));
+    }
+    follower.kill();
+    for topic in &topics {
+        client.await_partition(&topic.name, |it| it.isr_nodes.len() == 1);
+    }
+    let value = "x".repeat(AT_LEISURE_BYTES / 8);
+    for (topic, batches) in topics.iter().zip([32, 16, 1]) {
+        for _ in 0..batches {
+            client.produce(topic, 0, batch(1, &[&value]));
+        }
+    }
+
+    let mut node = Connection::open_as_node(leader, &answered);
+    let mut request = fetch_behind(&topics[0], 0);
+    for topic in &topics[1..] {
+        request.topics.extend(fetch_behind(topic, 0).topics);
+    }
+    let response = node.call(NODES_SPEAK, &request);
+    let bytes = |topic: &Topic| {
+        let topic = response.responses.iter().find(|it| it.topic_id == topic.id);
+        let partition = &topic.unwrap().partitions[0];
+        assert_eq!(error(partition.error_code), ErrorCode::None);
+        partition.records.as_ref().map_or(0, |it| it.len())
+    };
+    let [much, some, little] = topics.each_ref().map(bytes);
+    assert!(little > AT_LEISURE_BYTES / 8, "all of it: {little}");
+    assert!(some > AT_LEISURE_BYTES / 2, "what is left: {some}");
+    assert_eq!(much, 0, "its turn comes");
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use crate::late_fetches::{LONG_WAIT_MS, NODES_SPEAK, fetch_of};
 use crate::testbed::{Testbed, pause, sorted};
@@ -36,6 +36,15 @@ fn pass(duration: Duration) {
     while began.elapsed() < duration {
         pause();
     }
+}
+
+/// Of records, for the one partition of `topic`.
+fn bytes_of(response: &FetchResponse, topic: &Topic) -> usize {
+    let topics = &response.responses;
+    let topic = topics.iter().find(|it| it.topic_id == topic.id);
+    let partition = &topic.unwrap().partitions[0];
+    assert_eq!(error(partition.error_code), ErrorCode::None);
+    partition.records.as_ref().map_or(0, |it| it.len())
 }
 
 #[test]
@@ -120,12 +129,7 @@ fn what_others_wait_for_comes_first_and_large_batches_come_too() {
     let mut request = fetch_behind(&orders, 0);
     request.topics.extend(fetch_behind(&payments, 0).topics);
     let response = node.call(NODES_SPEAK, &request);
-    let bytes = |topic: &Topic| {
-        let topic = response.responses.iter().find(|it| it.topic_id == topic.id);
-        let partition = &topic.unwrap().partitions[0];
-        assert_eq!(error(partition.error_code), ErrorCode::None);
-        partition.records.as_ref().map_or(0, |it| it.len())
-    };
+    let bytes = |topic: &Topic| bytes_of(&response, topic);
     assert!(bytes(&payments) > 2 * AT_LEISURE_BYTES, "all of it");
     assert!(bytes(&orders) > 3 * AT_LEISURE_BYTES, "one batch");
 }
@@ -158,13 +162,7 @@ fn partitions_come_one_after_the_other_the_least_lacking_first() {
         request.topics.extend(fetch_behind(topic, 0).topics);
     }
     let response = node.call(NODES_SPEAK, &request);
-    let bytes = |topic: &Topic| {
-        let topic = response.responses.iter().find(|it| it.topic_id == topic.id);
-        let partition = &topic.unwrap().partitions[0];
-        assert_eq!(error(partition.error_code), ErrorCode::None);
-        partition.records.as_ref().map_or(0, |it| it.len())
-    };
-    let [much, some, little] = topics.each_ref().map(bytes);
+    let [much, some, little] = topics.each_ref().map(|topic| bytes_of(&response, topic));
     assert!(little > AT_LEISURE_BYTES / 8, "all of it: {little}");
     assert!(some > AT_LEISURE_BYTES / 2, "what is left: {some}");
     assert_eq!(much, 0, "its turn comes");

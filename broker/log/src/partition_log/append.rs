@@ -61,7 +61,7 @@ impl PartitionLog {
         self.check_usable()
             .map_err(|why| AppendError::Unusable(self.partition.to_string(), why))?;
         self.check_leader_epoch(leader_epoch)?;
-        if let Some(appended) = self.find_duplicate(&mut writer, &headers, now_ms)? {
+        if let Some(appended) = self.find_duplicate(&mut writer, &headers, &config, now_ms)? {
             return Ok(appended);
         }
         self.changed.store(true, Ordering::Release);
@@ -139,6 +139,7 @@ impl PartitionLog {
         &self,
         writer: &mut Writer,
         headers: &[BatchHeader],
+        config: &LogConfig,
         now_ms: i64,
     ) -> Result<Option<Appended>, AppendError> {
         let [header] = headers else { return Ok(None) };
@@ -146,7 +147,8 @@ impl PartitionLog {
             return Ok(None);
         }
         // Of a producer with records as old as that nothing is remembered: it may not be new at all.
-        let is_remembered = now_ms - header.max_timestamp < self.config().producer_id_expiration_ms;
+        let age_ms = now_ms.saturating_sub(header.max_timestamp);
+        let is_remembered = age_ms < config.producer_id_expiration_ms;
         let since_ms = writer.leads_since_ms.filter(|_| is_remembered);
         let leads_for_ms = since_ms.map(|since_ms| now_ms - since_ms);
         let producers = &mut writer.producers;
@@ -162,7 +164,7 @@ impl PartitionLog {
         let Sequence::Duplicate(batch) = sequence else {
             return Ok(None);
         };
-        let log_append_time_ms = match self.config().message_timestamp_type {
+        let log_append_time_ms = match config.message_timestamp_type {
             TimestampType::CreateTime => -1,
             TimestampType::LogAppendTime => batch.timestamp_ms,
         };

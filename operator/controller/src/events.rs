@@ -1,10 +1,12 @@
 //! Events: what the operator did and what it refuses, beside the object that it is about.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,10 @@ const WAITING_MAX: usize = 10_000;
 const AT_ONCE: usize = 25;
 /// Between two where more wait: 50 in a second at most.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The same while passes leave more of them: what the passes themselves write comes first.
+const PAUSE_IN_HASTE: Duration = Duration::from_millis(200);
+/// Without a new one for so long, the haste is over.
+const HASTE_ENDS: Duration = Duration::from_secs(1);
 /// For one. The next one goes on.
 const PUBLISH_MAX: Duration = Duration::from_secs(10);
 /// For those that still wait when the term ends: passes have 2 s, and must not seem to have taken longer.
@@ -95,6 +101,8 @@ type Waiting = (ObjectReference, Notice);
 pub struct Events {
     warnings: Sender<Waiting>,
     others: Sender<Waiting>,
+    /// When a pass left some the last time.
+    left: Arc<Mutex<Instant>>,
 }
 
 impl Events {
@@ -102,12 +110,16 @@ impl Events {
     pub fn new(recorder: Recorder, term: CancellationToken) -> (Self, impl Future<Output = ()>) {
         let (warnings, mut waiting_warnings) = channel(WAITING_MAX);
         let (others, mut waiting_others) = channel(WAITING_MAX);
+        let left = Arc::new(Mutex::new(Instant::now()));
+        let last_left = Arc::clone(&left);
         let publishing = async move {
             let ended = async {
                 term.cancelled().await;
                 tokio::time::sleep(LAST_WORDS).await;
             };
-            let all = publish_all(&recorder, &mut waiting_warnings, &mut waiting_others, &term);
+            let since_last = || last_left.lock().elapsed();
+            let (warnings, others) = (&mut waiting_warnings, &mut waiting_others);
+            let all = publish_all(&recorder, warnings, others, &term, since_last);
             tokio::select! {
                 () = all => {}
                 () = ended => {}
@@ -118,11 +130,20 @@ impl Events {
                 }
             }
         };
-        (Self { warnings, others }, publishing)
+        let events = Self {
+            warnings,
+            others,
+            left,
+        };
+        (events, publishing)
     }
 
     /// Publishes them soon: what needs a person first, and else in this order.
     pub fn publish(&self, regarding: &ObjectReference, notices: &[Notice]) {
+        if notices.is_empty() {
+            return;
+        }
+        *self.left.lock() = Instant::now();
         for notice in notices {
             let to = if notice.warning {
                 &self.warnings
@@ -143,6 +164,7 @@ async fn publish_all(
     warnings: &mut Receiver<Waiting>,
     others: &mut Receiver<Waiting>,
     term: &CancellationToken,
+    since_last: impl Fn() -> Duration,
 ) {
     loop {
         let (regarding, notice) = tokio::select! {
@@ -158,10 +180,21 @@ async fn publish_all(
             Ok(Err(error)) => lost(&notice, &error),
             Err(late) => lost(&notice, &late),
         }
-        if warnings.is_empty() && others.len() > AT_ONCE {
-            let _ = tokio::time::timeout(PAUSE, term.cancelled()).await;
+        if warnings.is_empty()
+            && let Some(pause) = pause(others.len(), since_last())
+        {
+            let _ = tokio::time::timeout(pause, term.cancelled()).await;
         }
     }
+}
+
+/// Before the next one, where so many wait, and passes left none for so long.
+fn pause(waiting: usize, since_last: Duration) -> Option<Duration> {
+    (waiting > AT_ONCE).then_some(if since_last < HASTE_ENDS {
+        PAUSE_IN_HASTE
+    } else {
+        PAUSE
+    })
 }
 
 fn lost(notice: &Notice, error: &dyn std::fmt::Display) {
@@ -191,9 +224,20 @@ fn event(notice: &Notice) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use super::{Notice, event, of_conditions};
+    use std::time::Duration;
+
+    use super::{AT_ONCE, HASTE_ENDS, Notice, PAUSE, PAUSE_IN_HASTE, event, of_conditions, pause};
     use crate::conditions::{Finding, Findings};
     use k8s_openapi::jiff::Timestamp;
+
+    #[test]
+    fn events_of_many_objects_come_after_what_passes_write() {
+        let just_now = Duration::from_millis(10);
+        assert_eq!(pause(AT_ONCE, just_now), None);
+        assert_eq!(pause(AT_ONCE + 1, just_now), Some(PAUSE_IN_HASTE));
+        assert_eq!(pause(AT_ONCE + 1, HASTE_ENDS), Some(PAUSE));
+        assert_eq!(pause(0, HASTE_ENDS), None);
+    }
 
     #[test]
     fn conditions_are_worth_an_event_when_they_change() {

@@ -28,7 +28,10 @@ where
     Pass: Future<Output = Result<Requeue, ReconcileError>>,
 {
     let (kind, started) = (K::kind(&()), Instant::now());
+    let uid = guarded.uid().unwrap_or_default();
     let result = match &guarded.0 {
+        // The watch still tells of what was let go: without its finalizer there is nothing to do or to say.
+        _ if context.deleted.contains(&uid) => return Ok(Requeue::await_change()),
         Ok(object) => pass_over(object, context).await,
         Err(error) => {
             let (name, namespace) = (guarded.name_any(), guarded.namespace());
@@ -39,7 +42,6 @@ where
     };
     context.metrics.reconciled(&kind, started.elapsed());
     if result.is_ok() {
-        let uid = guarded.uid().unwrap_or_default();
         context.failures.clear(&kind, &uid);
     }
     result

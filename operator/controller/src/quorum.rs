@@ -4,8 +4,10 @@
 mod alter;
 mod features;
 mod follow;
+mod gathering;
 pub mod rebalance;
 mod restart;
+mod topics;
 pub mod view;
 mod voters;
 
@@ -14,8 +16,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foz_api::v1::AcquireOperatorEpochRequest;
 use foz_api::v1::admin_client::AdminClient;
+use foz_api::v1::alter_configs_request::Resource as AlterResource;
+use foz_api::v1::alter_configs_response::Result as AlterResult;
+use foz_api::v1::create_topics_request::NewTopic;
+use foz_api::v1::create_topics_response::Result as CreateResult;
+use foz_api::v1::{AcquireOperatorEpochRequest, TopicRef};
 use foz_api::{ActiveController, CallError};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
@@ -25,7 +31,9 @@ use tonic::{Code, Status};
 
 use crate::cluster::observed::{QuorumState, QuorumView};
 use crate::names::ClusterName;
+use crate::quorum::gathering::Gathering;
 pub use crate::quorum::restart::{RestartAnswer, RestartQuestion};
+pub use crate::quorum::topics::Deletion;
 use crate::quorum::view::{Room, TopicView, View};
 use crate::trigger::Triggers;
 
@@ -33,7 +41,7 @@ use crate::trigger::Triggers;
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a call came to nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum QuorumError {
     /// There is nobody to call.
     #[error("the metadata quorum is not reachable")]
@@ -60,6 +68,7 @@ pub struct Quorums {
     /// Ends with the leadership: every task ends with it.
     term: CancellationToken,
     holder: String,
+    counts_pause: Duration,
 }
 
 #[derive(Debug)]
@@ -76,9 +85,14 @@ pub struct Quorum {
     state: RwLock<State>,
     /// Brokers, settings of all of them or grants have changed in the view.
     changed: Notify,
+    creations: Gathering<NewTopic, CreateResult>,
+    alterations: Gathering<AlterResource, AlterResult>,
+    deletions: Gathering<TopicRef, Deletion>,
     epoch: tokio::sync::Mutex<Option<i64>>,
     term: CancellationToken,
     holder: String,
+    /// Many topics may change at once; a Cluster's counts need not follow each.
+    counts_pause: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -99,14 +113,20 @@ enum Contact {
 }
 
 impl Quorums {
-    /// `holder` is who the quorums are told we are.
+    /// `holder` is who the quorums are told we are. A Cluster gets a pass for its counts at most once in `counts_pause`.
     #[must_use]
-    pub fn new(triggers: Triggers, term: CancellationToken, holder: String) -> Self {
+    pub fn new(
+        triggers: Triggers,
+        term: CancellationToken,
+        holder: String,
+        counts_pause: Duration,
+    ) -> Self {
         Self {
             followed: Mutex::default(),
             triggers,
             term,
             holder,
+            counts_pause,
         }
     }
 
@@ -131,7 +151,11 @@ impl Quorums {
             });
             return;
         }
-        let quorum = Arc::new(Quorum::new(self.term.clone(), self.holder.clone()));
+        let quorum = Arc::new(Quorum::new(
+            self.term.clone(),
+            self.holder.clone(),
+            self.counts_pause,
+        ));
         let (sender, receiver) = watch::channel(addresses);
         let end = self.term.child_token();
         let task = follow::run(
@@ -172,13 +196,17 @@ impl Quorums {
 }
 
 impl Quorum {
-    fn new(term: CancellationToken, holder: String) -> Self {
+    fn new(term: CancellationToken, holder: String, counts_pause: Duration) -> Self {
         Self {
             state: RwLock::default(),
             changed: Notify::new(),
+            creations: Gathering::default(),
+            alterations: Gathering::default(),
+            deletions: Gathering::default(),
             epoch: tokio::sync::Mutex::new(None),
             term,
             holder,
+            counts_pause,
         }
     }
 

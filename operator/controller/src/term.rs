@@ -107,6 +107,8 @@ pub async fn run(settings: Settings, term: CancellationToken) {
             triggers.clone(),
             term.clone(),
             settings.holder.clone(),
+            // A pass that is late by this is in time for the next write of the counts.
+            settings.status_pause / 4,
         )),
         clusters: Clusters::new(stores),
         triggers,

@@ -91,26 +91,22 @@ impl Quorum {
             name: name.to_owned(),
             changes,
         };
-        let request = AlterConfigsRequest {
-            resources: vec![resource],
-            validate_only,
-            operator_epoch: 0,
-        };
-        let answer = self
-            .change(|mut client, operator_epoch| {
+        let alter = |resources: Vec<Resource>| async move {
+            let answer = self.change(|mut client, operator_epoch| {
                 let request = AlterConfigsRequest {
+                    resources: resources.clone(),
+                    validate_only,
                     operator_epoch,
-                    ..request.clone()
                 };
                 async move { client.alter_configs(request).await }
-            })
-            .await?;
-        Ok(answer
-            .into_inner()
-            .results
-            .into_iter()
-            .next()
-            .unwrap_or_default())
+            });
+            Ok(answer.await?.into_inner().results)
+        };
+        if validate_only {
+            let results = alter(vec![resource]).await?;
+            return Ok(results.into_iter().next().unwrap_or_default());
+        }
+        self.alterations.call(resource, alter).await
     }
 }
 

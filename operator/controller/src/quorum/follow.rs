@@ -19,8 +19,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// An election and a reconnect take less: only what lasts longer is worth a person's attention.
 const LOST_AFTER: Duration = Duration::from_secs(10);
-/// Many topics may change at once; the Cluster's counts need not follow each.
-const CLUSTER_TRIGGER_PAUSE: Duration = Duration::from_millis(250);
 /// Longer than the search for an active controller, which says why there is none.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -124,7 +122,7 @@ async fn follow(
         match change {
             Change::Topic(topic) => {
                 triggers.topic(name, &topic);
-                cluster_due.get_or_insert_with(|| Instant::now() + CLUSTER_TRIGGER_PAUSE);
+                cluster_due.get_or_insert_with(|| Instant::now() + quorum.counts_pause);
             }
             Change::Cluster => {
                 quorum.changed.notify_waiters();

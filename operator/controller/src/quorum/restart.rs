@@ -152,6 +152,7 @@ fn answered(answer: Option<Answer>) -> RestartAnswer {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio_util::sync::CancellationToken;
 
@@ -168,7 +169,7 @@ mod tests {
     }
 
     fn followed() -> Quorum {
-        let quorum = Quorum::new(CancellationToken::new(), "test".into());
+        let quorum = Quorum::new(CancellationToken::new(), "test".into(), Duration::ZERO);
         let mut state = quorum.state.write();
         state.contact = Contact::Followed;
         let broker = BrokerView {

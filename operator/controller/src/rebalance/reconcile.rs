@@ -109,6 +109,7 @@ impl Pass<'_> {
         let latest = self.context.rebalance_statuses.newer(rebalance, told);
         let written = if executed.let_go && executed.retry.is_none() {
             self.context.rebalance_statuses.forget(&self.uid);
+            self.context.deleted.remember(&self.uid);
             Ok(())
         } else {
             let notices: Vec<_> = news(&self.previous, status)

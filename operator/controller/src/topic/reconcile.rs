@@ -152,6 +152,7 @@ impl Pass<'_> {
         }
         let written = if let_go {
             self.context.topic_statuses.forget(&self.uid);
+            self.context.deleted.remember(&self.uid);
             Ok(())
         } else if *status == latest {
             Ok(())

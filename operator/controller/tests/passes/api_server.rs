@@ -34,6 +34,8 @@ pub(crate) struct ApiServer {
 struct Objects {
     /// Pods that are deleted stay, and no watch tells of their deletion.
     keeps_deleted_pods: bool,
+    /// Of objects with this in their path no watch tells that they are gone.
+    deletions_untold: Option<String>,
     /// The grace period of each deletion, by path, where it names one.
     graces: BTreeMap<String, u64>,
     /// By path: `/api/v1/namespaces/kafka/services/demo`.
@@ -117,6 +119,11 @@ impl ApiServer {
     /// The watches of pods fall behind: a deletion is taken, and not told.
     pub(crate) fn keep_deleted_pods(&self) {
         self.lock().keeps_deleted_pods = true;
+    }
+
+    /// The watches of these objects fall behind: they are gone, and that is not told.
+    pub(crate) fn tell_no_deletions_of(&self, part: &str) {
+        self.lock().deletions_untold = Some(part.to_owned());
     }
 
     /// Puts an object there, as somebody else would.
@@ -212,6 +219,10 @@ impl ApiServer {
             json!({"type": kind, "object": object}),
         );
         let mut state = self.lock();
+        let is_untold = |part: &String| kind == "DELETED" && path.contains(part.as_str());
+        if state.deletions_untold.as_ref().is_some_and(is_untold) {
+            return;
+        }
         state.told.push(told.clone());
         // Nobody may watch.
         let _ = self.events.send(told);

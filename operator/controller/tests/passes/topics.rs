@@ -189,6 +189,29 @@ async fn a_deletion_waits_until_every_broker_has_heard_of_it_and_says_so() {
     stage.ends().await;
 }
 
+/// The quorum's events wake the operator before the watch of Topics tells that the object is gone.
+#[tokio::test]
+async fn a_topic_that_was_let_go_is_not_written_again() {
+    let stage = Stage::set(61).await;
+    stage.pods_become_ready().await;
+    stage.topic(json!({"deletionPolicy": "Delete"}));
+    stage.ready(TOPIC, "True", "Ready").await;
+    stage.server.tell_no_deletions_of("/topics/");
+    stage.delete_topic_object(TOPIC);
+    let gone = |server: &ApiServer| server.get(TOPIC).is_none().then_some(());
+    stage
+        .server
+        .eventually("the object to be let go", gone)
+        .await;
+    stage.quorum.make("orders", 1);
+    stage.is_at_rest().await;
+    let finalizer = format!("PATCH {TOPIC}");
+    let writes = stage.server.writes().into_iter();
+    let of_the_finalizer = writes.filter(|write| *write == finalizer).count();
+    assert_eq!(of_the_finalizer, 2, "put there, and taken away");
+    stage.ends().await;
+}
+
 #[tokio::test]
 async fn brokers_that_never_hear_of_a_deletion_do_not_keep_a_namespace() {
     let stage = Stage::set(22).await;

@@ -1,6 +1,5 @@
 //! Making the topic.
 
-use foz_api::v1::CreateTopicsRequest;
 use foz_api::v1::create_topics_request::NewTopic;
 use foz_api::v1::create_topics_response::Result as CreateResult;
 
@@ -60,21 +59,5 @@ async fn call(
         id: topic_id(&pass.uid, pass.previous.topic_id.as_deref()),
         ..NewTopic::default()
     };
-    let answer = pass
-        .quorum()?
-        .change(|mut client, operator_epoch| {
-            let request = CreateTopicsRequest {
-                topics: vec![new.clone()],
-                validate_only: false,
-                operator_epoch,
-            };
-            async move { client.create_topics(request).await }
-        })
-        .await?;
-    Ok(answer
-        .into_inner()
-        .results
-        .into_iter()
-        .next()
-        .unwrap_or_default())
+    Ok(pass.quorum()?.create_topic(new).await?)
 }

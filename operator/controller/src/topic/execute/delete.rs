@@ -1,13 +1,13 @@
 //! Deleting the topic.
 
-use foz_api::v1::{DeleteTopicsRequest, TopicRef};
-use tonic::{Response, Status};
+use foz_api::v1::TopicRef;
+use tonic::Status;
 
 use crate::conditions::Finding;
 use crate::error::ReconcileError;
 use crate::events::Notice;
-use crate::quorum::QuorumError;
 use crate::quorum::view::id_text;
+use crate::quorum::{Deletion, QuorumError};
 use crate::topic::execute::{Executed, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, outcome_of};
 use crate::topic::reconcile::Pass;
 
@@ -19,20 +19,11 @@ pub(super) async fn delete(
     executed: &mut Executed,
 ) -> Result<bool, ReconcileError> {
     let quorum = pass.quorum()?;
-    let answer = quorum
-        .change(|mut client, operator_epoch| {
-            let request = DeleteTopicsRequest {
-                topics: vec![TopicRef {
-                    name: pass.topic_name.clone(),
-                    id: id.to_vec(),
-                }],
-                operator_epoch,
-            };
-            async move { client.delete_topics(request).await }
-        })
-        .await
-        .map(Response::into_inner)?;
-    let result = answer.results.into_iter().next().unwrap_or_default();
+    let topic = TopicRef {
+        name: pass.topic_name.clone(),
+        id: id.to_vec(),
+    };
+    let Deletion { result, behind } = quorum.delete_topic(topic).await?;
     let (code, message) = outcome_of(result.outcome);
     match code {
         0 => {
@@ -52,7 +43,7 @@ pub(super) async fn delete(
         Some(None) => true,
         None => false,
     };
-    let waits_for = match answer.behind.as_slice() {
+    let waits_for = match behind.as_slice() {
         _ if !is_told => "the metadata still tells of it".to_owned(),
         [] => return Ok(true),
         behind if pass.deletion_is_overdue => {

@@ -27,6 +27,8 @@ const SOAK_MINUTES_VARIABLE: &str = "FOZ_SOAK_MINUTES";
 const SOAK_MINUTES: u64 = 60;
 /// Cases of each property test in `make soak`.
 const SOAK_PROPTEST_CASES: &str = "20000";
+/// And of the one that compares compaction with its model.
+const SOAK_COMPACTION_CASES: &str = "100000";
 
 const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
 const SOAK_CARGO_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
@@ -90,7 +92,10 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
         progress,
         failed: Vec::new(),
     };
-    let environment = [("PROPTEST_CASES", SOAK_PROPTEST_CASES)];
+    let environment = [
+        ("PROPTEST_CASES", SOAK_PROPTEST_CASES),
+        ("FOZ_COMPACTION_CASES", SOAK_COMPACTION_CASES),
+    ];
     let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
     stages.cargo(
         &format!("tests with {SOAK_PROPTEST_CASES} cases each"),

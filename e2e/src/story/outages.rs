@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::chaos::restarts;
 use super::rolls::Stopped;
 use super::rolls::under_load::{say, under_load};
-use super::world::{World, pod_is_ready};
+use super::world::{OF_CLUSTER, World};
 use crate::external::External;
 use crate::objects::{condition, items, name};
 use crate::wait::wait_until;
@@ -20,7 +20,6 @@ const CUT_OFF_FOR: Duration = Duration::from_secs(60);
 const API_SERVER_AWAY_FOR: Duration = Duration::from_secs(5 * 60);
 /// From the end of an outage to everything being as it was.
 const BACK_LIMIT: Duration = Duration::from_secs(120);
-const OF_CLUSTER: &str = "app.kubernetes.io/instance=demo,app.kubernetes.io/part-of=foz";
 
 /// A node with a broker is cut off from all others for a minute, while clients are at work.
 pub(super) fn node_cut_off(world: &World) -> Result<()> {
@@ -86,12 +85,7 @@ fn await_ready_again(world: &World) -> Result<()> {
             .filter(|node| condition(node, "Ready").is_none_or(|it| it["status"] != "True"))
             .map(name)
             .collect();
-        let pods = world.list("pods", OF_CLUSTER)?;
-        let unready: Vec<&str> = pods
-            .iter()
-            .filter(|pod| !pod_is_ready(pod))
-            .map(name)
-            .collect();
+        let unready = world.unready_pods()?;
         Ok(if away.is_empty() && unready.is_empty() {
             Ok(())
         } else {

@@ -253,16 +253,21 @@ fn hold(world: &World, pods: &[&str]) -> Result<()> {
 /// Every pod is there, and nothing is under way.
 pub(super) fn await_settled(world: &World) -> Result<()> {
     world.await_ready(CLUSTER)?;
-    world
-        .await_object(CLUSTER, "settled and in sync", ROLL_LIMIT, |cluster| {
-            let is = |kind: &str, status: &str| {
-                condition(cluster, kind).is_some_and(|it| it["status"] == status)
-            };
-            is("Ready", "True")
-                && is("Progressing", "False")
-                && cluster["status"]["underReplicatedPartitions"] == 0
-        })
-        .map(drop)
+    world.await_object(CLUSTER, "settled and in sync", ROLL_LIMIT, |cluster| {
+        let is = |kind: &str, status: &str| {
+            condition(cluster, kind).is_some_and(|it| it["status"] == status)
+        };
+        is("Ready", "True")
+            && is("Progressing", "False")
+            && cluster["status"]["underReplicatedPartitions"] == 0
+    })?;
+    // Two controllers of three are enough for a Cluster that is Ready, and one that was killed a few times waits for the
+    // kubelet: it would be restarted first, whatever else is to be restarted.
+    wait_until("every pod to be ready", ROLL_LIMIT, || {
+        let unready = world.unready_pods()?;
+        let is_met = unready.is_empty().then_some(());
+        Ok(is_met.ok_or_else(|| format!("{unready:?} are not")))
+    })
 }
 
 /// Waits until the condition Progressing holds all these words, the first reason being this one. Hands back what it

@@ -23,6 +23,8 @@ pub const READY_LIMIT: Duration = Duration::from_secs(120);
 pub const NAMESPACE: &str = "stories";
 /// The Cluster that most stories are about.
 pub const CLUSTER: &str = "cluster.foz.dev/demo";
+/// Its pods, by their labels.
+pub const OF_CLUSTER: &str = "app.kubernetes.io/instance=demo,app.kubernetes.io/part-of=foz";
 /// Where clients find it.
 pub const BOOTSTRAP: &str = "demo-bootstrap.stories.svc:9092";
 
@@ -73,6 +75,13 @@ impl World {
             .kubectl()
             .get_json([kind, "--namespace", NAMESPACE, &selector])?;
         Ok(items(&list).cloned().collect())
+    }
+
+    /// Those of the Cluster that are not Ready, by name.
+    pub fn unready_pods(&self) -> Result<Vec<String>> {
+        let pods = self.list("pods", OF_CLUSTER)?;
+        let unready = pods.iter().filter(|pod| !pod_is_ready(pod));
+        Ok(unready.map(|pod| name(pod).to_owned()).collect())
     }
 
     /// Waits until an object of the stories' namespace is Ready.

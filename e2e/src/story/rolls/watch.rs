@@ -10,14 +10,13 @@ use serde_json::Value;
 
 use crate::objects::name;
 use crate::progress::seconds;
-use crate::story::world::{CLUSTER, World, pod_is_ready};
+use crate::story::world::{CLUSTER, OF_CLUSTER, World, pod_is_ready};
 
 /// Brokers and controllers on a machine that is busy with a whole cluster.
 pub(super) const ROLL_LIMIT: Duration = Duration::from_secs(240);
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// What a partition of three replicas has in sync at least: the Cluster's `min.insync.replicas`.
 const MIN_INSYNC: usize = 2;
-const OF_CLUSTER: &str = "app.kubernetes.io/instance=demo,app.kubernetes.io/part-of=foz";
 
 /// A pod that was restarted, and who was the active controller just before.
 pub(in crate::story) type Restarted = (String, String);

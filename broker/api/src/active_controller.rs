@@ -25,7 +25,7 @@ const SEARCH_MAX: Duration = Duration::from_secs(10);
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why no active controller could answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
     /// The active controller answered with an error of its own.
     #[error("the active controller answered {code:?}: {message}", code = .0.code(), message = .0.message())]

@@ -40,7 +40,7 @@ impl Fill {
             && (self.size + bytes > config.segment_bytes
                 || self.size > i32::MAX as u64 - bytes.min(i32::MAX as u64)
                 || relative > i64::from(i32::MAX)
-                || self.waited_ms(newest_ms, now_ms) > config.segment_ms
+                || self.waited_ms(newest_ms, now_ms) > config.segment_ms_max()
                 || self.indexes_full(config))
     }
 

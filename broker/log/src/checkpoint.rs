@@ -13,6 +13,8 @@ pub(crate) const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_START_OFFSET_FILE: &str = "log-start-offset-checkpoint";
 /// High watermarks.
 pub(crate) const HIGH_WATERMARK_FILE: &str = "replication-offset-checkpoint";
+/// Up to where logs are compacted, as Kafka's log cleaner calls it.
+pub(crate) const COMPACTED_OFFSET_FILE: &str = "cleaner-offset-checkpoint";
 
 const VERSION: &str = "0";
 

@@ -4,7 +4,7 @@
 ///
 /// `compression.type` is not here: batches are stored as they came (`compression.type=producer`),
 /// and whoever accepts configuration refuses any other setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`
     pub segment_bytes: u64,
@@ -26,6 +26,15 @@ pub struct LogConfig {
     pub cleanup_delete: bool,
     /// `cleanup.policy` contains `compact`: every record needs a key.
     pub cleanup_compact: bool,
+    /// `delete.retention.ms`: how long tombstones and the markers of transactions that are gone stay after the
+    /// first compaction that met them.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: nothing younger is compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: what is older is compacted, however little it is.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`: the part of a log that must be new before it is compacted.
+    pub min_cleanable_dirty_ratio: f64,
     /// `retention.ms`; `None` is Kafka's -1, without limit.
     pub retention_ms: Option<i64>,
     /// `retention.bytes`; `None` is Kafka's -1, without limit.
@@ -35,6 +44,18 @@ pub struct LogConfig {
     /// Every append is flushed before it is acknowledged (a partition with a single replica and
     /// `foz.flush.single.replica`): space is allocated ahead, so that a flush changes no file size.
     pub flush_before_acknowledge: bool,
+}
+
+impl LogConfig {
+    /// How old a segment becomes before the next one begins. What is appended to is not compacted, so a compacted
+    /// topic rolls soon enough for `max.compaction.lag.ms` (KIP-354).
+    pub(crate) fn segment_ms_max(&self) -> i64 {
+        if self.cleanup_compact {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
 }
 
 /// When the [`crate::Flusher`] flushes a partition that does not flush before it acknowledges.
@@ -72,6 +93,10 @@ impl Default for LogConfig {
             message_timestamp_after_max_ms: 3_600_000,
             cleanup_delete: true,
             cleanup_compact: false,
+            delete_retention_ms: 24 * 3_600_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             retention_ms: Some(7 * 24 * 3_600_000),
             retention_bytes: None,
             producer_id_expiration_ms: 24 * 3_600_000,

@@ -156,6 +156,8 @@ pub(crate) struct LazyFile {
     handles: Arc<FileHandles>,
     id: u64,
     path: Box<Path>,
+    /// Stays open whatever its name becomes.
+    pinned: Mutex<Option<Arc<File>>>,
 }
 
 impl LazyFile {
@@ -165,7 +167,15 @@ impl LazyFile {
             handles: Arc::clone(handles),
             id: handles.new_id(),
             path: path.into_boxed_path(),
+            pinned: Mutex::new(None),
         }
+    }
+
+    /// This file, which is about to get the name `path`.
+    pub(crate) fn pinned(handles: &Arc<FileHandles>, path: PathBuf, file: File) -> Self {
+        let lazy = Self::new(handles, path);
+        *lazy.pinned.lock() = Some(Arc::new(file));
+        lazy
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -174,9 +184,33 @@ impl LazyFile {
 
     /// The open file. Never creates one: a reader must not bring back what retention removed.
     pub(crate) fn open(&self) -> io::Result<Arc<File>> {
-        self.handles.get(self.id, || {
+        if let Some(file) = self.pinned_file() {
+            return Ok(file);
+        }
+        let opened = self.handles.get(self.id, || {
             OpenOptions::new().read(true).write(true).open(&self.path)
-        })
+        });
+        // The name may have become another file's in the meantime: it was pinned before that.
+        match self.pinned_file() {
+            Some(file) => Ok(file),
+            None => opened,
+        }
+    }
+
+    /// Keeps it open for as long as this lives, before its name becomes another file's.
+    pub(crate) fn pin(&self) -> io::Result<()> {
+        let file = self.open()?;
+        *self.pinned.lock() = Some(file);
+        Ok(())
+    }
+
+    /// It has its name.
+    pub(crate) fn unpin(&self) {
+        *self.pinned.lock() = None;
+    }
+
+    fn pinned_file(&self) -> Option<Arc<File>> {
+        self.pinned.lock().clone()
     }
 }
 
@@ -230,6 +264,32 @@ mod tests {
         files[0].open().unwrap();
         drop(files);
         assert_eq!(handles.open_count(), 0, "a dropped file is forgotten");
+    }
+
+    #[test]
+    fn a_pinned_file_is_the_same_whatever_its_name_becomes() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(10);
+        let old = files(1, &handles, dir.path()).remove(0);
+        let read = |file: &LazyFile| {
+            let mut byte = [0];
+            file.open().unwrap().read_exact_at(&mut byte, 0).unwrap();
+            byte[0]
+        };
+        let other = dir.path().join("other");
+        std::fs::write(&other, "x").unwrap();
+        let other_file = OpenOptions::new().read(true).open(&other).unwrap();
+        let new = LazyFile::pinned(&handles, old.path().to_path_buf(), other_file);
+        assert_eq!((read(&old), read(&new)), (b'0', b'x'));
+        old.pin().unwrap();
+        std::fs::rename(&other, old.path()).unwrap();
+        handles.close_idle();
+        handles.close_idle();
+        new.unpin();
+        assert_eq!((read(&old), read(&new)), (b'0', b'x'));
+        drop((old, new));
+        assert_eq!(handles.open_count(), 0);
     }
 
     #[test]

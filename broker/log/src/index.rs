@@ -118,7 +118,9 @@ impl IndexBuilder {
     ) -> (Option<OffsetPosition>, Option<TimestampOffset>) {
         let offset = batch.last_offset();
         let timestamp_ms = batch.max_timestamp;
+        // Compaction leaves headers without records: nothing is found there.
         if timestamp_ms >= 0
+            && batch.record_count > 0
             && self
                 .max_timestamp
                 .is_none_or(|max| timestamp_ms > max.timestamp_ms)
@@ -208,14 +210,30 @@ impl<E: Entry> SparseIndex<E> {
             .map(|entries| Self::with_entries(handles, path, base_offset, Some(entries))))
     }
 
+    /// By a file that is open and about to get the name `path`.
+    pub(crate) fn pinned(
+        handles: &Arc<FileHandles>,
+        path: PathBuf,
+        base_offset: i64,
+        entries: u32,
+        file: File,
+    ) -> Self {
+        let file = LazyFile::pinned(handles, path, file);
+        Self::with_file(file, base_offset, Some(entries))
+    }
+
     fn with_entries(
         handles: &Arc<FileHandles>,
         path: PathBuf,
         base_offset: i64,
         entries: Option<u32>,
     ) -> Self {
+        Self::with_file(LazyFile::new(handles, path), base_offset, entries)
+    }
+
+    fn with_file(file: LazyFile, base_offset: i64, entries: Option<u32>) -> Self {
         Self {
-            file: LazyFile::new(handles, path),
+            file,
             exists: AtomicBool::new(entries.is_some()),
             base_offset,
             entries: AtomicU32::new(entries.unwrap_or_default()),
@@ -225,6 +243,16 @@ impl<E: Entry> SparseIndex<E> {
 
     pub(crate) fn len(&self) -> u32 {
         self.entries.load(Ordering::Acquire)
+    }
+
+    /// See [`LazyFile::pin`].
+    pub(crate) fn pin(&self) -> Result<(), StorageError> {
+        self.file.pin().at("open", self.file.path())
+    }
+
+    /// See [`LazyFile::unpin`].
+    pub(crate) fn unpin(&self) {
+        self.file.unpin();
     }
 
     pub(crate) fn append(&self, entry: E) -> Result<(), StorageError> {
@@ -322,6 +350,9 @@ impl<E: Entry> SparseIndex<E> {
 
 #[cfg(test)]
 mod tests {
+    use foz_protocol::codec::Compression;
+    use foz_protocol::record::{BatchBuilder, RecordToWrite};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -349,6 +380,27 @@ mod tests {
         time.encode(100, &mut bytes);
         assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9]);
         assert_eq!(TimestampOffset::decode(100, &bytes), time);
+    }
+
+    /// As compaction leaves them.
+    #[test]
+    fn a_header_without_records_is_found_by_no_timestamp() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&RecordToWrite {
+            timestamp_ms: 5,
+            ..RecordToWrite::default()
+        });
+        let header = BatchHeader::parse(&builder.build().unwrap()).unwrap();
+        let empty = BatchHeader {
+            record_count: 0,
+            ..header
+        };
+        let mut index = IndexBuilder::default();
+        index.add(&empty, 0, 0);
+        assert_eq!(index.max_timestamp(), None);
+        index.add(&header, 61, 0);
+        let max = index.max_timestamp().unwrap();
+        assert_eq!((max.timestamp_ms, max.offset), (5, 0));
     }
 
     #[test]

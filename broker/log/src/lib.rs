@@ -23,12 +23,14 @@
 //!   it is mended, or [`LogDirectory::open_quarantined`] is asked, which keeps copies.
 //! - Indexes, snapshots of producers and epochs are made anew from the log when they are missing.
 //! - Nothing read from disk decides how much memory is taken.
+//! - Compaction takes records away and changes no offset (`compaction.rs`): a crash leaves what was or what is new.
 //! - A partition that nobody uses holds no open file ([`FileHandles`]).
 //!
 //! Kafka's `kafka-dump-log` reads closed segments, and the whole log after a clean stop.
 //!
 //! Start reading at [`PartitionLog`], then `recovery.rs` for what opening does, `active_segment.rs`
-//! for what is written, `partition_log/follow.rs` for what a replica needs, `producer_state.rs` for idempotence (KIP-98), [`Flusher`] for durability.
+//! for what is written, `partition_log/follow.rs` for what a replica needs, `producer_state.rs` for idempotence (KIP-98), [`Flusher`] for durability, `compaction.rs` for
+//! `cleanup.policy=compact`.
 //! Records for [`PartitionLog::append_as_leader`] are made by `foz_protocol::record::BatchBuilder`.
 
 mod active_segment;
@@ -36,6 +38,7 @@ mod atomic_file;
 mod batch_scanner;
 mod checkpoint;
 mod clean_shutdown;
+mod compaction;
 mod config;
 mod disk_operations;
 mod error;
@@ -57,6 +60,9 @@ mod segment;
 mod validate;
 
 pub use clean_shutdown::CleanShutdown;
+pub use compaction::{
+    Compacted, CompactionError, CompactionIo, CompactionLimits, CompactionNeed, Proceed,
+};
 pub use config::{FlushInterval, LogConfig, TimestampType};
 pub use disk_operations::{DiskOperation, DiskOperations, UnderWay};
 pub use error::{AppendError, OpenError, ReadError, StorageError};
@@ -67,3 +73,4 @@ pub use log_directory::{LogDirectory, LostData, OfflinePartition, OpenProgress, 
 pub use names::TopicPartition;
 pub use partition_log::{Appended, AppendedByFollower, PartitionLog, TimestampAndOffset};
 pub use recovery::{Finding, PageCache};
+pub use replicated::FollowedLeader;

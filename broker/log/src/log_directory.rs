@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::atomic_file::flush_directory;
 use crate::checkpoint::{
-    HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets, RECOVERY_POINT_FILE, write_offsets,
+    COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
+    RECOVERY_POINT_FILE, write_offsets,
 };
 use crate::clean_shutdown::{self, CleanShutdown};
 use crate::config::LogConfig;
@@ -44,12 +45,13 @@ pub struct LogDirectory {
     _lock: File,
 }
 
-/// The three checkpoint files.
+/// The checkpoint files.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Checkpoints {
     recovery_points: Offsets,
     log_start_offsets: Offsets,
     high_watermarks: Offsets,
+    compacted_offsets: Offsets,
 }
 
 /// How far opening has come.
@@ -469,7 +471,10 @@ impl LogDirectory {
         end_offset: i64,
     ) -> Result<(), StorageError> {
         let is_above = |offsets: &Offsets| offsets.get(partition).is_some_and(|o| *o > end_offset);
-        if is_above(&written.recovery_points) || is_above(&written.high_watermarks) {
+        if is_above(&written.recovery_points)
+            || is_above(&written.high_watermarks)
+            || is_above(&written.compacted_offsets)
+        {
             self.write_checkpoints(written, Some((partition, end_offset)))?;
         }
         Ok(())
@@ -499,7 +504,11 @@ impl LogDirectory {
     ) -> Result<(), StorageError> {
         let mut now = self.gather();
         if let Some((partition, offset)) = limit {
-            for offsets in [&mut now.recovery_points, &mut now.high_watermarks] {
+            for offsets in [
+                &mut now.recovery_points,
+                &mut now.high_watermarks,
+                &mut now.compacted_offsets,
+            ] {
                 offsets
                     .entry(partition.clone())
                     .and_modify(|o| *o = (*o).min(offset));
@@ -521,6 +530,11 @@ impl LogDirectory {
                 &written.high_watermarks,
                 &now.high_watermarks,
             ),
+            (
+                COMPACTED_OFFSET_FILE,
+                &written.compacted_offsets,
+                &now.compacted_offsets,
+            ),
         ] {
             if before != now {
                 write_offsets(&self.path.join(file), now)?;
@@ -538,6 +552,7 @@ impl LogDirectory {
             checkpoints
                 .high_watermarks
                 .insert(partition.clone(), state.high_watermark);
+            checkpoints.add_compacted(partition, state.compacted_offset);
         }
         for log in self.logs() {
             let (flushed, start) = (log.flushed_offset(), log.log_start_offset());
@@ -547,12 +562,20 @@ impl LogDirectory {
             checkpoints
                 .high_watermarks
                 .insert(log.partition().clone(), high_watermark);
+            checkpoints.add_compacted(log.partition(), log.compacted_offset());
         }
         checkpoints
     }
 }
 
 impl Checkpoints {
+    /// Most logs never are.
+    fn add_compacted(&mut self, partition: &TopicPartition, offset: i64) {
+        if offset > 0 {
+            self.compacted_offsets.insert(partition.clone(), offset);
+        }
+    }
+
     fn add(&mut self, partition: &TopicPartition, flushed: i64, start: i64, first_base: i64) {
         self.recovery_points.insert(partition.clone(), flushed);
         // As Kafka: only where the files themselves do not tell.

@@ -58,6 +58,10 @@ pub(crate) const SEGMENT_SUFFIXES: [&str; 5] = [
     LOG_SUFFIX,
 ];
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+/// What compaction writes, as long as it is part of nothing.
+pub(crate) const CLEANED_SUFFIX: &str = ".cleaned";
+/// What compaction wrote, once it counts and until it has its name.
+pub(crate) const SWAP_SUFFIX: &str = ".swap";
 /// Kafka marks files it is about to remove with this.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 /// A copy of a damaged segment ends with this.

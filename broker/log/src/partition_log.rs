@@ -26,6 +26,7 @@ use crate::recovery::{self, Finding, OpenState, Recovered};
 use crate::segment::Segment;
 
 mod append;
+mod compact;
 mod earlier_batches;
 mod flush;
 mod follow;
@@ -35,6 +36,7 @@ mod shorten;
 mod truncate;
 
 pub use append::Appended;
+pub(crate) use compact::ClosedSegments;
 pub use follow::AppendedByFollower;
 pub use offsets::TimestampAndOffset;
 pub(crate) use truncate::{Change, Cut};
@@ -56,6 +58,10 @@ pub struct PartitionLog {
     log_end_offset: AtomicI64,
     high_watermark: AtomicI64,
     flushed_offset: AtomicI64,
+    /// Up to here the log was compacted; a cut lowers it.
+    compacted_offset: AtomicI64,
+    /// A pass is at work.
+    compacting: Mutex<()>,
     /// Taken before the writer lock: who appends never waits for a flush.
     flushing: Mutex<()>,
     /// Grows when what is in the log begins to change and when it has changed: odd in between.
@@ -92,11 +98,11 @@ const USABLE: u8 = 0;
 const CLOSED: u8 = 1;
 const DELETED: u8 = 2;
 const FLUSH_FAILED: u8 = 3;
-/// A truncation or a reset stopped half-way: only a start finds out what there is.
+/// A truncation, a reset or a compaction stopped half-way: only a start finds out what there is.
 const CHANGE_FAILED: u8 = 4;
 
 const FLUSH_FAILED_TEXT: &str = "stopped, because a flush failed";
-const CHANGE_FAILED_TEXT: &str = "stopped, because a truncation or a reset failed";
+const CHANGE_FAILED_TEXT: &str = "stopped, because a truncation, a reset or a compaction failed";
 
 impl PartitionLog {
     /// A new, empty log in a directory of its own below `data_directory`.
@@ -164,6 +170,9 @@ impl PartitionLog {
             partition, topic_id, directory, handles, config, recovered, now_ms,
         )?;
         log.set_high_watermark(state.high_watermark);
+        let compacted_offset = state.compacted_offset.min(log.log_end_offset());
+        log.compacted_offset
+            .store(compacted_offset, Ordering::Release);
         Ok((log, findings))
     }
 
@@ -214,6 +223,8 @@ impl PartitionLog {
             log_end_offset: AtomicI64::new(end),
             high_watermark: AtomicI64::new(start),
             flushed_offset: AtomicI64::new(end),
+            compacted_offset: AtomicI64::new(0),
+            compacting: Mutex::new(()),
             flushing: Mutex::new(()),
             changes: AtomicU64::new(0),
             directory_changed: AtomicBool::new(false),
@@ -342,7 +353,7 @@ impl PartitionLog {
         self.usability.load(Ordering::Acquire) == FLUSH_FAILED
     }
 
-    /// Whether it had to stop: a flush, a truncation or a reset failed. The next start recovers it.
+    /// Whether it had to stop: a flush, a truncation, a reset or a compaction failed. The next start recovers it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         let usability = self.usability.load(Ordering::Acquire);
@@ -373,6 +384,7 @@ impl PartitionLog {
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
         self.log_end_offset.store(offset, Ordering::Release);
         self.flushed_offset.fetch_min(offset, Ordering::AcqRel);
+        self.compacted_offset.fetch_min(offset, Ordering::AcqRel);
     }
 
     fn first_segment(&self) -> Arc<Segment> {

@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use crate::atomic_file::{read_small, remove_if_exists};
 use crate::batch_scanner::ScanError;
+use crate::compaction::{self, FileSteps};
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::index::IndexBuilder;
 use crate::leader_epochs::LeaderEpochs;
 use crate::names::{
-    DELETED_SUFFIX, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SNAPSHOT_SUFFIX, TEMPORARY_SUFFIX,
-    TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
+    CLEANED_SUFFIX, DELETED_SUFFIX, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SNAPSHOT_SUFFIX, SWAP_SUFFIX,
+    TEMPORARY_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
 };
 use crate::producer_snapshot;
 use crate::producer_state::Producers;
@@ -45,6 +46,8 @@ pub(crate) struct OpenState {
     pub log_start_offset: i64,
     /// As of the last checkpoint.
     pub high_watermark: i64,
+    /// Up to here the log was compacted.
+    pub compacted_offset: i64,
     /// What is damaged is cut off even where it had been flushed, and a copy of it is kept. Everything is
     /// checked.
     pub keep_damaged: bool,
@@ -125,7 +128,12 @@ pub(crate) fn open(
     if let Some(offset) = reset::read_mark(directory)? {
         return carry_out_reset(directory, handles, offset);
     }
-    let files = list(directory)?;
+    let mut files = list(directory)?;
+    if files.has_compaction_rest {
+        let mut steps = FileSteps::new(handles.operations());
+        compaction::finish_interrupted(&mut steps, directory, state.keep_damaged)?;
+        files = list(directory)?;
+    }
     let mut recovery = Recovery {
         directory,
         handles,
@@ -147,6 +155,8 @@ fn carry_out_reset(
     handles: &Arc<FileHandles>,
     offset: i64,
 ) -> Result<Recovered, OpenError> {
+    let mut steps = FileSteps::new(handles.operations());
+    compaction::remove_interrupted(&mut steps, directory)?;
     let segment = reset::carry_out(directory, handles, offset)?;
     Ok(Recovered {
         segments: BTreeMap::from([(offset, Arc::new(segment))]),
@@ -199,6 +209,8 @@ pub(crate) fn list_snapshots(directory: &Path) -> Result<Vec<i64>, StorageError>
 struct Files {
     bases: Vec<i64>,
     snapshots: Vec<i64>,
+    /// Compaction was interrupted, or is at work now.
+    has_compaction_rest: bool,
 }
 
 /// Also removes what an interrupted step left behind.
@@ -206,6 +218,7 @@ fn list(directory: &Path) -> Result<Files, StorageError> {
     let mut files = Files {
         bases: Vec::new(),
         snapshots: Vec::new(),
+        has_compaction_rest: false,
     };
     let mut companions = Vec::new();
     for entry in fs::read_dir(directory).at("list", directory)? {
@@ -215,6 +228,10 @@ fn list(directory: &Path) -> Result<Files, StorageError> {
         };
         if name.ends_with(TEMPORARY_SUFFIX) || name.ends_with(DELETED_SUFFIX) {
             remove_if_exists(&path)?;
+            continue;
+        }
+        if name.ends_with(CLEANED_SUFFIX) || name.ends_with(SWAP_SUFFIX) {
+            files.has_compaction_rest = true;
             continue;
         }
         match parse_offset_file(name) {

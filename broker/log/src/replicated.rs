@@ -30,16 +30,32 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(Vec<BatchHeader>, usize), AppendErr
     Ok((headers, whole))
 }
 
-/// Looks at whether batches go on where the log ends. `leader_epoch` is the newest that it knows.
+/// The leader that batches came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowedLeader {
+    /// In which it leads.
+    pub epoch: i32,
+    /// As its answer said.
+    pub high_watermark: i64,
+}
+
+/// Looks at whether batches go on where the log ends. `leader_epoch` is the newest that it knows. Compaction leaves
+/// gaps, and they stay when a topic is compacted no more; but there are none from the high watermark on. A gap there is
+/// a loss. What earlier epochs wrote the leader had when it began, and its high watermark may be less than it was: what
+/// it knew before it was started again, and no more until enough replicas are in sync.
 pub(crate) fn check_follows(
     headers: &[BatchHeader],
     log_end_offset: i64,
     leader_epoch: Option<i32>,
+    leader: FollowedLeader,
 ) -> Result<(), AppendError> {
     let mut expected = log_end_offset;
     let mut epoch = leader_epoch.unwrap_or(-1);
     for header in headers {
-        if header.base_offset != expected {
+        let is_gap = header.base_offset > expected;
+        let may_be_compacted = header.base_offset < leader.high_watermark
+            || header.partition_leader_epoch < leader.epoch;
+        if header.base_offset < expected || (is_gap && !may_be_compacted) {
             return Err(AppendError::NotNext {
                 expected,
                 found: header.base_offset,
@@ -100,7 +116,11 @@ mod tests {
 
     fn follows(batches: &[(i64, i32)], end: i64, epoch: Option<i32>) -> Result<(), AppendError> {
         let bytes: Vec<u8> = batches.iter().flat_map(|(o, e)| batch(*o, *e)).collect();
-        check_follows(&check(&bytes).unwrap().0, end, epoch)
+        let leader = FollowedLeader {
+            epoch: 0,
+            high_watermark: 0,
+        };
+        check_follows(&check(&bytes).unwrap().0, end, epoch, leader)
     }
 
     #[test]
@@ -152,6 +172,56 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    #[test]
+    fn below_the_high_watermark_are_gaps_and_nothing_goes_back() {
+        let follows = |batches: &[(i64, i32)], leader_high_watermark| {
+            let bytes: Vec<u8> = batches.iter().flat_map(|(o, e)| batch(*o, *e)).collect();
+            let leader = FollowedLeader {
+                epoch: 1,
+                high_watermark: leader_high_watermark,
+            };
+            check_follows(&check(&bytes).unwrap().0, 5, Some(1), leader)
+        };
+        assert!(follows(&[(5, 1), (7, 1), (90, 2)], 91).is_ok());
+        assert!(follows(&[(5, 1), (7, 1), (8, 2)], 8).is_ok());
+        assert!(follows(&[(6, 1)], 7).is_ok());
+        for (batches, leader_high_watermark) in [
+            (&[(4, 1)][..], 100),
+            (&[(7, 1), (7, 1)], 100),
+            (&[(7, 1), (6, 1)], 100),
+            (&[(6, 1)], 6),
+            (&[(5, 1), (7, 1)], 7),
+            (&[(7, 1), (9, 1)], 8),
+        ] {
+            let refused = follows(batches, leader_high_watermark).unwrap_err();
+            assert!(matches!(refused, AppendError::NotNext { .. }), "{refused}");
+        }
+    }
+
+    /// A leader that was started again knows the high watermark as it was some seconds before.
+    #[test]
+    fn gaps_in_what_earlier_epochs_wrote_are_taken_above_the_high_watermark_too() {
+        let bytes = [batch(5, 1), batch(9, 1), batch(12, 2)].concat();
+        let (headers, _) = check(&bytes).unwrap();
+        let leader = |epoch| FollowedLeader {
+            epoch,
+            high_watermark: 7,
+        };
+        assert!(check_follows(&headers, 5, Some(1), leader(3)).is_ok());
+        assert!(check_follows(&headers[..2], 5, Some(1), leader(2)).is_ok());
+        let refused = check_follows(&headers, 5, Some(1), leader(2)).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                AppendError::NotNext {
+                    expected: 10,
+                    found: 12
+                }
+            ),
+            "{refused}"
+        );
     }
 
     #[test]

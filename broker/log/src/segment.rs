@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -135,6 +135,42 @@ impl Segment {
             max_timestamp: Mutex::new(None),
         };
         Ok((segment, rebuild))
+    }
+
+    /// By files that are open and about to get their names.
+    pub(crate) fn pinned(
+        handles: &Arc<FileHandles>,
+        path: PathBuf,
+        base_offset: i64,
+        size: u64,
+        log: File,
+        indexes: (SparseIndex<OffsetPosition>, SparseIndex<TimestampOffset>),
+    ) -> Self {
+        let (offset_index, time_index) = indexes;
+        Self {
+            base_offset,
+            offset_index,
+            time_index,
+            log: LazyFile::pinned(handles, path, log),
+            size: AtomicU64::new(size),
+            writeback_begun: AtomicU64::new(size),
+            read_ends: Mutex::new([None; READ_ENDS]),
+            max_timestamp: Mutex::new(None),
+        }
+    }
+
+    /// Its files stay open for as long as this lives, whatever becomes of their names.
+    pub(crate) fn pin(&self) -> Result<(), StorageError> {
+        self.log.pin().at("open", self.path())?;
+        self.offset_index.pin()?;
+        self.time_index.pin()
+    }
+
+    /// Its files have their names.
+    pub(crate) fn unpin(&self) {
+        self.log.unpin();
+        self.offset_index.unpin();
+        self.time_index.unpin();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -409,7 +445,7 @@ impl Segment {
 
     /// A batch whose offsets cannot be where it lies must not be served: the CRC does not cover its base
     /// offset. Gaps are fine, compaction leaves them.
-    fn check_place(&self, batch: &Scanned, next_offset: i64) -> Result<(), ReadError> {
+    pub(crate) fn check_place(&self, batch: &Scanned, next_offset: i64) -> Result<(), ReadError> {
         let header = &batch.header;
         let farthest = self.base_offset.saturating_add(i64::from(i32::MAX));
         if header.base_offset >= next_offset

@@ -39,6 +39,18 @@ pub enum RecordError {
         /// What is wrong.
         source: WireError,
     },
+    /// Offsets of records rise within those of their batch.
+    #[error("record {index} has the offset delta {offset_delta}: right are {least} to {most}")]
+    OffsetDelta {
+        /// Which record, from 0.
+        index: i32,
+        /// What it says.
+        offset_delta: i32,
+        /// After the record before it.
+        least: i32,
+        /// The batch's last one.
+        most: i32,
+    },
     /// The header's number of records is not the number that is there.
     #[error("record_count is {record_count}, but after record {read} {rest} bytes are left")]
     Count {
@@ -151,6 +163,8 @@ pub struct Records<'a> {
     reader: Reader<'a>,
     record_count: i32,
     read: i32,
+    least_offset_delta: i32,
+    last_offset_delta: i32,
     ended: bool,
 }
 
@@ -163,8 +177,16 @@ impl<'a> Records<'a> {
             reader: Reader::new(bytes),
             record_count: header.record_count,
             read: 0,
+            least_offset_delta: 0,
+            last_offset_delta: header.last_offset_delta,
             ended: false,
         }
+    }
+
+    /// What has not been walked over yet: who filters records copies the bytes in between.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.reader.rest()
     }
 
     fn end(&mut self) -> Option<Result<Record<'a>, RecordError>> {
@@ -198,6 +220,18 @@ impl<'a> Iterator for Records<'a> {
         }
         match read_record(&mut self.reader) {
             Ok(record) => {
+                let (least, most) = (self.least_offset_delta, self.last_offset_delta);
+                let (index, offset_delta) = (self.read, record.offset_delta);
+                if offset_delta < least || offset_delta > most {
+                    self.ended = true;
+                    return Some(Err(RecordError::OffsetDelta {
+                        index,
+                        offset_delta,
+                        least,
+                        most,
+                    }));
+                }
+                self.least_offset_delta = offset_delta.saturating_add(1);
                 self.read += 1;
                 Some(Ok(record))
             }

@@ -26,6 +26,13 @@ pub(crate) struct Metrics {
     pub(crate) under_replicated: IntGauge,
     pub(crate) under_min_isr: IntGauge,
     pub(crate) isr_changes: IntCounter,
+    pub(crate) compaction_failures: IntCounter,
+    pub(crate) compaction_failing: IntGauge,
+    pub(crate) compaction_due_bytes: IntGauge,
+    compaction_passes: IntCounter,
+    compaction_read_bytes: IntCounter,
+    compaction_written_bytes: IntCounter,
+    compaction_freed_bytes: IntCounter,
     requests: HistogramVec,
 }
 
@@ -101,8 +108,45 @@ impl Metrics {
                 "foz_isr_changes_total",
                 "Changes of the replicas in sync that this broker asked for and got.",
             )?,
+            compaction_failures: counter(
+                "foz_compaction_failures_total",
+                "Passes of compaction that failed.",
+            )?,
+            compaction_failing: gauge(
+                "foz_compaction_failing_partitions",
+                "Partitions whose last pass of compaction failed.",
+            )?,
+            compaction_due_bytes: gauge(
+                "foz_compaction_due_bytes",
+                "Bytes that were never compacted, of logs that are to be compacted now.",
+            )?,
+            compaction_passes: counter(
+                "foz_compaction_passes_total",
+                "Passes of compaction that came to their end.",
+            )?,
+            compaction_read_bytes: counter(
+                "foz_compaction_read_bytes_total",
+                "Bytes of segments read by compaction.",
+            )?,
+            compaction_written_bytes: counter(
+                "foz_compaction_written_bytes_total",
+                "Bytes of segments written by compaction.",
+            )?,
+            compaction_freed_bytes: counter(
+                "foz_compaction_freed_bytes_total",
+                "Bytes of segments that compaction made unnecessary.",
+            )?,
             requests,
         })
+    }
+
+    /// Counts one pass over a log.
+    pub(crate) fn compacted(&self, pass: foz_log::Compacted) {
+        self.compaction_passes.inc();
+        self.compaction_read_bytes.inc_by(pass.read_bytes);
+        self.compaction_written_bytes.inc_by(pass.written_bytes);
+        let freed_bytes = pass.bytes_before.saturating_sub(pass.bytes_after);
+        self.compaction_freed_bytes.inc_by(freed_bytes);
     }
 
     /// Counts one request and how long it took.

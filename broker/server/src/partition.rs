@@ -33,7 +33,7 @@ use damage::Damage;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
-pub(crate) use registry::{Key, Leave, Partitions, Recovered};
+pub(crate) use registry::{Key, Leave, Partitions, Recovered, Resting};
 pub(crate) use role::Proposed;
 use role::Role;
 use said_once::SaidOnce;

@@ -1,5 +1,6 @@
 //! The role `broker`: its start, what it says to the quorum, its stop.
 
+mod compaction;
 mod disk_watch;
 mod housekeeping;
 mod image_applier;

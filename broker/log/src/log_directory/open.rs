@@ -12,14 +12,15 @@ use uuid::Uuid;
 
 use super::{Checkpoints, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport};
 use crate::checkpoint::{
-    HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, RECOVERY_POINT_FILE, read_offsets,
+    COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
+    RECOVERY_POINT_FILE, read_offsets,
 };
 use crate::clean_shutdown;
 use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{
-    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, STRAY_DIRECTORY_SUFFIX,
+    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, STRAY_DIRECTORY_SUFFIX, SWAP_SUFFIX,
     TEMPORARY_SUFFIX, TopicPartition, moved_away_stem, parse_offset_file, unique_stem,
 };
 use crate::partition_log::PartitionLog;
@@ -74,6 +75,7 @@ pub(super) fn open(
         recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
         log_start_offsets: read_offsets(&path.join(LOG_START_OFFSET_FILE))?,
         high_watermarks: read_offsets(&path.join(HIGH_WATERMARK_FILE))?,
+        compacted_offsets: read_compacted_offsets(&path.join(COMPACTED_OFFSET_FILE))?,
     };
     report.clean_shutdown = clean_shutdown::read(path)?;
     let context = Context {
@@ -205,12 +207,24 @@ fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> 
     Ok(contents)
 }
 
+/// Nothing is lost without it but time: everything counts as never compacted.
+fn read_compacted_offsets(path: &Path) -> Result<Offsets, OpenError> {
+    match read_offsets(path) {
+        Err(error @ OpenError::Malformed { .. }) => {
+            tracing::warn!(%error, "all logs are compacted from their begin on");
+            Ok(Offsets::new())
+        }
+        read => read,
+    }
+}
+
 fn is_checkpoint_leftover(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         [
             RECOVERY_POINT_FILE,
             LOG_START_OFFSET_FILE,
             HIGH_WATERMARK_FILE,
+            COMPACTED_OFFSET_FILE,
             clean_shutdown::CLEAN_SHUTDOWN_FILE,
         ]
         .contains(&name)
@@ -239,7 +253,9 @@ pub(super) fn holds_no_records(directory: &Path) -> Result<bool, StorageError> {
                 || name.ends_with(TEMPORARY_SUFFIX)
         });
         let name = name.to_string_lossy();
-        let is_log = name.ends_with(LOG_SUFFIX) || name.ends_with(QUARANTINED_SUFFIX);
+        let is_log = [LOG_SUFFIX, QUARANTINED_SUFFIX, SWAP_SUFFIX]
+            .iter()
+            .any(|suffix| name.ends_with(suffix));
         if !ours || (is_log && entry.metadata().at("read", directory)?.len() > 0) {
             return Ok(false);
         }
@@ -277,14 +293,14 @@ fn open_all(
 
 impl Context<'_> {
     fn state_of(&self, partition: &TopicPartition) -> OpenState {
-        let at =
-            |offsets: &crate::checkpoint::Offsets| offsets.get(partition).copied().unwrap_or(0);
+        let at = |offsets: &Offsets| offsets.get(partition).copied().unwrap_or(0);
         OpenState {
             clean_shutdown: self.clean_shutdown,
             page_cache: self.page_cache,
             recovery_point: at(&self.checkpoints.recovery_points),
             log_start_offset: at(&self.checkpoints.log_start_offsets),
             high_watermark: at(&self.checkpoints.high_watermarks),
+            compacted_offset: at(&self.checkpoints.compacted_offsets),
             keep_damaged: false,
         }
     }

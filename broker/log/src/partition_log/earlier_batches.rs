@@ -3,6 +3,10 @@
 //! A client sends again what it has heard nothing of, up to five batches, and a replica that was restarted or
 //! truncated meanwhile may be the leader by then. Its snapshot says of each producer only the last batch; the log
 //! holds the others. It is asked when one of them comes, not when it is opened: that is seldom, and dear.
+//!
+//! Compaction keeps the headers of the last five batches of each producer as the log knew them when the pass began. So
+//! one of them is missing here only where a pass came after a restart and before the batch came again. It is refused
+//! then as out of order, as by Kafka, whose log keeps one header only; nothing is appended twice for it.
 
 use std::collections::VecDeque;
 

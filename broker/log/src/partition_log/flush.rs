@@ -80,7 +80,7 @@ impl PartitionLog {
         };
         match self.usability.load(Ordering::Acquire) {
             FLUSH_FAILED => return failed_before("flush"),
-            CHANGE_FAILED => return failed_before("truncation or reset"),
+            CHANGE_FAILED => return failed_before("truncation, reset or compaction"),
             DELETED => return Ok(self.flushed_offset()),
             _ => {}
         }

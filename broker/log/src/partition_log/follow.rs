@@ -8,7 +8,7 @@ use super::PartitionLog;
 use crate::disk_operations::DiskOperation;
 use crate::error::AppendError;
 use crate::leader_epochs::EpochEnd;
-use crate::replicated;
+use crate::replicated::{self, FollowedLeader};
 
 /// What became of batches that came from the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ impl PartitionLog {
     /// sequence of a producer is refused here that the leader has accepted. A batch at the end that is not
     /// there as a whole is left off.
     ///
+    /// `leader` tells where compaction may have left gaps, now or in a time when the topic was compacted.
+    ///
     /// The bytes are in the page cache afterwards; see [`Self::flush`].
     ///
     /// # Errors
@@ -39,6 +41,7 @@ impl PartitionLog {
     pub fn append_as_follower(
         &self,
         batches: &[u8],
+        leader: FollowedLeader,
         now_ms: i64,
     ) -> Result<AppendedByFollower, AppendError> {
         let config = self.config();
@@ -48,7 +51,7 @@ impl PartitionLog {
             .map_err(|why| AppendError::Unusable(self.partition.to_string(), why))?;
         let first_offset = self.log_end_offset();
         let mut latest_epoch = self.latest_epoch();
-        replicated::check_follows(&headers, first_offset, latest_epoch)?;
+        replicated::check_follows(&headers, first_offset, latest_epoch, leader)?;
 
         let (mut rest, mut bytes) = (headers.as_slice(), &batches[..whole]);
         if sings(Canary::FollowerSkipsBatch) && rest.len() > 8 {
@@ -84,7 +87,8 @@ impl PartitionLog {
             (rest, bytes) = (later, after);
         }
         Ok(AppendedByFollower {
-            first_offset,
+            // Compaction may have left a gap before it.
+            first_offset: headers.first().map_or(first_offset, |it| it.base_offset),
             last_offset: self.log_end_offset() - 1,
             rolled,
         })

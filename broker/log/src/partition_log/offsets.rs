@@ -129,7 +129,8 @@ impl PartitionLog {
                     break;
                 }
                 let ms = batch.header.max_timestamp;
-                let visible = batch.header.last_offset() >= start && ms >= 0;
+                let has_records = batch.header.record_count > 0;
+                let visible = batch.header.last_offset() >= start && ms >= 0 && has_records;
                 if visible && greatest.as_ref().is_none_or(|(greatest, _)| ms > *greatest) {
                     greatest = Some((ms, Arc::clone(&segment)));
                 }
@@ -189,7 +190,8 @@ fn find_record(
 ) -> Result<Option<TimestampAndOffset>, ReadError> {
     let header = &batch.header;
     let leader_epoch = header.partition_leader_epoch;
-    if header.is_log_append_time() && header.base_offset >= start_offset {
+    let has_all_records = header.record_count == header.last_offset_delta.saturating_add(1);
+    if header.is_log_append_time() && header.base_offset >= start_offset && has_all_records {
         // All records have the batch's timestamp.
         let (timestamp_ms, offset) = (header.max_timestamp, header.base_offset);
         return Ok(Some(TimestampAndOffset {

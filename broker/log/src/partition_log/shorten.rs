@@ -131,7 +131,7 @@ impl PartitionLog {
     }
 
     /// The greatest timestamp, or when the file was last written where records have none.
-    fn newest_ms(&self, segment: &Segment, now_ms: i64) -> Result<i64, StorageError> {
+    pub(super) fn newest_ms(&self, segment: &Segment, now_ms: i64) -> Result<i64, StorageError> {
         if let Some(max) = segment.max_timestamp()? {
             return Ok(max.timestamp_ms);
         }
@@ -164,7 +164,9 @@ impl PartitionLog {
         let mut newest_ms = None;
         let mut scanner = segment.scan(0, segment.base_offset)?;
         while let Ok(Some(batch)) = scanner.next() {
-            newest_ms = newest_ms.max(Some(batch.header.max_timestamp));
+            if batch.header.record_count > 0 {
+                newest_ms = newest_ms.max(Some(batch.header.max_timestamp));
+            }
         }
         Ok(newest_ms)
     }

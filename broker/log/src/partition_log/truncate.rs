@@ -70,7 +70,7 @@ impl PartitionLog {
 
 impl Change<'_> {
     /// Where the log must end so that nothing from `offset` on is left: a batch that holds `offset`
-    /// goes as a whole. `None` when it ends there or before.
+    /// goes as a whole, and a gap before it. `None` when it ends there or before.
     pub(crate) fn cut_at(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
         self.find_cut(offset, |segment, error| Err(malformed(segment)(error)))
     }
@@ -100,9 +100,12 @@ impl Change<'_> {
         let segment = log
             .segment_of(offset)
             .unwrap_or_else(|| log.first_segment());
-        let (position, end_offset) = match segment.find(offset) {
-            Ok(Some(batch)) => (batch.position, batch.header.base_offset.min(offset)),
-            Ok(None) => (segment.size(), offset),
+        let found = segment.find(offset).and_then(|batch| {
+            let position = batch.map_or(segment.size(), |batch| batch.position);
+            Ok((position, end_before(&segment, position)?))
+        });
+        let (position, end_offset) = match found {
+            Ok(found) => found,
             Err(error) => unless_found(&segment, error)?,
         };
         Ok(Some(Cut {
@@ -202,6 +205,7 @@ impl Change<'_> {
         ] {
             published.store(offset, Ordering::Release);
         }
+        log.compacted_offset.fetch_min(offset, Ordering::AcqRel);
         self.writer.producers = Producers::default();
         self.writer.active = ActiveSegment::new(segment, IndexBuilder::default(), None, now_ms, 0);
         log.changed.store(true, Ordering::Release);
@@ -279,6 +283,19 @@ impl Change<'_> {
         );
         error
     }
+}
+
+/// Where the batches end that lie before `position`. Compaction may have left a gap behind them: a log that ended
+/// within it would end earlier after a crash, and look as if it had lost something.
+fn end_before(segment: &Segment, position: u64) -> Result<i64, ReadError> {
+    let mut end_offset = segment.base_offset;
+    let mut scanner = segment.scan(0, segment.base_offset)?;
+    while let Some(batch) = scanner.next().map_err(|error| segment.read_error(error))?
+        && batch.position < position
+    {
+        end_offset = batch.header.next_offset();
+    }
+    Ok(end_offset)
 }
 
 fn malformed(segment: &Segment) -> impl Fn(ReadError) -> OpenError {

@@ -192,7 +192,11 @@ fn a_followers_closed_segments_are_flushed_in_the_background() {
     let (_directory, log) = world.log();
     let heard = Arc::new(Heard::default());
     let flusher = Flusher::start(heard.clone()).unwrap();
-    assert!(log.append_as_follower(&bytes, NOW_MS).unwrap().rolled);
+    assert!(
+        log.append_as_follower(&bytes, LEADER, NOW_MS)
+            .unwrap()
+            .rolled
+    );
     flusher.appended(&log);
     heard.wait(|h, _| h.flushed.load(Ordering::Acquire) > 10);
     assert!(!log.has_unflushed_closed_segments() && log.unflushed_records() > 0);
@@ -339,7 +343,9 @@ fn a_failed_flush_is_fatal_and_not_tried_again() {
     assert!(log.read(0, 100, i64::MAX, true).is_err());
     let mut follows = batch(&[b"x"]);
     foz_protocol::batch::assign(&mut follows, 3, 0);
-    let error = log.append_as_follower(&follows, NOW_MS).unwrap_err();
+    let error = log
+        .append_as_follower(&follows, LEADER, NOW_MS)
+        .unwrap_err();
     assert!(error.to_string().contains("a flush failed"), "{error}");
     for error in [
         directory.truncate(&log, 1, NOW_MS).unwrap_err(),

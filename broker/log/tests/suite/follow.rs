@@ -44,13 +44,16 @@ impl Replica {
     fn follow(&self, leader: &Self) {
         while self.log.log_end_offset() < leader.log.log_end_offset() {
             let bytes = leader.answer(self.log.log_end_offset());
-            self.log.append_as_follower(&bytes, NOW_MS).unwrap();
+            self.log.append_as_follower(&bytes, LEADER, NOW_MS).unwrap();
         }
     }
 
     fn refused(&self, bytes: &[u8]) -> AppendError {
         let before = (self.log.log_end_offset(), self.log.size_bytes());
-        let error = self.log.append_as_follower(bytes, NOW_MS).unwrap_err();
+        let error = self
+            .log
+            .append_as_follower(bytes, LEADER, NOW_MS)
+            .unwrap_err();
         let after = (self.log.log_end_offset(), self.log.size_bytes());
         assert_eq!(before, after, "{error}");
         error
@@ -117,7 +120,10 @@ fn an_answer_larger_than_a_segment_is_spread_over_several() {
     leader.append_numbers(0, 40);
     let follower = Replica::new(small_segments(250));
     let bytes = leader.log.read(0, 1 << 20, i64::MAX, true).unwrap();
-    let appended = follower.log.append_as_follower(&bytes, NOW_MS).unwrap();
+    let appended = follower
+        .log
+        .append_as_follower(&bytes, LEADER, NOW_MS)
+        .unwrap();
     assert_eq!(
         (appended.first_offset, appended.last_offset, appended.rolled),
         (0, 39, true)
@@ -138,7 +144,7 @@ fn a_cut_answer_is_taken_as_far_as_it_is_whole() {
     let taken = |from: usize, to: usize| {
         let appended = follower
             .log
-            .append_as_follower(&bytes[from..to], NOW_MS)
+            .append_as_follower(&bytes[from..to], LEADER, NOW_MS)
             .unwrap();
         (appended.first_offset, appended.last_offset)
     };
@@ -157,7 +163,7 @@ fn what_does_not_follow_is_refused() {
     let follower = Replica::new(LogConfig::default());
     follower
         .log
-        .append_as_follower(&leader.answer(0), NOW_MS)
+        .append_as_follower(&leader.answer(0), LEADER, NOW_MS)
         .unwrap();
     let end = follower.log.log_end_offset();
     assert!((2..6).contains(&end), "{end}");
@@ -457,7 +463,10 @@ fn a_follower_can_begin_within_a_batch() {
         panic!("the batch begins at 0")
     };
     follower.directory.reset(&follower.log, 0, NOW_MS).unwrap();
-    follower.log.append_as_follower(&bytes, NOW_MS).unwrap();
+    follower
+        .log
+        .append_as_follower(&bytes, LEADER, NOW_MS)
+        .unwrap();
     follower.follow(&leader);
     follower.log.set_high_watermark(6);
     assert_eq!(follower.log.advance_log_start_offset_to(2), 2);

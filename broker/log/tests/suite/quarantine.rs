@@ -44,7 +44,8 @@ fn fetch_again(log: &PartitionLog, whole: &[u8]) {
         }
         from += batch.len();
     }
-    log.append_as_follower(&whole[from..], NOW_MS).unwrap();
+    log.append_as_follower(&whole[from..], LEADER, NOW_MS)
+        .unwrap();
 }
 
 fn second_log(world: &World) -> std::path::PathBuf {

@@ -182,7 +182,7 @@ impl Pair {
         }
         let read = from.read(offset, 1 << 20, i64::MAX, true).unwrap();
         let cut = bytes.min(read.len());
-        to.append_as_follower(&read[..cut], NOW_MS).unwrap();
+        to.append_as_follower(&read[..cut], LEADER, NOW_MS).unwrap();
         let end = to.log_end_offset();
         let taken: Vec<_> = leader
             .batches

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foz_log::{
-    Appended, CleanShutdown, FileHandles, LogConfig, LogDirectory, OpenReport, PageCache,
-    PartitionLog, TopicPartition,
+    Appended, CleanShutdown, FileHandles, FollowedLeader, LogConfig, LogDirectory, OpenReport,
+    PageCache, PartitionLog, TopicPartition,
 };
 use foz_protocol::batch::Batches;
 use foz_protocol::codec::Compression;
@@ -13,6 +13,11 @@ use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
 use uuid::Uuid;
 
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+/// Of which no gap is taken.
+pub(crate) const LEADER: FollowedLeader = FollowedLeader {
+    epoch: 0,
+    high_watermark: 0,
+};
 pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(0x0102_0304);
 
 /// A data directory with one partition, opened and closed as the story wants.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foz_log::{AppendError, LogDirectory, OpenError};
+use foz_log::{AppendError, FollowedLeader, LogDirectory, OpenError};
 use foz_replication::{
     EpochEndOffset, FetchedPartition, FollowerLog, Step, next_step, progress_after_append,
 };
@@ -132,7 +132,12 @@ impl Partition {
         answer: &FetchedPartition,
         records: &[u8],
     ) -> Followed {
-        let mut appended = self.log.append_as_follower(records, wall_clock_ms());
+        let leader = FollowedLeader {
+            epoch: answer.request_leader_epoch,
+            high_watermark: answer.high_watermark,
+        };
+        let append = || (self.log).append_as_follower(records, leader, wall_clock_ms());
+        let mut appended = append();
         if let Err(AppendError::NotNext { found, expected }) = appended
             && found < expected
             && self.log.log_start_offset() == self.log.log_end_offset()
@@ -142,7 +147,7 @@ impl Partition {
             if let Err(error) = directory.reset(&self.log, found, wall_clock_ms()) {
                 return self.done(Err(error));
             }
-            appended = self.log.append_as_follower(records, wall_clock_ms());
+            appended = append();
         }
         match appended {
             Ok(_) => {}

@@ -50,6 +50,12 @@ pub(super) fn log_config(
         message_timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
         cleanup_delete: cleanup_policy.items().contains(&"delete"),
         cleanup_compact: cleanup_policy.items().contains(&"compact"),
+        delete_retention_ms: number("delete.retention.ms"),
+        min_compaction_lag_ms: number("min.compaction.lag.ms"),
+        max_compaction_lag_ms: number("max.compaction.lag.ms"),
+        min_cleanable_dirty_ratio: value("min.cleanable.dirty.ratio")
+            .as_f64()
+            .expect("the key is a number with a default"),
         retention_ms: unlimited("retention.ms"),
         retention_bytes: unlimited("retention.bytes").map(|bytes| bytes as u64),
         producer_id_expiration_ms: broker_value("producer.id.expiration.ms")

@@ -1,5 +1,6 @@
 //! All partitions of this broker, kept in line with the metadata.
 
+mod compacting;
 mod opening;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use super::{Partition, Reports, monotonic_ms, wall_clock_ms};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
 
+pub(crate) use compacting::Resting;
 pub(crate) use opening::Recovered;
 
 /// A partition by topic id and index: a topic that was deleted and made again is another one.

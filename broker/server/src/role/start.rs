@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::compaction::keep_compacted;
 use super::housekeeping::{begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
@@ -186,6 +187,7 @@ pub(crate) async fn start_broker(
         Arc::clone(&broker),
         stop_background.clone(),
     ));
+    background.spawn(keep_compacted(Arc::clone(&broker), stop_background.clone()));
     background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));
     background.spawn(replication::tick(
         Arc::clone(&broker),

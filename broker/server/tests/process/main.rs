@@ -4,6 +4,7 @@
 
 mod broker_keys;
 mod catching_up;
+mod compaction;
 mod connections;
 mod controllers;
 mod deposed_leader;

@@ -73,7 +73,7 @@ fn alter(
         .collect()
 }
 
-fn reassign(testbed: &Testbed, replicas: Option<&[i32]>) -> ErrorCode {
+pub(crate) fn reassign(testbed: &Testbed, replicas: Option<&[i32]>) -> ErrorCode {
     let outcomes = alter(testbed, true, vec![target(TOPIC, &[(0, replicas)])]);
     let [outcome] = outcomes[..] else {
         panic!("{outcomes:?}");
@@ -111,7 +111,7 @@ fn list(testbed: &Testbed, named: Option<&[(&str, &[i32])]>) -> Vec<Ongoing> {
 }
 
 /// Waits until these are the replicas, all in sync, and the first of them leads.
-fn await_on(testbed: &Testbed, replicas: &[i32]) {
+pub(crate) fn await_on(testbed: &Testbed, replicas: &[i32]) {
     await_led(testbed, replicas, replicas[0]);
 }
 

@@ -68,20 +68,39 @@ fn is_even(spread: SpreadOf, percent: u64) -> bool {
     (spread.most - spread.least) * 100 <= spread.mean * percent
 }
 
+fn ends_for_good(seed: u64, percent: u32) {
+    let world = world(&mut Numbers(seed));
+    let thresholds = thresholds(percent);
+    let first = full(&world, &thresholds);
+    if first.moves.is_empty() {
+        assert_eq!(first.uneven, None);
+    }
+    let second = full(&world.after(&first.moves), &thresholds);
+    assert_eq!(second.moves, []);
+    assert_eq!(second.uneven, None);
+}
+
+/// Clusters that need more than eight passes.
+#[test]
+fn a_long_way_to_the_end_is_gone_at_once() {
+    for (seed, percent) in [
+        (140493570041382980, 13),
+        (1882271087554172722, 17),
+        (726550769907664384, 21),
+        (15321932136134297627, 15),
+        (13213310654016389773, 13),
+        (3192004866050323455, 12),
+    ] {
+        ends_for_good(seed, percent);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn the_end_of_one_is_never_the_beginning_of_another(seed: u64, percent in 1_u32..=100) {
-        let world = world(&mut Numbers(seed));
-        let thresholds = thresholds(percent);
-        let first = full(&world, &thresholds);
-        if first.moves.is_empty() {
-            prop_assert_eq!(first.uneven, None);
-        }
-        let second = full(&world.after(&first.moves), &thresholds);
-        prop_assert_eq!(second.moves, []);
-        prop_assert_eq!(second.uneven, None);
+        ends_for_good(seed, percent);
     }
 
     /// Sizes and rates are another by up to five percent every time that they are looked at.

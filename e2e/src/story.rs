@@ -18,6 +18,7 @@ use crate::progress::{Progress, seconds};
 mod autoscaling;
 mod chaos;
 mod clients;
+mod compacted;
 mod controllers;
 mod evidence;
 mod figures;
@@ -93,6 +94,11 @@ pub fn beginning() -> Vec<Story> {
 /// What users do.
 fn life() -> Vec<Story> {
     vec![
+        story(
+            "a compacted topic keeps the newest value of every key",
+            5,
+            compacted::newest_values,
+        ),
         story(
             "a server-side dry run takes what the charts render",
             1,

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use foz_api::ActiveController;
 use foz_log::PageCache;
+use foz_metadata::Changes;
 use foz_metadata::record::{
     Batch, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, TopicRecord,
 };
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::*;
 use crate::authorizer::AllowAll;
+use crate::broker::Broker;
 use crate::coordinator::Coordinators;
 use crate::fail_stop::FailStop;
 use crate::net::budget::Budgets;

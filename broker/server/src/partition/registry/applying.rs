@@ -1,0 +1,124 @@
+//! Follows the metadata.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use foz_canary::{Canary, sings};
+use foz_metadata::image::{NO_LEADER, Partition as Assigned, Topic};
+use foz_metadata::{Changes, Image};
+use foz_replication::Assignment;
+use tracing::info;
+
+use super::Partitions;
+use crate::broker::Broker;
+use crate::partition::log_config::replication_settings;
+use crate::partition::{Partition, monotonic_ms, wall_clock_ms};
+
+impl Partitions {
+    /// Follows the metadata: creates, deletes, leads, resigns, configures.
+    pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
+        let mut applied = self.applied.lock();
+        *applied = Arc::clone(image);
+        for topic in changes.topics_deleted.values() {
+            self.delete(broker, topic);
+        }
+        for topic in changes
+            .topics_created
+            .iter()
+            .filter_map(|id| image.topic_by_id(*id))
+        {
+            for (index, assigned) in topic.indexed_partitions() {
+                self.follow(broker, image, topic, index, assigned);
+            }
+        }
+        for (id, index) in &changes.partitions_changed {
+            let topic = image.topic_by_id(*id);
+            if let Some((topic, assigned)) = topic.and_then(|t| Some((t, t.partition(*index)?))) {
+                self.follow(broker, image, topic, *index, assigned);
+            }
+        }
+        for resource in &changes.configs_changed {
+            self.configure(broker, image, resource);
+        }
+        let led = self
+            .held
+            .read()
+            .values()
+            .filter(|partition| partition.led().is_some())
+            .count();
+        self.metrics.leader_partitions.set(led as i64);
+    }
+
+    pub(super) fn follow(
+        &self,
+        broker: &Broker,
+        image: &Image,
+        topic: &Topic,
+        index: i32,
+        assigned: &Assigned,
+    ) {
+        let key = (topic.id, index);
+        let held = self.held.read().get(&key).cloned();
+        if !assigned.replicas.contains(&broker.node_id) {
+            if self.give_up(broker, topic, index) {
+                let (partition, replicas) = (format!("{}-{index}", topic.name), &assigned.replicas);
+                info!(%partition, ?replicas, "replica moved to other brokers; its log is deleted");
+            }
+            return;
+        }
+        // Those that are being copied protect nothing yet.
+        let replicas = assigned.original_replica_count();
+        if let Some(partition) = &held
+            && partition.replicas.swap(replicas, Ordering::AcqRel) != replicas
+        {
+            // A single one flushes before it acknowledges, one of several need not.
+            self.set_config(broker, image, topic, &partition.log, replicas);
+        }
+        let Some(partition) = held.or_else(|| self.open_log(broker, image, topic, key, assigned))
+        else {
+            return;
+        };
+        if sings(Canary::TruncateByHighWatermark)
+            && partition.role.read().leader_epoch() != Some(assigned.leader_epoch)
+        {
+            let (log, now_ms) = (&partition.log, wall_clock_ms());
+            let _ = self.directory.truncate(log, log.high_watermark(), now_ms);
+        }
+        match assigned.leader {
+            NO_LEADER => {
+                broker.fetchers.leave(key);
+                partition.resign();
+            }
+            leader if leader == broker.node_id => {
+                // First: from here on no fetch says that it is followed, which an old leader takes for proof
+                // that nobody else leads (`foz_replication::Leader::led_at`).
+                broker.fetchers.leave(key);
+                Self::lead(broker, image, topic, &partition, assigned);
+            }
+            leader => {
+                // An ISR that changed is nothing to a follower.
+                if partition.follow(leader, assigned.leader_epoch) {
+                    broker.fetchers.join(broker, leader, &partition);
+                }
+            }
+        }
+    }
+
+    pub(super) fn lead(
+        broker: &Broker,
+        image: &Image,
+        topic: &Topic,
+        partition: &Arc<Partition>,
+        assigned: &Assigned,
+    ) {
+        let assignment = Assignment {
+            replicas: assigned.replicas.clone(),
+            isr: assigned.isr.clone(),
+            leader: assigned.leader,
+            leader_epoch: assigned.leader_epoch,
+            partition_epoch: assigned.partition_epoch,
+        };
+        let settings = replication_settings(broker, image, &topic.name, assigned);
+        partition.lead(broker.node_id, &assignment, settings, monotonic_ms());
+    }
+}

@@ -1,0 +1,66 @@
+//! Mends what could not be used.
+
+use super::Partitions;
+use crate::broker::Broker;
+use crate::partition::damage::{Repair, repair};
+use crate::partition::offline::must_leave;
+
+/// How to register anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// As after any restart.
+    WithAllData,
+    WithoutSomeData,
+}
+
+impl Partitions {
+    /// Makes the logs that could not be made, and has damaged data fetched again where that is possible. Says
+    /// whether this broker has to register anew for the sake of what is left.
+    pub(crate) fn repair(&self, broker: &Broker) -> Option<Leave> {
+        let image = broker.image();
+        let registered = broker.epoch();
+        if image.offset() < *broker.registered_offset.borrow() {
+            return None;
+        }
+        let mut leave = self.make_logs(broker).then_some(Leave::WithAllData);
+        for partition in self.all() {
+            let Some(damage) = partition.damage() else {
+                continue;
+            };
+            let key = partition.key();
+            let topic = image.topic_by_id(key.0);
+            let Some(assigned) = topic.and_then(|topic| topic.partition(key.1)) else {
+                continue;
+            };
+            let can_lead = |id| image.can_lead(id);
+            match repair(damage, assigned, can_lead, broker.node_id, registered) {
+                Repair::Wait => {}
+                Repair::LeaveIsr => leave = Some(Leave::WithoutSomeData),
+                Repair::Cut => {
+                    if partition.cut_damage(&self.directory) {
+                        broker.fetchers.join(broker, assigned.leader, &partition);
+                    }
+                }
+            }
+        }
+        leave
+    }
+
+    /// Tries again what could not be made. True when this broker has to leave the ISR of one that still cannot.
+    fn make_logs(&self, broker: &Broker) -> bool {
+        let image = self.applied.lock();
+        let can_lead = |id| image.can_lead(id);
+        let mut leave = false;
+        for name in self.offline.not_made() {
+            let topic = image.topic(&name.topic);
+            let Some((topic, assigned)) =
+                topic.and_then(|t| Some((t, t.partition(name.partition)?)))
+            else {
+                continue;
+            };
+            self.follow(broker, &image, topic, name.partition, assigned);
+            leave |= self.offline.contains(&name) && must_leave(assigned, can_lead, broker.node_id);
+        }
+        leave
+    }
+}

@@ -257,6 +257,32 @@ impl Segment {
         }
     }
 
+    /// Where the batches end that lie before `position`, at which `offset` or a later one comes. Compaction may have left a
+    /// gap behind them: a log that ended within it would end earlier after a crash, and look as if it had lost something.
+    pub(crate) fn end_before(&self, position: u64, offset: i64) -> Result<i64, ReadError> {
+        let near = self.offset_index.floor(offset.saturating_sub(1))?;
+        let from = near.map_or(0, |near| u64::from(near.position));
+        match self.end_between(from, position) {
+            // As in `find`.
+            Err(ReadError::Corrupt { .. }) | Ok(None) if from > 0 => self.end_between(0, position),
+            found => found,
+        }
+        .map(|end| end.unwrap_or(self.base_offset))
+    }
+
+    /// `None` where no batch ends at `to`.
+    fn end_between(&self, from: u64, to: u64) -> Result<Option<i64>, ReadError> {
+        let mut scanner = self.scan(from, self.base_offset)?;
+        let mut end_offset = None;
+        while let Some(batch) = scanner.next().map_err(|error| self.read_error(error))? {
+            if batch.position >= to {
+                return Ok(end_offset.filter(|_| batch.position == to));
+            }
+            end_offset = Some(batch.header.next_offset());
+        }
+        Ok(end_offset)
+    }
+
     /// Whole batches from `first` on, all below `upper_bound_offset`, together at most `max_bytes`
     /// unless `minimum_one_batch` and the first one alone is larger. With [`Trust::Checked`] a damaged one is
     /// never among them.

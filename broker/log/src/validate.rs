@@ -7,8 +7,8 @@ use crate::config::{LogConfig, TimestampType};
 use crate::error::AppendError;
 use crate::segment::BATCH_BYTES_MAX;
 
-/// What a batch of a compacted topic may take when it is decompressed to look at its keys.
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+/// What a batch may take when it is decompressed, to look at its records' keys or timestamps.
+pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
 const NO_TIMESTAMP: i64 = -1;
 

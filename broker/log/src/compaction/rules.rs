@@ -24,9 +24,7 @@ use foz_protocol::record::{BuildError, Record, RecordError, Records, record_byte
 use super::offset_map::{Full, KEYS_AT_ONCE, KeyHash, OffsetMap};
 use super::rewrite::{self, Kept, RewriteError};
 use super::transactions::{AbortedTransaction, Marker, Transactions};
-
-/// What a batch may take when it is decompressed.
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+use crate::validate::DECOMPRESSED_BYTES_MAX;
 
 /// What becomes of a batch.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,9 +8,7 @@ use super::PartitionLog;
 use crate::batch_scanner::Scanned;
 use crate::error::ReadError;
 use crate::segment::Segment;
-
-/// What a batch may take when it is decompressed to look at its timestamps.
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+use crate::validate::DECOMPRESSED_BYTES_MAX;
 
 /// A record found by its timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

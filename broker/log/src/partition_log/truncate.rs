@@ -102,7 +102,8 @@ impl Change<'_> {
             .unwrap_or_else(|| log.first_segment());
         let found = segment.find(offset).and_then(|batch| {
             let position = batch.map_or(segment.size(), |batch| batch.position);
-            Ok((position, end_before(&segment, position)?))
+            let first_cut = batch.map_or(offset, |batch| batch.header.base_offset);
+            Ok((position, segment.end_before(position, first_cut)?))
         });
         let (position, end_offset) = match found {
             Ok(found) => found,
@@ -283,19 +284,6 @@ impl Change<'_> {
         );
         error
     }
-}
-
-/// Where the batches end that lie before `position`. Compaction may have left a gap behind them: a log that ended
-/// within it would end earlier after a crash, and look as if it had lost something.
-fn end_before(segment: &Segment, position: u64) -> Result<i64, ReadError> {
-    let mut end_offset = segment.base_offset;
-    let mut scanner = segment.scan(0, segment.base_offset)?;
-    while let Some(batch) = scanner.next().map_err(|error| segment.read_error(error))?
-        && batch.position < position
-    {
-        end_offset = batch.header.next_offset();
-    }
-    Ok(end_offset)
 }
 
 fn malformed(segment: &Segment) -> impl Fn(ReadError) -> OpenError {

@@ -223,8 +223,10 @@ impl ActiveSegment {
 
     /// Nothing more is appended, or not for now: the files become what Kafka leaves behind.
     pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
+        let time_index = &self.segment.time_index;
+        self.index_builder.time_index_ends_with(time_index.last()?);
         if let Some(entry) = self.index_builder.time_entry() {
-            self.segment.time_index.append(entry)?;
+            time_index.append(entry)?;
         }
         self.segment.trim()?;
         self.allocated_bytes = self.segment.size();

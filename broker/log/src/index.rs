@@ -100,11 +100,15 @@ pub(crate) struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// Goes on where the indexes of a closed log end.
-    pub(crate) fn resume(bytes_since_entry: u64, last_time_entry: Option<TimestampOffset>) -> Self {
+    /// Goes on where the indexes of a closed log end. `max_timestamp` is that of all its batches.
+    pub(crate) fn resume(
+        bytes_since_entry: u64,
+        last_time_entry: Option<TimestampOffset>,
+        max_timestamp: Option<TimestampOffset>,
+    ) -> Self {
         Self {
             bytes_since_entry,
-            max_timestamp: last_time_entry,
+            max_timestamp,
             last_time_entry_ms: last_time_entry.map(|entry| entry.timestamp_ms),
         }
     }
@@ -117,19 +121,7 @@ impl IndexBuilder {
         interval_bytes: u32,
     ) -> (Option<OffsetPosition>, Option<TimestampOffset>) {
         let offset = batch.last_offset();
-        let timestamp_ms = batch.max_timestamp;
-        // Compaction leaves headers without records: nothing is found there.
-        if timestamp_ms >= 0
-            && batch.record_count > 0
-            && self
-                .max_timestamp
-                .is_none_or(|max| timestamp_ms > max.timestamp_ms)
-        {
-            self.max_timestamp = Some(TimestampOffset {
-                timestamp_ms,
-                offset,
-            });
-        }
+        self.max_timestamp = newer(self.max_timestamp, batch);
         let due = self.bytes_since_entry > u64::from(interval_bytes);
         let entries = if due {
             self.bytes_since_entry = 0;
@@ -161,9 +153,29 @@ impl IndexBuilder {
         Some(max)
     }
 
+    /// The last entry that the time index really has: one that could not be written is due again.
+    pub(crate) fn time_index_ends_with(&mut self, entry: Option<TimestampOffset>) {
+        self.last_time_entry_ms = entry.map(|entry| entry.timestamp_ms);
+    }
+
     pub(crate) fn max_timestamp(&self) -> Option<TimestampOffset> {
         self.max_timestamp
     }
+}
+
+/// The greatest timestamp once `batch` has come behind those whose greatest is `max`.
+pub(crate) fn newer(max: Option<TimestampOffset>, batch: &BatchHeader) -> Option<TimestampOffset> {
+    let timestamp_ms = batch.max_timestamp;
+    // Compaction leaves headers without records: nothing is found there.
+    let counts = timestamp_ms >= 0 && batch.record_count > 0;
+    if counts && max.is_none_or(|max| timestamp_ms > max.timestamp_ms) {
+        let offset = batch.last_offset();
+        return Some(TimestampOffset {
+            timestamp_ms,
+            offset,
+        });
+    }
+    max
 }
 
 /// One index file. One writer at a time; readers need no lock.

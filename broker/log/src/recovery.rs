@@ -15,7 +15,7 @@ use crate::batch_scanner::ScanError;
 use crate::compaction::{self, FileSteps};
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
-use crate::index::IndexBuilder;
+use crate::index::{IndexBuilder, newer};
 use crate::leader_epochs::LeaderEpochs;
 use crate::names::{
     CLEANED_SUFFIX, DELETED_SUFFIX, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SNAPSHOT_SUFFIX, SWAP_SUFFIX,
@@ -348,6 +348,9 @@ impl Recovery<'_> {
         let from = entry.map_or(0, |entry| u64::from(entry.position));
         let mut indexed = entry.map(|entry| entry.offset);
         let mut end_offset = last.base_offset;
+        // The entry that closes the time index is missing where it was made anew.
+        let last_time_entry = last.time_index.last()?;
+        let mut max_timestamp = last_time_entry;
         let mut scanner = last.scan(from, last.base_offset)?;
         loop {
             let header = match scanner.next() {
@@ -363,6 +366,7 @@ impl Recovery<'_> {
                 return Ok(None);
             }
             end_offset = header.next_offset();
+            max_timestamp = newer(max_timestamp, &header);
         }
         // Whatever the mark of a clean stop says: what was there and is not was lost.
         if indexed.is_some() || end_offset < self.state.known_offset() {
@@ -381,7 +385,7 @@ impl Recovery<'_> {
         Ok(Some(Contents {
             is_clean: true,
             segments: segments.to_vec(),
-            active_index: IndexBuilder::resume(last.size() - from, last.time_index.last()?),
+            active_index: IndexBuilder::resume(last.size() - from, last_time_entry, max_timestamp),
             producers,
             log_end_offset: end_offset,
         }))

@@ -18,7 +18,7 @@ use crate::atomic_file::remove_if_exists;
 use crate::batch_scanner::{BatchScanner, HEADER_CHUNK_BYTES, ScanError, Scanned};
 use crate::error::{ReadError, StorageContext, StorageError};
 use crate::file_handles::{FileHandles, LazyFile};
-use crate::index::{OffsetPosition, SparseIndex, TimestampOffset};
+use crate::index::{OffsetPosition, SparseIndex, TimestampOffset, newer};
 use crate::names::{
     LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, TIME_INDEX_SUFFIX, offset_file,
 };
@@ -47,8 +47,16 @@ pub(crate) struct Segment {
     writeback_begun: AtomicU64,
     /// Where the latest reads ended: a consumer goes on there.
     read_ends: Mutex<[Option<OffsetPosition>; READ_ENDS]>,
-    /// Greatest timestamp so far, where it is known without asking the time index.
-    max_timestamp: Mutex<Option<TimestampOffset>>,
+    max_timestamp: Mutex<MaxTimestamp>,
+}
+
+/// The greatest timestamp so far.
+#[derive(Debug, Clone, Copy)]
+enum MaxTimestamp {
+    /// Nobody has asked the files.
+    Unknown,
+    /// `None` where no record has one.
+    Known(Option<TimestampOffset>),
 }
 
 /// Of memory. Larger ones are several of these.
@@ -94,7 +102,7 @@ impl Segment {
             size: AtomicU64::new(0),
             writeback_begun: AtomicU64::new(0),
             read_ends: Mutex::new([None; READ_ENDS]),
-            max_timestamp: Mutex::new(None),
+            max_timestamp: Mutex::new(MaxTimestamp::Unknown),
         })
     }
 
@@ -132,7 +140,7 @@ impl Segment {
             size: AtomicU64::new(size),
             writeback_begun: AtomicU64::new(size),
             read_ends: Mutex::new([None; READ_ENDS]),
-            max_timestamp: Mutex::new(None),
+            max_timestamp: Mutex::new(MaxTimestamp::Unknown),
         };
         Ok((segment, rebuild))
     }
@@ -155,7 +163,7 @@ impl Segment {
             size: AtomicU64::new(size),
             writeback_begun: AtomicU64::new(size),
             read_ends: Mutex::new([None; READ_ENDS]),
-            max_timestamp: Mutex::new(None),
+            max_timestamp: Mutex::new(MaxTimestamp::Unknown),
         }
     }
 
@@ -191,15 +199,46 @@ impl Segment {
     }
 
     pub(crate) fn set_max_timestamp(&self, max: Option<TimestampOffset>) {
-        *self.max_timestamp.lock() = max;
+        *self.max_timestamp.lock() = MaxTimestamp::Known(max);
     }
 
     /// The greatest timestamp, with the last offset of the batch that has it.
     pub(crate) fn max_timestamp(&self) -> Result<Option<TimestampOffset>, StorageError> {
-        let known = *self.max_timestamp.lock();
-        match known {
-            Some(max) => Ok(Some(max)),
-            None => self.time_index.last(),
+        if let MaxTimestamp::Known(max) = *self.max_timestamp.lock() {
+            return Ok(max);
+        }
+        let found = self.find_max_timestamp()?;
+        let mut known = self.max_timestamp.lock();
+        // Whoever writes to the segment knows better.
+        if let MaxTimestamp::Known(max) = *known {
+            return Ok(max);
+        }
+        *known = MaxTimestamp::Known(found);
+        Ok(found)
+    }
+
+    /// The time index speaks of the batches up to the last one that the offset index has. Those behind it are asked, for
+    /// the entry that closes the index may never have been written.
+    fn find_max_timestamp(&self) -> Result<Option<TimestampOffset>, StorageError> {
+        if self.size() == 0 {
+            return Ok(None);
+        }
+        let mut max = self.time_index.last()?;
+        let from = match self.offset_index.last()? {
+            Some(indexed) if u64::from(indexed.position) < self.size() => {
+                u64::from(indexed.position)
+            }
+            // An index that lies, or none.
+            _ => 0,
+        };
+        let mut scanner = self.scan(from, self.base_offset)?;
+        loop {
+            match scanner.next() {
+                Ok(Some(batch)) => max = newer(max, &batch.header),
+                // Damage is found by who reads it.
+                Ok(None) | Err(ScanError::Bad { .. }) => return Ok(max),
+                Err(ScanError::Io(source)) => return Err(source).at("read", self.path()),
+            }
         }
     }
 
@@ -378,6 +417,10 @@ impl Segment {
 
     /// Header of the first batch.
     pub(crate) fn first_batch(&self) -> Result<Option<BatchHeader>, ReadError> {
+        if self.size() == 0 {
+            // Many partitions are empty for long: no file is opened for them.
+            return Ok(None);
+        }
         match self.scan(0, self.base_offset)?.next() {
             Ok(first) => Ok(first.map(|batch| batch.header)),
             Err(error) => Err(self.read_error(error)),

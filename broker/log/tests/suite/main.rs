@@ -17,3 +17,4 @@ mod recovery;
 mod replicas;
 mod shorten;
 mod support;
+mod time_index;

@@ -1,6 +1,6 @@
 //! One data directory: all its partitions, their checkpoints, and the mark of a clean stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
-use crate::atomic_file::flush_directory;
 use crate::checkpoint::{
     COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
     RECOVERY_POINT_FILE, write_offsets,
@@ -17,10 +16,14 @@ use crate::clean_shutdown::{self, CleanShutdown};
 use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
-use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
+use crate::names::TopicPartition;
 use crate::partition_log::{Change, Cut, PartitionLog};
 use crate::recovery::{Finding, OpenState, PageCache};
 
+use deletion::Deleted;
+
+mod creation;
+mod deletion;
 mod open;
 
 /// Threads that close partitions; they mostly wait for the disk.
@@ -39,9 +42,11 @@ pub struct LogDirectory {
     /// Partitions without a directory, with what the checkpoints say about them: see
     /// [`Self::forget_lost`].
     missing: RwLock<HashMap<TopicPartition, OpenState>>,
-    /// Emptied directories of deleted partitions. They stay until the checkpoints do not speak of these any
-    /// more: to an opening after a crash they say that nothing was lost.
-    deleted: Mutex<Vec<PathBuf>>,
+    deleted: Mutex<Deleted>,
+    /// Partitions that are being made.
+    creating: Mutex<HashSet<TopicPartition>>,
+    /// Held by who removes files of deleted partitions.
+    removing: Mutex<()>,
     _lock: File,
 }
 
@@ -72,8 +77,10 @@ pub struct OpenReport {
     pub findings: Vec<(TopicPartition, Finding)>,
     /// Partitions that cannot be served. Their files are left as they are.
     pub offline: Vec<OfflinePartition>,
-    /// Rests of deletions and creations, and partitions being deleted: removed.
+    /// Rests of creations and checkpoints: removed.
     pub removed: Vec<PathBuf>,
+    /// Rests of deletions: [`LogDirectory::remove_deleted`] goes on with them.
+    pub being_deleted: Vec<PathBuf>,
     /// Partitions that have less than they had at the last checkpoint, for another reason than a deletion
     /// or a reset. After a loss of the page cache that is to be expected of what was not flushed.
     pub lost: Vec<LostData>,
@@ -176,106 +183,6 @@ impl LogDirectory {
         self.logs.read().values().cloned().collect()
     }
 
-    /// A new, empty log.
-    ///
-    /// # Errors
-    /// [`OpenError::Exists`] also for a partition that is offline; [`OpenError::Storage`].
-    pub fn create(
-        &self,
-        partition: TopicPartition,
-        topic_id: Uuid,
-        config: LogConfig,
-        now_ms: i64,
-    ) -> Result<Arc<PartitionLog>, OpenError> {
-        self.missing.write().remove(&partition);
-        if self.written.lock().recovery_points.contains_key(&partition)
-            && !self.logs.read().contains_key(&partition)
-            && !self.offline.read().contains_key(&partition)
-        {
-            // What the files say is about an earlier partition of that name.
-            self.checkpoint()?;
-        }
-        let mut logs = self.logs.write();
-        if !logs.contains_key(&partition) && !self.offline.read().contains_key(&partition) {
-            self.remove_rest_of_creation(&partition)?;
-        }
-        let handles = &self.handles;
-        let log = PartitionLog::create(
-            &self.path,
-            partition.clone(),
-            topic_id,
-            config,
-            handles,
-            now_ms,
-        )?;
-        let log = Arc::new(log);
-        logs.insert(partition, Arc::clone(&log));
-        Ok(log)
-    }
-
-    /// What a creation had made when it failed, or another one of that name that never came to hold a record.
-    fn remove_rest_of_creation(&self, partition: &TopicPartition) -> Result<(), StorageError> {
-        let directory = self.path.join(partition.to_string());
-        if directory.is_dir() && open::holds_no_records(&directory)? {
-            fs::remove_dir_all(&directory).at("remove", &directory)?;
-        }
-        Ok(())
-    }
-
-    /// Removes a partition and its files, online or not; it is fine when it is gone already. Blocks
-    /// while the files go.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
-        let log = self.logs.write().remove(partition);
-        let doomed = match log {
-            Some(log) => log.delete(Uuid::new_v4())?,
-            None if self.offline.write().remove(partition).is_some() => {
-                let directory = self.path.join(partition.to_string());
-                let doomed = self
-                    .path
-                    .join(delete_directory_name(partition, Uuid::new_v4()));
-                fs::rename(&directory, &doomed).at("rename", &directory)?;
-                flush_directory(&self.path)?;
-                doomed
-            }
-            None => return Ok(()),
-        };
-        for entry in fs::read_dir(&doomed).at("list", &doomed)? {
-            let path = entry.at("list", &doomed)?.path();
-            if path.is_dir() {
-                // Not ours, but whoever put it there.
-                fs::remove_dir_all(&path).at("remove", &path)?;
-            } else {
-                fs::remove_file(&path).at("remove", &path)?;
-            }
-        }
-        self.deleted.lock().push(doomed);
-        Ok(())
-    }
-
-    /// Takes a partition that the metadata does not know out of service, but keeps its files: the
-    /// directory gets Kafka's suffix `-stray` and is left alone from then on. Returns it. Metadata that was
-    /// lost must not take the data with it.
-    ///
-    /// # Errors
-    /// [`StorageError`]; `NotFound` also for a partition that is not here.
-    pub fn set_aside(&self, partition: &TopicPartition) -> Result<PathBuf, StorageError> {
-        let log = self.logs.write().remove(partition);
-        if let Some(log) = log {
-            return log.set_aside(Uuid::new_v4());
-        }
-        let directory = self.path.join(partition.to_string());
-        let target = self
-            .path
-            .join(stray_directory_name(partition, Uuid::new_v4()));
-        fs::rename(&directory, &target).at("rename", &directory)?;
-        self.offline.write().remove(partition);
-        flush_directory(&self.path)?;
-        Ok(target)
-    }
-
     /// Cuts off everything of `log` from `offset` on; a batch that holds `offset` goes as a whole.
     ///
     /// # Errors
@@ -338,7 +245,7 @@ impl LogDirectory {
     pub fn open_quarantined(
         &self,
         partition: &TopicPartition,
-        config: LogConfig,
+        config: impl Into<Arc<LogConfig>>,
         now_ms: i64,
     ) -> Result<(Arc<PartitionLog>, Vec<Finding>), OpenError> {
         let mut written = self.written.lock();
@@ -355,7 +262,7 @@ impl LogDirectory {
         let (log, findings) = open::open_partition(
             &directory,
             partition,
-            |_| config,
+            |_| config.into(),
             &self.handles,
             state,
             now_ms,
@@ -486,13 +393,13 @@ impl LogDirectory {
         limit: Option<(&TopicPartition, i64)>,
     ) -> Result<(), StorageError> {
         // Of partitions that are not among those gathered now.
-        let deleted = std::mem::take(&mut *self.deleted.lock());
+        let emptied = std::mem::take(&mut self.deleted.lock().emptied);
         let result = self.write_changed_checkpoints(written, limit);
         if result.is_err() {
-            self.deleted.lock().extend(deleted);
+            self.deleted.lock().emptied.extend(emptied);
             return result;
         }
-        deleted
+        emptied
             .iter()
             .try_for_each(|path| fs::remove_dir_all(path).at("remove", path))
     }

@@ -113,7 +113,7 @@ impl PartitionLog {
         data_directory: &Path,
         partition: TopicPartition,
         topic_id: Uuid,
-        config: LogConfig,
+        config: Arc<LogConfig>,
         handles: &Arc<FileHandles>,
         now_ms: i64,
     ) -> Result<Self, OpenError> {
@@ -155,7 +155,7 @@ impl PartitionLog {
         directory: &Path,
         partition: TopicPartition,
         topic_id: Uuid,
-        config: LogConfig,
+        config: Arc<LogConfig>,
         handles: &Arc<FileHandles>,
         state: OpenState,
         now_ms: i64,
@@ -181,7 +181,7 @@ impl PartitionLog {
         topic_id: Uuid,
         directory: PathBuf,
         handles: &Arc<FileHandles>,
-        config: LogConfig,
+        config: Arc<LogConfig>,
         recovered: Recovered,
         now_ms: i64,
     ) -> Result<Self, OpenError> {
@@ -206,7 +206,7 @@ impl PartitionLog {
             topic_id,
             directory,
             handles: Arc::clone(handles),
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(config),
             writer: Mutex::new(Writer {
                 active,
                 producers: if sings(Canary::ProducerStateLostOnRestart) {
@@ -262,9 +262,9 @@ impl PartitionLog {
         Arc::clone(&self.config.read())
     }
 
-    /// Takes effect with the next call of any method.
-    pub fn set_config(&self, config: LogConfig) {
-        *self.config.write() = Arc::new(config);
+    /// Takes effect with the next call of any method. One `Arc` for all partitions of a topic takes the least memory.
+    pub fn set_config(&self, config: impl Into<Arc<LogConfig>>) {
+        *self.config.write() = config.into();
     }
 
     /// How long what was appended may stay unflushed; what it was opened with is the default.

@@ -7,13 +7,13 @@
 mod damage;
 mod following;
 mod leading;
-mod log_config;
 mod offline;
 mod reading;
 mod registry;
 mod replay;
 mod role;
 mod said_once;
+mod topic_settings;
 mod traffic;
 mod waiters;
 

@@ -1,6 +1,7 @@
 //! The role `broker`: its start, what it says to the quorum, its stop.
 
 mod compaction;
+mod deletion;
 mod disk_watch;
 mod housekeeping;
 mod image_applier;
@@ -10,6 +11,7 @@ mod load_report;
 mod membership;
 mod observer;
 mod registration;
+mod retention;
 mod start;
 mod stop_cost;
 mod stop_wish;

@@ -10,7 +10,9 @@ use parking_lot::{Mutex, RwLock};
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
-use super::{Checkpoints, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport};
+use super::{
+    Checkpoints, Deleted, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport,
+};
 use crate::checkpoint::{
     COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
     RECOVERY_POINT_FILE, read_offsets,
@@ -124,7 +126,9 @@ pub(super) fn open(
         offline: RwLock::new(offline),
         written: Mutex::new(context.checkpoints),
         missing: RwLock::new(states),
-        deleted: Mutex::default(),
+        deleted: Mutex::new(Deleted::found(&report.being_deleted)),
+        creating: Mutex::default(),
+        removing: Mutex::default(),
         _lock: lock,
     };
     let is_as_it_was_left = report.offline.is_empty()
@@ -172,7 +176,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Removes what interrupted deletions, creations and checkpoints left, and lists the partitions.
+/// Removes what interrupted creations and checkpoints left, and lists the partitions and what deletions left.
 fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> {
     let mut contents = Contents::default();
     for entry in fs::read_dir(path).at("list", path)? {
@@ -193,8 +197,7 @@ fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> 
         }
         match TopicPartition::from_directory_name(&name) {
             _ if moved_away_stem(&name, DELETE_DIRECTORY_SUFFIX).is_some() => {
-                fs::remove_dir_all(&entry_path).at("remove", &entry_path)?;
-                report.removed.push(entry_path);
+                report.being_deleted.push(entry_path);
             }
             Some(_) if is_unfinished(&entry_path)? => {
                 fs::remove_dir_all(&entry_path).at("remove", &entry_path)?;
@@ -349,7 +352,7 @@ impl Context<'_> {
         partition: &TopicPartition,
         directory: &Path,
     ) -> Result<(PartitionLog, Vec<Finding>), OfflinePartition> {
-        let config = |topic_id| (self.config_of)(partition, topic_id);
+        let config = |topic_id| Arc::new((self.config_of)(partition, topic_id));
         let state = self.state_of(partition);
         open_partition(
             directory,
@@ -371,7 +374,7 @@ impl Context<'_> {
 pub(super) fn open_partition(
     directory: &Path,
     partition: &TopicPartition,
-    config: impl FnOnce(Uuid) -> LogConfig,
+    config: impl FnOnce(Uuid) -> Arc<LogConfig>,
     handles: &Arc<FileHandles>,
     state: OpenState,
     now_ms: i64,

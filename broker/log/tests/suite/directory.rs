@@ -158,8 +158,12 @@ fn rests_of_deletions_and_creations_go_and_strangers_stay() {
     };
     assert_eq!(
         names(&report.removed),
-        ["half-0", doomed, "recovery-point-offset-checkpoint.tmp"]
+        ["half-0", "recovery-point-offset-checkpoint.tmp"]
     );
+    assert_eq!(names(&report.being_deleted), [doomed]);
+    assert!(directory.remove_deleted(&|| true).unwrap());
+    directory.checkpoint().unwrap();
+    assert!(!data.join(doomed).exists());
     assert_eq!(names(&report.ignored), ["lost+found", "my-delete"]);
     let [offline] = report.offline.as_slice() else {
         panic!("{report:?}")

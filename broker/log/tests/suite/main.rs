@@ -4,6 +4,7 @@
 
 mod append;
 mod clean_stop;
+mod deletion;
 mod directory;
 mod flush;
 mod follow;

@@ -298,6 +298,7 @@ fn nothing_is_left_of_a_deleted_partition() {
     let world = killed(LogConfig::default(), 9, 9);
     let (directory, _log) = world.log();
     directory.delete(&partition()).unwrap();
+    assert!(directory.remove_deleted(&|| true).unwrap());
     let left: Vec<_> = files(&world.data(), "-delete");
     let [emptied] = &left[..] else {
         panic!("{left:?}")

@@ -95,13 +95,13 @@ fn an_index_that_was_made_anew_takes_no_record_with_it() {
 fn an_entry_that_could_not_be_written_is_written_when_the_segment_is_closed() {
     let world = World::new(config());
     let (directory, log) = world.log();
-    let close_files = || (0..2).for_each(|_| drop(world.handles.close_idle()));
     for _ in 0..3 {
         append(&log, batch_at(&[b"x"], NOW_MS));
     }
     append(&log, batch_at(&[b"x"], NEWEST_MS));
     // The next entries cannot be written.
-    close_files();
+    world.handles.close_idle();
+    world.handles.close_idle();
     let (index, aside) = (first_time_index(&world), world.dir.path().join("aside"));
     fs::rename(&index, &aside).unwrap();
     fs::create_dir(&index).unwrap();

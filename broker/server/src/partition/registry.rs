@@ -45,6 +45,8 @@ pub(crate) struct Partitions {
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,
     reports: Reports,
+    /// Woken when files are to be removed.
+    deletions: Arc<Notify>,
     /// See [`Recovered`].
     recovered: Recovered,
 }

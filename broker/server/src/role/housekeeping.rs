@@ -1,4 +1,4 @@
-//! What keeps the logs in order from time to time: retention, repair, idle files, checkpoints.
+//! What keeps the logs in order from time to time: repair, idle files, checkpoints.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,6 @@ use tracing::warn;
 
 use crate::broker::Broker;
 
-/// Retention has an interval of its own.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// `replica.high.watermark.checkpoint.interval.ms` may be 0; each checkpoint that says something new is a
 /// flush.
@@ -21,24 +20,13 @@ const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Until `stop`.
 pub(super) async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
-    let mut retention_applied: Option<Instant> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let check_interval_ms = broker.config_number("log.retention.check.interval.ms");
-        let check_interval = Duration::from_millis(check_interval_ms.unsigned_abs());
-        let apply_retention = retention_applied.is_none_or(|at| at.elapsed() >= check_interval);
-        // Until the broker is alive, it does not know all that it leads.
-        if apply_retention && *broker.alive.borrow() {
-            retention_applied = Some(Instant::now());
-        }
         let broker = Arc::clone(&broker);
         let kept = tokio::task::spawn_blocking(move || {
-            if apply_retention {
-                broker.partitions.apply_retention();
-            }
             broker.partitions.close_idle_files();
             if broker.partitions.repair(&broker).is_some() {
                 broker.partitions.damage_found().notify_one();

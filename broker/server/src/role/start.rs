@@ -21,11 +21,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::compaction::keep_compacted;
+use super::deletion::keep_deleting;
 use super::housekeeping::{begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
 use super::membership::{Membership, Ports};
 use super::observer;
+use super::retention::keep_retention;
 use super::stop_cost;
 use super::stop_wish::{StopWish, WaitEnd};
 use crate::authorizer::AllowAll;
@@ -188,6 +190,8 @@ pub(crate) async fn start_broker(
         stop_background.clone(),
     ));
     background.spawn(keep_compacted(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_retention(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_deleting(Arc::clone(&broker), stop_background.clone()));
     background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));
     background.spawn(replication::tick(
         Arc::clone(&broker),

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use foz_canary::{Canary, sings};
-use foz_metadata::image::{NO_LEADER, Partition as Assigned, Topic};
+use foz_metadata::image::{NO_LEADER, Partition as Assigned};
 use foz_metadata::{Changes, Image};
 use foz_replication::Assignment;
 use tracing::info;
 
 use super::Partitions;
 use crate::broker::Broker;
-use crate::partition::log_config::replication_settings;
+use crate::partition::topic_settings::TopicSettings;
 use crate::partition::{Partition, monotonic_ms, wall_clock_ms};
 
 impl Partitions {
@@ -22,24 +22,30 @@ impl Partitions {
         for topic in changes.topics_deleted.values() {
             self.delete(broker, topic);
         }
-        for topic in changes
-            .topics_created
-            .iter()
+        let created = changes.topics_created.iter();
+        let created: Vec<_> = created
             .filter_map(|id| image.topic_by_id(*id))
-        {
-            for (index, assigned) in topic.indexed_partitions() {
-                self.follow(broker, image, topic, index, assigned);
+            .map(|topic| TopicSettings::on(broker, image, topic))
+            .collect();
+        self.create_logs(broker, &created);
+        for settings in &created {
+            for (index, assigned) in settings.topic().indexed_partitions() {
+                self.follow(broker, settings, index, assigned);
             }
         }
-        for (id, index) in &changes.partitions_changed {
-            let topic = image.topic_by_id(*id);
-            if let Some((topic, assigned)) = topic.and_then(|t| Some((t, t.partition(*index)?))) {
-                self.follow(broker, image, topic, *index, assigned);
+        let changed: Vec<_> = changes.partitions_changed.iter().collect();
+        for of_topic in changed.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some(topic) = image.topic_by_id(of_topic[0].0) else {
+                continue;
+            };
+            let settings = TopicSettings::on(broker, image, topic);
+            for (_, index) in of_topic {
+                if let Some(assigned) = topic.partition(*index) {
+                    self.follow(broker, &settings, *index, assigned);
+                }
             }
         }
-        for resource in &changes.configs_changed {
-            self.configure(broker, image, resource);
-        }
+        self.configure(broker, image, changes);
         let led = self
             .held
             .read()
@@ -52,11 +58,11 @@ impl Partitions {
     pub(super) fn follow(
         &self,
         broker: &Broker,
-        image: &Image,
-        topic: &Topic,
+        settings: &TopicSettings<'_>,
         index: i32,
         assigned: &Assigned,
     ) {
+        let topic = settings.topic();
         let key = (topic.id, index);
         let held = self.held.read().get(&key).cloned();
         if !assigned.replicas.contains(&broker.node_id) {
@@ -72,9 +78,9 @@ impl Partitions {
             && partition.replicas.swap(replicas, Ordering::AcqRel) != replicas
         {
             // A single one flushes before it acknowledges, one of several need not.
-            self.set_config(broker, image, topic, &partition.log, replicas);
+            self.set_config(settings, partition, replicas);
         }
-        let Some(partition) = held.or_else(|| self.open_log(broker, image, topic, key, assigned))
+        let Some(partition) = held.or_else(|| self.open_log(broker, settings, key, assigned))
         else {
             return;
         };
@@ -93,7 +99,7 @@ impl Partitions {
                 // First: from here on no fetch says that it is followed, which an old leader takes for proof
                 // that nobody else leads (`foz_replication::Leader::led_at`).
                 broker.fetchers.leave(key);
-                Self::lead(broker, image, topic, &partition, assigned);
+                Self::lead(broker, settings, &partition, assigned);
             }
             leader => {
                 // An ISR that changed is nothing to a follower.
@@ -106,8 +112,7 @@ impl Partitions {
 
     pub(super) fn lead(
         broker: &Broker,
-        image: &Image,
-        topic: &Topic,
+        settings: &TopicSettings<'_>,
         partition: &Arc<Partition>,
         assigned: &Assigned,
     ) {
@@ -118,7 +123,7 @@ impl Partitions {
             leader_epoch: assigned.leader_epoch,
             partition_epoch: assigned.partition_epoch,
         };
-        let settings = replication_settings(broker, image, &topic.name, assigned);
+        let settings = settings.replication(assigned);
         partition.lead(broker.node_id, &assignment, settings, monotonic_ms());
     }
 }

@@ -1,49 +1,69 @@
 //! Takes over configs that changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use foz_log::PartitionLog;
-use foz_metadata::Image;
 use foz_metadata::image::{Resource, Topic};
+use foz_metadata::{Changes, Image};
 
 use super::Partitions;
 use crate::broker::Broker;
-use crate::partition::log_config::{log_config, set_flush_interval};
+use crate::partition::Partition;
+use crate::partition::topic_settings::TopicSettings;
 
 impl Partitions {
-    pub(super) fn configure(&self, broker: &Broker, image: &Image, resource: &Resource) {
-        let topic_name = match resource {
-            Resource::Topic(name) => Some(name),
-            Resource::DefaultBroker => None,
-            Resource::Broker(node_id) if *node_id == broker.node_id => None,
-            Resource::Broker(_) => return,
+    /// A topic that is new was configured when it was made.
+    pub(super) fn configure(&self, broker: &Broker, image: &Image, changes: &Changes) {
+        let is_ours = |resource: &Resource| match resource {
+            Resource::DefaultBroker => true,
+            Resource::Broker(node_id) => *node_id == broker.node_id,
+            Resource::Topic(_) => false,
         };
-        for ((topic_id, index), partition) in self.held.read().iter() {
-            let Some(topic) = image.topic_by_id(*topic_id) else {
+        let topics: Vec<&Arc<Topic>> = if changes.configs_changed.iter().any(is_ours) {
+            let held: BTreeSet<_> = self.held.read().keys().map(|(id, _)| *id).collect();
+            held.into_iter()
+                .filter_map(|id| image.topic_by_id(id))
+                .collect()
+        } else {
+            let changed = changes.configs_changed.iter();
+            changed
+                .filter_map(|resource| match resource {
+                    Resource::Topic(name) => image.topic(name),
+                    Resource::DefaultBroker | Resource::Broker(_) => None,
+                })
+                .collect()
+        };
+        let old = topics
+            .into_iter()
+            .filter(|topic| !changes.topics_created.contains(&topic.id));
+        for topic in old {
+            self.configure_topic(broker, image, topic);
+        }
+    }
+
+    fn configure_topic(&self, broker: &Broker, image: &Image, topic: &Topic) {
+        let settings = TopicSettings::on(broker, image, topic);
+        for (index, assigned) in topic.indexed_partitions() {
+            let Some(partition) = self.get(topic.id, index) else {
                 continue;
             };
-            let Some(assigned) = topic.partition(*index) else {
-                continue;
-            };
-            if topic_name.is_none_or(|name| *name == topic.name) {
-                let replicas = assigned.original_replica_count();
-                self.set_config(broker, image, topic, &partition.log, replicas);
-                if partition.led() == Some(assigned.leader_epoch) {
-                    Self::lead(broker, image, topic, partition, assigned);
-                }
+            self.set_config(&settings, &partition, assigned.original_replica_count());
+            if partition.led() == Some(assigned.leader_epoch) {
+                Self::lead(broker, &settings, &partition, assigned);
             }
         }
     }
 
+    /// The log is also flushed as often as its topic wants it, with what it holds already.
     pub(super) fn set_config(
         &self,
-        broker: &Broker,
-        image: &Image,
-        topic: &Topic,
-        log: &Arc<PartitionLog>,
+        settings: &TopicSettings<'_>,
+        partition: &Partition,
         replicas: usize,
     ) {
-        log.set_config(log_config(broker, image, &topic.name, replicas));
-        set_flush_interval(broker, image, &topic.name, log, &self.flusher);
+        let log = &partition.log;
+        log.set_config(settings.log_config(replicas));
+        log.set_flush_interval(settings.flush_interval());
+        self.flusher.appended(log);
     }
 }

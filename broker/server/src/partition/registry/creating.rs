@@ -3,31 +3,71 @@
 use std::sync::Arc;
 
 use foz_log::{LogConfig, PartitionLog, TopicPartition};
-use foz_metadata::Image;
 use foz_metadata::image::{NO_LEADER, Partition as Assigned, Topic};
+use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::{Key, Partitions};
 use crate::broker::Broker;
-use crate::partition::log_config::{log_config, set_flush_interval};
+use crate::partition::topic_settings::TopicSettings;
 use crate::partition::{Partition, wall_clock_ms};
 
+/// Threads that make new logs: most of it is the file system's work.
+const CREATING_THREADS: usize = 8;
+/// Fewer are not worth a thread.
+const LOGS_PER_THREAD: usize = 16;
+
 impl Partitions {
+    /// Makes the logs that partitions of new topics need, many at the same time. What cannot be made is tried again,
+    /// and told, by who takes the partition on.
+    pub(super) fn create_logs(&self, broker: &Broker, topics: &[TopicSettings<'_>]) {
+        let mut new = Vec::new();
+        for settings in topics {
+            let topic = settings.topic();
+            for (index, assigned) in topic.indexed_partitions() {
+                let name = TopicPartition::new(topic.name.to_string(), index);
+                if assigned.replicas.contains(&broker.node_id)
+                    && self.directory.get(&name).is_none()
+                    && !self.offline.contains(&name)
+                {
+                    let config = settings.log_config(assigned.original_replica_count());
+                    new.push((name, topic.id, config));
+                }
+            }
+        }
+        let threads = (new.len() / LOGS_PER_THREAD).min(CREATING_THREADS);
+        if threads < 2 {
+            // Whoever takes them on makes them.
+            return;
+        }
+        let left = Mutex::new(new.into_iter());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let Some((name, topic_id, config)) = left.lock().next() else {
+                            return;
+                        };
+                        let _ = self
+                            .directory
+                            .create(name, topic_id, config, wall_clock_ms());
+                    }
+                });
+            }
+        });
+    }
+
     pub(super) fn open_log(
         &self,
         broker: &Broker,
-        image: &Image,
-        topic: &Topic,
+        settings: &TopicSettings<'_>,
         key: Key,
         assigned: &Assigned,
     ) -> Option<Arc<Partition>> {
+        let topic = settings.topic();
         let name = TopicPartition::new(topic.name.to_string(), key.1);
-        let config = log_config(
-            broker,
-            image,
-            &topic.name,
-            assigned.original_replica_count(),
-        );
+        let replicas = assigned.original_replica_count();
+        let config = settings.log_config(replicas);
         let found = self.directory.get(&name);
         let log = match found {
             Some(log) if log.topic_id() == topic.id => {
@@ -45,9 +85,11 @@ impl Partitions {
                 }
             }
         };
-        set_flush_interval(broker, image, &topic.name, &log, &self.flusher);
+        log.set_flush_interval(settings.flush_interval());
+        // What it holds already, too.
+        self.flusher.appended(&log);
         let (flusher, reports) = (Arc::clone(&self.flusher), self.reports.clone());
-        let partition = Partition::new(log, assigned.original_replica_count(), flusher, reports);
+        let partition = Partition::new(log, replicas, flusher, reports);
         let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
         Some(partition)
@@ -57,7 +99,7 @@ impl Partitions {
         &self,
         topic: &Topic,
         name: TopicPartition,
-        config: LogConfig,
+        config: Arc<LogConfig>,
     ) -> Option<Arc<PartitionLog>> {
         let created = self
             .directory
@@ -86,7 +128,7 @@ impl Partitions {
         broker: &Broker,
         topic: &Topic,
         name: &TopicPartition,
-        config: LogConfig,
+        config: Arc<LogConfig>,
         assigned: &Assigned,
     ) -> Option<Arc<PartitionLog>> {
         let counts =
@@ -96,7 +138,7 @@ impl Partitions {
         }
         match self
             .directory
-            .open_quarantined(name, config.clone(), wall_clock_ms())
+            .open_quarantined(name, Arc::clone(&config), wall_clock_ms())
         {
             Ok((log, findings)) => {
                 self.offline.remove(name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use foz_log::TopicPartition;
 use foz_metadata::Image;
 use foz_metadata::image::Topic;
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::Partitions;
@@ -35,6 +36,23 @@ impl Partitions {
     pub(super) fn delete(&self, broker: &Broker, topic: &Topic) {
         for (index, _) in topic.indexed_partitions() {
             self.give_up(broker, topic, index);
+        }
+    }
+
+    /// Woken when there is something to do for [`Self::remove_deleted`].
+    pub(crate) fn deletions(&self) -> Arc<Notify> {
+        Arc::clone(&self.deletions)
+    }
+
+    /// Removes the files of deleted partitions, as long as `proceed` says so. Blocks. False where some could not be
+    /// removed: that may be tried again.
+    pub(crate) fn remove_deleted(&self, proceed: &dyn Fn() -> bool) -> bool {
+        match self.directory.remove_deleted(proceed) {
+            Ok(_) => true,
+            Err(error) => {
+                warn!(%error, "files of a deleted partition are left; they are tried again");
+                false
+            }
         }
     }
 
@@ -72,8 +90,9 @@ impl Partitions {
 
     fn remove(&self, partition: &TopicPartition) {
         if let Err(error) = self.directory.delete(partition) {
-            error!(%partition, %error, "files of a deleted partition are left behind");
+            error!(%partition, %error, "a deleted partition's directory keeps its name; it is tried again");
         }
+        self.deletions.notify_one();
     }
 }
 

@@ -80,6 +80,13 @@ impl Partitions {
                 "has less than it had at the last checkpoint"
             );
         }
+        if !report.being_deleted.is_empty() {
+            let partitions = report.being_deleted.len();
+            info!(
+                partitions,
+                "files of deleted partitions are still to be removed"
+            );
+        }
         for path in &report.ignored {
             warn!(path = %path.display(), "not a partition; left alone");
         }
@@ -104,6 +111,7 @@ impl Partitions {
             applied: Mutex::default(),
             metrics,
             reports,
+            deletions: Arc::default(),
             recovered,
         })
     }

@@ -4,6 +4,7 @@ use super::Partitions;
 use crate::broker::Broker;
 use crate::partition::damage::{Repair, repair};
 use crate::partition::offline::must_leave;
+use crate::partition::topic_settings::TopicSettings;
 
 /// How to register anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,8 @@ impl Partitions {
             else {
                 continue;
             };
-            self.follow(broker, &image, topic, name.partition, assigned);
+            let settings = TopicSettings::on(broker, &image, topic);
+            self.follow(broker, &settings, name.partition, assigned);
             leave |= self.offline.contains(&name) && must_leave(assigned, can_lead, broker.node_id);
         }
         leave

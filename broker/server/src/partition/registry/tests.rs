@@ -348,6 +348,7 @@ async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_ne
     let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
     let refused = world.partitions().find(topic, 0).unwrap_err();
     assert_eq!(refused, ErrorCode::NotLeaderOrFollower);
+    assert!(world.partitions().remove_deleted(&|| true));
     world.partitions().checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
 
@@ -416,6 +417,7 @@ async fn what_is_damaged_goes_where_the_broker_sees_it_move() {
     let mut world = world.restart(damage).await;
     world.change(moved_to(&[1, 2], 1));
     assert_eq!(world.offline(), 0);
+    assert!(world.partitions().remove_deleted(&|| true));
     world.partitions().checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
 }

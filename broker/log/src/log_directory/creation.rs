@@ -1,0 +1,80 @@
+//! Making partitions, many at the same time: nobody who looks for another one waits for the disk.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{LogDirectory, open};
+use crate::config::LogConfig;
+use crate::error::{OpenError, StorageContext, StorageError};
+use crate::names::TopicPartition;
+use crate::partition_log::PartitionLog;
+
+impl LogDirectory {
+    /// A new, empty log.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] also for a partition that is offline, or that another thread is making;
+    /// [`OpenError::Storage`].
+    pub fn create(
+        &self,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        config: impl Into<Arc<LogConfig>>,
+        now_ms: i64,
+    ) -> Result<Arc<PartitionLog>, OpenError> {
+        let claim = partition.clone();
+        if !self.creating.lock().insert(claim.clone()) {
+            return Err(self.exists(&partition));
+        }
+        let created = self.create_claimed(&partition, topic_id, &config.into(), now_ms);
+        if let Ok(log) = &created {
+            self.logs.write().insert(partition, Arc::clone(log));
+        }
+        self.creating.lock().remove(&claim);
+        created
+    }
+
+    fn create_claimed(
+        &self,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+        config: &Arc<LogConfig>,
+        now_ms: i64,
+    ) -> Result<Arc<PartitionLog>, OpenError> {
+        if self.logs.read().contains_key(partition) || self.offline.read().contains_key(partition) {
+            return Err(self.exists(partition));
+        }
+        self.rename_deleted(partition)?;
+        self.missing.write().remove(partition);
+        if self.written.lock().recovery_points.contains_key(partition) {
+            // What the files say is about an earlier partition of that name.
+            self.checkpoint()?;
+        }
+        let create = || {
+            let (name, config) = (partition.clone(), Arc::clone(config));
+            PartitionLog::create(&self.path, name, topic_id, config, &self.handles, now_ms)
+        };
+        let created = match create() {
+            Err(OpenError::Exists(directory)) if remove_rest_of_creation(&directory)? => create(),
+            created => created,
+        };
+        created.map(Arc::new)
+    }
+
+    fn exists(&self, partition: &TopicPartition) -> OpenError {
+        OpenError::Exists(self.path.join(partition.to_string()))
+    }
+}
+
+/// What a creation had made when it failed, or another one of that name that never came to hold a record. Whether it
+/// was that.
+fn remove_rest_of_creation(directory: &Path) -> Result<bool, StorageError> {
+    let is_rest = directory.is_dir() && open::holds_no_records(directory)?;
+    if is_rest {
+        fs::remove_dir_all(directory).at("remove", directory)?;
+    }
+    Ok(is_rest)
+}

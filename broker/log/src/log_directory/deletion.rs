@@ -1,0 +1,145 @@
+//! Taking partitions away: at once from who reads and writes, and from the disk in the background.
+//!
+//! A deleted partition's directory gets Kafka's suffix `-delete`, which is all that whoever deletes it waits for. Its
+//! files go with [`LogDirectory::remove_deleted`]; an empty directory stays until the checkpoints do not speak of the
+//! partition any more, and says to an opening after a crash that nothing was lost.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::LogDirectory;
+use crate::atomic_file::flush_directory;
+use crate::error::{StorageContext, StorageError};
+use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
+
+/// What is left of deleted partitions.
+#[derive(Debug, Default)]
+pub(super) struct Deleted {
+    /// Whose directories still have their names: no partition of that name can be made before they are renamed.
+    unnamed: HashSet<TopicPartition>,
+    /// Directories with files.
+    full: HashSet<PathBuf>,
+    /// Directories without.
+    pub(super) emptied: Vec<PathBuf>,
+}
+
+impl Deleted {
+    /// Begins with what an opening found.
+    pub(super) fn found(full: &[PathBuf]) -> Self {
+        Self {
+            full: full.iter().cloned().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl LogDirectory {
+    /// Deletes a partition, online or not; it is fine when it is gone already. Its files are there until
+    /// [`Self::remove_deleted`], or that of the next start.
+    ///
+    /// # Errors
+    /// [`StorageError`]: its directory still has its name, and [`Self::remove_deleted`] tries again. It is not served
+    /// all the same.
+    pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        match self.logs.write().remove(partition) {
+            Some(log) => log.retire(),
+            None if self.offline.write().remove(partition).is_some() => {}
+            None => return Ok(()),
+        }
+        self.deleted.lock().unnamed.insert(partition.clone());
+        self.rename_deleted(partition)
+    }
+
+    /// Removes the files of what was deleted, now or by the process before this one. Blocks for as long as that takes;
+    /// to be called in the background after each deletion. `proceed` is asked before each file: what is left when it
+    /// says no is left to the next call, or to the next start. Whether nothing is left.
+    ///
+    /// # Errors
+    /// The first [`StorageError`]. Whatever else can be removed is removed, and the next call tries the rest again.
+    pub fn remove_deleted(&self, proceed: &dyn Fn() -> bool) -> Result<bool, StorageError> {
+        let _one_at_a_time = self.removing.lock();
+        let mut failed = None;
+        let unnamed: Vec<_> = self.deleted.lock().unnamed.iter().cloned().collect();
+        for partition in unnamed {
+            failed = failed.or(self.rename_deleted(&partition).err());
+        }
+        let doomed = self.deleted.lock().full.clone();
+        if !doomed.is_empty() {
+            // If a power failure took the name back, files would be missing in a partition.
+            flush_directory(&self.path)?;
+        }
+        for directory in doomed {
+            match empty(&directory, proceed) {
+                Ok(true) => {
+                    let mut deleted = self.deleted.lock();
+                    deleted.full.remove(&directory);
+                    deleted.emptied.push(directory);
+                }
+                Ok(false) => return failed.map_or(Ok(false), Err),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(true), Err)
+    }
+
+    /// Takes a partition that the metadata does not know out of service, but keeps its files: the
+    /// directory gets Kafka's suffix `-stray` and is left alone from then on. Returns it. Metadata that was
+    /// lost must not take the data with it.
+    ///
+    /// # Errors
+    /// [`StorageError`]; `NotFound` also for a partition that is not here.
+    pub fn set_aside(&self, partition: &TopicPartition) -> Result<PathBuf, StorageError> {
+        let log = self.logs.write().remove(partition);
+        if let Some(log) = log {
+            log.retire();
+        }
+        let target = stray_directory_name(partition, Uuid::new_v4());
+        let target = self.rename(partition, &target)?;
+        self.offline.write().remove(partition);
+        flush_directory(&self.path)?;
+        Ok(target)
+    }
+
+    /// Where it was deleted and still has its name.
+    pub(super) fn rename_deleted(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        let mut deleted = self.deleted.lock();
+        if deleted.unnamed.contains(partition) {
+            let target = delete_directory_name(partition, Uuid::new_v4());
+            match self.rename(partition, &target) {
+                Ok(target) => drop(deleted.full.insert(target)),
+                Err(error) if self.path.join(partition.to_string()).exists() => return Err(error),
+                // Somebody was faster.
+                Err(_) => {}
+            }
+            deleted.unnamed.remove(partition);
+        }
+        Ok(())
+    }
+
+    fn rename(&self, partition: &TopicPartition, name: &str) -> Result<PathBuf, StorageError> {
+        let directory = self.path.join(partition.to_string());
+        let target = self.path.join(name);
+        fs::rename(&directory, &target).at("rename", &directory)?;
+        Ok(target)
+    }
+}
+
+/// Whether nothing is left in `directory`.
+fn empty(directory: &Path, proceed: &dyn Fn() -> bool) -> Result<bool, StorageError> {
+    for entry in fs::read_dir(directory).at("list", directory)? {
+        if !proceed() {
+            return Ok(false);
+        }
+        let path = entry.at("list", directory)?.path();
+        if path.is_dir() {
+            // Not ours, but whoever put it there.
+            fs::remove_dir_all(&path).at("remove", &path)?;
+        } else {
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    Ok(true)
+}

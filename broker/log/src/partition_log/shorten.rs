@@ -1,17 +1,13 @@
 //! Making the log shorter from the front (retention, DeleteRecords), and deleting the whole.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use uuid::Uuid;
 
 use super::{DELETED, PartitionLog};
 use crate::atomic_file::flush_directory;
 use crate::config::LogConfig;
 use crate::error::{ReadError, StorageContext, StorageError};
-use crate::names::{delete_directory_name, stray_directory_name};
 use crate::segment::Segment;
 
 impl PartitionLog {
@@ -33,20 +29,26 @@ impl PartitionLog {
         writer
             .producers
             .expire(now_ms, config.producer_id_expiration_ms);
-        let expired = self.expired_segments(&config, now_ms)?;
-        let everything = !expired.is_empty() && expired.len() == self.segment_count();
-        if everything {
-            // The end of the log must stay known, so an empty segment takes over.
+        let mut expired = self.expired_segments(&config, now_ms)?;
+        let count = expired.len();
+        let everything = count > 0 && count == self.segment_count();
+        if everything && let Err(error) = self.roll(&mut writer, now_ms) {
+            // A full disk may have room for it when the others are gone.
+            let others: Vec<_> = expired.drain(..count - 1).collect();
+            if others.is_empty() {
+                return Err(error);
+            }
+            self.remove_segments(&others)?;
             self.roll(&mut writer, now_ms)?;
         }
         // What is left is file work that nobody who appends need wait for.
         drop(writer);
         if everything {
-            // Before the old ones go: without any segment the offsets would begin again.
+            // The end of the log must stay known: without any segment the offsets would begin again.
             flush_directory(&self.directory)?;
         }
         self.remove_segments(&expired)?;
-        Ok(expired.len())
+        Ok(count)
     }
 
     /// Moves the start of the log to `offset` (DeleteRecords). Returns the start as it is now.
@@ -64,30 +66,11 @@ impl PartitionLog {
         Ok(self.log_start_offset())
     }
 
-    /// Takes the partition away: from then on it is neither read nor written. Returns its directory,
-    /// which the caller removes, or else the next start.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    pub(crate) fn delete(&self, unique: Uuid) -> Result<PathBuf, StorageError> {
-        self.move_away(&delete_directory_name(&self.partition, unique))
-    }
-
-    /// Takes the partition away like [`Self::delete`], but its files stay, in a directory that is no
-    /// partition any more.
-    pub(crate) fn set_aside(&self, unique: Uuid) -> Result<PathBuf, StorageError> {
-        self.move_away(&stray_directory_name(&self.partition, unique))
-    }
-
-    fn move_away(&self, name: &str) -> Result<PathBuf, StorageError> {
+    /// From now on it is neither read nor written, and nobody is at work in its directory.
+    pub(crate) fn retire(&self) {
         let _flushing = self.flushing.lock();
         let _writer = self.writer.lock();
         self.usability.store(DELETED, Ordering::Release);
-        let parent = self.directory.parent().unwrap_or(Path::new("."));
-        let target = parent.join(name);
-        fs::rename(&self.directory, &target).at("rename", &self.directory)?;
-        flush_directory(parent)?;
-        Ok(target)
     }
 
     /// The oldest segments, as far as none of them is to be kept.
@@ -204,6 +187,8 @@ impl PartitionLog {
 mod tests {
     use std::time::Duration;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::{FileHandles, TopicPartition};
 
@@ -214,7 +199,7 @@ mod tests {
             data.path(),
             TopicPartition::new("t", 0),
             Uuid::nil(),
-            LogConfig::default(),
+            Arc::default(),
             &FileHandles::new(4),
             0,
         )

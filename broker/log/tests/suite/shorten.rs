@@ -51,6 +51,35 @@ fn old_segments_go_by_time() {
     assert_numbers(&log, 20, 22);
 }
 
+/// As on a full disk, where nothing can be made before something has gone.
+#[test]
+fn a_log_that_is_old_altogether_makes_room_for_its_new_segment_first() {
+    let world = World::new(LogConfig {
+        retention_ms: Some(HOUR_MS),
+        ..small_segments(250)
+    });
+    let (directory, log) = world.log();
+    append_numbers(&log, 20);
+    log.set_high_watermark(20);
+    assert!(log.segment_count() > 2);
+    let in_the_way = world.partition_dir().join("00000000000000000020.log");
+    std::fs::create_dir(&in_the_way).unwrap();
+    for _ in 0..2 {
+        log.apply_retention(NOW_MS + 2 * HOUR_MS).unwrap_err();
+        assert_eq!(log.segment_count(), 1);
+    }
+    let start = log.log_start_offset();
+    assert!((10..20).contains(&start), "{start}");
+    assert_numbers(&log, start, 20);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    drop((directory, log));
+    let (_directory, log) = world.log();
+    assert_numbers(&log, start, 20);
+    log.set_high_watermark(20);
+    assert_eq!(log.apply_retention(NOW_MS + 2 * HOUR_MS).unwrap(), 1);
+    assert_numbers(&log, 20, 20);
+}
+
 #[test]
 fn old_segments_go_by_size() {
     let config = LogConfig {

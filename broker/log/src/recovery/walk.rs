@@ -97,6 +97,10 @@ impl Recovery<'_> {
         self.check_nothing_is_missing(&segments, walk.next_offset)?;
         // A crash of the process alone leaves in the page cache what is not on disk yet.
         for segment in &walk.walked {
+            if self.findings.is_empty() && segment.file_length()? == 0 {
+                // There is nothing in it, as in most of thousands of partitions.
+                continue;
+            }
             segment.flush()?;
             if Some(segment.base_offset) != segments.last().map(|last| last.base_offset) {
                 segment.flush_indexes()?;

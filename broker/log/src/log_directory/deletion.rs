@@ -44,7 +44,9 @@ impl LogDirectory {
     /// [`StorageError`]: its directory still has its name, and [`Self::remove_deleted`] tries again. It is not served
     /// all the same.
     pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
-        match self.logs.write().remove(partition) {
+        // Who looks for another log does not wait until this one is at rest.
+        let log = self.logs.write().remove(partition);
+        match log {
             Some(log) => log.retire(),
             None if self.offline.write().remove(partition).is_some() => {}
             None => return Ok(()),

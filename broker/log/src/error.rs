@@ -130,6 +130,16 @@ pub enum AppendError {
         /// The broker's clock, in ms since 1970.
         now_ms: i64,
     },
+    /// Records that break a rule of the topic (KIP-467). The others of their batch are refused with them.
+    #[error("{count} records are refused, the first is {}", first_of(.records))]
+    RejectedRecords {
+        /// INVALID_TIMESTAMP where that is what is wrong with one of them, else INVALID_RECORD.
+        code: ErrorCode,
+        /// How many there are.
+        count: usize,
+        /// The first ones.
+        records: Vec<RejectedRecord>,
+    },
     /// A batch of this producer is missing before this one (KIP-98).
     #[error("producer {producer_id} sent sequence {found}, {expected} comes next")]
     OutOfOrderSequence {
@@ -202,6 +212,22 @@ pub enum AppendError {
     Storage(#[from] StorageError),
 }
 
+/// A record that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Which one of its batch, from 0 on.
+    pub batch_index: i32,
+    /// For whoever sent it.
+    pub reason: String,
+}
+
+fn first_of(records: &[RejectedRecord]) -> String {
+    let first = records.first();
+    first.map_or_else(String::new, |it| {
+        format!("record {}: {}", it.batch_index, it.reason)
+    })
+}
+
 fn the_leaders_batch(offset: Option<i64>) -> String {
     match offset {
         Some(offset) => format!("the leader's batch at offset {offset} is damaged"),
@@ -223,6 +249,7 @@ impl AppendError {
             Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
             Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+            Self::RejectedRecords { code, .. } => *code,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             Self::NoTransaction { .. } => ErrorCode::InvalidTxnState,

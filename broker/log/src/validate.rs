@@ -1,14 +1,18 @@
 //! The rules for what a leader appends. Pure: bytes, configuration and the time come in.
 
 use foz_protocol::batch::{self, BatchError, BatchHeader, Batches};
+use foz_protocol::error::ErrorCode;
 use foz_protocol::record::{Records, record_bytes};
 
 use crate::config::{LogConfig, TimestampType};
-use crate::error::AppendError;
+use crate::error::{AppendError, RejectedRecord};
 use crate::segment::BATCH_BYTES_MAX;
 
 /// What a batch may take when it is decompressed, to look at its records' keys or timestamps.
 pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// A producer that hears of none takes a record for one that was in bad company.
+const REJECTED_RECORDS_MAX: usize = 100;
 
 const NO_TIMESTAMP: i64 = -1;
 
@@ -63,12 +67,23 @@ fn check(bytes: &[u8], config: &LogConfig, now_ms: i64) -> Result<Vec<BatchHeade
                 producer_id: header.producer_id,
             });
         }
+        let mut timestamps = Ok(());
+        let mut needs_records = config.cleanup_compact;
         if config.message_timestamp_type == TimestampType::CreateTime {
-            check_timestamps(&header, batch, config, now_ms)?;
+            if header.is_log_append_time() {
+                return Err(AppendError::InvalidRecord(
+                    "a producer must not claim LogAppendTime (attributes bit 3)".to_owned(),
+                ));
+            }
+            timestamps = check_timestamps(&header, config, now_ms);
+            // The least one is only in the records.
+            needs_records |=
+                timestamps.is_err() || config.message_timestamp_before_max_ms != i64::MAX;
         }
-        if config.cleanup_compact {
-            check_keys(&header, batch)?;
+        if needs_records {
+            check_records(&header, batch, config, now_ms)?;
         }
+        timestamps?;
         position += batch.len();
         headers.push(header);
     }
@@ -93,26 +108,14 @@ fn stamp(bytes: &mut [u8], headers: &mut [BatchHeader], now_ms: i64) {
     }
 }
 
+/// What the header says of timestamps: the greatest one, and that of the first record.
 fn check_timestamps(
     header: &BatchHeader,
-    batch: &[u8],
     config: &LogConfig,
     now_ms: i64,
 ) -> Result<(), AppendError> {
-    if header.is_log_append_time() {
-        return Err(AppendError::InvalidRecord(
-            "a producer must not claim LogAppendTime (attributes bit 3)".to_owned(),
-        ));
-    }
-    // The greatest timestamp is in the header; the least one only in the records.
     check_timestamp(header.max_timestamp, config, now_ms)?;
-    check_timestamp(header.base_timestamp, config, now_ms)?;
-    if config.message_timestamp_before_max_ms == i64::MAX {
-        return Ok(());
-    }
-    for_each_record(header, batch, |_, timestamp_ms, _| {
-        check_timestamp(timestamp_ms, config, now_ms)
-    })
+    check_timestamp(header.base_timestamp, config, now_ms)
 }
 
 fn check_timestamp(timestamp_ms: i64, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
@@ -136,33 +139,50 @@ fn check_timestamp(timestamp_ms: i64, config: &LogConfig, now_ms: i64) -> Result
     })
 }
 
-fn check_keys(header: &BatchHeader, batch: &[u8]) -> Result<(), AppendError> {
-    for_each_record(header, batch, |index, _, has_key| {
-        if has_key {
-            return Ok(());
-        }
-        Err(AppendError::InvalidRecord(format!(
-            "record {index} has no key: a compacted topic (cleanup.policy=compact) needs one"
-        )))
-    })
-}
-
-fn for_each_record(
+/// Every record, so that the producer hears of each that is wrong (KIP-467). It decompresses.
+fn check_records(
     header: &BatchHeader,
     batch: &[u8],
-    mut check: impl FnMut(i32, i64, bool) -> Result<(), AppendError>,
+    config: &LogConfig,
+    now_ms: i64,
 ) -> Result<(), AppendError> {
     let invalid = |e: foz_protocol::record::RecordError| AppendError::InvalidRecord(e.to_string());
     let bytes = record_bytes(header, batch, DECOMPRESSED_BYTES_MAX).map_err(invalid)?;
+    let is_stamped_here = config.message_timestamp_type == TimestampType::LogAppendTime;
+    let (mut count, mut records, mut code) = (0, Vec::new(), ErrorCode::InvalidRecord);
     for record in Records::new(header, &bytes) {
         let record = record.map_err(invalid)?;
-        check(
-            record.offset_delta,
-            record.timestamp(header),
-            record.key.is_some(),
-        )?;
+        // In Kafka's order: of one that lacks its key nothing else is said.
+        let reason = if config.cleanup_compact && record.key.is_none() {
+            "it has no key: a compacted topic (cleanup.policy=compact) needs one".to_owned()
+        } else if is_stamped_here {
+            continue;
+        } else {
+            match check_timestamp(record.timestamp(header), config, now_ms) {
+                Ok(()) => continue,
+                Err(reason) => {
+                    code = ErrorCode::InvalidTimestamp;
+                    reason.to_string()
+                }
+            }
+        };
+        count += 1;
+        if records.len() < REJECTED_RECORDS_MAX {
+            let batch_index = record.offset_delta;
+            records.push(RejectedRecord {
+                batch_index,
+                reason,
+            });
+        }
     }
-    Ok(())
+    match count {
+        0 => Ok(()),
+        _ => Err(AppendError::RejectedRecords {
+            code,
+            count,
+            records,
+        }),
+    }
 }
 
 #[cfg(test)]

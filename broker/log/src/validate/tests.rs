@@ -145,6 +145,12 @@ fn sizes_are_bounded() {
         code([batch(), batch()].concat(), &config),
         ErrorCode::RecordListTooLarge
     );
+    // One batch that max.message.bytes lets through and that no segment holds.
+    let config = LogConfig {
+        segment_bytes: length as u64 - 1,
+        ..LogConfig::default()
+    };
+    assert_eq!(code(batch(), &config), ErrorCode::RecordListTooLarge);
 }
 
 #[test]
@@ -224,4 +230,61 @@ fn an_idempotent_producer_sends_one_batch() {
         ErrorCode::InvalidRecord
     );
     validate(&mut idempotent(0), &LogConfig::default(), NOW_MS).unwrap();
+}
+
+/// KIP-467: a producer takes out what is named, and sends the rest again.
+#[test]
+fn every_record_that_is_refused_is_named() {
+    let config = LogConfig {
+        cleanup_compact: true,
+        message_timestamp_after_max_ms: 500,
+        ..LogConfig::default()
+    };
+    let named = |records: &[RecordToWrite<'_>], config: &LogConfig| {
+        let mut bytes = batch_of(Compression::Lz4, records);
+        match validate(&mut bytes, config, NOW_MS).unwrap_err() {
+            AppendError::RejectedRecords {
+                code,
+                count,
+                records,
+            } => {
+                let first = records[0].reason.clone();
+                let indexes: Vec<i32> = records.iter().map(|it| it.batch_index).collect();
+                (code, count, indexes, first)
+            }
+            other => panic!("{other}"),
+        }
+    };
+    let (good, keyless) = (record(Some(b"k"), NOW_MS), record(None, NOW_MS));
+    let (late, both) = (record(Some(b"k"), NOW_MS + 501), record(None, NOW_MS + 501));
+    let (code, count, indexes, reason) = named(&[good, keyless, good, keyless], &config);
+    assert_eq!(
+        (code, count, indexes),
+        (ErrorCode::InvalidRecord, 2, vec![1, 3])
+    );
+    assert!(reason.contains("cleanup.policy=compact"), "{reason}");
+    let (code, count, indexes, reason) = named(&[late, good, keyless, both], &config);
+    assert_eq!(
+        (code, count, indexes),
+        (ErrorCode::InvalidTimestamp, 3, vec![0, 2, 3])
+    );
+    assert!(
+        reason.contains("message.timestamp.after.max.ms=500"),
+        "{reason}"
+    );
+    // The broker's clock counts: only the key is looked at.
+    let stamped = LogConfig {
+        message_timestamp_type: TimestampType::LogAppendTime,
+        ..config
+    };
+    let (code, count, indexes, _) = named(&[late, both], &stamped);
+    assert_eq!(
+        (code, count, indexes),
+        (ErrorCode::InvalidRecord, 1, vec![1])
+    );
+    let (_, count, indexes, _) = named(&vec![keyless; REJECTED_RECORDS_MAX + 5], &config);
+    assert_eq!(
+        (count, indexes.len()),
+        (REJECTED_RECORDS_MAX + 5, REJECTED_RECORDS_MAX)
+    );
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use foz_log::AppendError;
 use foz_metadata::Image;
 use foz_metadata::image::Topic;
 use foz_protocol::error::ErrorCode;
@@ -91,6 +92,8 @@ type Appended = Result<(Arc<Partition>, Produced), Refusal>;
 struct Refusal {
     error: ErrorCode,
     message: Option<String>,
+    /// Which records are wrong, and why (KIP-467).
+    records: Vec<(i32, Option<String>)>,
     /// It is true only of what the leader in this epoch has.
     if_led_in: Option<LedIn>,
 }
@@ -107,6 +110,7 @@ impl From<ErrorCode> for Refusal {
         Self {
             error,
             message: None,
+            records: Vec::new(),
             if_led_in: None,
         }
     }
@@ -154,7 +158,14 @@ impl Appending {
                     }
                     Err(refusal) => {
                         let refusal = confirmed(refusal, wait).await;
-                        ProducePartitionResponse::failed(index, refusal.error, refusal.message)
+                        ProducePartitionResponse {
+                            record_errors: refusal.records,
+                            ..ProducePartitionResponse::failed(
+                                index,
+                                refusal.error,
+                                refusal.message,
+                            )
+                        }
                     }
                 }
             });
@@ -197,6 +208,7 @@ fn append(
                 "{}-{index}: the request holds no record batch",
                 topic.name
             )),
+            records: Vec::new(),
             if_led_in: None,
         })?;
     let bytes = records.len();
@@ -221,9 +233,22 @@ fn append(
             Err(Refusal {
                 error,
                 message: Some(reason.to_string()),
+                records: rejected(reason),
                 if_led_in,
             })
         }
+    }
+}
+
+fn rejected(reason: AppendError) -> Vec<(i32, Option<String>)> {
+    match reason {
+        AppendError::RejectedRecords { records, .. } => {
+            let records = records.into_iter();
+            records
+                .map(|it| (it.batch_index, Some(it.reason)))
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 

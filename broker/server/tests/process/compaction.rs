@@ -264,10 +264,14 @@ fn a_record_without_a_key_is_refused() {
         }
         Bytes::from(builder.build().unwrap())
     };
-    for (records, expected) in [
-        (batch(1, &["no key"]), ErrorCode::InvalidRecord),
-        (packed(&[Some(b"a"), None]), ErrorCode::InvalidRecord),
-        (packed(&[Some(b"a")]), ErrorCode::None),
+    for (records, expected, wrong) in [
+        (batch(1, &["no key"]), ErrorCode::InvalidRecord, &[0][..]),
+        (
+            packed(&[Some(b"a"), None, Some(b"b"), None]),
+            ErrorCode::InvalidRecord,
+            &[1, 3],
+        ),
+        (packed(&[Some(b"a")]), ErrorCode::None, &[]),
     ] {
         let request = produce_request(9, &topic, -1, &[(0, Some(records))]);
         let response = connection.call(9, &request);
@@ -276,6 +280,10 @@ fn a_record_without_a_key_is_refused() {
         if expected == ErrorCode::InvalidRecord {
             let message = told.error_message.as_ref().unwrap();
             assert!(message.contains("needs one"), "{message}");
+            let named: Vec<i32> = told.record_errors.iter().map(|it| it.batch_index).collect();
+            assert_eq!(named, wrong);
+            let reason = told.record_errors[0].batch_index_error_message.as_ref();
+            assert!(reason.unwrap().contains("cleanup.policy=compact"));
         }
     }
     assert_eq!(connection.latest_offset(TOPIC, 0), Ok(1));

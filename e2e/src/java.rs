@@ -19,6 +19,7 @@ pub mod tool {
     pub const CONSOLE_CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
     pub const PRODUCER_PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";
     pub const CONSUMER_PERFORMANCE: &str = "org.apache.kafka.tools.ConsumerPerformance";
+    pub const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
     pub const DUMP_LOG: &str = "org.apache.kafka.tools.DumpLogSegments";
 }
 

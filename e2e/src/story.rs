@@ -116,6 +116,11 @@ fn life() -> Vec<Story> {
         ),
         story("Kafka's topics and console tools work", 4, clients::console),
         story(
+            "kafka-delete-records and foz delete the oldest records",
+            3,
+            clients::delete_records,
+        ),
+        story(
             "kafka-reassign-partitions moves a partition",
             5,
             reassignment::moves,

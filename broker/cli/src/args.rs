@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use foz_protocol::codec::Compression;
 
+use crate::client::DELETE_ALL;
 use crate::duration;
 use crate::format::Format;
 
@@ -97,6 +98,15 @@ pub enum TopicsCommand {
         /// Succeed when a topic does not exist.
         #[arg(long)]
         if_exists: bool,
+    },
+    /// Delete the oldest records of partitions; every record before an offset goes.
+    DeleteRecords {
+        /// Its name.
+        #[arg(value_name = "TOPIC")]
+        topic: String,
+        /// Partition and offset of the first record that stays; end deletes all that consumers see.
+        #[arg(required = true, value_name = "PARTITION:OFFSET", value_parser = partition_offset)]
+        before: Vec<(i32, i64)>,
     },
     /// Raise the number of partitions, change configurations.
     Alter(AlterArgs),
@@ -252,6 +262,18 @@ fn start(text: &str) -> Result<Start, String> {
     }
 }
 
+fn partition_offset(text: &str) -> Result<(i32, i64), String> {
+    let parsed = text.split_once(':').and_then(|(partition, offset)| {
+        let partition = partition.parse().ok().filter(|it| *it >= 0)?;
+        let offset = match offset {
+            "end" | "latest" => DELETE_ALL,
+            _ => offset.parse().ok().filter(|it| *it >= 0)?,
+        };
+        Some((partition, offset))
+    });
+    parsed.ok_or_else(|| format!("{text:?} is not PARTITION:OFFSET, such as 0:1500 or 0:end"))
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -328,6 +350,13 @@ mod tests {
             "foz topics create t --config retention.ms",
             "foz topics create t --config =1",
             "foz topics alter t",
+            "foz topics delete-records t",
+            "foz topics delete-records t 0",
+            "foz topics delete-records t 0:",
+            "foz topics delete-records t 0:-1",
+            "foz topics delete-records t -1:0",
+            "foz topics delete-records t 0:1:2",
+            "foz topics delete-records t 0:1.5",
             "foz produce t --compression brotli x",
             "foz produce t --file f x",
             "foz produce t --partition -1 x",
@@ -339,6 +368,18 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn records_to_delete_are_named_by_partition() {
+        let cli = parse("foz topics delete-records t 0:15 3:0 1:end").unwrap();
+        let Command::Topics(TopicsCommand::DeleteRecords { topic, before }) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(
+            (topic.as_str(), before),
+            ("t", vec![(0, 15), (3, 0), (1, DELETE_ALL)])
+        );
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod assignor;
 mod batches;
 mod connection;
 mod consumer;
+mod delete_records;
 mod error;
 mod fetched;
 mod group;
@@ -40,6 +41,7 @@ mod topics;
 
 pub use admin::{ConfigChange, ConfigEntry, CreatedTopic, NewTopic};
 pub use consumer::{Consumer, ConsumerConfig, Polled};
+pub use delete_records::DELETE_ALL;
 pub use error::ClientError;
 pub use group::{GroupMember, Membership};
 pub use metadata::{Cluster, Partition, Topic};

@@ -25,6 +25,7 @@ use deletion::Deleted;
 mod creation;
 mod deletion;
 mod open;
+mod start_offsets;
 
 /// Threads that close partitions; they mostly wait for the disk.
 const CLOSING_THREADS: usize = 8;
@@ -409,7 +410,8 @@ impl LogDirectory {
         written: &mut Checkpoints,
         limit: Option<(&TopicPartition, i64)>,
     ) -> Result<(), StorageError> {
-        let mut now = self.gather();
+        let starts = self.start_offsets();
+        let mut now = self.gather(&written.log_start_offsets);
         if let Some((partition, offset)) = limit {
             for offsets in [
                 &mut now.recovery_points,
@@ -448,22 +450,28 @@ impl LogDirectory {
             }
         }
         *written = now;
+        starts.are_durable();
         Ok(())
     }
 
-    fn gather(&self) -> Checkpoints {
+    fn gather(&self, written_starts: &Offsets) -> Checkpoints {
         let mut checkpoints = Checkpoints::default();
         let (missing, offline) = (self.missing.read(), self.offline.read());
         for (partition, state) in missing.iter().chain(offline.iter()) {
-            checkpoints.add(partition, state.recovery_point, state.log_start_offset, 0);
+            checkpoints.add_flushed(partition, state.recovery_point);
+            if state.log_start_offset > 0 {
+                checkpoints
+                    .log_start_offsets
+                    .insert(partition.clone(), state.log_start_offset);
+            }
             checkpoints
                 .high_watermarks
                 .insert(partition.clone(), state.high_watermark);
             checkpoints.add_compacted(partition, state.compacted_offset);
         }
         for log in self.logs() {
-            let (flushed, start) = (log.flushed_offset(), log.log_start_offset());
-            checkpoints.add(log.partition(), flushed, start, log.first_base_offset());
+            checkpoints.add_flushed(log.partition(), log.flushed_offset());
+            checkpoints.add_start(&log, written_starts);
             // Whoever opens the log takes it for what must be there.
             let high_watermark = log.high_watermark().min(log.log_end_offset());
             checkpoints
@@ -483,11 +491,7 @@ impl Checkpoints {
         }
     }
 
-    fn add(&mut self, partition: &TopicPartition, flushed: i64, start: i64, first_base: i64) {
+    fn add_flushed(&mut self, partition: &TopicPartition, flushed: i64) {
         self.recovery_points.insert(partition.clone(), flushed);
-        // As Kafka: only where the files themselves do not tell.
-        if start > first_base {
-            self.log_start_offsets.insert(partition.clone(), start);
-        }
     }
 }

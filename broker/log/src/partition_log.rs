@@ -55,6 +55,8 @@ pub struct PartitionLog {
     epochs: RwLock<LeaderEpochs>,
     epochs_changed: AtomicBool,
     log_start_offset: AtomicI64,
+    /// The start is known to be at least here after any crash.
+    durable_log_start_offset: AtomicI64,
     log_end_offset: AtomicI64,
     high_watermark: AtomicI64,
     flushed_offset: AtomicI64,
@@ -220,6 +222,7 @@ impl PartitionLog {
             epochs: RwLock::new(recovered.epochs),
             epochs_changed: AtomicBool::new(recovered.epochs_changed),
             log_start_offset: AtomicI64::new(start),
+            durable_log_start_offset: AtomicI64::new(start),
             log_end_offset: AtomicI64::new(end),
             high_watermark: AtomicI64::new(start),
             flushed_offset: AtomicI64::new(end),

@@ -46,6 +46,7 @@ pub const APIS: &[Api] = &[
     api(ApiKey::ApiVersions, "ApiVersions", 0, 4),
     api(ApiKey::CreateTopics, "CreateTopics", 2, 7),
     api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6),
+    api(ApiKey::DeleteRecords, "DeleteRecords", 0, 2),
     // Version 6 is for two-phase commit (KIP-939), which Kafka itself calls unstable.
     api(ApiKey::InitProducerId, "InitProducerId", 0, 5),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4),

@@ -41,6 +41,9 @@ pub trait Cluster {
     /// The broker epoch of a node that may join an ISR: alive and not stopping. `None` for any other.
     fn may_join(&self, node_id: i32) -> Option<i64>;
 
+    /// It is registered and not fenced: it may be stopping.
+    fn is_alive(&self, node_id: i32) -> bool;
+
     /// The rack of a node that is alive; `None` for any other, and for one without a rack.
     fn living_rack(&self, _node_id: i32) -> Option<&str> {
         None

@@ -7,6 +7,7 @@
 mod catching_up;
 mod confirmation;
 mod follower_state;
+mod low_watermark;
 mod pending_isr;
 mod read_replica;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! * [`next_step`] is what a follower does with an answer: append, truncate, begin anew, wait.
 //! * [`SessionCache`] and [`SessionClient`] are the two sides of incremental fetch sessions (KIP-227).
 //! * [`CatchUpPace`] is how fast a follower gets what it missed while clients use the same leader.
+//! * [`delete_before`] and [`Leader::low_watermark`] are DeleteRecords.
 //! * [`acks`] is what a produce waits for.
 //!
 //! What holds at all times:
@@ -25,6 +26,7 @@
 pub mod acks;
 mod assignment;
 mod catch_up;
+mod delete_records;
 mod follower;
 mod leader;
 mod proposal;
@@ -32,6 +34,7 @@ mod session;
 
 pub use assignment::{Assignment, Cluster, LocalLog, Settings};
 pub use catch_up::{CatchUpAnswer, CatchUpPace, ClientBytes};
+pub use delete_records::{DELETE_ALL, delete_before};
 pub use follower::{
     FailReason, FetchedPartition, FollowerLog, Progress, Step, next_step, progress_after_append,
 };

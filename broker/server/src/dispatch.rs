@@ -109,6 +109,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::OffsetForLeaderEpoch => call.answer(handlers::offset_for_leader_epoch::handle),
         ApiKey::CreateTopics => call.answer(handlers::create_topics::handle),
         ApiKey::DeleteTopics => call.answer(handlers::delete_topics::handle),
+        ApiKey::DeleteRecords => call.answer(handlers::delete_records::handle),
         ApiKey::CreatePartitions => call.answer(handlers::create_partitions::handle),
         ApiKey::DescribeTopicPartitions => call.answer(handlers::describe_topic_partitions::handle),
         ApiKey::DescribeConfigs => call.answer(handlers::describe_configs::handle),

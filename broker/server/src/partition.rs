@@ -5,6 +5,8 @@
 //! role never changes in the middle of a write; `foz-replication` decides what is committed, this carries it out.
 
 mod damage;
+mod deleting_records;
+mod due_retention;
 mod following;
 mod leading;
 mod offline;
@@ -30,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use damage::Damage;
+pub(crate) use due_retention::DueRetention;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
@@ -76,6 +79,8 @@ pub(crate) struct Reports {
     pub(crate) proposals: mpsc::UnboundedSender<Proposed>,
     /// A log is damaged: see [`Partitions::repair`].
     pub(crate) damage: Arc<Notify>,
+    /// Where there may be something to remove.
+    pub(crate) due_retention: Arc<DueRetention>,
     /// Of this broker's registration.
     pub(crate) broker_epoch: Arc<AtomicI64>,
     /// Hears of logs that had to stop.
@@ -393,6 +398,7 @@ mod tests {
         let reports = Reports {
             proposals: mpsc::unbounded_channel().0,
             damage: Arc::default(),
+            due_retention: Arc::default(),
             broker_epoch: Arc::default(),
             fail_stop,
         };

@@ -3,6 +3,7 @@
 mod compaction;
 mod deletion;
 mod disk_watch;
+mod due_retention;
 mod housekeeping;
 mod image_applier;
 mod lease;

@@ -1,6 +1,7 @@
 //! Messages in and out by foz, kcat and Apache Kafka's console tools.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::world::{BOOTSTRAP, World, lines};
 use crate::foz::ensure_same_messages;
@@ -133,4 +134,29 @@ pub(super) fn console(world: &World) -> Result<()> {
         "kafka-topics deleted nothing: {left}"
     );
     Ok(())
+}
+
+pub(super) fn delete_records(world: &World) -> Result<()> {
+    let topic = world.fresh_topic("deleted", 1)?;
+    let sent = lines("deleted", 10);
+    world.foz().produce(&topic, &sent)?;
+    let folder = tempfile::tempdir().context("cannot make a folder for the tool's file")?;
+    let file = folder.path().join("offsets.json");
+    let before = json!({"topic": topic, "partition": 0, "offset": 6});
+    let offsets = json!({"version": 1, "partitions": [before]});
+    std::fs::write(&file, offsets.to_string()).context("cannot write the tool's file")?;
+    let tool = world.java(tool::DELETE_RECORDS)?;
+    let tool = tool.args(["--bootstrap-server", BOOTSTRAP]);
+    let file = file.display().to_string();
+    let told = tool.args(["--offset-json-file", &file]).run()?.text();
+    ensure!(
+        told.contains("low_watermark: 6"),
+        "kafka-delete-records wrote {told}"
+    );
+    ensure_same_messages(&sent[6..], &world.foz().consume(&topic)?)?;
+
+    let delete = ["topics", "delete-records", &topic, "0:8"];
+    let told = world.foz().command(&delete).run()?.text();
+    ensure!(told.contains("begins at offset 8"), "`foz` wrote {told}");
+    ensure_same_messages(&sent[8..], &world.foz().consume(&topic)?)
 }

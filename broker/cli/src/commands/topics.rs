@@ -1,8 +1,10 @@
 //! `foz topics`: list, create, describe, delete, alter.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use anyhow::bail;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foz_protocol::error::ErrorCode;
@@ -39,6 +41,9 @@ pub async fn run(
         } => describe::run(client, &topics, all_configs, output, out).await,
         TopicsCommand::Delete { topics, if_exists } => {
             delete(client, &topics, if_exists, out).await
+        }
+        TopicsCommand::DeleteRecords { topic, before } => {
+            delete_records(client, &topic, before, out).await
         }
         TopicsCommand::Alter(args) => alter(client, args, out).await,
     }
@@ -146,6 +151,41 @@ async fn delete_one(client: &Client, name: &str, if_exists: bool) -> Result<bool
             },
         )
         .await
+}
+
+async fn delete_records(
+    client: &Client,
+    topic: &str,
+    before: Vec<(i32, i64)>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let known = client.partitions_of(topic, UNKNOWN_TOPIC_GRACE).await?;
+    let mut wanted = BTreeMap::new();
+    for (partition, offset) in before {
+        if !known.contains(&partition) {
+            bail!(
+                "topic {topic} has no partition {partition}; foz topics describe {topic} shows all"
+            );
+        }
+        if wanted.insert(partition, offset).is_some() {
+            bail!("partition {partition} is named twice");
+        }
+    }
+    let retry = Retry::within(PATIENCE);
+    let starts = retry
+        .run(async || {
+            let done = client.delete_records(topic, &wanted).await;
+            if done.as_ref().is_err_and(ClientError::is_retriable) {
+                // Learns who leads. A failure shows in the next try.
+                let _ = client.refresh(Some(&[topic])).await;
+            }
+            done
+        })
+        .await?;
+    for (partition, start) in starts {
+        writeln!(out, "{topic}-{partition} begins at offset {start} now")?;
+    }
+    Ok(())
 }
 
 async fn alter(client: &Client, args: AlterArgs, out: &mut impl Write) -> anyhow::Result<()> {

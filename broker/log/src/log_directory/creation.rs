@@ -49,7 +49,7 @@ impl LogDirectory {
         }
         self.rename_deleted(partition)?;
         self.missing.write().remove(partition);
-        if self.written.lock().recovery_points.contains_key(partition) {
+        if self.written.lock().speak_of(partition) {
             // What the files say is about an earlier partition of that name.
             self.checkpoint()?;
         }

@@ -51,7 +51,8 @@ impl PartitionLog {
         Ok(count)
     }
 
-    /// Moves the start of the log to `offset` (DeleteRecords). Returns the start as it is now.
+    /// Moves the start of the log to `offset` (DeleteRecords). Returns the start as it is now. A crash may move it
+    /// back until [`crate::LogDirectory::checkpoint_log_starts`]; whole segments go with [`Self::apply_retention`].
     ///
     /// # Errors
     /// [`ReadError::OffsetOutOfRange`] for an offset above the high watermark.
@@ -64,6 +65,18 @@ impl PartitionLog {
         }
         self.set_log_start_offset(offset);
         Ok(self.log_start_offset())
+    }
+
+    /// Where the log starts at least, whatever crashes: what a replica may promise of what was deleted.
+    #[must_use]
+    pub fn durable_log_start_offset(&self) -> i64 {
+        self.durable_log_start_offset.load(Ordering::Acquire)
+    }
+
+    /// The checkpoint, or the files, say that the log starts at `offset` or behind.
+    pub(crate) fn log_start_is_durable(&self, offset: i64) {
+        self.durable_log_start_offset
+            .fetch_max(offset, Ordering::AcqRel);
     }
 
     /// From now on it is neither read nor written, and nobody is at work in its directory.

@@ -202,6 +202,7 @@ impl Change<'_> {
             &log.high_watermark,
             &log.flushed_offset,
             &log.log_start_offset,
+            &log.durable_log_start_offset,
             &log.log_end_offset,
         ] {
             published.store(offset, Ordering::Release);

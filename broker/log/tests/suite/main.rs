@@ -4,6 +4,7 @@
 
 mod append;
 mod clean_stop;
+mod deleted_records;
 mod deletion;
 mod directory;
 mod flush;

@@ -51,6 +51,7 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::ApiVersions => &API_VERSIONS,
         ApiKey::CreateTopics => &CREATE_TOPICS,
         ApiKey::DeleteTopics => &DELETE_TOPICS,
+        ApiKey::DeleteRecords => &DELETE_RECORDS,
         ApiKey::InitProducerId => &INIT_PRODUCER_ID,
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
@@ -281,6 +282,23 @@ const DELETE_TOPICS: Shape = Shape {
         )
         .from(6),
         f("topic_names", STRINGS).to(5),
+        f("timeout_ms", INT32),
+    ],
+};
+
+const DELETE_RECORDS: Shape = Shape {
+    flexible_from: 2,
+    fields: &[
+        f(
+            "topics",
+            Kind::Array(&[
+                f("name", STRING),
+                f(
+                    "partitions",
+                    Kind::Array(&[f("partition_index", INT32), f("offset", INT64)]),
+                ),
+            ]),
+        ),
         f("timeout_ms", INT32),
     ],
 };

@@ -25,6 +25,7 @@ macro_rules! for_request_of {
             ApiKey::ApiVersions => $then::<ApiVersionsRequest>($($argument),*),
             ApiKey::CreateTopics => $then::<CreateTopicsRequest>($($argument),*),
             ApiKey::DeleteTopics => $then::<DeleteTopicsRequest>($($argument),*),
+            ApiKey::DeleteRecords => $then::<DeleteRecordsRequest>($($argument),*),
             ApiKey::InitProducerId => $then::<InitProducerIdRequest>($($argument),*),
             ApiKey::OffsetForLeaderEpoch => $then::<OffsetForLeaderEpochRequest>($($argument),*),
             ApiKey::DescribeConfigs => $then::<DescribeConfigsRequest>($($argument),*),

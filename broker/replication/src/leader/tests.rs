@@ -1,4 +1,5 @@
 mod confirmation;
+mod low_watermark;
 mod proposals;
 
 use super::*;
@@ -16,6 +17,10 @@ struct Nodes(BTreeMap<i32, (i64, &'static str)>);
 impl Cluster for Nodes {
     fn may_join(&self, node_id: i32) -> Option<i64> {
         self.0.get(&node_id).map(|&(epoch, _)| epoch)
+    }
+
+    fn is_alive(&self, node_id: i32) -> bool {
+        self.0.contains_key(&node_id)
     }
 
     fn living_rack(&self, node_id: i32) -> Option<&str> {

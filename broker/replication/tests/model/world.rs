@@ -61,6 +61,10 @@ impl Cluster for Metadata {
     fn may_join(&self, node_id: i32) -> Option<i64> {
         self.alive.get(&node_id).copied()
     }
+
+    fn is_alive(&self, node_id: i32) -> bool {
+        self.alive.contains_key(&node_id)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -60,7 +60,8 @@ impl Partition {
             leader_epoch: epoch,
             offset: self.log.log_end_offset(),
             last_fetched_epoch: self.log.latest_epoch().unwrap_or(-1),
-            log_start_offset: self.log.log_start_offset(),
+            // What the leader hears of must not come back with a crash.
+            log_start_offset: self.log.durable_log_start_offset(),
             high_watermark: self.log.high_watermark(),
         })
     }
@@ -104,7 +105,11 @@ impl Partition {
                 self.done(cut)
             }
             Step::Reset { to } => {
-                let kept = self.keep_committed(directory, &local, local.start_offset);
+                // What lies before the begin of the leader's log was deleted there, and is to be gone.
+                let kept = match to > local.end_offset {
+                    true => Ok(()),
+                    false => self.keep_committed(directory, &local, local.start_offset),
+                };
                 let reset = kept.and_then(|()| directory.reset(&self.log, to, wall_clock_ms()));
                 if reset.is_ok() {
                     info!(
@@ -167,6 +172,10 @@ impl Partition {
         if progress.log_start_offset > self.log.log_start_offset() {
             self.log
                 .advance_log_start_offset_to(progress.log_start_offset);
+            self.moved.wake();
+        }
+        if progress.log_start_offset > self.log.durable_log_start_offset() {
+            self.reports.due_retention.add(self.key());
         }
         self.flusher.appended(&self.log);
         if self.is_durable() {

@@ -57,6 +57,10 @@ impl Cluster for Nodes<'_> {
         node.can_lead().then_some(node.epoch)
     }
 
+    fn is_alive(&self, node_id: i32) -> bool {
+        self.0.is_alive(node_id)
+    }
+
     fn living_rack(&self, node_id: i32) -> Option<&str> {
         self.0
             .is_alive(node_id)
@@ -197,6 +201,7 @@ impl Partition {
         };
         let local = self.local_log();
         let nodes = Nodes(image);
+        let had_deleted = leader.follower_start_offset(node_id);
         let taken = if wanted.is_new {
             leader.fetched(fetch, local, &nodes, now_ms)
         } else {
@@ -217,6 +222,9 @@ impl Partition {
             }
         };
         self.carry_out(effects);
+        if leader.follower_start_offset(node_id) > had_deleted {
+            self.moved.wake();
+        }
         if let Some(after_ms) = wanted.after_ms
             && wanted.is_new
             && wanted.leader_epoch == leading.epoch

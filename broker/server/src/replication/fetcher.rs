@@ -59,6 +59,11 @@ impl Assigned {
         self.changed.notify_one();
     }
 
+    pub(super) fn renew(&self, key: Key) {
+        self.news.lock().insert(key);
+        self.changed.notify_one();
+    }
+
     fn has_news(&self) -> bool {
         !self.news.lock().is_empty()
     }

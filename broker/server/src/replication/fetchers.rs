@@ -60,6 +60,15 @@ impl Fetchers {
         running.assigned.add(Arc::clone(partition));
     }
 
+    /// What a follower says of its log in this partition has changed: the leader hears of it at once.
+    pub(crate) fn fetch_anew(&self, key: Key) {
+        let state = self.state.lock();
+        let running = state.by_partition.get(&key);
+        if let Some(running) = running.and_then(|it| state.running.get(it)) {
+            running.assigned.renew(key);
+        }
+    }
+
     /// Follows nobody in this partition.
     pub(crate) fn leave(&self, key: Key) {
         self.state.lock().leave(key);

@@ -4,6 +4,7 @@
 mod cluster;
 mod configs;
 pub(crate) mod connection;
+pub(crate) mod deleting_records;
 mod elections;
 mod epochs;
 pub(crate) mod fetching;
@@ -25,6 +26,7 @@ type Area = fn(&mut Connection);
 const AREAS: &[(&str, Area)] = &[
     ("cluster", cluster::check),
     ("configs", configs::check),
+    ("deleting records", deleting_records::check),
     ("elections", elections::check),
     ("epochs", epochs::check),
     ("fetching", fetching::check),

@@ -48,6 +48,10 @@ impl Cluster for Nodes<'_> {
         let epoch = if self.without_epochs { 0 } else { node.epoch };
         node.can_lead().then_some(epoch)
     }
+
+    fn is_alive(&self, node_id: i32) -> bool {
+        self.image.is_alive(node_id)
+    }
 }
 
 impl Broker {

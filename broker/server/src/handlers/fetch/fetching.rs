@@ -105,7 +105,13 @@ impl<'a> Fetching<'a> {
             if self.held_back.contains_key(&number) {
                 continue;
             }
+            let known = self.found.get(number);
+            let known_start = known.map_or(i64::MAX, |known| known.log_start_offset);
             let (found, lacks) = pass.partition(number, &partitions[number]);
+            // Whoever deleted records waits for followers. Not in the first pass: that the follower says less than the
+            // leader has may last, and its fetches would never wait.
+            pass.has_news |= found.log_start_offset > known_start
+                && matches!(self.asker, Asker::Follower { .. });
             if let Some(lacks) = lacks {
                 self.held_back.insert(number, lacks);
             }

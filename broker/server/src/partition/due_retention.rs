@@ -1,0 +1,58 @@
+//! Partitions in which retention is looked at now, and not with the next round.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Key;
+
+/// Each partition once, so there are never more than are held.
+#[derive(Debug, Default)]
+pub(crate) struct DueRetention {
+    due: Mutex<BTreeSet<Key>>,
+    added: Notify,
+}
+
+impl DueRetention {
+    pub(crate) fn add(&self, key: Key) {
+        self.due.lock().insert(key);
+        self.added.notify_one();
+    }
+
+    /// Those that were added since the last call.
+    pub(crate) fn take(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut *self.due.lock())
+    }
+
+    /// Waits until some were added that nobody took.
+    pub(crate) async fn added(&self) {
+        while self.due.lock().is_empty() {
+            self.added.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_is_taken_once() {
+        let due = DueRetention::default();
+        let key = |n| (Uuid::from_u128(n), 0);
+        due.add(key(1));
+        due.add(key(2));
+        due.add(key(1));
+        due.added().await;
+        assert_eq!(due.take(), [key(1), key(2)].into());
+        assert!(due.take().is_empty());
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(10), due.added());
+        assert!(
+            waiting.await.is_err(),
+            "the notice of what was taken counts for nothing"
+        );
+    }
+}

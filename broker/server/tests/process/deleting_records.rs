@@ -169,8 +169,8 @@ fn who_is_away_is_not_waited_for_and_deletes_when_it_is_back() {
     await_isr(&testbed.brokers[0], 0, &REPLICAS);
     await_start(&testbed.brokers[2], &topic, 5);
 
-    // It is behind what is deleted meanwhile.
-    testbed.brokers[2].kill();
+    // It is behind what is deleted meanwhile, and knows that what it has is committed.
+    assert!(testbed.brokers[2].stop());
     let mut connection = Connection::open(&testbed.brokers[0], &answered);
     for _ in 0..10 {
         connection.produce(&topic, 0, batch(1, &["b"]));

@@ -10,4 +10,6 @@ mod ticker;
 
 pub(crate) use fetchers::Fetchers;
 pub(crate) use isr_changes::carry;
+#[cfg(test)]
+pub(crate) use ticker::look;
 pub(crate) use ticker::tick;

@@ -21,17 +21,23 @@ pub(crate) async fn tick(broker: Arc<Broker>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let image = broker.image();
-        let now_ms = monotonic_ms();
-        let (mut under_replicated, mut under_min_isr) = (0, 0);
-        for partition in broker.partitions.all() {
-            partition.tick(&image, now_ms);
-            if let Some((lacks_replicas, lacks_min_isr)) = partition.lacks() {
-                under_replicated += i64::from(lacks_replicas);
-                under_min_isr += i64::from(lacks_min_isr);
-            }
-        }
-        broker.metrics.under_replicated.set(under_replicated);
-        broker.metrics.under_min_isr.set(under_min_isr);
+        look(&broker, monotonic_ms());
     }
+}
+
+/// At every partition, once.
+pub(crate) fn look(broker: &Broker, now_ms: i64) {
+    let image = broker.image();
+    let (mut led, mut under_replicated, mut under_min_isr) = (0, 0, 0);
+    for partition in broker.partitions.all() {
+        partition.tick(&image, now_ms);
+        if let Some((lacks_replicas, lacks_min_isr)) = partition.lacks() {
+            led += 1;
+            under_replicated += i64::from(lacks_replicas);
+            under_min_isr += i64::from(lacks_min_isr);
+        }
+    }
+    broker.metrics.leader_partitions.set(led);
+    broker.metrics.under_replicated.set(under_replicated);
+    broker.metrics.under_min_isr.set(under_min_isr);
 }

@@ -46,13 +46,6 @@ impl Partitions {
             }
         }
         self.configure(broker, image, changes);
-        let led = self
-            .held
-            .read()
-            .values()
-            .filter(|partition| partition.led().is_some())
-            .count();
-        self.metrics.leader_partitions.set(led as i64);
     }
 
     pub(super) fn follow(

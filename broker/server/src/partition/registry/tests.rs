@@ -1,8 +1,11 @@
 //! A broker's partitions, as the metadata moves.
 
+mod many_partitions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -10,7 +13,8 @@ use foz_api::ActiveController;
 use foz_log::PageCache;
 use foz_metadata::Changes;
 use foz_metadata::record::{
-    Batch, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, TopicRecord,
+    Batch, ConfigRecord, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, ResourceKind,
+    TopicRecord,
 };
 use foz_metadata::rules::{RegisterBroker, found_cluster, register_broker, unfence_broker};
 use foz_protocol::codec::Compression;
@@ -91,6 +95,17 @@ impl World {
             ..PartitionRecord::default()
         });
         self.commit(vec![topic.into(), partition.into()]);
+    }
+
+    /// `name` is empty for the default of all brokers.
+    fn configure(&mut self, kind: ResourceKind, name: &str, key: &str, value: Option<&str>) {
+        let config = Fact::Config(ConfigRecord {
+            kind: kind.into(),
+            name: name.to_owned(),
+            key: key.to_owned(),
+            value: value.map(str::to_owned),
+        });
+        self.commit(vec![config.into()]);
     }
 
     fn change(&mut self, change: PartitionChangeRecord) {
@@ -349,7 +364,24 @@ async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_ne
     let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
     let refused = world.partitions().find(topic, 0).unwrap_err();
     assert_eq!(refused, ErrorCode::NotLeaderOrFollower);
+    let doomed = directories(&world);
+    assert!(
+        doomed.len() == 1 && doomed[0].ends_with("-delete"),
+        "{doomed:?}"
+    );
+    let has_files = || {
+        fs::read_dir(world.data.path().join(&doomed[0]))
+            .unwrap()
+            .count()
+            > 0
+    };
+    assert!(has_files(), "nobody waits for that");
+    let deletions = world.partitions().deletions();
+    tokio::time::timeout(Duration::from_secs(5), deletions.notified())
+        .await
+        .unwrap();
     assert!(world.partitions().remove_deleted(&|| true));
+    assert!(!has_files());
     world.partitions().checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
 
@@ -366,13 +398,18 @@ async fn a_leader_whose_replica_moved_elsewhere_resigns() {
     world.create_topic(&[0, 1]);
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
     assert_eq!(partition.led(), Some(0));
+    let counted = |world: &World| {
+        crate::replication::look(&world.broker, 0);
+        world.broker.metrics.leader_partitions.get()
+    };
+    assert_eq!(counted(&world), 1);
     world.change(PartitionChangeRecord {
         leader: Some(1),
         isr: Some(NodeIds::from(vec![1])),
         ..moved_to(&[1], 1)
     });
     assert_eq!(partition.led(), None);
-    assert_eq!(world.broker.metrics.leader_partitions.get(), 0);
+    assert_eq!(counted(&world), 0);
 }
 
 #[tokio::test]

@@ -442,6 +442,12 @@ impl Segment {
         Ok(fs::metadata(self.path()).at("read", self.path())?.len())
     }
 
+    /// What is no file in the first place has no length that says so.
+    pub(crate) fn is_empty_file(&self) -> Result<bool, StorageError> {
+        let metadata = fs::metadata(self.path()).at("read", self.path())?;
+        Ok(metadata.is_file() && metadata.len() == 0)
+    }
+
     /// Reads find what the disk has. Pages that a flush could not write stay in memory as if they had been
     /// written, until the kernel needs the room: those go. Where it does not work, nothing is lost by it.
     pub(crate) fn drop_page_cache(&self) {

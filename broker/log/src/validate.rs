@@ -14,6 +14,9 @@ pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 /// A producer that hears of none takes a record for one that was in bad company.
 const REJECTED_RECORDS_MAX: usize = 100;
 
+/// And where it is refused whatever they are.
+const REFUSED_BYTES_MAX: usize = 4 << 20;
+
 const NO_TIMESTAMP: i64 = -1;
 
 /// Checks `bytes`, one or more whole batches, and stamps them where the broker's clock decides.
@@ -81,7 +84,16 @@ fn check(bytes: &[u8], config: &LogConfig, now_ms: i64) -> Result<Vec<BatchHeade
                 timestamps.is_err() || config.message_timestamp_before_max_ms != i64::MAX;
         }
         if needs_records {
-            check_records(&header, batch, config, now_ms)?;
+            // What is refused already is looked at only to say which records are wrong.
+            let is_refused = timestamps.is_err() && !config.cleanup_compact;
+            let bytes_max = match is_refused {
+                true => REFUSED_BYTES_MAX,
+                false => DECOMPRESSED_BYTES_MAX,
+            };
+            match check_records(&header, batch, bytes_max, config, now_ms) {
+                Err(AppendError::InvalidRecord(_)) if is_refused => {}
+                checked => checked?,
+            }
         }
         timestamps?;
         position += batch.len();
@@ -143,11 +155,12 @@ fn check_timestamp(timestamp_ms: i64, config: &LogConfig, now_ms: i64) -> Result
 fn check_records(
     header: &BatchHeader,
     batch: &[u8],
+    bytes_max: usize,
     config: &LogConfig,
     now_ms: i64,
 ) -> Result<(), AppendError> {
     let invalid = |e: foz_protocol::record::RecordError| AppendError::InvalidRecord(e.to_string());
-    let bytes = record_bytes(header, batch, DECOMPRESSED_BYTES_MAX).map_err(invalid)?;
+    let bytes = record_bytes(header, batch, bytes_max).map_err(invalid)?;
     let is_stamped_here = config.message_timestamp_type == TimestampType::LogAppendTime;
     let (mut count, mut records, mut code) = (0, Vec::new(), ErrorCode::InvalidRecord);
     for record in Records::new(header, &bytes) {

@@ -6,7 +6,7 @@
 
 mod damage;
 mod deleting_records;
-mod due_retention;
+mod due_partitions;
 mod following;
 mod leading;
 mod offline;
@@ -32,7 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use damage::Damage;
-pub(crate) use due_retention::DueRetention;
+pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
@@ -79,8 +79,10 @@ pub(crate) struct Reports {
     pub(crate) proposals: mpsc::UnboundedSender<Proposed>,
     /// A log is damaged: see [`Partitions::repair`].
     pub(crate) damage: Arc<Notify>,
+    /// Where the log begins later, which is to be made durable.
+    pub(crate) due_starts: Arc<DuePartitions>,
     /// Where there may be something to remove.
-    pub(crate) due_retention: Arc<DueRetention>,
+    pub(crate) due_retention: Arc<DuePartitions>,
     /// Of this broker's registration.
     pub(crate) broker_epoch: Arc<AtomicI64>,
     /// Hears of logs that had to stop.
@@ -398,6 +400,7 @@ mod tests {
         let reports = Reports {
             proposals: mpsc::unbounded_channel().0,
             damage: Arc::default(),
+            due_starts: Arc::default(),
             due_retention: Arc::default(),
             broker_epoch: Arc::default(),
             fail_stop,

@@ -3,7 +3,7 @@
 mod compaction;
 mod deletion;
 mod disk_watch;
-mod due_retention;
+mod due_partitions;
 mod housekeeping;
 mod image_applier;
 mod lease;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::count;
 use crate::args::{AlterArgs, CreateArgs, Output, TopicsCommand};
 use crate::client::{
-    Client, ClientError, ConfigChange, NewTopic, Retry, Topic, UNKNOWN_TOPIC_GRACE,
+    Client, ClientError, ConfigChange, DELETE_ALL, NewTopic, OffsetAt, Retry, Topic,
+    UNKNOWN_TOPIC_GRACE,
 };
 use crate::table;
 
@@ -174,7 +175,7 @@ async fn delete_records(
     let retry = Retry::within(PATIENCE);
     let starts = retry
         .run(async || {
-            let done = client.delete_records(topic, &wanted).await;
+            let done = delete_records_once(client, topic, &mut wanted).await;
             if done.as_ref().is_err_and(ClientError::is_retriable) {
                 // Learns who leads. A failure shows in the next try.
                 let _ = client.refresh(Some(&[topic])).await;
@@ -186,6 +187,21 @@ async fn delete_records(
         writeln!(out, "{topic}-{partition} begins at offset {start} now")?;
     }
     Ok(())
+}
+
+/// What the end is, is asked once: what is produced after that stays, however often the rest is tried.
+async fn delete_records_once(
+    client: &Client,
+    topic: &str,
+    wanted: &mut BTreeMap<i32, i64>,
+) -> Result<BTreeMap<i32, i64>, ClientError> {
+    let to_the_end = wanted.iter().filter(|(_, before)| **before == DELETE_ALL);
+    let to_the_end: Vec<i32> = to_the_end.map(|(partition, _)| *partition).collect();
+    if !to_the_end.is_empty() {
+        let ends = client.offsets(topic, &to_the_end, OffsetAt::Latest);
+        wanted.extend(ends.await?);
+    }
+    client.delete_records(topic, wanted).await
 }
 
 async fn alter(client: &Client, args: AlterArgs, out: &mut impl Write) -> anyhow::Result<()> {

@@ -52,11 +52,14 @@ impl Checkpoints {
             || self.log_start_offsets.contains_key(partition)
     }
 
-    /// As Kafka: only where the files themselves do not tell. But once it is in the checkpoint it stays there: a power
-    /// failure may bring removed segments back, and then it is the checkpoint alone that tells.
+    /// As Kafka: where the files themselves do not tell. A power failure may bring removed segments back, and then it is
+    /// the checkpoint alone that tells: so it has every start that is not durable otherwise, and keeps what it has.
     pub(super) fn add_start(&mut self, log: &PartitionLog, written: &Offsets) {
         let (start, first_base) = (log.log_start_offset(), log.first_base_offset());
-        if start > first_base || (start > 0 && written.contains_key(log.partition())) {
+        let may_come_back = start > log.durable_log_start_offset();
+        if start > first_base
+            || (start > 0 && (may_come_back || written.contains_key(log.partition())))
+        {
             self.log_start_offsets
                 .insert(log.partition().clone(), start);
         }

@@ -97,7 +97,7 @@ impl Recovery<'_> {
         self.check_nothing_is_missing(&segments, walk.next_offset)?;
         // A crash of the process alone leaves in the page cache what is not on disk yet.
         for segment in &walk.walked {
-            if self.findings.is_empty() && segment.file_length()? == 0 {
+            if self.findings.is_empty() && segment.is_empty_file()? {
                 // There is nothing in it, as in most of thousands of partitions.
                 continue;
             }

@@ -79,6 +79,13 @@ fn a_start_that_cannot_be_written_holds_until_a_crash() {
 /// Files were removed, and the directory was not flushed yet.
 #[test]
 fn segments_that_a_power_failure_brings_back_hold_nothing_deleted() {
+    for is_written_first in [true, false] {
+        bring_segments_back(is_written_first);
+    }
+}
+
+/// Where the log starts is written before the segments before it go, or after that.
+fn bring_segments_back(is_written_first: bool) {
     let world = World::new(small_segments(250));
     let (directory, log) = world.log();
     append_numbers(&log, 20);
@@ -94,12 +101,15 @@ fn segments_that_a_power_failure_brings_back_hold_nothing_deleted() {
     let names = files(&world.partition_dir(), ".log");
     let start: i64 = names[2].trim_end_matches(".log").parse().unwrap();
     log.advance_log_start_offset(start).unwrap();
-    directory.checkpoint_log_starts().unwrap();
+    if is_written_first {
+        directory.checkpoint_log_starts().unwrap();
+    }
     assert_eq!(log.apply_retention(NOW_MS).unwrap(), 2);
     assert_eq!(files(&world.partition_dir(), ".log"), names[2..]);
     for _ in 0..2 {
-        directory.checkpoint().unwrap();
         directory.checkpoint_log_starts().unwrap();
+        assert_eq!(log.durable_log_start_offset(), start);
+        directory.checkpoint().unwrap();
     }
     assert_eq!(start_file(&world), format!("0\n1\norders 0 {start}\n"));
     drop((directory, log));

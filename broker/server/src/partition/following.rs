@@ -112,9 +112,12 @@ impl Partition {
                 };
                 let reset = kept.and_then(|()| directory.reset(&self.log, to, wall_clock_ms()));
                 if reset.is_ok() {
-                    info!(
+                    // It may be more than what was deleted there, after an unclean election.
+                    warn!(
                         partition = self.name(),
-                        from = local.end_offset,
+                        start_offset = local.start_offset,
+                        high_watermark = local.high_watermark,
+                        end_offset = local.end_offset,
                         to,
                         "log begun anew where the leader's begins"
                     );
@@ -143,6 +146,7 @@ impl Partition {
         };
         let append = || (self.log).append_as_follower(records, leader, wall_clock_ms());
         let mut appended = append();
+        let mut was_begun_anew = false;
         if let Err(AppendError::NotNext { found, expected }) = appended
             && found < expected
             && self.log.log_start_offset() == self.log.log_end_offset()
@@ -152,6 +156,7 @@ impl Partition {
             if let Err(error) = directory.reset(&self.log, found, wall_clock_ms()) {
                 return self.done(Err(error));
             }
+            was_begun_anew = true;
             appended = append();
         }
         match appended {
@@ -175,7 +180,11 @@ impl Partition {
             self.moved.wake();
         }
         if progress.log_start_offset > self.log.durable_log_start_offset() {
-            self.reports.due_retention.add(self.key());
+            if was_begun_anew && let Err(error) = directory.checkpoint_log_starts() {
+                // The leader may have counted on the start that was there before the log was begun anew.
+                warn!(partition = self.name(), %error, "where the log starts is not written; it is tried again");
+            }
+            self.reports.due_starts.add(self.key());
         }
         self.flusher.appended(&self.log);
         if self.is_durable() {

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::compaction::keep_compacted;
 use super::deletion::keep_deleting;
-use super::due_retention::keep_due_retention;
+use super::due_partitions::{keep_due_retention, keep_due_starts};
 use super::housekeeping::{begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
@@ -114,6 +114,7 @@ pub(crate) async fn start_broker(
     let reports = Reports {
         proposals,
         damage: Arc::default(),
+        due_starts: Arc::default(),
         due_retention: Arc::default(),
         broker_epoch: Arc::clone(&epoch),
         fail_stop: fail_stop.clone(),
@@ -183,6 +184,10 @@ pub(crate) async fn start_broker(
         stop_background.clone(),
     ));
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_due_starts(
+        Arc::clone(&broker),
+        stop_background.clone(),
+    ));
     background.spawn(keep_due_retention(
         Arc::clone(&broker),
         stop_background.clone(),

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::{Key, Partitions};
 use crate::broker::Broker;
-use crate::partition::{DueRetention, Partition, wall_clock_ms};
+use crate::partition::{DuePartitions, Partition, wall_clock_ms};
 
 impl Partitions {
     /// Drops what retention no longer keeps, as long as `proceed` says so. It looks into every log, also those that
@@ -25,39 +25,53 @@ impl Partitions {
         }
     }
 
+    /// What waits for [`write_due_starts`](Self::write_due_starts).
+    pub(crate) fn due_starts(&self) -> Arc<DuePartitions> {
+        Arc::clone(&self.reports.due_starts)
+    }
+
     /// What waits for [`apply_due_retention`](Self::apply_due_retention).
-    pub(crate) fn due_retention(&self) -> Arc<DueRetention> {
+    pub(crate) fn due_retention(&self) -> Arc<DuePartitions> {
         Arc::clone(&self.reports.due_retention)
     }
 
-    /// Makes durable where logs start that moved their start, has leaders hear of it, and removes what is before, or not
-    /// to be kept any more.
+    /// Makes durable where logs start that moved their start, and has leaders hear of it. What is before is removed soon.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`StorageError`]: where logs start is not written, all else is done.
-    pub(crate) fn apply_due_retention(
+    /// [`StorageError`]: what is not durable yet is due again.
+    pub(crate) fn write_due_starts(
         &self,
         broker: &Broker,
         due: &BTreeSet<Key>,
     ) -> Result<(), StorageError> {
         let partitions: Vec<_> = due.iter().filter_map(|(id, n)| self.get(*id, *n)).collect();
-        let moved =
-            |it: &&Arc<Partition>| it.log.durable_log_start_offset() < it.log.log_start_offset();
-        let moved: Vec<_> = partitions.iter().filter(moved).collect();
-        let written = match moved.is_empty() {
+        let written = match partitions.iter().all(is_start_durable) {
             true => Ok(()),
             false => self.directory.checkpoint_log_starts(),
         };
-        if written.is_ok() {
-            // Whoever deleted records waits for the fetch that says so.
-            for partition in moved {
-                broker.fetchers.fetch_anew(partition.key());
-            }
-        }
         for partition in &partitions {
-            retain(partition);
+            // Whoever deleted records waits for the fetch that says so; another checkpoint may have been faster.
+            if is_start_durable(partition) {
+                broker.fetchers.fetch_anew(partition.key());
+            } else {
+                self.reports.due_starts.add(partition.key());
+            }
+            self.reports.due_retention.add(partition.key());
         }
         written
+    }
+
+    /// Removes what these partitions are not to keep any more. Blocks.
+    pub(crate) fn apply_due_retention(&self, due: &BTreeSet<Key>, proceed: &dyn Fn() -> bool) {
+        for (id, index) in due {
+            if !proceed() {
+                return;
+            }
+            if let Some(partition) = self.get(*id, *index) {
+                retain(&partition);
+            }
+        }
     }
 
     /// Makes durable what was [deleted](Partition::delete_records) in these partitions, and has whole segments before it
@@ -66,16 +80,18 @@ impl Partitions {
     /// # Errors
     /// [`StorageError`]: it is deleted, but may come back.
     pub(crate) fn delete_durably(&self, partitions: &[Arc<Partition>]) -> Result<(), StorageError> {
-        let is_durable =
-            |it: &Arc<Partition>| it.log.durable_log_start_offset() >= it.log.log_start_offset();
         for partition in partitions {
             self.reports.due_retention.add(partition.key());
         }
-        if partitions.iter().all(is_durable) {
+        if partitions.iter().all(is_start_durable) {
             return Ok(());
         }
         self.directory.checkpoint_log_starts()
     }
+}
+
+fn is_start_durable(partition: &Arc<Partition>) -> bool {
+    partition.log.durable_log_start_offset() >= partition.log.log_start_offset()
 }
 
 fn retain(partition: &Partition) {

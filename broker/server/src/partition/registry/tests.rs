@@ -196,6 +196,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
     let reports = Reports {
         proposals: mpsc::unbounded_channel().0,
         damage: Arc::default(),
+        due_starts: Arc::default(),
         due_retention: Arc::default(),
         broker_epoch: Arc::default(),
         fail_stop,

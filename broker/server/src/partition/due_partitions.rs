@@ -1,4 +1,4 @@
-//! Partitions in which retention is looked at now, and not with the next round.
+//! Partitions in which something is to be done now, and not with the next round.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use super::Key;
 
 /// Each partition once, so there are never more than are held.
 #[derive(Debug, Default)]
-pub(crate) struct DueRetention {
+pub(crate) struct DuePartitions {
     due: Mutex<BTreeSet<Key>>,
     added: Notify,
 }
 
-impl DueRetention {
+impl DuePartitions {
     pub(crate) fn add(&self, key: Key) {
         self.due.lock().insert(key);
         self.added.notify_one();
@@ -41,7 +41,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_is_taken_once() {
-        let due = DueRetention::default();
+        let due = DuePartitions::default();
         let key = |n| (Uuid::from_u128(n), 0);
         due.add(key(1));
         due.add(key(2));

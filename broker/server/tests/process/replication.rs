@@ -11,8 +11,12 @@ use foz_protocol::error::ErrorCode;
 
 use crate::groups::{commit, committed};
 use crate::testbed::{PATIENCE, Testbed, pause, read_all};
+use crate::versions::connection::{Answered, Connection, Topic, eventually};
+use crate::versions::fetching::{fetch, only};
 
 const TOPIC: &str = "orders";
+/// From this version of Fetch on a replica answers consumers that does not lead.
+const FOLLOWERS_ANSWER: i16 = 11;
 const PARTITIONS: i32 = 3;
 
 fn replicated(name: &str, min_insync: &str) -> NewTopic {
@@ -66,6 +70,31 @@ async fn three_with(count: i32, min_insync: &str) -> (Testbed, Client) {
     produce(&client, 0..count).await;
     await_isr(&client, 3).await;
     (testbed, client)
+}
+
+/// Waits until every replica knows that so many messages are committed. Who takes over while fewer than
+/// `min.insync.replicas` are in sync cannot find out.
+fn await_high_watermarks(testbed: &Testbed, messages: i64) {
+    for broker in &testbed.brokers {
+        let answered = Answered::default();
+        let mut connection = Connection::open(broker, &answered);
+        let id = connection.topic(13, TOPIC).topic_id;
+        let topic = Topic {
+            name: TOPIC.to_owned(),
+            id,
+        };
+        eventually(|| {
+            let known = (0..PARTITIONS).map(|index| {
+                let request = fetch(FOLLOWERS_ANSWER, &topic, &[(index, 0)]);
+                only(&connection.call(FOLLOWERS_ANSWER, &request)).high_watermark
+            });
+            let known: Vec<i64> = known.collect();
+            match known.iter().sum::<i64>() {
+                sum if sum == messages => Ok(()),
+                _ => Err(known),
+            }
+        });
+    }
 }
 
 /// Waits until every partition has so many replicas in sync.
@@ -142,6 +171,7 @@ async fn a_stop_hands_leadership_over_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_few_in_sync_refuse_acks_all_and_serve_again_when_they_are_back() {
     let (mut testbed, client) = three_with(30, "3").await;
+    await_high_watermarks(&testbed, 30);
     testbed.brokers[2].kill();
     await_isr(&client, 2).await;
     let config = ProducerConfig {

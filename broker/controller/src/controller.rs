@@ -212,6 +212,8 @@ impl ControllerHandle {
     /// as the others are a majority. At the end of its grace period it goes in any case: when `insists` is so, this
     /// returns within a second.
     pub fn may_stop(&self, insists: watch::Receiver<bool>) -> impl Future<Output = LetGo> + use<> {
+        // That it has started, nobody may hear after that it wants to stop: it would take that back.
+        self.starting.abort();
         self.ask.clone().may_stop(insists)
     }
 

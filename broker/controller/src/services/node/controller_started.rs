@@ -20,6 +20,11 @@ pub(crate) async fn controller_started(
         let message = format!("node_id {node_id} is no controller's");
         return Err(Status::invalid_argument(message));
     }
+    // First: what follows takes a while, and by its end the process may have been asked to end.
+    calls
+        .shared
+        .controllers_asking
+        .send_modify(|wishes| wishes.stays(node_id));
     let (ended, _) = calls
         .run(move |image| {
             let grant = image.grant(node_id);
@@ -28,10 +33,6 @@ pub(crate) async fn controller_started(
             end_restart(image, node_id, grant_epoch, 0)
         })
         .await?;
-    calls
-        .shared
-        .controllers_asking
-        .send_modify(|wishes| wishes.stays(node_id));
     if ended {
         tracing::info!(
             node_id,

@@ -21,6 +21,7 @@ struct Fill {
     size: u64,
     first_timestamp_ms: Option<i64>,
     created_ms: i64,
+    jitter_seed: u32,
     index_builder: IndexBuilder,
     offset_entries: u32,
     time_entries: u32,
@@ -40,7 +41,7 @@ impl Fill {
             && (self.size + bytes > config.segment_bytes
                 || self.size > i32::MAX as u64 - bytes.min(i32::MAX as u64)
                 || relative > i64::from(i32::MAX)
-                || self.waited_ms(newest_ms, now_ms) > config.segment_ms_max()
+                || self.waited_ms(newest_ms, now_ms) > self.segment_ms_max(config)
                 || self.indexes_full(config))
     }
 
@@ -60,6 +61,12 @@ impl Fill {
         }
     }
 
+    fn segment_ms_max(&self, config: &LogConfig) -> i64 {
+        let most = config.segment_ms_max();
+        let jitter = i64::from(self.jitter_seed).checked_rem(config.segment_jitter_ms.min(most));
+        most - jitter.unwrap_or(0)
+    }
+
     fn indexes_full(&self, config: &LogConfig) -> bool {
         let entries_max = |bytes: usize| config.segment_index_bytes / bytes as u32;
         // The time index needs room for one more entry when the segment is closed.
@@ -75,6 +82,8 @@ pub(crate) struct ActiveSegment {
     /// Greatest timestamp of the first batch: `segment.ms` counts from it.
     first_timestamp_ms: Option<i64>,
     created_ms: i64,
+    /// What part of `segment.jitter.ms` the segment takes: another one than its neighbours, and the same on each replica.
+    jitter_seed: u32,
     allocated_bytes: u64,
     next_allocation_bytes: u64,
 }
@@ -90,11 +99,15 @@ impl ActiveSegment {
         allocated_bytes: u64,
     ) -> Self {
         segment.set_max_timestamp(index_builder.max_timestamp());
+        // Of the partition and the base offset.
+        let jitter_seed = (segment.path().iter().rev().take(2))
+            .fold(0, |seed, name| crc32c::crc32c_append(seed, name.as_encoded_bytes()));
         Self {
             segment,
             index_builder,
             first_timestamp_ms: first.map(|header| header.max_timestamp),
             created_ms: now_ms,
+            jitter_seed,
             allocated_bytes,
             next_allocation_bytes: ALLOCATION_FIRST_BYTES,
         }
@@ -140,6 +153,7 @@ impl ActiveSegment {
             size: self.segment.size(),
             first_timestamp_ms: self.first_timestamp_ms,
             created_ms: self.created_ms,
+            jitter_seed: self.jitter_seed,
             index_builder: self.index_builder.clone(),
             offset_entries: self.segment.offset_index.len(),
             time_entries: self.segment.time_index.len(),

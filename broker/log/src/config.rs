@@ -10,6 +10,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`
     pub segment_ms: i64,
+    /// `segment.jitter.ms`
+    pub segment_jitter_ms: i64,
     /// `segment.index.bytes`
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`
@@ -85,6 +87,7 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,

@@ -1,4 +1,4 @@
-use foz_log::{AppendError, CleanShutdown, LogConfig, TimestampType};
+use foz_log::{AppendError, CleanShutdown, LogConfig, TimestampType, TopicPartition};
 use foz_protocol::batch::BatchHeader;
 use foz_protocol::error::ErrorCode;
 
@@ -251,6 +251,35 @@ fn segments_roll_by_size_time_and_index() {
         assert_eq!(rolled, n > 0 && n % 3 == 0, "{n}");
     }
     assert_eq!(log.segment_count(), 3);
+}
+
+/// Each log takes another part of `segment.jitter.ms`, and on each replica the same.
+#[test]
+fn segments_that_begin_together_do_not_end_together() {
+    let ages = || -> Vec<i64> { (0..20).map(age_at_roll).collect() };
+    let all = ages();
+    assert_eq!(all, ages());
+    assert!(all.iter().all(|ms| (501..=1001).contains(ms)), "{all:?}");
+    let (least, most) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+    assert!(most - least > 200, "{all:?}");
+}
+
+/// When the first segment of this partition ends, with `segment.ms` 1000 and `segment.jitter.ms` 500.
+fn age_at_roll(index: i32) -> i64 {
+    let config = LogConfig {
+        segment_ms: 1000,
+        segment_jitter_ms: 500,
+        ..LogConfig::default()
+    };
+    let world = World::new(config.clone());
+    let (directory, _) = world.open();
+    let partition = TopicPartition::new("jitter", index);
+    let log = directory
+        .create(partition, TOPIC_ID, config, NOW_MS)
+        .unwrap();
+    append(&log, batch_at(&[b"x"], NOW_MS));
+    let rolls = |ms: &i64| append(&log, batch_at(&[b"x"], NOW_MS + ms)).rolled;
+    (1..2000).find(rolls).unwrap()
 }
 
 #[test]

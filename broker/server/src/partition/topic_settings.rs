@@ -107,6 +107,7 @@ impl<'a> TopicSettings<'a> {
         LogConfig {
             segment_bytes: number("segment.bytes") as u64,
             segment_ms: number("segment.ms"),
+            segment_jitter_ms: number("segment.jitter.ms"),
             segment_index_bytes: number("segment.index.bytes") as u32,
             index_interval_bytes: number("index.interval.bytes") as u32,
             max_message_bytes: number("max.message.bytes") as usize,

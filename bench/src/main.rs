@@ -11,8 +11,10 @@
 //! - Every figure is the median over the rounds.
 //!
 //! `foz-bench catch-up` asks another question: what writers feel while a replica that was away catches up.
+//! `foz-bench many-partitions` tells what partitions cost that nobody uses.
 //!
-//! Start reading at [`side_by_side::run`], then [`workload`]; for the second at [`catch_up::run`].
+//! Start reading at [`side_by_side::run`], then [`workload`]; for the others at [`catch_up::run`] and
+//! [`many_partitions::run`].
 
 mod catch_up;
 mod cluster;
@@ -20,6 +22,7 @@ mod foz;
 mod java;
 mod kafka;
 mod latencies;
+mod many_partitions;
 mod perf_output;
 mod promise;
 mod report;
@@ -29,7 +32,7 @@ mod steady_load;
 mod usage;
 mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -73,6 +76,16 @@ enum Other {
         #[arg(long, value_enum)]
         subject: Option<Product>,
     },
+    /// Makes many partitions that nobody uses, and says what they cost.
+    ManyPartitions {
+        #[command(flatten)]
+        shared: Shared,
+        /// All topics together.
+        #[arg(long, default_value_t = 10_000)]
+        partitions: usize,
+        #[arg(long, default_value_t = 1)]
+        topics: usize,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,22 +109,36 @@ struct Tools {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Other::CatchUp {
-        shared,
-        gibibytes,
-        rate,
-        subject,
-    }) = arguments.other
-    {
-        if gibibytes == 0 || rate == 0 {
-            bail!("--gibibytes and --rate must be at least 1");
+    match arguments.other {
+        None => {}
+        Some(Other::CatchUp {
+            shared,
+            gibibytes,
+            rate,
+            subject,
+        }) => {
+            if gibibytes == 0 || rate == 0 {
+                bail!("--gibibytes and --rate must be at least 1");
+            }
+            let tools = Tools::prepare(shared).await?;
+            let subjects = subject.map_or(vec![Product::Kafka, Product::Foz], |one| vec![one]);
+            for product in subjects {
+                print(&catch_up::run(&tools, product, gibibytes, rate).await?);
+            }
+            return Ok(());
         }
-        let tools = Tools::prepare(shared).await?;
-        let subjects = subject.map_or(vec![Product::Kafka, Product::Foz], |one| vec![one]);
-        for product in subjects {
-            print(&catch_up::run(&tools, product, gibibytes, rate).await?);
+        Some(Other::ManyPartitions {
+            shared,
+            partitions,
+            topics,
+        }) => {
+            if topics == 0 || partitions < topics {
+                bail!("--topics must be at least 1, --partitions at least as many");
+            }
+            let (binary, folder) = (shared.broker().await?, fresh_folder(&shared.folder)?);
+            print(&many_partitions::run(&binary, &folder, partitions, topics).await?);
+            return Ok(());
         }
-        return Ok(());
     }
     if arguments.megabytes == 0 || arguments.rounds == 0 {
         bail!("--megabytes and --rounds must be at least 1");
@@ -125,32 +152,40 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Tools {
-    async fn prepare(shared: Shared) -> anyhow::Result<Self> {
-        let foz_broker = match shared.foz_broker {
-            Some(path) => path,
+impl Shared {
+    async fn broker(&self) -> anyhow::Result<PathBuf> {
+        let path = match &self.foz_broker {
+            Some(path) => path.clone(),
             None => foz::build().await?,
         };
-        let foz_broker = foz_broker
-            .canonicalize()
-            .with_context(|| format!("{} is not there", foz_broker.display()))?;
+        path.canonicalize()
+            .with_context(|| format!("{} is not there", path.display()))
+    }
+}
+
+impl Tools {
+    async fn prepare(shared: Shared) -> anyhow::Result<Self> {
         Ok(Self {
+            foz_broker: shared.broker().await?,
             java: Java::prepare().await?,
-            foz_broker,
             folder: shared.folder,
         })
     }
 
-    /// An empty folder for one life of a cluster. What a run that was killed left there is removed.
     fn fresh_folder(&self) -> anyhow::Result<PathBuf> {
-        let folder = self.folder.join("cluster");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(folder.canonicalize()?)
+        fresh_folder(&self.folder)
     }
+}
+
+/// An empty folder for one life of a cluster. What a run that was killed left there is removed.
+fn fresh_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = folder.join("cluster");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder.canonicalize()?)
 }
 
 #[allow(clippy::print_stdout, reason = "the report is this program's output")]

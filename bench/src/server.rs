@@ -122,6 +122,17 @@ impl Server {
         Ok(())
     }
 
+    /// Kills it, as the kernel does when memory runs out.
+    ///
+    /// # Errors
+    /// The process cannot be killed.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
     /// The end of its log.
     pub(crate) fn log_tail(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();

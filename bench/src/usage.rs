@@ -1,5 +1,6 @@
 //! What a process has used, from `/proc` (proc(5)).
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +27,18 @@ pub(crate) fn memory_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     resident_bytes_of(&text).with_context(|| format!("{path} has no VmRSS"))
+}
+
+/// Files below `folder` that are open now.
+///
+/// # Errors
+/// The process has ended.
+pub(crate) fn open_files(pid: u32, folder: &Path) -> anyhow::Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    let entries = std::fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?;
+    // One that was closed since is none.
+    let files = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    Ok(files.filter(|file| file.starts_with(folder)).count())
 }
 
 fn ticks_of(stat: &str) -> Option<u64> {
@@ -72,5 +85,12 @@ mod tests {
     fn this_process_uses_something() {
         assert!(memory_bytes(std::process::id()).unwrap() > 0);
         processor_time(std::process::id()).unwrap();
+        let folder = std::env::temp_dir().join(format!("open-files-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = std::fs::File::create(folder.join("one")).unwrap();
+        assert_eq!(open_files(std::process::id(), &folder).unwrap(), 1);
+        drop(file);
+        assert_eq!(open_files(std::process::id(), &folder).unwrap(), 0);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

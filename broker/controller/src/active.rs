@@ -62,9 +62,14 @@ pub(crate) enum Message {
     Run(Box<dyn AnyCommand>),
     /// As `Run`, and the records may be split over several batches: the rule says that half of them do no harm.
     RunInParts(Box<dyn AnyCommand>),
-    /// Decide the registration of a node; it need not wait for the lease of a process whose connection
-    /// is known to have closed.
-    Register(i32, Box<dyn AnyCommand>),
+    /// Decide the registration of a node. It need not wait for the lease of a process that is known to have
+    /// ended.
+    Register {
+        node_id: i32,
+        /// What the node's disk was last part of; -1: of nothing.
+        disk_epoch: i64,
+        command: Box<dyn AnyCommand>,
+    },
 }
 
 /// What lease streams send to the task.
@@ -166,7 +171,7 @@ async fn wait_until_active(
                 match message {
                     Message::Run(command)
                     | Message::RunInParts(command)
-                    | Message::Register(_, command) => command.refuse(NotDone::NotActive),
+                    | Message::Register { command, .. } => command.refuse(NotDone::NotActive),
                 }
             },
             message = inbox.leases.recv() => match message? {
@@ -307,8 +312,12 @@ impl Active {
         match message {
             Message::Run(command) => self.decide(command),
             Message::RunInParts(command) => self.decide_in_parts(command),
-            Message::Register(node_id, command) => {
-                self.free_node_id(node_id);
+            Message::Register {
+                node_id,
+                disk_epoch,
+                command,
+            } => {
+                self.free_node_id(node_id, disk_epoch);
                 self.decide(command);
             }
         }

@@ -22,6 +22,8 @@ pub struct Leases {
     /// See [`STALL`].
     stall: Duration,
     brokers: BTreeMap<i32, Lease>,
+    /// When this controller became active.
+    began: Duration,
     last_look: Duration,
     /// Until then a closed connection says nothing: brokers close theirs to a controller that stands still.
     closes_mean_nothing_until: Duration,
@@ -87,6 +89,7 @@ impl Leases {
             reconnect_grace,
             stall,
             brokers,
+            began: now,
             last_look: now,
             closes_mean_nothing_until: now,
         };
@@ -181,6 +184,17 @@ impl Leases {
             .is_none_or(|lease| lease.is_disconnected)
     }
 
+    /// Whether the broker has opened no stream to this controller, though it had time to: a process that lives
+    /// looks for the active controller every 100 ms.
+    pub fn has_not_come(&self, node_id: i32, now: Duration) -> bool {
+        let grace_ends = self.began + self.reconnect_grace;
+        now >= grace_ends.max(self.closes_mean_nothing_until)
+            && self
+                .brokers
+                .get(&node_id)
+                .is_some_and(|lease| lease.stream.is_none())
+    }
+
     /// Takes out the leases that have ended: (node id, epoch) of brokers to fence.
     pub fn expired(&mut self, now: Duration) -> Vec<(i32, i64)> {
         self.forgive_own_stall(now);
@@ -268,6 +282,23 @@ mod tests {
         let mut leases = leases(&[(0, 5), (1, 6)], start);
         assert_eq!(expires_after(&mut leases, start), 2500);
         assert_eq!(leases.brokers.len(), 0);
+    }
+
+    #[test]
+    fn who_does_not_come_to_a_new_controller_is_missed_after_the_grace() {
+        let start = ms(7_000);
+        let mut leases = leases(&[(0, 5), (1, 6)], start);
+        assert!(!leases.has_not_come(0, start + ms(99)));
+        assert!(leases.has_not_come(0, start + ms(100)));
+        leases.beat(beat(1, 9), 9, start + ms(101));
+        assert!(!leases.has_not_come(0, start + ms(101)));
+        assert!(leases.has_not_come(1, start + ms(101)));
+        assert!(!leases.has_not_come(2, start + ms(101)), "never alive");
+
+        // The controller stood still, and may not have heard who came.
+        leases.has_expired(start + ms(2_000));
+        assert!(!leases.has_not_come(1, start + ms(2_099)));
+        assert!(leases.has_not_come(1, start + ms(2_100)));
     }
 
     #[test]

@@ -105,19 +105,22 @@ impl Active {
         }
     }
 
-    /// A process of the node that is known to have died is not waited for.
-    pub(super) fn free_node_id(&mut self, node_id: i32) {
-        if let Some(broker) = self.pending.broker(node_id)
-            && !broker.fenced
-            && self.leases.is_disconnected(node_id)
-            && !self.shared.observers.is_observing(node_id)
-        {
-            let epoch = broker.epoch;
-            self.fence(
-                node_id,
-                epoch,
-                "its connection closed and the node registers anew",
-            );
+    /// A process of the node that is known to have died is not waited for: its connection to this controller closed,
+    /// or it never came to this controller, and now another one holds the lock of the disk that it wrote to.
+    pub(super) fn free_node_id(&mut self, node_id: i32, disk_epoch: i64) {
+        let Some(broker) = self.pending.broker(node_id) else {
+            return;
+        };
+        if broker.fenced || self.shared.observers.is_observing(node_id) {
+            return;
+        }
+        let epoch = broker.epoch;
+        if self.leases.is_disconnected(node_id) {
+            let why = "its connection closed and the node registers anew";
+            self.fence(node_id, epoch, why);
+        } else if disk_epoch == epoch && self.leases.has_not_come(node_id, self.now()) {
+            let why = "it is not heard of and another process has its disk";
+            self.fence(node_id, epoch, why);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foz_metadata::Image;
-use foz_metadata::rules::Decided;
+use foz_metadata::rules::{self, Decided, RegisterBroker};
 use foz_quorum::{ChangeVotersError, Leadership};
 use futures::Stream;
 use tokio::sync::mpsc::error::TrySendError;
@@ -61,12 +61,15 @@ impl Calls {
     }
 
     /// As [`run`](Self::run), for the registration of a node.
-    pub(super) async fn register<R>(&self, node_id: i32, rule: R) -> Result<(i64, i64), Status>
-    where
-        R: FnOnce(&Image) -> Decided<i64> + Send + 'static,
-    {
-        self.send(rule, |command| Message::Register(node_id, command))
-            .await
+    pub(super) async fn register(&self, request: RegisterBroker) -> Result<(i64, i64), Status> {
+        let (node_id, disk_epoch) = (request.node_id, request.disk_epoch);
+        let rule = move |image: &_| rules::register_broker(image, &request);
+        let message = |command| Message::Register {
+            node_id,
+            disk_epoch,
+            command,
+        };
+        self.send(rule, message).await
     }
 
     /// As [`run`](Self::run), but the answer comes when the living brokers have seen the change, too.

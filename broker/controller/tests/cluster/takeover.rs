@@ -10,6 +10,7 @@ use foz_api::v1::node_client::NodeClient;
 use tonic::Code;
 
 use crate::controllers::{Controllers, eventually};
+use crate::fake_broker::FakeBroker;
 use crate::support::{
     create_one, is_unknown, new_topic, try_create, with_one_broker, with_two_brokers,
 };
@@ -249,5 +250,37 @@ async fn who_asks_in_the_middle_of_an_election_is_told_who_won() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(began.elapsed() >= Duration::from_millis(290));
     assert!(began.elapsed() < Duration::from_secs(5));
+    controllers.stop().await;
+}
+
+/// As after a power failure, or in a process of both roles that was killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_died_with_the_controller_comes_back_to_its_disk_without_waiting_for_the_lease() {
+    let mut controllers = Controllers::start_as(1, |config| {
+        config.lease = Duration::from_secs(30);
+        config.reconnect_grace = Duration::from_millis(100);
+    })
+    .await;
+    let broker = FakeBroker::start(&controllers, 0).await;
+    eventually("it is unfenced", || broker.image().is_alive(0)).await;
+    let next = broker.next_registration();
+    controllers.stop_one(0, true).await;
+    broker.kill().await;
+    controllers.restart_one(0).await;
+
+    let began = Instant::now();
+    let broker = FakeBroker::start_with(&controllers, next).await;
+    eventually("the new process is unfenced", || broker.image().is_alive(0)).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+
+    // Another disk is no proof that the process before has ended.
+    broker.kill().await;
+    controllers.stop_one(0, true).await;
+    controllers.restart_one(0).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let twin = FakeBroker::registration(0);
+    let refused = controllers.node().await.register_broker(twin).await;
+    assert_eq!(refused.unwrap_err().code(), Code::AlreadyExists);
     controllers.stop().await;
 }

@@ -1,5 +1,5 @@
 use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
-use foz_metadata::rules::{self, RegisterBroker};
+use foz_metadata::rules::RegisterBroker;
 use tonic::Status;
 
 use crate::convert;
@@ -9,13 +9,12 @@ pub(super) async fn register_broker(
     calls: &Calls,
     request: RegisterBrokerRequest,
 ) -> Result<RegisterBrokerResponse, Status> {
-    let node_id = request.node_id;
     let directory_ids = request
         .directory_ids
         .iter()
         .map(|id| convert::id("directory_ids", id));
     let request = RegisterBroker {
-        node_id,
+        node_id: request.node_id,
         incarnation: convert::id("incarnation", &request.incarnation)?,
         directory_ids: directory_ids.collect::<Result<_, _>>()?,
         cluster_id: request.cluster_id,
@@ -29,8 +28,7 @@ pub(super) async fn register_broker(
         disk_epoch: request.disk_epoch,
         log_intact: request.log_intact,
     };
-    let rule = move |image: &_| rules::register_broker(image, &request);
-    let (broker_epoch, metadata_offset) = calls.register(node_id, rule).await?;
+    let (broker_epoch, metadata_offset) = calls.register(request).await?;
     let lease_ms = calls.shared.config.lease.as_millis();
     Ok(RegisterBrokerResponse {
         broker_epoch,

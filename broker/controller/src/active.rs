@@ -22,6 +22,7 @@ use futures::stream::FuturesOrdered;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use uuid::Uuid;
 
 use crate::applied::AppliedOffsets;
 use crate::config::ControllerConfig;
@@ -64,12 +65,16 @@ pub(crate) enum Message {
     RunInParts(Box<dyn AnyCommand>),
     /// Decide the registration of a node. It need not wait for the lease of a process that is known to have
     /// ended.
-    Register {
-        node_id: i32,
-        /// What the node's disk was last part of; -1: of nothing.
-        disk_epoch: i64,
-        command: Box<dyn AnyCommand>,
-    },
+    Register(Newcomer, Box<dyn AnyCommand>),
+}
+
+/// A process of a node that registers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Newcomer {
+    pub(crate) node_id: i32,
+    pub(crate) incarnation: Uuid,
+    /// The registration that its disk was last part of; -1: none.
+    pub(crate) disk_epoch: i64,
 }
 
 /// What lease streams send to the task.
@@ -171,7 +176,7 @@ async fn wait_until_active(
                 match message {
                     Message::Run(command)
                     | Message::RunInParts(command)
-                    | Message::Register { command, .. } => command.refuse(NotDone::NotActive),
+                    | Message::Register(_, command) => command.refuse(NotDone::NotActive),
                 }
             },
             message = inbox.leases.recv() => match message? {
@@ -312,12 +317,8 @@ impl Active {
         match message {
             Message::Run(command) => self.decide(command),
             Message::RunInParts(command) => self.decide_in_parts(command),
-            Message::Register {
-                node_id,
-                disk_epoch,
-                command,
-            } => {
-                self.free_node_id(node_id, disk_epoch);
+            Message::Register(newcomer, command) => {
+                self.free_node_id(newcomer);
                 self.decide(command);
             }
         }

@@ -100,8 +100,9 @@ impl ActiveSegment {
     ) -> Self {
         segment.set_max_timestamp(index_builder.max_timestamp());
         // Of the partition and the base offset.
-        let jitter_seed = (segment.path().iter().rev().take(2))
-            .fold(0, |seed, name| crc32c::crc32c_append(seed, name.as_encoded_bytes()));
+        let jitter_seed = (segment.path().iter().rev().take(2)).fold(0, |seed, name| {
+            crc32c::crc32c_append(seed, name.as_encoded_bytes())
+        });
         Self {
             segment,
             index_builder,

@@ -6,7 +6,7 @@ use foz_metadata::Image;
 use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, unfence_broker};
 
 use super::command::NotDone;
-use super::{Active, LeaseMessage, LeaseState};
+use super::{Active, LeaseMessage, LeaseState, Newcomer};
 use crate::leases::{Beat, Wish};
 
 /// A round of the quorum takes some milliseconds. One that takes longer than this has held beats up.
@@ -107,11 +107,17 @@ impl Active {
 
     /// A process of the node that is known to have died is not waited for: its connection to this controller closed,
     /// or it never came to this controller, and now another one holds the lock of the disk that it wrote to.
-    pub(super) fn free_node_id(&mut self, node_id: i32, disk_epoch: i64) {
+    pub(super) fn free_node_id(&mut self, newcomer: Newcomer) {
+        let Newcomer {
+            node_id,
+            incarnation,
+            disk_epoch,
+        } = newcomer;
         let Some(broker) = self.pending.broker(node_id) else {
             return;
         };
-        if broker.fenced || self.shared.observers.is_observing(node_id) {
+        let observers = &self.shared.observers;
+        if broker.fenced || observers.is_another_observing(node_id, incarnation) {
             return;
         }
         let epoch = broker.epoch;

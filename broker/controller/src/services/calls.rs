@@ -12,8 +12,11 @@ use futures::Stream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
+use uuid::Uuid;
 
-use crate::active::{AnyCommand, LeaseMessage, LeaseState, Message, NotDone, Shared, command};
+use crate::active::{
+    AnyCommand, LeaseMessage, LeaseState, Message, Newcomer, NotDone, Shared, command,
+};
 use crate::convert;
 use crate::handovers::Handover;
 use crate::leases::Beat;
@@ -62,13 +65,13 @@ impl Calls {
 
     /// As [`run`](Self::run), for the registration of a node.
     pub(super) async fn register(&self, request: RegisterBroker) -> Result<(i64, i64), Status> {
-        let (node_id, disk_epoch) = (request.node_id, request.disk_epoch);
-        let rule = move |image: &_| rules::register_broker(image, &request);
-        let message = |command| Message::Register {
-            node_id,
-            disk_epoch,
-            command,
+        let newcomer = Newcomer {
+            node_id: request.node_id,
+            incarnation: request.incarnation,
+            disk_epoch: request.disk_epoch,
         };
+        let rule = move |image: &_| rules::register_broker(image, &request);
+        let message = |command| Message::Register(newcomer, command);
         self.send(rule, message).await
     }
 
@@ -152,14 +155,14 @@ impl Calls {
             .await;
     }
 
-    /// A stream of the metadata was opened by the node.
-    pub(super) fn observing(&self, node_id: i32) {
-        self.shared.observers.opened(node_id);
+    /// A stream of the metadata was opened by the process of the node.
+    pub(super) fn observing(&self, node_id: i32, incarnation: Uuid) {
+        self.shared.observers.opened(node_id, incarnation);
     }
 
     /// A stream of the metadata was closed.
-    pub(super) async fn stopped_observing(&self, node_id: i32) {
-        self.shared.observers.closed(node_id);
+    pub(super) async fn stopped_observing(&self, node_id: i32, incarnation: Uuid) {
+        self.shared.observers.closed(node_id, incarnation);
         // An error: the task has ended, and with it all leases.
         let _ = self
             .leases

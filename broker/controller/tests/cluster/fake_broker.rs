@@ -77,6 +77,9 @@ impl FakeBroker {
             let request = request.clone();
             async move { NodeClient::new(channel).register_broker(request).await }
         };
+        // As a real broker does, before it is registered.
+        let (image_sender, image) = watch::channel(Arc::new(Image::default()));
+        let follow = tokio::spawn(follow(client.clone(), request.clone(), image_sender));
         // The end of the process before may not have been noticed yet; a real broker asks again too.
         let mut attempts = 0;
         let registered = loop {
@@ -92,9 +95,7 @@ impl FakeBroker {
             }
         };
         assert_eq!(registered.lease_ms, controllers.lease_ms());
-        let (image_sender, image) = watch::channel(Arc::new(Image::default()));
         let mood = watch::Sender::new(Mood::Beating);
-        let follow = tokio::spawn(follow(client, node_id, image_sender));
         let epoch = registered.broker_epoch;
         let (answer_sender, answer) = watch::channel(v1::LeaseAnswer::default());
         let keeper = Keeper {
@@ -197,18 +198,24 @@ impl FakeBroker {
     }
 }
 
-async fn follow(client: Arc<ActiveController>, node_id: i32, sender: watch::Sender<Arc<Image>>) {
+async fn follow(
+    client: Arc<ActiveController>,
+    registration: v1::RegisterBrokerRequest,
+    sender: watch::Sender<Arc<Image>>,
+) {
     loop {
         let from_offset = match sender.borrow().offset() {
             0 => -1,
             offset => offset,
         };
-        let call = |channel| async move {
-            let request = v1::WatchMetadataRequest {
-                node_id,
-                from_offset,
-            };
-            NodeClient::new(channel).watch_metadata(request).await
+        let request = v1::WatchMetadataRequest {
+            node_id: registration.node_id,
+            from_offset,
+            incarnation: registration.incarnation.clone(),
+        };
+        let call = |channel| {
+            let request = request.clone();
+            async move { NodeClient::new(channel).watch_metadata(request).await }
         };
         if let Ok(frames) = client.call(call).await {
             let mut frames = frames.into_inner();

@@ -186,6 +186,7 @@ async fn a_controller_that_is_not_active_says_who_is() {
     let watch = v1::WatchMetadataRequest {
         node_id: 0,
         from_offset: -1,
+        incarnation: vec![7; 16],
     };
     let refused = NodeClient::new(channel)
         .watch_metadata(watch)

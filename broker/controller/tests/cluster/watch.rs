@@ -18,6 +18,7 @@ async fn observers_resume_where_they_were_or_get_a_snapshot() {
     let watch = |from_offset| v1::WatchMetadataRequest {
         node_id: 7,
         from_offset,
+        incarnation: vec![7; 16],
     };
     let mut resumed = node.watch_metadata(watch(at)).await.unwrap().into_inner();
     let frame = resumed.message().await.unwrap().unwrap().frame.unwrap();

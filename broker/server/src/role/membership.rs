@@ -61,6 +61,7 @@ impl Membership {
         ports: Ports,
         log_intact: bool,
         claimed: Claimed,
+        incarnation: Uuid,
         wish: Arc<StopWish>,
         stop: CancellationToken,
     ) -> Self {
@@ -71,7 +72,7 @@ impl Membership {
             disk_epoch: claimed.disk_epoch,
             log_intact,
             identity: claimed.identity,
-            incarnation: Uuid::new_v4(),
+            incarnation,
             repairs_from: Instant::now(),
             wish,
             stop,

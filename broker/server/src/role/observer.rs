@@ -14,6 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use super::image_applier::{ImageApplier, ReplaceError};
 
@@ -21,10 +22,18 @@ use super::image_applier::{ImageApplier, ReplaceError};
 const SNAPSHOT: i64 = -1;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Which process observes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Observer {
+    pub(crate) node_id: i32,
+    /// The first that it registers as.
+    pub(crate) incarnation: Uuid,
+}
+
 /// Runs until `stop`. A stream that breaks is opened again from the offset that was reached.
 pub(crate) async fn follow(
     controllers: Arc<ActiveController>,
-    node_id: i32,
+    observer: Observer,
     mut applier: ImageApplier,
     failed: mpsc::Sender<String>,
     stop: CancellationToken,
@@ -36,7 +45,7 @@ pub(crate) async fn follow(
     loop {
         from_offset = match follow_once(
             &controllers,
-            node_id,
+            observer,
             from_offset,
             &mut applier,
             &mut registered,
@@ -91,19 +100,20 @@ enum End {
 
 async fn follow_once(
     controllers: &ActiveController,
-    node_id: i32,
+    observer: Observer,
     from_offset: i64,
     applier: &mut ImageApplier,
     registered: &mut watch::Receiver<i64>,
     stop: &CancellationToken,
 ) -> End {
     let request = WatchMetadataRequest {
-        node_id,
+        node_id: observer.node_id,
         from_offset,
+        incarnation: observer.incarnation.as_bytes().to_vec(),
     };
     let opening = controllers.call(async |channel| {
         Ok(NodeClient::new(channel)
-            .watch_metadata(request)
+            .watch_metadata(request.clone())
             .await?
             .into_inner())
     });

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use super::compaction::keep_compacted;
 use super::deletion::keep_deleting;
@@ -27,7 +28,7 @@ use super::housekeeping::{begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
 use super::membership::{Membership, Ports};
-use super::observer;
+use super::observer::{self, Observer};
 use super::retention::keep_retention;
 use super::stop_cost;
 use super::stop_wish::{StopWish, WaitEnd};
@@ -176,9 +177,13 @@ pub(crate) async fn start_broker(
     );
     let wish = StopWish::new();
     let background = TaskTracker::new();
+    let incarnation = Uuid::new_v4();
     background.spawn(observer::follow(
         Arc::clone(&broker.controllers),
-        role.node_id,
+        Observer {
+            node_id: role.node_id,
+            incarnation,
+        },
         ImageApplier::new(Arc::clone(&broker), claimed.identity.cluster_id()),
         failed.clone(),
         stop_background.clone(),
@@ -222,6 +227,7 @@ pub(crate) async fn start_broker(
         },
         is_intact(&claimed, recovered),
         claimed,
+        incarnation,
         Arc::clone(&wish),
         stop_lease.clone(),
     );

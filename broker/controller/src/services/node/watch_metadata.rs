@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::convert;
 use crate::history::CommittedBatch;
 use crate::services::calls::{AnswerStream, Calls};
 
@@ -28,6 +29,7 @@ pub(super) async fn watch_metadata(
     calls: &Arc<Calls>,
     request: WatchMetadataRequest,
 ) -> Result<AnswerStream<MetadataFrame>, Status> {
+    let incarnation = convert::id("incarnation", &request.incarnation)?;
     calls.check_active().await?;
     let newest = calls.shared.metadata.image().offset();
     if request.from_offset < -1 {
@@ -45,7 +47,7 @@ pub(super) async fn watch_metadata(
     }
     let (sender, frames) = mpsc::channel(FRAMES_MAX);
     let calls = calls.clone();
-    calls.observing(request.node_id);
+    calls.observing(request.node_id, incarnation);
     tokio::spawn(async move {
         let status = tokio::select! {
             status = watch(&calls, &sender, request.from_offset) => status,
@@ -56,7 +58,7 @@ pub(super) async fn watch_metadata(
             // An error: the observer has gone.
             let _ = sender.send(Err(status)).await;
         }
-        calls.stopped_observing(request.node_id).await;
+        calls.stopped_observing(request.node_id, incarnation).await;
     });
     Ok(Box::pin(ReceiverStream::new(frames)))
 }

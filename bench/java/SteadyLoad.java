@@ -12,7 +12,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
  * One idempotent producer that writes at a steady rate until it is killed. Arguments: bootstrap servers,
- * topic, records a second, bytes of a record.
+ * topic, records a second, bytes of a record, how many keys are written in turn (0: records have none).
  *
  * <p>Kafka's perf tool tells percentiles of a whole run only; what happens in the middle of one needs each
  * record. A line for each thing seen, times in milliseconds since 1970:
@@ -41,10 +41,10 @@ final class SteadyLoad {
     Thread watcher = new Thread(() -> watch(properties, topic));
     watcher.setDaemon(true);
     watcher.start();
-    write(properties, topic, Long.parseLong(arguments[2]), Integer.parseInt(arguments[3]));
+    write(properties, topic, Long.parseLong(arguments[2]), Integer.parseInt(arguments[3]), Integer.parseInt(arguments[4]));
   }
 
-  private static void write(Properties properties, String topic, long rate, int recordBytes) {
+  private static void write(Properties properties, String topic, long rate, int recordBytes, int keys) {
     byte[] value = new byte[recordBytes];
     new java.util.Random(1).nextBytes(value);
     ByteArraySerializer serializer = new ByteArraySerializer();
@@ -59,7 +59,7 @@ final class SteadyLoad {
           LockSupport.parkNanos(500_000);
         }
         producer.send(
-            new ProducerRecord<>(topic, value),
+            new ProducerRecord<>(topic, key(sent, keys), value),
             (metadata, error) -> {
               long dueMs = startedMs + afterNs / 1_000_000;
               if (error == null) {
@@ -71,6 +71,11 @@ final class SteadyLoad {
             });
       }
     }
+  }
+
+  /** Far from the one before: keys that are written in a row would all be in the same batch of a compacted log. */
+  private static byte[] key(long sent, int keys) {
+    return keys == 0 ? null : Long.toString(sent * 7919 % keys).getBytes();
   }
 
   private static void watch(Properties properties, String topic) {

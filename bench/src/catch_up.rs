@@ -16,8 +16,8 @@ use crate::cluster::Cluster;
 use crate::latencies::Latencies;
 use crate::promise::Promise;
 use crate::report::Product;
-use crate::steady_load::{RECORD_BYTES, SteadyLoad, now_ms};
-use crate::workload::{Production, create_topic};
+use crate::steady_load::{Load, RECORD_BYTES, SteadyLoad, now_ms};
+use crate::workload::{BULK, Production, create_topic};
 
 const TOPIC: &str = "catch-up";
 
@@ -35,9 +35,6 @@ const PHASE: Duration = Duration::from_secs(30);
 
 /// A broker that has not been missed by then, or has not caught up, has failed.
 const IN_SYNC_LIMIT: Duration = Duration::from_secs(900);
-
-/// Large batches, for the gigabytes to be there soon.
-const BULK: &[&str] = &["batch.size=131072", "linger.ms=10"];
 
 /// Runs it for one product; returns the report.
 ///
@@ -87,7 +84,7 @@ async fn course(
 ) -> anyhow::Result<Course> {
     let all = cluster.replicas();
     create_topic(&tools.java, cluster, TOPIC).await?;
-    let mut load = SteadyLoad::start(&tools.java, cluster, folder, TOPIC, rate)?;
+    let mut load = SteadyLoad::start(&tools.java, cluster, folder, TOPIC, Load { rate, keys: 0 })?;
     load.in_sync(all, IN_SYNC_LIMIT).await?;
     write(tools, cluster, WARM_UP_MEBIBYTES).await?;
     settle().await?;

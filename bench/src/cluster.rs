@@ -40,10 +40,32 @@ impl Cluster {
         folder: &Path,
         promise: Promise,
     ) -> anyhow::Result<Self> {
+        Self::start_with(tools, product, folder, promise, "").await
+    }
+
+    /// As [`Self::start`]; the lines of `properties` are for each broker.
+    ///
+    /// # Errors
+    /// A process does not come up; with the end of its log.
+    pub(crate) async fn start_with(
+        tools: &Tools,
+        product: Product,
+        folder: &Path,
+        promise: Promise,
+        properties: &str,
+    ) -> anyhow::Result<Self> {
         let nodes = match product {
-            Product::Kafka => kafka::nodes(&tools.java, folder, promise).await?,
-            Product::Foz => foz::nodes(&tools.foz_broker, folder, promise)?,
+            Product::Kafka => kafka::nodes(&tools.java, folder, promise, properties).await?,
+            Product::Foz => foz::nodes(&tools.foz_broker, folder, promise, properties)?,
         };
+        Self::of(product, nodes).await
+    }
+
+    /// Starts these processes.
+    ///
+    /// # Errors
+    /// A process does not come up; with the end of its log.
+    pub(crate) async fn of(product: Product, nodes: Vec<Node>) -> anyhow::Result<Self> {
         let mut cluster = Self {
             brokers: Vec::new(),
             controllers: Vec::new(),

@@ -50,11 +50,16 @@ async fn host_target() -> anyhow::Result<String> {
     host.map(str::to_owned).context("`rustc -vV` names no host")
 }
 
-/// Writes the configuration of each process below `folder`.
+/// Writes the configuration of each process below `folder`, each with the lines of `properties`.
 ///
 /// # Errors
 /// There are no free ports, or the folder cannot be written.
-pub(crate) fn nodes(binary: &Path, folder: &Path, promise: Promise) -> anyhow::Result<Vec<Node>> {
+pub(crate) fn nodes(
+    binary: &Path,
+    folder: &Path,
+    promise: Promise,
+    properties: &str,
+) -> anyhow::Result<Vec<Node>> {
     let brokers = promise.brokers();
     let ports = free_ports(usize::from(brokers) * 5)?;
     // Five for each number: a broker's three, a controller's two.
@@ -74,7 +79,8 @@ pub(crate) fn nodes(binary: &Path, folder: &Path, promise: Promise) -> anyhow::R
              controller.quorum.voters={voters}\n\
              listeners=PLAINTEXT://127.0.0.1:{client},REPLICATION://127.0.0.1:{replication}\n\
              foz.http.listener=127.0.0.1:{http}\n\
-             {}\n",
+             {}\n\
+             {properties}",
             promise.property(Product::Foz),
         );
         let listener = format!("controller.listener=127.0.0.1:{controller}\n");

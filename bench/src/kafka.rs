@@ -25,7 +25,7 @@ const JVM: [&str; 7] = [
 /// Any 16 bytes in URL-safe base64 will do: the directory is empty.
 const CLUSTER_ID: &str = "Zm96LWJlbmNoLWthZmthLQ";
 
-/// Formats a directory for each process below `folder`.
+/// Formats a directory for each process below `folder`, each with the lines of `properties` in its configuration.
 ///
 /// # Errors
 /// One cannot be formatted.
@@ -33,6 +33,7 @@ pub(crate) async fn nodes(
     java: &Java,
     folder: &Path,
     promise: Promise,
+    properties: &str,
 ) -> anyhow::Result<Vec<Node>> {
     let brokers = promise.brokers();
     let ports = free_ports(usize::from(brokers) * 2)?;
@@ -54,7 +55,8 @@ pub(crate) async fn nodes(
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              offsets.topic.replication.factor={brokers}\n\
-             {}\n",
+             {}\n\
+             {properties}",
             promise.property(Product::Kafka),
         );
         let text = |roles: &str, node_id: u16, listeners: &str| {

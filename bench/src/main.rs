@@ -16,7 +16,9 @@
 //! Start reading at [`side_by_side::run`], then [`workload`]; for the others at [`catch_up::run`] and
 //! [`many_partitions::run`].
 
+mod after_kill;
 mod catch_up;
+mod cleaning;
 mod cluster;
 mod foz;
 mod java;
@@ -37,6 +39,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
+use crate::cluster::Cluster;
 use crate::java::Java;
 use crate::promise::Promise;
 use crate::report::Product;
@@ -76,10 +79,36 @@ enum Other {
         #[arg(long, value_enum)]
         subject: Option<Product>,
     },
-    /// Makes many partitions that nobody uses, and says what they cost.
+    /// Kills a broker with gigabytes in its logs, starts it again, and says how long its clients wait.
+    AfterKill {
+        #[command(flatten)]
+        shared: Shared,
+        /// In its logs.
+        #[arg(long, default_value_t = 5)]
+        gibibytes: u64,
+        /// Whose broker; Kafka's and then Foz's when it is not given.
+        #[arg(long, value_enum)]
+        subject: Option<Product>,
+    },
+    /// Says what writers feel while what they wrote is removed by retention, or compacted.
+    Cleaning {
+        #[command(flatten)]
+        shared: Shared,
+        /// Records of 1 KiB that are written in each second all the while.
+        #[arg(long, default_value_t = 20_000)]
+        rate: u32,
+        /// Whose broker; Kafka's and then Foz's when it is not given.
+        #[arg(long, value_enum)]
+        subject: Option<Product>,
+    },
+    /// Makes many partitions that nobody uses, and says what they cost. Takes neither Java nor Kafka unless
+    /// that is asked for.
     ManyPartitions {
         #[command(flatten)]
         shared: Shared,
+        /// Whose broker.
+        #[arg(long, value_enum, default_value = "foz")]
+        subject: Product,
         /// All topics together.
         #[arg(long, default_value_t = 10_000)]
         partitions: usize,
@@ -121,22 +150,59 @@ async fn main() -> anyhow::Result<()> {
                 bail!("--gibibytes and --rate must be at least 1");
             }
             let tools = Tools::prepare(shared).await?;
-            let subjects = subject.map_or(vec![Product::Kafka, Product::Foz], |one| vec![one]);
-            for product in subjects {
+            for product in subjects(subject) {
                 print(&catch_up::run(&tools, product, gibibytes, rate).await?);
+            }
+            return Ok(());
+        }
+        Some(Other::AfterKill {
+            shared,
+            gibibytes,
+            subject,
+        }) => {
+            if gibibytes == 0 {
+                bail!("--gibibytes must be at least 1");
+            }
+            let tools = Tools::prepare(shared).await?;
+            for product in subjects(subject) {
+                print(&after_kill::run(&tools, product, gibibytes).await?);
+            }
+            return Ok(());
+        }
+        Some(Other::Cleaning {
+            shared,
+            rate,
+            subject,
+        }) => {
+            if rate == 0 {
+                bail!("--rate must be at least 1");
+            }
+            let tools = Tools::prepare(shared).await?;
+            for product in subjects(subject) {
+                print(&cleaning::run(&tools, product, rate).await?);
             }
             return Ok(());
         }
         Some(Other::ManyPartitions {
             shared,
+            subject,
             partitions,
             topics,
         }) => {
             if topics == 0 || partitions < topics {
                 bail!("--topics must be at least 1, --partitions at least as many");
             }
-            let (binary, folder) = (shared.broker().await?, fresh_folder(&shared.folder)?);
-            print(&many_partitions::run(&binary, &folder, partitions, topics).await?);
+            let folder = fresh_folder(&shared.folder)?;
+            let nodes = match subject {
+                Product::Foz => foz::nodes(&shared.broker().await?, &folder, Promise::Flushed, "")?,
+                Product::Kafka => {
+                    let java = Java::prepare().await?;
+                    kafka::nodes(&java, &folder, Promise::PageCache, "").await?
+                }
+            };
+            let cluster = Cluster::of(subject, nodes).await?;
+            let report = many_partitions::run(subject, cluster, &folder, partitions, topics);
+            print(&report.await?);
             return Ok(());
         }
     }
@@ -150,6 +216,11 @@ async fn main() -> anyhow::Result<()> {
         print(&report::table(promise, &runs));
     }
     Ok(())
+}
+
+/// The one that was asked for, or both.
+fn subjects(subject: Option<Product>) -> Vec<Product> {
+    subject.map_or_else(|| vec![Product::Kafka, Product::Foz], |one| vec![one])
 }
 
 impl Shared {

@@ -2,7 +2,7 @@
 //!
 //! One process with both roles, from an empty folder. It is asked for topics, left alone until it has closed what it
 //! opened, stopped and started, killed and started, and told to delete the topics. A partition counts when the broker's
-//! metadata names its leader; the broker says so once it leads it.
+//! metadata names its leader, which Foz's says once it leads it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,9 +14,10 @@ use foz_protocol::error::ErrorCode;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::promise::Promise;
+use crate::cluster::Cluster;
+use crate::report::Product;
 use crate::server::Server;
-use crate::{foz, usage};
+use crate::usage;
 
 /// Requests for topics that are under way at once.
 const REQUESTS: usize = 32;
@@ -27,23 +28,21 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// A broker that does not lead all by then has failed.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Runs it; returns the report.
+/// Runs it on a cluster of one process, whose data are in `folder`; returns the report.
 ///
 /// # Errors
 /// The broker fails; with the end of its log.
 pub(crate) async fn run(
-    binary: &Path,
+    product: Product,
+    mut cluster: Cluster,
     folder: &Path,
     partitions: usize,
     topics: usize,
 ) -> anyhow::Result<String> {
-    let mut nodes = foz::nodes(binary, folder, Promise::Flushed)?;
-    let node = nodes.pop().context("there is no node")?;
-    let mut server = Server::spawn(node.command, &node.folder, node.port)?;
-    let course = course(&mut server, folder, partitions, topics).await;
-    let log = server.log_tail();
-    server.stop().await?;
-    course.with_context(|| format!("the end of the broker's log:\n{log}"))
+    let course = course(cluster.broker(0), folder, partitions, topics).await;
+    let log = cluster.stop().await?;
+    let report = course.with_context(|| format!("the end of the broker's log:\n{log}"))?;
+    Ok(format!("{}: {report}", product.name()))
 }
 
 async fn course(

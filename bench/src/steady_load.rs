@@ -19,6 +19,15 @@ const SOURCE: &str = include_str!("../java/SteadyLoad.java");
 /// Of each record.
 pub(crate) const RECORD_BYTES: u64 = 1024;
 
+/// What is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Records in a second.
+    pub(crate) rate: u32,
+    /// So many, in turn; 0: records have none.
+    pub(crate) keys: u32,
+}
+
 /// Writes until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SteadyLoad {
@@ -37,7 +46,7 @@ struct Seen {
 }
 
 impl SteadyLoad {
-    /// Writes `rate` records a second to `topic`.
+    /// Writes `load` to `topic`.
     ///
     /// # Errors
     /// It cannot be run.
@@ -46,7 +55,7 @@ impl SteadyLoad {
         cluster: &Cluster,
         folder: &Path,
         topic: &str,
-        rate: u32,
+        load: Load,
     ) -> anyhow::Result<Self> {
         let source = folder.join("SteadyLoad.java");
         std::fs::write(&source, SOURCE)?;
@@ -54,7 +63,8 @@ impl SteadyLoad {
         let mut child = java
             .command(&["-Xmx256M"], &source)
             .args([&cluster.bootstrap(), topic])
-            .args([rate.to_string(), RECORD_BYTES.to_string()])
+            .args([load.rate.to_string(), RECORD_BYTES.to_string()])
+            .arg(load.keys.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -19,7 +19,10 @@ const TOOL_LIMIT: Duration = Duration::from_secs(600);
 const MEET_LIMIT: Duration = Duration::from_secs(60);
 
 /// Of every topic.
-const PARTITIONS: &str = "6";
+pub(crate) const PARTITIONS: i32 = 6;
+
+/// Large batches, for gigabytes to be there soon.
+pub(crate) const BULK: &[&str] = &["batch.size=131072", "linger.ms=10"];
 
 /// One row group of the report.
 #[derive(Debug)]
@@ -182,7 +185,7 @@ pub(crate) async fn create_topic(
         command
             .args(["--bootstrap-server", &cluster.bootstrap()])
             .args(["--create", "--if-not-exists", "--topic", topic])
-            .args(["--partitions", PARTITIONS])
+            .args(["--partitions", &PARTITIONS.to_string()])
             .args(["--replication-factor", &replicas.to_string()])
             .arg("--config")
             .arg(format!("min.insync.replicas={}", replicas.min(2)));

@@ -238,6 +238,10 @@ impl ActiveSegment {
 
     /// Nothing more is appended, or not for now: the files become what Kafka leaves behind.
     pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
+        if self.segment.size() > 0 {
+            // Recovery may have had no room for them.
+            self.segment.create_indexes()?;
+        }
         let time_index = &self.segment.time_index;
         self.index_builder.time_index_ends_with(time_index.last()?);
         if let Some(entry) = self.index_builder.time_entry() {

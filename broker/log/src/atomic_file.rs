@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{StorageContext, StorageError};
+use crate::error::{StorageContext, StorageError, says_no_room};
 use crate::names::TEMPORARY_SUFFIX;
 
 /// What is read of a small file at most: a checkpoint of a million partitions stays below.
@@ -21,17 +21,39 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), StorageError> 
 /// Like [`replace`], but not durable before the caller has flushed the directory.
 pub(crate) fn replace_in_directory(path: &Path, contents: &[u8]) -> Result<(), StorageError> {
     let temporary = with_suffix(path, TEMPORARY_SUFFIX);
-    let mut file = File::create(&temporary).at("create", &temporary)?;
-    file.write_all(contents).at("write", &temporary)?;
-    file.sync_all().at("flush", &temporary)?;
-    fs::rename(&temporary, path).at("rename", &temporary)
+    let made = make(&temporary, contents)
+        .and_then(|()| fs::rename(&temporary, path).at("rename", &temporary));
+    removed_unless_made(made, &temporary)
+}
+
+/// A file system may notice only when it flushes that there is no room (delayed allocation). That is no failed flush:
+/// the file goes, and the contents are still here.
+fn make(temporary: &Path, contents: &[u8]) -> Result<(), StorageError> {
+    let mut file = File::create(temporary).at("create", temporary)?;
+    file.write_all(contents).at("write", temporary)?;
+    let flushed = file.sync_all();
+    let late = flushed.as_ref().is_err_and(says_no_room);
+    flushed.at(if late { "write" } else { "flush" }, temporary)
+}
+
+/// What is half written takes room that others need.
+fn removed_unless_made(
+    made: Result<(), StorageError>,
+    temporary: &Path,
+) -> Result<(), StorageError> {
+    if made.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    made
 }
 
 /// Like [`replace`], but not durable before the caller has flushed the file and the directory.
 pub(crate) fn replace_unflushed(path: &Path, contents: &[u8]) -> Result<(), StorageError> {
     let temporary = with_suffix(path, TEMPORARY_SUFFIX);
-    fs::write(&temporary, contents).at("write", &temporary)?;
-    fs::rename(&temporary, path).at("rename", &temporary)
+    let made = fs::write(&temporary, contents)
+        .at("write", &temporary)
+        .and_then(|()| fs::rename(&temporary, path).at("rename", &temporary));
+    removed_unless_made(made, &temporary)
 }
 
 /// Makes the contents of a file durable.

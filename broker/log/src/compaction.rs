@@ -17,13 +17,12 @@
 //!
 //! Start reading at `rules.rs` for what stays, `choice.rs` for what is looked at, `pass.rs` for the course of it.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use foz_protocol::record::{BuildError, RecordError};
 
-use crate::error::{ReadError, StorageError};
+use crate::error::{ReadError, StorageError, says_no_room};
 
 mod batch_reader;
 mod choice;
@@ -161,7 +160,7 @@ impl CompactionError {
     /// The disk is full: it is worth another try when there is room.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.source.kind() == io::ErrorKind::StorageFull)
+        matches!(self, Self::Storage(error) if says_no_room(&error.source))
     }
 }
 

@@ -23,9 +23,25 @@ impl StorageError {
     /// The kernel may have dropped what it could not write, and say nothing of it the next time.
     #[must_use]
     pub fn is_failed_flush(&self) -> bool {
-        self.action == "flush"
+        self.action == FLUSH
+    }
+
+    /// There was no room on the disk, or in a quota (ENOSPC, EDQUOT): what was tried may work once there is. A failed
+    /// flush is none, whatever the reason: nobody knows what of the data is on the disk.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        says_no_room(&self.source) && !self.is_failed_flush()
     }
 }
+
+/// ENOSPC, EDQUOT.
+pub(crate) fn says_no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+/// What [`StorageError::is_failed_flush`] goes by.
+const FLUSH: &str = "flush";
 
 /// Names the file and the action in an I/O error.
 pub(crate) trait StorageContext<T> {
@@ -84,6 +100,12 @@ impl OpenError {
     #[must_use]
     pub fn is_failed_flush(&self) -> bool {
         matches!(self, Self::Storage(error) if error.is_failed_flush())
+    }
+
+    /// See [`StorageError::is_shortage`].
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_shortage())
     }
 }
 
@@ -236,6 +258,12 @@ fn the_leaders_batch(offset: Option<i64>) -> String {
 }
 
 impl AppendError {
+    /// See [`StorageError::is_shortage`].
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_shortage())
+    }
+
     /// What Kafka calls it on the wire.
     #[must_use]
     pub fn error_code(&self) -> ErrorCode {

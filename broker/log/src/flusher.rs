@@ -17,6 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::StorageError;
 use crate::partition_log::{NO_FLUSH_DUE, PartitionLog};
 
+/// Before a flush for which there was no room is tried again.
+const SHORTAGE_PAUSE_MS: u64 = 500;
 /// A wait may be cut short; years would overflow the clock.
 const WAIT_MS_MAX: u64 = 3_600_000;
 
@@ -27,6 +29,8 @@ pub trait FlushObserver: Send + Sync + 'static {
     /// Data may be lost and nobody can tell which: the process must stop. A flush is never retried,
     /// for the kernel may have dropped the pages that it could not write.
     fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError);
+    /// There was no room for what belongs to a flush: it is tried again, see [`StorageError::is_shortage`].
+    fn short(&self, _log: &Arc<PartitionLog>, _error: &StorageError) {}
 }
 
 /// The flusher of one data directory. Dropping it flushes what was asked for and ends the threads.
@@ -50,6 +54,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct ClosedQueue {
     logs: VecDeque<Arc<PartitionLog>>,
+    /// There was no room for the last one, so there is none for the others.
+    rests_until_ms: u64,
     stopping: bool,
 }
 
@@ -211,8 +217,20 @@ impl Shared {
             log.flush_queued.store(false, Ordering::Release);
             match log.flush() {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
+                Err(error) if error.is_shortage() => {
+                    observer.short(&log, &error);
+                    self.flush_later(&log);
+                }
                 Err(error) => observer.failed(&log, &error),
             }
+        }
+    }
+
+    fn flush_later(&self, log: &Arc<PartitionLog>) {
+        let due_ms = self.now_ms().saturating_add(SHORTAGE_PAUSE_MS);
+        if log.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel) > due_ms {
+            self.queue.lock().schedule.add(due_ms, log);
+            self.wake.notify_one();
         }
     }
 
@@ -222,21 +240,41 @@ impl Shared {
             log.closed_flush_queued.store(false, Ordering::Release);
             match log.flush_closed_segments() {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
+                Err(error) if error.is_shortage() => {
+                    observer.short(&log, &error);
+                    self.flush_closed_later(log);
+                }
                 Err(error) => observer.failed(&log, &error),
             }
+        }
+    }
+
+    fn flush_closed_later(&self, log: Arc<PartitionLog>) {
+        let mut queue = self.closed.lock();
+        queue.rests_until_ms = self.now_ms().saturating_add(SHORTAGE_PAUSE_MS);
+        // Who closes the partition flushes it all.
+        if !queue.stopping && !log.closed_flush_queued.swap(true, Ordering::AcqRel) {
+            queue.logs.push_back(log);
         }
     }
 
     fn next_closed(&self) -> Option<Arc<PartitionLog>> {
         let mut queue = self.closed.lock();
         loop {
-            if let Some(log) = queue.logs.pop_front() {
+            let rest_ms = queue.rests_until_ms.saturating_sub(self.now_ms());
+            let rests = rest_ms > 0 && !queue.stopping;
+            if !rests && let Some(log) = queue.logs.pop_front() {
                 return Some(log);
             }
             if queue.stopping {
                 return None;
             }
-            self.wake_closed.wait(&mut queue);
+            if rests {
+                let rest = Duration::from_millis(rest_ms);
+                self.wake_closed.wait_for(&mut queue, rest);
+            } else {
+                self.wake_closed.wait(&mut queue);
+            }
         }
     }
 

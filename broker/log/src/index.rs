@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use foz_protocol::batch::BatchHeader;
 use parking_lot::Mutex;
 
+use crate::atomic_file::remove_if_exists;
 use crate::error::{StorageContext, StorageError};
 use crate::file_handles::{FileHandles, LazyFile};
 
@@ -271,9 +272,15 @@ impl<E: Entry> SparseIndex<E> {
         let mut bytes = Vec::with_capacity(E::BYTES);
         entry.encode(self.base_offset, &mut bytes);
         let at = u64::from(self.len()) * E::BYTES as u64;
-        self.open_file()?
-            .write_all_at(&bytes, at)
-            .at("write", self.file.path())?;
+        // A log that was recovered without room for its indexes has none.
+        self.create()?;
+        let file = self.open_file()?;
+        let written = file.write_all_at(&bytes, at);
+        if written.is_err() {
+            // Half an entry would make the next start doubt all of them.
+            let _ = file.set_len(at);
+        }
+        written.at("write", self.file.path())?;
         *self.last.lock() = Some(entry);
         self.entries.fetch_add(1, Ordering::Release);
         Ok(())
@@ -296,6 +303,23 @@ impl<E: Entry> SparseIndex<E> {
         *self.last.lock() = None;
         self.entries.store(entries.len() as u32, Ordering::Release);
         Ok(())
+    }
+
+    /// Leaves no entries, which takes no room. Without its file the next start makes the index anew.
+    pub(crate) fn clear(&self, keeps_file: bool) -> Result<(), StorageError> {
+        *self.last.lock() = None;
+        self.entries.store(0, Ordering::Release);
+        if !self.exists.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if keeps_file {
+            return self
+                .open_file()?
+                .set_len(0)
+                .at("truncate", self.file.path());
+        }
+        self.exists.store(false, Ordering::Release);
+        remove_if_exists(self.file.path())
     }
 
     pub(crate) fn last(&self) -> Result<Option<E>, StorageError> {

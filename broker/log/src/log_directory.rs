@@ -22,13 +22,11 @@ use crate::recovery::{Finding, OpenState, PageCache};
 
 use deletion::Deleted;
 
+mod close;
 mod creation;
 mod deletion;
 mod open;
 mod start_offsets;
-
-/// Threads that close partitions; they mostly wait for the disk.
-const CLOSING_THREADS: usize = 8;
 
 /// Whoever has it open holds a lock on its `.lock` file, as Kafka does.
 #[derive(Debug)]
@@ -269,13 +267,27 @@ impl LogDirectory {
             now_ms,
         )
         .map_err(|(_, error)| error)?;
+        if findings.iter().any(Finding::is_reset) {
+            log.leave_reset_unfinished();
+        }
         let log = Arc::new(log);
         self.logs
             .write()
             .insert(partition.clone(), Arc::clone(&log));
-        self.offline.write().remove(partition);
+        let offline = self.offline.write().remove(partition);
         // Until then the next start finds the log shorter than it was.
-        self.write_checkpoints(&mut written, None)?;
+        match self.write_checkpoints(&mut written, None) {
+            Ok(()) => {}
+            Err(error) if error.is_shortage() => {
+                tracing::warn!(%error, "no room for checkpoints: they are written later");
+            }
+            Err(error) => {
+                self.logs.write().remove(partition);
+                let back = offline.map(|state| (partition.clone(), state));
+                self.offline.write().extend(back);
+                return Err(error.into());
+            }
+        }
         Ok((log, findings))
     }
 
@@ -286,71 +298,16 @@ impl LogDirectory {
     }
 
     /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
-    /// seconds; writes nothing when nothing changed.
+    /// seconds; writes nothing when nothing changed. Then resets are finished that had no room for it.
     ///
     /// # Errors
-    /// [`StorageError`].
+    /// [`StorageError`]; a log whose reset could not be finished may have stopped.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
-        self.write_checkpoints(&mut self.written.lock(), None)
-    }
-
-    /// Closes every partition and leaves the mark of a clean stop. The caller has stopped all
-    /// appends.
-    ///
-    /// # Errors
-    /// The first [`StorageError`]; then no mark is left and the next start recovers. There is none
-    /// either when a partition is offline: its damage must be seen again.
-    pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
-        self.close_without_mark()?;
-        // One at a time, should it be asked for twice.
-        let _written = self.written.lock();
-        let failed = self.logs.read().values().any(|log| log.has_failed());
-        if failed || !self.offline.read().is_empty() {
-            return Ok(());
-        }
-        clean_shutdown::write(&self.path, mark)
-    }
-
-    /// Closes every partition where nobody can say that it holds what it should. A mark that
-    /// [`Self::open_keeping_mark`] left stays.
-    ///
-    /// # Errors
-    /// The first [`StorageError`].
-    pub fn close_without_mark(&self) -> Result<(), StorageError> {
-        self.close_all()?;
-        self.checkpoint()
-    }
-
-    /// First what is to be written is written to all of them, then all are flushed: a file system commits what many files
-    /// changed as one, and flushes that come together as well.
-    fn close_all(&self) -> Result<(), StorageError> {
-        self.each_log(PartitionLog::close)?;
-        self.each_log(PartitionLog::flush_closed_log)
-    }
-
-    /// In parallel. After the first error no more are begun by who saw it.
-    fn each_log(
-        &self,
-        act: impl Fn(&PartitionLog) -> Result<(), StorageError> + Sync,
-    ) -> Result<(), StorageError> {
-        let left = Mutex::new(self.logs().into_iter());
-        let close = || -> Result<(), StorageError> {
-            loop {
-                let Some(log) = left.lock().next() else {
-                    return Ok(());
-                };
-                act(&log)?;
-            }
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..CLOSING_THREADS).map(|_| scope.spawn(close)).collect();
-            let mut results = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            results.find(Result::is_err).unwrap_or(Ok(()))
-        })
+        let mut written = self.written.lock();
+        self.write_checkpoints(&mut written, None)?;
+        let unfinished = self.logs().into_iter();
+        let mut unfinished = unfinished.filter(|log| log.has_unfinished_reset());
+        unfinished.try_for_each(|log| log.finish_reset())
     }
 
     fn cut_off(
@@ -400,9 +357,15 @@ impl LogDirectory {
             self.deleted.lock().emptied.extend(emptied);
             return result;
         }
-        emptied
-            .iter()
-            .try_for_each(|path| fs::remove_dir_all(path).at("remove", path))
+        let mut emptied = emptied.into_iter();
+        while let Some(path) = emptied.next() {
+            if let Err(error) = fs::remove_dir_all(&path).at("remove", &path) {
+                let left = [path].into_iter().chain(emptied);
+                self.deleted.lock().emptied.extend(left);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn write_changed_checkpoints(
@@ -423,33 +386,34 @@ impl LogDirectory {
                     .and_modify(|o| *o = (*o).min(offset));
             }
         }
-        for (file, before, now) in [
+        // Each as it is written: the next may find no room, and what is cut off meanwhile goes by what is on the disk.
+        for (file, written, now) in [
             (
                 RECOVERY_POINT_FILE,
-                &written.recovery_points,
-                &now.recovery_points,
+                &mut written.recovery_points,
+                now.recovery_points,
             ),
             (
                 LOG_START_OFFSET_FILE,
-                &written.log_start_offsets,
-                &now.log_start_offsets,
+                &mut written.log_start_offsets,
+                now.log_start_offsets,
             ),
             (
                 HIGH_WATERMARK_FILE,
-                &written.high_watermarks,
-                &now.high_watermarks,
+                &mut written.high_watermarks,
+                now.high_watermarks,
             ),
             (
                 COMPACTED_OFFSET_FILE,
-                &written.compacted_offsets,
-                &now.compacted_offsets,
+                &mut written.compacted_offsets,
+                now.compacted_offsets,
             ),
         ] {
-            if before != now {
-                write_offsets(&self.path.join(file), now)?;
+            if *written != now {
+                write_offsets(&self.path.join(file), &now)?;
+                *written = now;
             }
         }
-        *written = now;
         starts.are_durable();
         Ok(())
     }

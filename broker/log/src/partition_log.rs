@@ -34,6 +34,7 @@ mod offsets;
 mod read;
 mod shorten;
 mod truncate;
+mod unfinished_reset;
 
 pub use append::Appended;
 pub(crate) use compact::ClosedSegments;
@@ -103,6 +104,11 @@ const FLUSH_FAILED: u8 = 3;
 /// A truncation, a reset or a compaction stopped half-way: only a start finds out what there is.
 const CHANGE_FAILED: u8 = 4;
 
+/// There was no room for what a clean stop leaves behind. Nothing is lost: the next start recovers the log.
+const CLOSED_SHORT: u8 = 5;
+/// It was begun anew, and there was no room for the checkpoints that say so: see [`PartitionLog::finish_reset`].
+const RESET_UNFINISHED: u8 = 6;
+
 const FLUSH_FAILED_TEXT: &str = "stopped, because a flush failed";
 const CHANGE_FAILED_TEXT: &str = "stopped, because a truncation, a reset or a compaction failed";
 
@@ -135,6 +141,7 @@ impl PartitionLog {
             producers: Producers::default(),
             epochs: LeaderEpochs::default(),
             epochs_changed: false,
+            flushed_offset: 0,
             is_clean: false,
             log_start_offset: 0,
             log_end_offset: 0,
@@ -225,7 +232,7 @@ impl PartitionLog {
             durable_log_start_offset: AtomicI64::new(start),
             log_end_offset: AtomicI64::new(end),
             high_watermark: AtomicI64::new(start),
-            flushed_offset: AtomicI64::new(end),
+            flushed_offset: AtomicI64::new(recovered.flushed_offset),
             compacted_offset: AtomicI64::new(0),
             compacting: Mutex::new(()),
             flushing: Mutex::new(()),
@@ -356,11 +363,18 @@ impl PartitionLog {
         self.usability.load(Ordering::Acquire) == FLUSH_FAILED
     }
 
-    /// Whether it had to stop: a flush, a truncation, a reset or a compaction failed. The next start recovers it.
+    /// It is out of service for good.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.usability.load(Ordering::Acquire) == DELETED
+    }
+
+    /// Whether it had to stop: a flush, a truncation, a reset or a compaction failed, or a close had no room. The next
+    /// start recovers it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         let usability = self.usability.load(Ordering::Acquire);
-        usability == FLUSH_FAILED || usability == CHANGE_FAILED
+        [FLUSH_FAILED, CHANGE_FAILED, CLOSED_SHORT].contains(&usability)
     }
 
     /// Something is not as a clean stop would leave it.
@@ -375,7 +389,10 @@ impl PartitionLog {
     fn check_usable(&self) -> Result<(), &'static str> {
         match self.usability.load(Ordering::Acquire) {
             USABLE => Ok(()),
-            CLOSED => Err("closed"),
+            CLOSED | CLOSED_SHORT => Err("closed"),
+            RESET_UNFINISHED => {
+                Err("begun anew, and waits for room on the disk for the checkpoints")
+            }
             DELETED => Err("deleted"),
             FLUSH_FAILED => Err(FLUSH_FAILED_TEXT),
             _ => Err(CHANGE_FAILED_TEXT),

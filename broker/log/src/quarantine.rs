@@ -4,11 +4,11 @@
 //! The copies take space until somebody removes them. A second damage to the same segment replaces the
 //! copy of the first.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::atomic_file::{flush_directory, flush_file, remove_if_exists};
+use crate::atomic_file::{flush_directory, remove_if_exists};
 use crate::error::{StorageContext, StorageError};
 use crate::names::{QUARANTINED_SUFFIX, TEMPORARY_SUFFIX};
 use crate::segment::Segment;
@@ -22,8 +22,11 @@ pub(crate) fn keep(
     let mut kept = Vec::with_capacity(1 + later.len());
     let copy = with_suffix(damaged.path(), QUARANTINED_SUFFIX);
     let temporary = with_suffix(&copy, TEMPORARY_SUFFIX);
-    fs::copy(damaged.path(), &temporary).at("copy", damaged.path())?;
-    flush_file(&temporary)?;
+    let copied = copy_durably(damaged.path(), &temporary);
+    if copied.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    copied?;
     fs::rename(&temporary, &copy).at("rename", &temporary)?;
     kept.push(copy);
     for segment in later {
@@ -37,6 +40,13 @@ pub(crate) fn keep(
         flush_directory(directory)?;
     }
     Ok(kept)
+}
+
+/// Not called a flush where it fails: the log itself is as before.
+fn copy_durably(from: &Path, to: &Path) -> Result<(), StorageError> {
+    fs::copy(from, to).at("copy", from)?;
+    let flushed = File::open(to).and_then(|file| file.sync_data());
+    flushed.at("flush the copy", to)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

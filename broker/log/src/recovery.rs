@@ -102,6 +102,12 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(self, Self::Reset { .. })
+    }
+}
+
 /// What opening gives.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -112,6 +118,8 @@ pub(crate) struct Recovered {
     pub(crate) epochs: LeaderEpochs,
     /// The epochs on disk are others.
     pub(crate) epochs_changed: bool,
+    /// The next recovery may begin here.
+    pub(crate) flushed_offset: i64,
     /// The files are as a clean stop left them.
     pub(crate) is_clean: bool,
     pub(crate) log_start_offset: i64,
@@ -143,6 +151,7 @@ pub(crate) fn open(
         findings: Vec::new(),
         epochs: LeaderEpochs::default(),
         epochs_known: true,
+        epochs_unwritten: false,
     };
     recovery.read_epochs()?;
     let segments = recovery.open_segments(&files.bases)?;
@@ -164,6 +173,7 @@ fn carry_out_reset(
         producers: Producers::default(),
         epochs: LeaderEpochs::default(),
         epochs_changed: false,
+        flushed_offset: offset,
         is_clean: false,
         log_start_offset: offset,
         log_end_offset: offset,
@@ -263,6 +273,8 @@ struct Recovery<'a> {
     epochs: LeaderEpochs,
     /// Otherwise all batches are asked.
     epochs_known: bool,
+    /// There was no room to write down the epochs that recovery has found.
+    epochs_unwritten: bool,
 }
 
 /// What the segments hold.
@@ -428,6 +440,10 @@ impl Recovery<'_> {
             producers: contents.producers,
             epochs: self.epochs,
             epochs_changed: cut || moved || !contents.is_clean,
+            flushed_offset: match self.epochs_unwritten {
+                true => self.state.recovery_point.min(end),
+                false => end,
+            },
             is_clean: contents.is_clean,
             log_start_offset,
             log_end_offset: end,

@@ -13,7 +13,7 @@ use crate::atomic_file::{self, flush_directory, remove_if_exists};
 use crate::checkpoint;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
-use crate::leader_epochs::LeaderEpochs;
+use crate::leader_epochs::{LEADER_EPOCH_FILE, LeaderEpochs};
 use crate::names::{SEGMENT_SUFFIXES, parse_offset_file};
 use crate::segment::Segment;
 
@@ -52,7 +52,11 @@ pub(crate) fn carry_out(
             remove_if_exists(&path)?;
         }
     }
-    LeaderEpochs::default().write(directory)?;
+    match LeaderEpochs::default().write(directory) {
+        // Without the file the batches tell, of which there are none.
+        Err(error) if error.is_shortage() => remove_if_exists(&directory.join(LEADER_EPOCH_FILE))?,
+        written => written?,
+    }
     let segment = Segment::create(handles, directory, offset)?;
     flush_directory(directory)?;
     Ok(segment)

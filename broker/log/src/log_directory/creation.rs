@@ -49,10 +49,12 @@ impl LogDirectory {
         }
         self.rename_deleted(partition)?;
         self.missing.write().remove(partition);
-        if self.written.lock().speak_of(partition) {
+        let mut written = self.written.lock();
+        if written.speak_of(partition) {
             // What the files say is about an earlier partition of that name.
-            self.checkpoint()?;
+            self.write_checkpoints(&mut written, None)?;
         }
+        drop(written);
         let create = || {
             let (name, config) = (partition.clone(), Arc::clone(config));
             PartitionLog::create(&self.path, name, topic_id, config, &self.handles, now_ms)

@@ -92,14 +92,15 @@ impl LogDirectory {
     /// lost must not take the data with it.
     ///
     /// # Errors
-    /// [`StorageError`]; `NotFound` also for a partition that is not here.
+    /// [`StorageError`]: it is out of service all the same, and this is to be asked again. `NotFound` also for a partition
+    /// that is not here.
     pub fn set_aside(&self, partition: &TopicPartition) -> Result<PathBuf, StorageError> {
-        let log = self.logs.write().remove(partition);
-        if let Some(log) = log {
+        if let Some(log) = self.get(partition) {
             log.retire();
         }
         let target = stray_directory_name(partition, Uuid::new_v4());
         let target = self.rename(partition, &target)?;
+        self.logs.write().remove(partition);
         self.offline.write().remove(partition);
         flush_directory(&self.path)?;
         Ok(target)

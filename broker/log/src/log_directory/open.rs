@@ -28,7 +28,6 @@ use crate::names::{
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
 use crate::recovery::{Finding, OpenState, PageCache};
-use crate::reset;
 
 const LOCK_FILE: &str = ".lock";
 
@@ -100,6 +99,9 @@ pub(super) fn open(
                     .extend(findings.into_iter().map(|f| (partition.clone(), f)));
                 logs.insert(partition, Arc::new(log));
             }
+            // Nothing is wrong with it. Cut off and fetched again it would be a copy less, so the next start is to have
+            // room for it.
+            Err(failed) if failed.error.is_shortage() => return Err(failed.error),
             Err(failed) => {
                 offline.insert(partition.clone(), context.state_of(&partition));
                 report.offline.push(failed);
@@ -137,28 +139,28 @@ pub(super) fn open(
     if !is_as_it_was_left {
         clean_shutdown::take_away(path)?;
     }
-    if report.lost.iter().any(|lost| lost.found_offset.is_some()) {
-        // The next start must not take what is gone now for damage done since.
-        directory.checkpoint()?;
-    }
-    finish_resets(&directory, &report)?;
+    settle(&directory, &report)?;
     Ok((directory, report))
 }
 
-/// Their marks go when the checkpoints no longer speak of what was there before.
-fn finish_resets(directory: &LogDirectory, report: &OpenReport) -> Result<(), StorageError> {
-    let resets = report
-        .findings
-        .iter()
-        .filter_map(|(_, finding)| match finding {
-            Finding::Reset { directory, .. } => Some(directory),
-            _ => None,
-        });
-    let mut resets = resets.peekable();
-    if resets.peek().is_some() {
-        directory.checkpoint()?;
+/// The next start must not take what is gone now for damage done since, and the marks of resets go when the checkpoints
+/// no longer speak of what was there before. Without room both are done with the first checkpoint that finds some.
+fn settle(directory: &LogDirectory, report: &OpenReport) -> Result<(), StorageError> {
+    let findings = report.findings.iter();
+    let resets = findings.filter(|(_, finding)| finding.is_reset());
+    let resets = resets.filter_map(|(partition, _)| directory.get(partition));
+    let resets = resets.inspect(|log| log.leave_reset_unfinished()).count();
+    let is_shorter = report.lost.iter().any(|lost| lost.found_offset.is_some());
+    if resets == 0 && !is_shorter {
+        return Ok(());
     }
-    resets.try_for_each(|partition| reset::remove_mark(partition))
+    match directory.checkpoint() {
+        Err(error) if error.is_shortage() => {
+            tracing::warn!(%error, "no room for checkpoints: they are written later");
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
@@ -315,11 +317,10 @@ impl Context<'_> {
     }
 
     fn lost_by(&self, log: &PartitionLog, findings: &[Finding]) -> Option<LostData> {
-        let is_reset = |finding: &Finding| matches!(finding, Finding::Reset { .. });
         let state = self.state_of(log.partition());
         let known_offset = state.recovery_point.max(state.high_watermark);
         let found_offset = log.log_end_offset();
-        let lost = found_offset < known_offset && !findings.iter().any(is_reset);
+        let lost = found_offset < known_offset && !findings.iter().any(Finding::is_reset);
         lost.then(|| LostData {
             partition: log.partition().clone(),
             known_offset,

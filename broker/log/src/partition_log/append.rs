@@ -209,7 +209,11 @@ impl PartitionLog {
             return Ok(());
         }
         let path = offset_file(&self.directory, offset, SNAPSHOT_SUFFIX);
-        fs::write(&path, producer_snapshot::encode(&writer.producers)).at("write", &path)
+        let written = fs::write(&path, producer_snapshot::encode(&writer.producers));
+        if written.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        written.at("write", &path)
     }
 }
 

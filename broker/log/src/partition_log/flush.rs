@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 
 use foz_canary::{Canary, sings};
 
-use super::{CHANGE_FAILED, CLOSED, DELETED, FLUSH_FAILED, PartitionLog};
+use super::{CHANGE_FAILED, CLOSED, CLOSED_SHORT, DELETED, FLUSH_FAILED, PartitionLog};
 use crate::atomic_file::{flush_directory, flush_file};
 use crate::disk_operations::DiskOperation;
 use crate::error::StorageError;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::partition_metadata::PARTITION_METADATA_FILE;
+use crate::segment::Segment;
 
 impl PartitionLog {
     /// Makes everything that was appended before this call durable, and returns the offset up to
@@ -19,7 +20,8 @@ impl PartitionLog {
     ///
     /// # Errors
     /// [`StorageError`]: the log takes no more writes and flushes from then on. What the kernel has
-    /// dropped cannot be flushed again, so the process must stop and recover.
+    /// dropped cannot be flushed again, so the process must stop and recover. But for a
+    /// [shortage](StorageError::is_shortage): nothing is in doubt then, and the flush is to be tried again.
     pub fn flush(&self) -> Result<i64, StorageError> {
         let wanted = self.log_end_offset();
         let done =
@@ -116,6 +118,8 @@ impl PartitionLog {
                 .flushed_offset
                 .fetch_max(end, Ordering::AcqRel)
                 .max(end)),
+            // What is in the log is not in doubt: something small beside it could not be written.
+            Err(error) if error.is_shortage() => Err(error),
             Err(error) => {
                 self.usability.store(FLUSH_FAILED, Ordering::Release);
                 Err(error)
@@ -136,7 +140,7 @@ impl PartitionLog {
                 .active
                 .seal()
                 .and_then(|()| self.write_snapshot(&writer))
-                .inspect_err(|_| self.usability.store(FLUSH_FAILED, Ordering::Release))?;
+                .inspect_err(|error| self.closing_failed(error))?;
         }
         self.usability.store(CLOSED, Ordering::Release);
         Ok(())
@@ -145,12 +149,23 @@ impl PartitionLog {
     /// After [`Self::close`]: what a clean stop counts on is durable.
     pub(crate) fn flush_closed_log(&self) -> Result<(), StorageError> {
         let _flushing = self.flushing.lock();
-        if self.usability.load(Ordering::Acquire) != CLOSED || !self.has_changed() {
-            return Ok(());
+        match self.usability.load(Ordering::Acquire) {
+            CLOSED if self.has_changed() => {}
+            // The records themselves are made durable all the same.
+            CLOSED_SHORT => return self.flush_all().map(|_| ()),
+            _ => return Ok(()),
         }
         // What failed may have been a flush: it must not be tried again and then succeed.
         self.flush_last_segment()
-            .inspect_err(|_| self.usability.store(FLUSH_FAILED, Ordering::Release))
+            .inspect_err(|error| self.closing_failed(error))
+    }
+
+    fn closing_failed(&self, error: &StorageError) {
+        let usability = match error.is_shortage() {
+            true => CLOSED_SHORT,
+            false => FLUSH_FAILED,
+        };
+        self.usability.store(usability, Ordering::Release);
     }
 
     /// Not only what [`Self::flush_files`] makes durable.
@@ -193,10 +208,26 @@ impl PartitionLog {
             (unflushed.collect(), active)
         };
         // Before the files, so that a change during the flush is flushed by the next one.
-        let mut directory_changed = self.directory_changed.swap(false, Ordering::AcqRel);
+        let directory_changed = self.directory_changed.swap(false, Ordering::AcqRel);
         let parent_changed = self.parent_changed.swap(false, Ordering::AcqRel);
+        let changed = (directory_changed, parent_changed);
+        self.flush_each(&segments, active_base_offset, changed)
+            .inspect_err(|_| {
+                self.directory_changed
+                    .fetch_or(directory_changed, Ordering::AcqRel);
+                self.parent_changed
+                    .fetch_or(parent_changed, Ordering::AcqRel);
+            })
+    }
+
+    fn flush_each(
+        &self,
+        segments: &[Arc<Segment>],
+        active_base_offset: i64,
+        (mut directory_changed, parent_changed): (bool, bool),
+    ) -> Result<(), StorageError> {
         let mut has_closed = false;
-        for segment in &segments {
+        for segment in segments {
             segment.flush()?;
             if segment.base_offset < active_base_offset {
                 has_closed = true;

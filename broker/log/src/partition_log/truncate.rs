@@ -169,24 +169,34 @@ impl Change<'_> {
 
     /// Everything goes, and the log begins anew, empty, at `offset`. `checkpoint` writes what the log
     /// then says to the files of the data directory. When it fails the log stops, and the next start
-    /// carries it out.
+    /// carries it out; without room for the mark nothing happens, and without room for the checkpoints the log takes no
+    /// records until [`PartitionLog::finish_reset`].
     pub(crate) fn reset(
         mut self,
         offset: i64,
         now_ms: i64,
         checkpoint: impl FnOnce() -> Result<(), StorageError>,
     ) -> Result<(), OpenError> {
-        reset::mark(&self.log.directory, offset).map_err(|error| self.fail(error))?;
-        let result = self.try_reset(offset, now_ms, checkpoint);
-        self.end(result.map_err(OpenError::from))
+        if let Err(error) = reset::mark(&self.log.directory, offset) {
+            if error.is_shortage() {
+                // There is no mark: nothing has happened.
+                return Err(error.into());
+            }
+            return Err(self.fail(error).into());
+        }
+        let result = self.try_reset(offset, now_ms).map_err(OpenError::from);
+        self.end(result)?;
+        match checkpoint().and_then(|()| reset::remove_mark(&self.log.directory)) {
+            Err(error) if error.is_shortage() => {
+                tracing::warn!(%error, "a log that was begun anew takes no records until there is room");
+                self.log.leave_reset_unfinished();
+                Ok(())
+            }
+            finished => finished.map_err(|error| self.fail(error).into()),
+        }
     }
 
-    fn try_reset(
-        &mut self,
-        offset: i64,
-        now_ms: i64,
-        checkpoint: impl FnOnce() -> Result<(), StorageError>,
-    ) -> Result<(), StorageError> {
+    fn try_reset(&mut self, offset: i64, now_ms: i64) -> Result<(), StorageError> {
         let log = self.log;
         // Nothing is found in between: it looks as if it had been deleted.
         self.begin();
@@ -211,8 +221,7 @@ impl Change<'_> {
         self.writer.producers = Producers::default();
         self.writer.active = ActiveSegment::new(segment, IndexBuilder::default(), None, now_ms, 0);
         log.changed.store(true, Ordering::Release);
-        checkpoint()?;
-        reset::remove_mark(&log.directory)
+        Ok(())
     }
 
     fn truncate_epochs(&self, end_offset: i64) {

@@ -21,7 +21,21 @@ impl Indexes {
         self.times.extend(time);
     }
 
+    /// Where there is no room the segment goes without: indexes are hints.
     pub(crate) fn store(&mut self, segment: &Segment, is_last: bool) -> Result<(), StorageError> {
+        match self.try_store(segment, is_last) {
+            Err(error) if error.is_shortage() => {
+                tracing::warn!(%error, "searches in a segment without its indexes take longer");
+                segment.offset_index.clear(is_last)?;
+                segment.time_index.clear(is_last)?;
+                self.builder.time_index_ends_with(None);
+                Ok(())
+            }
+            stored => stored,
+        }
+    }
+
+    fn try_store(&mut self, segment: &Segment, is_last: bool) -> Result<(), StorageError> {
         if !is_last {
             self.times.extend(self.builder.time_entry());
         }

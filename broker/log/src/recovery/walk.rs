@@ -108,8 +108,14 @@ impl Recovery<'_> {
         }
         if walk.walked.len() > 1 && self.epochs != epochs_on_disk {
             // The next recovery may begin behind the batches that told of them.
-            self.epochs.write(self.directory)?;
-            flush_directory(self.directory)?;
+            match self.epochs.write(self.directory) {
+                // Until it is written what recovery found is not said to be flushed.
+                Err(error) if error.is_shortage() => self.epochs_unwritten = true,
+                written => {
+                    written?;
+                    flush_directory(self.directory)?;
+                }
+            }
         }
         Ok(Contents {
             is_clean: false,

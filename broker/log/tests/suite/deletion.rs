@@ -18,6 +18,32 @@ fn doomed(world: &World) -> Vec<usize> {
     counts.collect()
 }
 
+/// As where the new name needs more room than there is.
+#[test]
+fn what_could_not_be_set_aside_is_set_aside_when_that_is_asked_again() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 3);
+    let elsewhere = world.data().join("elsewhere");
+    fs::rename(world.partition_dir(), &elsewhere).unwrap();
+    directory.set_aside(&partition()).unwrap_err();
+    fs::rename(&elsewhere, world.partition_dir()).unwrap();
+    assert!(log.is_deleted(), "it takes nothing");
+    let (config, id) = (world.config, Uuid::from_u128(9));
+    let refused = directory.create(partition(), id, config.clone(), NOW_MS);
+    assert!(matches!(refused, Err(OpenError::Exists(_))));
+    assert!(
+        directory
+            .get(&partition())
+            .is_some_and(|it| it.is_deleted())
+    );
+    assert!(directory.set_aside(&partition()).unwrap().exists());
+    append_numbers(
+        &directory.create(partition(), id, config, NOW_MS).unwrap(),
+        1,
+    );
+}
+
 #[test]
 fn files_go_one_by_one_for_as_long_as_they_may_and_the_next_start_goes_on() {
     let world = World::new(small_segments(250));

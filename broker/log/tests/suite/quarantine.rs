@@ -7,6 +7,7 @@ use std::path::Path;
 use foz_log::{Finding, LogConfig, PartitionLog, ReadError};
 use foz_protocol::batch::Batches;
 
+use crate::small_disk::no_room_once;
 use crate::support::*;
 
 /// Twenty batches, flushed, and the recovery point on disk says so; small segments of four each.
@@ -227,6 +228,48 @@ fn opening_quarantined_can_be_repeated() {
     }
     let (_directory, log) = world.log();
     assert_numbers(&log, 0, 19);
+}
+
+/// The checkpoints come later, and until then a start finds it as it was.
+#[test]
+fn a_log_that_is_opened_quarantined_without_room_for_checkpoints_is_online() {
+    for (crashes, fails) in [(false, false), (true, false), (false, true)] {
+        let (world, whole) = filled();
+        let dir = world.partition_dir();
+        let last = dir.join(files(&dir, ".log").pop().unwrap());
+        let length = fs::metadata(&last).unwrap().len();
+        fs::write(&last, &fs::read(&last).unwrap()[..length as usize - 1]).unwrap();
+        let (directory, report) = world.open();
+        assert_eq!(report.offline.len(), 1, "{report:?}");
+        let open = || directory.open_quarantined(&partition(), world.config.clone(), NOW_MS);
+        let checkpoint = "recovery-point-offset-checkpoint";
+        if fails {
+            let in_the_way = world.data().join(format!("{checkpoint}.tmp"));
+            fs::create_dir(&in_the_way).unwrap();
+            assert!(!open().unwrap_err().is_shortage());
+            assert!(directory.get(&partition()).is_none(), "it stays offline");
+            fs::remove_dir(&in_the_way).unwrap();
+        } else {
+            no_room_once(&world, checkpoint);
+        }
+        let (log, _) = open().unwrap();
+        assert!(directory.get(&partition()).is_some());
+        assert_numbers(&log, 0, 19);
+        if crashes {
+            drop((directory, log));
+            let (_directory, report) = world.open();
+            assert_eq!(report.offline.len(), 1, "{report:?}");
+            continue;
+        }
+        fetch_again(&log, &whole);
+        World::stop(directory, log);
+        let (directory, report) = world.open();
+        assert!(
+            report.lost.is_empty() && report.offline.is_empty(),
+            "{report:?}"
+        );
+        assert_numbers(&directory.get(&partition()).unwrap(), 0, 20);
+    }
 }
 
 /// Nobody is given a batch of a closed segment that is not what was written, and what is whole before it is.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foz_log::{
-    Appended, CleanShutdown, FileHandles, FollowedLeader, LogConfig, LogDirectory, OpenReport,
-    PageCache, PartitionLog, TopicPartition,
+    Appended, CleanShutdown, FileHandles, FollowedLeader, LogConfig, LogDirectory, OpenError,
+    OpenReport, PageCache, PartitionLog, TopicPartition,
 };
 use foz_protocol::batch::Batches;
 use foz_protocol::codec::Compression;
@@ -51,9 +51,16 @@ impl World {
     }
 
     pub(crate) fn open_after(&self, page_cache: PageCache) -> (LogDirectory, OpenReport) {
+        self.try_open(page_cache).unwrap()
+    }
+
+    pub(crate) fn try_open(
+        &self,
+        page_cache: PageCache,
+    ) -> Result<(LogDirectory, OpenReport), OpenError> {
         let (data, handles) = (self.data(), &self.handles);
         let config_of = |_: &TopicPartition, _| self.config.clone();
-        LogDirectory::open(&data, page_cache, 2, handles, NOW_MS, &config_of, &|_| {}).unwrap()
+        LogDirectory::open(&data, page_cache, 2, handles, NOW_MS, &config_of, &|_| {})
     }
 
     /// The directory with its one partition, made when it is not there.

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk;
+use crate::disk::{self, NotReplaced};
 use crate::kafka_uuid::KafkaUuid;
 
 /// The file's name.
@@ -45,6 +45,14 @@ pub enum MetaPropertiesError {
         /// The refusal.
         source: io::Error,
     },
+    /// There is no room on the disk (ENOSPC, EDQUOT) for a new one; the old one is as it was.
+    #[error("{path}: no room to write: {source}", path = path.display())]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
     /// The file says something that cannot be.
     #[error("{path}: {key}={found}: expected {expected}", path = path.display())]
     Malformed {
@@ -57,6 +65,14 @@ pub enum MetaPropertiesError {
         /// What would be right.
         expected: &'static str,
     },
+}
+
+impl MetaPropertiesError {
+    /// It is to be tried again when there is room.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::NoRoom { .. })
+    }
 }
 
 impl MetaProperties {
@@ -91,11 +107,18 @@ impl MetaProperties {
     pub fn write(&self, directory: &Path) -> Result<(), MetaPropertiesError> {
         let path = directory.join(FILE_NAME);
         let result = disk::create_directory(directory)
+            .map_err(NotReplaced::from)
             .and_then(|()| disk::replace_file(&path, self.to_text().as_bytes()));
-        result.map_err(|source| MetaPropertiesError::Io {
-            path,
-            action: "write",
-            source,
+        result.map_err(|error| match error.is_shortage {
+            true => MetaPropertiesError::NoRoom {
+                path,
+                source: error.source,
+            },
+            false => MetaPropertiesError::Io {
+                path,
+                action: "write",
+                source: error.source,
+            },
         })
     }
 

@@ -10,6 +10,7 @@ mod proposals;
 mod publish;
 mod reads;
 mod requests;
+mod shortage;
 mod snapshots;
 mod succession;
 mod voters;
@@ -65,6 +66,10 @@ pub(crate) struct Replica<S> {
     reads: Reads,
     voter_changes: VoterChanges,
     snapshots: SnapshotWriter,
+    /// It stood still for want of room on the disk, and is not to lead as if nothing had been.
+    has_stood_still: bool,
+    /// Came while it stood still: the snapshot that was being written.
+    held: Option<Result<SnapshotMeta, StorageError>>,
     /// The term in which this replica leads, and whether it applied the first entry of that term.
     leading: Option<(u64, bool)>,
     connections: Connections,
@@ -167,6 +172,8 @@ impl<S: StateMachine> Replica<S> {
             reads: Reads::default(),
             voter_changes: VoterChanges::default(),
             snapshots,
+            has_stood_still: false,
+            held: None,
             leading: None,
             connections: Connections::default(),
             candidacy: None,
@@ -193,7 +200,9 @@ impl<S: StateMachine> Replica<S> {
         if self.conf_state.voters == [self.raft_id] {
             self.campaign();
         }
-        self.settle()?;
+        if let Flow::Stop = self.settle().await? {
+            return Ok(());
+        }
         let mut commands = Vec::new();
         let mut next_tick = Instant::now() + self.config.tick;
         loop {
@@ -223,7 +232,12 @@ impl<S: StateMachine> Replica<S> {
                 next_tick = now + self.config.tick;
             }
             self.stand_if_due();
-            self.settle()?;
+            if let Flow::Stop = self.settle().await? {
+                return Ok(());
+            }
+            if let Some(written) = self.held.take() {
+                self.snapshot_written(written)?;
+            }
             if ticks {
                 self.ask_again();
             }
@@ -291,22 +305,14 @@ impl<S: StateMachine> Replica<S> {
                 };
                 self.node.report_snapshot(to, status);
             }
-            Command::SnapshotWritten(result) => {
-                let conf_state = self.snapshots.finish();
-                let meta = result.map_err(storage_failure)?;
-                self.node
-                    .mut_store()
-                    .snapshot_written(meta, conf_state)
-                    .map_err(storage_failure)?;
-                tracing::debug!(index = meta.index, "wrote a metadata snapshot");
-            }
+            Command::SnapshotWritten(result) => self.snapshot_written(result)?,
             Command::Stop => return Ok(Flow::Stop),
         }
         Ok(Flow::On)
     }
 
     /// Does all that Raft asks for, until it asks for nothing.
-    fn settle(&mut self) -> Result<(), QuorumFailure> {
+    async fn settle(&mut self) -> Result<Flow, QuorumFailure> {
         loop {
             self.follow_leadership();
             if !self.leads() {
@@ -321,30 +327,33 @@ impl<S: StateMachine> Replica<S> {
             if !self.node.has_ready() {
                 break;
             }
-            self.pass()?;
+            if let Flow::Stop = self.pass().await? {
+                return Ok(Flow::Stop);
+            }
+            self.resign_if_stood_still();
         }
         self.snapshot_if_due();
         self.publish();
-        Ok(())
+        Ok(Flow::On)
     }
 
-    fn pass(&mut self) -> Result<(), QuorumFailure> {
+    async fn pass(&mut self) -> Result<Flow, QuorumFailure> {
         let mut ready = self.node.ready();
         self.send(ready.take_messages());
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
-            let store = self.node.mut_store();
-            store
-                .install(&snapshot, ready.hs())
-                .map_err(storage_failure)?;
+            let install = |store: &mut LogStore| store.install(&snapshot, ready.hs());
+            if let Flow::Stop = self.write(snapshots::REST, install).await? {
+                return Ok(Flow::Stop);
+            }
             self.restore(StoredSnapshot::from_raft(&snapshot))?;
         }
-        let entries = ready.take_entries();
+        let mut entries = ready.take_entries();
         if ready.must_sync() {
-            self.node
-                .mut_store()
-                .append(ready.hs(), entries)
-                .map_err(storage_failure)?;
+            let append = |store: &mut LogStore| store.append(ready.hs(), &mut entries);
+            if let Flow::Stop = self.write(shortage::PAUSE, append).await? {
+                return Ok(Flow::Stop);
+            }
         } else if let Some(hard_state) = ready.hs() {
             self.node.mut_store().set_commit(hard_state.commit);
         }
@@ -360,7 +369,7 @@ impl<S: StateMachine> Replica<S> {
         self.send(light.take_messages());
         self.apply(light.take_committed_entries())?;
         self.node.advance_apply();
-        Ok(())
+        Ok(Flow::On)
     }
 
     fn send(&self, messages: Vec<raft::eraftpb::Message>) {

@@ -58,6 +58,8 @@ pub struct QuorumStatus {
     pub first_index: u64,
     /// This controller votes.
     pub is_voter: bool,
+    /// The disk has no room for the log: this controller takes part in nothing until it has.
+    pub stands_still: bool,
     /// The group's members, ascending by node id.
     pub members: Vec<MemberStatus>,
     /// Node ids that were removed and do not come back by themselves, ascending; on the leader without those that it

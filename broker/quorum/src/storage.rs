@@ -11,7 +11,8 @@
 //! - Segments and snapshots get their names when they are whole and durable.
 //! - Each segment begins with the newest hard state, so the older ones can go when their entries are
 //!   covered by the older of the two snapshots.
-//! - After an error of the disk nothing is tried again: the caller must stop.
+//! - After an error of the disk nothing is tried again: the caller must stop. But for a shortage of room, after which
+//!   nothing of what was tried is there.
 //!
 //! Start with [`LogStore`]; `frame` has the format, `recovery` reads it back.
 

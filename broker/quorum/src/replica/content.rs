@@ -1,12 +1,14 @@
 //! What a Raft snapshot holds, how it is made and how it is taken over.
 
+use std::time::Instant;
+
 use prost::Message as _;
 
-use super::Replica;
+use super::{Replica, storage_failure};
 use crate::error::QuorumFailure;
 use crate::membership::Membership;
 use crate::state_machine::StateMachine;
-use crate::storage::StoredSnapshot;
+use crate::storage::{SnapshotMeta, StorageError, StoredSnapshot};
 use crate::wire;
 
 /// The data of a Raft snapshot.
@@ -57,6 +59,27 @@ impl<S: StateMachine> Replica<S> {
         Ok(())
     }
 
+    /// What became of the snapshot that was begun last.
+    pub(super) fn snapshot_written(
+        &mut self,
+        written: Result<SnapshotMeta, StorageError>,
+    ) -> Result<(), QuorumFailure> {
+        let conf_state = self.snapshots.finish();
+        let meta = match written {
+            Err(error) if error.is_shortage() => {
+                self.snapshots.rest(Instant::now(), &error);
+                return Ok(());
+            }
+            written => written.map_err(storage_failure)?,
+        };
+        let store = self.node.mut_store();
+        store
+            .snapshot_written(meta, conf_state)
+            .map_err(storage_failure)?;
+        tracing::debug!(index = meta.index, "wrote a metadata snapshot");
+        Ok(())
+    }
+
     /// Begins a snapshot when enough was applied since the last one, or a member needs one.
     pub(super) fn snapshot_if_due(&mut self) {
         let store = self.node.store();
@@ -64,7 +87,7 @@ impl<S: StateMachine> Replica<S> {
         let entries = self.applied.index.saturating_sub(newest.index);
         let is_due = entries >= self.config.snapshot_every_entries
             || (entries > 0 && store.bytes_since_snapshot() >= self.config.snapshot_every_bytes);
-        if self.snapshots.is_busy() || self.applied.index == 0 {
+        if self.snapshots.is_busy(Instant::now()) || self.applied.index == 0 {
             return;
         }
         if is_due || store.take_snapshot_wanted() {

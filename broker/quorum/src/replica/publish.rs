@@ -25,6 +25,7 @@ impl<S: StateMachine> Replica<S> {
             first_index: self.node.store().first(),
             is_voter: self.conf_state.voters.contains(&self.raft_id)
                 && self.conf_state.voters_outgoing.is_empty(),
+            stands_still: false,
             members: self.members(),
             retired: self.stay_out(),
         };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use raft::eraftpb::ConfState;
 use tokio::sync::mpsc;
@@ -15,18 +16,31 @@ pub(super) struct SnapshotWriter {
     commands: mpsc::UnboundedSender<Command>,
     /// Raft's configuration in the snapshot, and who writes it.
     writing: Option<(ConfState, JoinHandle<()>)>,
+    /// There was no room for the last one.
+    rests_until: Option<Instant>,
 }
+
+/// Before another one is tried.
+pub(super) const REST: Duration = Duration::from_secs(5);
 
 impl SnapshotWriter {
     pub(super) fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
         Self {
             commands,
             writing: None,
+            rests_until: None,
         }
     }
 
-    pub(super) fn is_busy(&self) -> bool {
-        self.writing.is_some()
+    /// None is to be begun.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.writing.is_some() || self.rests_until.is_some_and(|until| now < until)
+    }
+
+    /// The log grows until there is room.
+    pub(super) fn rest(&mut self, now: Instant, error: &StorageError) {
+        tracing::warn!(%error, "no room for a metadata snapshot; it is tried again");
+        self.rests_until = Some(now + REST);
     }
 
     /// The outcome comes as [`Command::SnapshotWritten`].

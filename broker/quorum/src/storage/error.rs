@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::NotReplaced;
+
 /// Why the quorum's files cannot be used, or can no longer be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -11,6 +13,17 @@ pub enum StorageError {
     #[error("{path}: cannot {action}: {source}", path = path.display())]
     Io {
         /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// There was no room on the disk, or in a quota (ENOSPC, EDQUOT), and nothing of what was tried is there. It is to
+    /// be tried again.
+    #[error("{path}: no room to {action}: {source}", path = path.display())]
+    Shortage {
+        /// The file.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
@@ -57,6 +70,31 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// See [`StorageError::Shortage`]. No other error is one, whatever its source says: only who has taken back what
+    /// was half done can say so.
+    pub(crate) fn is_shortage(&self) -> bool {
+        matches!(self, Self::Shortage { .. })
+    }
+
+    pub(crate) fn shortage(path: &Path, action: &'static str, source: io::Error) -> Self {
+        Self::Shortage {
+            path: path.to_owned(),
+            action,
+            source,
+        }
+    }
+
+    /// For `map_err`.
+    pub(crate) fn not_replaced(
+        path: &Path,
+        action: &'static str,
+    ) -> impl FnOnce(NotReplaced) -> Self {
+        move |error| match error.is_shortage {
+            true => Self::shortage(path, action, error.source),
+            false => Self::io(path, action)(error.source),
+        }
+    }
+
     /// For `map_err`: what was being done to which file.
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

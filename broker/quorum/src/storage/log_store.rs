@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fs;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage};
@@ -11,6 +10,7 @@ use super::StorageError;
 use super::recovery::{ClosedSegment, QuorumDirectory};
 use super::segment::{self, Segment};
 use super::snapshot_file::{self, StoredSnapshot};
+use crate::disk;
 use crate::entries::{Entries, SnapshotMeta};
 
 /// What is in the files, and in memory: the hard state and the entries.
@@ -25,6 +25,8 @@ pub(crate) struct LogStore {
     active: Segment,
     active_number: u64,
     active_last_index: u64,
+    /// A snapshot of the leader that is durable, but for what comes after it there was no room yet.
+    installing: Option<SnapshotMeta>,
     /// A member needs a snapshot and the newest one cannot be read.
     snapshot_wanted: Cell<bool>,
 }
@@ -49,6 +51,7 @@ impl LogStore {
             active,
             active_number,
             active_last_index,
+            installing: None,
             snapshot_wanted: Cell::new(false),
         }
     }
@@ -85,40 +88,69 @@ impl LogStore {
     }
 
     /// Makes a vote and entries durable, with one fsync. The entries take the place of those at their
-    /// indexes and after.
+    /// indexes and after; they are taken out of `entries` where it worked. After a
+    /// [shortage](StorageError::Shortage) it is to be tried again.
     pub(crate) fn append(
         &mut self,
         hard_state: Option<&HardState>,
-        entries: Vec<Entry>,
+        entries: &mut Vec<Entry>,
     ) -> Result<(), StorageError> {
         if let Some(hard_state) = hard_state {
             self.hard_state = hard_state.clone();
         }
-        self.active.append(&self.hard_state, &entries)?;
+        self.active.append(&self.hard_state, entries)?;
         if !entries.is_empty() {
-            self.entries.append(entries);
+            self.entries.append(std::mem::take(entries));
             self.active_last_index = self.active_last_index.max(self.last());
         }
         Ok(())
     }
 
-    /// Takes the leader's snapshot in place of the whole log.
+    /// Takes the leader's snapshot in place of the whole log. After a [shortage](StorageError::Shortage) it is to be
+    /// tried again, with the same: what is done already is not done again.
     pub(crate) fn install(
         &mut self,
         snapshot: &Snapshot,
         hard_state: Option<&HardState>,
     ) -> Result<(), StorageError> {
         let snapshot = StoredSnapshot::from_raft(snapshot);
-        let meta = snapshot_file::write(&self.directory.path, &snapshot)?;
+        let meta = snapshot.meta;
+        if self.installing != Some(meta) {
+            snapshot_file::write(&self.directory.path, &snapshot)?;
+            self.installing = Some(meta);
+        }
+        if self.entries.newest_snapshot() != meta {
+            self.begin_anew(meta, snapshot.conf_state, hard_state)?;
+        }
+        self.directory.keep_two_snapshots(meta)?;
+        // Entries of another leader must not stand before those that follow the snapshot.
+        if !self.remove_segments_through(meta.index, true)? {
+            let source = std::io::ErrorKind::StorageFull.into();
+            let path = &self.directory.path;
+            return Err(StorageError::shortage(
+                path,
+                "remove the log before the snapshot from",
+                source,
+            ));
+        }
+        self.installing = None;
+        Ok(())
+    }
+
+    fn begin_anew(
+        &mut self,
+        meta: SnapshotMeta,
+        conf_state: ConfState,
+        hard_state: Option<&HardState>,
+    ) -> Result<(), StorageError> {
         if let Some(hard_state) = hard_state {
             self.hard_state = hard_state.clone();
         }
         self.hard_state.commit = self.hard_state.commit.max(meta.index);
-        self.conf_state = snapshot.conf_state;
-        self.entries.install(meta);
         self.roll()?;
-        self.directory.keep_two_snapshots(meta)?;
-        self.remove_segments_through(meta.index, true)
+        self.conf_state = conf_state;
+        self.entries.install(meta);
+        Ok(())
     }
 
     /// A snapshot that was written beside this thread is durable: the log before the one before it can
@@ -133,12 +165,18 @@ impl LogStore {
             return self.directory.keep_two_snapshots(meta);
         };
         self.conf_state = conf_state;
-        self.roll()?;
+        match self.roll() {
+            Err(error) if error.is_shortage() => {
+                tracing::warn!(%error, "the log goes on in the same segment");
+            }
+            rolled => rolled?,
+        }
         self.directory.keep_two_snapshots(meta)?;
-        self.remove_segments_through(older.index, false)
+        self.remove_segments_through(older.index, false).map(|_| ())
     }
 
-    /// Begins a new segment, with the hard state.
+    /// Begins a new segment, with the hard state. A [shortage](StorageError::Shortage): there is none, and the log may
+    /// go on in this one.
     fn roll(&mut self) -> Result<(), StorageError> {
         let number = self.active_number + 1;
         let segment = Segment::create(&self.directory.path, number, &self.hard_state)?;
@@ -153,16 +191,19 @@ impl LogStore {
         Ok(())
     }
 
-    fn remove_segments_through(&mut self, index: u64, all: bool) -> Result<(), StorageError> {
+    /// False where there was no room to remove one.
+    fn remove_segments_through(&mut self, index: u64, all: bool) -> Result<bool, StorageError> {
         while let Some(oldest) = self.closed.front() {
             if !all && oldest.last_index > index {
                 break;
             }
             let path = segment::path(&self.directory.path, oldest.number);
-            fs::remove_file(&path).map_err(StorageError::io(&path, "remove"))?;
+            if !disk::remove_file(&path).map_err(StorageError::io(&path, "remove"))? {
+                return Ok(false);
+            }
             self.closed.pop_front();
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -147,13 +147,16 @@ impl QuorumDirectory {
         Ok((store, snapshot))
     }
 
-    /// A snapshot was written: only it and the one before it stay.
+    /// A snapshot was written: only it and the one before it stay. What cannot be removed for want of room goes with a
+    /// later one.
     pub(crate) fn keep_two_snapshots(&mut self, newest: SnapshotMeta) -> Result<(), StorageError> {
         self.snapshots.push(newest);
         self.snapshots.sort_unstable();
         self.snapshots.dedup();
         while self.snapshots.len() > 2 {
-            snapshot_file::remove(&self.path, self.snapshots[0])?;
+            if !snapshot_file::remove(&self.path, self.snapshots[0])? {
+                break;
+            }
             self.snapshots.remove(0);
         }
         Ok(())
@@ -181,7 +184,16 @@ impl QuorumDirectory {
                 tracing::error!(%damage, older_index = older.index, "the newest snapshot is damaged; the one before it and the log have all it had");
                 let snapshot = snapshot_file::read(&self.path, older)?;
                 self.snapshots.pop();
-                snapshot_file::remove(&self.path, newest)?;
+                if !snapshot_file::remove(&self.path, newest)? {
+                    // Beside the next one it would be read again.
+                    let path = snapshot_file::path(&self.path, newest);
+                    let source = std::io::ErrorKind::StorageFull.into();
+                    return Err(StorageError::shortage(
+                        &path,
+                        "remove what is damaged:",
+                        source,
+                    ));
+                }
                 Ok(Some(snapshot))
             }
             _ => Err(damage),

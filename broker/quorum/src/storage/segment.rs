@@ -23,6 +23,8 @@ pub(crate) struct Segment {
     salt: u32,
     /// The number of the next frame.
     frames: u64,
+    /// Where it begins.
+    end: u64,
     buffer: Vec<u8>,
 }
 
@@ -48,7 +50,7 @@ impl Segment {
         let salt = (salt >> 32) as u32;
         let mut bytes = frame::segment_header(salt).to_vec();
         frame::encode(salt, 0, &payload(Some(hard_state), &[]), &mut bytes);
-        disk::replace_file(&path, &bytes).map_err(StorageError::io(&path, "create"))?;
+        disk::replace_file(&path, &bytes).map_err(StorageError::not_replaced(&path, "create"))?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(StorageError::io(&path, "open"))?;
         Ok(Self {
@@ -56,6 +58,7 @@ impl Segment {
             file,
             salt,
             frames: 1,
+            end: bytes.len() as u64,
             buffer: Vec::new(),
         })
     }
@@ -86,11 +89,13 @@ impl Segment {
             file,
             salt,
             frames,
+            end,
             buffer: Vec::new(),
         })
     }
 
-    /// Appends one frame and makes it durable. After an error the segment must not be used.
+    /// Appends one frame and makes it durable. After an error the segment must not be used, unless it was a
+    /// [shortage](StorageError::Shortage).
     pub(crate) fn append(
         &mut self,
         hard_state: &HardState,
@@ -99,15 +104,27 @@ impl Segment {
         self.buffer.clear();
         let payload = payload(Some(hard_state), entries);
         frame::encode(self.salt, self.frames, &payload, &mut self.buffer);
-        self.file
-            .write_all(&self.buffer)
-            .map_err(StorageError::io(&self.path, "write"))?;
-        self.file
-            .sync_data()
-            .map_err(StorageError::io(&self.path, "fsync"))?;
+        if let Err(source) = self.file.write_all(&self.buffer) {
+            self.take_back()?;
+            return Err(match disk::says_no_room(&source) {
+                true => StorageError::shortage(&self.path, "write", source),
+                false => StorageError::io(&self.path, "write")(source),
+            });
+        }
+        disk::sync_data(&self.file).map_err(StorageError::io(&self.path, "fsync"))?;
         self.frames += 1;
+        self.end += self.buffer.len() as u64;
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
+    }
+
+    /// What a failed write has left. Behind its rest nothing may be written: a start would take all that follows for
+    /// torn.
+    fn take_back(&mut self) -> Result<(), StorageError> {
+        disk::cut_back(&mut self.file, self.end).map_err(StorageError::io(
+            &self.path,
+            "take back what was half written to",
+        ))
     }
 }
 

@@ -3,7 +3,6 @@
 //! Header (28 bytes): magic 8 · version u32 · body length u64 · body crc32c · crc32c of the 24 before;
 //! then the body, a `SnapshotFile`. Numbers are little-endian.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -82,7 +81,7 @@ pub(crate) fn write(
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     bytes.extend_from_slice(&body);
     let path = path(directory, snapshot.meta);
-    disk::replace_file(&path, &bytes).map_err(StorageError::io(&path, "write"))?;
+    disk::replace_file(&path, &bytes).map_err(StorageError::not_replaced(&path, "write"))?;
     Ok(snapshot.meta)
 }
 
@@ -134,9 +133,10 @@ pub(crate) fn read(directory: &Path, meta: SnapshotMeta) -> Result<StoredSnapsho
     })
 }
 
-pub(crate) fn remove(directory: &Path, meta: SnapshotMeta) -> Result<(), StorageError> {
+/// False where there is no room for that.
+pub(crate) fn remove(directory: &Path, meta: SnapshotMeta) -> Result<bool, StorageError> {
     let path = path(directory, meta);
-    fs::remove_file(&path).map_err(StorageError::io(&path, "remove"))
+    disk::remove_file(&path).map_err(StorageError::io(&path, "remove"))
 }
 
 /// The index and term in a snapshot's file name.

@@ -1,11 +1,18 @@
+#[path = "../../tests/group/small_disk.rs"]
+mod small_disk;
+
 use std::fs;
 use std::path::Path;
 
 use raft::eraftpb::{ConfState, Entry, HardState};
 use raft::{GetEntriesContext, Storage as _};
 
+use small_disk::SmallDisk;
+
 use super::snapshot_file::{self, StoredSnapshot};
 use super::{LogStore, QuorumDirectory, StorageError};
+use crate::disk::Step;
+use crate::disk::refusal::refuse;
 use crate::entries::SnapshotMeta;
 
 fn entry(index: u64, term: u64) -> Entry {
@@ -51,7 +58,7 @@ fn founded(path: &Path) -> LogStore {
     for index in 2..=6 {
         let state = hard_state(2, 7, index - 1);
         store
-            .append(Some(&state), entries(index..=index, 2))
+            .append(Some(&state), &mut entries(index..=index, 2))
             .unwrap();
     }
     store
@@ -86,9 +93,9 @@ fn what_was_appended_is_there_after_a_restart() {
     let mut store = founded(directory.path());
     // A new leader's entries take the place of those it does not have.
     store
-        .append(Some(&hard_state(3, 9, 4)), entries(5..=5, 3))
+        .append(Some(&hard_state(3, 9, 4)), &mut entries(5..=5, 3))
         .unwrap();
-    store.append(None, vec![]).unwrap();
+    store.append(None, &mut vec![]).unwrap();
     let before = (all(&store), state(&store));
     drop(store);
     let (store, newest) = open(directory.path()).unwrap();
@@ -122,7 +129,7 @@ fn a_log_torn_at_any_byte_keeps_what_was_durable_before() {
     let log = directory.path().join(&names(directory.path(), ".log")[0]);
     let durable = fs::metadata(&log).unwrap().len();
     store
-        .append(Some(&hard_state(5, 1, 6)), entries(7..=9, 5))
+        .append(Some(&hard_state(5, 1, 6)), &mut entries(7..=9, 5))
         .unwrap();
     drop(store);
     let whole = fs::read(&log).unwrap();
@@ -138,7 +145,7 @@ fn a_log_torn_at_any_byte_keeps_what_was_durable_before() {
             assert_eq!(all(&store), entries(2..=6, 2), "cut at {length}");
             assert_eq!(state(&store), hard_state(2, 7, 5));
             store
-                .append(Some(&hard_state(6, 2, 6)), entries(7..=7, 6))
+                .append(Some(&hard_state(6, 2, 6)), &mut entries(7..=7, 6))
                 .unwrap();
             drop(store);
             let (store, _) = open(directory.path()).unwrap();
@@ -189,7 +196,10 @@ fn snapshots_let_the_log_before_the_older_one_go() {
         let last = store.last();
         if last < index {
             store
-                .append(Some(&hard_state(2, 7, index)), entries(last + 1..=index, 2))
+                .append(
+                    Some(&hard_state(2, 7, index)),
+                    &mut entries(last + 1..=index, 2),
+                )
                 .unwrap();
         }
         let written = snapshot_file::write(path, &snapshot(index, 2)).unwrap();
@@ -199,7 +209,7 @@ fn snapshots_let_the_log_before_the_older_one_go() {
         assert_eq!(store.bytes_since_snapshot(), 0);
     }
     store
-        .append(Some(&hard_state(2, 7, 12)), entries(13..=14, 2))
+        .append(Some(&hard_state(2, 7, 12)), &mut entries(13..=14, 2))
         .unwrap();
     assert_eq!(
         (store.first(), store.last(), store.newest_snapshot().index),
@@ -266,7 +276,7 @@ fn a_damaged_snapshot_that_nothing_replaces_is_refused() {
     store
         .install(&snapshot(20, 3).into_raft(), Some(&hard_state(3, 0, 20)))
         .unwrap();
-    store.append(None, entries(21..=22, 3)).unwrap();
+    store.append(None, &mut entries(21..=22, 3)).unwrap();
     drop(store);
     let newest = path.join(&names(path, ".snapshot")[1]);
     let mut bytes = fs::read(&newest).unwrap();
@@ -336,4 +346,157 @@ fn a_log_that_is_gone_is_not_begun_anew_by_one_that_may_have_voted() {
         opened.open_log(false),
         Err(StorageError::Missing { .. })
     ));
+}
+
+/// Needs root, for a small tmpfs.
+#[test]
+fn without_room_nothing_is_half_written_and_the_next_try_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::on(directory.path());
+    let path = directory.path().join("quorum");
+    let mut store = founded(&path);
+    for round in 0..4_u64 {
+        disk.fill();
+        let first = store.last() + 1;
+        let mut large: Vec<Entry> = entries(first..=first + 40, 2 + round);
+        for entry in &mut large {
+            entry.data = vec![b'x'; 1_000].into();
+        }
+        let state = hard_state(2 + round, 7, first - 1);
+        for _ in 0..3 {
+            let refused = store.append(Some(&state), &mut large).unwrap_err();
+            assert!(refused.is_shortage(), "{refused}");
+        }
+        assert_eq!((store.last() + 1, large.len()), (first, 41));
+        disk.free();
+        store.append(Some(&state), &mut large).unwrap();
+        assert_eq!(large, []);
+        let expected = all(&store);
+        drop(store);
+        (store, _) = open(&path).unwrap();
+        assert_eq!(all(&store), expected);
+        assert_eq!(store.last(), first + 40);
+    }
+    assert!(names(&path, ".tmp").is_empty());
+}
+
+#[test]
+fn a_snapshot_without_room_leaves_nothing_and_the_log_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::on(directory.path());
+    let path = directory.path().join("quorum");
+    let mut store = founded(&path);
+    let large = StoredSnapshot {
+        data: vec![b's'; 20_000].into(),
+        ..snapshot(5, 2)
+    };
+    disk.fill();
+    let refused = snapshot_file::write(&path, &large).unwrap_err();
+    assert!(refused.is_shortage(), "{refused}");
+    assert!(names(&path, ".tmp").is_empty());
+    let refused = store.install(&large.clone().into_raft(), None).unwrap_err();
+    assert!(refused.is_shortage(), "{refused}");
+    assert_eq!(store.last(), 6, "the log is as it was");
+    disk.free();
+    // A snapshot that found room is good without another segment, for which there is none.
+    snapshot_file::write(&path, &large).unwrap();
+    disk.fill();
+    store
+        .snapshot_written(large.meta, ConfState::default())
+        .unwrap();
+    assert_eq!(names(&path, ".log").len(), 1);
+    disk.free();
+    store.append(None, &mut entries(7..=8, 2)).unwrap();
+    drop(store);
+    let (store, found) = open(&path).unwrap();
+    assert_eq!((found.unwrap().meta, store.last()), (large.meta, 8));
+}
+
+/// Behind the rest of it nothing may be written: the next start would cut that off, acknowledged as it is. Needs root.
+#[test]
+fn a_half_written_frame_that_stays_is_no_shortage() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::on(directory.path());
+    let path = directory.path().join("quorum");
+    let mut store = founded(&path);
+    let mut large = entries(7..=7, 3);
+    large[0].data = vec![b'x'; 10_000].into();
+    disk.fill();
+    refuse(Some(Step::CutBack));
+    let error = store.append(Some(&hard_state(3, 9, 6)), &mut large);
+    refuse(None);
+    let error = error.unwrap_err();
+    assert!(!error.is_shortage(), "{error}");
+    disk.free();
+    drop(store);
+    let (store, _) = open(&path).unwrap();
+    assert_eq!((store.last(), state(&store)), (6, hard_state(2, 7, 5)));
+}
+
+/// As where room is found only when a file is flushed: nobody knows what of it is on the disk.
+#[test]
+fn a_failed_fsync_is_no_shortage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = founded(directory.path());
+    refuse(Some(Step::SyncData));
+    let appended = store.append(Some(&hard_state(3, 9, 6)), &mut entries(7..=7, 3));
+    refuse(None);
+    let error = appended.unwrap_err();
+    assert!(!error.is_shortage(), "{error}");
+}
+
+/// A segment that has its name, durable or not, is the last one to the next start: votes in the one before it would be
+/// forgotten.
+#[test]
+fn a_name_that_may_be_there_is_no_shortage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut store = founded(path);
+    refuse(Some(Step::SyncDirectory));
+    let refused = snapshot_file::write(path, &snapshot(4, 2)).unwrap_err();
+    assert!(!refused.is_shortage(), "{refused}");
+    let installed = store.install(&snapshot(20, 3).into_raft(), None);
+    let refused = installed.unwrap_err();
+    assert!(!refused.is_shortage(), "{refused}");
+    let rolled = store.snapshot_written(snapshot(4, 2).meta, ConfState::default());
+    refuse(None);
+    let refused = rolled.unwrap_err();
+    assert!(!refused.is_shortage(), "{refused}");
+}
+
+/// As on a file system that copies on write.
+#[test]
+fn what_finds_no_room_to_be_removed_goes_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut store = founded(path);
+    refuse(Some(Step::Remove));
+    for index in [3, 4, 5] {
+        let written = snapshot_file::write(path, &snapshot(index, 2)).unwrap();
+        store
+            .snapshot_written(written, snapshot(index, 2).conf_state)
+            .unwrap();
+    }
+    assert_eq!(names(path, ".snapshot").len(), 4);
+    assert_eq!(names(path, ".log").len(), 4);
+    // The log must be gone before anything follows the leader's snapshot.
+    let leaders = snapshot(20, 3).into_raft();
+    for _ in 0..3 {
+        let installed = store.install(&leaders, Some(&hard_state(3, 9, 20)));
+        let refused = installed.unwrap_err();
+        assert!(refused.is_shortage(), "{refused}");
+        assert_eq!(names(path, ".log").len(), 5, "it is not begun anew again");
+    }
+    refuse(None);
+    store
+        .install(&leaders, Some(&hard_state(3, 9, 20)))
+        .unwrap();
+    assert_eq!(names(path, ".snapshot").len(), 2);
+    assert_eq!(names(path, ".log").len(), 1);
+    store.append(None, &mut entries(21..=22, 3)).unwrap();
+    drop(store);
+    let (store, newest) = open(path).unwrap();
+    assert_eq!(newest, Some(snapshot(20, 3)));
+    assert_eq!(all(&store), entries(21..=22, 3));
+    assert_eq!(state(&store), hard_state(3, 9, 20));
 }

@@ -49,7 +49,7 @@ const UNCLEAN_NAMED_MAX: usize = 100;
 
 type ImageGauge = (&'static str, &'static str, fn(&Image) -> usize);
 
-const IMAGE_GAUGES: [ImageGauge; 13] = [
+const IMAGE_GAUGES: [ImageGauge; 14] = [
     (
         "kafka_controller_kafkacontroller_globaltopiccount",
         "Topics in the metadata.",
@@ -74,6 +74,16 @@ const IMAGE_GAUGES: [ImageGauge; 13] = [
         "kafka_controller_kafkacontroller_fencedbrokercount",
         "Brokers that are registered and fenced.",
         |image| image.brokers().filter(|broker| broker.fenced).count(),
+    ),
+    (
+        "foz_brokers_short_of_space",
+        "Brokers that are alive and whose disks have no room.",
+        |image| {
+            image
+                .alive_brokers()
+                .filter(|broker| broker.short_of_space)
+                .count()
+        },
     ),
     (
         "kafka_controller_kafkacontroller_preferredreplicaimbalancecount",
@@ -150,6 +160,13 @@ impl Metrics {
             "foz_quorum_term",
             "The quorum's term.",
             move || leadership.borrow().term as f64,
+        )?;
+        let status = quorum.status();
+        gauge(
+            registry,
+            "foz_quorum_stands_still",
+            "1 while this controller takes part in nothing, because its disk has no room for the quorum's log.",
+            move || f64::from(u8::from(status.borrow().stands_still)),
         )?;
         let buckets = prometheus::exponential_buckets(0.000_5, 2.0, 14)?;
         let options = HistogramOpts::new(
@@ -400,7 +417,7 @@ mod tests {
                 node_id,
                 epoch: 1,
                 fenced: true,
-                stopping: false,
+                ..BrokerFenceRecord::default()
             }))
         };
         let end = led_by_3(&[3, 1], &[3, 1]);

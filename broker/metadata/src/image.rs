@@ -81,6 +81,10 @@ pub struct Broker {
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
     /// no ISR and gets new replicas only as one that is fenced. Ends with the next registration.
     pub stopping: bool,
+    /// Its disk has no room. It serves what it has, but leads nothing that another in sync with room can lead, leaves each
+    /// ISR in which `min.insync.replicas` of these stay, joins none that one of these could join, and gets new replicas
+    /// only as one that is fenced.
+    pub short_of_space: bool,
     /// Registrations before this one, since the broker was last unfenced, that the right disk may name as well. A broker
     /// that ends before it has heard of its registration comes back with an older one; and what a process asked
     /// before it ended may arrive after the registration of the next.
@@ -187,6 +191,13 @@ impl Image {
     #[must_use]
     pub fn can_lead(&self, node_id: i32) -> bool {
         self.broker(node_id).is_some_and(|broker| broker.can_lead())
+    }
+
+    /// Whether the broker may be made a leader where there is a choice: it takes what is written, too.
+    #[must_use]
+    pub fn can_take_over(&self, node_id: i32) -> bool {
+        self.broker(node_id)
+            .is_some_and(|broker| broker.can_take_over())
     }
 
     /// The failure domain of a node: what an administrator assigned, else what the broker says.
@@ -352,6 +363,12 @@ impl Broker {
     #[must_use]
     pub fn can_lead(&self) -> bool {
         !self.fenced && !self.stopping
+    }
+
+    /// As above, and with room for what is written.
+    #[must_use]
+    pub fn can_take_over(&self) -> bool {
+        self.can_lead() && !self.short_of_space
     }
 }
 

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
+use crate::image::Broker;
+
 #[allow(clippy::all, unreachable_pub)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/foz.metadata.rs"));
@@ -68,6 +70,19 @@ impl From<Fact> for Record {
 impl From<Vec<i32>> for NodeIds {
     fn from(node_ids: Vec<i32>) -> Self {
         Self { node_ids }
+    }
+}
+
+impl BrokerFenceRecord {
+    /// What is so of a broker, for a record that changes some of it.
+    pub(crate) fn of(broker: &Broker) -> Self {
+        Self {
+            node_id: broker.node_id,
+            epoch: broker.epoch,
+            fenced: broker.fenced,
+            stopping: broker.stopping,
+            short_of_space: broker.short_of_space,
+        }
     }
 }
 

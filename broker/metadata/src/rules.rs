@@ -42,6 +42,7 @@ mod rebalance;
 mod refusal;
 mod register_broker;
 mod replicas;
+mod report_space;
 mod start_rebalance;
 mod stop_broker;
 mod unregister_broker;
@@ -85,6 +86,7 @@ pub use progress_rebalance::{
 pub use raise_internal_topics::{PARTITIONS_RAISED_PER_CALL_MAX, raise_internal_topics};
 pub use refusal::{ErrorCode, Refusal};
 pub use register_broker::{RegisterBroker, register_broker};
+pub use report_space::report_space;
 pub use start_rebalance::{PlannedRebalance, StartRebalance, StartedRebalance, start_rebalance};
 pub use stop_broker::{StopState, stop_broker};
 pub use unregister_broker::unregister_broker;

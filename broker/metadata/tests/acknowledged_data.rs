@@ -41,6 +41,7 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
             .prop_map(|(node, disk, answer_lost)| Step::Register { node, disk, answer_lost }),
         14 => node().prop_map(|node| Step::Unfence { node }),
         2 => node().prop_map(|node| Step::Stop { node }),
+        4 => (node(), any::<bool>()).prop_map(|(node, is_short)| Step::Space { node, is_short }),
         16 => (node(), prop_oneof![1..4usize, Just(100)])
             .prop_map(|(node, batches)| Step::See { node, batches }),
         12 => node().prop_map(|node| Step::Append { node }),

@@ -22,8 +22,8 @@ use foz_metadata::rules::{
     alter_partition_reassignments, alter_partitions, assign_racks, balance_leaders,
     change_replication_factor, cordon, create_partitions, create_topics, delete_topics,
     elect_leaders, elect_unclean_where_allowed, end_restart, end_restarts_done, fence_broker,
-    found_cluster, raise_internal_topics, register_broker, stop_broker, unfence_broker,
-    unregister_broker,
+    found_cluster, raise_internal_topics, register_broker, report_space, stop_broker,
+    unfence_broker, unregister_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -263,6 +263,13 @@ impl Cluster {
                 let decided = cordon(&image, &BTreeSet::from([node_id]), cordoned, 0);
                 self.commit_if_allowed(decided).unwrap();
                 assert_eq!(self.image.is_cordoned(node_id), cordoned);
+            }
+            Command::Space { node_id, is_short } => {
+                let decided = report_space(&image, node_id, self.epoch(node_id), is_short);
+                if self.commit_if_allowed(decided).is_some() {
+                    let again = report_space(&self.image, node_id, self.epoch(node_id), is_short);
+                    assert_eq!(again.unwrap().records, []);
+                }
             }
             Command::Unregister { node_id } => {
                 let is_known = image.broker(node_id).is_some();

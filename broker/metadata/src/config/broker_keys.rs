@@ -93,6 +93,13 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          (follower.replication.throttled.replicas) while they are not in sync.",
     ),
     ConfigKey::broker(
+        "foz.disk.reserve.bytes",
+        long(-1),
+        Some("-1"),
+        Applied,
+        "What clients' records leave free of the disk; -1 is a hundredth of it, 1 GiB at most.",
+    ),
+    ConfigKey::broker(
         "foz.http.listener",
         Kind::Text,
         Some("0.0.0.0:9644"),

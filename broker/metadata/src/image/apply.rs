@@ -136,6 +136,7 @@ impl Image {
             foz_version_max: record.foz_version_max.max(1),
             fenced: true,
             stopping: false,
+            short_of_space: false,
             previous_epochs: record.previous_epochs.clone(),
         };
         self.brokers.insert_mut(record.node_id, Arc::new(broker));
@@ -153,6 +154,7 @@ impl Image {
         let changed = Arc::make_mut(&mut broker);
         changed.fenced = record.fenced;
         changed.stopping = record.stopping;
+        changed.short_of_space = record.short_of_space;
         if !record.fenced {
             changed.previous_epochs.clear();
         }

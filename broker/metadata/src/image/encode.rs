@@ -112,13 +112,8 @@ impl Image {
                 replication_port: i32::from(broker.replication_port),
                 previous_epochs: broker.previous_epochs.clone(),
             }));
-            if !broker.fenced || broker.stopping {
-                facts.push(Fact::BrokerFence(BrokerFenceRecord {
-                    node_id: broker.node_id,
-                    epoch: broker.epoch,
-                    fenced: broker.fenced,
-                    stopping: broker.stopping,
-                }));
+            if !broker.fenced || broker.stopping || broker.short_of_space {
+                facts.push(Fact::BrokerFence(BrokerFenceRecord::of(broker)));
             }
         }
         for (node_id, rack) in self.assigned_racks() {

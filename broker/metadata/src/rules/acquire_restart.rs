@@ -178,10 +178,8 @@ fn hand_over(draft: &mut Draft, node_id: i32) {
     };
     if !broker.stopping {
         draft.write(Fact::BrokerFence(BrokerFenceRecord {
-            node_id,
-            epoch: broker.epoch,
-            fenced: broker.fenced,
             stopping: true,
+            ..BrokerFenceRecord::of(&broker)
         }));
     }
     let after = draft.image().clone();

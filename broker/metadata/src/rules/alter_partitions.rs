@@ -192,14 +192,22 @@ fn check_isr(
     {
         return invalid(format!("is without the leader {broker_id}"));
     }
+    // Where nobody in sync has room, a broker that restarts comes back all the same: what it has counts. Once somebody
+    // with room is there it leaves again.
+    let mut in_sync = partition.isr.iter();
+    let have_room = in_sync.any(|node_id| image.can_take_over(*node_id));
+    let may_join = |node_id| match have_room {
+        true => image.can_take_over(node_id),
+        false => image.can_lead(node_id),
+    };
     for (node_id, broker_epoch) in &change.new_isr {
         // A leader that is about to stop has to let others in, so that one of them can take over. A member that is
         // about to stop stays in until it does: a restart grant takes nobody out of an ISR.
         let is_member = partition.isr.contains(node_id) && image.is_alive(*node_id);
-        let may_be_in = image.can_lead(*node_id) || is_member || *node_id == broker_id;
+        let may_be_in = may_join(*node_id) || is_member || *node_id == broker_id;
         let known_epoch = image.broker(*node_id).map_or(-1, |broker| broker.epoch);
         let reason = if !may_be_in {
-            "is fenced or about to stop".to_owned()
+            "is fenced, about to stop, or has no room on its disk where another has".to_owned()
         } else if *broker_epoch != -1 && *broker_epoch != known_epoch {
             format!("is registered with epoch {known_epoch}, not {broker_epoch}")
         } else {

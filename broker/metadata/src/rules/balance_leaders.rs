@@ -28,7 +28,7 @@ pub fn balance_leaders(image: &Image, properties: &BTreeMap<String, String>) -> 
             let preferred = partition.preferred_leader();
             let should_move = partition.leader != preferred
                 && partition.isr.contains(&preferred)
-                && image.can_lead(preferred);
+                && image.can_take_over(preferred);
             if !should_move {
                 return None;
             }

@@ -102,10 +102,10 @@ fn elect_one(
     let preferred = partition.preferred_leader();
     match kind {
         ElectionKind::Preferred => {
-            if !partition.isr.contains(&preferred) || !image.can_lead(preferred) {
+            if !partition.isr.contains(&preferred) || !image.can_take_over(preferred) {
                 return refuse(
                     ErrorCode::PreferredLeaderNotAvailable,
-                    format!("broker {preferred} is not alive and in sync"),
+                    format!("broker {preferred} is not alive and in sync, with room on its disk"),
                 );
             }
         }

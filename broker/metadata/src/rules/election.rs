@@ -27,17 +27,21 @@ pub(super) enum Elected {
 /// KIP-966 plans as unclean recovery.
 pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -> Elected {
     let can_lead = |node_id: i32| image.can_lead(node_id);
-    if partition.isr.contains(&partition.leader) && can_lead(partition.leader) {
-        return Elected::InSync(partition.leader);
-    }
+    let can_take_over = |node_id: i32| image.can_take_over(node_id);
     let first_of = |members: &[i32], may: &dyn Fn(i32) -> bool| {
         let replicas = partition.replicas.iter().copied();
         replicas
             .filter(|node_id| members.contains(node_id))
             .find(|node_id| may(*node_id))
     };
-    if let Some(node_id) = first_of(&partition.isr, &can_lead) {
-        return Elected::InSync(node_id);
+    // A leader without room takes nothing, so one with room leads, wherever there is one.
+    for may in [&can_take_over as &dyn Fn(i32) -> bool, &can_lead] {
+        if partition.isr.contains(&partition.leader) && may(partition.leader) {
+            return Elected::InSync(partition.leader);
+        }
+        if let Some(node_id) = first_of(&partition.isr, may) {
+            return Elected::InSync(node_id);
+        }
     }
     // A broker that is about to stop goes on with what nobody else in sync can take: a member of the ELR
     // would throw away what it wrote since, and can catch up with it instead. Another that is about to stop
@@ -48,7 +52,8 @@ pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -
     if let Some(node_id) = first_of(&partition.isr, &|node_id| image.is_alive(node_id)) {
         return Elected::InSync(node_id);
     }
-    if let Some(node_id) = first_of(&partition.elr, &can_lead) {
+    let eligible = first_of(&partition.elr, &can_take_over);
+    if let Some(node_id) = eligible.or_else(|| first_of(&partition.elr, &can_lead)) {
         return Elected::Eligible(node_id);
     }
     if partition.isr.is_empty() && partition.elr.is_empty() {
@@ -61,13 +66,16 @@ pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -
     }
     let allow_unclean = allow_unclean || sings(Canary::UncleanElectionAlways);
     if allow_unclean {
-        let has_been_in_sync =
-            |node_id| can_lead(node_id) && !partition.never_in_sync.contains(&node_id);
-        let mut others = partition.never_in_sync.iter().copied();
-        let elected = first_of(&partition.replicas, &has_been_in_sync)
-            .or_else(|| others.find(|node_id| can_lead(*node_id)));
-        if let Some(node_id) = elected {
-            return Elected::Unclean(node_id);
+        let was_in_sync = |id: &i32| !partition.never_in_sync.contains(id);
+        let replicas = partition.replicas.iter().copied();
+        let has_more: Vec<i32> = replicas.filter(was_in_sync).collect();
+        // Room second: what a replica has counts for more.
+        for replicas in [&has_more, &partition.never_in_sync] {
+            let mut with_room = replicas.iter().filter(|id| can_take_over(**id));
+            let mut any = replicas.iter().filter(|id| can_lead(**id));
+            if let Some(node_id) = with_room.next().or_else(|| any.next()) {
+                return Elected::Unclean(*node_id);
+            }
         }
     }
     Elected::Nobody

@@ -29,10 +29,8 @@ pub fn end_restart(
         && broker.stopping
     {
         draft.write(Fact::BrokerFence(BrokerFenceRecord {
-            node_id,
-            epoch: broker.epoch,
-            fenced: broker.fenced,
             stopping: false,
+            ..BrokerFenceRecord::of(broker)
         }));
     }
     let end = end_of(grant);
@@ -62,9 +60,9 @@ pub fn end_restarts_done(image: &Image) -> Decided<Vec<i32>> {
     }
     for grant in &done {
         let node_id = grant.node_id;
-        let can_lead = after.can_lead(node_id);
+        let can_take_over = after.can_take_over(node_id);
         change_partitions_on(&mut draft, &after, node_id, |change| {
-            if can_lead {
+            if can_take_over {
                 change.prefer_if_in_sync(node_id);
             }
         });

@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::partition_change::change_partitions_on;
 use super::{Decided, check_broker_epoch};
-use crate::image::Image;
+use crate::image::{Broker, Image};
 use crate::record::{BrokerFenceRecord, Fact};
 
 /// Takes a broker out: it leaves every ISR and leads nothing from then on. Where it was the last member, it
@@ -15,8 +15,8 @@ use crate::record::{BrokerFenceRecord, Fact};
 pub fn fence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
     check_broker_epoch(image, node_id, epoch)?;
     let mut draft = Draft::new(image);
-    if image.is_alive(node_id) {
-        let fence = fact(image, node_id, epoch, true);
+    if let Some(broker) = image.broker(node_id).filter(|broker| !broker.fenced) {
+        let fence = fact(broker, true);
         let after = draft.preview(&fence);
         change_partitions_on(&mut draft, &after, node_id, |change| {
             change.leaves_isr(node_id);
@@ -34,20 +34,17 @@ pub fn fence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
 pub fn unfence_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<()> {
     check_broker_epoch(image, node_id, epoch)?;
     let mut draft = Draft::new(image);
-    if !image.is_alive(node_id) {
-        draft.write(fact(image, node_id, epoch, false));
+    if let Some(broker) = image.broker(node_id).filter(|broker| broker.fenced) {
+        draft.write(fact(broker, false));
         let after = draft.image().clone();
         change_partitions_on(&mut draft, &after, node_id, |_| {});
     }
     Ok(draft.decide(()))
 }
 
-fn fact(image: &Image, node_id: i32, epoch: i64, fenced: bool) -> Fact {
-    let stopping = image.broker(node_id).is_some_and(|broker| broker.stopping);
+fn fact(broker: &Broker, fenced: bool) -> Fact {
     Fact::BrokerFence(BrokerFenceRecord {
-        node_id,
-        epoch,
         fenced,
-        stopping,
+        ..BrokerFenceRecord::of(broker)
     })
 }

@@ -10,7 +10,7 @@ use crate::image::{Image, Resource, Topic};
 /// Goes with the config in one batch.
 ///
 /// * A leader that waits for fewer replicas from now on may acknowledge without those that were eligible, so
-///   they are so no more.
+///   they are so no more. Nor is a member without room waited for, where those with room are enough from now on.
 /// * A leader that has to wait for more must know it before it takes anybody out of the ISR: who leaves then
 ///   stays eligible, and must not miss what is acknowledged later. A new partition epoch refuses what it
 ///   proposes until it has seen this batch.
@@ -34,7 +34,8 @@ pub(super) fn min_insync_changed(draft: &mut Draft, before: &Image, resource: &R
                 change.new_epoch();
                 return true;
             }
-            !partition.elr.is_empty()
+            let is_short = |id: &i32| after.broker(*id).is_some_and(|it| it.short_of_space);
+            !partition.elr.is_empty() || partition.isr.iter().any(is_short)
         });
     }
 }

@@ -4,6 +4,9 @@
 //! here:
 //!
 //! * A leader is a member of the ISR; there is none exactly when the ISR is empty.
+//! * A member whose disk has no room leads only while nobody in the ISR has room. It leaves the ISR where those with
+//!   room have the minimum without it: it could not take what is written, and others would wait for it. Where they do
+//!   not, nothing could be acknowledged without it, and it stays with its copy of what was.
 //! * While the ISR has its minimum of members (or more), `elr` and `last_known_elr` are empty. Below it nothing
 //!   is acknowledged, so whoever leaves the ISR goes on having everything that was: it joins the ELR, until
 //!   it loses data or the ISR has its minimum again.
@@ -174,7 +177,7 @@ impl<'a> PartitionChange<'a> {
             self.reassign(completed);
             // The plan counted on who leads, too.
             let preferred = self.after.preferred_leader();
-            if is_of_rebalance && image.can_lead(preferred) {
+            if is_of_rebalance && image.can_take_over(preferred) {
                 self.prefer(preferred);
             }
         }
@@ -183,6 +186,7 @@ impl<'a> PartitionChange<'a> {
 
     /// Works out what follows from replicas and ISR.
     fn settle(&mut self, image: &Image) {
+        self.leave_isr_to_who_has_room(image);
         self.keep_eligible();
         self.keep_last_leader();
         self.keep_never_in_sync();
@@ -204,6 +208,15 @@ impl<'a> PartitionChange<'a> {
             self.after.last_known_elr.clear();
         }
         self.keep_never_in_sync();
+    }
+
+    fn leave_isr_to_who_has_room(&mut self, image: &Image) {
+        let is_short = |id: i32| image.broker(id).is_some_and(|broker| broker.short_of_space);
+        let min_insync = partition_min_insync(self.settings.min_insync_replicas, &self.after);
+        let isr = &mut self.after.isr;
+        if isr.iter().filter(|id| image.can_take_over(**id)).count() >= min_insync {
+            isr.retain(|id| !is_short(*id));
+        }
     }
 
     fn keep_eligible(&mut self) {

@@ -25,6 +25,8 @@ use crate::image::{Image, Partition};
 ///   lives, and then the broker that was away while a topic was made, or whose start was a second later than that of
 ///   the first, leads nothing of it for good.
 ///
+/// A broker without room on its disk counts as away, while there is one that has room.
+///
 /// A cordoned broker gets nothing; what it has counts.
 #[derive(Debug, Clone)]
 pub(super) struct Placement {
@@ -77,6 +79,15 @@ impl Placement {
                 }
             })
             .collect();
+        let has_room = |broker: &Candidate| image.can_take_over(broker.node_id);
+        if brokers
+            .iter()
+            .any(|broker| broker.is_open && has_room(broker))
+        {
+            for broker in &mut brokers {
+                broker.can_lead = has_room(broker);
+            }
+        }
         if let Some(start) = seed.checked_rem(brokers.len() as u64) {
             brokers.rotate_left(usize::try_from(start).unwrap_or_default());
         }

@@ -90,7 +90,7 @@ pub fn progress_rebalance(image: &Image, request: &ProgressRebalance) -> Decided
             changed.reassign(begin(partition, &wanted.to));
             if wanted.to.iter().all(|id| wanted.from.contains(id)) {
                 // Nothing has to be copied: this is the whole of the move.
-                if image.can_lead(wanted.to[0]) {
+                if image.can_take_over(wanted.to[0]) {
                     changed.prefer_if_in_sync(wanted.to[0]);
                 }
             } else {
@@ -159,5 +159,5 @@ fn fits(image: &Image, wanted: &RebalanceMove, topic: &Topic, partition: &Partit
             .to
             .iter()
             .filter(is_new)
-            .all(|id| image.can_lead(*id))
+            .all(|id| image.can_take_over(*id))
 }

@@ -167,7 +167,12 @@ pub(super) fn new_partition(
     index: usize,
     replicas: Vec<i32>,
 ) -> Fact {
-    let (isr, never_in_sync) = replicas.iter().copied().partition(|id| image.can_lead(*id));
+    let has_room = replicas.iter().any(|id| image.can_take_over(*id));
+    let is_in_sync = |id: &i32| match has_room {
+        true => image.can_take_over(*id),
+        false => image.can_lead(*id),
+    };
+    let (isr, never_in_sync) = replicas.iter().copied().partition(is_in_sync);
     let mut partition = Partition {
         isr,
         replicas,

@@ -22,12 +22,10 @@ pub struct StopState {
 pub fn stop_broker(image: &Image, node_id: i32, epoch: i64) -> Decided<StopState> {
     check_broker_epoch(image, node_id, epoch)?;
     let mut draft = Draft::new(image);
-    if image.can_lead(node_id) {
+    if let Some(broker) = image.broker(node_id).filter(|broker| broker.can_lead()) {
         draft.write(Fact::BrokerFence(BrokerFenceRecord {
-            node_id,
-            epoch,
-            fenced: false,
             stopping: true,
+            ..BrokerFenceRecord::of(broker)
         }));
     }
     if image.is_alive(node_id) {

@@ -13,7 +13,7 @@ use foz_metadata::rules::{
     PartitionState, Reassignment, Refusal, ResourceName, alter_configs,
     alter_partition_reassignments, alter_partitions, balance_leaders, create_topics, elect_leaders,
     elect_unclean_where_allowed, fence_broker, found_cluster, min_insync_replicas,
-    partition_min_insync, raise_internal_topics, stop_broker, unfence_broker,
+    partition_min_insync, raise_internal_topics, report_space, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,11 @@ pub(crate) enum Step {
     },
     Stop {
         node: usize,
+    },
+    /// A broker says whether its disk has room.
+    Space {
+        node: usize,
+        is_short: bool,
     },
     /// A broker applies metadata.
     See {
@@ -197,6 +202,13 @@ impl World {
             Step::Stop { node } => {
                 if self.nodes[node].is_up {
                     let decided = stop_broker(self.image(), id(node), self.epoch(node));
+                    self.commit_if_allowed(decided);
+                }
+            }
+            Step::Space { node, is_short } => {
+                if self.nodes[node].is_up {
+                    let epoch = self.epoch(node);
+                    let decided = report_space(self.image(), id(node), epoch, is_short);
                     self.commit_if_allowed(decided);
                 }
             }

@@ -21,5 +21,6 @@ mod placement;
 mod rebalance;
 mod register_broker;
 mod replication;
+mod report_space;
 mod support;
 mod unregister_broker;

@@ -67,6 +67,13 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
     assert!(*rebalance_id == 0 || is_moved, "{what}");
     let min_insync = partition_min_insync(min_insync_replicas(image, topic), partition);
     assert!(isr.len() < min_insync || elr.is_empty(), "{what}");
+    let is_short = |id: &i32| image.broker(*id).is_some_and(|it| it.short_of_space);
+    let with_room = isr.iter().filter(|id| image.can_take_over(**id)).count();
+    assert!(with_room == 0 || image.can_take_over(*leader), "{what}");
+    assert!(
+        with_room < min_insync || !isr.iter().any(is_short),
+        "{what}"
+    );
 }
 
 pub(crate) fn check_step(before: &Image, batch: &Batch, after: &Image) {

@@ -73,6 +73,10 @@ pub(crate) enum Command {
     Unregister {
         node_id: i32,
     },
+    Space {
+        node_id: i32,
+        is_short: bool,
+    },
     AskToRestart {
         node_id: i32,
         insist: bool,
@@ -134,6 +138,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => (NODES, prop::bool::weighted(0.3))
             .prop_map(|(node_id, cordoned)| Command::Cordon { node_id, cordoned }),
         1 => NODES.prop_map(|node_id| Command::Unregister { node_id }),
+        3 => (NODES, any::<bool>())
+            .prop_map(|(node_id, is_short)| Command::Space { node_id, is_short }),
         2 => (NODES, any::<bool>())
             .prop_map(|(node_id, insist)| Command::AskToRestart { node_id, insist }),
         1 => NODES.prop_map(|node_id| Command::EndRestart { node_id }),

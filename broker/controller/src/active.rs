@@ -91,6 +91,8 @@ pub(crate) enum LeaseMessage {
 pub(crate) struct LeaseState {
     pub(crate) committed_offset: i64,
     pub(crate) is_fenced: bool,
+    /// Up to where what the beat says of the disk is decided; `None`: it is not.
+    pub(crate) space_offset: Option<i64>,
     /// Why a broker that wants to stop may not.
     pub(crate) denied: Option<Arc<str>>,
 }

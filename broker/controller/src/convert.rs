@@ -54,6 +54,7 @@ pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
         stopping: broker.stopping,
         cordoned: image.is_cordoned(broker.node_id),
         foz_version_max: broker.foz_version_max,
+        short_of_space: broker.short_of_space,
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Beat {
     pub is_insisting: bool,
     /// The broker exits.
     pub is_leaving: bool,
+    /// Its disk has no room.
+    pub is_short_of_space: bool,
 }
 
 /// What a beat asks for.
@@ -263,6 +265,7 @@ mod tests {
             stream,
             applied_offset,
             is_stopping: false,
+            is_short_of_space: false,
             is_insisting: false,
             is_leaving: false,
         }

@@ -38,7 +38,8 @@ pub struct LocalLog {
 
 /// What the leader asks about other nodes, answered from the current metadata.
 pub trait Cluster {
-    /// The broker epoch of a node that may join an ISR: alive and not stopping. `None` for any other.
+    /// The broker epoch of a node that may join an ISR: alive, not stopping, and with room on its disk unless all in sync
+    /// lack that. `None` for any other.
     fn may_join(&self, node_id: i32) -> Option<i64>;
 
     /// It is registered and not fenced: it may be stopping.

@@ -442,7 +442,13 @@ impl Leader {
     /// The committed ISR has min.insync.replicas members.
     #[must_use]
     pub fn has_min_insync(&self) -> bool {
-        self.isr.len() >= self.settings.min_insync
+        self.has_min_insync_of(|_| true)
+    }
+
+    /// As above, where only these members count.
+    pub fn has_min_insync_of(&self, counts: impl Fn(i32) -> bool) -> bool {
+        let members = self.isr.iter().filter(|&&node_id| counts(node_id));
+        members.count() >= self.settings.min_insync
     }
 
     /// The proposal that waits for its answer.

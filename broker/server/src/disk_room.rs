@@ -7,6 +7,8 @@ pub(crate) struct DiskRoom {
     pub(crate) bytes_total: i64,
     /// For who is not root.
     pub(crate) bytes_free: i64,
+    /// A file can be made: file systems that number their files beforehand run out of numbers.
+    pub(crate) has_inodes: bool,
 }
 
 /// Of the disk that the directory is on. It blocks for as long as that does not answer.
@@ -19,5 +21,7 @@ pub(crate) fn disk_room(directory: &Path) -> Result<DiskRoom, rustix::io::Errno>
     Ok(DiskRoom {
         bytes_total: bytes(found.f_blocks),
         bytes_free: bytes(found.f_bavail),
+        // 0 of 0: it numbers them as they come.
+        has_inodes: found.f_files == 0 || found.f_favail > 0,
     })
 }

@@ -1,7 +1,8 @@
 //! To which cluster and node the broker's directory belongs, and whether what it holds is what this
 //! node had when the quorum last heard of it.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use anyhow::{Context, bail};
 use foz_quorum::{KafkaUuid, MetaProperties, MetaPropertiesError};
 use parking_lot::Mutex;
 use tracing::info;
+
+use crate::spare_file;
 
 /// The kernel's boot when the directory was last in use: after a crash on the same boot the page cache
 /// has survived.
@@ -139,12 +142,24 @@ impl Identity {
     /// Ends this life of the directory: the next process does not believe that all is there that was
     /// written. The next [`join`](Self::join) begins another.
     ///
+    /// It takes no room where there is none.
+    ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn end_life(&self) -> Result<(), MetaPropertiesError> {
+    pub(crate) fn end_life(&self) -> anyhow::Result<()> {
         let mut state = self.state.lock();
         state.properties.other.remove(BOOT_ID_KEY);
-        state.properties.write(&self.data_dir)
+        let written = state.properties.write(&self.data_dir);
+        let written = match written {
+            Err(error) if error.is_shortage() && spare_file::release(&self.data_dir) => {
+                state.properties.write(&self.data_dir)
+            }
+            written => written,
+        };
+        match written {
+            Err(error) if error.is_shortage() => strike_out_boot_id(&self.data_dir),
+            written => Ok(written?),
+        }
     }
 
     /// A flush failed. The kernel may have dropped what it could not write and go on to show it to readers, as
@@ -153,10 +168,40 @@ impl Identity {
     ///
     /// # Errors
     /// When that cannot be written down.
-    pub(crate) fn distrust(&self) -> Result<(), MetaPropertiesError> {
+    pub(crate) fn distrust(&self) -> anyhow::Result<()> {
         self.state.lock().is_distrusted = true;
         self.end_life()
     }
+}
+
+/// Nothing but room for a new file was missing: it is to be tried again.
+pub(crate) fn is_shortage(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<MetaPropertiesError>();
+    error.is_some_and(MetaPropertiesError::is_shortage)
+}
+
+/// Writes over what the file says, in place: a new file finds no room. However much of it is done when the power fails,
+/// no kernel has such an id.
+fn strike_out_boot_id(data_dir: &Path) -> anyhow::Result<()> {
+    let path = data_dir.join(foz_quorum::meta_properties::FILE_NAME);
+    let context = || format!("cannot write over {BOOT_ID_KEY} in {}", path.display());
+    let text = std::fs::read_to_string(&path).with_context(context)?;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some((key, value)) = line.trim_end().split_once('=')
+            && key == BOOT_ID_KEY
+        {
+            let at = (at + key.len() + 1) as u64;
+            let file = File::options().write(true).open(&path);
+            let file = file.with_context(context)?;
+            let nobody = vec![b'-'; value.len()];
+            file.write_all_at(&nobody, at).with_context(context)?;
+            return file.sync_all().with_context(context);
+        }
+        at += line.len();
+    }
+    anyhow::ensure!(!text.contains(BOOT_ID_KEY), context());
+    Ok(())
 }
 
 /// Partitions without `meta.properties`: nobody can say whose they are.
@@ -293,6 +338,32 @@ mod tests {
         assert_eq!(found(dir.path()), (7, false));
         identity.join("A", 8).unwrap();
         assert_eq!(found(dir.path()), (8, true));
+    }
+
+    #[test]
+    fn a_life_is_ended_where_there_is_no_room_to_say_so() {
+        for has_spare in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let identity = claim(dir.path(), 0).unwrap().identity;
+            identity.join("A", 7).unwrap();
+            if has_spare {
+                spare_file::make(dir.path(), 8_000).unwrap();
+            }
+            full_once(dir.path());
+            identity.distrust().unwrap();
+            assert!(!spare_file::release(dir.path()), "it was given for that");
+            let left = MetaProperties::read(dir.path()).unwrap().unwrap();
+            let boot = left.other.get(BOOT_ID_KEY).map(|id| id.replace('-', ""));
+            let expected = (!has_spare).then(String::new);
+            assert_eq!(boot, expected, "struck out, or written anew");
+            assert_eq!(found(dir.path()), (7, false));
+        }
+    }
+
+    /// The next file that is put beside `meta.properties` is one that takes nothing.
+    fn full_once(data_dir: &Path) {
+        let temporary = format!("{}.tmp", foz_quorum::meta_properties::FILE_NAME);
+        std::os::unix::fs::symlink("/dev/full", data_dir.join(temporary)).unwrap();
     }
 
     /// It may have refused that a flush failed.

@@ -18,7 +18,9 @@ mod broker;
 mod config;
 mod config_view;
 mod coordinator;
+mod disk_gate;
 mod disk_room;
+mod disk_space;
 mod dispatch;
 mod fail_stop;
 mod handlers;
@@ -34,6 +36,7 @@ mod recovery_progress;
 mod replication;
 mod request;
 mod role;
+mod spare_file;
 mod stopping;
 
 use std::path::PathBuf;

@@ -21,6 +21,9 @@ pub(crate) struct Metrics {
     pub(crate) fetched_bytes: IntCounter,
     pub(crate) leader_partitions: IntGauge,
     pub(crate) offline_log_partitions: IntGauge,
+    pub(crate) disk_total_bytes: IntGauge,
+    pub(crate) disk_available_bytes: IntGauge,
+    pub(crate) disk_refusing_writes: IntGauge,
     pub(crate) metadata_offset: IntGauge,
     pub(crate) lease_alive: IntGauge,
     pub(crate) under_replicated: IntGauge,
@@ -87,6 +90,18 @@ impl Metrics {
             offline_log_partitions: gauge(
                 "foz_offline_logs",
                 "Partitions whose log could not be opened here.",
+            )?,
+            disk_total_bytes: gauge(
+                "foz_disk_total_bytes",
+                "Size of the disk with the data directory.",
+            )?,
+            disk_available_bytes: gauge(
+                "foz_disk_available_bytes",
+                "What is free of it for who is not root.",
+            )?,
+            disk_refusing_writes: gauge(
+                "foz_disk_refusing_writes",
+                "1 while the disk has no room and clients' records are refused.",
             )?,
             metadata_offset: gauge(
                 "foz_broker_metadata_offset",

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
 use foz_log::{AppendError, Flusher, PartitionLog};
+use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
 use parking_lot::{Mutex, RwLock};
@@ -38,13 +39,15 @@ pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
 pub(crate) use registry::{Key, Leave, Partitions, Recovered, Resting};
 pub(crate) use role::Proposed;
-use role::Role;
+use role::{Leading, Role};
 use said_once::SaidOnce;
 use traffic::Traffic;
 pub(crate) use waiters::FetchWaiter;
 use waiters::Waiters;
 
+use crate::disk_gate::DiskGate;
 use crate::fail_stop::FailStop;
+use crate::internal_topics::is_internal;
 
 /// `acks=all`.
 pub(crate) const ACKS_ALL: i16 = -1;
@@ -87,6 +90,8 @@ pub(crate) struct Reports {
     pub(crate) broker_epoch: Arc<AtomicI64>,
     /// Hears of logs that had to stop.
     pub(crate) fail_stop: FailStop,
+    /// Knows whether the disk has room.
+    pub(crate) disk_gate: Arc<DiskGate>,
 }
 
 /// Where records were appended.
@@ -107,6 +112,10 @@ pub(crate) enum ProduceError {
     NotLeader,
     /// INVALID_REQUIRED_ACKS, NOT_ENOUGH_REPLICAS.
     Acks(ErrorCode),
+    /// The disk is about to be full.
+    NoRoom,
+    /// Those of too many others in sync are: what is to be on all of them would wait until they lag.
+    TooFewHaveRoom,
     Append {
         /// This broker led in it.
         leader_epoch: i32,
@@ -167,10 +176,13 @@ impl Partition {
     /// Appends what a client produced with these `acks`.
     pub(crate) fn append(
         self: &Arc<Self>,
+        image: &Image,
         acks: i16,
         batches: BytesMut,
     ) -> Result<Produced, ProduceError> {
-        self.append_in(None, acks, batches)
+        let role = self.role.read();
+        let leading = role.leading().ok_or(ProduceError::NotLeader)?;
+        self.append_in(leading, acks, batches, || others_have_room(leading, image))
     }
 
     /// Appends for somebody who may write in this leader epoch only, to be safe on all replicas.
@@ -179,32 +191,42 @@ impl Partition {
         leader_epoch: i32,
         batches: BytesMut,
     ) -> Result<Produced, ProduceError> {
-        self.append_in(Some(leader_epoch), ACKS_ALL, batches)
+        let role = self.role.read();
+        let leading = role.leading().filter(|it| it.epoch == leader_epoch);
+        let leading = leading.ok_or(ProduceError::NotLeader)?;
+        // The brokers' own topics are written for longer than who has no room says.
+        self.append_in(leading, ACKS_ALL, batches, || true)
     }
 
     fn append_in(
         self: &Arc<Self>,
-        wanted_epoch: Option<i32>,
+        leading: &Leading,
         acks: i16,
         mut batches: BytesMut,
+        others_have_room: impl FnOnce() -> bool,
     ) -> Result<Produced, ProduceError> {
-        let role = self.role.read();
-        let leading = role.leading().ok_or(ProduceError::NotLeader)?;
         let leader_epoch = leading.epoch;
-        if wanted_epoch.is_some_and(|wanted| wanted != leader_epoch) {
-            return Err(ProduceError::NotLeader);
-        }
         let has_min_insync = leading.leader.lock().has_min_insync();
         let required = acks::required(acks, has_min_insync).map_err(ProduceError::Acks)?;
+        if !self.has_room() {
+            return Err(ProduceError::NoRoom);
+        }
+        if acks == ACKS_ALL && !others_have_room() {
+            return Err(ProduceError::TooFewHaveRoom);
+        }
         let bytes = batches.len();
         let appended = self
             .log
             .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
-            .map_err(|error| ProduceError::Append {
-                leader_epoch,
-                error,
+            .map_err(|error| {
+                self.found_no_room(error.is_shortage());
+                ProduceError::Append {
+                    leader_epoch,
+                    error,
+                }
             })?;
         self.traffic.appended(bytes);
+        self.reports.disk_gate.wrote(bytes);
         self.after_append(leading);
         Ok(Produced {
             base_offset: appended.first_offset,
@@ -214,6 +236,18 @@ impl Partition {
             leader_epoch,
             required,
         })
+    }
+
+    /// For a record of this partition.
+    pub(crate) fn has_room(&self) -> bool {
+        let is_internal = is_internal(&self.log.partition().topic);
+        self.reports.disk_gate.takes(is_internal)
+    }
+
+    fn found_no_room(&self, is_shortage: bool) {
+        if is_shortage {
+            self.reports.disk_gate.refuse();
+        }
     }
 
     /// Waits until what was produced is as safe as the producer asked for.
@@ -336,6 +370,13 @@ pub(crate) fn wall_clock_ms() -> i64 {
     since_1970.as_millis() as i64
 }
 
+/// Nothing that is produced can be acknowledged otherwise. This broker's own disk is not asked about.
+fn others_have_room(leading: &Leading, image: &Image) -> bool {
+    let leader = leading.leader.lock();
+    let is_short = |id| image.broker(id).is_some_and(|it| it.short_of_space);
+    leader.has_min_insync_of(|id| id == leader.node_id() || !is_short(id))
+}
+
 #[cfg(test)]
 mod tests {
     use foz_log::TopicPartition;
@@ -346,6 +387,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::disk_space::Space;
 
     struct Unheard;
 
@@ -384,6 +426,10 @@ mod tests {
 
     /// Nobody tells it what was flushed.
     fn partition(path: &std::path::Path) -> Arc<Partition> {
+        partition_of(path, "orders")
+    }
+
+    fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
         let fail_stop = FailStop::of(path).0;
         let handles = FileHandles::new(10);
         let config = |_: &TopicPartition, _| LogConfig::default();
@@ -394,7 +440,7 @@ mod tests {
             flush_before_acknowledge: true,
             ..LogConfig::default()
         };
-        let name = TopicPartition::new("orders".to_owned(), 0);
+        let name = TopicPartition::new(topic.to_owned(), 0);
         let log = directory.create(name, Uuid::from_u128(1), flushing, wall_clock_ms());
         let flusher = Flusher::start(Arc::new(Unheard)).unwrap();
         let reports = Reports {
@@ -404,6 +450,7 @@ mod tests {
             due_retention: Arc::default(),
             broker_epoch: Arc::default(),
             fail_stop,
+            disk_gate: Arc::default(),
         };
         Arc::new(Partition::new(log.unwrap(), 1, Arc::new(flusher), reports))
     }
@@ -432,6 +479,36 @@ mod tests {
     }
 
     #[test]
+    fn without_room_nothing_is_appended_but_what_brokers_write_for_themselves() {
+        for (topic, takes) in [
+            ("orders", [false, false]),
+            ("__consumer_offsets", [true, false]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let partition = partition_of(dir.path(), topic);
+            lead(&partition, 1);
+            partition
+                .append(&Image::default(), ACKS_ALL, batch())
+                .unwrap();
+            for (space, takes) in [Space::Low, Space::Full].into_iter().zip(takes) {
+                partition.reports.disk_gate.set(space);
+                let before = partition.log.log_end_offset();
+                match partition.append(&Image::default(), ACKS_ALL, batch()) {
+                    Ok(produced) => assert!(takes && produced.base_offset == before),
+                    Err(refused) => {
+                        assert!(!takes && matches!(refused, ProduceError::NoRoom));
+                        assert_eq!(partition.log.log_end_offset(), before);
+                    }
+                }
+            }
+            partition.reports.disk_gate.set(Space::Roomy);
+            partition
+                .append(&Image::default(), ACKS_ALL, batch())
+                .unwrap();
+        }
+    }
+
+    #[test]
     fn who_coordinated_in_an_earlier_epoch_adds_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let partition = partition(dir.path());
@@ -451,8 +528,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let partition = partition(dir.path());
         lead(&partition, 1);
-        partition.append(ACKS_ALL, batch()).unwrap();
-        partition.append(ACKS_ALL, batch()).unwrap();
+        partition
+            .append(&Image::default(), ACKS_ALL, batch())
+            .unwrap();
+        partition
+            .append(&Image::default(), ACKS_ALL, batch())
+            .unwrap();
         let waiting = tokio::spawn({
             let partition = Arc::clone(&partition);
             async move { partition.all_acknowledged(1).await }
@@ -464,7 +545,9 @@ mod tests {
         partition.log.flush().unwrap();
         partition.flushed();
         waiting.await.unwrap().unwrap();
-        partition.append(ACKS_ALL, batch()).unwrap();
+        partition
+            .append(&Image::default(), ACKS_ALL, batch())
+            .unwrap();
         let waiting = partition.all_acknowledged(1);
         partition.resign();
         assert_eq!(waiting.await, Err(ErrorCode::NotLeaderOrFollower));

@@ -13,6 +13,7 @@ mod membership;
 mod observer;
 mod registration;
 mod retention;
+mod space_keeper;
 mod start;
 mod stop_cost;
 mod stop_wish;

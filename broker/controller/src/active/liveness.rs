@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foz_metadata::Image;
-use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, unfence_broker};
+use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, report_space, unfence_broker};
 
 use super::command::NotDone;
 use super::{Active, LeaseMessage, LeaseState, Newcomer};
@@ -46,6 +46,8 @@ impl Active {
 
     fn beat(&mut self, beat: Beat) -> Result<LeaseState, NotDone> {
         check_registration(&self.pending, beat)?;
+        // First: who is unfenced is to lead only what it has room for.
+        let space_offset = self.hear_of_space(beat);
         let committed = self.shared.metadata.image();
         let now = self.now();
         let wish = self.leases.beat(beat, committed.offset(), now);
@@ -72,8 +74,37 @@ impl Active {
         Ok(LeaseState {
             committed_offset: committed.offset(),
             is_fenced,
+            space_offset,
             denied,
         })
+    }
+
+    /// Up to where that is decided, be it committed or not.
+    fn hear_of_space(&mut self, beat: Beat) -> Option<i64> {
+        let (node_id, is_short) = (beat.node_id, beat.is_short_of_space);
+        let is_known = |image: &Image| {
+            let broker = image.broker(node_id);
+            broker.is_some_and(|broker| broker.short_of_space == is_short)
+        };
+        if !self.is_in_doubt && !is_known(&self.pending) {
+            self.write_down_space(beat);
+        }
+        let is_decided = !self.is_in_doubt && is_known(&self.pending);
+        is_decided.then(|| self.pending.offset())
+    }
+
+    fn write_down_space(&mut self, beat: Beat) {
+        let (node_id, is_short) = (beat.node_id, beat.is_short_of_space);
+        match is_short {
+            true => tracing::warn!(
+                node_id,
+                "a broker's disk has no room: others lead where they can"
+            ),
+            false => tracing::info!(node_id, "a broker's disk has room again"),
+        }
+        self.run_own("write down a broker's room", |image| {
+            report_space(image, node_id, beat.epoch, is_short)
+        });
     }
 
     /// Before anyone is fenced, the quorum has to answer: beats wait for it too (see `Calls::beat`), so while it

@@ -130,8 +130,8 @@ impl CurrentPlan {
         let found = topic.and_then(|topic| Some((topic, topic.partition(one.partition)?)));
         let observed = found.map(|(topic, partition)| observed(image, topic, partition));
         match move_state(one, observed.as_ref(), 0) {
-            // One that restarts is planned for, and waited for.
-            MoveState::Waiting { .. } if !one.adding().all(|id| image.can_lead(id)) => {
+            // One that restarts, or whose disk has no room, is planned for, and waited for.
+            MoveState::Waiting { .. } if !one.adding().all(|id| image.can_take_over(id)) => {
                 MoveState::Held
             }
             state => state,

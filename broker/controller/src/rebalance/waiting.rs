@@ -66,6 +66,9 @@ fn why_held(image: &Image, plan: &CurrentPlan, at: usize) -> Option<String> {
             partition.replicas.len()
         ));
     }
-    let away = one.adding().find(|id| !image.can_lead(*id))?;
-    Some(format!("broker {away} is restarting"))
+    if let Some(away) = one.adding().find(|id| !image.can_lead(*id)) {
+        return Some(format!("broker {away} is restarting"));
+    }
+    let short = one.adding().find(|id| !image.can_take_over(*id))?;
+    Some(format!("broker {short} has no room on its disk"))
 }

@@ -33,6 +33,8 @@ pub(crate) struct FakeBroker {
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
     Beating,
+    /// Its disk has no room.
+    Short,
     Silent,
     /// Without a lease stream, but observing.
     Disconnected,
@@ -150,6 +152,10 @@ impl FakeBroker {
 
     pub(crate) fn resume(&self) {
         self.mood.send_replace(Mood::Beating);
+    }
+
+    pub(crate) fn run_out_of_space(&self) {
+        self.mood.send_replace(Mood::Short);
     }
 
     /// Closes the lease stream and opens no other until [`resume`](Self::resume).
@@ -290,7 +296,7 @@ impl Keeper {
             match *self.mood.borrow() {
                 Mood::Disconnected => return Ok(()),
                 Mood::Silent => {}
-                Mood::Beating | Mood::Stopping | Mood::Insisting | Mood::Leaving => {
+                Mood::Beating | Mood::Short | Mood::Stopping | Mood::Insisting | Mood::Leaving => {
                     // A full queue holds a beat already.
                     let _ = sender.try_send(self.beat());
                 }
@@ -308,6 +314,7 @@ impl Keeper {
             stopping: matches!(mood, Mood::Stopping | Mood::Insisting),
             number: 0,
             insist: mood == Mood::Insisting,
+            short_of_space: mood == Mood::Short,
         }
     }
 }

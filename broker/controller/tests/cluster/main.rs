@@ -15,6 +15,7 @@ mod reassignments;
 mod rebalances;
 mod replication_factor;
 mod restarts;
+mod space;
 mod stopping;
 mod support;
 mod takeover;

@@ -103,6 +103,11 @@ impl SessionClient {
         }
     }
 
+    /// What is fetched.
+    pub fn all_wanted(&self) -> impl Iterator<Item = &TopicIdPartition> {
+        self.wanted.keys()
+    }
+
     /// How the partition is fetched.
     #[must_use]
     pub fn wanted(&self, partition: &TopicIdPartition) -> Option<&FetchPartition> {

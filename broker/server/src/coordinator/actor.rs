@@ -327,6 +327,9 @@ fn append_error(error: &ProduceError) -> AppendError {
         ProduceError::Append { error, .. } if error.error_code() == ErrorCode::MessageTooLarge => {
             AppendError::TooLarge
         }
-        ProduceError::Acks(_) | ProduceError::Append { .. } => AppendError::NotAvailable,
+        ProduceError::Acks(_)
+        | ProduceError::NoRoom
+        | ProduceError::TooFewHaveRoom
+        | ProduceError::Append { .. } => AppendError::NotAvailable,
     }
 }

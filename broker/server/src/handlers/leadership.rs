@@ -33,7 +33,8 @@ impl LedIn {
     /// of a request before the first of them is [confirmed](Self::confirm): what confirms one confirms the others
     /// that the same followers know.
     pub(super) fn ask_followers(&self, broker: &Broker, asked_ms: i64) {
-        if !broker.lease.is_fresh()
+        let is_alone = || self.partition.is_alone_in_sync();
+        if !broker.lease.is_fresh(is_alone)
             && self.partition.led_at(self.leader_epoch, asked_ms) == Some(false)
         {
             self.partition.ask_followers(asked_ms);
@@ -51,10 +52,11 @@ impl LedIn {
         asked_ms: i64,
         deadline: Instant,
     ) -> Result<(), Unconfirmed> {
+        let is_alone = || self.partition.is_alone_in_sync();
         loop {
             let moved = Arc::new(Notify::new());
             self.partition.moved.register(&moved);
-            let is_fresh = broker.lease.is_fresh();
+            let is_fresh = broker.lease.is_fresh(is_alone);
             match self.partition.led_at(self.leader_epoch, asked_ms) {
                 None => return Err(Unconfirmed::Over),
                 Some(led) if led || is_fresh => return Ok(()),
@@ -63,7 +65,7 @@ impl LedIn {
             }
             tokio::select! {
                 () = moved.notified() => {}
-                _ = broker.lease.renewed(deadline) => {}
+                _ = broker.lease.renewed(is_alone, deadline) => {}
             }
         }
     }

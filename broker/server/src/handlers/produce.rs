@@ -105,6 +105,15 @@ struct Wait<'a> {
     limit: Duration,
 }
 
+impl Refusal {
+    fn because(error: ErrorCode, why: String) -> Self {
+        Self {
+            message: Some(why),
+            ..error.into()
+        }
+    }
+}
+
 impl From<ErrorCode> for Refusal {
     fn from(error: ErrorCode) -> Self {
         Self {
@@ -129,7 +138,14 @@ impl Appending {
             .into_iter()
             .map(|partition| {
                 let appended = match &known {
-                    Ok(known) => append(context, known, acks, partition.index, partition.records),
+                    Ok(known) => append(
+                        context,
+                        image,
+                        known,
+                        acks,
+                        partition.index,
+                        partition.records,
+                    ),
                     Err(error) => Err(Refusal::from(*error)),
                 };
                 (partition.index, appended)
@@ -194,6 +210,7 @@ fn check_topic(
 
 fn append(
     context: &RequestContext,
+    image: &Image,
     topic: &Topic,
     acks: i16,
     index: i32,
@@ -202,18 +219,13 @@ fn append(
     let partition = context.broker.partitions.find(topic, index)?;
     let records = records
         .filter(|records| !records.is_empty())
-        .ok_or_else(|| Refusal {
-            error: ErrorCode::InvalidRecord,
-            message: Some(format!(
-                "{}-{index}: the request holds no record batch",
-                topic.name
-            )),
-            records: Vec::new(),
-            if_led_in: None,
+        .ok_or_else(|| {
+            let why = format!("{}-{index}: the request holds no record batch", topic.name);
+            Refusal::because(ErrorCode::InvalidRecord, why)
         })?;
     let bytes = records.len();
     // The frame is shared by all partitions of the request; the log patches its own copy.
-    match partition.append(acks, BytesMut::from(records)) {
+    match partition.append(image, acks, BytesMut::from(records)) {
         Ok(produced) => {
             context.broker.metrics.produced_bytes.inc_by(bytes as u64);
             context.broker.metrics.produced_batches.inc();
@@ -221,6 +233,20 @@ fn append(
         }
         Err(ProduceError::NotLeader) => Err(ErrorCode::NotLeaderOrFollower.into()),
         Err(ProduceError::Acks(error)) => Err(error.into()),
+        Err(ProduceError::NoRoom) => Err(Refusal::because(
+            ErrorCode::KafkaStorageError,
+            format!(
+                "{}-{index}: the disk of broker {} has no room: less than foz.disk.reserve.bytes is free, or it refuses to write",
+                topic.name, context.broker.node_id
+            ),
+        )),
+        Err(ProduceError::TooFewHaveRoom) => Err(Refusal::because(
+            ErrorCode::NotEnoughReplicas,
+            format!(
+                "{}-{index}: fewer than min.insync.replicas of the replicas in sync have room on their disks",
+                topic.name
+            ),
+        )),
         Err(ProduceError::Append {
             leader_epoch,
             error: reason,

@@ -144,6 +144,9 @@ impl Partition {
             epoch: answer.request_leader_epoch,
             high_watermark: answer.high_watermark,
         };
+        // The answer counts all the same: what the leader deletes is what gives room back.
+        let has_room = records.is_empty() || self.has_room();
+        let records = if has_room { records } else { &[] };
         let append = || (self.log).append_as_follower(records, leader, wall_clock_ms());
         let mut appended = append();
         let mut was_begun_anew = false;
@@ -160,8 +163,9 @@ impl Partition {
             appended = append();
         }
         match appended {
-            Ok(_) => {}
+            Ok(_) => self.reports.disk_gate.wrote(records.len()),
             Err(error) => {
+                self.found_no_room(error.is_shortage());
                 if self.said.is_new(error.to_string()) {
                     warn!(partition = self.name(), leader = following.leader, %error, "what the leader sent cannot be appended; it is tried again");
                 }
@@ -187,7 +191,9 @@ impl Partition {
             self.reports.due_starts.add(self.key());
         }
         self.flusher.appended(&self.log);
-        if self.is_durable() {
+        if !has_room {
+            Followed::Later
+        } else if self.is_durable() {
             Followed::On
         } else {
             Followed::OnceFlushed
@@ -231,6 +237,7 @@ impl Partition {
                 Followed::NoMore
             }
             Err(error) => {
+                self.found_no_room(error.is_shortage());
                 if self.said.is_new(error.to_string()) {
                     warn!(partition = self.name(), %error, "log cannot be cut; it is tried again");
                 }

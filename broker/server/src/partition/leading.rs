@@ -48,23 +48,41 @@ pub(crate) struct FollowerAnswer {
     pub(crate) lacks: Option<i64>,
 }
 
-/// The nodes of the cluster, as the metadata has them.
-pub(crate) struct Nodes<'a>(pub(crate) &'a Image);
+/// The nodes of the cluster, as the metadata has them, to a partition.
+pub(crate) struct Nodes<'a> {
+    image: &'a Image,
+    /// One in sync has room on its disk.
+    have_room: bool,
+}
+
+impl<'a> Nodes<'a> {
+    pub(crate) fn of(image: &'a Image, leader: &Leader) -> Self {
+        let mut in_sync = leader.isr().iter();
+        Self {
+            image,
+            have_room: in_sync.any(|id| image.can_take_over(*id)),
+        }
+    }
+}
 
 impl Cluster for Nodes<'_> {
     fn may_join(&self, node_id: i32) -> Option<i64> {
-        let node = self.0.broker(node_id)?;
-        node.can_lead().then_some(node.epoch)
+        let node = self.image.broker(node_id)?;
+        let may_join = match self.have_room {
+            true => node.can_take_over(),
+            false => node.can_lead(),
+        };
+        may_join.then_some(node.epoch)
     }
 
     fn is_alive(&self, node_id: i32) -> bool {
-        self.0.is_alive(node_id)
+        self.image.is_alive(node_id)
     }
 
     fn living_rack(&self, node_id: i32) -> Option<&str> {
-        self.0
+        self.image
             .is_alive(node_id)
-            .then(|| self.0.rack(node_id))
+            .then(|| self.image.rack(node_id))
             .flatten()
     }
 }
@@ -200,7 +218,7 @@ impl Partition {
             log_start_offset: wanted.log_start_offset,
         };
         let local = self.local_log();
-        let nodes = Nodes(image);
+        let nodes = Nodes::of(image, &leader);
         let had_deleted = leader.follower_start_offset(node_id);
         let taken = if wanted.is_new {
             leader.fetched(fetch, local, &nodes, now_ms)
@@ -286,7 +304,8 @@ impl Partition {
         let role = self.role.read();
         if let Some(leading) = role.leading() {
             let mut leader = leading.leader.lock();
-            let effects = leader.tick(self.local_log(), &Nodes(image), now_ms);
+            let nodes = Nodes::of(image, &leader);
+            let effects = leader.tick(self.local_log(), &nodes, now_ms);
             self.carry_out(effects);
         }
     }
@@ -320,7 +339,7 @@ impl Partition {
         let role = self.role.read();
         let leading = role.leading()?;
         let leader = leading.leader.lock();
-        leader.preferred_read_replica(selector, rack, offset, &Nodes(image))
+        leader.preferred_read_replica(selector, rack, offset, &Nodes::of(image, &leader))
     }
 
     /// As the leader: the high watermark has come as far as this leader epoch began.
@@ -338,6 +357,15 @@ impl Partition {
         let role = self.role.read();
         let leading = role.leading().filter(|it| it.epoch == leader_epoch)?;
         Some(leading.leader.lock().led_at(moment_ms))
+    }
+
+    /// Nobody else can be elected but by its own proposal.
+    pub(crate) fn is_alone_in_sync(&self) -> bool {
+        let role = self.role.read();
+        role.leading().is_some_and(|leading| {
+            let leader = leading.leader.lock();
+            leader.maximal_isr().iter().eq([&leader.node_id()])
+        })
     }
 
     /// Has the followers fetch anew, so that [`led_at`](Self::led_at) may hold for this moment soon. `moved`

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use foz_log::TopicPartition;
+use foz_log::{OpenError, TopicPartition};
 use foz_metadata::image::Partition as Assigned;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
@@ -24,6 +24,8 @@ enum Why {
     Damaged,
     /// It could not be made, for the reason that was said last.
     NotMade(String),
+    /// As above, for want of room.
+    NoRoom(String),
 }
 
 impl Offline {
@@ -58,10 +60,17 @@ impl Offline {
         not_made.map(|(name, _)| name.clone()).collect()
     }
 
+    pub(super) fn lacks_room(&self, name: &TopicPartition) -> bool {
+        matches!(self.partitions.lock().get(name), Some(Why::NoRoom(_)))
+    }
+
     /// Its log could not be made. Whether that is news.
-    pub(super) fn add_not_made(&self, name: TopicPartition, reason: String) -> bool {
+    pub(super) fn add_not_made(&self, name: TopicPartition, error: &OpenError) -> bool {
         let mut partitions = self.partitions.lock();
-        let why = Why::NotMade(reason);
+        let why = match error.is_shortage() {
+            true => Why::NoRoom(error.to_string()),
+            false => Why::NotMade(error.to_string()),
+        };
         let is_news = partitions.get(&name) != Some(&why);
         partitions.insert(name, why);
         self.count.set(partitions.len() as i64);
@@ -89,9 +98,18 @@ pub(super) fn must_leave(
 
 #[cfg(test)]
 mod tests {
+    use foz_log::StorageError;
     use foz_metadata::image::NO_LEADER;
 
     use super::*;
+
+    fn refused(errno: i32) -> OpenError {
+        OpenError::Storage(StorageError {
+            action: "create",
+            path: "orders-1".into(),
+            source: std::io::Error::from_raw_os_error(errno),
+        })
+    }
 
     fn name(index: i32) -> TopicPartition {
         TopicPartition::new("orders", index)
@@ -103,16 +121,17 @@ mod tests {
         let offline = Offline::new([name(0)].into_iter(), count.clone());
         assert!(offline.is_damaged(&name(0)));
         assert!(offline.not_made().is_empty());
-        for (reason, is_news) in [("full", true), ("full", false), ("files", true)] {
-            let said = offline.add_not_made(name(1), reason.to_owned());
-            assert_eq!(said, is_news, "{reason}");
+        for (errno, is_news) in [(28, true), (28, false), (24, true), (24, false)] {
+            let said = offline.add_not_made(name(1), &refused(errno));
+            assert_eq!(said, is_news, "{errno}");
+            assert_eq!(offline.lacks_room(&name(1)), errno == 28);
         }
         assert!(offline.contains(&name(1)) && !offline.is_damaged(&name(1)));
         assert_eq!(offline.not_made(), [name(1)]);
         assert_eq!(count.get(), 2);
         assert!(offline.remove(&name(1)) && !offline.remove(&name(1)));
         assert_eq!(count.get(), 1);
-        assert!(offline.add_not_made(name(1), "files".to_owned()));
+        assert!(offline.add_not_made(name(1), &refused(24)));
         assert_eq!(offline.damaged(), [name(0)]);
     }
 

@@ -12,7 +12,9 @@ mod retaining;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use foz_log::{CleanShutdown, FileHandles, Flusher, LogDirectory, StorageError, TopicPartition};
+use foz_log::{
+    CleanShutdown, FileHandles, Flusher, LogDirectory, OpenError, StorageError, TopicPartition,
+};
 use foz_metadata::Image;
 use foz_metadata::image::Topic;
 use foz_protocol::error::ErrorCode;
@@ -107,8 +109,18 @@ impl Partitions {
 
     /// Writes down what the next start goes by, where it changed.
     pub(crate) fn checkpoint(&self) {
-        if let Err(error) = self.directory.checkpoint() {
-            warn!(%error, "checkpoints not written");
+        match self.directory.checkpoint() {
+            // Said where the room is looked at.
+            Err(error) if error.is_shortage() => self.reports.disk_gate.refuse(),
+            Err(error) => match self.directory.logs().iter().find(|log| log.has_failed()) {
+                // The mark of its reset, which goes with the checkpoints, may be there or not.
+                Some(log) => {
+                    let error = OpenError::Storage(error);
+                    self.reports.fail_stop.log_stopped(log.partition(), &error);
+                }
+                None => warn!(%error, "checkpoints not written"),
+            },
+            Ok(()) => {}
         }
     }
 

@@ -35,6 +35,8 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_millis(20);
 /// The first pause where the leader's broker does not know yet that it leads; each one after it is twice as
 /// long, up to `replica.fetch.backoff.ms`.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// What there is no room for is asked for again: less than a leader without room waits for who says that it still leads.
+const WITHOUT_ROOM: Duration = Duration::from_millis(300);
 /// How long changes of what is followed are gathered.
 const GATHERING: Duration = Duration::from_millis(5);
 /// Between two fetches that end early for such a change, at least: each costs a look at all that is followed.
@@ -300,13 +302,18 @@ impl Fetcher {
             self.session.forget(&at);
             return;
         }
+        // What has no room is thrown away, so no more is asked for than tells that the leader lives, and what it deletes.
+        let partition_max_bytes = match partition.has_room() {
+            true => self.partition_max_bytes,
+            false => 1,
+        };
         let how = FetchPartition {
             partition: key.1,
             current_leader_epoch: position.leader_epoch,
             fetch_offset: position.offset,
             last_fetched_epoch: position.last_fetched_epoch,
             log_start_offset: position.log_start_offset,
-            partition_max_bytes: self.partition_max_bytes,
+            partition_max_bytes,
             replica_directory_id: Uuid::nil(),
             high_watermark: position.high_watermark,
         };
@@ -415,20 +422,46 @@ impl Fetcher {
             return;
         }
         // Writes go to the page cache, but a full one makes them wait for the disk.
-        tokio::task::block_in_place(|| {
-            for (key, data) in partitions {
-                self.take_partition(key, data);
-            }
+        let lacks_room = tokio::task::block_in_place(|| {
+            let taken = partitions.into_iter();
+            let taken = taken.map(|(key, data)| self.take_partition(key, data));
+            taken.fold(false, |before, lacks_room| before | lacks_room)
         });
+        if lacks_room {
+            self.rest_without_room().await;
+        }
     }
 
-    fn take_partition(&mut self, key: Key, data: PartitionData) {
+    /// The leader sends records of one partition after the other, to be thrown away, so all rest that have no room: one
+    /// fetch for all tells that this broker lives, and who leads. They stay in the session while that has nothing else:
+    /// what tells the leader when a fetch was made is a session that goes on.
+    async fn rest_without_room(&mut self) {
+        let partitions = self.assigned.partitions.lock().clone();
+        let has_room = |at: &TopicIdPartition| {
+            let partition = partitions.get(&(at.topic_id, at.partition));
+            partition.is_some_and(|partition| partition.has_room())
+        };
+        let wanted = self.session.all_wanted().copied();
+        let (with_room, without): (Vec<_>, Vec<_>) = wanted.partition(has_room);
+        if with_room.is_empty() {
+            tokio::time::sleep(WITHOUT_ROOM).await;
+            return;
+        }
+        for at in without {
+            let until = Instant::now() + WITHOUT_ROOM;
+            self.paused.insert((at.topic_id, at.partition), until);
+            self.session.forget(&at);
+        }
+    }
+
+    /// Whether there was no room for it.
+    fn take_partition(&mut self, key: Key, data: PartitionData) -> bool {
         let at = session_key(key);
         let Some(asked) = self.session.wanted(&at).copied() else {
-            return;
+            return false;
         };
         let Some(partition) = self.assigned.partitions.lock().get(&key).cloned() else {
-            return;
+            return false;
         };
         let diverging = Some(&data.diverging_epoch).filter(|it| it.epoch >= 0);
         let fetched = FetchedPartition {
@@ -456,6 +489,9 @@ impl Fetcher {
             Followed::OnceFlushed => {
                 self.flushing.insert(key);
             }
+            Followed::Later if !records.is_empty() && !partition.has_room() => {
+                return true;
+            }
             Followed::Later => {
                 debug!(partition = partition.name(), error = ?fetched.error, "fetched again after a pause");
                 self.pause(key, fetched.error);
@@ -463,6 +499,7 @@ impl Fetcher {
             }
             Followed::NoMore => self.session.forget(&at),
         }
+        false
     }
 
     fn pause(&mut self, key: Key, error: ErrorCode) {

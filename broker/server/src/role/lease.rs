@@ -19,8 +19,10 @@ use tonic::{Code, Streaming};
 use tracing::{error, info, warn};
 
 use super::disk_watch::{DiskWatch, Seen};
-use super::lease_freshness::{Beats, LeaseFreshness};
+use super::lease_freshness::{Beats, LeaseFreshness, SpaceSaid};
 use super::stop_wish::{StopWish, Urgency};
+use crate::disk_gate::DiskGate;
+use crate::disk_space::Space;
 
 const BEAT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -54,6 +56,7 @@ pub(super) struct Member {
     pub(super) freshness: Arc<LeaseFreshness>,
     pub(super) files: Arc<FileHandles>,
     pub(super) wish: Arc<StopWish>,
+    pub(super) disk_gate: Arc<DiskGate>,
 }
 
 /// Starts the thread. It ends on `stop` (after saying that the broker leaves), or when the state is
@@ -78,6 +81,7 @@ pub(super) fn keep(
                 urgency: member.wish.urgency(),
                 member,
                 beats: Beats::default(),
+                space_said: SpaceSaid::default(),
                 disk: DiskWatch::default(),
                 denied: String::new(),
                 state,
@@ -90,6 +94,7 @@ struct Keeper {
     controllers: ActiveController,
     member: Member,
     beats: Beats,
+    space_said: SpaceSaid,
     disk: DiskWatch,
     urgency: watch::Receiver<Urgency>,
     /// Why it may not stop, as it was last told.
@@ -121,6 +126,8 @@ impl Keeper {
         loop {
             let end = self.hold(stop).await;
             self.member.freshness.lost();
+            // Another controller may know nothing of what this one has decided.
+            self.space_said = SpaceSaid::default();
             match end {
                 End::Stopped => return,
                 End::Lost => {
@@ -259,6 +266,11 @@ impl Keeper {
     }
 
     fn beat(&mut self, says: Says) -> LeaseBeat {
+        let short_of_space = self.member.disk_gate.space() != Space::Roomy;
+        let number = self.beats.next(Instant::now());
+        if self.space_said.says(number, short_of_space) {
+            self.member.freshness.says(short_of_space);
+        }
         LeaseBeat {
             node_id: self.member.node_id,
             broker_epoch: self.member.broker_epoch,
@@ -266,15 +278,20 @@ impl Keeper {
             leaving: says.leaving,
             stopping: says.stopping,
             insist: says.insist,
-            number: self.beats.next(Instant::now()),
+            short_of_space,
+            number,
         }
     }
 
     fn answered(&mut self, answer: &LeaseAnswer) {
         self.controllers.learn(&answer.controllers);
-        if let Some(sent) = self.beats.answered(answer.beat_number)
+        let applied_offset = *self.member.applied_offset.borrow();
+        let (number, decided_offset) = (answer.beat_number, answer.space_offset);
+        self.space_said.answered(number, decided_offset);
+        if let Some(sent) = self.beats.answered(number)
             && !answer.fenced
             && !self.disk.hangs()
+            && self.space_said.is_settled(applied_offset)
             && self.leads_on(answer)
         {
             self.member.freshness.answered(sent);

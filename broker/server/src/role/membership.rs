@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use foz_api::v1::RegisterBrokerRequest;
+use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
 use foz_metadata::rules::FOZ_VERSION_MAX;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::lease::{self, LeaseState, Member};
@@ -18,13 +18,15 @@ use super::registration;
 use super::stop_wish::StopWish;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
-use crate::identity::{Claimed, Identity};
+use crate::identity::{Claimed, Identity, is_shortage};
 use crate::partition::Leave;
 use crate::process;
 
 /// A disk that goes on to damage what is fetched again, or on which no log can be made, must not keep the
 /// broker from everything else.
 const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+/// Before a disk without room is tried again.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
 /// How long a process that ends tells the quorum that its data does not count.
 const DISOWN_MAX: Duration = Duration::from_secs(5);
 
@@ -118,8 +120,9 @@ impl Membership {
                 () = self.stop.cancelled() => return Ok(()),
                 registered = registration::register(&self.broker.controllers, &request) => registered?,
             };
-            self.identity
-                .join(&registered.cluster_id, registered.broker_epoch)?;
+            if !self.join(&registered).await? {
+                return Ok(());
+            }
             // From here on this process itself wrote all there is.
             (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
             // Not sooner: until the disk names this epoch, the mark is what tells a process that comes after
@@ -150,6 +153,29 @@ impl Membership {
         }
     }
 
+    /// Waits for room on the disk, where that is all that is missing. False when it is to stop before.
+    async fn join(&self, registered: &RegisterBrokerResponse) -> anyhow::Result<bool> {
+        let (cluster_id, epoch) = (&registered.cluster_id, registered.broker_epoch);
+        let mut is_said = false;
+        loop {
+            match self.identity.join(cluster_id, epoch) {
+                Err(error) if is_shortage(&error) => {
+                    if !std::mem::replace(&mut is_said, true) {
+                        error!(
+                            error = format!("{error:#}"),
+                            "the broker joins when its disk has room"
+                        );
+                    }
+                }
+                joined => return joined.map(|()| true),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(false),
+                () = tokio::time::sleep(ROOM_PAUSE) => {}
+            }
+        }
+    }
+
     async fn hold_lease(&self, broker_epoch: i64) -> anyhow::Result<Ended> {
         let (state, mut states) = watch::channel(LeaseState::Silent);
         let leave = self.stop.child_token();
@@ -164,6 +190,7 @@ impl Membership {
                 freshness: Arc::clone(&self.broker.lease),
                 files: Arc::clone(self.broker.partitions.handles()),
                 wish: Arc::clone(&self.wish),
+                disk_gate: Arc::clone(&self.broker.disk_gate),
             },
             state,
             leave.clone(),

@@ -1,5 +1,6 @@
 //! Starts and stops the role `broker`.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -30,12 +31,15 @@ use super::load_report::report_load;
 use super::membership::{Membership, Ports};
 use super::observer::{self, Observer};
 use super::retention::keep_retention;
+use super::space_keeper::SpaceKeeper;
 use super::stop_cost;
 use super::stop_wish::{StopWish, WaitEnd};
 use crate::authorizer::AllowAll;
 use crate::broker::Broker;
 use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
 use crate::coordinator::Coordinators;
+use crate::disk_gate::DiskGate;
+use crate::disk_room::disk_room;
 use crate::fail_stop::FailStop;
 use crate::http::Readiness;
 use crate::identity::{self, Claimed};
@@ -47,6 +51,7 @@ use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
 use crate::request::Listener;
+use crate::spare_file;
 
 /// However many `num.recovery.threads.per.data.dir` asks for.
 const RECOVERY_THREADS_MAX: usize = 256;
@@ -102,7 +107,7 @@ pub(crate) async fn start_broker(
     recovery: Arc<RecoveryProgress>,
 ) -> anyhow::Result<BrokerHandle> {
     let began = Instant::now();
-    let claimed = identity::claim(&role.data_dir, role.node_id)?;
+    let claimed = claim(&role.data_dir, role.node_id)?;
     let (listener, port) = bind(&role.client_listener).await?;
     let (replication_listener, replication_port) = bind(&role.replication_listener).await?;
     let (failed, failures) = mpsc::channel(1);
@@ -112,6 +117,7 @@ pub(crate) async fn start_broker(
     let fail_stop = FailStop::new(failed.clone(), Arc::clone(&claimed.identity));
     let (proposals, proposed) = mpsc::unbounded_channel();
     let epoch = Arc::new(AtomicI64::new(-1));
+    let disk_gate = Arc::new(DiskGate::default());
     let reports = Reports {
         proposals,
         damage: Arc::default(),
@@ -119,6 +125,7 @@ pub(crate) async fn start_broker(
         due_retention: Arc::default(),
         broker_epoch: Arc::clone(&epoch),
         fail_stop: fail_stop.clone(),
+        disk_gate: Arc::clone(&disk_gate),
     };
     let page_cache = match claimed.page_cache_survived {
         true => PageCache::Survived,
@@ -155,6 +162,7 @@ pub(crate) async fn start_broker(
         authorizer: Box::new(AllowAll),
         controllers: Arc::new(ActiveController::new(addresses)),
         partitions,
+        disk_gate,
         fetchers: Fetchers::default(),
         fetch_sessions: SessionCache::new(SessionLimits {
             slots_max: config.fetch_sessions_max,
@@ -175,6 +183,9 @@ pub(crate) async fn start_broker(
         CancellationToken::new(),
         CancellationToken::new(),
     );
+    let mut space_keeper = SpaceKeeper::default();
+    // The first beat tells of it.
+    space_keeper.look(&broker).await;
     let wish = StopWish::new();
     let background = TaskTracker::new();
     let incarnation = Uuid::new_v4();
@@ -188,6 +199,7 @@ pub(crate) async fn start_broker(
         failed.clone(),
         stop_background.clone(),
     ));
+    background.spawn(space_keeper.keep(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_due_starts(
         Arc::clone(&broker),
@@ -327,6 +339,8 @@ impl BrokerHandle {
         let broker = self.broker;
         broker.fetchers.stop().await;
         let disk_epoch = membership.as_ref().and_then(Membership::vouched_epoch);
+        // The mark of a clean stop is what it was for, and nobody knows what the disk has left by now.
+        spare_file::release(broker.partitions.directory().path());
         let closing = Arc::clone(&broker);
         let closing = tokio::task::spawn_blocking(move || {
             closing.coordinators.stop();
@@ -400,6 +414,29 @@ fn say_what_does_not_count(broker: &Broker) {
             in_metadata = found.in_metadata,
             "server.properties of this broker and the cluster's metadata differ: the metadata counts"
         );
+    }
+}
+
+/// With the spare file's room where there is less than that: what comes first takes but a little, and that must be there.
+fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
+    let spare = i64::try_from(spare_file::length(data_dir)).unwrap_or(i64::MAX);
+    let is_short = disk_room(data_dir).is_ok_and(|room| room.bytes_free < spare);
+    let release = || {
+        let is_released = spare_file::release(data_dir);
+        if is_released {
+            warn!("the disk is full; the spare file is gone, what it took is for the start");
+        }
+        is_released
+    };
+    if is_short {
+        release();
+    }
+    match identity::claim(data_dir, node_id) {
+        // Such as a quota.
+        Err(error) if identity::is_shortage(&error) && release() => {
+            identity::claim(data_dir, node_id)
+        }
+        claimed => claimed,
     }
 }
 

@@ -14,6 +14,7 @@ mod durability;
 mod elections;
 mod figures;
 mod follower_fetching;
+mod full_disk;
 mod groups;
 mod identity;
 mod internal_topics;

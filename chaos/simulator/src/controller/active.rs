@@ -210,6 +210,7 @@ impl Active {
             is_stopping: beat.is_stopping,
             is_insisting: false,
             is_leaving: beat.is_leaving,
+            is_short_of_space: false,
         };
         let wish = self.leases.beat(wish, committed.offset(), duration(now_ms));
         match (wish, self.pending.is_alive(node_id)) {

@@ -142,6 +142,20 @@ fn a_broker_that_restarts_with_a_grant_is_waited_for() {
 }
 
 #[test]
+fn a_broker_without_room_on_its_disk_is_waited_for() {
+    let mut world = World::new(4);
+    world.create_on("t", &[&[0, 1, 2]]);
+    world.tell_loads(1000);
+    world.report_space(3, true);
+    world.drain(&[0]);
+    assert_eq!(world.wait(), "broker 3 has no room on its disk");
+    assert_eq!((world.held(0), world.held(3)), (1, 0), "nothing begins");
+    world.report_space(3, false);
+    world.run(|_, _| {});
+    assert_eq!((world.held(0), world.held(3)), (0, 1));
+}
+
+#[test]
 fn a_source_that_is_dead_is_drained_all_the_same() {
     let mut world = World::new(4);
     world.create("t", 20, 3);

@@ -84,6 +84,7 @@ async fn answer_beats(
             is_stopping: beat.stopping,
             is_insisting: beat.insist,
             is_leaving: beat.leaving,
+            is_short_of_space: beat.short_of_space,
         };
         let state = calls.beat(beat).await;
         if beat.is_stopping && state.is_ok() {
@@ -92,6 +93,7 @@ async fn answer_beats(
         let answer = state.map(|state| LeaseAnswer {
             metadata_offset: state.committed_offset,
             fenced: state.is_fenced,
+            space_offset: state.space_offset.unwrap_or(0),
             // A grant may have ended by its time limit since.
             may_stop: stopping.is_handed_over() && state.denied.is_none(),
             beat_number,
@@ -161,6 +163,7 @@ impl<'a> Stopping<'a> {
             fenced: !image.is_alive(node_id),
             may_stop: true,
             beat_number: 0,
+            space_offset: 0,
             denied: String::new(),
             controllers: Vec::new(),
         }

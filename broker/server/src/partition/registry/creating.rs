@@ -70,13 +70,14 @@ impl Partitions {
         let config = settings.log_config(replicas);
         let found = self.directory.get(&name);
         let log = match found {
-            Some(log) if log.topic_id() == topic.id => {
+            // It may wait to be set aside.
+            Some(log) if log.topic_id() == topic.id && !log.is_deleted() => {
                 log.set_config(config);
                 log
             }
             other => {
                 if other.is_some() {
-                    self.set_aside(&name, "it is of an earlier topic of that name");
+                    self.set_aside(&name, "it is not of this replica");
                 }
                 if self.offline.is_damaged(&name) {
                     self.open_damaged(broker, topic, &name, config, assigned)?
@@ -112,8 +113,11 @@ impl Partitions {
                 Some(log)
             }
             Err(error) => {
+                if error.is_shortage() {
+                    self.reports.disk_gate.refuse();
+                }
                 let partition = name.to_string();
-                if self.offline.add_not_made(name, error.to_string()) {
+                if self.offline.add_not_made(name, &error) {
                     error!(partition, %error, "log cannot be created; it is tried again");
                 }
                 None
@@ -151,6 +155,9 @@ impl Partitions {
             }
             Err(error) => {
                 error!(partition = %name, %error, "log cannot be opened");
+                if error.is_shortage() {
+                    self.reports.disk_gate.refuse();
+                }
                 if error.is_failed_flush() {
                     self.reports.fail_stop.log_stopped(name, &error);
                 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::{Map, Partitions};
+use crate::disk_gate::DiskGate;
 use crate::fail_stop::FailStop;
 use crate::metrics::Metrics;
 use crate::partition::offline::Offline;
@@ -100,6 +101,7 @@ impl Partitions {
         let observer = Observer {
             held: Arc::clone(&held),
             fail_stop: reports.fail_stop.clone(),
+            disk_gate: Arc::clone(&reports.disk_gate),
         };
         let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
         Ok(Self {
@@ -131,6 +133,7 @@ fn until_configured() -> LogConfig {
 struct Observer {
     held: Map,
     fail_stop: FailStop,
+    disk_gate: Arc<DiskGate>,
 }
 
 impl FlushObserver for Observer {
@@ -144,5 +147,9 @@ impl FlushObserver for Observer {
 
     fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError) {
         self.fail_stop.flush_failed(log.partition(), error);
+    }
+
+    fn short(&self, _: &Arc<PartitionLog>, _: &StorageError) {
+        self.disk_gate.refuse();
     }
 }

@@ -61,7 +61,9 @@ impl Partitions {
             };
             let settings = TopicSettings::on(broker, &image, topic);
             self.follow(broker, &settings, name.partition, assigned);
-            leave |= self.offline.contains(&name) && must_leave(assigned, can_lead, broker.node_id);
+            // Room comes back, and until then the quorum knows who leads: what is here of other partitions counts meanwhile.
+            let waits = !self.offline.contains(&name) || self.offline.lacks_room(&name);
+            leave |= !waits && must_leave(assigned, can_lead, broker.node_id);
         }
         leave
     }

@@ -1,5 +1,6 @@
 //! A broker's partitions, as the metadata moves.
 
+mod full_disk;
 mod many_partitions;
 
 use std::collections::BTreeMap;
@@ -192,6 +193,7 @@ fn registration(node_id: i32) -> RegisterBroker {
 
 fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
     let (fail_stop, fatal) = FailStop::of(data);
+    let disk_gate = Arc::default();
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let reports = Reports {
         proposals: mpsc::unbounded_channel().0,
@@ -200,6 +202,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         due_retention: Arc::default(),
         broker_epoch: Arc::default(),
         fail_stop,
+        disk_gate: Arc::clone(&disk_gate),
     };
     let (lost, progress) = (PageCache::Lost, RecoveryProgress::default());
     let partitions = Partitions::open(data, lost, 1, metrics.clone(), reports, &progress).unwrap();
@@ -216,6 +219,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         authorizer: Box::new(AllowAll),
         controllers: Arc::new(ActiveController::new(vec!["127.0.0.1:1".to_owned()])),
         partitions,
+        disk_gate,
         fetchers: Fetchers::default(),
         fetch_sessions: SessionCache::new(SessionLimits::default()),
         coordinators: Coordinators::default(),
@@ -240,7 +244,8 @@ async fn a_log_that_cannot_be_made_is_made_as_soon_as_it_can() {
     let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
     let refused = world.partitions().find(topic, 0).unwrap_err();
     assert_eq!(refused, ErrorCode::KafkaStorageError);
-    // Another can lead, and this one has nothing to lose.
+    // Another can lead, and this one has nothing to lose, also without room: that is not what is missing here.
+    world.broker.disk_gate.set(crate::disk_space::Space::Full);
     assert_eq!(world.repair(), Some(Leave::WithAllData));
 
     // As the metadata has it now, not as it was when the log could not be made.

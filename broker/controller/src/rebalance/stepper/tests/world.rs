@@ -10,8 +10,8 @@ use foz_metadata::rules::{
     AlterPartitionReassignments, AlterPartitions, CreateTopics, Decision, DeleteTopics, IsrChange,
     NewTopic, Reassignment, RegisterBroker, StartRebalance, StartedRebalance, TopicRef,
     alter_partition_reassignments, alter_partitions, cordon, create_topics, delete_topics,
-    fence_broker, found_cluster, progress_rebalance, register_broker, start_rebalance,
-    unfence_broker,
+    fence_broker, found_cluster, progress_rebalance, register_broker, report_space,
+    start_rebalance, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -97,6 +97,11 @@ impl World {
     pub(super) fn come_back(&mut self, node_id: i32) {
         let decision = unfence_broker(&self.image, node_id, self.epoch(node_id)).unwrap();
         self.commit(decision);
+    }
+
+    pub(super) fn report_space(&mut self, node_id: i32, is_short: bool) {
+        let epoch = self.epoch(node_id);
+        self.commit(report_space(&self.image, node_id, epoch, is_short).unwrap());
     }
 
     pub(super) fn set_cordoned(&mut self, node_id: i32, cordoned: bool) {

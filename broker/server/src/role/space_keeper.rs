@@ -1,0 +1,142 @@
+//! Looks at the room on the disk of the data directory: each second, and at once when a write found none.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foz_metadata::Image;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::broker::Broker;
+use crate::disk_room::{DiskRoom, disk_room};
+use crate::disk_space::{DiskSpace, Space, reserve_bytes};
+use crate::partition::monotonic;
+use crate::spare_file;
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks, however many writes find no room, and however much is written.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Of the reserve: who writes as much is looked after before the second is over.
+const PART: i64 = 8;
+
+/// Knows what is so from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct SpaceKeeper {
+    rule: DiskSpace,
+    said: Space,
+    /// The metadata have come, with what is configured there.
+    knows_config: bool,
+    has_failed: bool,
+}
+
+impl SpaceKeeper {
+    /// Until `stop`.
+    pub(super) async fn keep(mut self, broker: Arc<Broker>, stop: CancellationToken) {
+        let looking = async {
+            let mut metadata = broker.applied_offset.subscribe();
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                    () = broker.disk_gate.look.notified() => {}
+                    Ok(()) = metadata.changed(), if !self.knows_config => {}
+                }
+                self.look(&broker).await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        // Also while a disk does not answer.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = looking => {}
+        }
+    }
+
+    pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
+        let data_dir = broker.partitions.directory().path().to_path_buf();
+        let image = broker.image();
+        self.knows_config = image.offset() > Image::default().offset();
+        let was_refused = broker.disk_gate.take_refusal();
+        // A disk that does not answer holds up nobody else.
+        let path = data_dir.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            disk_room(&path).map(|room| (room, spare_file::length(&path)))
+        });
+        let (room, spare_bytes) = match found.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return self.cannot_look(&error.to_string()),
+            Err(error) => return self.cannot_look(&error.to_string()),
+        };
+        self.has_failed = false;
+        let reserve = match self.knows_config {
+            true => reserve_bytes(
+                broker.config_number("foz.disk.reserve.bytes"),
+                room.bytes_total,
+            ),
+            // Nobody knows yet, and what is said would have leaders go to and fro. Only what is full is.
+            false => 0,
+        };
+        let space = self.rule.look(room, reserve, was_refused, monotonic());
+        broker.disk_gate.look_after(reserve / PART);
+        broker.disk_gate.set(space);
+        let before = std::mem::replace(&mut self.said, space);
+        say(before, space, room, reserve);
+        let metrics = &broker.metrics;
+        metrics.disk_total_bytes.set(room.bytes_total);
+        metrics.disk_available_bytes.set(room.bytes_free);
+        let is_refusing = i64::from(space != Space::Roomy);
+        metrics.disk_refusing_writes.set(is_refusing);
+        let is_due = match space {
+            Space::Roomy => self.knows_config && spare_bytes != spare_file::wanted_bytes(reserve),
+            Space::Low => false,
+            Space::Full => spare_bytes > 0,
+        };
+        if is_due {
+            let spare = tokio::task::spawn_blocking(move || keep_spare(&data_dir, space, reserve));
+            if let Err(error) = spare.await {
+                warn!(%error, "the spare file is not looked after");
+            }
+        }
+    }
+
+    fn cannot_look(&mut self, error: &str) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            warn!(error, "nobody knows how much room the disk has");
+        }
+    }
+}
+
+fn keep_spare(data_dir: &Path, space: Space, reserve_bytes: i64) {
+    match space {
+        Space::Roomy => {
+            if let Err(error) = spare_file::make(data_dir, reserve_bytes) {
+                debug!(%error, "there is no spare file");
+            }
+        }
+        Space::Low => {}
+        Space::Full => {
+            if spare_file::release(data_dir) {
+                info!("the spare file is gone: what it took is for checkpoints and a clean stop");
+            }
+        }
+    }
+}
+
+fn say(before: Space, space: Space, room: DiskRoom, reserve_bytes: i64) {
+    let available_bytes = room.bytes_free;
+    match (before, space) {
+        (Space::Roomy, Space::Low) => error!(
+            available_bytes,
+            reserve_bytes,
+            "the disk has less room than foz.disk.reserve.bytes: no records are taken until it has more"
+        ),
+        (Space::Roomy | Space::Low, Space::Full) => error!(
+            available_bytes,
+            reserve_bytes, "the disk is full: nothing is written that can wait"
+        ),
+        (Space::Low | Space::Full, Space::Roomy) => {
+            warn!(available_bytes, "the disk has room again")
+        }
+        _ => {}
+    }
+}

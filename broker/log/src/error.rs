@@ -40,6 +40,16 @@ pub(crate) fn says_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
+/// Who lacks only room goes on with the rest: the inner result is that shortage.
+pub(crate) fn unless_short(
+    result: Result<(), StorageError>,
+) -> Result<Result<(), StorageError>, StorageError> {
+    match result {
+        Err(error) if !error.is_shortage() => Err(error),
+        result => Ok(result),
+    }
+}
+
 /// What [`StorageError::is_failed_flush`] goes by.
 const FLUSH: &str = "flush";
 

@@ -36,6 +36,7 @@
 mod active_segment;
 mod atomic_file;
 mod batch_scanner;
+mod burial_mark;
 mod checkpoint;
 mod clean_shutdown;
 mod compaction;
@@ -69,7 +70,9 @@ pub use error::{AppendError, OpenError, ReadError, RejectedRecord, StorageError}
 pub use file_handles::FileHandles;
 pub use flusher::{FlushObserver, Flusher};
 pub use leader_epochs::{EpochEnd, EpochStart};
-pub use log_directory::{LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport};
+pub use log_directory::{
+    LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport, Unburied,
+};
 pub use names::TopicPartition;
 pub use partition_log::{Appended, AppendedByFollower, PartitionLog, TimestampAndOffset};
 pub use recovery::{Finding, PageCache};

@@ -1,6 +1,6 @@
 //! One data directory: all its partitions, their checkpoints, and the mark of a clean stop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,13 +20,19 @@ use crate::names::TopicPartition;
 use crate::partition_log::{Change, Cut, PartitionLog};
 use crate::recovery::{Finding, OpenState, PageCache};
 
+use burying::{Burials, Buried, What};
+use close::each_log;
 use deletion::Deleted;
 
+mod burying;
 mod close;
 mod creation;
 mod deletion;
 mod open;
 mod start_offsets;
+mod unburying;
+
+pub use unburying::Unburied;
 
 /// Whoever has it open holds a lock on its `.lock` file, as Kafka does.
 #[derive(Debug)]
@@ -46,6 +52,10 @@ pub struct LogDirectory {
     creating: Mutex<HashSet<TopicPartition>>,
     /// Held by who removes files of deleted partitions.
     removing: Mutex<()>,
+    /// Of deleted topics, on their way to be buried.
+    burials: Mutex<Burials>,
+    /// Where the logs of deleted topics are, by topic id and partition.
+    buried: Mutex<BTreeMap<(Uuid, i32), Buried>>,
     _lock: File,
 }
 
@@ -267,9 +277,6 @@ impl LogDirectory {
             now_ms,
         )
         .map_err(|(_, error)| error)?;
-        if findings.iter().any(Finding::is_reset) {
-            log.leave_reset_unfinished();
-        }
         let log = Arc::new(log);
         self.logs
             .write()
@@ -298,16 +305,16 @@ impl LogDirectory {
     }
 
     /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
-    /// seconds; writes nothing when nothing changed. Then resets are finished that had no room for it.
+    /// seconds; writes nothing when nothing changed. Then logs that wait for it, after a reset or a burial, take records.
     ///
     /// # Errors
-    /// [`StorageError`]; a log whose reset could not be finished may have stopped.
+    /// [`StorageError`]; a log that waits for it may have stopped.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let mut written = self.written.lock();
         self.write_checkpoints(&mut written, None)?;
-        let unfinished = self.logs().into_iter();
-        let mut unfinished = unfinished.filter(|log| log.has_unfinished_reset());
-        unfinished.try_for_each(|log| log.finish_reset())
+        let mut waiting = self.logs();
+        waiting.retain(|log| log.waits_for_checkpoint());
+        each_log(waiting, PartitionLog::remove_marks)
     }
 
     fn cut_off(
@@ -420,34 +427,48 @@ impl LogDirectory {
 
     fn gather(&self, written_starts: &Offsets) -> Checkpoints {
         let mut checkpoints = Checkpoints::default();
+        // A log that goes from one to the other meanwhile is in one at least.
         let (missing, offline) = (self.missing.read(), self.offline.read());
+        let burials = self.burials.lock();
         for (partition, state) in missing.iter().chain(offline.iter()) {
-            checkpoints.add_flushed(partition, state.recovery_point);
-            if state.log_start_offset > 0 {
-                checkpoints
-                    .log_start_offsets
-                    .insert(partition.clone(), state.log_start_offset);
+            checkpoints.add_unopened(partition, state);
+        }
+        let unmarked = burials.iter().filter(|(_, burial)| !burial.is_marked());
+        for (partition, burial) in unmarked {
+            match &burial.what {
+                What::Log(log) => checkpoints.add_log(log, written_starts),
+                What::Offline(state) => checkpoints.add_unopened(partition, state),
             }
-            checkpoints
-                .high_watermarks
-                .insert(partition.clone(), state.high_watermark);
-            checkpoints.add_compacted(partition, state.compacted_offset);
         }
         for log in self.logs() {
-            checkpoints.add_flushed(log.partition(), log.flushed_offset());
-            checkpoints.add_start(&log, written_starts);
-            // Whoever opens the log takes it for what must be there.
-            let high_watermark = log.high_watermark().min(log.log_end_offset());
-            checkpoints
-                .high_watermarks
-                .insert(log.partition().clone(), high_watermark);
-            checkpoints.add_compacted(log.partition(), log.compacted_offset());
+            checkpoints.add_log(&log, written_starts);
         }
         checkpoints
     }
 }
 
 impl Checkpoints {
+    fn add_log(&mut self, log: &PartitionLog, written_starts: &Offsets) {
+        self.add_flushed(log.partition(), log.flushed_offset());
+        self.add_start(log, written_starts);
+        // Whoever opens the log takes it for what must be there.
+        let high_watermark = log.high_watermark().min(log.log_end_offset());
+        self.high_watermarks
+            .insert(log.partition().clone(), high_watermark);
+        self.add_compacted(log.partition(), log.compacted_offset());
+    }
+
+    fn add_unopened(&mut self, partition: &TopicPartition, state: &OpenState) {
+        self.add_flushed(partition, state.recovery_point);
+        if state.log_start_offset > 0 {
+            self.log_start_offsets
+                .insert(partition.clone(), state.log_start_offset);
+        }
+        self.high_watermarks
+            .insert(partition.clone(), state.high_watermark);
+        self.add_compacted(partition, state.compacted_offset);
+    }
+
     /// Most logs never are.
     fn add_compacted(&mut self, partition: &TopicPartition, offset: i64) {
         if offset > 0 {

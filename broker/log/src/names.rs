@@ -70,6 +70,8 @@ pub(crate) const QUARANTINED_SUFFIX: &str = ".quarantined";
 pub(crate) const DELETE_DIRECTORY_SUFFIX: &str = "-delete";
 /// One that the metadata does not know, as Kafka names it.
 pub(crate) const STRAY_DIRECTORY_SUFFIX: &str = "-stray";
+/// One of a deleted topic that can be brought back.
+pub(crate) const BURIED_DIRECTORY_SUFFIX: &str = "-deleted";
 /// Kafka cuts the name of a directory that is being removed, so that it stays a legal file name.
 const FILE_NAME_BYTES_MAX: usize = 255;
 /// Of the number that makes such a name unique, hexadecimal.
@@ -97,6 +99,32 @@ pub(crate) fn delete_directory_name(partition: &TopicPartition, unique: uuid::Uu
 /// `topic-0.0123456789abcdef0123456789abcdef-stray`
 pub(crate) fn stray_directory_name(partition: &TopicPartition, unique: uuid::Uuid) -> String {
     unique_directory_name(partition, unique, STRAY_DIRECTORY_SUFFIX)
+}
+
+/// `topic-0.0123456789abcdef0123456789abcdef-deleted`, with the topic's id. Two logs never share such a name: of a
+/// long one the topic is cut, not the number.
+pub(crate) fn buried_directory_name(partition: &TopicPartition, topic_id: uuid::Uuid) -> String {
+    let stem = buried_stem(partition);
+    format!("{stem}.{}{BURIED_DIRECTORY_SUFFIX}", topic_id.simple())
+}
+
+/// What is left of a partition's name in [`buried_directory_name`].
+fn buried_stem(partition: &TopicPartition) -> String {
+    let number = format!("-{}", partition.partition);
+    let rest = number.len() + 1 + UNIQUE_DIGITS + BURIED_DIRECTORY_SUFFIX.len();
+    let mut stem = partition.topic.clone();
+    stem.truncate(FILE_NAME_BYTES_MAX - rest);
+    stem + &number
+}
+
+/// The topic's id and the partition's number of a directory that [`buried_directory_name`] names.
+pub(crate) fn parse_buried_directory_name(name: &str) -> Option<(uuid::Uuid, i32)> {
+    let stem = moved_away_stem(name, BURIED_DIRECTORY_SUFFIX)?;
+    let partition = TopicPartition::from_directory_name(stem)?.partition;
+    let (_, id) = name
+        .strip_suffix(BURIED_DIRECTORY_SUFFIX)?
+        .rsplit_once('.')?;
+    Some((uuid::Uuid::try_parse(id).ok()?, partition))
 }
 
 /// What a directory was called that was moved away with `suffix`: see [`unique_stem`].
@@ -162,6 +190,29 @@ mod tests {
             moved_away_stem("my.0-delete", DELETE_DIRECTORY_SUFFIX),
             None
         );
+    }
+
+    #[test]
+    fn buried_logs_are_known_by_id_and_number() {
+        let id = uuid::Uuid::from_u128(77);
+        for topic in ["t", "my.topic-1", &*"t".repeat(249)] {
+            for number in [0, 7, i32::MAX] {
+                let partition = TopicPartition::new(topic, number);
+                let name = buried_directory_name(&partition, id);
+                assert!(name.len() <= 255, "{name}");
+                assert_eq!(parse_buried_directory_name(&name), Some((id, number)));
+                assert_eq!(TopicPartition::from_directory_name(&name), None);
+                assert_eq!(moved_away_stem(&name, DELETE_DIRECTORY_SUFFIX), None);
+                let stem = buried_stem(&partition);
+                assert_eq!(
+                    moved_away_stem(&name, BURIED_DIRECTORY_SUFFIX),
+                    Some(&*stem)
+                );
+            }
+        }
+        for other in ["t-0", "t-0-deleted", "t-0.12-deleted", "t.0-deleted"] {
+            assert_eq!(parse_buried_directory_name(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -30,11 +30,11 @@ mod compact;
 mod earlier_batches;
 mod flush;
 mod follow;
+mod marks;
 mod offsets;
 mod read;
 mod shorten;
 mod truncate;
-mod unfinished_reset;
 
 pub use append::Appended;
 pub(crate) use compact::ClosedSegments;
@@ -106,8 +106,9 @@ const CHANGE_FAILED: u8 = 4;
 
 /// There was no room for what a clean stop leaves behind. Nothing is lost: the next start recovers the log.
 const CLOSED_SHORT: u8 = 5;
-/// It was begun anew, and there was no room for the checkpoints that say so: see [`PartitionLog::finish_reset`].
-const RESET_UNFINISHED: u8 = 6;
+/// It was begun anew, or opened by the mark of a burial, and the checkpoints do not say so yet: see
+/// [`PartitionLog::remove_marks`].
+const WAITS_FOR_CHECKPOINT: u8 = 6;
 
 const FLUSH_FAILED_TEXT: &str = "stopped, because a flush failed";
 const CHANGE_FAILED_TEXT: &str = "stopped, because a truncation, a reset or a compaction failed";
@@ -386,12 +387,17 @@ impl PartitionLog {
         self.first_segment().base_offset
     }
 
+    /// It takes records.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.check_usable().is_ok()
+    }
+
     fn check_usable(&self) -> Result<(), &'static str> {
         match self.usability.load(Ordering::Acquire) {
             USABLE => Ok(()),
             CLOSED | CLOSED_SHORT => Err("closed"),
-            RESET_UNFINISHED => {
-                Err("begun anew, and waits for room on the disk for the checkpoints")
+            WAITS_FOR_CHECKPOINT => {
+                Err("begun anew or brought back, and waits for the checkpoints")
             }
             DELETED => Err("deleted"),
             FLUSH_FAILED => Err(FLUSH_FAILED_TEXT),

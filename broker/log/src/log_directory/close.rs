@@ -1,14 +1,16 @@
 //! Closing a data directory, in good order or not.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
 use super::LogDirectory;
 use crate::clean_shutdown::{self, CleanShutdown};
-use crate::error::StorageError;
+use crate::error::{StorageError, unless_short};
 use crate::partition_log::PartitionLog;
 
-/// Threads that close partitions; they mostly wait for the disk.
-const CLOSING_THREADS: usize = 8;
+/// Threads that do something to many logs; they mostly wait for the disk.
+const THREADS: usize = 8;
 
 impl LogDirectory {
     /// Closes every partition and leaves the mark of a clean stop. The caller has stopped all
@@ -16,13 +18,13 @@ impl LogDirectory {
     ///
     /// # Errors
     /// The first [`StorageError`]; then no mark is left and the next start recovers. There is none
-    /// either when a partition is offline: its damage must be seen again.
+    /// either when a partition is offline: its damage must be seen again; and where a burial could not be finished.
     pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
         self.close_without_mark()?;
         // One at a time, should it be asked for twice.
         let _written = self.written.lock();
         let failed = self.logs.read().values().any(|log| log.has_failed());
-        if failed || !self.offline.read().is_empty() {
+        if failed || !self.offline.read().is_empty() || self.unfinished_burials() > 0 {
             return Ok(());
         }
         clean_shutdown::write(&self.path, mark)
@@ -34,56 +36,56 @@ impl LogDirectory {
     /// # Errors
     /// The first [`StorageError`].
     pub fn close_without_mark(&self) -> Result<(), StorageError> {
+        let buried = unless_short(self.bury_all())?;
         let closed = unless_short(self.close_all())?;
         self.checkpoint()?;
-        closed
+        buried.and(closed)
+    }
+
+    /// The first failure that is no shortage, if there is one.
+    fn bury_all(&self) -> Result<(), StorageError> {
+        let failed = self.finish_burials().into_iter().map(|(_, error)| error);
+        let mut failed: Vec<_> = failed.collect();
+        failed.sort_by_key(StorageError::is_shortage);
+        failed.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// First what is to be written is written to all of them, then all are flushed: a file system commits what many files
     /// changed as one, and flushes that come together as well.
     fn close_all(&self) -> Result<(), StorageError> {
-        let closed = unless_short(self.each_log(PartitionLog::close))?;
-        self.each_log(PartitionLog::flush_closed_log)?;
+        let closed = unless_short(each_log(self.logs(), PartitionLog::close))?;
+        each_log(self.logs(), PartitionLog::flush_closed_log)?;
         closed
-    }
-
-    /// In parallel. After the first error no more are begun by who saw it; but where there is only no room, the others
-    /// come first.
-    fn each_log(
-        &self,
-        act: impl Fn(&PartitionLog) -> Result<(), StorageError> + Sync,
-    ) -> Result<(), StorageError> {
-        let left = Mutex::new(self.logs().into_iter());
-        let close = || -> Result<(), StorageError> {
-            let mut short = Ok(());
-            loop {
-                let Some(log) = left.lock().next() else {
-                    return short;
-                };
-                let acted = unless_short(act(&log))?;
-                short = short.and(acted);
-            }
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..CLOSING_THREADS).map(|_| scope.spawn(close)).collect();
-            let results = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            let mut failures: Vec<_> = results.filter_map(Result::err).collect();
-            failures.sort_by_key(StorageError::is_shortage);
-            failures.into_iter().next().map_or(Ok(()), Err)
-        })
     }
 }
 
-/// Who lacks only room goes on with the rest: the inner result is that shortage.
-fn unless_short(
-    result: Result<(), StorageError>,
-) -> Result<Result<(), StorageError>, StorageError> {
-    match result {
-        Err(error) if !error.is_shortage() => Err(error),
-        result => Ok(result),
-    }
+/// In parallel. After the first error no more are begun by who saw it; but where there is only no room, the others
+/// come first.
+pub(super) fn each_log(
+    logs: Vec<Arc<PartitionLog>>,
+    act: impl Fn(&PartitionLog) -> Result<(), StorageError> + Sync,
+) -> Result<(), StorageError> {
+    let threads = logs.len().min(THREADS);
+    let left = Mutex::new(logs.into_iter());
+    let act_on_next = || -> Result<(), StorageError> {
+        let mut short = Ok(());
+        loop {
+            let Some(log) = left.lock().next() else {
+                return short;
+            };
+            let acted = unless_short(act(&log))?;
+            short = short.and(acted);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(act_on_next)).collect();
+        let results = threads.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        let mut failures: Vec<_> = results.filter_map(Result::err).collect();
+        failures.sort_by_key(StorageError::is_shortage);
+        failures.into_iter().next().map_or(Ok(()), Err)
+    })
 }

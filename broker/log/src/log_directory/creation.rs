@@ -47,14 +47,9 @@ impl LogDirectory {
         if self.logs.read().contains_key(partition) || self.offline.read().contains_key(partition) {
             return Err(self.exists(partition));
         }
+        self.free_name(partition)?;
         self.rename_deleted(partition)?;
-        self.missing.write().remove(partition);
-        let mut written = self.written.lock();
-        if written.speak_of(partition) {
-            // What the files say is about an earlier partition of that name.
-            self.write_checkpoints(&mut written, None)?;
-        }
-        drop(written);
+        self.forget_earlier(partition)?;
         let create = || {
             let (name, config) = (partition.clone(), Arc::clone(config));
             PartitionLog::create(&self.path, name, topic_id, config, &self.handles, now_ms)
@@ -64,6 +59,16 @@ impl LogDirectory {
             created => created,
         };
         created.map(Arc::new)
+    }
+
+    /// What the checkpoints say about an earlier partition of that name must not be taken for this one's.
+    pub(super) fn forget_earlier(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        self.missing.write().remove(partition);
+        let mut written = self.written.lock();
+        if written.speak_of(partition) {
+            self.write_checkpoints(&mut written, None)?;
+        }
+        Ok(())
     }
 
     fn exists(&self, partition: &TopicPartition) -> OpenError {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::LogDirectory;
+use super::burying::name_of;
 use crate::atomic_file::flush_directory;
 use crate::error::{StorageContext, StorageError};
 use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
@@ -27,6 +28,16 @@ pub(super) struct Deleted {
 }
 
 impl Deleted {
+    /// One that nobody serves any more, under its old name.
+    pub(super) fn add_unnamed(&mut self, partition: TopicPartition) {
+        self.unnamed.insert(partition);
+    }
+
+    /// A directory that has its new name.
+    pub(super) fn add_full(&mut self, directory: PathBuf) {
+        self.full.insert(directory);
+    }
+
     /// Begins with what an opening found.
     pub(super) fn found(full: &[PathBuf]) -> Self {
         Self {
@@ -51,7 +62,7 @@ impl LogDirectory {
             None if self.offline.write().remove(partition).is_some() => {}
             None => return Ok(()),
         }
-        self.deleted.lock().unnamed.insert(partition.clone());
+        self.deleted.lock().add_unnamed(partition.clone());
         self.rename_deleted(partition)
     }
 
@@ -119,6 +130,19 @@ impl LogDirectory {
             }
             deleted.unnamed.remove(partition);
         }
+        Ok(())
+    }
+
+    pub(super) fn rename_buried_to_delete(
+        &self,
+        key: (Uuid, i32),
+        path: &Path,
+    ) -> Result<(), StorageError> {
+        let target = delete_directory_name(&name_of(key), Uuid::new_v4());
+        let target = self.path.join(target);
+        fs::rename(path, &target).at("rename", path)?;
+        self.buried.lock().remove(&key);
+        self.deleted.lock().add_full(target);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Opening a data directory: partitions in parallel, leftovers removed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use parking_lot::{Mutex, RwLock};
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
+use super::burying::{Buried, set_directory_aside};
 use super::{
     Checkpoints, Deleted, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport,
 };
+use crate::burial_mark::BurialMark;
 use crate::checkpoint::{
     COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
     RECOVERY_POINT_FILE, read_offsets,
@@ -23,7 +25,8 @@ use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{
     DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, STRAY_DIRECTORY_SUFFIX, SWAP_SUFFIX,
-    TEMPORARY_SUFFIX, TopicPartition, moved_away_stem, parse_offset_file, unique_stem,
+    TEMPORARY_SUFFIX, TopicPartition, moved_away_stem, parse_buried_directory_name,
+    parse_offset_file, unique_stem,
 };
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
@@ -39,6 +42,8 @@ struct Context<'a> {
     clean_shutdown: bool,
     page_cache: PageCache,
     checkpoints: Checkpoints,
+    /// Of partitions that were about to be buried, or had just been unburied. They know more than the checkpoints.
+    marks: Mutex<HashMap<TopicPartition, BurialMark>>,
 }
 
 /// What lies in the data directory.
@@ -47,6 +52,7 @@ struct Contents {
     partitions: Vec<(TopicPartition, PathBuf)>,
     /// With their suffixes, what the directories of partitions were called that were deleted or set aside.
     moved_away: HashSet<(String, &'static str)>,
+    buried: BTreeMap<(Uuid, i32), Buried>,
 }
 
 /// A partition that is open, or why it is not.
@@ -71,6 +77,7 @@ pub(super) fn open(
     let Contents {
         partitions,
         moved_away,
+        mut buried,
     } = tidy(path, &mut report)?;
     let checkpoints = Checkpoints {
         recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
@@ -86,6 +93,7 @@ pub(super) fn open(
         clean_shutdown: report.clean_shutdown.is_some(),
         page_cache,
         checkpoints,
+        marks: Mutex::default(),
     };
     let opened = open_all(partitions, threads, &context, progress);
     let mut logs = HashMap::with_capacity(opened.len());
@@ -121,16 +129,20 @@ pub(super) fn open(
     });
     let states: HashMap<_, _> = states.collect();
     report.lost.extend(missing);
+    let checkpoints = context.checkpoints;
+    set_superseded_aside(path, &mut buried, &logs)?;
     let directory = LogDirectory {
         path: path.to_path_buf(),
         handles: Arc::clone(handles),
         logs: RwLock::new(logs),
         offline: RwLock::new(offline),
-        written: Mutex::new(context.checkpoints),
+        written: Mutex::new(checkpoints),
         missing: RwLock::new(states),
         deleted: Mutex::new(Deleted::found(&report.being_deleted)),
         creating: Mutex::default(),
         removing: Mutex::default(),
+        burials: Mutex::default(),
+        buried: Mutex::new(buried),
         _lock: lock,
     };
     let is_as_it_was_left = report.offline.is_empty()
@@ -143,17 +155,17 @@ pub(super) fn open(
     Ok((directory, report))
 }
 
-/// The next start must not take what is gone now for damage done since, and the marks of resets go when the checkpoints
-/// no longer speak of what was there before. Without room both are done with the first checkpoint that finds some.
+/// The next start must not take what is gone now for damage done since, and the marks of resets and burials go when the
+/// checkpoints speak of what there is now. Without room both are done with the first checkpoint that finds some.
 fn settle(directory: &LogDirectory, report: &OpenReport) -> Result<(), StorageError> {
-    let findings = report.findings.iter();
-    let resets = findings.filter(|(_, finding)| finding.is_reset());
-    let resets = resets.filter_map(|(partition, _)| directory.get(partition));
-    let resets = resets.inspect(|log| log.leave_reset_unfinished()).count();
+    let mut logs = directory.logs().into_iter();
+    let is_marked = logs.any(|log| log.waits_for_checkpoint());
     let is_shorter = report.lost.iter().any(|lost| lost.found_offset.is_some());
-    if resets == 0 && !is_shorter {
+    if !is_marked && !is_shorter {
         return Ok(());
     }
+    // What it vouches for is not what there is with the marks gone.
+    clean_shutdown::take_away(&directory.path)?;
     match directory.checkpoint() {
         Err(error) if error.is_shortage() => {
             tracing::warn!(%error, "no room for checkpoints: they are written later");
@@ -197,6 +209,10 @@ fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> 
                 contents.moved_away.insert((stem.to_owned(), suffix));
             }
         }
+        if let Some(key) = parse_buried_directory_name(&name) {
+            add_buried(path, &mut contents.buried, key, entry_path)?;
+            continue;
+        }
         match TopicPartition::from_directory_name(&name) {
             _ if moved_away_stem(&name, DELETE_DIRECTORY_SUFFIX).is_some() => {
                 report.being_deleted.push(entry_path);
@@ -210,6 +226,52 @@ fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> 
         }
     }
     Ok(contents)
+}
+
+/// Nobody knows which of two of the same partition is the newer: the second one that is found is left to people.
+fn add_buried(
+    data: &Path,
+    buried: &mut BTreeMap<(Uuid, i32), Buried>,
+    key: (Uuid, i32),
+    path: PathBuf,
+) -> Result<(), StorageError> {
+    if buried.contains_key(&key) {
+        let aside = set_directory_aside(data, key, &path)?;
+        tracing::error!(
+            ?path,
+            ?aside,
+            "log set aside: there is another buried log of this partition"
+        );
+        return Ok(());
+    }
+    let mark = BurialMark::read(&path).ok().flatten();
+    let grace_ends_at_ms = mark.map(|mark| mark.grace_ends_at_ms);
+    let found = Buried {
+        path,
+        grace_ends_at_ms,
+    };
+    buried.insert(key, found);
+    Ok(())
+}
+
+/// Of which there is one in service: that has what was written since.
+fn set_superseded_aside(
+    data: &Path,
+    buried: &mut BTreeMap<(Uuid, i32), Buried>,
+    logs: &HashMap<TopicPartition, Arc<PartitionLog>>,
+) -> Result<(), StorageError> {
+    for log in logs.values() {
+        let key = (log.topic_id(), log.partition().partition);
+        if let Some(Buried { path, .. }) = buried.remove(&key) {
+            let aside = set_directory_aside(data, key, &path)?;
+            tracing::error!(
+                ?path,
+                ?aside,
+                "log set aside: its partition is there as well"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is lost without it but time: everything counts as never compacted.
@@ -298,6 +360,9 @@ fn open_all(
 
 impl Context<'_> {
     fn state_of(&self, partition: &TopicPartition) -> OpenState {
+        if let Some(mark) = self.marks.lock().get(partition) {
+            return mark.open_state(self.page_cache);
+        }
         let at = |offsets: &Offsets| offsets.get(partition).copied().unwrap_or(0);
         OpenState {
             clean_shutdown: self.clean_shutdown,
@@ -354,6 +419,19 @@ impl Context<'_> {
         directory: &Path,
     ) -> Result<(PartitionLog, Vec<Finding>), OfflinePartition> {
         let config = |topic_id| Arc::new((self.config_of)(partition, topic_id));
+        match BurialMark::read(directory) {
+            Ok(None) => {}
+            Ok(Some(mark)) => {
+                self.marks.lock().insert(partition.clone(), mark);
+            }
+            Err(error) => {
+                return Err(OfflinePartition {
+                    partition: partition.clone(),
+                    topic_id: None,
+                    error,
+                });
+            }
+        }
         let state = self.state_of(partition);
         open_partition(
             directory,
@@ -393,5 +471,10 @@ pub(super) fn open_partition(
     PartitionLog::open(
         directory, partition, topic_id, config, handles, state, now_ms,
     )
+    .inspect(|(log, findings)| {
+        if findings.iter().any(Finding::is_reset) || BurialMark::exists(directory) {
+            log.wait_for_checkpoint();
+        }
+    })
     .map_err(|error| (Some(topic_id), error))
 }

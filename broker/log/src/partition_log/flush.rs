@@ -71,18 +71,11 @@ impl PartitionLog {
             return Ok(self.flushed_offset());
         }
         let _flushing = self.flushing.lock();
-        let failed_before = |what: &str| {
-            Err(StorageError {
-                action: "flush",
-                path: self.directory.clone(),
-                source: io::Error::other(format!(
-                    "an earlier {what} failed and is not tried again"
-                )),
-            })
-        };
         match self.usability.load(Ordering::Acquire) {
-            FLUSH_FAILED => return failed_before("flush"),
-            CHANGE_FAILED => return failed_before("truncation, reset or compaction"),
+            FLUSH_FAILED => return Err(self.failed_before("flush")),
+            CHANGE_FAILED => {
+                return Err(self.failed_before("truncation, reset or compaction"));
+            }
             DELETED => return Ok(self.flushed_offset()),
             _ => {}
         }
@@ -91,6 +84,14 @@ impl PartitionLog {
             return Ok(self.flushed_offset());
         }
         flush(self)
+    }
+
+    pub(super) fn failed_before(&self, what: &str) -> StorageError {
+        StorageError {
+            action: "flush",
+            path: self.directory.clone(),
+            source: io::Error::other(format!("an earlier {what} failed and is not tried again")),
+        }
     }
 
     /// The lock for flushing is held.

@@ -4,10 +4,11 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{DELETED, PartitionLog};
+use super::{CLOSED, DELETED, PartitionLog};
 use crate::atomic_file::flush_directory;
+use crate::burial_mark::BurialMark;
 use crate::config::LogConfig;
-use crate::error::{ReadError, StorageContext, StorageError};
+use crate::error::{ReadError, StorageContext, StorageError, unless_short};
 use crate::segment::Segment;
 
 impl PartitionLog {
@@ -77,6 +78,30 @@ impl PartitionLog {
     pub(crate) fn log_start_is_durable(&self, offset: i64) {
         self.durable_log_start_offset
             .fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Closes and flushes it for a time out of service; what it is to be opened with. Where a clean close finds no room,
+    /// the records themselves are flushed, and the opening recovers the rest.
+    ///
+    /// # Errors
+    /// [`StorageError`]; nothing is in doubt where that is a [shortage](StorageError::is_shortage).
+    pub(crate) fn close_for_burial(&self) -> Result<BurialMark, StorageError> {
+        if self.has_failed_flush() {
+            return Err(self.failed_before("flush"));
+        }
+        let _short = unless_short(self.close())?;
+        let flushed = unless_short(self.flush_closed_log())?;
+        if flushed.is_err() {
+            self.flush_closed_log()?;
+        }
+        Ok(BurialMark {
+            is_clean: self.usability.load(Ordering::Acquire) == CLOSED,
+            recovery_point: self.flushed_offset(),
+            log_start_offset: self.log_start_offset(),
+            high_watermark: self.high_watermark().min(self.log_end_offset()),
+            compacted_offset: self.compacted_offset(),
+            grace_ends_at_ms: i64::MAX,
+        })
     }
 
     /// From now on it is neither read nor written, and nobody is at work in its directory.

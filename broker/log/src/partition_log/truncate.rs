@@ -170,7 +170,7 @@ impl Change<'_> {
     /// Everything goes, and the log begins anew, empty, at `offset`. `checkpoint` writes what the log
     /// then says to the files of the data directory. When it fails the log stops, and the next start
     /// carries it out; without room for the mark nothing happens, and without room for the checkpoints the log takes no
-    /// records until [`PartitionLog::finish_reset`].
+    /// records until [`PartitionLog::remove_marks`].
     pub(crate) fn reset(
         mut self,
         offset: i64,
@@ -189,7 +189,7 @@ impl Change<'_> {
         match checkpoint().and_then(|()| reset::remove_mark(&self.log.directory)) {
             Err(error) if error.is_shortage() => {
                 tracing::warn!(%error, "a log that was begun anew takes no records until there is room");
-                self.log.leave_reset_unfinished();
+                self.log.wait_for_checkpoint();
                 Ok(())
             }
             finished => finished.map_err(|error| self.fail(error).into()),

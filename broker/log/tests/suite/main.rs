@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod append;
+mod burying;
 mod clean_stop;
 mod deleted_records;
 mod deletion;

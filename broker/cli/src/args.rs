@@ -37,6 +37,19 @@ pub struct Cli {
     )]
     pub bootstrap: Vec<String>,
 
+    /// Controllers to ask first, HOST:PORT of their gRPC listener, separated by commas: for what Kafka's protocol
+    /// has no words for.
+    #[arg(
+        long,
+        global = true,
+        env = "FOZ_CONTROLLERS",
+        default_value = "localhost:9093",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = address
+    )]
+    pub controllers: Vec<String>,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -110,6 +123,38 @@ pub enum TopicsCommand {
     },
     /// Raise the number of partitions, change configurations.
     Alter(AlterArgs),
+    /// Topics that were deleted and can be brought back; the controllers are asked.
+    Deleted {
+        /// Table or JSON.
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Bring a deleted topic back with its messages; the controllers are asked.
+    Restore {
+        /// Its name, or its id where several of that name were deleted.
+        #[arg(value_name = "TOPIC|ID")]
+        topic: String,
+        /// Another name for it, where its own is taken.
+        #[arg(long = "as", value_name = "NAME")]
+        new_name: Option<String>,
+    },
+    /// Give deleted topics up before their time: their messages are removed for good; the controllers are asked.
+    Purge {
+        /// Their names, each for all deleted topics that had it, or their ids.
+        #[arg(required = true, value_name = "TOPIC|ID")]
+        topics: Vec<String>,
+    },
+}
+
+impl TopicsCommand {
+    /// Kafka's protocol has no words for it: it goes to the controllers, not to a broker.
+    #[must_use]
+    pub fn asks_controllers(&self) -> bool {
+        matches!(
+            self,
+            Self::Deleted { .. } | Self::Restore { .. } | Self::Purge { .. }
+        )
+    }
 }
 
 /// `foz topics create`

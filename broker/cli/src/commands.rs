@@ -14,8 +14,14 @@ pub mod topics;
 /// # Errors
 /// What went wrong, in one sentence.
 pub async fn run(cli: Cli, out: &mut (impl Write + Send)) -> anyhow::Result<()> {
+    let command = match cli.command {
+        Command::Topics(command) if command.asks_controllers() => {
+            return topics::deleted::run(cli.controllers, command, out).await;
+        }
+        command => command,
+    };
     let client = Client::connect(ClientConfig::new(cli.bootstrap)).await?;
-    match cli.command {
+    match command {
         Command::Topics(command) => topics::run(&client, command, out).await,
         Command::Produce(args) => produce::run(&client, args).await,
         Command::Consume(args) => consume::run(&client, args, out).await,

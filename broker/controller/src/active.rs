@@ -2,6 +2,7 @@
 
 mod command;
 mod duties;
+mod free_room;
 mod liveness;
 mod rebalance;
 mod restarts;

@@ -38,6 +38,7 @@ mod rebalance;
 mod restart_limits;
 mod services;
 mod stop_wishes;
+mod wall_clock;
 
 pub use ask_active::LetGo;
 pub use config::ControllerConfig;

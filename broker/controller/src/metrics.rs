@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     elections: IntCounter,
     eligible_elections: IntCounter,
     unclean_elections: IntCounter,
+    deleted_topics_freed: IntCounter,
 }
 
 /// How many partitions got another leader.
@@ -49,7 +50,7 @@ const UNCLEAN_NAMED_MAX: usize = 100;
 
 type ImageGauge = (&'static str, &'static str, fn(&Image) -> usize);
 
-const IMAGE_GAUGES: [ImageGauge; 14] = [
+const IMAGE_GAUGES: [ImageGauge; 16] = [
     (
         "kafka_controller_kafkacontroller_globaltopiccount",
         "Topics in the metadata.",
@@ -131,6 +132,16 @@ const IMAGE_GAUGES: [ImageGauge; 14] = [
         |image| of_rebalance(image, |it| it.bytes_total.saturating_sub(it.bytes_done)),
     ),
     (
+        "foz_deleted_topics",
+        "Topics that were deleted and can be brought back.",
+        Image::deleted_topic_count,
+    ),
+    (
+        "foz_deleted_topic_partitions",
+        "Partitions of topics that were deleted and can be brought back.",
+        Image::deleted_partition_count,
+    ),
+    (
         "foz_metadata_offset",
         "Batches of records that were committed and applied here.",
         |image| usize::try_from(image.offset()).unwrap_or_default(),
@@ -192,6 +203,11 @@ impl Metrics {
                 "kafka_controller_controllerstats_uncleanleaderelections_total",
                 "Of these, how many got a replica that may lack acknowledged records.",
             )?,
+            deleted_topics_freed: counter(
+                registry,
+                "foz_deleted_topics_freed_total",
+                "Deleted topics that this controller purged before their time, as brokers were short of room.",
+            )?,
         })
     }
 
@@ -200,6 +216,11 @@ impl Metrics {
         self.eligible_elections.inc_by(elections.eligible);
         let unclean = u64::try_from(elections.unclean.len()).unwrap_or(u64::MAX);
         self.unclean_elections.inc_by(unclean);
+    }
+
+    pub(crate) fn freed(&self, deleted_topics: usize) {
+        let freed = u64::try_from(deleted_topics).unwrap_or(u64::MAX);
+        self.deleted_topics_freed.inc_by(freed);
     }
 }
 
@@ -215,9 +236,12 @@ impl Elections {
             let Some(leader) = change.leader.filter(|leader| *leader != NO_LEADER) else {
                 continue;
             };
-            let topic = Uuid::from_slice(&change.topic_id)
-                .ok()
-                .and_then(|id| before.topic_by_id(id));
+            // One that comes back is still deleted there.
+            let find = |id| {
+                let deleted = before.deleted_topic(id).map(|it| &it.topic);
+                before.topic_by_id(id).or(deleted)
+            };
+            let topic = Uuid::from_slice(&change.topic_id).ok().and_then(find);
             let Some((topic, old)) =
                 topic.and_then(|topic| Some((topic, topic.partition(change.index)?)))
             else {
@@ -314,7 +338,10 @@ fn gauge(
 
 #[cfg(test)]
 mod tests {
-    use foz_metadata::record::{Batch, BrokerFenceRecord, PartitionRecord, TopicRecord};
+    use foz_metadata::record::{
+        Batch, BrokerFenceRecord, DeleteTopicRecord, PartitionRecord, RestoreTopicRecord,
+        TopicRecord,
+    };
 
     use super::*;
 
@@ -325,6 +352,7 @@ mod tests {
             id: topic_id.clone(),
             name: "orders".to_owned(),
             internal: false,
+            restored_partitions: 0,
         })];
         records.extend((0..4).map(|index| {
             Fact::Partition(PartitionRecord {
@@ -369,6 +397,27 @@ mod tests {
             leader: 3,
         };
         assert_eq!(elections.unclean, [named]);
+
+        // The same when it comes back.
+        let deletion = Fact::DeleteTopic(DeleteTopicRecord {
+            topic_id: topic_id.clone(),
+            ..DeleteTopicRecord::default()
+        });
+        let deleted = Batch {
+            follows: image.offset(),
+            term: 1,
+            records: vec![deletion.into()],
+        };
+        let image = image.apply(&deleted).unwrap();
+        let restoration = Fact::RestoreTopic(RestoreTopicRecord {
+            topic_id: topic_id.clone(),
+            name: "orders".to_owned(),
+        });
+        let mut records = vec![Record::from(restoration)];
+        records.extend(changes);
+        let restored = Elections::count(&image, &records);
+        assert_eq!((restored.all, restored.eligible), (3, 1));
+        assert_eq!(restored.unclean, elections.unclean);
     }
 
     #[test]
@@ -378,6 +427,7 @@ mod tests {
             id: topic_id.clone(),
             name: "orders".to_owned(),
             internal: false,
+            restored_partitions: 0,
         });
         let moving = |leader| {
             let partition = Fact::Partition(PartitionRecord {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod deleted;
 mod encode;
 mod foz_version;
 mod grant;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 pub use apply::ApplyError;
 pub use changes::Changes;
+pub use deleted::DeletedTopic;
 pub use encode::RestoreError;
 pub use foz_version::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX};
 pub use grant::{CONTROLLER_ID_FIRST, Grant};
@@ -36,6 +38,8 @@ pub struct Image {
     pub(crate) brokers: RedBlackTreeMapSync<i32, Arc<Broker>>,
     pub(crate) topics: RedBlackTreeMapSync<Uuid, Arc<Topic>>,
     pub(crate) topic_ids: RedBlackTreeMapSync<Arc<str>, Uuid>,
+    /// An id is here or in `topics`, never in both.
+    pub(crate) deleted: RedBlackTreeMapSync<Uuid, Arc<DeletedTopic>>,
     /// Follows from `topics`; kept so that placing a topic does not look at every partition.
     pub(crate) preferred_counts: RedBlackTreeMapSync<i32, usize>,
     /// Follows from `topics`, as above.
@@ -100,6 +104,9 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Made by the brokers for themselves.
     pub internal: bool,
+    /// So many partitions, the first ones, were brought back from deletion: a replica of theirs without a log may have lost
+    /// it.
+    pub restored_partitions: i32,
     /// The position is the partition's index.
     pub partitions: Vec<Partition>,
 }

@@ -14,11 +14,11 @@ mod generated {
 
 pub use generated::record::Record as Fact;
 pub use generated::{
-    Batch, BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, EndRestartGrantRecord,
-    FeatureLevelRecord, NodeIds, OperatorEpochRecord, PartitionChangeRecord, PartitionRecord,
-    ProducerIdsRecord, RackRecord, RebalanceGoal, RebalanceRecord, RebalanceState, Record,
-    RegisterBrokerRecord, RemoveTopicRecord, ResourceKind, RestartGrantRecord, Snapshot,
-    TopicRecord, UnregisterBrokerRecord,
+    Batch, BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, DeleteTopicRecord,
+    EndRestartGrantRecord, FeatureLevelRecord, NodeIds, OperatorEpochRecord, PartitionChangeRecord,
+    PartitionRecord, ProducerIdsRecord, PurgeDeletedTopicRecord, RackRecord, RebalanceGoal,
+    RebalanceRecord, RebalanceState, Record, RegisterBrokerRecord, RemoveTopicRecord, ResourceKind,
+    RestartGrantRecord, RestoreTopicRecord, Snapshot, TopicRecord, UnregisterBrokerRecord,
 };
 
 /// The bytes are not a message of this crate.

@@ -19,15 +19,18 @@ mod cordon;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod deleted_replicas;
 mod draft;
 mod elect_leaders;
 mod elect_unclean_where_allowed;
 mod election;
 mod end_restart;
+mod expire_deleted_topics;
 mod feature_levels;
 mod fence_broker;
 mod finalize_feature_level;
 mod found_cluster;
+mod free_for_room;
 mod min_insync;
 mod min_insync_changed;
 mod named_once;
@@ -36,6 +39,7 @@ mod pin_min_insync_replicas;
 mod placement;
 mod progress_rebalance;
 mod protection;
+mod purge_deleted_topics;
 mod raise_internal_topics;
 mod reassignment;
 mod rebalance;
@@ -43,6 +47,7 @@ mod refusal;
 mod register_broker;
 mod replicas;
 mod report_space;
+mod restore_topic;
 mod start_rebalance;
 mod stop_broker;
 mod unregister_broker;
@@ -70,23 +75,32 @@ pub use change_replication_factor::{
 pub use cordon::cordon;
 pub use create_partitions::{CreatePartitions, Increase, create_partitions};
 pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, create_topics};
-pub use delete_topics::{DeleteTopics, TopicRef, delete_topics};
+pub use delete_topics::{
+    DELETED_PARTITIONS_MAX, DELETED_TOPICS_MAX, DeleteTopics, TopicRef, delete_topics,
+};
 pub use elect_leaders::{ElectLeaders, ElectionKind, ElectionResult, elect_leaders};
 pub use elect_unclean_where_allowed::{ELECTIONS_PER_CALL_MAX, elect_unclean_where_allowed};
 pub use end_restart::{end_restart, end_restarts_done};
+pub use expire_deleted_topics::{
+    DELETED_TOPICS_EXPIRED_PER_CALL_MAX, EXPIRE_ACTIVE_MS_MIN, expire_deleted_topics,
+    over_deleted_topics,
+};
 pub use feature_levels::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX, foz_version};
 pub use fence_broker::{fence_broker, unfence_broker};
 pub use finalize_feature_level::{FinalizeFeatureLevel, finalize_feature_level};
 pub use found_cluster::found_cluster;
+pub use free_for_room::{DELETED_TOPICS_FREED_PER_CALL_MAX, free_for_room};
 pub use min_insync::{effective_min_insync, min_insync_replicas, partition_min_insync};
 pub use pin_min_insync_replicas::pin_min_insync_replicas;
 pub use progress_rebalance::{
     ProgressRebalance, RebalanceEnd, RebalanceMove, RebalanceStep, progress_rebalance,
 };
+pub use purge_deleted_topics::{DeletedTopicRef, PurgeDeletedTopics, Purged, purge_deleted_topics};
 pub use raise_internal_topics::{PARTITIONS_RAISED_PER_CALL_MAX, raise_internal_topics};
 pub use refusal::{ErrorCode, Refusal};
 pub use register_broker::{RegisterBroker, register_broker};
 pub use report_space::report_space;
+pub use restore_topic::{RestoreTopic, restore_topic};
 pub use start_rebalance::{PlannedRebalance, StartRebalance, StartedRebalance, start_rebalance};
 pub use stop_broker::{StopState, stop_broker};
 pub use unregister_broker::unregister_broker;

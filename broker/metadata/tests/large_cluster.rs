@@ -72,6 +72,7 @@ fn large_cluster() -> Image {
             id: topic_id.clone(),
             name: format!("topic-{topic}"),
             internal: false,
+            restored_partitions: 0,
         }));
         for index in 0..PARTITIONS_PER_TOPIC {
             let first = i32::try_from(topic).unwrap() * PARTITIONS_PER_TOPIC + index;

@@ -6,6 +6,8 @@
 mod check;
 #[path = "rules_properties/command.rs"]
 mod command;
+#[path = "rules_properties/deleted.rs"]
+mod deleted;
 #[path = "rules_properties/rebalance.rs"]
 mod rebalance;
 
@@ -71,8 +73,9 @@ impl Cluster {
             .topics()
             .filter(|topic| self.image.topic_by_id(topic.id).is_none())
         {
+            let is_restored = self.image.deleted_topic(topic.id).is_some();
             assert!(
-                self.topic_ids_seen.insert(topic.id),
+                self.topic_ids_seen.insert(topic.id) != is_restored,
                 "topic id {} was used before",
                 topic.id
             );
@@ -200,6 +203,7 @@ impl Cluster {
                     .collect();
                 let request = DeleteTopics {
                     topics,
+                    now_ms: self.now_ms(),
                     operator_epoch: image.operator_epoch(),
                 };
                 let deleted = self.commit_if_allowed(delete_topics(&image, &properties, &request));
@@ -288,6 +292,10 @@ impl Cluster {
             Command::StartRebalance { drained } => self.start_rebalance(&drained),
             Command::StepRebalance { at, target, end } => self.step_rebalance(at, &target, end),
             Command::CancelRebalance => self.cancel_rebalance(),
+            Command::Restore { at, new_name } => self.restore(at, new_name),
+            Command::Purge { at } => self.purge(at),
+            Command::Expire => self.expire(),
+            Command::FreeForRoom { node_id } => self.free_for_room(node_id),
             Command::EndRestartsDone => {
                 self.commit_if_allowed(end_restarts_done(&image)).unwrap();
                 let again = end_restarts_done(&self.image).unwrap();

@@ -19,6 +19,7 @@ use crate::client::{
 };
 use crate::table;
 
+pub(super) mod deleted;
 mod describe;
 
 /// How long a broker without a leader, or a controller that moves, is asked again.
@@ -47,6 +48,9 @@ pub async fn run(
             delete_records(client, &topic, before, out).await
         }
         TopicsCommand::Alter(args) => alter(client, args, out).await,
+        TopicsCommand::Deleted { .. }
+        | TopicsCommand::Restore { .. }
+        | TopicsCommand::Purge { .. } => unreachable!("the controllers are asked for these"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What brokers tell of their load. Kept in memory only: another active controller is told everything anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use foz_metadata::Image;
 use rpds::HashTrieMapSync;
@@ -21,8 +21,8 @@ pub(crate) struct Loads {
     disks: BTreeMap<i32, Disk>,
     /// By the broker that copies.
     copies: HashTrieMapSync<i32, BTreeMap<PartitionId, u64>>,
-    /// Brokers that have told anything.
-    told: BTreeSet<i32>,
+    /// By broker that has told anything: how often.
+    told: BTreeMap<i32, u64>,
 }
 
 /// What the leader of a partition knows of it.
@@ -70,7 +70,7 @@ impl Loads {
                 ..Self::default()
             };
         }
-        self.told.insert(report.node_id);
+        *self.told.entry(report.node_id).or_default() += 1;
         for ((topic_id, index), load) in report.partitions {
             let topic = image.topic_by_id(topic_id);
             if topic.is_some_and(|topic| topic.partition(index).is_some()) {
@@ -98,7 +98,7 @@ impl Loads {
     /// Whether every broker that is alive has told its load.
     pub(crate) fn are_told(&self, image: &Image) -> bool {
         let mut alive = image.alive_brokers();
-        alive.all(|broker| self.told.contains(&broker.node_id))
+        alive.all(|broker| self.told.contains_key(&broker.node_id))
     }
 
     /// `None`: nobody has told.
@@ -108,6 +108,16 @@ impl Loads {
 
     pub(crate) fn disk(&self, node_id: i32) -> Option<Disk> {
         self.disks.get(&node_id).copied()
+    }
+
+    /// Every disk that was told of in this term, with how often its broker has told.
+    pub(crate) fn disks(&self, term: u64) -> BTreeMap<i32, (u64, Disk)> {
+        let is_told = term == self.term;
+        let told = |node_id: &i32| self.told.get(node_id).copied().unwrap_or_default();
+        let disks = self.disks.iter().filter(|_| is_told);
+        disks
+            .map(|(node_id, disk)| (*node_id, (told(node_id), *disk)))
+            .collect()
     }
 
     /// What a replica that is being brought to a broker has by now.
@@ -132,7 +142,7 @@ impl Loads {
 
 #[cfg(test)]
 mod tests {
-    use foz_metadata::record::{Batch, Fact, PartitionRecord, TopicRecord};
+    use foz_metadata::record::{Batch, Fact, PartitionRecord, RegisterBrokerRecord, TopicRecord};
 
     use super::*;
 
@@ -144,6 +154,7 @@ mod tests {
             id: id.clone(),
             name: "t".to_owned(),
             internal: false,
+            restored_partitions: 0,
         });
         let partition = |index| {
             Fact::Partition(PartitionRecord {
@@ -212,6 +223,39 @@ mod tests {
         };
         loads.report(1, &image, none);
         assert_eq!(loads.copied(3, TOPIC, 0), 0);
+    }
+
+    #[test]
+    fn disks_are_those_of_the_term_and_of_the_newest_reports() {
+        let mut loads = Loads::default();
+        let registered = 4;
+        let broker = Fact::RegisterBroker(RegisterBrokerRecord {
+            node_id: registered,
+            incarnation: bytes::Bytes::copy_from_slice(TOPIC.as_bytes()),
+            ..RegisterBrokerRecord::default()
+        });
+        let batch = Batch {
+            follows: 0,
+            term: 1,
+            records: vec![broker.into()],
+        };
+        let image = Image::default().apply(&batch).unwrap();
+        let disk = |bytes_free| Disk {
+            bytes_total: 10,
+            bytes_free,
+        };
+        let report = |disk| Report {
+            node_id: registered,
+            disk,
+            ..Report::default()
+        };
+        for (told, free) in [(1, 5), (2, 4)] {
+            loads.report(3, &image, report(Some(disk(free))));
+            assert_eq!(loads.disks(3), [(registered, (told, disk(free)))].into());
+            assert!(loads.disks(4).is_empty());
+        }
+        loads.report(3, &image, report(None));
+        assert!(loads.disks(3).is_empty());
     }
 
     #[test]

@@ -17,9 +17,12 @@ mod describe_quorum;
 mod elect_leaders;
 mod end_restart;
 mod finalize_feature_level;
+mod list_deleted_topics;
 mod plan_rebalance;
+mod purge_deleted_topics;
 mod rebalances;
 mod remove_voter;
+mod restore_topic;
 mod start_rebalance;
 mod unregister_broker;
 mod watch_cluster;
@@ -220,6 +223,33 @@ impl Admin for AdminService {
         request: Request<v1::CancelRebalanceRequest>,
     ) -> Result<Response<v1::CancelRebalanceResponse>, Status> {
         cancel_rebalance::cancel_rebalance(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_deleted_topics(
+        &self,
+        request: Request<v1::ListDeletedTopicsRequest>,
+    ) -> Result<Response<v1::ListDeletedTopicsResponse>, Status> {
+        list_deleted_topics::list_deleted_topics(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn restore_topic(
+        &self,
+        request: Request<v1::RestoreTopicRequest>,
+    ) -> Result<Response<v1::RestoreTopicResponse>, Status> {
+        restore_topic::restore_topic(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn purge_deleted_topics(
+        &self,
+        request: Request<v1::PurgeDeletedTopicsRequest>,
+    ) -> Result<Response<v1::PurgeDeletedTopicsResponse>, Status> {
+        purge_deleted_topics::purge_deleted_topics(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

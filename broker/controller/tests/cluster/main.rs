@@ -5,6 +5,7 @@
 mod alter_partitions;
 mod brokers;
 mod controllers;
+mod deleted_topics;
 mod duties;
 mod elect_leaders;
 mod failover;

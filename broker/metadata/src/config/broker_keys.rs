@@ -93,6 +93,14 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          (follower.replication.throttled.replicas) while they are not in sync.",
     ),
     ConfigKey::broker(
+        "foz.delete.keep.free.percent",
+        Kind::Int(0, 99),
+        Some("10"),
+        Applied,
+        "Where less than this part of a broker's disk is free, deleted topics are purged before their time, the oldest \
+         first; 0 is never.",
+    ),
+    ConfigKey::broker(
         "foz.disk.reserve.bytes",
         long(-1),
         Some("-1"),

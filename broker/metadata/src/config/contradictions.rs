@@ -11,6 +11,8 @@ pub const DECIDED_BY_CONTROLLERS: &[&str] = &[
     "auto.leader.rebalance.enable",
     "default.replication.factor",
     "delete.topic.enable",
+    "foz.delete.grace.ms",
+    "foz.delete.keep.free.percent",
     "leader.imbalance.check.interval.seconds",
     MIN_INSYNC_REPLICAS,
     "num.partitions",

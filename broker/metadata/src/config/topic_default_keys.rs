@@ -35,6 +35,13 @@ pub const TOPIC_DEFAULT_KEYS: &[ConfigKey] = &[
         "The default of the topic key compression.zstd.level.",
     ),
     ConfigKey::broker(
+        "foz.delete.grace.ms",
+        long(0),
+        Some("86400000"),
+        Applied,
+        "The default of the topic key foz.delete.grace.ms.",
+    ),
+    ConfigKey::broker(
         "foz.flush.single.replica",
         Kind::Boolean,
         Some("true"),

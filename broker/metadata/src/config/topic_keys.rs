@@ -88,6 +88,13 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "The replicas whose replication is throttled on the follower's side.",
     ),
     ConfigKey::topic(
+        "foz.delete.grace.ms",
+        long(0),
+        "86400000",
+        &[same("foz.delete.grace.ms")],
+        "How long the topic can be brought back after it was deleted; 0 removes it at once.",
+    ),
+    ConfigKey::topic(
         "foz.flush.single.replica",
         Kind::Boolean,
         "true",

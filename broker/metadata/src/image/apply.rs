@@ -1,17 +1,21 @@
 //! Turns an image and a batch into the next image.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
 use super::foz_version::check_readable;
-use super::{Broker, Grant, Image, Partition, Rebalance, Resource, Topic};
+use super::{Broker, DeletedTopic, Grant, Image, Partition, Rebalance, Resource, Topic};
 use crate::record::{
-    Batch, BrokerFenceRecord, ConfigRecord, EndRestartGrantRecord, Fact, PartitionChangeRecord,
-    PartitionRecord, Record, RegisterBrokerRecord, RemoveTopicRecord, RestartGrantRecord,
-    TopicRecord, UnregisterBrokerRecord,
+    Batch, BrokerFenceRecord, ConfigRecord, DeleteTopicRecord, EndRestartGrantRecord, Fact,
+    PartitionChangeRecord, PartitionRecord, PurgeDeletedTopicRecord, Record, RegisterBrokerRecord,
+    RemoveTopicRecord, RestartGrantRecord, RestoreTopicRecord, TopicRecord, UnregisterBrokerRecord,
 };
+
+/// A topic, and what is set on it.
+type TopicAndConfigs = (Arc<Topic>, Arc<BTreeMap<String, String>>);
 
 /// Why a batch was not applied; the image is as before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +88,9 @@ impl Image {
             Fact::Partition(record) => self.add_partition(record)?,
             Fact::PartitionChange(record) => self.change_partition(record)?,
             Fact::RemoveTopic(record) => self.remove_topic(record)?,
+            Fact::DeleteTopic(record) => self.delete_topic(record)?,
+            Fact::RestoreTopic(record) => self.restore_topic(record)?,
+            Fact::PurgeDeletedTopic(record) => self.purge_deleted_topic(record)?,
             Fact::Config(record) => self.set_config(record)?,
             Fact::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
             Fact::OperatorEpoch(record) => {
@@ -204,17 +211,24 @@ impl Image {
     fn add_topic(&mut self, record: &TopicRecord) -> Result<(), String> {
         let id = read_id(&record.id)?;
         let name: Arc<str> = record.name.as_str().into();
-        if self.topic_ids.contains_key(&name) || self.topics.contains_key(&id) {
-            return Err(format!("topic {name} or its id {id} exists already"));
+        if self.topics.contains_key(&id) || self.deleted.contains_key(&id) {
+            return Err(format!("the id {id} of topic {name} exists already"));
         }
-        let topic = Topic {
+        self.insert_topic(Arc::new(Topic {
             id,
-            name: name.clone(),
+            name,
             internal: record.internal,
+            restored_partitions: record.restored_partitions,
             partitions: Vec::new(),
-        };
-        self.topics.insert_mut(id, Arc::new(topic));
-        self.topic_ids.insert_mut(name, id);
+        }))
+    }
+
+    fn insert_topic(&mut self, topic: Arc<Topic>) -> Result<(), String> {
+        if self.topic_ids.contains_key(&topic.name) {
+            return Err(format!("topic {} exists already", topic.name));
+        }
+        self.topic_ids.insert_mut(topic.name.clone(), topic.id);
+        self.topics.insert_mut(topic.id, topic);
         Ok(())
     }
 
@@ -247,7 +261,12 @@ impl Image {
     }
 
     fn change_partition(&mut self, record: &PartitionChangeRecord) -> Result<(), String> {
-        let topic = self.topic_mut(&record.topic_id)?;
+        let is_deleted = self.deleted.contains_key(&read_id(&record.topic_id)?);
+        let topic = if is_deleted {
+            self.deleted_topic_mut(&record.topic_id)?
+        } else {
+            self.topic_mut(&record.topic_id)?
+        };
         let name = topic.name.clone();
         let partition = usize::try_from(record.index)
             .ok()
@@ -271,7 +290,7 @@ impl Image {
                 list.clone_from(&change.node_ids);
             }
         }
-        if let (Some(before), Some(now)) = (replicas_before, &record.replicas) {
+        if let (Some(before), Some(now), false) = (replicas_before, &record.replicas, is_deleted) {
             self.count_replicas(&before, -1);
             self.count_replicas(&now.node_ids, 1);
         }
@@ -279,7 +298,51 @@ impl Image {
     }
 
     fn remove_topic(&mut self, record: &RemoveTopicRecord) -> Result<(), String> {
-        let id = read_id(&record.topic_id)?;
+        self.take_topic(&record.topic_id)?;
+        Ok(())
+    }
+
+    fn delete_topic(&mut self, record: &DeleteTopicRecord) -> Result<(), String> {
+        let (topic, configs) = self.take_topic(&record.topic_id)?;
+        let id = topic.id;
+        let deleted = DeletedTopic {
+            topic,
+            configs,
+            deleted_at_ms: record.deleted_at_ms,
+            grace_ends_at_ms: record.grace_ends_at_ms,
+            operator_epoch: record.operator_epoch,
+        };
+        self.deleted.insert_mut(id, Arc::new(deleted));
+        Ok(())
+    }
+
+    fn restore_topic(&mut self, record: &RestoreTopicRecord) -> Result<(), String> {
+        let DeletedTopic { topic, configs, .. } =
+            Arc::unwrap_or_clone(self.take_deleted_topic(&record.topic_id)?);
+        let name: Arc<str> = record.name.as_str().into();
+        let topic = Topic {
+            name: name.clone(),
+            restored_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            ..Arc::unwrap_or_clone(topic)
+        };
+        for partition in &topic.partitions {
+            self.count_replicas(&partition.replicas, 1);
+        }
+        self.insert_topic(Arc::new(topic))?;
+        if !configs.is_empty() {
+            self.configs.insert_mut(Resource::Topic(name), configs);
+        }
+        Ok(())
+    }
+
+    fn purge_deleted_topic(&mut self, record: &PurgeDeletedTopicRecord) -> Result<(), String> {
+        self.take_deleted_topic(&record.topic_id)?;
+        Ok(())
+    }
+
+    /// A topic goes, with what is set on it.
+    fn take_topic(&mut self, id: &[u8]) -> Result<TopicAndConfigs, String> {
+        let id = read_id(id)?;
         let topic = self
             .topics
             .get(&id)
@@ -287,12 +350,24 @@ impl Image {
             .ok_or_else(|| format!("no topic {id}"))?;
         self.topics.remove_mut(&id);
         self.topic_ids.remove_mut(&topic.name);
-        self.configs
-            .remove_mut(&Resource::Topic(topic.name.clone()));
+        let resource = Resource::Topic(topic.name.clone());
+        let configs = self.configs.get(&resource).cloned().unwrap_or_default();
+        self.configs.remove_mut(&resource);
         for partition in &topic.partitions {
             self.count_replicas(&partition.replicas, -1);
         }
-        Ok(())
+        Ok((topic, configs))
+    }
+
+    fn take_deleted_topic(&mut self, id: &[u8]) -> Result<Arc<DeletedTopic>, String> {
+        let id = read_id(id)?;
+        let deleted = self
+            .deleted
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| format!("no deleted topic {id}"))?;
+        self.deleted.remove_mut(&id);
+        Ok(deleted)
     }
 
     fn count_replicas(&mut self, replicas: &[i32], change: isize) {
@@ -318,6 +393,15 @@ impl Image {
             self.configs.insert_mut(resource, configs);
         }
         Ok(())
+    }
+
+    fn deleted_topic_mut(&mut self, id: &[u8]) -> Result<&mut Topic, String> {
+        let id = read_id(id)?;
+        let deleted = self
+            .deleted
+            .get_mut(&id)
+            .ok_or_else(|| format!("no deleted topic {id}"))?;
+        Ok(Arc::make_mut(&mut Arc::make_mut(deleted).topic))
     }
 
     fn topic_mut(&mut self, id: &[u8]) -> Result<&mut Topic, String> {

@@ -19,10 +19,13 @@ pub struct Changes {
     pub grants_changed: BTreeSet<i32>,
     /// Node ids whose restart grant ended.
     pub grants_ended: BTreeSet<i32>,
-    /// Ids of topics that are new. Their partitions are not listed below.
+    /// Ids of topics that are new, or brought back. Their partitions are not listed below.
     pub topics_created: BTreeSet<Uuid>,
-    /// Topics that are gone, as they were.
+    /// Topics that are gone, as they were. Those that can be brought back are among
+    /// [`Image::deleted_topics`] from now on. One that was brought back meanwhile under another name is here and above.
     pub topics_deleted: BTreeMap<Uuid, Arc<Topic>>,
+    /// Ids of deleted topics that can be brought back no more.
+    pub topics_purged: BTreeSet<Uuid>,
     /// Partitions, of topics that were there before, that are new or changed: (topic id, index).
     pub partitions_changed: BTreeSet<(Uuid, i32)>,
     /// Resources on which a config was set or removed; not those of deleted topics.
@@ -91,6 +94,15 @@ impl Changes {
                 self.partition_changed(&record.topic_id, record.index);
             }
             Fact::RemoveTopic(record) => self.topic_removed(before, &record.topic_id),
+            Fact::DeleteTopic(record) => self.topic_removed(before, &record.topic_id),
+            Fact::RestoreTopic(record) => {
+                self.topic_restored(before, &record.topic_id, &record.name);
+            }
+            Fact::PurgeDeletedTopic(record) => {
+                let id = Uuid::from_slice(&record.topic_id).ok();
+                let was_deleted = |id: &Uuid| before.deleted_topic(*id).is_some();
+                self.topics_purged.extend(id.filter(was_deleted));
+            }
             Fact::Config(record) => {
                 self.configs_changed
                     .extend(Resource::from_record(record.kind, &record.name));
@@ -129,6 +141,20 @@ impl Changes {
         }
     }
 
+    fn topic_restored(&mut self, before: &Image, topic_id: &[u8], name: &str) {
+        let Ok(id) = Uuid::from_slice(topic_id) else {
+            return;
+        };
+        self.partitions_changed.retain(|(topic, _)| *topic != id);
+        self.topics_created.insert(id);
+        let has_configs = before
+            .deleted_topic(id)
+            .is_some_and(|deleted| !deleted.configs.is_empty());
+        if has_configs {
+            self.configs_changed.insert(Resource::topic(name));
+        }
+    }
+
     fn compare_brokers(&mut self, before: &Image, after: &Image) {
         for broker in before.brokers() {
             if after.broker(broker.node_id).is_none() {
@@ -160,14 +186,25 @@ impl Changes {
     }
 
     fn compare_topics(&mut self, before: &Image, after: &Image) {
+        let keeps_name =
+            |old: &Topic, new: Option<&Arc<Topic>>| new.is_some_and(|new| new.name == old.name);
         for topic in before.topics() {
-            if after.topic_by_id(topic.id).is_none() {
+            if !keeps_name(topic, after.topic_by_id(topic.id)) {
                 self.topics_deleted.insert(topic.id, topic.clone());
+            }
+        }
+        for deleted in before.deleted_topics() {
+            let id = deleted.topic.id;
+            if after.deleted_topic(id).is_none() && after.topic_by_id(id).is_none() {
+                self.topics_purged.insert(id);
             }
         }
         for topic in after.topics() {
             match before.topic_by_id(topic.id) {
                 None => {
+                    self.topics_created.insert(topic.id);
+                }
+                Some(old) if old.name != topic.name => {
                     self.topics_created.insert(topic.id);
                 }
                 Some(old) if !Arc::ptr_eq(old, topic) => self.compare_partitions(old, topic),

@@ -1,11 +1,13 @@
 //! An image as the records that build it, so that a snapshot and the log cannot differ in meaning.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
-use super::Image;
+use super::{Image, Resource, Topic};
 use crate::record::{
-    BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, DecodeError, Fact,
-    FeatureLevelRecord, OperatorEpochRecord, PartitionRecord, ProducerIdsRecord, RackRecord,
+    BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, DecodeError, DeleteTopicRecord,
+    Fact, FeatureLevelRecord, OperatorEpochRecord, PartitionRecord, ProducerIdsRecord, RackRecord,
     Record, RegisterBrokerRecord, RestartGrantRecord, Snapshot, TopicRecord, id_bytes,
 };
 
@@ -67,7 +69,11 @@ impl Image {
         self.features_to_facts(&mut facts);
         self.brokers_to_facts(&mut facts);
         self.grants_to_facts(&mut facts);
-        self.topics_to_facts(&mut facts);
+        // First: their names may be those of others by now.
+        self.deleted_topics_to_facts(&mut facts);
+        for topic in self.topics() {
+            topic_to_facts(topic, &mut facts);
+        }
         facts.extend(self.rebalance().map(|it| Fact::Rebalance(it.to_record())));
         self.configs_to_facts(&mut facts);
         if self.next_producer_id > 0 {
@@ -143,45 +149,62 @@ impl Image {
         }
     }
 
-    fn topics_to_facts(&self, facts: &mut Vec<Fact>) {
-        for topic in self.topics() {
-            let topic_id = id_bytes(topic.id);
-            facts.push(Fact::Topic(TopicRecord {
-                id: topic_id.clone(),
-                name: topic.name.to_string(),
-                internal: topic.internal,
+    fn deleted_topics_to_facts(&self, facts: &mut Vec<Fact>) {
+        for deleted in self.deleted_topics() {
+            topic_to_facts(&deleted.topic, facts);
+            let resource = Resource::Topic(deleted.topic.name.clone());
+            config_to_facts(&resource, &deleted.configs, facts);
+            facts.push(Fact::DeleteTopic(DeleteTopicRecord {
+                topic_id: id_bytes(deleted.topic.id),
+                deleted_at_ms: deleted.deleted_at_ms,
+                grace_ends_at_ms: deleted.grace_ends_at_ms,
+                operator_epoch: deleted.operator_epoch,
             }));
-            for (index, partition) in topic.indexed_partitions() {
-                facts.push(Fact::Partition(PartitionRecord {
-                    topic_id: topic_id.clone(),
-                    index,
-                    replicas: partition.replicas.clone(),
-                    isr: partition.isr.clone(),
-                    leader: partition.leader,
-                    leader_epoch: partition.leader_epoch,
-                    partition_epoch: partition.partition_epoch,
-                    elr: partition.elr.clone(),
-                    last_known_elr: partition.last_known_elr.clone(),
-                    never_in_sync: partition.never_in_sync.clone(),
-                    adding_replicas: partition.adding_replicas.clone(),
-                    removing_replicas: partition.removing_replicas.clone(),
-                    rebalance_id: partition.rebalance_id,
-                }));
-            }
         }
     }
 
     fn configs_to_facts(&self, facts: &mut Vec<Fact>) {
         for (resource, configs) in self.configured() {
-            let (kind, name) = resource.to_record();
-            for (key, value) in &**configs {
-                facts.push(Fact::Config(ConfigRecord {
-                    kind: kind.into(),
-                    name: name.clone(),
-                    key: key.clone(),
-                    value: Some(value.clone()),
-                }));
-            }
+            config_to_facts(resource, configs, facts);
         }
+    }
+}
+
+fn topic_to_facts(topic: &Topic, facts: &mut Vec<Fact>) {
+    let topic_id = id_bytes(topic.id);
+    facts.push(Fact::Topic(TopicRecord {
+        id: topic_id.clone(),
+        name: topic.name.to_string(),
+        internal: topic.internal,
+        restored_partitions: topic.restored_partitions,
+    }));
+    for (index, partition) in topic.indexed_partitions() {
+        facts.push(Fact::Partition(PartitionRecord {
+            topic_id: topic_id.clone(),
+            index,
+            replicas: partition.replicas.clone(),
+            isr: partition.isr.clone(),
+            leader: partition.leader,
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            elr: partition.elr.clone(),
+            last_known_elr: partition.last_known_elr.clone(),
+            never_in_sync: partition.never_in_sync.clone(),
+            adding_replicas: partition.adding_replicas.clone(),
+            removing_replicas: partition.removing_replicas.clone(),
+            rebalance_id: partition.rebalance_id,
+        }));
+    }
+}
+
+fn config_to_facts(resource: &Resource, configs: &BTreeMap<String, String>, facts: &mut Vec<Fact>) {
+    let (kind, name) = resource.to_record();
+    for (key, value) in configs {
+        facts.push(Fact::Config(ConfigRecord {
+            kind: kind.into(),
+            name: name.clone(),
+            key: key.clone(),
+            value: Some(value.clone()),
+        }));
     }
 }

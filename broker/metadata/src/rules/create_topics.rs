@@ -94,25 +94,39 @@ pub fn create_topics(
     Ok(draft.decide(results))
 }
 
-fn check_name(image: &Image, new: &NewTopic) -> Result<(), Refusal> {
-    topic_name::validate(&new.name)?;
-    if image.topic(&new.name).is_some() {
+/// Whether a topic may have this name, which is nobody's yet.
+pub(super) fn check_new_name(image: &Image, name: &str) -> Result<(), Refusal> {
+    topic_name::validate(name)?;
+    if image.topic(name).is_some() {
         return Err(Refusal::new(
             ErrorCode::TopicAlreadyExists,
-            format!("topic {:?} exists already", new.name),
+            format!("topic {name:?} exists already"),
         ));
     }
-    if topic_name::can_collide(&new.name)
+    if topic_name::can_collide(name)
         && let Some(other) = image
             .topic_names()
-            .find(|name| topic_name::collide(name, &new.name))
+            .find(|other| topic_name::collide(other, name))
     {
         return Err(Refusal::new(
             ErrorCode::InvalidTopic,
             format!(
-                "topic {:?} collides with topic {other:?}: they differ only in . and _, which are \
-                 the same in metric names",
-                new.name
+                "topic {name:?} collides with topic {other:?}: they differ only in . and _, which are \
+                 the same in metric names"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_name(image: &Image, new: &NewTopic) -> Result<(), Refusal> {
+    check_new_name(image, &new.name)?;
+    if let Some(deleted) = image.deleted_topic(new.id) {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "topic id {} is that of the deleted topic {:?}: restore or purge that one first",
+                new.id, deleted.topic.name
             ),
         ));
     }
@@ -247,6 +261,7 @@ fn write(
         id: id_bytes(new.id),
         name: new.name.clone(),
         internal: new.internal,
+        restored_partitions: 0,
     }));
     for (index, replicas) in assignments.into_iter().enumerate() {
         let fact = new_partition(draft.image(), new.id, index, replicas);

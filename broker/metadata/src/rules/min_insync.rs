@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Resolver;
-use crate::image::{Image, Partition, Resource, Topic};
+use crate::image::{DeletedTopic, Image, Partition, Resource, Topic};
 
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
@@ -12,10 +12,20 @@ pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 /// not count; see [`pin_min_insync_replicas`](super::pin_min_insync_replicas).
 #[must_use]
 pub fn min_insync_replicas(image: &Image, topic: &Topic) -> usize {
-    let set = image
-        .config(&Resource::Topic(topic.name.clone()), MIN_INSYNC_REPLICAS)
-        .or_else(|| image.config(&Resource::DefaultBroker, MIN_INSYNC_REPLICAS));
-    set.and_then(|value| value.trim().parse().ok()).unwrap_or(1)
+    let resource = Resource::Topic(topic.name.clone());
+    or_default(image, image.config(&resource, MIN_INSYNC_REPLICAS))
+}
+
+/// As above, of a topic that is deleted.
+pub(super) fn min_insync_replicas_of_deleted(image: &Image, deleted: &DeletedTopic) -> usize {
+    let set = deleted.configs.get(MIN_INSYNC_REPLICAS);
+    or_default(image, set.map(String::as_str))
+}
+
+fn or_default(image: &Image, set: Option<&str>) -> usize {
+    set.or_else(|| image.config(&Resource::DefaultBroker, MIN_INSYNC_REPLICAS))
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(1)
 }
 
 /// What [`min_insync_replicas`] comes to for a partition with so many replicas: with two replicas, three

@@ -27,9 +27,12 @@ use uuid::Uuid;
 
 use super::draft::Draft;
 use super::election::{Elected, elect};
-use super::min_insync::{allows_unclean_election, min_insync_replicas, partition_min_insync};
+use super::min_insync::{
+    allows_unclean_election, min_insync_replicas, min_insync_replicas_of_deleted,
+    partition_min_insync,
+};
 use super::reassignment::{Reassigned, complete};
-use crate::image::{Image, NO_LEADER, Partition, Topic};
+use crate::image::{DeletedTopic, Image, NO_LEADER, Partition, Topic};
 use crate::record::{Fact, NodeIds, PartitionChangeRecord, id_bytes};
 
 /// What the configs of a topic say to its partitions.
@@ -52,6 +55,15 @@ impl TopicSettings {
     /// As above, where only what the metadata says counts.
     pub(super) fn in_metadata(image: &Image, topic: &Topic) -> Self {
         Self::of(image, &BTreeMap::new(), topic)
+    }
+
+    /// Nobody is elected while a topic is deleted.
+    pub(super) fn of_deleted(image: &Image, deleted: &DeletedTopic) -> Self {
+        Self {
+            topic_id: deleted.topic.id,
+            min_insync_replicas: min_insync_replicas_of_deleted(image, deleted),
+            allows_unclean_election: false,
+        }
     }
 
     pub(super) fn allows_unclean_election(&self) -> bool {
@@ -77,6 +89,7 @@ pub(super) struct PartitionChange<'a> {
     /// They may have lost all.
     lost_disks: Vec<i32>,
     has_new_epoch: bool,
+    has_new_leader_epoch: bool,
 }
 
 impl<'a> PartitionChange<'a> {
@@ -89,6 +102,7 @@ impl<'a> PartitionChange<'a> {
             lost: Vec::new(),
             lost_disks: Vec::new(),
             has_new_epoch: false,
+            has_new_leader_epoch: false,
         }
     }
 
@@ -146,6 +160,12 @@ impl<'a> PartitionChange<'a> {
         self.has_new_epoch = true;
     }
 
+    /// The leader epoch grows also when the leader stays.
+    pub(super) fn new_leader_epoch(&mut self) {
+        self.has_new_epoch = true;
+        self.has_new_leader_epoch = true;
+    }
+
     /// Who should lead when the preferred leader can.
     pub(super) fn prefer(&mut self, node_id: i32) {
         self.after.leader = node_id;
@@ -165,6 +185,18 @@ impl<'a> PartitionChange<'a> {
         // An election may have made an ISR of one that is all that the target wants.
         if self.complete_reassignment(image) {
             self.settle(image);
+        }
+        self.into_record()
+    }
+
+    /// Ends the change of a partition whose topic is deleted: nobody is elected, and no reassignment goes on. While all
+    /// that were in sync still have what they had, it names the last leader.
+    pub(super) fn end_of_deleted(mut self) -> Option<PartitionChangeRecord> {
+        self.keep_eligible();
+        self.keep_last_leader();
+        self.keep_never_in_sync();
+        if !self.after.isr.contains(&self.after.leader) {
+            self.after.leader = NO_LEADER;
         }
         self.into_record()
     }
@@ -275,6 +307,7 @@ impl<'a> PartitionChange<'a> {
             before,
             after,
             has_new_epoch,
+            has_new_leader_epoch,
             ..
         } = self;
         let changed =
@@ -284,7 +317,7 @@ impl<'a> PartitionChange<'a> {
             .replicas
             .iter()
             .any(|id| !after.replicas.contains(id));
-        let has_new_leader_epoch = leader.is_some() || takes_away;
+        let has_new_leader_epoch = has_new_leader_epoch || leader.is_some() || takes_away;
         let replicas = changed(&before.replicas, after.replicas);
         let isr = changed(&before.isr, after.isr);
         let elr = changed(&before.elr, after.elr);

@@ -3,6 +3,7 @@
 use foz_canary::{Canary, sings};
 use uuid::Uuid;
 
+use super::deleted_replicas::{Lost, change_deleted_on};
 use super::draft::Draft;
 use super::feature_levels::foz_version;
 use super::partition_change::change_partitions_on;
@@ -120,6 +121,12 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         Disk::EndInDoubt => change.lost_data(request.node_id),
         Disk::Lost => change.lost_disk(request.node_id),
     });
+    // Nobody copies to what is deleted: a replica that is whole has as much as before.
+    match disk {
+        Disk::Whole => {}
+        Disk::EndInDoubt => change_deleted_on(&mut draft, request.node_id, Lost::End),
+        Disk::Lost => change_deleted_on(&mut draft, request.node_id, Lost::Disk),
+    }
     Ok(draft.decide(epoch))
 }
 

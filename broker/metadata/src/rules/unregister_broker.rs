@@ -1,5 +1,6 @@
 //! `UnregisterBroker`: a broker that is gone for good is forgotten (KIP-631).
 
+use super::deleted_replicas::{Lost, change_deleted_on};
 use super::draft::Draft;
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
 use crate::image::Image;
@@ -7,7 +8,8 @@ use crate::record::{
     CordonRecord, EndRestartGrantRecord, Fact, RackRecord, UnregisterBrokerRecord,
 };
 
-/// Forgets a broker, with its cordon, its assigned rack and its restart grant.
+/// Forgets a broker, with its cordon, its assigned rack and its restart grant. What it kept of deleted topics can be
+/// brought back no more.
 ///
 /// Kafka forgets a living one as well, and one that replicas are assigned to; here both are refused: the first
 /// would come back by itself, and the second leaves partitions with a replica that no broker has.
@@ -54,6 +56,7 @@ pub fn unregister_broker(image: &Image, node_id: i32, operator_epoch: i64) -> De
             rack: None,
         }));
     }
+    change_deleted_on(&mut draft, node_id, Lost::Broker);
     // Last: what is told of the batch ends with the broker being gone.
     draft.write(Fact::UnregisterBroker(UnregisterBrokerRecord {
         node_id,

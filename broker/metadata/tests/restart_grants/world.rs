@@ -110,7 +110,9 @@ impl World {
             let min_insync = 1 + self.random.below(factor);
             let replication_factor = id(factor);
             let partitions = id(1 + self.random.below(2));
-            let topic = topic(count, replication_factor, min_insync, partitions);
+            let mut topic = topic(count, replication_factor, min_insync, partitions);
+            // Ids are never used again.
+            topic.id = Uuid::from_u128(1_000 + self.image.offset() as u128);
             let seed = u64::try_from(self.seen.steps).unwrap();
             let made = self.create(topic, seed);
             self.check_made(&made, 0..self.partitions_of(count));
@@ -137,6 +139,7 @@ impl World {
             };
             let request = DeleteTopics {
                 topics: vec![gone],
+                now_ms: 0,
                 operator_epoch: self.image.operator_epoch(),
             };
             let decision = delete_topics(&self.image, &BTreeMap::new(), &request).unwrap();

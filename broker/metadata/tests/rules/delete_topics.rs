@@ -1,4 +1,4 @@
-//! Topics go by name or by id, and nothing of them stays.
+//! Topics go by name or by id, with what is set on them.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,7 @@ fn topics_are_deleted_by_name_and_by_id_with_their_configs() {
     let codes = |image: &Image, topics: Vec<TopicRef>| {
         let request = DeleteTopics {
             topics,
+            now_ms: 1,
             operator_epoch: 0,
         };
         let decision = delete_topics(image, &BTreeMap::new(), &request).unwrap();
@@ -63,13 +64,18 @@ fn topics_are_deleted_by_name_and_by_id_with_their_configs() {
     );
     let request = DeleteTopics {
         topics: vec![by_name("a"), by_id("", id_of_b)],
+        now_ms: 1,
         operator_epoch: 0,
     };
     let decision = delete_topics(&image, &BTreeMap::new(), &request).unwrap();
     commit(&mut image, decision);
     assert_eq!((image.topic_count(), image.configured().count()), (0, 0));
     alter_broker_default(&mut image, "delete.topic.enable", "false");
-    create(&mut image, new_topic("a"));
+    let again = NewTopic {
+        id: Uuid::from_u128(77),
+        ..new_topic("a")
+    };
+    create(&mut image, again);
     assert_eq!(
         codes(&image, vec![by_name("a")]),
         [Err(ErrorCode::TopicDeletionDisabled)]

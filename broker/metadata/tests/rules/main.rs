@@ -13,6 +13,7 @@ mod cordon;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod deleted_topics;
 mod end_restart;
 mod fence_broker;
 mod found_cluster;

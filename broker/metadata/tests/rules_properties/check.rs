@@ -127,7 +127,64 @@ pub(crate) fn check_step(before: &Image, batch: &Batch, after: &Image) {
     let names: Vec<_> = after.topic_names().collect();
     assert_eq!(names.len(), after.topic_count());
     assert!(!(names.contains(&"g.h") && names.contains(&"g_h")));
+    check_deleted(before, after);
     check_changes(before, batch, after);
+}
+
+/// A topic is deleted or not, never both; what is deleted stays as it was, but for what is known to be lost; what comes
+/// back comes with newer epochs.
+fn check_deleted(before: &Image, after: &Image) {
+    for deleted in after.deleted_topics() {
+        let topic = &deleted.topic;
+        assert!(after.topic_by_id(topic.id).is_none());
+        for partition in &topic.partitions {
+            check_deleted_partition(partition);
+        }
+        let old = before.deleted_topic(topic.id);
+        let was = old.map(|old| (&old.topic, &old.configs));
+        let Some((old, configs)) = was else {
+            assert_eq!(before.topic_by_id(topic.id), Some(topic));
+            continue;
+        };
+        assert_eq!(*configs, deleted.configs);
+        assert_eq!(old.partitions.len(), topic.partitions.len());
+        for (old, new) in old.partitions.iter().zip(&topic.partitions) {
+            let gains = |old: &[i32], new: &[i32]| new.iter().any(|id| !old.contains(id));
+            assert!(!gains(&old.isr, &new.isr) && !gains(&old.replicas, &new.replicas));
+        }
+    }
+    for old in before.deleted_topics() {
+        let Some(topic) = after.topic_by_id(old.topic.id) else {
+            continue;
+        };
+        assert!(topic.restored_partitions > 0);
+        assert_eq!(topic.partitions.len(), old.topic.partitions.len());
+        for (old, new) in old.topic.partitions.iter().zip(&topic.partitions) {
+            assert!(new.leader_epoch > old.leader_epoch);
+            assert!(new.partition_epoch > old.partition_epoch);
+            assert!(!new.is_reassigning());
+        }
+    }
+}
+
+fn check_deleted_partition(partition: &Partition) {
+    let Partition {
+        replicas,
+        isr,
+        leader,
+        elr,
+        last_known_elr,
+        never_in_sync,
+        ..
+    } = partition;
+    let what = format!("{partition:?}");
+    assert_ne!(*replicas, [], "{what}");
+    for list in [isr, elr, last_known_elr, never_in_sync] {
+        assert!(list.iter().all(|id| replicas.contains(id)), "{what}");
+    }
+    let mut sure = isr.iter().chain(elr);
+    assert!(!sure.any(|id| never_in_sync.contains(id)), "{what}");
+    assert!(*leader == NO_LEADER || isr.contains(leader), "{what}");
 }
 
 /// What the batch names covers what differs.
@@ -136,6 +193,7 @@ fn check_changes(before: &Image, batch: &Batch, after: &Image) {
     let differ = Changes::between(before, after);
     assert_eq!(named.topics_created, differ.topics_created);
     assert_eq!(named.topics_deleted, differ.topics_deleted);
+    assert_eq!(named.topics_purged, differ.topics_purged);
     assert_eq!(named.brokers_removed, differ.brokers_removed);
     assert_eq!(named.grants_changed, differ.grants_changed);
     assert_eq!(named.grants_ended, differ.grants_ended);

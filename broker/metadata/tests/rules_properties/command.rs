@@ -95,6 +95,18 @@ pub(crate) enum Command {
         end: bool,
     },
     CancelRebalance,
+    /// One of the deleted topics.
+    Restore {
+        at: usize,
+        new_name: Option<u8>,
+    },
+    Purge {
+        at: usize,
+    },
+    Expire,
+    FreeForRoom {
+        node_id: i32,
+    },
 }
 
 pub(crate) const NODES: std::ops::Range<i32> = 0..4;
@@ -124,7 +136,12 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         ).prop_map(|(names, partitions, replication_factor, assigned_to, validate_only)| {
             Command::Create { names, partitions, replication_factor, assigned_to, validate_only }
         }),
-        1 => prop::collection::vec(0..8u8, 1..3).prop_map(|names| Command::Delete { names }),
+        2 => prop::collection::vec(0..8u8, 1..3).prop_map(|names| Command::Delete { names }),
+        2 => (0..4usize, prop::option::weighted(0.3, 0..8u8))
+            .prop_map(|(at, new_name)| Command::Restore { at, new_name }),
+        1 => (0..6usize).prop_map(|at| Command::Purge { at }),
+        1 => Just(Command::Expire),
+        1 => NODES.prop_map(|node_id| Command::FreeForRoom { node_id }),
         1 => (0..8u8, 0..8).prop_map(|(name, count)| Command::Increase { name, count }),
         1 => (0..8u8, prop::sample::select(vec![Append, Delete, Set, Subtract]), 0..4u8)
             .prop_map(|(name, operation, value)| Command::Configure { name, operation, value }),

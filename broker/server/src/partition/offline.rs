@@ -11,6 +11,7 @@ use foz_log::{OpenError, TopicPartition};
 use foz_metadata::image::Partition as Assigned;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
+use tracing::error;
 
 #[derive(Debug)]
 pub(super) struct Offline {
@@ -22,6 +23,8 @@ pub(super) struct Offline {
 enum Why {
     /// Recovery found damage.
     Damaged,
+    /// It was kept while its topic was deleted, and is not here.
+    Lost,
     /// It could not be made, for the reason that was said last.
     NotMade(String),
     /// As above, for want of room.
@@ -44,6 +47,31 @@ impl Offline {
 
     pub(super) fn is_damaged(&self, name: &TopicPartition) -> bool {
         self.partitions.lock().get(name) == Some(&Why::Damaged)
+    }
+
+    /// Whose data is not here, or cannot be used.
+    pub(super) fn without_data(&self) -> Vec<TopicPartition> {
+        let partitions = self.partitions.lock();
+        let without = partitions
+            .iter()
+            .filter(|(_, why)| matches!(why, Why::Damaged | Why::Lost));
+        without.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Its log should be here and is not. As long as this broker is counted on, none is made in its place.
+    pub(super) fn add_lost(&self, name: &TopicPartition) {
+        let mut partitions = self.partitions.lock();
+        if partitions.insert(name.clone(), Why::Lost) != Some(Why::Lost) {
+            error!(partition = %name, "the log of a topic that was brought back is not here");
+        }
+        self.count.set(partitions.len() as i64);
+    }
+
+    /// Its log is there, and cannot be opened.
+    pub(super) fn add_damaged(&self, name: TopicPartition) {
+        let mut partitions = self.partitions.lock();
+        partitions.insert(name, Why::Damaged);
+        self.count.set(partitions.len() as i64);
     }
 
     /// Whose logs are there, and cannot be used.
@@ -94,6 +122,12 @@ pub(super) fn must_leave(
 ) -> bool {
     let mut others = assigned.isr.iter().filter(|id| **id != node_id);
     assigned.isr.contains(&node_id) && others.any(|id| can_lead(*id))
+}
+
+/// Whether this replica, which does not have what it had, is counted on for that while another one has it too.
+pub(super) fn must_tell_of_loss(assigned: &Assigned, node_id: i32) -> bool {
+    let mut sure = assigned.isr.iter().chain(&assigned.elr);
+    sure.clone().any(|id| *id == node_id) && sure.any(|id| *id != node_id)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! All partitions of this broker, kept in line with the metadata.
 
 mod applying;
+mod burying;
 mod compacting;
 mod configuring;
 mod creating;
@@ -103,8 +104,7 @@ impl Partitions {
 
     /// A flush has failed: what the logs seem to hold may not be on the disk.
     pub(crate) fn has_failed_flush(&self) -> bool {
-        let logs = self.directory.logs();
-        logs.iter().any(|log| log.has_failed_flush())
+        self.directory.has_failed_flush()
     }
 
     /// Writes down what the next start goes by, where it changed.

@@ -1,4 +1,4 @@
-//! Removes the files of deleted partitions, while everything else goes on.
+//! Buries the logs of deleted topics, and removes the files of deleted partitions, while everything else goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::broker::Broker;
+use crate::partition::wall_clock_ms;
 
-/// What could not be removed is tried again after this time.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// What could not be done is tried again after this time; and it is looked for what is over.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Until `stop`, which also ends a removal that is under way; the next start goes on with it. It begins with what the
 /// process before this one left.
@@ -19,16 +20,16 @@ pub(super) async fn keep_deleting(broker: Arc<Broker>, stop: CancellationToken) 
         let (removing, stopping) = (Arc::clone(&broker), stop.clone());
         let removal = tokio::task::spawn_blocking(move || {
             let proceed = || !stopping.is_cancelled();
+            removing.partitions.remove_forgotten(wall_clock_ms());
             removing.partitions.remove_deleted(&proceed)
         });
-        let is_done = removal.await.unwrap_or_else(|error| {
+        if let Err(error) = removal.await {
             warn!(%error, "removing deleted partitions failed");
-            false
-        });
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = deletions.notified() => {}
-            () = tokio::time::sleep(RETRY_INTERVAL), if !is_done => {}
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ mod catching_up;
 mod compaction;
 mod connections;
 mod controllers;
+mod deleted_topics;
 mod deleting_records;
 mod deposed_leader;
 mod disks;

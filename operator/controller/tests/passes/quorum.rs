@@ -2,6 +2,8 @@
 
 #[path = "quorum/admin.rs"]
 mod admin;
+#[path = "quorum/deleted.rs"]
+mod deleted;
 #[path = "quorum/faulty.rs"]
 mod faulty;
 
@@ -33,7 +35,11 @@ pub(crate) struct State {
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) epoch: i64,
     pub(crate) epochs_acquired: usize,
-    /// The next creation is carried out, and its answer is lost.
+    /// Topics that were deleted, in this order, and are kept.
+    pub(crate) deleted: Vec<Topic>,
+    /// How often these were asked for.
+    pub(crate) listings_of_deleted: usize,
+    /// The next creation, or the next time that a topic is brought back, is carried out, and its answer is lost.
     pub(crate) lose_next_answer: bool,
     /// Brokers that hear of no deletion.
     pub(crate) behind: Vec<i32>,
@@ -154,6 +160,7 @@ impl Quorum {
 
     pub(crate) fn remove(&self, name: &str) {
         if let Some(topic) = self.with(|state| state.topics.remove(name)) {
+            self.with(|state| state.deleted.push(topic.clone()));
             self.tell(Event::TopicDeleted(TopicDeleted {
                 name: topic.name,
                 id: topic.id,

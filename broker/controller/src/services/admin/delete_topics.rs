@@ -5,6 +5,7 @@ use tonic::Status;
 
 use crate::convert;
 use crate::services::calls::Calls;
+use crate::wall_clock::wall_clock_ms;
 
 pub(super) async fn delete_topics(
     calls: &Calls,
@@ -18,6 +19,7 @@ pub(super) async fn delete_topics(
         .collect::<Result<_, _>>()?;
     let request = DeleteTopics {
         topics,
+        now_ms: wall_clock_ms(),
         operator_epoch: request.operator_epoch,
     };
     let shared = calls.shared.clone();

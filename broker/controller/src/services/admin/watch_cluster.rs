@@ -236,6 +236,7 @@ mod tests {
             id: id(7),
             name: "orders".to_owned(),
             internal: false,
+            restored_partitions: 0,
         };
         let partition = PartitionRecord {
             topic_id: id(7),

@@ -20,13 +20,17 @@ impl Partitions {
         let mut applied = self.applied.lock();
         *applied = Arc::clone(image);
         for topic in changes.topics_deleted.values() {
-            self.delete(broker, topic);
+            self.delete(broker, image, topic);
+        }
+        for id in &changes.topics_purged {
+            self.remove_buried(*id, None);
         }
         let created = changes.topics_created.iter();
         let created: Vec<_> = created
             .filter_map(|id| image.topic_by_id(*id))
             .map(|topic| TopicSettings::on(broker, image, topic))
             .collect();
+        self.unbury_logs(broker, &created);
         self.create_logs(broker, &created);
         for settings in &created {
             for (index, assigned) in settings.topic().indexed_partitions() {

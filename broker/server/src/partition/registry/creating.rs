@@ -7,6 +7,7 @@ use foz_metadata::image::{NO_LEADER, Partition as Assigned, Topic};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
+use super::burying::has_lost_log;
 use super::{Key, Partitions};
 use crate::broker::Broker;
 use crate::partition::topic_settings::TopicSettings;
@@ -26,7 +27,8 @@ impl Partitions {
             let topic = settings.topic();
             for (index, assigned) in topic.indexed_partitions() {
                 let name = TopicPartition::new(topic.name.to_string(), index);
-                if assigned.replicas.contains(&broker.node_id)
+                if index >= topic.restored_partitions
+                    && assigned.replicas.contains(&broker.node_id)
                     && self.directory.get(&name).is_none()
                     && !self.offline.contains(&name)
                 {
@@ -35,6 +37,7 @@ impl Partitions {
                 }
             }
         }
+        self.free_names(new.iter().map(|(name, _, _)| name));
         let threads = (new.len() / LOGS_PER_THREAD).min(CREATING_THREADS);
         if threads < 2 {
             // Whoever takes them on makes them.
@@ -81,6 +84,13 @@ impl Partitions {
                 }
                 if self.offline.is_damaged(&name) {
                     self.open_damaged(broker, topic, &name, config, assigned)?
+                } else if self.directory.is_buried(topic.id, key.1) {
+                    let log = self.unbury(topic, name, config)?;
+                    self.checkpoint();
+                    log
+                } else if has_lost_log(topic, key.1, assigned, broker.node_id) {
+                    self.offline.add_lost(&name);
+                    return None;
                 } else {
                     self.create(topic, name, config)?
                 }
@@ -115,6 +125,9 @@ impl Partitions {
             Err(error) => {
                 if error.is_shortage() {
                     self.reports.disk_gate.refuse();
+                } else if self.directory.is_being_buried(&name) {
+                    // Of an earlier topic of that name, which could not be buried.
+                    self.unburying_failed(&name, &error);
                 }
                 let partition = name.to_string();
                 if self.offline.add_not_made(name, &error) {
@@ -151,6 +164,8 @@ impl Partitions {
                     return self.create(topic, name.clone(), config);
                 }
                 warn!(partition = %name, ?findings, "damaged data was set aside; it is fetched again");
+                // Where it was opened by a mark it takes no records before.
+                self.checkpoint();
                 Some(log)
             }
             Err(error) => {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::Partitions;
+use super::burying::{is_to_be_buried, may_come_back};
 use crate::broker::Broker;
 
 impl Partitions {
@@ -19,21 +20,55 @@ impl Partitions {
     pub(crate) fn set_strays_aside(&self, image: &Image, node_id: i32) {
         for log in self.directory.logs() {
             let topic = image.topic_by_id(log.topic_id());
+            if is_to_be_buried(image, &log) {
+                self.bury(image, log.topic_id(), log.partition());
+                continue;
+            }
             if let Some(reason) = stray(topic, log.partition().partition, node_id) {
                 self.set_aside(log.partition(), reason);
             }
         }
-        // Of which topic of that name they are, nobody has read.
         for name in self.offline.damaged() {
-            if let Some(reason) = stray(image.topic(&name.topic), name.partition, node_id)
-                && self.set_aside(&name, reason)
-            {
-                self.offline.remove(&name);
+            self.set_damaged_aside(image, node_id, &name);
+        }
+        self.tidy_buried(image, node_id);
+    }
+
+    /// Of a log that cannot be opened. Of which topic it is, its files tell, or else its name.
+    fn set_damaged_aside(&self, image: &Image, node_id: i32, name: &TopicPartition) {
+        let by_name = image.topic(&name.topic);
+        let id = self.directory.topic_id_of_offline(name).or_else(|| {
+            let deleted = image.deleted_topics();
+            let deleted = deleted.filter(|it| *it.topic.name == *name.topic);
+            match by_name {
+                Some(topic) => Some(topic.id),
+                None => deleted
+                    .max_by_key(|it| it.deleted_at_ms)
+                    .map(|it| it.topic.id),
             }
+        });
+        let has_its_name = by_name.is_some_and(|topic| Some(topic.id) == id);
+        if !has_its_name && let Some(id) = id.filter(|id| may_come_back(image, *id)) {
+            self.offline.remove(name);
+            self.bury(image, id, name);
+            return;
+        }
+        let reason = match by_name {
+            Some(_) if !has_its_name => Some("it is of an earlier topic of that name"),
+            topic => stray(topic, name.partition, node_id),
+        };
+        if let Some(reason) = reason
+            && self.set_aside(name, reason)
+        {
+            self.offline.remove(name);
         }
     }
 
-    pub(super) fn delete(&self, broker: &Broker, topic: &Topic) {
+    /// The topic is gone, for a while or for good.
+    pub(super) fn delete(&self, broker: &Broker, image: &Image, topic: &Topic) {
+        if may_come_back(image, topic.id) {
+            return self.bury_topic(broker, image, topic);
+        }
         for (index, _) in topic.indexed_partitions() {
             self.give_up(broker, topic, index);
         }
@@ -44,11 +79,12 @@ impl Partitions {
         Arc::clone(&self.deletions)
     }
 
-    /// Removes the files of deleted partitions, as long as `proceed` says so. Blocks. False where some could not be
+    /// Buries what is on its way there, and removes the files of deleted partitions, as long as `proceed` says so. Blocks. False where some could not be
     /// removed: that may be tried again.
     pub(crate) fn remove_deleted(&self, proceed: &dyn Fn() -> bool) -> bool {
+        let is_buried = self.finish_burials();
         match self.directory.remove_deleted(proceed) {
-            Ok(_) => true,
+            Ok(_) => is_buried,
             Err(error) => {
                 warn!(%error, "files of a deleted partition are left; they are tried again");
                 false
@@ -58,6 +94,9 @@ impl Partitions {
 
     /// Neither leads nor follows any more, and deletes the log. False where there was none.
     pub(super) fn give_up(&self, broker: &Broker, topic: &Topic, index: i32) -> bool {
+        if index < topic.restored_partitions {
+            self.remove_buried(topic.id, Some(index));
+        }
         let key = (topic.id, index);
         broker.fetchers.leave(key);
         let removed = self.held.write().remove(&key);

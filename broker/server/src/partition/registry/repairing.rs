@@ -3,7 +3,7 @@
 use super::Partitions;
 use crate::broker::Broker;
 use crate::partition::damage::{Repair, repair};
-use crate::partition::offline::must_leave;
+use crate::partition::offline::{must_leave, must_tell_of_loss};
 use crate::partition::topic_settings::TopicSettings;
 
 /// How to register anew.
@@ -23,7 +23,7 @@ impl Partitions {
         if image.offset() < *broker.registered_offset.borrow() {
             return None;
         }
-        let mut leave = self.make_logs(broker).then_some(Leave::WithAllData);
+        let mut leave = self.make_logs(broker);
         for partition in self.all() {
             let Some(damage) = partition.damage() else {
                 continue;
@@ -47,11 +47,12 @@ impl Partitions {
         leave
     }
 
-    /// Tries again what could not be made. True when this broker has to leave the ISR of one that still cannot.
-    fn make_logs(&self, broker: &Broker) -> bool {
+    /// Tries again what could not be made. Says whether this broker has to leave the ISR of one that still cannot, or of
+    /// one that is lost.
+    fn make_logs(&self, broker: &Broker) -> Option<Leave> {
         let image = self.applied.lock();
         let can_lead = |id| image.can_lead(id);
-        let mut leave = false;
+        let mut leave = None;
         for name in self.offline.not_made() {
             let topic = image.topic(&name.topic);
             let Some((topic, assigned)) =
@@ -63,7 +64,15 @@ impl Partitions {
             self.follow(broker, &settings, name.partition, assigned);
             // Room comes back, and until then the quorum knows who leads: what is here of other partitions counts meanwhile.
             let waits = !self.offline.contains(&name) || self.offline.lacks_room(&name);
-            leave |= !waits && must_leave(assigned, can_lead, broker.node_id);
+            if !waits && must_leave(assigned, can_lead, broker.node_id) {
+                leave = Some(Leave::WithAllData);
+            }
+        }
+        for name in self.offline.without_data() {
+            let assigned = image.partition(&name.topic, name.partition);
+            if assigned.is_some_and(|it| must_tell_of_loss(it, broker.node_id)) {
+                leave = Some(Leave::WithoutSomeData);
+            }
         }
         leave
     }

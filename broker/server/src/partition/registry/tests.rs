@@ -35,6 +35,8 @@ use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
 
+mod burying;
+
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
 
 /// Broker 0 and the metadata that it hears of; brokers 1 and 2 are only in that.
@@ -87,6 +89,7 @@ impl World {
             id: id.clone(),
             name: "orders".to_owned(),
             internal: false,
+            restored_partitions: 0,
         });
         let partition = Fact::Partition(PartitionRecord {
             topic_id: id,

@@ -105,6 +105,9 @@ impl Admin for Quorum {
             return answer(result(outcome(0, ""), None));
         }
         assert_eq!(wanted.id.len(), 16, "the operator chooses it");
+        if self.with(|state| state.deleted.iter().any(|it| it.id == wanted.id)) {
+            return answer(result(outcome(42, "a deleted topic has the id"), None));
+        }
         let (name, id) = (&wanted.name, wanted.id);
         let mut topic = self.make_replicated(name, id, wanted.partitions.max(1), factor);
         for (key, value) in wanted.config {
@@ -408,6 +411,44 @@ impl Admin for Quorum {
         self.check(request.operator_epoch)?;
         let cancelled = self.cancelled(request.rebalance_id);
         Ok(Response::new(CancelRebalanceResponse { cancelled }))
+    }
+
+    async fn list_deleted_topics(
+        &self,
+        request: Request<ListDeletedTopicsRequest>,
+    ) -> Result<Response<ListDeletedTopicsResponse>, Status> {
+        self.with(|state| state.listings_of_deleted += 1);
+        let topics = self.deleted(&request.into_inner().names);
+        Ok(Response::new(ListDeletedTopicsResponse { topics }))
+    }
+
+    async fn restore_topic(
+        &self,
+        request: Request<RestoreTopicRequest>,
+    ) -> Result<Response<RestoreTopicResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.operator_epoch)?;
+        let answer = match self.restore(&request.topic.unwrap_or_default().id) {
+            Ok(topic) => RestoreTopicResponse {
+                outcome: outcome(0, ""),
+                topic: Some(topic),
+            },
+            Err((code, why)) => RestoreTopicResponse {
+                outcome: outcome(code, &why),
+                topic: None,
+            },
+        };
+        if self.with(|state| std::mem::take(&mut state.lose_next_answer)) {
+            return Err(Status::unavailable("the connection broke"));
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn purge_deleted_topics(
+        &self,
+        _: Request<PurgeDeletedTopicsRequest>,
+    ) -> Result<Response<PurgeDeletedTopicsResponse>, Status> {
+        Err(Status::unimplemented("the operator gives nothing up"))
     }
 }
 

@@ -37,7 +37,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        const READS: [&str; 2] = ["WatchCluster", "DescribeQuorum"];
+        const READS: [&str; 3] = ["WatchCluster", "DescribeQuorum", "ListDeletedTopics"];
         let path = request.uri().path().to_owned();
         if READS.iter().any(|read| path.ends_with(read)) {
             return Box::pin(self.inner.call(request));

@@ -144,6 +144,7 @@ impl World {
                 name: name.to_owned(),
                 id: None,
             }],
+            now_ms: 0,
             operator_epoch: 0,
         };
         let decision = delete_topics(&self.image, &BTreeMap::new(), &request).unwrap();

@@ -61,6 +61,7 @@ async fn a_topic_with_many_partitions_has_all_of_them_here() {
         id: id.clone(),
         name: "orders".to_owned(),
         internal: false,
+        restored_partitions: 0,
     });
     let partitions = (0..count).map(|index| {
         // Each third one is elsewhere.

@@ -33,6 +33,8 @@ pub const RESTART_ANNOTATION: &str = "foz.dev/restart";
 pub const FORCE_RESTART_ANNOTATION: &str = "foz.dev/force-restart";
 /// On a pod: give it an empty volume in the place of the one that it has, when nothing is lost by that.
 pub const REPLACE_VOLUME_ANNOTATION: &str = "foz.dev/replace-volume";
+/// On a Topic: where the cluster has no topic of its name, this deleted one comes back in its place, `latest` or an id.
+pub const RESTORE_DELETED_ANNOTATION: &str = "foz.dev/restore-deleted";
 /// In the templates of pods: the value of [`RESTART_ANNOTATION`] on the Cluster. It has a name of its own, as
 /// pods that ask to be restarted by being made would be restarted without end.
 pub const RESTARTED_FOR_ANNOTATION: &str = "foz.dev/restarted-for";

@@ -21,6 +21,7 @@ use foz_api::v1::alter_configs_request::Resource as AlterResource;
 use foz_api::v1::alter_configs_response::Result as AlterResult;
 use foz_api::v1::create_topics_request::NewTopic;
 use foz_api::v1::create_topics_response::Result as CreateResult;
+use foz_api::v1::list_deleted_topics_response::DeletedTopic;
 use foz_api::v1::{AcquireOperatorEpochRequest, TopicRef};
 use foz_api::{ActiveController, CallError};
 use parking_lot::{Mutex, RwLock};
@@ -88,6 +89,8 @@ pub struct Quorum {
     creations: Gathering<NewTopic, CreateResult>,
     alterations: Gathering<AlterResource, AlterResult>,
     deletions: Gathering<TopicRef, Deletion>,
+    /// By name.
+    lookups: Gathering<String, Vec<DeletedTopic>>,
     epoch: tokio::sync::Mutex<Option<i64>>,
     term: CancellationToken,
     holder: String,
@@ -203,6 +206,7 @@ impl Quorum {
             creations: Gathering::default(),
             alterations: Gathering::default(),
             deletions: Gathering::default(),
+            lookups: Gathering::default(),
             epoch: tokio::sync::Mutex::new(None),
             term,
             holder,

@@ -1,9 +1,13 @@
-//! Making and deleting topics.
+//! Making and deleting topics, and bringing back what was deleted.
 
 use foz_api::v1::create_topics_request::NewTopic;
 use foz_api::v1::create_topics_response::Result as CreateResult;
 use foz_api::v1::delete_topics_response::Result as DeleteResult;
-use foz_api::v1::{CreateTopicsRequest, DeleteTopicsRequest, TopicRef};
+use foz_api::v1::list_deleted_topics_response::DeletedTopic;
+use foz_api::v1::{
+    CreateTopicsRequest, DeleteTopicsRequest, ListDeletedTopicsRequest, RestoreTopicRequest,
+    RestoreTopicResponse, TopicRef,
+};
 
 use crate::quorum::{Quorum, QuorumError};
 
@@ -58,5 +62,50 @@ impl Quorum {
             Ok(results.collect())
         };
         self.deletions.call(topic, delete).await
+    }
+
+    /// The deleted topics of a name, what was deleted last first; asked together with other names.
+    ///
+    /// # Errors
+    /// When the call fails; see [`QuorumError`].
+    pub async fn deleted_topics(&self, name: &str) -> Result<Vec<DeletedTopic>, QuorumError> {
+        let list = |names: Vec<String>| async move {
+            let answer = self.read(|mut client| {
+                let request = ListDeletedTopicsRequest {
+                    names: names.clone(),
+                };
+                async move { client.list_deleted_topics(request).await }
+            });
+            let topics = answer.await?.into_inner().topics;
+            let of = |name: &String| {
+                topics
+                    .iter()
+                    .filter(|it| it.name == *name)
+                    .cloned()
+                    .collect()
+            };
+            Ok(names.iter().map(of).collect())
+        };
+        self.lookups.call(name.to_owned(), list).await
+    }
+
+    /// Brings back the deleted topic of this id.
+    ///
+    /// # Errors
+    /// When the call fails; see [`QuorumError`].
+    pub async fn restore_topic(&self, id: &[u8]) -> Result<RestoreTopicResponse, QuorumError> {
+        let topic = TopicRef {
+            id: id.to_vec(),
+            ..TopicRef::default()
+        };
+        let answer = self.change(|mut client, operator_epoch| {
+            let request = RestoreTopicRequest {
+                topic: Some(topic.clone()),
+                new_name: String::new(),
+                operator_epoch,
+            };
+            async move { client.restore_topic(request).await }
+        });
+        Ok(answer.await?.into_inner())
     }
 }

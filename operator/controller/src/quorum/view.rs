@@ -377,10 +377,12 @@ fn factors(partitions: &[Partition]) -> Vec<Factor> {
     counts.into_iter().map(factor).collect()
 }
 
+/// Of base64url, without padding.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 /// A topic's id in Kafka's way of writing.
 #[must_use]
 pub fn id_text(id: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::with_capacity(id.len().div_ceil(3) * 4);
     for chunk in id.chunks(3) {
         let bits = chunk
@@ -393,6 +395,20 @@ pub fn id_text(id: &[u8]) -> String {
         }
     }
     text
+}
+
+/// What [`id_text`] made of 16 bytes.
+#[must_use]
+pub fn from_id_text(text: &str) -> Option<Vec<u8>> {
+    let mut bits = 0_u128;
+    for (position, character) in text.bytes().enumerate() {
+        let value = ALPHABET.iter().position(|it| *it == character)?;
+        // 21 characters have 126 bits; of the last one, two count.
+        let count = if position < 21 { 6 } else { 2 };
+        bits = (bits << count) | (u128::try_from(value).ok()? >> (6 - count));
+    }
+    let id = bits.to_be_bytes().to_vec();
+    (id_text(&id) == text).then_some(id)
 }
 
 fn hex(bytes: &[u8]) -> String {

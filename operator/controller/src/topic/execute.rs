@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod delete;
+mod restore;
 
 use foz_api::v1::Outcome as KafkaOutcome;
 use foz_crd::{Topic, TopicStatus};
@@ -74,6 +75,7 @@ pub(super) async fn execute(
                 },
                 Some(topic),
             ) => create::create(pass, topic, *again, *replication_factor, &mut executed).await,
+            (Action::Restore(which), _) => restore::restore(pass, which, &mut executed).await,
             (Action::Claim { id, adopted }, _) => {
                 executed.outcome.topic_id = Some(id.clone());
                 if *adopted {

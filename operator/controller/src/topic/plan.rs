@@ -11,8 +11,8 @@ use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
 use crate::quorum::view::{Room, TopicView};
 use crate::topic::replication_factor::{Step, step};
-use crate::topic::topic_id::topic_id_text;
-use crate::topic::validate::ValidatedTopic;
+use crate::topic::topic_id::is_made_by;
+use crate::topic::validate::{RestoreDeleted, ValidatedTopic};
 
 /// The world around a Topic, as one pass sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub enum Action {
         /// On how many brokers each partition is; -1 for what the quorum says.
         replication_factor: i32,
     },
+    /// Bring a deleted topic of its name back.
+    Restore(RestoreDeleted),
     /// Bring each partition to so many replicas.
     ChangeReplicationFactor {
         /// Of the topic, 16 bytes.
@@ -108,6 +110,7 @@ impl Action {
             Self::AddFinalizer => "add_finalizer",
             Self::RemoveFinalizer => "remove_finalizer",
             Self::Create { .. } => "create",
+            Self::Restore(_) => "restore",
             Self::ChangeReplicationFactor { .. } => "change_replication_factor",
             Self::Claim { .. } => "claim",
             Self::AddPartitions(_) => "add_partitions",
@@ -229,17 +232,23 @@ fn create(
         .replication_factor
         .or(observed.default_replication_factor);
     let needed = factor.unwrap_or(1);
-    if observed.room.alive == 0 || observed.waits_for_brokers(needed) {
+    // What was deleted has its replicas.
+    let is_new = topic.restore_deleted.is_none();
+    if observed.room.alive == 0 || (is_new && observed.waits_for_brokers(needed)) {
         return Plan {
             blocked: vec![observed.waiting(cluster, needed)],
             ..Plan::default()
         };
     }
-    Plan {
-        actions: vec![Action::Create {
+    let action = match &topic.restore_deleted {
+        Some(which) => Action::Restore(which.clone()),
+        None => Action::Create {
             again: status.topic_id.is_some(),
             replication_factor: factor.unwrap_or(-1),
-        }],
+        },
+    };
+    Plan {
+        actions: vec![action],
         ..Plan::default()
     }
 }
@@ -278,7 +287,7 @@ fn keep(
     let before = status.topic_id.as_deref();
     let is_known = before == Some(&id);
     // The answer to its creation was lost, or could not be written down.
-    let is_made = id == topic_id_text(&observed.uid, before);
+    let is_made = is_made_by(&observed.uid, before, &live.id);
     let adopts = topic.adoption_policy == AdoptionPolicy::Adopt && !live.internal;
     if !is_known && (is_made || adopts) {
         plan.actions.push(Action::Claim {

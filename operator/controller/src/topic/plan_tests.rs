@@ -12,6 +12,7 @@ use crate::topic::topic_id::topic_id;
 use crate::topic::validate::ValidatedTopic;
 
 mod deletion;
+mod restoring;
 mod status;
 
 const UID: &str = "3f2b8c1e-9a44-4c0d-8f6e-5b1a2c3d4e5f";
@@ -24,6 +25,7 @@ fn topic() -> ValidatedTopic {
         config: [("retention.ms".to_owned(), "1000".to_owned())].into(),
         deletion_policy: DeletionPolicy::Retain,
         adoption_policy: AdoptionPolicy::Fail,
+        restore_deleted: None,
     }
 }
 

@@ -160,7 +160,9 @@ impl Pass<'_> {
             self.write_status(status).await
         };
         if !let_go {
-            let is_new = (executed.notices.iter()).any(|notice| notice.reason == "TopicCreated");
+            let is_new =
+                |notice: &Notice| ["TopicCreated", "TopicRestored"].contains(&&*notice.reason);
+            let is_new = executed.notices.iter().any(is_new);
             let changed = events::of_conditions(&self.previous.conditions, &status.conditions);
             // Of a topic that was just made that says nothing more.
             let says_more = |notice: &Notice| !(is_new && notice.reason == READY);

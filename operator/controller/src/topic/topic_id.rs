@@ -1,8 +1,13 @@
 //! The ids of the topics that an object makes. The operator chooses them, so that it knows a topic for the object's own
 //! although the answer to its creation was lost, with nothing written down before. Pure.
 
+use std::iter::successors;
+
 use crate::hash::fingerprint;
-use crate::quorum::view::id_text;
+use crate::quorum::view::{from_id_text, id_text};
+
+/// Whoever deletes more topics of one object within their grace has to purge some.
+const IDS_MAX: usize = 32;
 
 /// The id of the topic that an object makes next: the object's uid, 16 bytes as Kubernetes chose them; after another
 /// topic of the object (`before`, in Kafka's way of writing) one that follows from both. No id comes twice.
@@ -23,10 +28,24 @@ pub fn topic_id(uid: &str, before: Option<&str>) -> Vec<u8> {
     id
 }
 
-/// As [`topic_id`], in Kafka's way of writing.
+/// The ids under which an object may make its next topic, in this order: one that a deleted topic has is taken as long as
+/// that can be brought back. An older topic of the object that was brought back comes before others once more.
+pub fn topic_ids(uid: &str, before: Option<&str>) -> impl Iterator<Item = Vec<u8>> {
+    let first = topic_id(uid, before);
+    let next = move |id: &Vec<u8>| Some(topic_id(uid, Some(&id_text(id))));
+    successors(Some(first), next).take(IDS_MAX)
+}
+
+/// Whether it is one of [`topic_ids`].
 #[must_use]
-pub fn topic_id_text(uid: &str, before: Option<&str>) -> String {
-    id_text(&topic_id(uid, before))
+pub fn is_made_by(uid: &str, before: Option<&str>, id: &[u8]) -> bool {
+    topic_ids(uid, before).any(|it| it == id)
+}
+
+/// Reads an id in Kafka's way of writing, or as hexadecimal digits, with dashes or without.
+#[must_use]
+pub fn parse_topic_id(text: &str) -> Option<Vec<u8>> {
+    from_id_text(text).or_else(|| uuid(text))
 }
 
 fn uuid(text: &str) -> Option<Vec<u8>> {
@@ -38,10 +57,15 @@ fn uuid(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{topic_id, topic_id_text};
+    use super::{IDS_MAX, is_made_by, parse_topic_id, topic_id, topic_ids};
+    use crate::quorum::view::id_text;
     use std::collections::BTreeSet;
 
     const UID: &str = "3f2b8c1e-9a44-4c0d-8f6e-5b1a2c3d4e5f";
+
+    fn topic_id_text(uid: &str, before: Option<&str>) -> String {
+        id_text(&topic_id(uid, before))
+    }
 
     #[test]
     fn the_first_topic_has_the_uid_of_its_object_and_every_other_its_own() {
@@ -59,6 +83,32 @@ mod tests {
             topic_id(UID, Some("x")),
             topic_id(&UID.replace('f', "e"), Some("x"))
         );
+    }
+
+    #[test]
+    fn an_object_has_more_ids_than_one_for_its_next_topic() {
+        let ids: Vec<_> = topic_ids(UID, Some("x")).collect();
+        assert_eq!(ids.len(), IDS_MAX);
+        assert_eq!(ids[0], topic_id(UID, Some("x")));
+        assert_eq!(ids[1], topic_id(UID, Some(&id_text(&ids[0]))));
+        assert!(is_made_by(UID, Some("x"), &ids[IDS_MAX - 1]));
+        assert!(!is_made_by(UID, Some("y"), &ids[0]));
+    }
+
+    #[test]
+    fn an_id_is_read_as_the_tools_and_the_disks_write_it() {
+        let id = topic_id(UID, None);
+        for text in [
+            &*id_text(&id),
+            UID,
+            &UID.replace('-', ""),
+            &UID.to_uppercase(),
+        ] {
+            assert_eq!(parse_topic_id(text), Some(id.clone()), "{text}");
+        }
+        for wrong in ["", "latest", "orders", &UID[1..], &id_text(&id)[1..]] {
+            assert_eq!(parse_topic_id(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use foz_crd::Topic;
 use foz_crd::topic::{AdoptionPolicy, DeletionPolicy};
+use kube::ResourceExt as _;
 
 use crate::cluster::validate::InvalidField;
-use crate::names::CONTROLLER_NODE_ID_BASE;
+use crate::names::{CONTROLLER_NODE_ID_BASE, RESTORE_DELETED_ANNOTATION};
+use crate::topic::topic_id::parse_topic_id;
 
 /// Kafka's limit (KIP-190 and `Topic.MAX_NAME_LENGTH`): the name has to fit a folder's with the
 /// partition's number.
@@ -30,6 +32,28 @@ pub struct ValidatedTopic {
     pub deletion_policy: DeletionPolicy,
     /// What happens when the topic is there already.
     pub adoption_policy: AdoptionPolicy,
+    /// Comes back where the cluster has no topic of this name; `None`: an empty one is made.
+    pub restore_deleted: Option<RestoreDeleted>,
+}
+
+/// One of the deleted topics that had a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreDeleted {
+    /// The one that was deleted last.
+    Latest,
+    /// The one with this id, 16 bytes.
+    Id(Vec<u8>),
+}
+
+impl RestoreDeleted {
+    const LATEST: &str = "latest";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            Self::LATEST => Some(Self::Latest),
+            id => parse_topic_id(id).map(Self::Id),
+        }
+    }
 }
 
 /// Checks every field and reports all that are wrong.
@@ -81,6 +105,18 @@ pub fn validate(topic: &Topic) -> Result<ValidatedTopic, Vec<InvalidField>> {
             "right is 1 to 1000",
         );
     }
+    let restore_deleted = topic.annotations().get(RESTORE_DELETED_ANNOTATION);
+    let restore_deleted = restore_deleted.and_then(|text| {
+        let read = RestoreDeleted::parse(text);
+        if read.is_none() {
+            invalid(
+                &format!("metadata.annotations[{RESTORE_DELETED_ANNOTATION}]"),
+                text.clone(),
+                "right is latest, or the id of a deleted topic as `foz topics deleted` prints it",
+            );
+        }
+        read
+    });
     if !wrong.is_empty() {
         return Err(wrong);
     }
@@ -91,6 +127,7 @@ pub fn validate(topic: &Topic) -> Result<ValidatedTopic, Vec<InvalidField>> {
         config: spec.config.clone(),
         deletion_policy: spec.deletion_policy,
         adoption_policy: spec.adoption_policy,
+        restore_deleted,
     })
 }
 
@@ -104,7 +141,8 @@ fn is_topic_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::validate;
+    use super::{RestoreDeleted, validate};
+    use crate::quorum::view::id_text;
     use foz_crd::Topic;
     use serde_json::{Value, json};
 
@@ -153,5 +191,29 @@ mod tests {
         }
         let found = refusals(json!({"partitions": -1, "replicationFactor": 0}));
         assert_eq!(found.lines().count(), 2, "{found}");
+    }
+
+    #[test]
+    fn what_is_to_come_back_is_the_latest_or_has_an_id() {
+        let read = |text: &str| {
+            let topic: Topic = serde_json::from_value(json!({
+                "apiVersion": "foz.dev/v1alpha1", "kind": "Topic",
+                "metadata": {"name": "orders", "annotations": {"foz.dev/restore-deleted": text}},
+                "spec": {"clusterRef": {"name": "demo"}},
+            }))
+            .expect("a Topic");
+            validate(&topic).map(|topic| topic.restore_deleted)
+        };
+        assert_eq!(read("latest"), Ok(Some(RestoreDeleted::Latest)));
+        let id = b"0123456789abcdef".to_vec();
+        let by_id = Ok(Some(RestoreDeleted::Id(id.clone())));
+        assert_eq!(read(&id_text(&id)), by_id);
+        assert_eq!(read("30313233-3435-3637-3839-616263646566"), by_id);
+        for wrong in ["", "Latest", "orders"] {
+            let refused = read(wrong).expect_err("no id");
+            let found = refused[0].to_string();
+            let field = format!("metadata.annotations[foz.dev/restore-deleted] is {wrong}; right");
+            assert!(found.starts_with(&field), "{found}");
+        }
     }
 }

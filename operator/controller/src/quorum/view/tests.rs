@@ -1,6 +1,6 @@
 //! Tests of the view.
 
-use super::{Change, Factor, Room, View, from_hex, hex, id_text, topic_view};
+use super::{Change, Factor, Room, View, from_hex, from_id_text, hex, id_text, topic_view};
 use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced, TopicDeleted, Voters};
 use foz_api::v1::rebalance::State;
 use foz_api::v1::{Broker, ClusterEvent, Grant, Partition, Rebalance, ResourceType, Topic};
@@ -288,4 +288,18 @@ fn ids_are_written_as_kafka_writes_them() {
     assert_eq!(id_text(&[0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
     assert_eq!(id_text(&[0xff; 16]), "_____________________w");
     assert_eq!(id_text(b"0123456789abcdef"), "MDEyMzQ1Njc4OWFiY2RlZg");
+    for id in [&[0; 16], &[0xff; 16], b"0123456789abcdef"] {
+        assert_eq!(from_id_text(&id_text(id)).as_deref(), Some(&id[..]));
+    }
+    let ends_with_more = "MDEyMzQ1Njc4OWFiY2RlZh";
+    let too_long = "MDEyMzQ1Njc4OWFiY2RlZgAA";
+    for wrong in [
+        "",
+        "MDEyMzQ1Njc4OWFiY2RlZ",
+        ends_with_more,
+        too_long,
+        "MDEyMzQ1Njc4OWFiY2Rl+g",
+    ] {
+        assert_eq!(from_id_text(wrong), None, "{wrong}");
+    }
 }

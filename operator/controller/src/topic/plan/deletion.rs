@@ -4,7 +4,7 @@ use foz_crd::TopicStatus;
 use foz_crd::topic::DeletionPolicy;
 
 use crate::topic::plan::{Action, ClusterState, Observed, Plan};
-use crate::topic::topic_id::topic_id;
+use crate::topic::topic_id::{is_made_by, topic_id};
 
 /// Decides what to do about a Topic that is being deleted. The object goes when its topic is gone: the metadata does not
 /// have it, and every living broker knows. Where nothing can be done any more it goes at once: a namespace must not hang.
@@ -51,7 +51,6 @@ pub fn plan_deletion(
         return let_go(Some(why.as_str()).filter(|_| was_there));
     }
     let before = status.topic_id.as_deref();
-    let made = topic_id(&observed.uid, before);
     let delete = |id: &[u8]| Plan {
         actions: vec![Action::Delete(id.to_vec()), Action::RemoveFinalizer],
         ..Plan::default()
@@ -60,8 +59,12 @@ pub fn plan_deletion(
         None => waits("WaitingForQuorum", "the metadata quorum answers"),
         // The metadata does not have it any more. Asked once more the quorum says whether all brokers know; and should a
         // creation still be under way whose answer was lost, it is undone.
-        Some(None) => delete(&made),
-        Some(Some(live)) if before == Some(&live.id_text()) || live.id == made => delete(&live.id),
+        Some(None) => delete(&topic_id(&observed.uid, before)),
+        Some(Some(live))
+            if before == Some(&live.id_text()) || is_made_by(&observed.uid, before, &live.id) =>
+        {
+            delete(&live.id)
+        }
         Some(Some(live)) => let_go(
             before
                 .map(|before| {

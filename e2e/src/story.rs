@@ -146,6 +146,11 @@ fn life() -> Vec<Story> {
             topics::deletion,
         ),
         story(
+            "a deleted Topic's messages are back with a Topic that asks for them",
+            3,
+            topics::restoration,
+        ),
+        story(
             "a Topic gets more replicas and fewer while it serves",
             5,
             topic_replicas::more_and_fewer,

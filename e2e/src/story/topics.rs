@@ -59,6 +59,33 @@ pub(super) fn deletion(world: &World) -> Result<()> {
     adopt(world)
 }
 
+pub(super) fn restoration(world: &World) -> Result<()> {
+    let topic = world.fresh_topic("restored", 2)?;
+    let manifest = topic_manifest(&topic, 2, "deletionPolicy: Delete");
+    world.apply(&manifest)?;
+    let object = format!("topic.foz.dev/{topic}");
+    world.await_object(&object, "held by its finalizer", LIMIT, |topic| {
+        topic["metadata"]["finalizers"].is_array()
+    })?;
+    world.foz().produce(&topic, &lines(&topic, 20))?;
+    let id = world.get(&object)?["status"]["topicId"].clone();
+    world.run(&["delete", &object, "--timeout=30s"])?;
+    let deleted = world.foz_in("demo-controller-0");
+    let deleted = deleted.command(&["topics", "deleted"]).run()?.text();
+    let is_listed = |line: &str| line.starts_with(&topic) && line.contains("operator");
+    ensure!(deleted.lines().any(is_listed), "foz lists {deleted}");
+
+    let asks = "annotations: {foz.dev/restore-deleted: latest}";
+    let name = format!("name: {topic}");
+    world.apply(&manifest.replacen(&name, &format!("{name}, {asks}"), 1))?;
+    let restored = world.await_ready(&object)?;
+    ensure!(
+        restored["status"]["topicId"] == id,
+        "it had the id {id}, and is {restored}"
+    );
+    ensure_same_messages(&lines(&topic, 20), &world.foz().consume(&topic)?)
+}
+
 /// A Topic for a name that exists is refused until it says that it adopts it.
 fn adopt(world: &World) -> Result<()> {
     world.apply(&topic_manifest("kept", 1, ""))?;

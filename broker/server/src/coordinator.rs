@@ -15,6 +15,7 @@ use foz_metadata::config::Resolver;
 use foz_metadata::{Changes, Image};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::internal_topics::CONSUMER_OFFSETS;
@@ -33,16 +34,15 @@ impl Coordinators {
     pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
         let mut running = self.running.lock();
         let led = led_epochs(broker, image);
-        running.retain(|index, actor| led.get(index) == Some(&actor.leader_epoch()));
-        for (index, leader_epoch) in led {
+        running.retain(|index, actor| led.get(index) == Some(&actor.leads()));
+        for (index, leads) in led {
             if running.contains_key(&index) {
                 continue;
             }
-            let topic = image.topic(CONSUMER_OFFSETS).map(|topic| topic.id);
-            if let Some(partition) = topic.and_then(|id| broker.partitions.get(id, index)) {
+            if let Some(partition) = broker.partitions.get(leads.0, index) {
                 let config = group_config(broker, image);
                 let image = Arc::clone(image);
-                let actor = ActorHandle::start(partition, leader_epoch, config, image);
+                let actor = ActorHandle::start(partition, leads, config, image);
                 running.insert(index, actor);
             }
         }
@@ -111,14 +111,15 @@ impl Coordinators {
 }
 
 /// Leader epochs of the partitions of `__consumer_offsets` that this broker leads.
-fn led_epochs(broker: &Broker, image: &Image) -> BTreeMap<i32, i32> {
+/// The topic's id, which is another one after an earlier topic of the name was restored, and the leader epoch.
+fn led_epochs(broker: &Broker, image: &Image) -> BTreeMap<i32, (Uuid, i32)> {
     let Some(topic) = image.topic(CONSUMER_OFFSETS) else {
         return BTreeMap::new();
     };
     topic
         .indexed_partitions()
         .filter(|(_, partition)| partition.leader == broker.node_id)
-        .map(|(index, partition)| (index, partition.leader_epoch))
+        .map(|(index, partition)| (index, (topic.id, partition.leader_epoch)))
         .collect()
 }
 

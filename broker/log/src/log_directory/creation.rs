@@ -78,7 +78,7 @@ impl LogDirectory {
 
 /// What a creation had made when it failed, or another one of that name that never came to hold a record. Whether it
 /// was that.
-fn remove_rest_of_creation(directory: &Path) -> Result<bool, StorageError> {
+pub(super) fn remove_rest_of_creation(directory: &Path) -> Result<bool, StorageError> {
     let is_rest = directory.is_dir() && open::holds_no_records(directory)?;
     if is_rest {
         fs::remove_dir_all(directory).at("remove", directory)?;

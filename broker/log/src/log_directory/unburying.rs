@@ -7,6 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::burying::{Buried, Step, What};
+use super::creation::remove_rest_of_creation;
 use super::{LogDirectory, open};
 use crate::atomic_file::flush_directory;
 use crate::burial_mark::BurialMark;
@@ -54,7 +55,9 @@ impl LogDirectory {
         self.free_name(partition)?;
         self.rename_deleted(partition)?;
         let directory = self.path.join(partition.to_string());
-        if directory.exists() {
+        let is_known =
+            self.logs.read().contains_key(partition) || self.offline.read().contains_key(partition);
+        if directory.exists() && (is_known || !remove_rest_of_creation(&directory)?) {
             return Err(OpenError::Exists(directory));
         }
         self.forget_earlier(partition)?;

@@ -395,6 +395,42 @@ fn a_burial_that_cannot_be_renamed_is_tried_again() {
 }
 
 #[test]
+fn what_cannot_be_buried_keeps_nothing_else_from_being_closed() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    fill(&directory, &log);
+    drop(log);
+    let name = TopicPartition::new("other", 0);
+    let other = directory.create(
+        name,
+        Uuid::from_u128(9),
+        world.config.clone(),
+        NOW_MS,
+    );
+    append_numbers(&other.unwrap(), 3);
+    fs::create_dir_all(buried_dir(&world).join("something")).unwrap();
+    directory.bury(&partition(), TOPIC_ID, GRACE_END);
+    let closed = directory.close_without_mark();
+    assert!(!closed.unwrap_err().is_shortage());
+    let recovery_points = world.data().join("recovery-point-offset-checkpoint");
+    let recovery_points = fs::read_to_string(recovery_points).unwrap();
+    assert!(recovery_points.contains("other 0 3"), "{recovery_points}");
+}
+
+#[test]
+fn the_rest_of_a_creation_does_not_keep_a_log_buried() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    fill(&directory, &log);
+    drop(log);
+    bury(&directory);
+    fs::create_dir(world.partition_dir()).unwrap();
+    fs::write(world.partition_dir().join("00000000000000000000.log"), b"").unwrap();
+    let (log, _) = unbury(&world, &directory, &partition());
+    assert_numbers(&log, 2, 10);
+}
+
+#[test]
 fn a_stop_finishes_what_is_on_its_way() {
     let world = World::new(LogConfig::default());
     let (directory, log) = world.log();

@@ -33,6 +33,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// A running coordinator; dropping the handle makes it resign.
 #[derive(Debug)]
 pub(super) struct ActorHandle {
+    topic_id: Uuid,
     leader_epoch: i32,
     queue: mpsc::Sender<Message>,
 }
@@ -53,7 +54,7 @@ impl ActorHandle {
     /// broker leads; the handle is told of topics that are deleted after it.
     pub(super) fn start(
         partition: Arc<Partition>,
-        leader_epoch: i32,
+        (topic_id, leader_epoch): (Uuid, i32),
         config: GroupConfig,
         image: Arc<Image>,
     ) -> Self {
@@ -64,13 +65,15 @@ impl ActorHandle {
         };
         tokio::spawn(run(led, config, image, messages));
         Self {
+            topic_id,
             leader_epoch,
             queue,
         }
     }
 
-    pub(super) fn leader_epoch(&self) -> i32 {
-        self.leader_epoch
+    /// The topic's id and the leader epoch.
+    pub(super) fn leads(&self) -> (Uuid, i32) {
+        (self.topic_id, self.leader_epoch)
     }
 
     /// The answer never comes when the coordinator has resigned.

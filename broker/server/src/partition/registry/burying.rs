@@ -29,7 +29,8 @@ impl Partitions {
             if let Some(partition) = removed {
                 partition.resign();
                 self.bury(image, topic.id, &name);
-            } else if self.offline.remove(&name) {
+            } else if self.offline.remove(&name) && !self.directory.is_being_buried(&name) {
+                // What is being buried under that name is of the topic before, for which this one waited.
                 match self.directory.topic_id_of_offline(&name) {
                     Some(other) if other != topic.id => {
                         self.set_aside(&name, OF_ANOTHER_TOPIC);

@@ -51,9 +51,17 @@ impl Partitions {
                         let Some((name, topic_id, config)) = left.lock().next() else {
                             return;
                         };
-                        let _ = self
-                            .directory
-                            .create(name, topic_id, config, wall_clock_ms());
+                        let created = (self.directory).create(
+                            name.clone(),
+                            topic_id,
+                            config,
+                            wall_clock_ms(),
+                        );
+                        if let Err(error) = created
+                            && error.is_failed_flush()
+                        {
+                            self.reports.fail_stop.log_stopped(&name, &error);
+                        }
                     }
                 });
             }
@@ -85,7 +93,13 @@ impl Partitions {
                 if self.offline.is_damaged(&name) {
                     self.open_damaged(broker, topic, &name, config, assigned)?
                 } else if self.directory.is_buried(topic.id, key.1) {
-                    let log = self.unbury(topic, name, config)?;
+                    let Some(log) = self.unbury(topic, name.clone(), config) else {
+                        if !self.offline.contains(&name) {
+                            // What was buried under its id was another topic's.
+                            self.offline.add_lost(&name);
+                        }
+                        return None;
+                    };
                     self.checkpoint();
                     log
                 } else if has_lost_log(topic, key.1, assigned, broker.node_id) {

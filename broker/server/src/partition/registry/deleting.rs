@@ -79,12 +79,17 @@ impl Partitions {
         Arc::clone(&self.deletions)
     }
 
-    /// Buries what is on its way there, and removes the files of deleted partitions, as long as `proceed` says so. Blocks. False where some could not be
-    /// removed: that may be tried again.
+    /// Removes the files of deleted partitions, as long as `proceed` says so, and buries what is on its way there. Blocks.
+    /// False where something is left that is to be tried again.
     pub(crate) fn remove_deleted(&self, proceed: &dyn Fn() -> bool) -> bool {
-        let is_buried = self.finish_burials();
+        // First what gives room, and in the end what was given up on its way to be buried.
+        let is_removed = self.remove_files(proceed);
+        self.finish_burials() && self.remove_files(proceed) && is_removed
+    }
+
+    fn remove_files(&self, proceed: &dyn Fn() -> bool) -> bool {
         match self.directory.remove_deleted(proceed) {
-            Ok(_) => is_buried,
+            Ok(_) => true,
             Err(error) => {
                 warn!(%error, "files of a deleted partition are left; they are tried again");
                 false

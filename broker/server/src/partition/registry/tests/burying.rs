@@ -297,6 +297,30 @@ async fn a_deletion_without_room_for_the_mark_stops_nothing_and_goes_on_later() 
 }
 
 #[tokio::test]
+async fn a_topic_that_never_got_its_log_takes_nothing_of_the_one_before() {
+    let (mut world, partition) = follower();
+    drop(partition);
+    world.commit(vec![deletion()]);
+    let in_the_way = block_mark(&world);
+    world.commit(another());
+    assert_eq!(world.offline(), 1);
+    let deletion_of_the_other = DeleteTopicRecord {
+        topic_id: Bytes::copy_from_slice(Uuid::from_u128(8).as_bytes()),
+        deleted_at_ms: 2,
+        grace_ends_at_ms: GRACE_END,
+        operator_epoch: 0,
+    };
+    world.commit(vec![Fact::DeleteTopic(deletion_of_the_other).into()]);
+    assert_eq!(world.offline(), 0);
+    fs::remove_dir(in_the_way).unwrap();
+    assert!(world.partitions().remove_deleted(&|| true));
+    assert_eq!(directories(&world), [buried()]);
+
+    world.commit(restoration("orders"));
+    assert_eq!(end_offset(&world), 3);
+}
+
+#[tokio::test]
 async fn what_could_not_be_buried_comes_back_later_and_may_be_given_up() {
     for is_given_up in [false, true] {
         let (mut world, partition) = follower();

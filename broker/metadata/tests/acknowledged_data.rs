@@ -111,3 +111,21 @@ proptest! {
         run(replicas, min_insync, steps);
     }
 }
+
+/// Found by the properties above, once in many thousands of their cases.
+#[test]
+fn a_cancelled_reassignment_leaves_as_many_copies_as_were_promised() {
+    let steps = [
+        Step::Fence { node: 0 },
+        Step::Reassign { first: 2, count: 3 },
+        Step::Flow,
+        Step::Reassign { first: 0, count: 0 },
+        Step::Restart {
+            node: 1,
+            power_loss: true,
+            loses: 1,
+            disk: Disk::Same,
+        },
+    ];
+    run(2, 2, steps.map(|step| (step, false)).into());
+}

@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::named_once::NamedOnce;
 use super::partition_change::{PartitionChange, TopicSettings};
-use super::reassignment::{begin, cancel};
+use super::reassignment::{CannotCancel, begin, cancel};
 use super::replicas::check_replica_list;
 use super::{Decided, ErrorCode, PARTITIONS_PER_REQUEST_MAX, Refusal, check_operator_epoch};
 use crate::image::{Image, Partition};
@@ -102,23 +102,38 @@ fn reassign(
             ));
         }
         None => {
-            let reassigned =
-                cancel(partition, settings.allows_unclean_election()).ok_or_else(|| {
-                    Refusal::new(
-                        ErrorCode::InvalidReplicaAssignment,
-                        format!(
-                            "{name} cannot go back to {:?}: only replicas that are being added have all \
-                             of its records (ISR {:?}, ELR {:?})",
-                            partition.original_replicas(),
-                            partition.isr,
-                            partition.elr
-                        ),
-                    )
-                })?;
+            let cancelled = cancel(
+                partition,
+                settings.min_insync_replicas(),
+                settings.allows_unclean_election(),
+            );
+            let reassigned = cancelled.map_err(|why| cannot_go_back(partition, name, why))?;
             changed.reassign(reassigned);
         }
     }
     Ok(changed.end(image))
+}
+
+fn cannot_go_back(partition: &Partition, name: &str, why: CannotCancel) -> Refusal {
+    let reason = match why {
+        CannotCancel { kept: 0, .. } => {
+            "only replicas that are being added have all of its records".to_owned()
+        }
+        CannotCancel { kept, least } => {
+            format!(
+                "of these {kept} have all of its records, and min.insync.replicas asks for {least}"
+            )
+        }
+    };
+    Refusal::new(
+        ErrorCode::InvalidReplicaAssignment,
+        format!(
+            "{name} cannot go back to {:?}: {reason} (ISR {:?}, ELR {:?})",
+            partition.original_replicas(),
+            partition.isr,
+            partition.elr
+        ),
+    )
 }
 
 fn check_target(

@@ -70,6 +70,11 @@ impl TopicSettings {
         self.allows_unclean_election
     }
 
+    /// Of the topic, however many replicas a partition has.
+    pub(super) fn min_insync_replicas(&self) -> usize {
+        self.min_insync_replicas
+    }
+
     pub(super) fn with_unclean_election(self) -> Self {
         Self {
             allows_unclean_election: true,
@@ -158,6 +163,10 @@ impl<'a> PartitionChange<'a> {
     /// The partition epoch grows also when nothing else is different.
     pub(super) fn new_epoch(&mut self) {
         self.has_new_epoch = true;
+    }
+
+    pub(super) fn settings(&self) -> TopicSettings {
+        self.settings
     }
 
     /// The leader epoch grows also when the leader stays.

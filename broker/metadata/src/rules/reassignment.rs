@@ -9,6 +9,7 @@
 //! * A reassignment is not complete while nodes with a restart grant would leave the new replicas below their
 //!   minimum: the grants counted on the old ones. It is complete when those grants end.
 
+use super::min_insync::effective_min_insync;
 use super::protection::is_protected;
 use crate::image::{Image, Partition};
 
@@ -54,16 +55,36 @@ pub(super) fn begin(partition: &Partition, target: &[i32]) -> Reassigned {
     }
 }
 
-/// The partition goes back to where it was. `None`: what was acknowledged would be lost, for only replicas that the
-/// reassignment brought are sure to have it.
-pub(super) fn cancel(partition: &Partition, allows_loss: bool) -> Option<Reassigned> {
+/// Where a partition cannot go back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CannotCancel {
+    /// Of the original replicas, so many are sure to have all that was acknowledged.
+    pub(super) kept: usize,
+    /// So many have to be.
+    pub(super) least: usize,
+}
+
+/// The partition goes back to where it was. Not where what was acknowledged would be lost, or would be on fewer
+/// replicas than `min_insync_replicas` says, because only those that the reassignment brought are sure to have it.
+pub(super) fn cancel(
+    partition: &Partition,
+    min_insync_replicas: usize,
+    allows_loss: bool,
+) -> Result<Reassigned, CannotCancel> {
     let replicas = partition.original_replicas();
+    let (isr, elr) = (&partition.isr, &partition.elr);
+    let in_sync = || isr.iter().chain(elr.iter().filter(|id| !isr.contains(id)));
+    let is_original = |id: &&i32| replicas.contains(id);
+    let kept = in_sync().filter(is_original).count();
+    let least = effective_min_insync(min_insync_replicas, replicas.len()).min(in_sync().count());
     let sure = partition.sure_to_have_all();
-    let loses = !sure.is_empty() && !sure.iter().any(|id| replicas.contains(id));
+    let nobody_left = !sure.is_empty() && !sure.iter().any(|id| replicas.contains(id));
+    let loses = nobody_left || kept < least;
     if replicas.is_empty() || (loses && !allows_loss) {
-        return None;
+        let kept = if nobody_left { 0 } else { kept };
+        return Err(CannotCancel { kept, least });
     }
-    Some(Reassigned {
+    Ok(Reassigned {
         replicas,
         adding: Vec::new(),
         removing: Vec::new(),

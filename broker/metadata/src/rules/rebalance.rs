@@ -62,12 +62,12 @@ pub(super) fn change(
     is_different
 }
 
-/// The partition goes back to where it was. Where only new replicas have what was acknowledged, it goes on, and is
+/// The partition goes back to where it was. Where too few but new replicas have what was acknowledged, it goes on, and is
 /// nobody's from now on.
 pub(super) fn call_off(changed: &mut PartitionChange<'_>, partition: &Partition) {
     // No loss is worth the end of a rebalance, even where one is allowed.
-    match cancel(partition, false) {
-        Some(before) => changed.reassign(before),
-        None => changed.moved_by(0),
+    match cancel(partition, changed.settings().min_insync_replicas(), false) {
+        Ok(before) => changed.reassign(before),
+        Err(_) => changed.moved_by(0),
     }
 }

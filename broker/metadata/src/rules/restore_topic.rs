@@ -76,7 +76,10 @@ pub fn restore_topic(
     for (index, partition) in restored.indexed_partitions() {
         let mut changed = PartitionChange::new(settings, index, partition);
         if partition.is_reassigning() {
-            changed.reassign(end_of_reassignment(partition));
+            changed.reassign(end_of_reassignment(
+                partition,
+                settings.min_insync_replicas(),
+            ));
         }
         for node_id in &partition.isr {
             if !image.can_lead(*node_id) {
@@ -141,9 +144,9 @@ fn check_name(image: &Image, topic: &Topic, name: &str) -> Result<(), Refusal> {
     })
 }
 
-/// Where only replicas that the reassignment brought are sure to have everything, they stay beside the others.
-fn end_of_reassignment(partition: &Partition) -> Reassigned {
-    cancel(partition, false).unwrap_or_else(|| Reassigned {
+/// Where too few but those that the reassignment brought are sure to have everything, they stay beside the others.
+fn end_of_reassignment(partition: &Partition, min_insync_replicas: usize) -> Reassigned {
+    cancel(partition, min_insync_replicas, false).unwrap_or_else(|_| Reassigned {
         replicas: partition.replicas.clone(),
         adding: Vec::new(),
         removing: Vec::new(),

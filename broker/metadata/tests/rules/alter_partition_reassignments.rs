@@ -132,6 +132,11 @@ fn a_cancelled_one_leaves_somebody_who_may_lead_though_all_fail() {
         fence(&mut image, node_id);
     }
     assert_eq!(state(&image), (&[][..], &[2, 0][..], &[0][..], NO_LEADER));
+    assert!(
+        reassign(&mut image, None).is_err(),
+        "one copy would be left"
+    );
+    allow_unclean_election(&mut image);
     reassign(&mut image, None).unwrap();
     assert_eq!(state(&image), (&[][..], &[2][..], &[2][..], NO_LEADER));
     restart(&mut image, 2, false);
@@ -167,15 +172,47 @@ fn it_is_not_cancelled_when_only_new_replicas_have_everything() {
     assert!(reassign(&mut image, None).is_err());
 
     let mut image = moved();
-    let topic = ResourceName::Topic("t".to_owned());
-    let change = [set("unclean.leader.election.enable", "true")];
-    let decision = alter(&image, topic, &change).unwrap();
-    commit(&mut image, decision);
+    allow_unclean_election(&mut image);
     reassign(&mut image, None).unwrap();
     assert_eq!(moving(&image), (&[0][..], &[][..], &[][..]));
     assert_eq!(state(&image), (&[][..], &[][..], &[][..], NO_LEADER));
     unfence(&mut image, 0);
     assert_eq!(state(&image), (&[0][..], &[][..], &[][..], 0));
+}
+
+fn allow_unclean_election(image: &mut Image) {
+    let topic = ResourceName::Topic("t".to_owned());
+    let change = [set("unclean.leader.election.enable", "true")];
+    let decision = alter(image, topic, &change).unwrap();
+    commit(image, decision);
+}
+
+/// What was acknowledged by two would be with one alone, and gone with it.
+#[test]
+fn it_is_not_cancelled_when_too_few_original_replicas_have_everything() {
+    let mut image = partition_on(4, &[0, 1], "2");
+    fence(&mut image, 0);
+    reassign(&mut image, Some(&[2, 3, 0])).unwrap();
+    propose(&mut image, &[1, 2, 3]).unwrap();
+    let before = image.clone();
+    let refused = reassign(&mut image, None).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(
+        refused.message,
+        "t-0 cannot go back to [0, 1]: of these 1 have all of its records, and min.insync.replicas asks for 2 \
+         (ISR [1, 2, 3], ELR [])"
+    );
+    assert_eq!(image, before);
+
+    // It may by the will of an administrator, and when the other one is back in sync.
+    let mut unclean = image.clone();
+    allow_unclean_election(&mut unclean);
+    reassign(&mut unclean, None).unwrap();
+    assert_eq!(partition(&unclean).isr, [1]);
+    unfence(&mut image, 0);
+    propose(&mut image, &[1, 2, 0]).unwrap();
+    reassign(&mut image, None).unwrap();
+    assert_eq!(partition(&image).isr, [1, 0]);
 }
 
 #[test]

@@ -25,10 +25,10 @@ const KEYS: u32 = 100_000;
 /// A JVM has its compiler done by then.
 const WARM_UP: Duration = Duration::from_secs(20);
 /// What a change of configs begins with is not measured.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(10);
 const PHASE: Duration = Duration::from_secs(45);
-/// Rounds follow each other at once, in both products.
-const PROPERTIES: &str = "log.retention.check.interval.ms=1000\nlog.cleaner.backoff.ms=100\n";
+/// Rounds follow each other at once, in both products. Segments are as small in each phase: more of them are made and flushed.
+const PROPERTIES: &str = "log.retention.check.interval.ms=1000\nlog.cleaner.backoff.ms=100\nlog.segment.bytes=4194304\n";
 
 /// What a phase demands of the topic.
 const PHASES: [(&str, &[(&str, &str)]); 4] = [
@@ -37,7 +37,6 @@ const PHASES: [(&str, &[(&str, &str)]); 4] = [
         "retention",
         &[
             ("cleanup.policy", "delete"),
-            ("segment.bytes", "4194304"),
             ("retention.bytes", "16777216"),
         ],
     ),
@@ -45,7 +44,6 @@ const PHASES: [(&str, &[(&str, &str)]); 4] = [
         "compaction",
         &[
             ("cleanup.policy", "compact"),
-            ("segment.bytes", "4194304"),
             ("min.cleanable.dirty.ratio", "0.01"),
         ],
     ),
@@ -53,7 +51,6 @@ const PHASES: [(&str, &[(&str, &str)]); 4] = [
 ];
 const LEFT_ALONE: &[(&str, &str)] = &[
     ("cleanup.policy", "delete"),
-    ("segment.bytes", "1073741824"),
     ("retention.bytes", "-1"),
 ];
 

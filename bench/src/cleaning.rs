@@ -28,7 +28,8 @@ const WARM_UP: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(10);
 const PHASE: Duration = Duration::from_secs(45);
 /// Rounds follow each other at once, in both products. Segments are as small in each phase: more of them are made and flushed.
-const PROPERTIES: &str = "log.retention.check.interval.ms=1000\nlog.cleaner.backoff.ms=100\nlog.segment.bytes=4194304\n";
+const PROPERTIES: &str =
+    "log.retention.check.interval.ms=1000\nlog.cleaner.backoff.ms=100\nlog.segment.bytes=4194304\n";
 
 /// What a phase demands of the topic.
 const PHASES: [(&str, &[(&str, &str)]); 4] = [
@@ -49,10 +50,7 @@ const PHASES: [(&str, &[(&str, &str)]); 4] = [
     ),
     ("left alone again", LEFT_ALONE),
 ];
-const LEFT_ALONE: &[(&str, &str)] = &[
-    ("cleanup.policy", "delete"),
-    ("retention.bytes", "-1"),
-];
+const LEFT_ALONE: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.bytes", "-1")];
 
 /// Runs it for one product; returns the report.
 ///

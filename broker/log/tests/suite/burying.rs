@@ -401,12 +401,7 @@ fn what_cannot_be_buried_keeps_nothing_else_from_being_closed() {
     fill(&directory, &log);
     drop(log);
     let name = TopicPartition::new("other", 0);
-    let other = directory.create(
-        name,
-        Uuid::from_u128(9),
-        world.config.clone(),
-        NOW_MS,
-    );
+    let other = directory.create(name, Uuid::from_u128(9), world.config.clone(), NOW_MS);
     append_numbers(&other.unwrap(), 3);
     fs::create_dir_all(buried_dir(&world).join("something")).unwrap();
     directory.bury(&partition(), TOPIC_ID, GRACE_END);

@@ -9,7 +9,7 @@
 //! * A reassignment is not complete while nodes with a restart grant would leave the new replicas below their
 //!   minimum: the grants counted on the old ones. It is complete when those grants end.
 
-use super::min_insync::effective_min_insync;
+use super::min_insync::partition_min_insync;
 use super::protection::is_protected;
 use crate::image::{Image, Partition};
 
@@ -76,7 +76,7 @@ pub(super) fn cancel(
     let in_sync = || isr.iter().chain(elr.iter().filter(|id| !isr.contains(id)));
     let is_original = |id: &&i32| replicas.contains(id);
     let kept = in_sync().filter(is_original).count();
-    let least = effective_min_insync(min_insync_replicas, replicas.len()).min(in_sync().count());
+    let least = partition_min_insync(min_insync_replicas, partition).min(in_sync().count());
     let sure = partition.sure_to_have_all();
     let nobody_left = !sure.is_empty() && !sure.iter().any(|id| replicas.contains(id));
     let loses = nobody_left || kept < least;

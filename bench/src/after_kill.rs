@@ -6,7 +6,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::Context;
 use foz_cli::client::{
     Client, ClientConfig, Consumer, ConsumerConfig, OffsetAt, Producer, ProducerConfig,
 };
@@ -32,14 +31,14 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// The broker or a client fails; with the end of the broker's log.
 pub(crate) async fn run(tools: &Tools, product: Product, gibibytes: u64) -> anyhow::Result<String> {
     eprintln!("{}: one broker starts", product.name());
-    let folder = tools.fresh_folder()?;
-    let mut cluster = Cluster::start(tools, product, &folder, Promise::PageCache).await?;
-    let course = course(tools, &mut cluster, product, gibibytes).await;
-    let logs = cluster.stop().await?;
-    let report = course
-        .with_context(|| format!("{} failed; the end of its log:\n{logs}", product.name()))?;
-    std::fs::remove_dir_all(&folder)?;
-    Ok(report)
+    Cluster::live(
+        tools,
+        product,
+        Promise::PageCache,
+        "",
+        async |cluster, _| course(tools, cluster, product, gibibytes).await,
+    )
+    .await
 }
 
 async fn course(

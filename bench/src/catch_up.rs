@@ -47,14 +47,11 @@ pub(crate) async fn run(
     rate: u32,
 ) -> anyhow::Result<String> {
     eprintln!("{}: three brokers start", product.name());
-    let folder = tools.fresh_folder()?;
-    let mut cluster = Cluster::start(tools, product, &folder, Promise::Replicated).await?;
-    let course = course(tools, &mut cluster, &folder, gibibytes, rate).await;
-    let logs = cluster.stop().await?;
-    let course = course
-        .with_context(|| format!("{} failed; the ends of its logs:\n{logs}", product.name()))?;
-    std::fs::remove_dir_all(&folder)?;
-    Ok(course.report(product, rate))
+    let promise = Promise::Replicated;
+    let course = Cluster::live(tools, product, promise, "", async |cluster, folder| {
+        course(tools, cluster, folder, gibibytes, rate).await
+    });
+    Ok(course.await?.report(product, rate))
 }
 
 /// What happened.

@@ -58,15 +58,15 @@ const LEFT_ALONE: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.
 /// The broker or a client fails; with the end of the broker's log.
 pub(crate) async fn run(tools: &Tools, product: Product, rate: u32) -> anyhow::Result<String> {
     eprintln!("{}: one broker starts", product.name());
-    let folder = tools.fresh_folder()?;
-    let mut cluster =
-        Cluster::start_with(tools, product, &folder, Promise::PageCache, PROPERTIES).await?;
-    let course = course(tools, &mut cluster, &folder, rate).await;
-    let logs = cluster.stop().await?;
-    let phases = course
-        .with_context(|| format!("{} failed; the end of its log:\n{logs}", product.name()))?;
-    std::fs::remove_dir_all(&folder)?;
-    Ok(report(product, rate, &phases))
+    let promise = Promise::PageCache;
+    let phases = Cluster::live(
+        tools,
+        product,
+        promise,
+        PROPERTIES,
+        async |cluster, folder| course(tools, cluster, folder, rate).await,
+    );
+    Ok(report(product, rate, &phases.await?))
 }
 
 #[derive(Debug)]

@@ -30,35 +30,30 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `product` on an empty folder, with the brokers that `promise` takes.
+    /// One life of `product`, with the brokers that `promise` takes and the lines of `properties` for each of them: starts
+    /// on an empty folder, which is removed when `course` went well.
     ///
     /// # Errors
-    /// A process does not come up; with the end of its log.
-    pub(crate) async fn start(
+    /// A process or the course fails; with the ends of the processes' logs.
+    pub(crate) async fn live<T>(
         tools: &Tools,
         product: Product,
-        folder: &Path,
-        promise: Promise,
-    ) -> anyhow::Result<Self> {
-        Self::start_with(tools, product, folder, promise, "").await
-    }
-
-    /// As [`Self::start`]; the lines of `properties` are for each broker.
-    ///
-    /// # Errors
-    /// A process does not come up; with the end of its log.
-    pub(crate) async fn start_with(
-        tools: &Tools,
-        product: Product,
-        folder: &Path,
         promise: Promise,
         properties: &str,
-    ) -> anyhow::Result<Self> {
+        course: impl AsyncFnOnce(&mut Self, &Path) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let folder = tools.fresh_folder()?;
         let nodes = match product {
-            Product::Kafka => kafka::nodes(&tools.java, folder, promise, properties).await?,
-            Product::Foz => foz::nodes(&tools.foz_broker, folder, promise, properties)?,
+            Product::Kafka => kafka::nodes(&tools.java, &folder, promise, properties).await?,
+            Product::Foz => foz::nodes(&tools.foz_broker, &folder, promise, properties)?,
         };
-        Self::of(product, nodes).await
+        let mut cluster = Self::of(product, nodes).await?;
+        let came_of_it = course(&mut cluster, &folder).await;
+        let logs = cluster.stop().await?;
+        let came_of_it = came_of_it
+            .with_context(|| format!("{} failed; the ends of its logs:\n{logs}", product.name()))?;
+        std::fs::remove_dir_all(&folder)?;
+        Ok(came_of_it)
     }
 
     /// Starts these processes.

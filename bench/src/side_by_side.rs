@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::Tools;
 use crate::cluster::Cluster;
 use crate::java::Java;
@@ -34,16 +32,10 @@ pub(crate) async fn run(
             product.name(),
             promise.sentence(product)
         );
-        let folder = tools.fresh_folder()?;
-        let cluster = Cluster::start(tools, product, &folder, promise).await?;
-        let measured = measure(&tools.java, &cluster, megabytes).await;
-        let logs = cluster.stop().await?;
-        runs.push(
-            measured
-                .with_context(|| format!("{} failed; the end of its log:\n{logs}", product.name()))?
-                .of(product),
-        );
-        std::fs::remove_dir_all(&folder)?;
+        let measured = Cluster::live(tools, product, promise, "", async |cluster, _| {
+            measure(&tools.java, cluster, megabytes).await
+        });
+        runs.push(measured.await?.of(product));
     }
     Ok(runs)
 }

@@ -14,6 +14,7 @@
 
 mod admin;
 mod authorizer;
+mod blocking;
 mod broker;
 mod config;
 mod config_view;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::actor::{Clock, Led, Message};
+use crate::blocking::blocking;
 
 /// Replays the log; whoever asks meanwhile is told that loading is in progress. `None` when the
 /// coordinator had to resign before it was done, or when the log cannot be read.
@@ -62,7 +63,7 @@ pub(super) struct Loaded {
 /// Reads all that is in the partition, up to the end of its log, and how many records that were. To wait
 /// until all is committed could take for ever: too few replicas may be in sync.
 async fn replay(led: Led) -> Result<(Loader, usize), String> {
-    let replaying = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut loader = Loader::new();
         let records = led.partition.replay(led.leader_epoch, |record| {
             let replayed = if record.is_committed {
@@ -75,11 +76,8 @@ async fn replay(led: Led) -> Result<(Loader, usize), String> {
             }
         })?;
         Ok((loader, records))
-    });
-    match replaying.await {
-        Ok(replayed) => replayed,
-        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
-    }
+    })
+    .await
 }
 
 /// Topics whose offsets are to be forgotten: those that were deleted while nobody coordinated the

@@ -15,6 +15,7 @@ use tracing::error;
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
+use crate::blocking::blocking;
 use crate::broker::Broker;
 use crate::partition::Partition;
 use crate::request::RequestContext;
@@ -31,8 +32,7 @@ pub(crate) async fn handle(
     let wanted = wanted(&request);
     let broker = Arc::clone(&context.broker);
     // Where logs start is written to the disk.
-    let deleted = tokio::task::spawn_blocking(move || delete(&context, wanted)).await;
-    let deleted = deleted.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()));
+    let deleted = blocking(move || delete(&context, wanted)).await;
     let broker = &broker;
     let waiting = deleted.into_iter().map(|(topic, partitions)| async move {
         let partitions = partitions

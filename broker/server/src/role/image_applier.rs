@@ -11,6 +11,7 @@ use foz_metadata::record::Batch;
 use foz_metadata::{Changes, Image};
 use tokio::sync::watch;
 
+use crate::blocking::blocking;
 use crate::broker::Broker;
 
 /// The only one who changes the broker's image.
@@ -97,7 +98,8 @@ impl ImageApplier {
     async fn advance(&self, changes: Changes, is_first: bool) {
         let (broker, image) = (Arc::clone(&self.broker), Arc::clone(&self.image));
         // Opening and deleting logs is file work.
-        let applied = tokio::task::spawn_blocking(move || {
+        // A panic half-way through would leave partitions and image apart: it ends this task.
+        blocking(move || {
             if is_first {
                 broker.partitions.set_strays_aside(&image, broker.node_id);
             }
@@ -106,11 +108,8 @@ impl ImageApplier {
             broker.image.store(Arc::clone(&image));
             broker.metrics.metadata_offset.set(image.offset());
             broker.applied_offset.send_replace(image.offset());
-        });
-        if let Err(failure) = applied.await {
-            // A panic half-way through would leave partitions and image apart.
-            std::panic::resume_unwind(failure.into_panic());
-        }
+        })
+        .await;
     }
 }
 

@@ -159,32 +159,24 @@ impl Course {
         let mut text = format!(
             "\n{}: a broker that is {gibibytes:.1} GiB behind, and {rate} records/s of 1 KiB meanwhile\n\
              in sync again after {seconds:.1} s, {:.0} MiB/s, {:.1} CPU seconds of all brokers\n\
-             {:<22}{:>9}{:>10}{:>9}{:>9}{:>9}{:>14}\n",
+             {:<22}{:>9}{}{:>14}\n",
             product.name(),
             gibibytes * 1024.0 / seconds,
             self.processor.as_secs_f64(),
             "",
             "seconds",
-            "records",
-            "p50 ms",
-            "p99 ms",
-            "max ms",
+            Latencies::heading(),
             "p99 / first"
         );
         let first = self.phases.first().map(|it| it.latencies.p99_ms);
         for phase in &self.phases {
-            let Latencies {
-                records,
-                p50_ms,
-                p99_ms,
-                max_ms,
-            } = phase.latencies;
-            let ratio = first.map_or(f64::NAN, |first| p99_ms / first);
+            let ratio = first.map_or(f64::NAN, |first| phase.latencies.p99_ms / first);
             let _ = writeln!(
                 text,
-                "{:<22}{:>9.1}{records:>10}{p50_ms:>9.1}{p99_ms:>9.1}{max_ms:>9.1}{ratio:>14.2}",
+                "{:<22}{:>9.1}{}{ratio:>14.2}",
                 phase.name,
                 phase.duration_ms as f64 / 1000.0,
+                phase.latencies.row(),
             );
         }
         text

@@ -153,13 +153,10 @@ fn log_bytes(folder: &Path) -> anyhow::Result<u64> {
 fn report(product: Product, rate: u32, phases: &[Phase]) -> String {
     let mut text = format!(
         "\n{}: {rate} records/s of 1 KiB, {KEYS} keys, {PARTITIONS} partitions\n\
-         {:<22}{:>10}{:>9}{:>9}{:>9}{:>8}{:>9}{:>14}\n",
+         {:<22}{}{:>8}{:>9}{:>14}\n",
         product.name(),
         "",
-        "records",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
+        Latencies::heading(),
         "cores",
         "MiB",
         "p99 / alone"
@@ -171,19 +168,14 @@ fn report(product: Product, rate: u32, phases: &[Phase]) -> String {
     // The machine changes, too: what comes before and after counts alike.
     let alone = alone.iter().sum::<f64>() / alone.len() as f64;
     for phase in phases {
-        let Latencies {
-            records,
-            p50_ms,
-            p99_ms,
-            max_ms,
-        } = phase.latencies;
         let _ = writeln!(
             text,
-            "{:<22}{records:>10}{p50_ms:>9.1}{p99_ms:>9.1}{max_ms:>9.1}{:>8.2}{:>9}{:>14.2}",
+            "{:<22}{}{:>8.2}{:>9}{:>14.2}",
             phase.name,
+            phase.latencies.row(),
             phase.cores,
             phase.bytes >> 20,
-            p99_ms / alone,
+            phase.latencies.p99_ms / alone,
         );
     }
     text

@@ -18,6 +18,21 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
+    /// Over the columns of [`Self::row`].
+    pub(crate) fn heading() -> String {
+        format!(
+            "{:>10}{:>9}{:>9}{:>9}",
+            "records", "p50 ms", "p99 ms", "max ms"
+        )
+    }
+
+    pub(crate) fn row(&self) -> String {
+        format!(
+            "{:>10}{:>9.1}{:>9.1}{:>9.1}",
+            self.records, self.p50_ms, self.p99_ms, self.max_ms
+        )
+    }
+
     /// From `from_ms` until before `to_ms`. `None`: no record was due then.
     pub(crate) fn between(written: &[Written], from_ms: u64, to_ms: u64) -> Option<Self> {
         let mut latencies: Vec<u64> = written

@@ -58,6 +58,7 @@ mod recovery;
 mod replicated;
 mod reset;
 mod segment;
+mod unchecked;
 mod validate;
 
 pub use clean_shutdown::CleanShutdown;
@@ -74,6 +75,6 @@ pub use log_directory::{
     LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport, Unburied,
 };
 pub use names::TopicPartition;
-pub use partition_log::{Appended, AppendedByFollower, PartitionLog, TimestampAndOffset};
+pub use partition_log::{Appended, AppendedByFollower, Checked, PartitionLog, TimestampAndOffset};
 pub use recovery::{Finding, PageCache};
 pub use replicated::FollowedLeader;

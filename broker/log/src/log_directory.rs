@@ -449,7 +449,7 @@ impl LogDirectory {
 
 impl Checkpoints {
     fn add_log(&mut self, log: &PartitionLog, written_starts: &Offsets) {
-        self.add_flushed(log.partition(), log.flushed_offset());
+        self.add_flushed(log.partition(), log.recovery_point());
         self.add_start(log, written_starts);
         // Whoever opens the log takes it for what must be there.
         let high_watermark = log.high_watermark().min(log.log_end_offset());

@@ -24,8 +24,10 @@ use crate::partition_metadata;
 use crate::producer_state::Producers;
 use crate::recovery::{self, Finding, OpenState, Recovered};
 use crate::segment::Segment;
+use crate::unchecked::Unchecked;
 
 mod append;
+mod check;
 mod compact;
 mod earlier_batches;
 mod flush;
@@ -37,6 +39,7 @@ mod shorten;
 mod truncate;
 
 pub use append::Appended;
+pub use check::Checked;
 pub(crate) use compact::ClosedSegments;
 pub use follow::AppendedByFollower;
 pub use offsets::TimestampAndOffset;
@@ -61,6 +64,8 @@ pub struct PartitionLog {
     log_end_offset: AtomicI64,
     high_watermark: AtomicI64,
     flushed_offset: AtomicI64,
+    /// What a start after a crash has not checked yet.
+    unchecked: Unchecked,
     /// Up to here the log was compacted; a cut lowers it.
     compacted_offset: AtomicI64,
     /// A pass is at work.
@@ -143,6 +148,7 @@ impl PartitionLog {
             epochs: LeaderEpochs::default(),
             epochs_changed: false,
             flushed_offset: 0,
+            unchecked: 0..0,
             is_clean: false,
             log_start_offset: 0,
             log_end_offset: 0,
@@ -234,6 +240,7 @@ impl PartitionLog {
             log_end_offset: AtomicI64::new(end),
             high_watermark: AtomicI64::new(start),
             flushed_offset: AtomicI64::new(recovered.flushed_offset),
+            unchecked: Unchecked::new(recovered.unchecked),
             compacted_offset: AtomicI64::new(0),
             compacting: Mutex::new(()),
             flushing: Mutex::new(()),
@@ -410,6 +417,7 @@ impl PartitionLog {
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
         self.log_end_offset.store(offset, Ordering::Release);
         self.flushed_offset.fetch_min(offset, Ordering::AcqRel);
+        self.unchecked.cut_at(offset);
         self.compacted_offset.fetch_min(offset, Ordering::AcqRel);
     }
 

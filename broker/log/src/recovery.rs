@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub(crate) struct OpenState {
     pub clean_shutdown: bool,
     /// What became of what had been written and not flushed.
     pub page_cache: PageCache,
-    /// Everything below was flushed.
+    /// Everything below was flushed, and was whole when it was checked last.
     pub recovery_point: i64,
     /// First offset that may be read.
     pub log_start_offset: i64,
@@ -118,8 +119,10 @@ pub(crate) struct Recovered {
     pub(crate) epochs: LeaderEpochs,
     /// The epochs on disk are others.
     pub(crate) epochs_changed: bool,
-    /// The next recovery may begin here.
+    /// Everything below is flushed.
     pub(crate) flushed_offset: i64,
+    /// Offsets whose batches are still to be checked against their CRC; perhaps none.
+    pub(crate) unchecked: Range<i64>,
     /// The files are as a clean stop left them.
     pub(crate) is_clean: bool,
     pub(crate) log_start_offset: i64,
@@ -174,6 +177,7 @@ fn carry_out_reset(
         epochs: LeaderEpochs::default(),
         epochs_changed: false,
         flushed_offset: offset,
+        unchecked: offset..offset,
         is_clean: false,
         log_start_offset: offset,
         log_end_offset: offset,
@@ -421,6 +425,11 @@ impl Recovery<'_> {
             };
         }
         let (end, segments) = (contents.log_end_offset, contents.segments);
+        // A clean stop has flushed everything; how much of it was checked, the recovery point says.
+        let checked_from = match contents.is_clean {
+            true => end,
+            false => self.state.check_from().min(end),
+        };
         // An epoch that has written nothing yet begins right at the end.
         let cut = self.epochs.truncate_from_end(end + 1);
         let moved = self.epochs.truncate_from_start(log_start_offset);
@@ -444,6 +453,7 @@ impl Recovery<'_> {
                 true => self.state.recovery_point.min(end),
                 false => end,
             },
+            unchecked: self.state.recovery_point.max(log_start_offset)..checked_from,
             is_clean: contents.is_clean,
             log_start_offset,
             log_end_offset: end,

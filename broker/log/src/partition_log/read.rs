@@ -68,7 +68,8 @@ impl PartitionLog {
         while let Some(segment) = next {
             let after = self.segment_after(&segment);
             if let Some(first) = segment.find(offset)? {
-                let trust = if after.is_some() && !sings(Canary::DamageServed) {
+                let is_doubtful = after.is_some() || self.may_be_unchecked(offset);
+                let trust = if is_doubtful && !sings(Canary::DamageServed) {
                     Trust::Checked
                 } else {
                     Trust::Recent

@@ -173,12 +173,8 @@ impl Recovery<'_> {
         walk: &mut Walk,
         indexes: &mut Indexes,
     ) -> Result<Option<Torn>, OpenError> {
-        let check_from = match self.state.keep_damaged {
-            true => 0,
-            false => self.state.recovery_point,
-        };
-        // Only headers matter in a segment that was flushed as a whole; the position where checks
-        // begin is not known before.
+        let check_from = self.state.check_from();
+        // Only headers matter in most of a segment; the position where checks begin is not known before.
         let mut scanner = segment.scan(0, segment.base_offset)?;
         loop {
             let scanned = match scanner.next() {

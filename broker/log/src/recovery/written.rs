@@ -15,6 +15,10 @@
 //!   allocated ahead. Anything else that is not a whole batch is damage, wherever it lies.
 //!
 //! Damage is not cut off: others may have read it or count on it, and copies are to be kept.
+//!
+//! Where only the process ended, nothing can have torn what is below the high watermark, so nobody waits until gigabytes of
+//! it are read: the headers are walked, which tell where the log ends, its epochs and its producers, and the records are
+//! checked when the log is in service (ADR 0026).
 
 use std::fs::File;
 use std::io;
@@ -23,6 +27,8 @@ use std::os::unix::fs::FileExt;
 use foz_protocol::batch::HEADER_LENGTH;
 
 use super::OpenState;
+#[cfg(doc)]
+use super::Recovered;
 use crate::batch_scanner::CHECK_CHUNK_BYTES;
 use crate::segment::BATCH_BYTES_MAX;
 
@@ -41,6 +47,21 @@ impl OpenState {
     pub(crate) fn is_all_written_there(&self) -> bool {
         // A clean stop has flushed everything.
         self.clean_shutdown || self.page_cache == PageCache::Survived
+    }
+
+    /// Batches with this offset or a later one are checked before the log is opened. Those below that nobody is known to
+    /// have flushed are [checked soon after](Recovered::unchecked), where nothing can have torn them.
+    ///
+    /// The batch that the known part ends with is always looked at: it says where the log ends.
+    pub(super) fn check_from(&self) -> i64 {
+        if self.keep_damaged {
+            // Where there is one damage there may be more.
+            0
+        } else if self.page_cache == PageCache::Survived && !self.clean_shutdown {
+            self.recovery_point.max(self.known_offset() - 1)
+        } else {
+            self.recovery_point
+        }
     }
 
     /// Everything below this offset must be there.

@@ -24,3 +24,4 @@ mod shorten;
 mod small_disk;
 mod support;
 mod time_index;
+mod unchecked;

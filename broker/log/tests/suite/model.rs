@@ -9,7 +9,10 @@ use crate::support::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { values: Vec<Vec<u8>>, producer: i64 },
+    Append {
+        values: Vec<Vec<u8>>,
+        producer: i64,
+    },
     Repeat,
     Flush,
     FlushClosed,
@@ -17,14 +20,33 @@ enum Step {
     Checkpoint,
     Stop,
     Kill,
-    KillInWrite { written: f64, allocated: usize },
-    PowerLoss { garbage: Vec<u8> },
-    Retain { bytes: u64 },
-    Truncate { back: i64, kill: bool },
-    DeleteRecords { back: i64 },
-    Reset { offset: i64, kill: bool },
+    KillInWrite {
+        written: f64,
+        allocated: usize,
+    },
+    PowerLoss {
+        garbage: Vec<u8>,
+    },
+    Retain {
+        bytes: u64,
+    },
+    Truncate {
+        back: i64,
+        kill: bool,
+    },
+    DeleteRecords {
+        back: i64,
+    },
+    Reset {
+        offset: i64,
+        kill: bool,
+    },
     NextEpoch,
     CloseIdle,
+    /// What a kill left unchecked.
+    Check {
+        bytes: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..60_i64, any::<bool>()).prop_map(|(offset, kill)| Step::Reset { offset, kill }),
         2 => Just(Step::NextEpoch),
         1 => Just(Step::CloseIdle),
+        3 => (0..500_u64).prop_map(|bytes| Step::Check { bytes }),
     ]
 }
 
@@ -136,6 +159,11 @@ impl Life {
             Step::NextEpoch => self.model.epoch += 1,
             Step::CloseIdle => {
                 self.world.handles.close_idle();
+            }
+            Step::Check { bytes } => {
+                let before = self.log().has_unchecked_batches();
+                let checked = self.log().check_next(bytes).unwrap();
+                assert!(before || checked.is_done);
             }
         }
         self.check();

@@ -1,0 +1,269 @@
+//! What a start after a kill leaves to be checked while the log is in service.
+
+use std::fs;
+use std::path::PathBuf;
+
+use foz_log::{
+    CleanShutdown, LogConfig, LogDirectory, OpenReport, PageCache, PartitionLog, ReadError,
+};
+
+use crate::support::*;
+
+fn log_file(world: &World, n: usize) -> PathBuf {
+    let dir = world.partition_dir();
+    dir.join(&files(&dir, ".log")[n])
+}
+
+fn flip(world: &World, n: usize, position: usize) {
+    let mut bytes = fs::read(log_file(world, n)).unwrap();
+    bytes[position] ^= 1;
+    fs::write(log_file(world, n), bytes).unwrap();
+}
+
+/// Twenty batches, all of them committed and none of them flushed; then kill -9.
+fn killed(config: LogConfig) -> World {
+    let world = World::new(config);
+    let (directory, log) = world.log();
+    append_numbers(&log, 20);
+    commit(&directory, &log);
+    world
+}
+
+fn commit(directory: &LogDirectory, log: &PartitionLog) {
+    log.set_high_watermark(log.log_end_offset());
+    directory.checkpoint().unwrap();
+}
+
+fn start(world: &World) -> (LogDirectory, std::sync::Arc<PartitionLog>) {
+    start_after(world, PageCache::Survived).0
+}
+
+fn start_after(
+    world: &World,
+    page_cache: PageCache,
+) -> ((LogDirectory, std::sync::Arc<PartitionLog>), OpenReport) {
+    let (directory, report) = world.open_after(page_cache);
+    assert!(
+        report.offline.is_empty() && report.lost.is_empty(),
+        "{report:?}"
+    );
+    let log = directory.get(&partition()).unwrap();
+    ((directory, log), report)
+}
+
+fn check_all(log: &PartitionLog) {
+    while log.has_unchecked_batches() {
+        log.check_next(1).unwrap();
+    }
+}
+
+/// Where a check that goes on finds damage.
+fn damaged_from(log: &PartitionLog) -> i64 {
+    loop {
+        match log.check_next(1) {
+            Ok(checked) => assert!(!checked.is_done, "nothing is found"),
+            Err(ReadError::Corrupt { offset, .. }) => return offset,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn recovery_point(world: &World) -> i64 {
+    let path = world.data().join("recovery-point-offset-checkpoint");
+    let text = fs::read_to_string(path).unwrap();
+    text.rsplit(' ').next().unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_log_is_in_service_while_it_is_checked_and_a_kill_begins_where_the_check_was() {
+    let world = killed(LogConfig::default());
+    let (directory, log) = start(&world);
+    // Nothing more can be lost: all is flushed. But not checked.
+    assert_eq!((log.flushed_offset(), log.high_watermark()), (20, 20));
+    assert!(log.has_unchecked_batches());
+    assert_numbers(&log, 0, 20);
+    append_numbers(&log, 5);
+    log.flush().unwrap();
+    commit(&directory, &log);
+    assert_eq!(recovery_point(&world), 0);
+    let length = batch(&[b"0"]).len() as u64;
+    for done in 1..=3 {
+        let checked = log.check_next(1).unwrap();
+        assert_eq!((checked.bytes, checked.is_done), (length, false));
+        directory.checkpoint().unwrap();
+        assert_eq!(recovery_point(&world), done);
+    }
+    drop((directory, log));
+    // Once more, with the damage behind it.
+    flip(&world, 0, 3 * length as usize + 65);
+    let (directory, log) = start(&world);
+    assert_eq!(damaged_from(&log), 3);
+    drop((directory, log));
+    flip(&world, 0, 3 * length as usize + 65);
+    let (directory, log) = start(&world);
+    check_all(&log);
+    assert_eq!(log.check_next(1).unwrap().bytes, 0);
+    directory.checkpoint().unwrap();
+    assert_eq!(recovery_point(&world), 25);
+    drop((directory, log));
+    let (_directory, log) = start(&world);
+    assert!(!log.has_unchecked_batches());
+    assert_numbers(&log, 0, 25);
+}
+
+#[test]
+fn damage_that_is_not_found_yet_is_not_served() {
+    let world = killed(LogConfig::default());
+    let length = batch(&[b"0"]).len();
+    flip(&world, 0, 3 * length + 65);
+    let (directory, log) = start(&world);
+    append_numbers(&log, 1);
+    let read = log.read(0, 1 << 20, i64::MAX, true).unwrap();
+    assert_eq!(decode(&read).len(), 3, "up to the damage");
+    for _ in 0..2 {
+        let read = log.read(3, 1 << 20, i64::MAX, true);
+        assert!(
+            matches!(read, Err(ReadError::Corrupt { offset: 3, .. })),
+            "{read:?}"
+        );
+        // What is behind it is served, where nobody else has it.
+        assert_eq!(read_from(&log, 4).len(), 17);
+        assert_eq!(damaged_from(&log), 3);
+        assert_eq!(damaged_from(&log), 3, "as long as it is there");
+    }
+    directory.quarantine(&log, 3, NOW_MS).unwrap();
+    assert!(!log.has_unchecked_batches());
+    append_numbers(&log, 2);
+    log.flush().unwrap();
+    directory.checkpoint().unwrap();
+    assert_eq!(recovery_point(&world), 5);
+    assert_numbers(&log, 0, 5);
+}
+
+/// A clean stop waits for no check, and its mark says that all is flushed: so what is unchecked is never a tail.
+#[test]
+fn a_clean_stop_leaves_the_check_to_the_next_start() {
+    for page_cache in [PageCache::Survived, PageCache::Lost] {
+        let world = killed(LogConfig::default());
+        let length = batch(&[b"0"]).len();
+        flip(&world, 0, 3 * length + 65);
+        let (directory, log) = start(&world);
+        log.check_next(1).unwrap();
+        World::stop(directory, log);
+        assert_eq!(recovery_point(&world), 1);
+        for _ in 0..2 {
+            let ((directory, log), report) = start_after(&world, page_cache);
+            let mark = CleanShutdown { broker_epoch: 1 };
+            assert_eq!(report.clean_shutdown, Some(mark));
+            assert_eq!(report.findings, []);
+            assert_eq!((log.flushed_offset(), damaged_from(&log)), (20, 3));
+            World::stop(directory, log);
+            assert_eq!(recovery_point(&world), 3);
+        }
+        flip(&world, 0, 3 * length + 65);
+        let ((directory, log), _) = start_after(&world, page_cache);
+        check_all(&log);
+        World::stop(directory, log);
+        let (_directory, log) = start_after(&world, page_cache).0;
+        assert!(!log.has_unchecked_batches());
+        assert_numbers(&log, 0, 20);
+    }
+}
+
+#[test]
+fn where_the_log_ends_is_checked_before_it_is_opened() {
+    let length = batch(&[b"0"]).len();
+    // One that is not the last one of its batch, too.
+    for high_watermark in [21, 20] {
+        let world = World::new(LogConfig::default());
+        let (directory, log) = world.log();
+        append_numbers(&log, 19);
+        append(&log, batch(&[b"19", b"20"]));
+        log.set_high_watermark(high_watermark);
+        directory.checkpoint().unwrap();
+        drop((directory, log));
+        // The last offset delta: the log would end later.
+        flip(&world, 0, 19 * length + 25);
+        let (directory, report) = world.open_after(PageCache::Survived);
+        assert_eq!(report.offline.len(), 1, "{high_watermark}");
+        assert!(directory.get(&partition()).is_none());
+    }
+}
+
+#[test]
+fn after_a_loss_of_power_all_is_checked_before_it_is_opened() {
+    let world = killed(LogConfig::default());
+    let (directory, log) = start(&world);
+    log.check_next(1).unwrap();
+    directory.checkpoint().unwrap();
+    drop((directory, log));
+    let (_directory, log) = start_after(&world, PageCache::Lost).0;
+    assert!(!log.has_unchecked_batches());
+    assert_numbers(&log, 0, 20);
+}
+
+#[test]
+fn a_check_goes_through_all_segments_whatever_becomes_of_them() {
+    for step in 0..6 {
+        // Three or four batches in each.
+        let world = killed(small_segments(250));
+        let count = files(&world.partition_dir(), ".log").len();
+        assert!(count > 4, "{count}");
+        let (directory, log) = start(&world);
+        log.check_next(1).unwrap();
+        let (mut from, mut to) = (0, 20);
+        match step {
+            0 => {}
+            // Damage in the second one.
+            1 => {
+                flip(&world, 1, 65);
+                let second = files(&world.partition_dir(), ".log")[1][..20]
+                    .parse::<i64>()
+                    .unwrap();
+                assert_eq!(damaged_from(&log), second);
+                directory.quarantine(&log, second, NOW_MS).unwrap();
+                to = second;
+            }
+            2 => {
+                flip(&world, 0, 65 + batch(&[b"0"]).len());
+                log.advance_log_start_offset(10).unwrap();
+                log.apply_retention(NOW_MS).unwrap();
+                from = 10;
+            }
+            3 => {
+                directory.truncate(&log, 8, NOW_MS).unwrap();
+                to = 8;
+            }
+            4 => {
+                directory.reset(&log, 50, NOW_MS).unwrap();
+                (from, to) = (50, 50);
+            }
+            _ => {
+                directory.truncate(&log, 1, NOW_MS).unwrap();
+                assert!(!log.has_unchecked_batches());
+                to = 1;
+            }
+        }
+        append_numbers(&log, 6);
+        check_all(&log);
+        assert_numbers(&log, from, to + 6);
+        log.flush().unwrap();
+        directory.checkpoint().unwrap();
+        assert_eq!(recovery_point(&world), to + 6, "{step}");
+    }
+}
+
+#[test]
+fn a_log_that_is_buried_is_checked_when_it_is_back() {
+    let world = killed(LogConfig::default());
+    flip(&world, 0, 3 * batch(&[b"0"]).len() + 65);
+    let (directory, log) = start(&world);
+    log.check_next(1).unwrap();
+    drop(log);
+    assert!(directory.bury(&partition(), TOPIC_ID, NOW_MS));
+    assert!(directory.finish_burials().is_empty());
+    let unburied = directory.unbury(TOPIC_ID, &partition(), world.config.clone(), NOW_MS);
+    let (log, findings) = unburied.unwrap().unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(damaged_from(&log), 3);
+}

@@ -21,6 +21,8 @@ pub(crate) struct Metrics {
     pub(crate) fetched_bytes: IntCounter,
     pub(crate) leader_partitions: IntGauge,
     pub(crate) offline_log_partitions: IntGauge,
+    pub(crate) damaged_logs: IntGauge,
+    pub(crate) unchecked_logs: IntGauge,
     pub(crate) disk_total_bytes: IntGauge,
     pub(crate) disk_available_bytes: IntGauge,
     pub(crate) disk_refusing_writes: IntGauge,
@@ -90,6 +92,14 @@ impl Metrics {
             offline_log_partitions: gauge(
                 "foz_offline_logs",
                 "Partitions whose log could not be opened here.",
+            )?,
+            damaged_logs: gauge(
+                "foz_damaged_logs",
+                "Partitions in service with damage in their log here that is not mended yet.",
+            )?,
+            unchecked_logs: gauge(
+                "foz_unchecked_logs",
+                "Partitions whose log is still to be checked after a crash.",
             )?,
             disk_total_bytes: gauge(
                 "foz_disk_total_bytes",

@@ -4,6 +4,7 @@
 //! Who writes as the leader holds the role for reading, and who writes as a follower the right to change it, so a
 //! role never changes in the middle of a write; `foz-replication` decides what is committed, this carries it out.
 
+mod checking;
 mod damage;
 mod deleting_records;
 mod due_partitions;
@@ -86,6 +87,8 @@ pub(crate) struct Reports {
     pub(crate) due_starts: Arc<DuePartitions>,
     /// Where there may be something to remove.
     pub(crate) due_retention: Arc<DuePartitions>,
+    /// What is to be checked after a crash.
+    pub(crate) due_checks: Arc<DuePartitions>,
     /// Of this broker's registration.
     pub(crate) broker_epoch: Arc<AtomicI64>,
     /// Hears of logs that had to stop.
@@ -448,6 +451,7 @@ mod tests {
             damage: Arc::default(),
             due_starts: Arc::default(),
             due_retention: Arc::default(),
+            due_checks: Arc::default(),
             broker_epoch: Arc::default(),
             fail_stop,
             disk_gate: Arc::default(),

@@ -1,5 +1,6 @@
 //! The role `broker`: its start, what it says to the quorum, its stop.
 
+mod checking;
 mod compaction;
 mod deletion;
 mod disk_watch;

@@ -262,7 +262,7 @@ fn a_log_that_is_buried_is_checked_when_it_is_back() {
     drop(log);
     assert!(directory.bury(&partition(), TOPIC_ID, NOW_MS));
     assert!(directory.finish_burials().is_empty());
-    let unburied = directory.unbury(TOPIC_ID, &partition(), world.config.clone(), NOW_MS);
+    let unburied = directory.unbury(TOPIC_ID, &partition(), world.config, NOW_MS);
     let (log, findings) = unburied.unwrap().unwrap();
     assert_eq!(findings, []);
     assert_eq!(damaged_from(&log), 3);

@@ -25,7 +25,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::offline::Offline;
-use super::{Partition, Reports};
+use super::{DuePartitions, Partition, Reports};
 use crate::metrics::Metrics;
 
 pub(crate) use compacting::Resting;
@@ -100,6 +100,11 @@ impl Partitions {
     /// Woken when damage was found.
     pub(crate) fn damage_found(&self) -> Arc<Notify> {
         Arc::clone(&self.reports.damage)
+    }
+
+    /// Partitions whose logs are to be [checked](Partition::check_next) after a crash.
+    pub(crate) fn due_checks(&self) -> Arc<DuePartitions> {
+        Arc::clone(&self.reports.due_checks)
     }
 
     /// A flush has failed: what the logs seem to hold may not be on the disk.

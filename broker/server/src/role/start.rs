@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::checking::keep_checked;
 use super::compaction::keep_compacted;
 use super::deletion::keep_deleting;
 use super::due_partitions::{keep_due_retention, keep_due_starts};
@@ -123,6 +124,7 @@ pub(crate) async fn start_broker(
         damage: Arc::default(),
         due_starts: Arc::default(),
         due_retention: Arc::default(),
+        due_checks: Arc::default(),
         broker_epoch: Arc::clone(&epoch),
         fail_stop: fail_stop.clone(),
         disk_gate: Arc::clone(&disk_gate),
@@ -218,6 +220,7 @@ pub(crate) async fn start_broker(
         stop_background.clone(),
     ));
     background.spawn(keep_compacted(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_checked(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_retention(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_deleting(Arc::clone(&broker), stop_background.clone()));
     background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));

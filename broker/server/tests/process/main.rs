@@ -31,6 +31,7 @@ mod resent_batches;
 mod stopping;
 mod testbed;
 mod topics;
+mod unchecked_logs;
 mod versions;
 mod wire;
 mod wrong_broker;

@@ -374,10 +374,22 @@ fn checkpointed(data: &Path, file: &str) -> i64 {
     text.lines().find_map(of_partition).unwrap_or(0)
 }
 
-/// Recovery is the first to see it. A tail that a crash tore may be cut off, this may not: cut off and
+/// The newest batch is checked before the log is opened. A tail that a crash tore may be cut off, this may not: cut off and
 /// forgotten, the others would follow a leader that has less than they have.
 #[tokio::test(flavor = "multi_thread")]
-async fn damage_that_is_found_after_a_kill_is_fetched_again() {
+async fn damage_that_recovery_finds_after_a_kill_is_fetched_again() {
+    let near_the_end = |length| length - 2_000;
+    damage_is_fetched_again_after_a_kill(near_the_end, "log is offline").await;
+}
+
+/// What is committed is checked when the log is in service.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_is_found_soon_after_a_kill_is_fetched_again() {
+    let in_the_middle = |length| length / 2;
+    damage_is_fetched_again_after_a_kill(in_the_middle, "found while checking after a crash").await;
+}
+
+async fn damage_is_fetched_again_after_a_kill(place: impl Fn(usize) -> usize, said: &str) {
     const COUNT: usize = 300;
     let mut testbed = Testbed::start(1, 3);
     let client = testbed.client().await;
@@ -408,8 +420,8 @@ async fn damage_that_is_found_after_a_kill_is_fetched_again() {
     let logs = paths.filter(|path| path.extension().is_some_and(|it| it == "log"));
     let active = logs.max().unwrap();
     let mut bytes = std::fs::read(&active).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    let at = place(bytes.len());
+    bytes[at] ^= 1;
     std::fs::write(&active, bytes).unwrap();
     testbed.brokers[leader].kill();
     await_isr(&client, 1).await;
@@ -425,7 +437,7 @@ async fn damage_that_is_found_after_a_kill_is_fetched_again() {
     stop_and_compare(&mut testbed);
     assert!(active.with_extension("log.quarantined").exists());
     let log = testbed.brokers[leader].log();
-    assert!(log.contains("log is offline"), "{log}");
+    assert!(log.contains(said), "{log}");
 }
 
 /// What producers hold is given back when followers have fetched it, so followers must not wait for it.

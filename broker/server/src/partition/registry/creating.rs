@@ -117,6 +117,9 @@ impl Partitions {
         let partition = Partition::new(log, replicas, flusher, reports);
         let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
+        if partition.log.has_unchecked_batches() {
+            self.reports.due_checks.add(key);
+        }
         Some(partition)
     }
 

@@ -81,6 +81,14 @@ impl Partitions {
                 "has less than it had at the last checkpoint"
             );
         }
+        let unchecked = directory.logs().into_iter();
+        let unchecked = unchecked.filter(|log| log.has_unchecked_batches()).count();
+        if unchecked > 0 {
+            info!(
+                logs = unchecked,
+                "checked while they are in service, for the last process did not stop in good order"
+            );
+        }
         if !report.being_deleted.is_empty() {
             let partitions = report.being_deleted.len();
             info!(

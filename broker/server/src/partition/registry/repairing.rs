@@ -24,10 +24,12 @@ impl Partitions {
             return None;
         }
         let mut leave = self.make_logs(broker);
+        let mut damaged = 0;
         for partition in self.all() {
             let Some(damage) = partition.damage() else {
                 continue;
             };
+            damaged += 1;
             let key = partition.key();
             let topic = image.topic_by_id(key.0);
             let Some(assigned) = topic.and_then(|topic| topic.partition(key.1)) else {
@@ -39,11 +41,13 @@ impl Partitions {
                 Repair::LeaveIsr => leave = Some(Leave::WithoutSomeData),
                 Repair::Cut => {
                     if partition.cut_damage(&self.directory) {
+                        damaged -= 1;
                         broker.fetchers.join(broker, assigned.leader, &partition);
                     }
                 }
             }
         }
+        self.metrics.damaged_logs.set(damaged);
         leave
     }
 

@@ -203,6 +203,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         damage: Arc::default(),
         due_starts: Arc::default(),
         due_retention: Arc::default(),
+        due_checks: Arc::default(),
         broker_epoch: Arc::default(),
         fail_stop,
         disk_gate: Arc::clone(&disk_gate),

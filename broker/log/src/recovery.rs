@@ -3,7 +3,8 @@
 //! After a clean stop the files are taken as they are. Otherwise the log is walked from the recovery
 //! point on: everything before it had been flushed, so damage there is an error; what comes after is
 //! the tail that a crash may have torn, and is cut off at the first batch that is not whole. How much a
-//! crash may have torn depends on whether the page cache survived it: `written.rs`.
+//! crash may have torn depends on whether the page cache survived it: `written.rs`. What it cannot have torn is checked later:
+//! `partition_log/check.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -84,6 +84,7 @@ pub(super) fn open(
         log_start_offsets: read_offsets(&path.join(LOG_START_OFFSET_FILE))?,
         high_watermarks: read_offsets(&path.join(HIGH_WATERMARK_FILE))?,
         compacted_offsets: read_compacted_offsets(&path.join(COMPACTED_OFFSET_FILE))?,
+        fingerprint: None,
     };
     report.clean_shutdown = clean_shutdown::read(path)?;
     let context = Context {

@@ -1,6 +1,7 @@
 //! A log with a mark, of a reset or of a burial: until the checkpoints are written, and the mark is gone, the next start
 //! would go by the mark, and what was appended would be taken away or doubted.
 
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::Ordering;
 
 use super::{CHANGE_FAILED, FLUSH_FAILED, PartitionLog, USABLE, WAITS_FOR_CHECKPOINT};
@@ -41,6 +42,21 @@ impl PartitionLog {
             self.replace_usability(WAITS_FOR_CHECKPOINT, USABLE);
         }
         Ok(())
+    }
+
+    /// Everything that the checkpoints have of it.
+    pub(crate) fn hash_checkpointed(&self, hasher: &mut impl Hasher) {
+        (&self.partition.topic, self.partition.partition).hash(hasher);
+        for offset in [
+            self.recovery_point(),
+            self.high_watermark().min(self.log_end_offset()),
+            self.log_start_offset(),
+            self.durable_log_start_offset(),
+            self.first_base_offset(),
+            self.compacted_offset(),
+        ] {
+            offset.hash(hasher);
+        }
     }
 
     /// Unless it was closed or deleted meanwhile.

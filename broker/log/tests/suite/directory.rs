@@ -219,6 +219,62 @@ fn checkpoints_are_kafkas_and_damage_to_them_is_named() {
     );
 }
 
+/// What the checkpoints say of the partition, and of how many they speak.
+fn checkpointed(world: &World) -> ([Option<i64>; 4], usize) {
+    let text = |name: &str| fs::read_to_string(world.data().join(name)).unwrap_or_default();
+    let offset = |name| {
+        let text = text(name);
+        let mut lines = text.lines().filter_map(|it| it.strip_prefix("orders 0 "));
+        lines.next().map(|it| it.parse().unwrap())
+    };
+    let count = text("recovery-point-offset-checkpoint").lines().count();
+    let offsets = [
+        "recovery-point-offset-checkpoint",
+        "replication-offset-checkpoint",
+        "log-start-offset-checkpoint",
+        "cleaner-offset-checkpoint",
+    ];
+    (offsets.map(offset), count.saturating_sub(2))
+}
+
+#[test]
+fn whatever_changes_is_in_the_next_checkpoint() {
+    let world = World::new(small_segments(250));
+    let (directory, log) = world.log();
+    let step = |expected: ([Option<i64>; 4], usize)| {
+        directory.checkpoint().unwrap();
+        assert_eq!(checkpointed(&world), expected);
+    };
+    append_numbers(&log, 12);
+    step(([Some(0), Some(0), None, None], 1));
+    log.flush().unwrap();
+    step(([Some(12), Some(0), None, None], 1));
+    log.set_high_watermark(9);
+    step(([Some(12), Some(9), None, None], 1));
+    log.advance_log_start_offset(2).unwrap();
+    step(([Some(12), Some(9), Some(2), None], 1));
+    directory.truncate(&log, 11, NOW_MS).unwrap();
+    step(([Some(11), Some(9), Some(2), None], 1));
+    let other = TopicPartition::new("other", 0);
+    let new = directory.create(other.clone(), TOPIC_ID, world.config.clone(), NOW_MS);
+    drop(new.unwrap());
+    step(([Some(11), Some(9), Some(2), None], 2));
+    directory.delete(&other).unwrap();
+    step(([Some(11), Some(9), Some(2), None], 1));
+    assert!(directory.bury(&partition(), TOPIC_ID, NOW_MS));
+    step(([Some(11), Some(9), Some(2), None], 1));
+    assert!(directory.finish_burials().is_empty());
+    step(([None; 4], 0));
+    let renamed = TopicPartition::new("renamed", 0);
+    let unburied = directory.unbury(TOPIC_ID, &renamed, world.config.clone(), NOW_MS);
+    let (log, _) = unburied.unwrap().unwrap();
+    step(([None; 4], 1));
+    directory.reset(&log, 40, NOW_MS).unwrap();
+    directory.checkpoint().unwrap();
+    let text = fs::read_to_string(world.data().join("recovery-point-offset-checkpoint")).unwrap();
+    assert_eq!(text, "0\n1\nrenamed 0 40\n");
+}
+
 /// Which a full disk, or too many open files, may leave behind at any step.
 #[test]
 fn a_creation_that_stopped_half_way_can_be_tried_again() {

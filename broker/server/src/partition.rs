@@ -17,6 +17,7 @@ mod replay;
 mod role;
 mod said_once;
 mod topic_settings;
+mod touched;
 mod traffic;
 mod waiters;
 
@@ -31,6 +32,7 @@ use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
 use parking_lot::{Mutex, RwLock};
+use prometheus::IntGauge;
 use tokio::sync::{Notify, mpsc};
 
 use damage::Damage;
@@ -42,6 +44,8 @@ pub(crate) use registry::{Key, Leave, Partitions, Recovered, Resting};
 pub(crate) use role::Proposed;
 use role::{Leading, Role};
 use said_once::SaidOnce;
+use touched::IsTouched;
+pub(crate) use touched::Touched;
 use traffic::Traffic;
 pub(crate) use waiters::FetchWaiter;
 use waiters::Waiters;
@@ -74,6 +78,10 @@ pub(crate) struct Partition {
     /// Why the log does not go on.
     said: SaidOnce,
     traffic: Traffic,
+    /// Time may change something: see [`Partition::tick`].
+    is_awake: IsTouched,
+    /// It grew since the kernel was told to write.
+    has_grown: IsTouched,
 }
 
 /// What partitions tell the rest of the broker.
@@ -89,6 +97,12 @@ pub(crate) struct Reports {
     pub(crate) due_retention: Arc<DuePartitions>,
     /// What is to be checked after a crash.
     pub(crate) due_checks: Arc<DuePartitions>,
+    /// Led here, and time may change something.
+    pub(crate) awake: Arc<Touched>,
+    /// Which grew.
+    pub(crate) grown: Arc<Touched>,
+    /// How many are led here.
+    pub(crate) led: IntGauge,
     /// Of this broker's registration.
     pub(crate) broker_epoch: Arc<AtomicI64>,
     /// Hears of logs that had to stop.
@@ -145,6 +159,8 @@ impl Partition {
             replicas: AtomicUsize::new(replicas),
             said: SaidOnce::default(),
             traffic: Traffic::default(),
+            is_awake: IsTouched::default(),
+            has_grown: IsTouched::default(),
         }
     }
 
@@ -452,6 +468,9 @@ mod tests {
             due_starts: Arc::default(),
             due_retention: Arc::default(),
             due_checks: Arc::default(),
+            awake: Arc::default(),
+            grown: Arc::default(),
+            led: IntGauge::new("led", "Tests.").unwrap(),
             broker_epoch: Arc::default(),
             fail_stop,
             disk_gate: Arc::default(),

@@ -53,6 +53,11 @@ impl PendingIsr {
         self.in_flight.is_none() && self.pause == Pause::No
     }
 
+    /// Nothing is open, and nothing waits to be tried again.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_free() && self.unsettled.is_empty()
+    }
+
     pub(super) fn in_flight(&self) -> Option<&IsrProposal> {
         self.in_flight.as_ref().map(|it| &it.proposal)
     }

@@ -1,6 +1,7 @@
 mod confirmation;
 mod low_watermark;
 mod proposals;
+mod rest;
 
 use super::*;
 

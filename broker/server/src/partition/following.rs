@@ -191,6 +191,9 @@ impl Partition {
             self.reports.due_starts.add(self.key());
         }
         self.flusher.appended(&self.log);
+        if !records.is_empty() {
+            self.grew();
+        }
         if !has_room {
             Followed::Later
         } else if self.is_durable() {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use super::reading::{Read, ReadError};
-use super::role::{Leading, Role};
+use super::role::{Counted, Leading, Role};
 use super::{Partition, Proposed, wall_clock_ms};
 
 /// What a follower asks for.
@@ -104,6 +104,7 @@ impl Partition {
                 let effects =
                     leader.assignment_changed(assignment, settings, self.local_log(), now_ms);
                 self.carry_out(effects);
+                self.wake_up();
                 return;
             }
         }
@@ -122,8 +123,10 @@ impl Partition {
         *role = Role::Leads(Leading {
             epoch,
             leader: Mutex::new(Box::new(leader)),
+            _counted: Counted::among(&self.reports.led),
         });
         drop(role);
+        self.wake_up();
         self.moved.wake();
         self.grown.wake();
     }
@@ -138,6 +141,8 @@ impl Partition {
     /// Records were appended as the leader.
     pub(super) fn after_append(self: &Arc<Self>, leading: &Leading) {
         self.flusher.appended(&self.log);
+        self.grew();
+        self.wake_up();
         if !self.log.config().flush_before_acknowledge {
             let mut leader = leading.leader.lock();
             let effects = leader.appended(self.local_log());
@@ -218,6 +223,9 @@ impl Partition {
             log_start_offset: wanted.log_start_offset,
         };
         let local = self.local_log();
+        if wanted.offset != local.end_offset {
+            self.wake_up();
+        }
         let nodes = Nodes::of(image, &leader);
         let had_deleted = leader.follower_start_offset(node_id);
         let taken = if wanted.is_new {
@@ -299,15 +307,25 @@ impl Partition {
         }
     }
 
-    /// Lets time pass for the leader, if this broker is one.
+    /// Lets time pass for the leader, if this broker is one. Unless it [rests](Leader::rests) it is to be called again.
     pub(crate) fn tick(self: &Arc<Self>, image: &Image, now_ms: i64) {
+        // Before anything is looked at: what happens meanwhile is looked at the next time.
+        self.is_awake.forget();
         let role = self.role.read();
         if let Some(leading) = role.leading() {
             let mut leader = leading.leader.lock();
             let nodes = Nodes::of(image, &leader);
             let effects = leader.tick(self.local_log(), &nodes, now_ms);
             self.carry_out(effects);
+            if !leader.rests(self.local_log()) {
+                self.wake_up();
+            }
         }
+    }
+
+    /// Time may change something from now on.
+    fn wake_up(&self) {
+        self.reports.awake.add(&self.is_awake, || self.key());
     }
 
     /// The controller's word on a change of the ISR.
@@ -325,6 +343,7 @@ impl Partition {
             let mut leader = leading.leader.lock();
             let effects = leader.answered(proposal, outcome, self.local_log(), now_ms);
             self.carry_out(effects);
+            self.wake_up();
         }
     }
 
@@ -384,6 +403,17 @@ impl Partition {
         let role = self.role.read();
         role.leading()
             .is_some_and(|leading| leading.leader.lock().proposal_in_flight() == Some(proposal))
+    }
+
+    /// Records were appended.
+    pub(super) fn grew(&self) {
+        self.reports.grown.add(&self.has_grown, || self.key());
+    }
+
+    /// Has the kernel begin to write what was appended since the last time.
+    pub(super) fn begin_writeback(&self) {
+        self.has_grown.forget();
+        self.log.begin_writeback();
     }
 
     /// Whether the partition, led here, has fewer in sync than replicas; and fewer than

@@ -25,7 +25,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::offline::Offline;
-use super::{DuePartitions, Partition, Reports};
+use super::{DuePartitions, Partition, Reports, Touched};
 use crate::metrics::Metrics;
 
 pub(crate) use compacting::Resting;
@@ -71,6 +71,18 @@ impl Partitions {
     /// Every partition with a replica here.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
         self.held.read().values().cloned().collect()
+    }
+
+    /// Those for which time may change something, since the last call.
+    pub(crate) fn awake(&self) -> Vec<Arc<Partition>> {
+        self.taken(&self.reports.awake)
+    }
+
+    fn taken(&self, touched: &Touched) -> Vec<Arc<Partition>> {
+        let keys = touched.take();
+        let held = self.held.read();
+        let taken = keys.iter().filter_map(|key| held.get(key).cloned());
+        taken.collect()
     }
 
     /// A partition with a replica here.
@@ -130,8 +142,8 @@ impl Partitions {
     }
 
     pub(crate) fn begin_writebacks(&self) {
-        for partition in self.all() {
-            partition.log.begin_writeback();
+        for partition in self.taken(&self.reports.grown) {
+            partition.begin_writeback();
         }
     }
 

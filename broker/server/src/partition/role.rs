@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foz_replication::{IsrProposal, Leader};
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 
 use super::Partition;
 
@@ -19,6 +20,24 @@ pub(super) enum Role {
 pub(super) struct Leading {
     pub(super) epoch: i32,
     pub(super) leader: Mutex<Box<Leader>>,
+    pub(super) _counted: Counted,
+}
+
+/// It is counted among the partitions that this broker leads, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Counted(IntGauge);
+
+impl Counted {
+    pub(super) fn among(led: &IntGauge) -> Self {
+        led.inc();
+        Self(led.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,19 +25,17 @@ pub(crate) async fn tick(broker: Arc<Broker>, stop: CancellationToken) {
     }
 }
 
-/// At every partition, once.
+/// At every partition that is led here, once, but for those that rest: nobody lags there.
 pub(crate) fn look(broker: &Broker, now_ms: i64) {
     let image = broker.image();
-    let (mut led, mut under_replicated, mut under_min_isr) = (0, 0, 0);
-    for partition in broker.partitions.all() {
+    let (mut under_replicated, mut under_min_isr) = (0, 0);
+    for partition in broker.partitions.awake() {
         partition.tick(&image, now_ms);
         if let Some((lacks_replicas, lacks_min_isr)) = partition.lacks() {
-            led += 1;
             under_replicated += i64::from(lacks_replicas);
             under_min_isr += i64::from(lacks_min_isr);
         }
     }
-    broker.metrics.leader_partitions.set(led);
     broker.metrics.under_replicated.set(under_replicated);
     broker.metrics.under_min_isr.set(under_min_isr);
 }

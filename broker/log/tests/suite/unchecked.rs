@@ -172,8 +172,8 @@ fn a_clean_stop_leaves_the_check_to_the_next_start() {
 
 #[test]
 fn where_the_log_ends_is_checked_before_it_is_opened() {
-    // One that is not the last one of its batch, too.
-    for high_watermark in [21, 20] {
+    // Two bytes of the last offset delta: the log would end later, or within its last batch.
+    for (high_watermark, byte) in [(21, 25), (20, 25), (20, 26)] {
         let world = World::new(LogConfig::default());
         let (directory, log) = world.log();
         append_numbers(&log, 19);
@@ -182,10 +182,9 @@ fn where_the_log_ends_is_checked_before_it_is_opened() {
         log.set_high_watermark(high_watermark);
         directory.checkpoint().unwrap();
         drop((directory, log));
-        // The last offset delta: the log would end later.
-        flip(&world, 0, before + 25);
+        flip(&world, 0, before + byte);
         let (directory, report) = world.open_after(PageCache::Survived);
-        assert_eq!(report.offline.len(), 1, "{high_watermark}");
+        assert_eq!(report.offline.len(), 1, "{high_watermark} {byte}");
         assert!(directory.get(&partition()).is_none());
     }
 }

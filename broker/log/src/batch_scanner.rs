@@ -101,6 +101,11 @@ impl BatchScanner {
         Ok(Some(Scanned { position, header }))
     }
 
+    /// Where the next batch begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Reads this much at once from now on.
     pub(crate) fn set_chunk_bytes(&mut self, chunk_bytes: usize) {
         self.chunk_bytes = chunk_bytes;
@@ -111,23 +116,33 @@ impl BatchScanner {
         let end = batch.position + batch.header.total_length() as u64;
         let mut at = batch.position + CRC_COVERED_FROM as u64;
         let mut computed = 0;
+        let bad = |error| ScanError::Bad {
+            position: batch.position,
+            offset: batch.header.base_offset,
+            error,
+        };
         while at < end {
             let length = (end - at).min(self.chunk_bytes as u64) as usize;
-            computed = crc32c::crc32c_append(computed, self.bytes(at, length)?);
+            let bytes = match self.bytes(at, length) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    // The file is shorter than it was.
+                    return Err(bad(BatchError::Truncated {
+                        needed: batch.header.total_length(),
+                        available: (at - batch.position) as usize,
+                    }));
+                }
+                read => read?,
+            };
+            computed = crc32c::crc32c_append(computed, bytes);
             at += length as u64;
         }
         if computed == batch.header.crc {
             return Ok(());
         }
-        let error = BatchError::Crc {
+        Err(bad(BatchError::Crc {
             stored: batch.header.crc,
             computed,
-        };
-        Err(ScanError::Bad {
-            position: batch.position,
-            offset: batch.header.base_offset,
-            error,
-        })
+        }))
     }
 
     /// `length` is at most a chunk and lies before `end`.
@@ -135,15 +150,24 @@ impl BatchScanner {
         let held = self.buffer_position..self.buffer_position + self.buffer.len() as u64;
         if at < held.start || at + length as u64 > held.end {
             let chunk = (self.end - at).min(self.chunk_bytes.max(length) as u64) as usize;
-            self.buffer.resize(chunk, 0);
-            self.buffer_position = at;
-            if let Err(error) = self.file.read_exact_at(&mut self.buffer, at) {
-                self.buffer.clear();
-                return Err(error);
-            }
+            self.fill(at, chunk).or_else(|error| match chunk > length {
+                // What cannot be read may lie behind what is asked for.
+                true => self.fill(at, length),
+                false => Err(error),
+            })?;
         }
         let from = (at - self.buffer_position) as usize;
         Ok(&self.buffer[from..from + length])
+    }
+
+    fn fill(&mut self, at: u64, length: usize) -> io::Result<()> {
+        self.buffer.resize(length, 0);
+        self.buffer_position = at;
+        let read = self.file.read_exact_at(&mut self.buffer, at);
+        if read.is_err() {
+            self.buffer.clear();
+        }
+        read
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct BurialMark {
     pub is_clean: bool,
     /// Everything below was flushed.
     pub recovery_point: i64,
+    /// Everything below was checked; `None`: as far as it was flushed.
+    pub checked_offset: Option<i64>,
     /// First offset that may be read.
     pub log_start_offset: i64,
     /// As it was known here.
@@ -36,6 +38,7 @@ impl BurialMark {
             clean_shutdown: self.is_clean,
             page_cache,
             recovery_point: self.recovery_point,
+            checked_offset: self.checked_offset,
             log_start_offset: self.log_start_offset,
             high_watermark: self.high_watermark,
             compacted_offset: self.compacted_offset,
@@ -48,6 +51,7 @@ impl BurialMark {
         Self {
             is_clean: false,
             recovery_point: state.recovery_point,
+            checked_offset: state.checked_offset,
             log_start_offset: state.log_start_offset,
             high_watermark: state.high_watermark,
             compacted_offset: state.compacted_offset,
@@ -60,15 +64,18 @@ impl BurialMark {
         let Self {
             is_clean,
             recovery_point,
+            checked_offset,
             log_start_offset,
             high_watermark,
             compacted_offset,
             grace_ends_at_ms,
         } = self;
+        let checked = checked_offset.map(|offset| format!("checked_offset: {offset}\n"));
+        let checked = checked.unwrap_or_default();
         let text = format!(
             "{VERSION_LINE}\nclean: {is_clean}\nrecovery_point: {recovery_point}\nlog_start_offset: {log_start_offset}\n\
              high_watermark: {high_watermark}\ncompacted_offset: {compacted_offset}\n\
-             grace_ends_at_ms: {grace_ends_at_ms}\n"
+             grace_ends_at_ms: {grace_ends_at_ms}\n{checked}"
         );
         atomic_file::replace(&directory.join(BURIAL_MARK_FILE), text.as_bytes())
     }
@@ -107,18 +114,28 @@ fn parse(text: &str) -> Option<BurialMark> {
         return None;
     }
     let is_clean = lines.next()?.strip_prefix("clean: ")?.parse().ok()?;
-    let mut offset = |name: &str| -> Option<i64> {
-        let value = lines.next()?.strip_prefix(name)?.strip_prefix(": ")?;
-        value.parse().ok().filter(|offset| *offset >= 0)
-    };
-    Some(BurialMark {
+    let mut offset = |name: &str| offset_in(lines.next()?, name);
+    let mark = BurialMark {
         is_clean,
         recovery_point: offset("recovery_point")?,
+        checked_offset: None,
         log_start_offset: offset("log_start_offset")?,
         high_watermark: offset("high_watermark")?,
         compacted_offset: offset("compacted_offset")?,
         grace_ends_at_ms: offset("grace_ends_at_ms")?,
-    })
+    };
+    match lines.next() {
+        None => Some(mark),
+        Some(line) => Some(BurialMark {
+            checked_offset: Some(offset_in(line, "checked_offset")?),
+            ..mark
+        }),
+    }
+}
+
+fn offset_in(line: &str, name: &str) -> Option<i64> {
+    let value = line.strip_prefix(name)?.strip_prefix(": ")?;
+    value.parse().ok().filter(|offset| *offset >= 0)
 }
 
 #[cfg(test)]
@@ -132,16 +149,30 @@ mod tests {
         let mark = BurialMark {
             is_clean: true,
             recovery_point: 9,
+            checked_offset: None,
             log_start_offset: 2,
             high_watermark: 7,
             compacted_offset: 5,
             grace_ends_at_ms: i64::MAX,
         };
-        mark.write(dir.path()).unwrap();
-        assert_eq!(BurialMark::read(dir.path()).unwrap(), Some(mark));
+        for checked_offset in [Some(6), None] {
+            let mark = BurialMark {
+                checked_offset,
+                ..mark
+            };
+            mark.write(dir.path()).unwrap();
+            assert_eq!(BurialMark::read(dir.path()).unwrap(), Some(mark));
+        }
         let path = dir.path().join(BURIAL_MARK_FILE);
         let text = std::fs::read_to_string(&path).unwrap();
-        for damaged in [&text[..30], "version: 1\n", "", &text.replace('9', "-9")] {
+        let more = text.clone() + "checked_offset: -6\n";
+        for damaged in [
+            &text[..30],
+            "version: 1\n",
+            "",
+            &text.replace('9', "-9"),
+            &more,
+        ] {
             std::fs::write(&path, damaged).unwrap();
             let error = BurialMark::read(dir.path()).unwrap_err().to_string();
             assert!(error.contains(BURIAL_MARK_FILE), "{error}");

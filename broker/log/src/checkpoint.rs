@@ -9,6 +9,8 @@ use crate::names::TopicPartition;
 
 /// Everything below these offsets is flushed: recovery starts here.
 pub(crate) const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
+/// Below these offsets what a kill left was checked (ADR 0026). A log that is not in it was checked as far as it was flushed.
+pub(crate) const CHECKED_OFFSET_FILE: &str = "checked-offset-checkpoint";
 /// First offsets of partitions whose start was moved into a segment (DeleteRecords).
 pub(crate) const LOG_START_OFFSET_FILE: &str = "log-start-offset-checkpoint";
 /// High watermarks.

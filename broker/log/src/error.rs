@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use foz_protocol::batch::BatchError;
 use foz_protocol::error::ErrorCode;
+use foz_protocol::record::RecordError;
 
 /// An operation on a file or directory failed.
 #[derive(Debug, thiserror::Error)]
@@ -327,6 +328,16 @@ pub enum ReadError {
         /// What is wrong there.
         reason: String,
     },
+    /// A batch is as it was written, and its content is not what its header says: a client sent it so. No damage: every
+    /// replica has it.
+    #[error("the records of the batch at offset {offset} cannot be read: {source}")]
+    Malformed {
+        /// Its base offset.
+        offset: i64,
+        /// Why.
+        #[source]
+        source: RecordError,
+    },
     /// The log was deleted, or a flush failed.
     #[error("the log of {0} is {1}")]
     Unusable(String, &'static str),
@@ -341,9 +352,10 @@ impl ReadError {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            Self::Corrupt { .. } | Self::Unusable(..) | Self::Storage(_) => {
-                ErrorCode::KafkaStorageError
-            }
+            Self::Corrupt { .. }
+            | Self::Malformed { .. }
+            | Self::Unusable(..)
+            | Self::Storage(_) => ErrorCode::KafkaStorageError,
         }
     }
 }

@@ -10,8 +10,8 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::checkpoint::{
-    COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
-    RECOVERY_POINT_FILE, write_offsets,
+    CHECKED_OFFSET_FILE, COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE,
+    Offsets, RECOVERY_POINT_FILE, write_offsets,
 };
 use crate::clean_shutdown::{self, CleanShutdown};
 use crate::config::LogConfig;
@@ -64,6 +64,8 @@ pub struct LogDirectory {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Checkpoints {
     recovery_points: Offsets,
+    /// Of logs that a start has not checked as far as they are flushed.
+    checked_offsets: Offsets,
     log_start_offsets: Offsets,
     high_watermarks: Offsets,
     compacted_offsets: Offsets,
@@ -394,6 +396,7 @@ impl LogDirectory {
         if let Some((partition, offset)) = limit {
             for offsets in [
                 &mut now.recovery_points,
+                &mut now.checked_offsets,
                 &mut now.high_watermarks,
                 &mut now.compacted_offsets,
             ] {
@@ -404,6 +407,12 @@ impl LogDirectory {
         }
         // Each as it is written: the next may find no room, and what is cut off meanwhile goes by what is on the disk.
         for (file, written, now) in [
+            // Before what is flushed: a log that is not in it counts as checked that far.
+            (
+                CHECKED_OFFSET_FILE,
+                &mut written.checked_offsets,
+                now.checked_offsets,
+            ),
             (
                 RECOVERY_POINT_FILE,
                 &mut written.recovery_points,
@@ -477,7 +486,9 @@ impl LogDirectory {
 
 impl Checkpoints {
     fn add_log(&mut self, log: &PartitionLog, written_starts: &Offsets) {
-        self.add_flushed(log.partition(), log.recovery_point());
+        // In this order: what is not in the first was checked, however much is flushed meanwhile.
+        self.add_checked(log.partition(), log.checked_offset());
+        self.add_flushed(log.partition(), log.flushed_offset());
         self.add_start(log, written_starts);
         // Whoever opens the log takes it for what must be there.
         let high_watermark = log.high_watermark().min(log.log_end_offset());
@@ -487,6 +498,7 @@ impl Checkpoints {
     }
 
     fn add_unopened(&mut self, partition: &TopicPartition, state: &OpenState) {
+        self.add_checked(partition, state.checked_offset);
         self.add_flushed(partition, state.recovery_point);
         if state.log_start_offset > 0 {
             self.log_start_offsets
@@ -501,6 +513,13 @@ impl Checkpoints {
     fn add_compacted(&mut self, partition: &TopicPartition, offset: i64) {
         if offset > 0 {
             self.compacted_offsets.insert(partition.clone(), offset);
+        }
+    }
+
+    /// Most are, a few seconds after a start.
+    fn add_checked(&mut self, partition: &TopicPartition, checked: Option<i64>) {
+        if let Some(checked) = checked {
+            self.checked_offsets.insert(partition.clone(), checked);
         }
     }
 

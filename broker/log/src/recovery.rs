@@ -42,8 +42,10 @@ pub(crate) struct OpenState {
     pub clean_shutdown: bool,
     /// What became of what had been written and not flushed.
     pub page_cache: PageCache,
-    /// Everything below was flushed, and was whole when it was checked last.
+    /// Everything below was flushed.
     pub recovery_point: i64,
+    /// Everything below was whole when it was looked at; `None`: as far as it was flushed.
+    pub checked_offset: Option<i64>,
     /// First offset that may be read.
     pub log_start_offset: i64,
     /// As of the last checkpoint.
@@ -426,7 +428,7 @@ impl Recovery<'_> {
             };
         }
         let (end, segments) = (contents.log_end_offset, contents.segments);
-        // A clean stop has flushed everything; how much of it was checked, the recovery point says.
+        // A clean stop has flushed everything, checked or not.
         let checked_from = match contents.is_clean {
             true => end,
             false => self.state.check_from().min(end),
@@ -454,7 +456,7 @@ impl Recovery<'_> {
                 true => self.state.recovery_point.min(end),
                 false => end,
             },
-            unchecked: self.state.recovery_point.max(log_start_offset)..checked_from,
+            unchecked: self.state.checked_to().max(log_start_offset)..checked_from,
             is_clean: contents.is_clean,
             log_start_offset,
             log_end_offset: end,

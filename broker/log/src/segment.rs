@@ -370,22 +370,35 @@ impl Segment {
             }
         }
         if whole > 0 {
-            let position = (first.position + whole as u64) as u32;
-            self.remember_read_end(OffsetPosition { offset, position });
+            self.remember_read_end(offset, first.position + whole as u64);
         }
         Ok(bytes.slice(..whole))
     }
 
-    fn remember_read_end(&self, end: OffsetPosition) {
+    /// Whoever goes on there finds it without an index.
+    pub(crate) fn remember_read_end(&self, offset: i64, position: u64) {
         let mut ends = self.read_ends.lock();
         ends.rotate_right(1);
-        ends[0] = Some(end);
+        ends[0] = Some(OffsetPosition {
+            offset,
+            position: position as u32,
+        });
     }
 
     /// The bytes of one batch.
     pub(crate) fn read_batch(&self, batch: &Scanned) -> Result<Bytes, ReadError> {
         let header = &batch.header;
         self.read_bytes(batch.position, header.base_offset, header.total_length())
+    }
+
+    /// Those of a batch that is whole.
+    pub(crate) fn read_checked_batch(&self, batch: &Scanned) -> Result<Bytes, ReadError> {
+        let bytes = self.read_batch(batch)?;
+        let (position, offset) = (batch.position, batch.header.base_offset);
+        match batch.header.check_crc(&bytes) {
+            Ok(()) => Ok(bytes),
+            Err(error) => Err(self.corrupt(position, offset, error.to_string())),
+        }
     }
 
     /// `offset` is that of the first record there.

@@ -143,7 +143,8 @@ impl<'a> Pass<'a> {
                     return Ok(scan.finish(scanned_to));
                 }
                 if header.is_control() {
-                    let bytes = segment.read_batch(&batch)?;
+                    // What a start has not checked yet (ADR 0026) may be among them.
+                    let bytes = segment.read_checked_batch(&batch)?;
                     let marker =
                         read_marker(header, &bytes).map_err(|error| malformed(&batch, error))?;
                     if let Some(marker) = marker {

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::burial_mark::BurialMark;
 use crate::checkpoint::{
-    COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE, Offsets,
-    RECOVERY_POINT_FILE, read_offsets,
+    CHECKED_OFFSET_FILE, COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE,
+    Offsets, RECOVERY_POINT_FILE, read_offsets,
 };
 use crate::clean_shutdown;
 use crate::config::LogConfig;
@@ -81,6 +81,7 @@ pub(super) fn open(
     } = tidy(path, &mut report)?;
     let checkpoints = Checkpoints {
         recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
+        checked_offsets: read_offsets(&path.join(CHECKED_OFFSET_FILE))?,
         log_start_offsets: read_offsets(&path.join(LOG_START_OFFSET_FILE))?,
         high_watermarks: read_offsets(&path.join(HIGH_WATERMARK_FILE))?,
         compacted_offsets: read_compacted_offsets(&path.join(COMPACTED_OFFSET_FILE))?,
@@ -290,6 +291,7 @@ fn is_checkpoint_leftover(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         [
             RECOVERY_POINT_FILE,
+            CHECKED_OFFSET_FILE,
             LOG_START_OFFSET_FILE,
             HIGH_WATERMARK_FILE,
             COMPACTED_OFFSET_FILE,
@@ -369,6 +371,7 @@ impl Context<'_> {
             clean_shutdown: self.clean_shutdown,
             page_cache: self.page_cache,
             recovery_point: at(&self.checkpoints.recovery_points),
+            checked_offset: self.checkpoints.checked_offsets.get(partition).copied(),
             log_start_offset: at(&self.checkpoints.log_start_offsets),
             high_watermark: at(&self.checkpoints.high_watermarks),
             compacted_offset: at(&self.checkpoints.compacted_offsets),

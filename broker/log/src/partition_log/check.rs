@@ -1,7 +1,7 @@
 //! Checking what a start after a crash has put off, while the log is in service (ADR 0026).
 //!
-//! Until it is done, the recovery point stays where the check is, so that a crash has the next start begin there again, and
-//! reads check what they give.
+//! Until it is done, a checkpoint of its own says where the check is, so that the next start goes on there, and reads check
+//! what they give. What is flushed is told apart from it: nothing of that is ever taken for a torn tail.
 
 use std::io;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::PartitionLog;
 use crate::batch_scanner::{BatchScanner, CHECK_CHUNK_BYTES};
-use crate::error::ReadError;
+use crate::error::{ReadError, StorageError};
 use crate::segment::Segment;
 
 /// What a step of a check did.
@@ -32,8 +32,8 @@ impl PartitionLog {
     ///
     /// # Errors
     /// [`ReadError::Corrupt`]: from that offset on the log is not what was written. It is the same the next time, also after
-    /// a start, until the damage is [cut off](crate::LogDirectory::quarantine) or retention has removed it. Any other error is
-    /// to be tried again, but for [`ReadError::Unusable`].
+    /// a start, until the damage is [cut off](crate::LogDirectory::quarantine) or retention has removed it. What the disk cannot
+    /// read is damage too. Any other error is to be tried again, but for [`ReadError::Unusable`].
     pub fn check_next(&self, max_bytes: u64) -> Result<Checked, ReadError> {
         let bytes = self.undisturbed(|| self.check_step(max_bytes))?;
         Ok(Checked {
@@ -42,15 +42,12 @@ impl PartitionLog {
         })
     }
 
-    /// Everything below is on the disk, and was whole when it was looked at: the next recovery begins here.
-    pub(crate) fn recovery_point(&self) -> i64 {
-        // In this order: what is flushed and not in the range any more was checked.
-        let flushed = self.flushed_offset();
-        let unchecked = self.unchecked_offsets();
-        match unchecked.is_empty() {
-            true => flushed,
-            false => flushed.min(unchecked.start),
-        }
+    /// Everything below was whole when it was looked at; `None`: all that is here.
+    pub(crate) fn checked_offset(&self) -> Option<i64> {
+        let Range { start, end } = self.unchecked.range();
+        // A crash may move the start of the log back to this one.
+        let start = start.max(self.durable_log_start_offset());
+        (start < end).then_some(start)
     }
 
     /// Whether a read from `offset` on may meet one of them.
@@ -74,14 +71,28 @@ impl PartitionLog {
         let segment = self
             .segment_of(unchecked.start)
             .unwrap_or_else(|| self.first_segment());
-        match self.check_in(&segment, unchecked, max_bytes) {
+        self.check_in(&segment, unchecked, max_bytes)
+            .or_else(|error| self.unless_gone(&segment, error))
+    }
+
+    /// What a failure to read this segment means.
+    fn unless_gone(&self, segment: &Arc<Segment>, error: ReadError) -> Result<u64, ReadError> {
+        match error {
             // Retention or compaction may have taken the file away: then the next step finds what there is.
-            Err(ReadError::Storage(error))
-                if error.source.kind() == io::ErrorKind::NotFound && !self.has(&segment) =>
+            ReadError::Storage(error)
+                if error.source.kind() == io::ErrorKind::NotFound && !self.has(segment) =>
             {
                 Ok(0)
             }
-            checked => checked,
+            ReadError::Storage(error) if is_unreadable(&error, segment) => {
+                Err(ReadError::Corrupt {
+                    offset: self.unchecked_offsets().start,
+                    file: error.path,
+                    position: 0,
+                    reason: format!("it cannot be read there: {}", error.source),
+                })
+            }
+            error => Err(error),
         }
     }
 
@@ -110,6 +121,8 @@ impl PartitionLog {
                 bytes += batch.header.total_length() as u64;
                 self.unchecked.checked_up_to(next_offset);
                 if next_offset >= unchecked.end || bytes >= max_bytes {
+                    // For the next step, however far away an index entry is.
+                    segment.remember_read_end(next_offset, scanner.position());
                     return Ok(bytes);
                 }
             }
@@ -124,5 +137,46 @@ impl PartitionLog {
         let segments = self.segments.read();
         let found = segments.get(&segment.base_offset);
         found.is_some_and(|found| Arc::ptr_eq(found, segment))
+    }
+}
+
+/// A sector is gone; no other part of the log says so.
+fn is_unreadable(error: &StorageError, segment: &Segment) -> bool {
+    let eio = rustix::io::Errno::IO.raw_os_error();
+    error.path == segment.path() && error.source.raw_os_error() == Some(eio)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::error::StorageContext;
+    use crate::{FileHandles, TopicPartition};
+
+    #[test]
+    fn a_file_that_others_took_away_is_no_failure() {
+        let data = tempfile::tempdir().unwrap();
+        let log = PartitionLog::create(
+            data.path(),
+            TopicPartition::new("t", 0),
+            Uuid::nil(),
+            Arc::default(),
+            &FileHandles::new(4),
+            0,
+        )
+        .unwrap();
+        let segment = log.first_segment();
+        let failed = |kind: io::ErrorKind| {
+            let failed = Err::<(), _>(io::Error::from(kind)).at("open", segment.path());
+            log.unless_gone(&segment, failed.unwrap_err().into())
+        };
+        assert!(failed(io::ErrorKind::NotFound).is_err(), "it is still ours");
+        let other = Arc::new(Segment::create(&FileHandles::new(4), data.path(), 0).unwrap());
+        log.segments.write().insert(0, other);
+        assert_eq!(failed(io::ErrorKind::NotFound).unwrap(), 0);
+        assert!(failed(io::ErrorKind::PermissionDenied).is_err());
+        log.segments.write().clear();
+        assert_eq!(failed(io::ErrorKind::NotFound).unwrap(), 0);
     }
 }

@@ -153,6 +153,8 @@ impl PartitionLog {
         let stable_offset = self
             .high_watermark()
             .min(self.flushed_offset())
+            // What nobody has looked at may say anything of its keys.
+            .min(self.checked_offset().unwrap_or(i64::MAX))
             .min(open_transaction.unwrap_or(i64::MAX));
         LogSummary {
             closed: summaries,

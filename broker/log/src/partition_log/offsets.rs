@@ -198,16 +198,14 @@ fn find_record(
             leader_epoch,
         }));
     }
-    let corrupt = |error: foz_protocol::record::RecordError| ReadError::Corrupt {
-        file: segment.path().to_path_buf(),
-        position: batch.position,
+    let malformed = |source| ReadError::Malformed {
         offset: header.base_offset,
-        reason: error.to_string(),
+        source,
     };
-    let whole = segment.read_batch(batch)?;
-    let bytes = record_bytes(header, &whole, DECOMPRESSED_BYTES_MAX).map_err(corrupt)?;
+    let whole = segment.read_checked_batch(batch)?;
+    let bytes = record_bytes(header, &whole, DECOMPRESSED_BYTES_MAX).map_err(malformed)?;
     for record in Records::new(header, &bytes) {
-        let record = record.map_err(corrupt)?;
+        let record = record.map_err(malformed)?;
         let (ms, offset) = (record.timestamp(header), record.offset(header));
         if ms >= timestamp_ms && offset >= start_offset {
             return Ok(Some(TimestampAndOffset {

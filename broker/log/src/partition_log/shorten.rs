@@ -96,7 +96,8 @@ impl PartitionLog {
         }
         Ok(BurialMark {
             is_clean: self.usability.load(Ordering::Acquire) == CLOSED,
-            recovery_point: self.recovery_point(),
+            checked_offset: self.checked_offset(),
+            recovery_point: self.flushed_offset(),
             log_start_offset: self.log_start_offset(),
             high_watermark: self.high_watermark().min(self.log_end_offset()),
             compacted_offset: self.compacted_offset(),

@@ -49,8 +49,8 @@ impl OpenState {
         self.clean_shutdown || self.page_cache == PageCache::Survived
     }
 
-    /// Batches with this offset or a later one are checked before the log is opened. Those below that nobody is known to
-    /// have flushed are [checked soon after](Recovered::unchecked), where nothing can have torn them.
+    /// Batches with this offset or a later one are checked before the log is opened. Those below that were not checked before
+    /// are [checked soon after](Recovered::unchecked), for nothing can have torn them.
     ///
     /// The batch that the known part ends with is always looked at: it says where the log ends.
     pub(super) fn check_from(&self) -> i64 {
@@ -62,6 +62,14 @@ impl OpenState {
         } else {
             self.recovery_point
         }
+    }
+
+    /// Batches below were checked by an earlier process, or nobody had to. What was flushed is there whoever has looked at it:
+    /// so this says nothing of what a tail is.
+    pub(super) fn checked_to(&self) -> i64 {
+        let flushed = self.recovery_point;
+        self.checked_offset
+            .map_or(flushed, |checked| checked.min(flushed))
     }
 
     /// Everything below this offset must be there.

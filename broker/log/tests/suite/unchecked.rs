@@ -74,8 +74,16 @@ fn recovery_point(world: &World) -> i64 {
     text.rsplit(' ').next().unwrap().trim().parse().unwrap()
 }
 
+/// `None`: as far as it was flushed.
+fn checked_offset(world: &World) -> Option<i64> {
+    let path = world.data().join("checked-offset-checkpoint");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().nth(2)?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
 #[test]
-fn a_log_is_in_service_while_it_is_checked_and_a_kill_begins_where_the_check_was() {
+fn a_log_is_in_service_while_it_is_checked_and_a_kill_goes_on_where_the_check_was() {
     let world = killed(LogConfig::default());
     let (directory, log) = start(&world);
     // Nothing more can be lost: all is flushed. But not checked.
@@ -85,13 +93,14 @@ fn a_log_is_in_service_while_it_is_checked_and_a_kill_begins_where_the_check_was
     append_numbers(&log, 5);
     log.flush().unwrap();
     commit(&directory, &log);
-    assert_eq!(recovery_point(&world), 0);
+    let written = || (recovery_point(&world), checked_offset(&world));
+    assert_eq!(written(), (25, Some(0)));
     let length = batch(&[b"0"]).len() as u64;
     for done in 1..=3 {
         let checked = log.check_next(1).unwrap();
         assert_eq!((checked.bytes, checked.is_done), (length, false));
         directory.checkpoint().unwrap();
-        assert_eq!(recovery_point(&world), done);
+        assert_eq!(written(), (25, Some(done)));
     }
     drop((directory, log));
     // Once more, with the damage behind it.
@@ -104,7 +113,7 @@ fn a_log_is_in_service_while_it_is_checked_and_a_kill_begins_where_the_check_was
     check_all(&log);
     assert_eq!(log.check_next(1).unwrap().bytes, 0);
     directory.checkpoint().unwrap();
-    assert_eq!(recovery_point(&world), 25);
+    assert_eq!(written(), (25, None));
     drop((directory, log));
     let (_directory, log) = start(&world);
     assert!(!log.has_unchecked_batches());
@@ -136,7 +145,7 @@ fn damage_that_is_not_found_yet_is_not_served() {
     append_numbers(&log, 2);
     log.flush().unwrap();
     directory.checkpoint().unwrap();
-    assert_eq!(recovery_point(&world), 5);
+    assert_eq!((recovery_point(&world), checked_offset(&world)), (5, None));
     assert_numbers(&log, 0, 5);
 }
 
@@ -150,7 +159,8 @@ fn a_clean_stop_leaves_the_check_to_the_next_start() {
         let (directory, log) = start(&world);
         log.check_next(1).unwrap();
         World::stop(directory, log);
-        assert_eq!(recovery_point(&world), 1);
+        let written = || (recovery_point(&world), checked_offset(&world));
+        assert_eq!(written(), (20, Some(1)));
         for _ in 0..2 {
             let ((directory, log), report) = start_after(&world, page_cache);
             let mark = CleanShutdown { broker_epoch: 1 };
@@ -158,7 +168,7 @@ fn a_clean_stop_leaves_the_check_to_the_next_start() {
             assert_eq!(report.findings, []);
             assert_eq!((log.flushed_offset(), damaged_from(&log)), (20, 3));
             World::stop(directory, log);
-            assert_eq!(recovery_point(&world), 3);
+            assert_eq!(written(), (20, Some(3)));
         }
         flip(&world, 0, 3 * length + 65);
         let ((directory, log), _) = start_after(&world, page_cache);
@@ -190,11 +200,10 @@ fn where_the_log_ends_is_checked_before_it_is_opened() {
 }
 
 #[test]
-fn after_a_loss_of_power_all_is_checked_before_it_is_opened() {
+fn after_a_loss_of_power_all_that_may_be_torn_is_checked_before_it_is_opened() {
     let world = killed(LogConfig::default());
     let (directory, log) = start(&world);
     log.check_next(1).unwrap();
-    directory.checkpoint().unwrap();
     drop((directory, log));
     let (_directory, log) = start_after(&world, PageCache::Lost).0;
     assert!(!log.has_unchecked_batches());
@@ -248,7 +257,8 @@ fn a_check_goes_through_all_segments_whatever_becomes_of_them() {
         assert_numbers(&log, from, to + 6);
         log.flush().unwrap();
         directory.checkpoint().unwrap();
-        assert_eq!(recovery_point(&world), to + 6, "{step}");
+        let written = (recovery_point(&world), checked_offset(&world));
+        assert_eq!(written, (to + 6, None), "{step}");
     }
 }
 
@@ -265,4 +275,128 @@ fn a_log_that_is_buried_is_checked_when_it_is_back() {
     let (log, findings) = unburied.unwrap().unwrap();
     assert_eq!(findings, []);
     assert_eq!(damaged_from(&log), 3);
+}
+
+/// What was flushed is no torn tail, whether somebody has looked at it since or not: neither after power fails nor after
+/// another kill, however often, may anything of it go.
+#[test]
+fn what_was_flushed_and_is_not_checked_is_never_taken_for_a_tail() {
+    let length = batch(&[b"0"]).len();
+    for (is_found, config) in [
+        (true, LogConfig::default()),
+        (false, LogConfig::default()),
+        (true, small_segments(250)),
+    ] {
+        let world = killed(config);
+        flip(&world, 0, 2 * length + 65);
+        let (directory, log) = start(&world);
+        if is_found {
+            assert_eq!(damaged_from(&log), 2);
+        }
+        append_numbers(&log, 5);
+        log.flush().unwrap();
+        commit(&directory, &log);
+        let checked = if is_found { 2 } else { 0 };
+        assert_eq!(
+            (recovery_point(&world), checked_offset(&world)),
+            (25, Some(checked))
+        );
+        drop((directory, log));
+        for page_cache in [PageCache::Lost, PageCache::Survived, PageCache::Lost] {
+            let ((directory, log), report) = start_after(&world, page_cache);
+            assert_eq!(report.findings, [], "{is_found} {page_cache:?}");
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (0, 25));
+            assert_eq!(read_from(&log, 3).len(), 22);
+            let damaged = log.read(2, 1 << 20, i64::MAX, true);
+            assert!(
+                matches!(damaged, Err(ReadError::Corrupt { .. })),
+                "{damaged:?}"
+            );
+            assert_eq!(damaged_from(&log), 2);
+            directory.checkpoint().unwrap();
+            assert_eq!(
+                (recovery_point(&world), checked_offset(&world)),
+                (25, Some(2))
+            );
+        }
+    }
+}
+
+/// A reader of the memory of this process finds nothing at its begin, as one of a bad disk finds nothing in a sector.
+#[test]
+fn what_cannot_be_read_is_damage_and_so_is_a_file_that_was_cut_short() {
+    let length = batch(&[b"0"]).len();
+    for is_short in [true, false] {
+        let world = killed(LogConfig::default());
+        let (directory, log) = start(&world);
+        for _ in 0..3 {
+            log.check_next(1).unwrap();
+        }
+        let file = log_file(&world, 0);
+        let bytes = fs::read(&file).unwrap();
+        if is_short {
+            // In the middle of a record: its header is there.
+            fs::write(&file, &bytes[..3 * length + 64]).unwrap();
+        } else {
+            world.handles.close_idle();
+            world.handles.close_idle();
+            fs::remove_file(&file).unwrap();
+            std::os::unix::fs::symlink("/proc/self/mem", &file).unwrap();
+        }
+        let read = log.check_next(1);
+        assert!(
+            matches!(read, Err(ReadError::Corrupt { offset: 3, .. })),
+            "{is_short}: {read:?}"
+        );
+        assert_eq!(damaged_from(&log), 3);
+        if is_short {
+            directory.quarantine(&log, 3, NOW_MS).unwrap();
+            append_numbers(&log, 1);
+            assert_numbers(&log, 0, 4);
+            assert!(!log.has_unchecked_batches());
+        } else {
+            world.handles.close_idle();
+            world.handles.close_idle();
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, &bytes).unwrap();
+            check_all(&log);
+        }
+    }
+}
+
+/// DeleteRecords, or retention: nobody misses it, and what is behind it is looked at.
+#[test]
+fn a_check_goes_on_behind_damage_that_was_deleted() {
+    let world = killed(LogConfig::default());
+    let length = batch(&[b"0"]).len();
+    flip(&world, 0, 3 * length + 65);
+    flip(&world, 0, 12 * length + 65);
+    let (directory, log) = start(&world);
+    assert_eq!(damaged_from(&log), 3);
+    log.advance_log_start_offset(4).unwrap();
+    assert_eq!(damaged_from(&log), 12);
+    log.advance_log_start_offset(13).unwrap();
+    // A crash would bring the damage back.
+    directory.checkpoint().unwrap();
+    assert!(checked_offset(&world).is_some_and(|checked| checked <= 13));
+    check_all(&log);
+    directory.checkpoint().unwrap();
+    assert_eq!((recovery_point(&world), checked_offset(&world)), (20, None));
+    assert_numbers(&log, 13, 20);
+}
+
+/// A search by time reads records.
+#[test]
+fn a_search_by_time_finds_damage() {
+    let world = killed(LogConfig::default());
+    flip(&world, 0, 3 * batch(&[b"0"]).len() + 65);
+    let (_directory, log) = start(&world);
+    let found = log.offset_for_timestamp(0, 20).unwrap();
+    assert_eq!(found.map(|found| found.offset), Some(0));
+    log.advance_log_start_offset(3).unwrap();
+    let found = log.offset_for_timestamp(0, 20);
+    assert!(
+        matches!(found, Err(ReadError::Corrupt { offset: 3, .. })),
+        "{found:?}"
+    );
 }

@@ -4,7 +4,7 @@ use foz_protocol::batch::{BatchHeader, assign_log_append_time};
 use foz_protocol::codec::Compression;
 
 use super::world::*;
-use crate::{CompactionLimits, LogConfig};
+use crate::{CompactionError, CompactionLimits, LogConfig, PageCache, ReadError};
 
 /// Each batch gets a segment of its own.
 fn world(root: &tempfile::TempDir) -> World {
@@ -143,6 +143,55 @@ fn aborted_records_go_and_their_marker_later() {
     assert_eq!(markers(), [3, 4, 8], "it has its horizon now");
     again(16, NOW_MS + DELETE_RETENTION_MS);
     assert_eq!(markers(), [4, 8], "of the others there are records");
+}
+
+#[test]
+fn what_nobody_has_checked_since_a_kill_is_not_compacted() {
+    let root = tempfile::tempdir().unwrap();
+    let mut world = world(&root);
+    for offset in 0..5 {
+        world.append(&one(PLAIN.at(offset), "a", Some("1")));
+    }
+    world.log().set_high_watermark(5);
+    world.directory().checkpoint().unwrap();
+    world.kill();
+    world.open(PageCache::Survived, NOW_MS);
+    world.log().check_next(1).unwrap();
+    assert_eq!(world.log().flushed_offset(), 5);
+    assert!(world.compact(NOW_MS).compacted_offset <= 1);
+    assert_eq!(offsets(&world), [0, 1, 2, 3, 4]);
+    while world.log().has_unchecked_batches() {
+        world.log().check_next(u64::MAX).unwrap();
+    }
+    assert_eq!(world.compact(NOW_MS).compacted_offset, 4);
+    assert_eq!(offsets(&world), [3, 4]);
+}
+
+/// A bit makes an abort of a commit.
+#[test]
+fn a_damaged_marker_ends_no_transaction() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(&root);
+    world.append(&one(PLAIN.transactional(5, 0), "a", Some("committed")));
+    world.append(&PLAIN.at(1).marker(5, true, NOW_MS));
+    world.commit();
+    let data = world.partition_dir().join("00000000000000000000.log");
+    let committed = std::fs::read(&data).unwrap();
+    let file = world.partition_dir().join("00000000000000000001.log");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let kind = 69;
+    assert_eq!(bytes[kind - 4..=kind], [8, 0, 0, 0, 1], "the marker's key");
+    bytes[kind] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let compacted = world.compact_with(MANY_KEYS, NOW_MS);
+    assert!(
+        matches!(
+            compacted,
+            Err(CompactionError::Read(ReadError::Corrupt { offset: 1, .. }))
+        ),
+        "{compacted:?}"
+    );
+    assert_eq!(std::fs::read(&data).unwrap(), committed);
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Metrics {
             )?,
             unchecked_logs: gauge(
                 "foz_unchecked_logs",
-                "Partitions whose log is still to be checked after a crash.",
+                "Partitions whose log is still to be checked after a crash, or is damaged where it is to be checked.",
             )?,
             disk_total_bytes: gauge(
                 "foz_disk_total_bytes",

@@ -60,8 +60,14 @@ pub(super) fn repair(
 }
 
 impl Partition {
+    /// Nothing was found there or before.
+    pub(super) fn is_new_damage(&self, from_offset: i64) -> bool {
+        let known = self.damage();
+        known.is_none_or(|known| from_offset < known.from_offset)
+    }
+
     /// From this offset on the log is not what was written.
-    pub(super) fn found_damage(&self, from_offset: i64) {
+    pub(crate) fn found_damage(&self, from_offset: i64) {
         let mut damage = self.damage.lock();
         let broker_epoch = self.reports.broker_epoch.load(Ordering::Acquire);
         let known = damage.get_or_insert(Damage {
@@ -75,6 +81,18 @@ impl Partition {
 
     pub(super) fn damage(&self) -> Option<Damage> {
         *self.damage.lock()
+    }
+
+    /// Forgets damage in what was deleted for good, once nothing is left that a start has put off. Whether there was some.
+    pub(super) fn forget_deleted_damage(&self) -> bool {
+        let start = self.log.durable_log_start_offset();
+        let mut damage = self.damage.lock();
+        let is_deleted = damage.is_some_and(|damage| damage.from_offset < start)
+            && !self.log.has_unchecked_batches();
+        if is_deleted {
+            *damage = None;
+        }
+        is_deleted
     }
 
     /// Cuts the log before the damage. True when it is to be fetched again.

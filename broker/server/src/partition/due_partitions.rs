@@ -25,6 +25,11 @@ impl DuePartitions {
         std::mem::take(&mut *self.due.lock())
     }
 
+    /// How many nobody took yet.
+    pub(crate) fn count(&self) -> usize {
+        self.due.lock().len()
+    }
+
     /// Waits until some were added that nobody took.
     pub(crate) async fn added(&self) {
         while self.due.lock().is_empty() {
@@ -46,9 +51,10 @@ mod tests {
         due.add(key(1));
         due.add(key(2));
         due.add(key(1));
+        assert_eq!(due.count(), 2);
         due.added().await;
         assert_eq!(due.take(), [key(1), key(2)].into());
-        assert!(due.take().is_empty());
+        assert_eq!((due.take().len(), due.count()), (0, 0));
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(10), due.added());
         assert!(
             waiting.await.is_err(),

@@ -204,7 +204,7 @@ impl Partition {
             })),
             Err(reason) => {
                 error!(partition = self.name(), %reason, "search by time failed");
-                Err(ErrorCode::KafkaStorageError)
+                Err(self.read_failed(&reason))
             }
         }
     }

@@ -50,7 +50,10 @@ impl Partition {
             let bytes = self
                 .log
                 .read(offset, STEP_BYTES, end, true)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| {
+                    self.read_failed(&error);
+                    error.to_string()
+                })?;
             if bytes.is_empty() {
                 break;
             }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::broker::Broker;
-use crate::partition::Key;
+use crate::partition::{Key, Partition};
 
 /// Read in one go.
 const STEP_BYTES: u64 = 4 << 20;
@@ -20,17 +20,24 @@ const STEP_BYTES: u64 = 4 << 20;
 const REST_FOR_EACH: u32 = 3;
 /// However long a disk stood still.
 const REST_MOST: Duration = Duration::from_secs(5);
-/// Before a log is tried again that cannot be read.
+/// Before a log is tried again that cannot be read, or is damaged.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// What is shorter is not worth the switch: it is rested for together with the next.
 const REST_LEAST: Duration = Duration::from_millis(5);
 
+/// Whether what failed needs to be tried again at all: others may have cut the damage off, or deleted it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Damage waits so long for more of its kind: each time it is told may cost a registration.
+const TELL_AFTER: Duration = Duration::from_secs(30);
+
 /// What became of a log's check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// Checked to the end, or damaged, or not here any more.
+    /// Checked to the end, or not here any more.
     Over,
+    /// Damaged, or it cannot be read: what is behind that is still to be checked, should it go away.
     Failed,
     Stopped,
 }
@@ -41,6 +48,15 @@ struct Round {
     checked_bytes: u64,
     /// Not rested for yet.
     worked: Duration,
+    /// Not told yet: all that a round finds can go with one registration. Who reads it tells it at once.
+    damaged: Vec<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    at: Instant,
+    partition: Arc<Partition>,
+    offset: i64,
 }
 
 /// Until `stop`. What is not checked by then, the next start goes on with.
@@ -58,17 +74,21 @@ pub(super) async fn keep_checked(broker: Arc<Broker>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = due.added() => {}
-            () = tokio::time::sleep_until(again_at), if !failed.is_empty() => {}
+            () = tokio::time::sleep(LOOK_INTERVAL), if !failed.is_empty() => {}
         }
+        failed.retain(|key| is_unchecked(&broker, *key));
         let mut keys = due.take();
         if Instant::now() >= again_at {
             keys.append(&mut failed);
         }
+        let tell_left = |left: usize| {
+            let left = left + due.count();
+            broker.metrics.unchecked_logs.set(left as i64);
+        };
         let (began, logs) = (Instant::now(), keys.len());
         let mut round = Round::default();
         while let Some(key) = keys.pop_first() {
-            let left = keys.len() + failed.len() + 1;
-            broker.metrics.unchecked_logs.set(left as i64);
+            tell_left(keys.len() + failed.len() + 1);
             match round.check(&broker, key, &stop).await {
                 Outcome::Over => {}
                 Outcome::Failed => {
@@ -77,15 +97,28 @@ pub(super) async fn keep_checked(broker: Arc<Broker>, stop: CancellationToken) {
                 }
                 Outcome::Stopped => return,
             }
+            let first = round.damaged.first();
+            if first.is_some_and(|found| found.at.elapsed() >= TELL_AFTER) {
+                round.tell_damage();
+            }
         }
-        broker.metrics.unchecked_logs.set(failed.len() as i64);
-        info!(
-            logs,
-            bytes = round.checked_bytes,
-            took_ms = began.elapsed().as_millis() as u64,
-            "checked what the start had put off"
-        );
+        round.tell_damage();
+        tell_left(failed.len());
+        if round.checked_bytes > 0 {
+            info!(
+                logs,
+                failed = failed.len(),
+                bytes = round.checked_bytes,
+                took_ms = began.elapsed().as_millis() as u64,
+                "checked what the start had put off"
+            );
+        }
     }
+}
+
+fn is_unchecked(broker: &Broker, key: Key) -> bool {
+    let partition = broker.partitions.get(key.0, key.1);
+    partition.is_some_and(|partition| partition.has_unchecked_batches())
 }
 
 impl Round {
@@ -99,13 +132,24 @@ impl Round {
                 let checked = partition.check_next(STEP_BYTES);
                 (partition, checked)
             };
-            let outcome = match tokio::task::spawn_blocking(check).await {
+            let checked = tokio::select! {
+                // A disk that stands still holds up no stop.
+                () = stop.cancelled() => return Outcome::Stopped,
+                checked = tokio::task::spawn_blocking(check) => checked,
+            };
+            let outcome = match checked {
                 Ok((_, Ok(checked))) => {
                     self.checked_bytes += checked.bytes;
                     checked.is_done.then_some(Outcome::Over)
                 }
-                Ok((_, Err(ReadError::Corrupt { .. } | ReadError::Unusable(..)))) => {
-                    Some(Outcome::Over)
+                Ok((_, Err(ReadError::Unusable(..)))) => Some(Outcome::Over),
+                Ok((partition, Err(ReadError::Corrupt { offset, .. }))) => {
+                    self.damaged.push(Found {
+                        at: Instant::now(),
+                        partition,
+                        offset,
+                    });
+                    Some(Outcome::Failed)
                 }
                 Ok((partition, Err(error))) => {
                     let partition = partition.name();
@@ -124,6 +168,12 @@ impl Round {
             if let Some(outcome) = outcome {
                 return outcome;
             }
+        }
+    }
+
+    fn tell_damage(&mut self) {
+        for found in self.damaged.drain(..) {
+            found.partition.found_damage(found.offset);
         }
     }
 

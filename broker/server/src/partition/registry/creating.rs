@@ -119,6 +119,7 @@ impl Partitions {
         self.held.write().insert(key, Arc::clone(&partition));
         if partition.log.has_unchecked_batches() {
             self.reports.due_checks.add(key);
+            self.metrics.unchecked_logs.inc();
         }
         Some(partition)
     }

@@ -86,7 +86,7 @@ impl Partitions {
         if unchecked > 0 {
             info!(
                 logs = unchecked,
-                "checked while they are in service, for the last process did not stop in good order"
+                "checked while they are in service: a process did not stop in good order, and what it left was not checked since"
             );
         }
         if !report.being_deleted.is_empty() {

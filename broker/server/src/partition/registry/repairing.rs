@@ -26,6 +26,11 @@ impl Partitions {
         let mut leave = self.make_logs(broker);
         let mut damaged = 0;
         for partition in self.all() {
+            if partition.forget_deleted_damage()
+                && let Some(position) = partition.fetch_position()
+            {
+                broker.fetchers.join(broker, position.leader, &partition);
+            }
             let Some(damage) = partition.damage() else {
                 continue;
             };

@@ -1,5 +1,6 @@
 //! A broker's partitions, as the metadata moves.
 
+mod damaged;
 mod full_disk;
 mod many_partitions;
 

@@ -47,8 +47,9 @@ impl PartitionLog {
     /// Everything that the checkpoints have of it.
     pub(crate) fn hash_checkpointed(&self, hasher: &mut impl Hasher) {
         (&self.partition.topic, self.partition.partition).hash(hasher);
+        self.checked_offset().hash(hasher);
         for offset in [
-            self.recovery_point(),
+            self.flushed_offset(),
             self.high_watermark().min(self.log_end_offset()),
             self.log_start_offset(),
             self.durable_log_start_offset(),

@@ -316,7 +316,7 @@ impl LogDirectory {
     /// [`StorageError`]; a log that waits for it may have stopped.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let mut written = self.written.lock();
-        self.write_checkpoints(&mut written, None)?;
+        self.write_what_changed(&mut written)?;
         let mut waiting = self.logs();
         waiting.retain(|log| log.waits_for_checkpoint());
         each_log(waiting, PartitionLog::remove_marks)
@@ -357,6 +357,19 @@ impl LogDirectory {
         Ok(())
     }
 
+    /// What is to be on the disk before something else happens does not go by the fingerprint: it goes by the files.
+    fn write_what_changed(&self, written: &mut Checkpoints) -> Result<(), StorageError> {
+        // Before anything is gathered: what changes meanwhile is seen the next time.
+        let fingerprint = self.fingerprint();
+        if fingerprint.is_some() && fingerprint == written.fingerprint {
+            return Ok(());
+        }
+        self.write_checkpoints(written, None)?;
+        // By them the logs may have gathered something else.
+        written.fingerprint = fingerprint.filter(|_| fingerprint == self.fingerprint());
+        Ok(())
+    }
+
     fn write_checkpoints(
         &self,
         written: &mut Checkpoints,
@@ -385,11 +398,6 @@ impl LogDirectory {
         written: &mut Checkpoints,
         limit: Option<(&TopicPartition, i64)>,
     ) -> Result<(), StorageError> {
-        // Before anything is gathered: what changes meanwhile is seen the next time.
-        let fingerprint = self.fingerprint();
-        if limit.is_none() && fingerprint.is_some() && fingerprint == written.fingerprint {
-            return Ok(());
-        }
         written.fingerprint = None;
         let starts = self.start_offsets();
         let mut now = self.gather(&written.log_start_offsets);
@@ -440,17 +448,15 @@ impl LogDirectory {
             }
         }
         starts.are_durable();
-        if limit.is_none() {
-            // By them the logs may have gathered something else.
-            written.fingerprint = fingerprint.filter(|_| fingerprint == self.fingerprint());
-        }
         Ok(())
     }
 
     /// Of everything that the checkpoints say. Ten thousand logs to which nothing happened take a millisecond, and those lists
     /// of them a hundred times as long. `None`: there is more than logs in service, and that is gathered each time.
     fn fingerprint(&self) -> Option<u64> {
-        let is_simple = self.missing.read().is_empty()
+        let has_left = !self.deleted.lock().emptied.is_empty();
+        let is_simple = !has_left
+            && self.missing.read().is_empty()
             && self.offline.read().is_empty()
             && self.burials.lock().is_empty();
         let mut hasher = DefaultHasher::new();

@@ -100,7 +100,7 @@ pub(crate) struct Reports {
     /// Led here, and time may change something.
     pub(crate) awake: Arc<Touched>,
     /// Which grew.
-    pub(crate) grown: Arc<Touched>,
+    pub(crate) to_write: Arc<Touched>,
     /// How many are led here.
     pub(crate) led: IntGauge,
     /// Of this broker's registration.

@@ -19,6 +19,7 @@ impl LogDirectory {
         let starts = self.start_offsets();
         let now = self.gather(&written.log_start_offsets).log_start_offsets;
         if written.log_start_offsets != now {
+            written.fingerprint = None;
             write_offsets(&self.path.join(LOG_START_OFFSET_FILE), &now)?;
             written.log_start_offsets = now;
         }

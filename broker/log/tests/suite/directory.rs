@@ -275,6 +275,40 @@ fn whatever_changes_is_in_the_next_checkpoint() {
     assert_eq!(text, "0\n1\nrenamed 0 40\n");
 }
 
+/// It is written by itself, and what comes after is as if nothing had happened.
+#[test]
+fn a_start_does_not_outlive_its_log() {
+    for is_reset in [true, false] {
+        let world = World::new(small_segments(250));
+        let (directory, _) = world.open();
+        let create = || {
+            let config = world.config.clone();
+            let log = directory.create(partition(), TOPIC_ID, config, NOW_MS);
+            log.unwrap()
+        };
+        let log = if is_reset {
+            let log = create();
+            directory.checkpoint().unwrap();
+            log
+        } else {
+            directory.checkpoint().unwrap();
+            create()
+        };
+        append_numbers(&log, 12);
+        log.set_high_watermark(9);
+        log.advance_log_start_offset(2).unwrap();
+        directory.checkpoint_log_starts().unwrap();
+        assert_eq!(checkpointed(&world).0[2], Some(2));
+        if is_reset {
+            directory.reset(&log, 0, NOW_MS).unwrap();
+        } else {
+            directory.delete(&partition()).unwrap();
+            create();
+        }
+        assert_eq!(checkpointed(&world).0[2], None, "{is_reset}");
+    }
+}
+
 /// Which a full disk, or too many open files, may leave behind at any step.
 #[test]
 fn a_creation_that_stopped_half_way_can_be_tried_again() {

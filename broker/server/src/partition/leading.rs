@@ -309,8 +309,6 @@ impl Partition {
 
     /// Lets time pass for the leader, if this broker is one. Unless it [rests](Leader::rests) it is to be called again.
     pub(crate) fn tick(self: &Arc<Self>, image: &Image, now_ms: i64) {
-        // Before anything is looked at: what happens meanwhile is looked at the next time.
-        self.is_awake.forget();
         let role = self.role.read();
         if let Some(leading) = role.leading() {
             let mut leader = leading.leader.lock();
@@ -321,6 +319,11 @@ impl Partition {
                 self.wake_up();
             }
         }
+    }
+
+    /// What happens from now on wakes it.
+    pub(super) fn forget_awake(&self) {
+        self.is_awake.forget();
     }
 
     /// Time may change something from now on.
@@ -407,13 +410,12 @@ impl Partition {
 
     /// Records were appended.
     pub(super) fn grew(&self) {
-        self.reports.grown.add(&self.has_grown, || self.key());
+        self.reports.to_write.add(&self.has_grown, || self.key());
     }
 
-    /// Has the kernel begin to write what was appended since the last time.
-    pub(super) fn begin_writeback(&self) {
+    /// What is appended from now on is another growth.
+    pub(super) fn forget_growth(&self) {
         self.has_grown.forget();
-        self.log.begin_writeback();
     }
 
     /// Whether the partition, led here, has fewer in sync than replicas; and fewer than

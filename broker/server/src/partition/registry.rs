@@ -73,16 +73,17 @@ impl Partitions {
         self.held.read().values().cloned().collect()
     }
 
-    /// Those for which time may change something, since the last call.
-    pub(crate) fn awake(&self) -> Vec<Arc<Partition>> {
-        self.taken(&self.reports.awake)
+    /// Takes those for which time may change something. Whoever takes them has to [`tick`](Partition::tick) each.
+    pub(crate) fn take_awake(&self) -> Vec<Arc<Partition>> {
+        self.take(&self.reports.awake, Partition::forget_awake)
     }
 
-    fn taken(&self, touched: &Touched) -> Vec<Arc<Partition>> {
+    /// What happens to them from now on has them taken again, whatever becomes of those who look at them.
+    fn take(&self, touched: &Touched, forget: impl Fn(&Partition)) -> Vec<Arc<Partition>> {
         let keys = touched.take();
         let held = self.held.read();
         let taken = keys.iter().filter_map(|key| held.get(key).cloned());
-        taken.collect()
+        taken.inspect(|partition| forget(partition)).collect()
     }
 
     /// A partition with a replica here.
@@ -142,8 +143,8 @@ impl Partitions {
     }
 
     pub(crate) fn begin_writebacks(&self) {
-        for partition in self.taken(&self.reports.grown) {
-            partition.begin_writeback();
+        for partition in self.take(&self.reports.to_write, Partition::forget_growth) {
+            partition.log.begin_writeback();
         }
     }
 

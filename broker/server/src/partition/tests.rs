@@ -69,7 +69,7 @@ fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
         due_retention: Arc::default(),
         due_checks: Arc::default(),
         awake: Arc::default(),
-        grown: Arc::default(),
+        to_write: Arc::default(),
         led: IntGauge::new("led", "Tests.").unwrap(),
         broker_epoch: Arc::default(),
         fail_stop,
@@ -136,32 +136,39 @@ fn who_rests_is_looked_at_again_when_something_is_appended() {
     let dir = tempfile::tempdir().unwrap();
     let partition = partition(dir.path());
     let Reports {
-        awake, grown, led, ..
+        awake,
+        to_write,
+        led,
+        ..
     } = &partition.reports;
     let append = || {
         let appended = partition.append(&Image::default(), ACKS_ALL, batch());
         appended.unwrap();
     };
+    let look = || {
+        let keys = awake.take();
+        partition.forget_awake();
+        partition.tick(&Image::default(), 0);
+        keys
+    };
     for epoch in [1, 1, 2] {
         lead(&partition, epoch);
-        assert_eq!((led.get(), awake.take()), (1, vec![partition.key()]));
-        partition.tick(&Image::default(), 0);
-        assert!(awake.take().is_empty(), "it has nothing to do");
-        append();
-        append();
-        assert_eq!(awake.take(), [partition.key()]);
-        assert_eq!(grown.take(), [partition.key()]);
-        partition.begin_writeback();
-        partition.tick(&Image::default(), 0);
-        assert_eq!(
-            awake.take(),
-            [partition.key()],
-            "nothing is on the disk yet"
-        );
+        assert_eq!((led.get(), look()), (1, vec![partition.key()]));
+        assert!(look().is_empty(), "it has nothing to do");
+        for _ in 0..2 {
+            append();
+            append();
+            assert_eq!(to_write.take(), [partition.key()]);
+            partition.forget_growth();
+        }
+        for _ in 0..2 {
+            assert_eq!(look(), [partition.key()], "nothing is on the disk yet");
+        }
         partition.log.flush().unwrap();
         partition.flushed();
-        partition.tick(&Image::default(), 0);
-        assert!(awake.take().is_empty());
+        assert_eq!(look(), [partition.key()]);
+        assert!(look().is_empty());
+        assert!(to_write.take().is_empty());
     }
     partition.resign();
     assert_eq!(led.get(), 0);

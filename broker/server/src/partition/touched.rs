@@ -1,6 +1,6 @@
 //! Partitions to which something has happened, for passes that have nothing to do at all the others.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use parking_lot::Mutex;
 
@@ -16,15 +16,22 @@ pub(super) struct IsTouched(AtomicBool);
 
 impl Touched {
     pub(super) fn add(&self, is_touched: &IsTouched, key: impl FnOnce() -> Key) {
-        // Mostly it is: then nobody's cache is disturbed.
+        // Either what happened before is seen by whoever forgets this, or that it is forgotten is seen here.
+        fence(Ordering::SeqCst);
+        // Mostly it is among them: then nobody's cache is disturbed.
         if !is_touched.0.load(Ordering::Acquire) && !is_touched.0.swap(true, Ordering::AcqRel) {
             self.0.lock().push(key());
         }
     }
 
-    /// Those that were added since the last call. Each is to [be forgotten](IsTouched::forget) before it is looked at.
+    /// Those that were added since the last call, each once. Each is to [be forgotten](IsTouched::forget) before any is
+    /// looked at.
     pub(super) fn take(&self) -> Vec<Key> {
-        std::mem::take(&mut *self.0.lock())
+        let mut keys = std::mem::take(&mut *self.0.lock());
+        // A partition that was given up and came back is another, with a mark of its own.
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 }
 
@@ -32,6 +39,7 @@ impl IsTouched {
     /// What happens from now on adds it again.
     pub(super) fn forget(&self) {
         self.0.store(false, Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -56,5 +64,9 @@ mod tests {
         marks[0].forget();
         touched.add(&marks[0], || key(0));
         assert_eq!(touched.take(), [key(0)]);
+        for mark in [IsTouched::default(), IsTouched::default()] {
+            touched.add(&mark, || key(3));
+        }
+        assert_eq!(touched.take(), [key(3)], "given up and made anew");
     }
 }

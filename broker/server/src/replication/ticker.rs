@@ -25,11 +25,11 @@ pub(crate) async fn tick(broker: Arc<Broker>, stop: CancellationToken) {
     }
 }
 
-/// At every partition that is led here, once, but for those that rest: nobody lags there.
+/// At every partition that is led here, once, but for those that rest: nobody lags there. Some have just been given up.
 pub(crate) fn look(broker: &Broker, now_ms: i64) {
     let image = broker.image();
     let (mut under_replicated, mut under_min_isr) = (0, 0);
-    for partition in broker.partitions.awake() {
+    for partition in broker.partitions.take_awake() {
         partition.tick(&image, now_ms);
         if let Some((lacks_replicas, lacks_min_isr)) = partition.lacks() {
             under_replicated += i64::from(lacks_replicas);

@@ -126,7 +126,7 @@ pub(crate) async fn start_broker(
         due_retention: Arc::default(),
         due_checks: Arc::default(),
         awake: Arc::default(),
-        grown: Arc::default(),
+        to_write: Arc::default(),
         led: metrics.leader_partitions.clone(),
         broker_epoch: Arc::clone(&epoch),
         fail_stop: fail_stop.clone(),

@@ -206,7 +206,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         due_retention: Arc::default(),
         due_checks: Arc::default(),
         awake: Arc::default(),
-        grown: Arc::default(),
+        to_write: Arc::default(),
         led: metrics.leader_partitions.clone(),
         broker_epoch: Arc::default(),
         fail_stop,

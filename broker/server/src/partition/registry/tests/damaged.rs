@@ -68,9 +68,9 @@ async fn whoever_comes_upon_damage_tells_it() {
         let replayed = partition.replay(0, |_| {});
         assert!(replayed.unwrap_err().contains("is damaged at byte"));
     };
+    let acts: [&dyn Fn(&Partition); 2] = [&searches, &replays];
     // A record, and the magic of its batch.
-    let all: [(usize, &dyn Fn(&Partition)); 2] = [(65, &searches), (16, &replays)];
-    for (position, act) in all {
+    for (position, act) in [65, 16].into_iter().zip(acts) {
         let (world, partition) = single();
         assert_eq!(partition.replay(0, |_| {}), Ok(3));
         flip(&world, position);

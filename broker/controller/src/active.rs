@@ -74,7 +74,7 @@ pub(crate) enum Message {
 pub(crate) struct Newcomer {
     pub(crate) node_id: i32,
     pub(crate) incarnation: Uuid,
-    /// The registration that its disk was last part of; -1: none.
+    /// The newest registration that one of its disks was part of; -1: none.
     pub(crate) disk_epoch: i64,
 }
 

@@ -30,6 +30,8 @@ use crate::services::{AdminService, Calls, NodeService};
 /// A peer that does not answer is noticed after the sum of both.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A registration names every log of its broker: 20 bytes for a topic, and up to 3 for each of its partitions.
+const NODE_REQUEST_BYTES_MAX: usize = 32 << 20;
 /// Calls that are being answered get this long when the controller stops.
 const DRAIN: Duration = Duration::from_millis(200);
 /// A controller that goes with all others waits so long for the brokers to go before it.
@@ -152,7 +154,9 @@ async fn serve(
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(quorum.service())
         .add_service(AdminServer::new(AdminService(calls.clone())))
-        .add_service(NodeServer::new(NodeService(calls)))
+        .add_service(
+            NodeServer::new(NodeService(calls)).max_decoding_message_size(NODE_REQUEST_BYTES_MAX),
+        )
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             async move {

@@ -29,6 +29,7 @@ mod burying;
 mod close;
 mod creation;
 mod deletion;
+mod listing;
 mod open;
 mod start_offsets;
 mod unburying;

@@ -3,6 +3,7 @@
 mod apply;
 mod changes;
 mod deleted;
+mod directory;
 mod encode;
 mod foz_version;
 mod grant;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub use apply::ApplyError;
 pub use changes::Changes;
 pub use deleted::DeletedTopic;
+pub use directory::Directory;
 pub use encode::RestoreError;
 pub use foz_version::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX};
 pub use grant::{CONTROLLER_ID_FIRST, Grant};
@@ -64,8 +66,9 @@ pub struct Broker {
     pub epoch: i64,
     /// Of the process.
     pub incarnation: Uuid,
-    /// Of its `log.dirs`.
-    pub directory_ids: Vec<Uuid>,
+    /// Of its `log.dirs`: those of this registration, and those that cannot be used now and may come back. What this node
+    /// is counted on for is in these.
+    pub directories: Vec<Directory>,
     /// The advertised address of the client listener.
     pub host: String,
     /// The advertised port of the client listener.
@@ -89,10 +92,6 @@ pub struct Broker {
     /// ISR in which `min.insync.replicas` of these stay, joins none that one of these could join, and gets new replicas
     /// only as one that is fenced.
     pub short_of_space: bool,
-    /// Registrations before this one, since the broker was last unfenced, that the right disk may name as well. A broker
-    /// that ends before it has heard of its registration comes back with an older one; and what a process asked
-    /// before it ended may arrive after the registration of the next.
-    pub previous_epochs: Vec<i64>,
 }
 
 /// A topic and its partitions.

@@ -15,10 +15,11 @@ mod generated {
 pub use generated::record::Record as Fact;
 pub use generated::{
     Batch, BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, DeleteTopicRecord,
-    EndRestartGrantRecord, FeatureLevelRecord, NodeIds, OperatorEpochRecord, PartitionChangeRecord,
-    PartitionRecord, ProducerIdsRecord, PurgeDeletedTopicRecord, RackRecord, RebalanceGoal,
-    RebalanceRecord, RebalanceState, Record, RegisterBrokerRecord, RemoveTopicRecord, ResourceKind,
-    RestartGrantRecord, RestoreTopicRecord, Snapshot, TopicRecord, UnregisterBrokerRecord,
+    DirectoryRecord, EndRestartGrantRecord, FeatureLevelRecord, NodeIds, OperatorEpochRecord,
+    PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, PurgeDeletedTopicRecord, RackRecord,
+    RebalanceGoal, RebalanceRecord, RebalanceState, Record, RegisterBrokerRecord,
+    RemoveTopicRecord, ResourceKind, RestartGrantRecord, RestoreTopicRecord, Snapshot, TopicRecord,
+    UnregisterBrokerRecord,
 };
 
 /// The bytes are not a message of this crate.

@@ -20,6 +20,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod deleted_replicas;
+mod directories;
 mod draft;
 mod elect_leaders;
 mod elect_unclean_where_allowed;
@@ -78,6 +79,7 @@ pub use create_topics::{CreateTopics, NewTopic, PARTITIONS_PER_REQUEST_MAX, crea
 pub use delete_topics::{
     DELETED_PARTITIONS_MAX, DELETED_TOPICS_MAX, DeleteTopics, TopicRef, delete_topics,
 };
+pub use directories::{DataDirectory, LogInDoubt};
 pub use elect_leaders::{ElectLeaders, ElectionKind, ElectionResult, elect_leaders};
 pub use elect_unclean_where_allowed::{ELECTIONS_PER_CALL_MAX, elect_unclean_where_allowed};
 pub use end_restart::{end_restart, end_restarts_done};

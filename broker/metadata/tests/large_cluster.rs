@@ -13,8 +13,8 @@ use bytes::Bytes;
 use foz_metadata::Image;
 use foz_metadata::record::{Batch, Fact, PartitionRecord, Record, TopicRecord};
 use foz_metadata::rules::{
-    Decision, RegisterBroker, fence_broker, found_cluster, register_broker, stop_broker,
-    unfence_broker,
+    DataDirectory, Decision, RegisterBroker, fence_broker, found_cluster, register_broker,
+    stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -39,7 +39,14 @@ fn registration(node_id: i32) -> RegisterBroker {
     RegisterBroker {
         node_id,
         incarnation: id,
-        directory_ids: vec![id],
+        directories: vec![DataDirectory {
+            id,
+            disk_epoch: -1,
+            intact: false,
+            logs: Vec::new(),
+        }],
+        offline_directories: 0,
+        in_doubt: Vec::new(),
         cluster_id: String::new(),
         host: "localhost".to_owned(),
         port: 9092,
@@ -48,8 +55,6 @@ fn registration(node_id: i32) -> RegisterBroker {
         rack: Some(format!("rack-{}", node_id % 3)),
         version: "1".to_owned(),
         foz_version_max: 1,
-        disk_epoch: -1,
-        log_intact: false,
     }
 }
 

@@ -18,10 +18,10 @@ use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
     Answer, ChangeReplicationFactor, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics,
-    Decision, DeleteTopics, ElectLeaders, Increase, IsrChange, NewTopic, QuorumHealth,
-    Reassignment, Refusal, RegisterBroker, ReplicationFactorChange, ResourceName, TopicRef,
-    Unavailable, acquire_operator_epoch, acquire_restart, allocate_producer_ids, alter_configs,
-    alter_partition_reassignments, alter_partitions, assign_racks, balance_leaders,
+    DataDirectory, Decision, DeleteTopics, ElectLeaders, Increase, IsrChange, NewTopic,
+    QuorumHealth, Reassignment, Refusal, RegisterBroker, ReplicationFactorChange, ResourceName,
+    TopicRef, Unavailable, acquire_operator_epoch, acquire_restart, allocate_producer_ids,
+    alter_configs, alter_partition_reassignments, alter_partitions, assign_racks, balance_leaders,
     change_replication_factor, cordon, create_partitions, create_topics, delete_topics,
     elect_leaders, elect_unclean_where_allowed, end_restart, end_restarts_done, fence_broker,
     found_cluster, raise_internal_topics, register_broker, report_space, stop_broker,
@@ -112,7 +112,18 @@ impl Cluster {
                 let request = RegisterBroker {
                     node_id,
                     incarnation: Uuid::from_u128(incarnation.into()),
-                    directory_ids: vec![Uuid::from_u128(100 + u128::try_from(node_id).unwrap())],
+                    directories: vec![DataDirectory {
+                        id: Uuid::from_u128(100 + u128::try_from(node_id).unwrap()),
+                        disk_epoch: if is_same_disk {
+                            self.epoch(node_id)
+                        } else {
+                            -1
+                        },
+                        intact: log_intact,
+                        logs: Vec::new(),
+                    }],
+                    offline_directories: 0,
+                    in_doubt: Vec::new(),
                     cluster_id: "the-cluster".to_owned(),
                     host: "localhost".to_owned(),
                     port: 9092,
@@ -121,12 +132,6 @@ impl Cluster {
                     foz_version_max: 1,
                     replication_host: "localhost".to_owned(),
                     replication_port: 9091,
-                    disk_epoch: if is_same_disk {
-                        self.epoch(node_id)
-                    } else {
-                        -1
-                    },
-                    log_intact,
                 };
                 self.commit_if_allowed(register_broker(&image, &request));
             }

@@ -40,7 +40,7 @@ pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
-pub(crate) use registry::{Key, Leave, Partitions, Recovered, Resting};
+pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Recovered, Resting};
 pub(crate) use role::Proposed;
 use role::{Leading, Role};
 use said_once::SaidOnce;

@@ -68,7 +68,7 @@ impl Calls {
         let newcomer = Newcomer {
             node_id: request.node_id,
             incarnation: request.incarnation,
-            disk_epoch: request.disk_epoch,
+            disk_epoch: request.newest_disk_epoch(),
         };
         let rule = move |image: &_| rules::register_broker(image, &request);
         let message = |command| Message::Register(newcomer, command);

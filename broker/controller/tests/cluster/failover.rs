@@ -83,7 +83,7 @@ async fn the_same_disk_leads_again_and_a_damaged_one_only_as_the_last_known_lead
     };
     for (log_intact, eligible, unclean) in [(true, 1, 0), (false, 1, 1)] {
         let mut next = broker.next_registration();
-        next.log_intact = log_intact;
+        next.directories[0].intact = log_intact;
         next.replication_host = format!("node-{log_intact}");
         broker.kill().await;
         eventually("nobody leads", || partition().leader == NO_LEADER).await;

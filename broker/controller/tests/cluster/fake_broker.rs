@@ -48,7 +48,6 @@ impl FakeBroker {
         v1::RegisterBrokerRequest {
             node_id,
             incarnation: Uuid::new_v4().as_bytes().to_vec(),
-            directory_ids: vec![Uuid::from_u128(100 + node_id as u128).as_bytes().to_vec()],
             cluster_id: String::new(),
             host: "localhost".to_owned(),
             port: 9092 + node_id,
@@ -57,8 +56,18 @@ impl FakeBroker {
             foz_version_max: 1,
             replication_host: "localhost".to_owned(),
             replication_port: 19_092 + node_id,
-            disk_epoch: -1,
-            log_intact: true,
+            directories: vec![Self::directory(node_id, -1)],
+            offline_directories: 0,
+            in_doubt: Vec::new(),
+        }
+    }
+
+    fn directory(node_id: i32, disk_epoch: i64) -> v1::DataDirectory {
+        v1::DataDirectory {
+            id: Uuid::from_u128(100 + node_id as u128).as_bytes().to_vec(),
+            disk_epoch,
+            intact: true,
+            logs: Vec::new(),
         }
     }
 
@@ -135,8 +144,7 @@ impl FakeBroker {
     pub(crate) fn next_registration(&self) -> v1::RegisterBrokerRequest {
         v1::RegisterBrokerRequest {
             incarnation: Uuid::new_v4().as_bytes().to_vec(),
-            disk_epoch: self.epoch,
-            log_intact: true,
+            directories: vec![Self::directory(self.node_id, self.epoch)],
             ..self.registration.clone()
         }
     }

@@ -7,7 +7,7 @@ use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
 use super::foz_version::check_readable;
-use super::{Broker, DeletedTopic, Grant, Image, Partition, Rebalance, Resource, Topic};
+use super::{Broker, DeletedTopic, Directory, Grant, Image, Partition, Rebalance, Resource, Topic};
 use crate::record::{
     Batch, BrokerFenceRecord, ConfigRecord, DeleteTopicRecord, EndRestartGrantRecord, Fact,
     PartitionChangeRecord, PartitionRecord, PurgeDeletedTopicRecord, Record, RegisterBrokerRecord,
@@ -129,11 +129,7 @@ impl Image {
             node_id: record.node_id,
             epoch: record.epoch,
             incarnation: read_id(&record.incarnation)?,
-            directory_ids: record
-                .directory_ids
-                .iter()
-                .map(|id| read_id(id))
-                .collect::<Result<_, _>>()?,
+            directories: Directory::all_of(record)?,
             host: record.host.clone(),
             port: read_port(record.port)?,
             replication_host: record.replication_host.clone(),
@@ -144,7 +140,6 @@ impl Image {
             fenced: true,
             stopping: false,
             short_of_space: false,
-            previous_epochs: record.previous_epochs.clone(),
         };
         self.brokers.insert_mut(record.node_id, Arc::new(broker));
         Ok(())
@@ -163,7 +158,11 @@ impl Image {
         changed.stopping = record.stopping;
         changed.short_of_space = record.short_of_space;
         if !record.fenced {
-            changed.previous_epochs.clear();
+            // It has written down this epoch wherever it could.
+            let heard = changed.directories.iter_mut();
+            heard
+                .filter(|directory| directory.epoch == record.epoch)
+                .for_each(|directory| directory.previous_epochs.clear());
         }
         self.brokers.insert_mut(record.node_id, broker);
         Ok(())
@@ -429,6 +428,6 @@ fn read_port(port: i32) -> Result<u16, String> {
     u16::try_from(port).map_err(|_| format!("port {port}"))
 }
 
-fn read_id(bytes: &[u8]) -> Result<Uuid, String> {
+pub(super) fn read_id(bytes: &[u8]) -> Result<Uuid, String> {
     Uuid::from_slice(bytes).map_err(|_| format!("an id has 16 bytes, this one {}", bytes.len()))
 }

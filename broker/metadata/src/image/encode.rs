@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use super::{Image, Resource, Topic};
+use super::{Directory, Image, Resource, Topic};
 use crate::record::{
     BrokerFenceRecord, ClusterRecord, ConfigRecord, CordonRecord, DecodeError, DeleteTopicRecord,
     Fact, FeatureLevelRecord, OperatorEpochRecord, PartitionRecord, ProducerIdsRecord, RackRecord,
@@ -108,7 +108,7 @@ impl Image {
                 node_id: broker.node_id,
                 epoch: broker.epoch,
                 incarnation: id_bytes(broker.incarnation),
-                directory_ids: broker.directory_ids.iter().copied().map(id_bytes).collect(),
+                directory_ids: Vec::new(),
                 host: broker.host.clone(),
                 port: i32::from(broker.port),
                 rack: broker.reported_rack.clone(),
@@ -116,7 +116,12 @@ impl Image {
                 foz_version_max: broker.foz_version_max,
                 replication_host: broker.replication_host.clone(),
                 replication_port: i32::from(broker.replication_port),
-                previous_epochs: broker.previous_epochs.clone(),
+                previous_epochs: Vec::new(),
+                directories: broker
+                    .directories
+                    .iter()
+                    .map(Directory::to_record)
+                    .collect(),
             }));
             if !broker.fenced || broker.stopping || broker.short_of_space {
                 facts.push(Fact::BrokerFence(BrokerFenceRecord::of(broker)));

@@ -2,7 +2,7 @@
 //! all.
 
 use super::draft::Draft;
-use super::partition_change::{PartitionChange, TopicSettings};
+use super::partition_change::{PartitionChange, Replica, TopicSettings};
 use super::reassignment::Reassigned;
 use crate::image::Partition;
 use crate::record::Fact;
@@ -18,8 +18,12 @@ pub(super) enum Lost {
     Broker,
 }
 
-/// Writes down what a broker lost of deleted topics; nothing where that is known already.
-pub(super) fn change_deleted_on(draft: &mut Draft, node_id: i32, lost: Lost) {
+/// Writes down what a broker lost of deleted topics, as `lost` says of each replica; nothing where that is known already.
+pub(super) fn change_deleted_on(
+    draft: &mut Draft,
+    node_id: i32,
+    lost: impl Fn(Replica<'_>, &Partition) -> Option<Lost>,
+) {
     let image = draft.image().clone();
     for deleted in image.deleted_topics() {
         let settings = TopicSettings::of_deleted(&image, deleted);
@@ -27,6 +31,10 @@ pub(super) fn change_deleted_on(draft: &mut Draft, node_id: i32, lost: Lost) {
             if !partition.replicas.contains(&node_id) {
                 continue;
             }
+            let replica = (deleted.topic.id, &*deleted.topic.name, index);
+            let Some(lost) = lost(replica, partition) else {
+                continue;
+            };
             let mut changed = PartitionChange::new(settings, index, partition);
             match lost {
                 Lost::End => changed.lost_data(node_id),

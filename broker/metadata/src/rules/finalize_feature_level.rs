@@ -91,7 +91,7 @@ mod tests {
 
     use super::super::feature_levels::tests::rule_of_version_2;
     use super::super::feature_levels::{foz_version, level_of};
-    use super::super::{RegisterBroker, found_cluster, register_broker};
+    use super::super::{DataDirectory, RegisterBroker, found_cluster, register_broker};
     use super::*;
     use crate::record::{Batch, Record};
 
@@ -109,7 +109,14 @@ mod tests {
         RegisterBroker {
             node_id,
             incarnation: Uuid::from_u128(id),
-            directory_ids: vec![Uuid::from_u128(id << 64)],
+            directories: vec![DataDirectory {
+                id: Uuid::from_u128(id << 64),
+                disk_epoch: -1,
+                intact: false,
+                logs: Vec::new(),
+            }],
+            offline_directories: 0,
+            in_doubt: Vec::new(),
             cluster_id: String::new(),
             host: "h".to_owned(),
             port: 9092,
@@ -118,8 +125,6 @@ mod tests {
             rack: None,
             version: format!("0.{foz_version_max}.0"),
             foz_version_max,
-            disk_epoch: -1,
-            log_intact: false,
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) fn min_insync_changed(draft: &mut Draft, before: &Image, resource: &R
         if min_before == min_after {
             continue;
         }
-        change_partitions(draft, &after, vec![topic], |change, partition| {
+        change_partitions(draft, &after, vec![topic], |change, _, partition| {
             let rises = partition_min_insync(min_before, partition)
                 < partition_min_insync(min_after, partition);
             if rises && partition.isr.len() > 1 {

@@ -35,6 +35,9 @@ use super::reassignment::{Reassigned, complete};
 use crate::image::{DeletedTopic, Image, NO_LEADER, Partition, Topic};
 use crate::record::{Fact, NodeIds, PartitionChangeRecord, id_bytes};
 
+/// Of which partition: the topic's id and name, and the partition's number.
+pub(super) type Replica<'a> = (Uuid, &'a str, i32);
+
 /// What the configs of a topic say to its partitions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TopicSettings {
@@ -376,11 +379,21 @@ pub(super) fn change_partitions_on(
     node_id: i32,
     change: impl Fn(&mut PartitionChange<'_>),
 ) {
+    change_replicas_on(draft, image, node_id, |changed, _, _| change(changed));
+}
+
+/// As above, where it depends on the partition what changes.
+pub(super) fn change_replicas_on(
+    draft: &mut Draft,
+    image: &Image,
+    node_id: i32,
+    change: impl Fn(&mut PartitionChange<'_>, Replica<'_>, &Partition),
+) {
     let topics = draft.image().topics_on(node_id);
-    change_partitions(draft, image, topics, |changed, partition| {
+    change_partitions(draft, image, topics, |changed, replica, partition| {
         let is_on_node = partition.replicas.contains(&node_id);
         if is_on_node {
-            change(changed);
+            change(changed, replica, partition);
         }
         is_on_node
     });
@@ -391,13 +404,13 @@ pub(super) fn change_partitions(
     draft: &mut Draft,
     image: &Image,
     topics: Vec<Arc<Topic>>,
-    change: impl Fn(&mut PartitionChange<'_>, &Partition) -> bool,
+    change: impl Fn(&mut PartitionChange<'_>, Replica<'_>, &Partition) -> bool,
 ) {
     for topic in topics {
         let settings = TopicSettings::in_metadata(image, &topic);
         for (index, partition) in topic.indexed_partitions() {
             let mut changed = PartitionChange::new(settings, index, partition);
-            if change(&mut changed, partition)
+            if change(&mut changed, (topic.id, &topic.name, index), partition)
                 && let Some(record) = changed.end(image)
             {
                 draft.write(Fact::PartitionChange(record));

@@ -1,19 +1,20 @@
 //! A broker process announces itself.
 
-use foz_canary::{Canary, sings};
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::deleted_replicas::{Lost, change_deleted_on};
+use super::directories::{DataDirectory, Disks, LogInDoubt, ReplicaData};
 use super::draft::Draft;
 use super::feature_levels::foz_version;
-use super::partition_change::change_partitions_on;
+use super::partition_change::change_replicas_on;
 use super::{Decided, ErrorCode, Refusal};
-use crate::image::{Broker, Image};
+use crate::image::{Broker, Directory, Image};
 use crate::record::{Fact, RegisterBrokerRecord, id_bytes};
 
-/// Registrations without an unfencing in between that a disk may name. So many come only from a broker that cannot
-/// start, and then it names the newest of them, or the first.
-const PREVIOUS_EPOCHS_MAX: usize = 8;
+/// Directories of a broker, those that may come back among them.
+const DIRECTORIES_MAX: usize = 64;
 
 /// What a broker says of itself.
 #[derive(Debug, Clone)]
@@ -22,8 +23,12 @@ pub struct RegisterBroker {
     pub node_id: i32,
     /// Made anew by every process start.
     pub incarnation: Uuid,
-    /// Of its `log.dirs`.
-    pub directory_ids: Vec<Uuid>,
+    /// Those of its `log.dirs` that it can use.
+    pub directories: Vec<DataDirectory>,
+    /// How many of its `log.dirs` it cannot use.
+    pub offline_directories: i32,
+    /// Logs that do not have what they had, whatever their directory says.
+    pub in_doubt: Vec<LogInDoubt>,
     /// What its volume says; empty on a new volume.
     pub cluster_id: String,
     /// The advertised host of the client listener.
@@ -40,19 +45,23 @@ pub struct RegisterBroker {
     pub version: String,
     /// The highest level of `foz.version` that it can read.
     pub foz_version_max: i32,
-    /// The epoch of the registration that this disk was last part of; -1: of none.
-    pub disk_epoch: i64,
-    /// Whether nothing that was written can be missing: the broker stopped cleanly, or the kernel has kept
-    /// what was not flushed (the same boot, the same mount).
-    pub log_intact: bool,
+}
+
+impl RegisterBroker {
+    /// The newest registration that one of the disks was part of; -1: there is none.
+    #[must_use]
+    pub fn newest_disk_epoch(&self) -> i64 {
+        let epochs = self.directories.iter().map(|it| it.disk_epoch);
+        epochs.max().unwrap_or(-1)
+    }
 }
 
 /// Decides a registration.
 ///
-/// Its replicas count as they are when the disk is the one that the registration before it wrote to (or, where
-/// the broker never heard of that one, the registration before that) and nothing of it is lost. Otherwise the
-/// registration is unclean (KIP-966): the node leaves every ISR and ELR, since it may lack records that it has
-/// acknowledged. How much that may be decides about more:
+/// A replica counts as it is when the disk that its log is on is the one that the registration before wrote to (or, where
+/// the broker never heard of that one, the registration before that) and nothing of it is lost. Otherwise it is unclean
+/// (KIP-966): the node leaves its ISR and ELR, since it may lack records that it has acknowledged. How much that may be
+/// decides about more:
 ///
 /// * The end of what it had, when it is the right disk. Where the node led last it has most, and it leads again
 ///   once nobody is left who is sure to have all.
@@ -61,6 +70,8 @@ pub struct RegisterBroker {
 ///   administrator says so. Kafka makes no difference here: an ISR of one (`min.insync.replicas=1`) whose disk
 ///   was replaced is elected as the last known leader, empty, and replicas that were only a little late
 ///   throw away all they have. A single replica leads again with whatever it has, as in Kafka.
+///
+/// `directories.rs` says which of these a replica is, and what of one without a log.
 ///
 /// What cannot be told from here: a disk set back to an earlier moment of its newest registration counts as the
 /// right one, whose end is missing. And the right disk that comes back after another one was registered
@@ -91,17 +102,19 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
             ));
         }
     }
-    let disk = Disk::of(known.map(|known| &**known), request);
+    let disks = Disks::judge(
+        (request.node_id, epoch),
+        known.map(|known| &**known),
+        &request.directories,
+        request.offline_directories,
+        &request.in_doubt,
+    );
+    // It begins fenced, so whatever an earlier registration led has to go.
     draft.write(Fact::RegisterBroker(RegisterBrokerRecord {
         node_id: request.node_id,
         epoch,
         incarnation: id_bytes(request.incarnation),
-        directory_ids: request
-            .directory_ids
-            .iter()
-            .copied()
-            .map(id_bytes)
-            .collect(),
+        directory_ids: Vec::new(),
         host: request.host.clone(),
         port: i32::from(ports.client),
         rack: request.rack.clone(),
@@ -109,71 +122,35 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         foz_version_max: request.foz_version_max,
         replication_host: request.replication_host.clone(),
         replication_port: i32::from(ports.replication),
-        previous_epochs: match known {
-            Some(known) if disk != Disk::Lost => previous_epochs(known),
-            _ => Vec::new(),
-        },
-    }));
-    // It begins fenced, so whatever an earlier registration led has to go.
-    let after = draft.image().clone();
-    change_partitions_on(&mut draft, &after, request.node_id, |change| match disk {
-        Disk::Whole => change.leaves_isr(request.node_id),
-        Disk::EndInDoubt => change.lost_data(request.node_id),
-        Disk::Lost => change.lost_disk(request.node_id),
-    });
-    // Nobody copies to what is deleted: a replica that is whole has as much as before.
-    match disk {
-        Disk::Whole => {}
-        Disk::EndInDoubt => change_deleted_on(&mut draft, request.node_id, Lost::End),
-        Disk::Lost => change_deleted_on(&mut draft, request.node_id, Lost::Disk),
-    }
-    Ok(draft.decide(epoch))
-}
-
-/// What is on a disk, compared with what the node had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Disk {
-    Whole,
-    EndInDoubt,
-    Lost,
-}
-
-impl Disk {
-    fn of(known: Option<&Broker>, request: &RegisterBroker) -> Self {
-        let is_newest = known.is_some_and(|known| is_newest_disk(known, request));
-        if sings(Canary::RegistrationIgnoresLostDisk) {
-            return Self::Whole;
-        }
-        match (is_newest, request.log_intact) {
-            (true, true) => Self::Whole,
-            (true, false) => Self::EndInDoubt,
-            (false, _) => Self::Lost,
-        }
-    }
-}
-
-/// An older disk, an emptied one or another one was not part of the newest registration. A registration that its
-/// process never heard of changed no disk: the one before it goes on to count.
-fn is_newest_disk(known: &Broker, request: &RegisterBroker) -> bool {
-    let is_same = known.directory_ids.len() == request.directory_ids.len()
-        && known
-            .directory_ids
+        previous_epochs: Vec::new(),
+        directories: disks
+            .directories()
             .iter()
-            .all(|id| request.directory_ids.contains(id));
-    let is_newest =
-        request.disk_epoch == known.epoch || known.previous_epochs.contains(&request.disk_epoch);
-    is_same && is_newest
-}
-
-/// Those of the next registration.
-fn previous_epochs(known: &Broker) -> Vec<i64> {
-    let mut epochs = known.previous_epochs.clone();
-    epochs.push(known.epoch);
-    if epochs.len() > PREVIOUS_EPOCHS_MAX {
-        // The first is what the disk was unfenced with.
-        epochs.remove(1);
-    }
-    epochs
+            .map(Directory::to_record)
+            .collect(),
+    }));
+    let after = draft.image().clone();
+    change_replicas_on(
+        &mut draft,
+        &after,
+        request.node_id,
+        |change, replica, partition| match disks.of_replica(replica, partition) {
+            ReplicaData::Whole => change.leaves_isr(request.node_id),
+            ReplicaData::EndInDoubt | ReplicaData::Offline => change.lost_data(request.node_id),
+            ReplicaData::Lost => change.lost_disk(request.node_id),
+        },
+    );
+    // Nobody copies to what is deleted: a replica that is whole has as much as before.
+    change_deleted_on(
+        &mut draft,
+        request.node_id,
+        |replica, partition| match disks.of_replica(replica, partition) {
+            ReplicaData::Whole => None,
+            ReplicaData::EndInDoubt | ReplicaData::Offline => Some(Lost::End),
+            ReplicaData::Lost => Some(Lost::Disk),
+        },
+    );
+    Ok(draft.decide(epoch))
 }
 
 struct Ports {
@@ -213,24 +190,53 @@ fn check(image: &Image, request: &RegisterBroker) -> Result<Ports, Refusal> {
     if request.replication_host.is_empty() {
         return invalid("the replication host is empty".to_owned());
     }
-    if request.directory_ids.is_empty() || request.directory_ids.iter().any(Uuid::is_nil) {
-        return invalid("there must be a directory id for each of log.dirs, none zero".to_owned());
-    }
-    for directory_id in &request.directory_ids {
-        let owner = image.brokers().find(|broker| {
-            broker.node_id != request.node_id && broker.directory_ids.contains(directory_id)
-        });
-        if let Some(owner) = owner {
-            return invalid(format!(
-                "directory {directory_id} belongs to broker {}, not to broker {}",
-                owner.node_id, request.node_id
-            ));
-        }
-    }
+    check_directories(image, request)?;
     Ok(Ports {
         client: check_port("advertised", request.port)?,
         replication: check_port("replication", request.replication_port)?,
     })
+}
+
+fn check_directories(image: &Image, request: &RegisterBroker) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRegistration, message));
+    let node_id = request.node_id;
+    let ids: BTreeSet<Uuid> = request.directories.iter().map(|it| it.id).collect();
+    if ids.is_empty() || ids.contains(&Uuid::nil()) {
+        return invalid(
+            "there must be a directory id for each of log.dirs, one at least, none zero".to_owned(),
+        );
+    }
+    if ids.len() < request.directories.len() {
+        return invalid(format!(
+            "two of log.dirs of broker {node_id} have the same directory.id: one is a copy of the other; take it out of log.dirs"
+        ));
+    }
+    if request.offline_directories < 0 {
+        return invalid(format!(
+            "the number of directories that cannot be used is {} and must be 0 or more",
+            request.offline_directories
+        ));
+    }
+    for broker in image.brokers().filter(|it| it.node_id != node_id) {
+        if let Some(theirs) = broker.directories.iter().find(|it| ids.contains(&it.id)) {
+            return invalid(format!(
+                "directory {} belongs to broker {}, not to broker {node_id}",
+                theirs.id, broker.node_id
+            ));
+        }
+    }
+    let known = image.broker(node_id).map_or(&[][..], |it| &it.directories);
+    let away = match request.offline_directories {
+        0 => 0,
+        _ => known.iter().filter(|it| !ids.contains(&it.id)).count(),
+    };
+    if ids.len() + away > DIRECTORIES_MAX {
+        return invalid(format!(
+            "broker {node_id} has {} directories and {away} more that may come back, and {DIRECTORIES_MAX} are the most: take what cannot be used out of log.dirs",
+            ids.len()
+        ));
+    }
+    Ok(())
 }
 
 fn check_port(what: &str, port: i32) -> Result<u16, Refusal> {
@@ -243,9 +249,19 @@ fn check_port(what: &str, port: i32) -> Result<u16, Refusal> {
     }
 }
 
+/// The directories of the newest registration are the same.
+fn is_part_of(known: &Broker, request: &RegisterBroker) -> bool {
+    let part = known
+        .directories
+        .iter()
+        .filter(|it| it.epoch == known.epoch);
+    part.map(|it| it.id)
+        .eq(request.directories.iter().map(|it| it.id))
+}
+
 fn is_same(known: &Broker, request: &RegisterBroker, ports: &Ports) -> bool {
     known.incarnation == request.incarnation
-        && known.directory_ids == request.directory_ids
+        && is_part_of(known, request)
         && known.host == request.host
         && known.port == ports.client
         && known.replication_host == request.replication_host

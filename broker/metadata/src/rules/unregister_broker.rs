@@ -56,7 +56,7 @@ pub fn unregister_broker(image: &Image, node_id: i32, operator_epoch: i64) -> De
             rack: None,
         }));
     }
-    change_deleted_on(&mut draft, node_id, Lost::Broker);
+    change_deleted_on(&mut draft, node_id, |_, _| Some(Lost::Broker));
     // Last: what is told of the batch ends with the broker being gone.
     draft.write(Fact::UnregisterBroker(UnregisterBrokerRecord {
         node_id,

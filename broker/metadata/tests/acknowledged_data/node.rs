@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foz_metadata::rules::{RegisterBroker, register_broker};
+use foz_metadata::rules::{DataDirectory, RegisterBroker, register_broker};
 use uuid::Uuid;
 
 use super::{TOPIC, World, common_prefix, id};
@@ -122,16 +122,25 @@ impl World {
         if starting.exchange(disk, node) {
             self.lost.insert(node);
         }
-        let directory_ids = vec![Uuid::from_u128(starting.directory)];
+        let directory = Uuid::from_u128(starting.directory);
         let (disk_epoch, is_intact) = (starting.disk_epoch, starting.is_intact);
         let is_newest = known.as_ref().is_some_and(|known| {
+            let known = &known.directories[0];
             let is_named = known.epoch == disk_epoch || known.previous_epochs.contains(&disk_epoch);
-            known.directory_ids == directory_ids && is_named
+            known.id == directory && is_named
         });
         let request = RegisterBroker {
             node_id: id(node),
             incarnation: Uuid::from_u128(1000 * (node as u128 + 1) + starting.incarnation),
-            directory_ids,
+            directories: vec![DataDirectory {
+                id: directory,
+                disk_epoch,
+                // Another disk claims to have everything, too.
+                intact: is_intact || !is_newest,
+                logs: Vec::new(),
+            }],
+            offline_directories: 0,
+            in_doubt: Vec::new(),
             cluster_id: String::new(),
             host: "h".to_owned(),
             port: 9092,
@@ -140,9 +149,6 @@ impl World {
             rack: None,
             version: "1".to_owned(),
             foz_version_max: 1,
-            disk_epoch,
-            // Another disk claims to have everything, too.
-            log_intact: is_intact || !is_newest,
         };
         // What a single replica has is all there is.
         let is_single = self

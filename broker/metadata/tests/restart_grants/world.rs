@@ -6,11 +6,11 @@ use foz_metadata::image::{Image, NO_LEADER};
 use foz_metadata::record::{Batch, Fact};
 use foz_metadata::rules::{
     AcquireRestart, AlterPartitionReassignments, AlterPartitions, Answer, CreatePartitions,
-    CreateTopics, Decision, DeleteTopics, ErrorCode, Increase, IsrChange, NewTopic, QuorumHealth,
-    Reassignment, Refusal, RegisterBroker, TopicRef, Unavailable, acquire_operator_epoch,
-    acquire_restart, alter_partition_reassignments, alter_partitions, balance_leaders,
-    create_partitions, create_topics, delete_topics, end_restart, end_restarts_done, fence_broker,
-    found_cluster, register_broker, stop_broker, unfence_broker,
+    CreateTopics, DataDirectory, Decision, DeleteTopics, ErrorCode, Increase, IsrChange, NewTopic,
+    QuorumHealth, Reassignment, Refusal, RegisterBroker, TopicRef, Unavailable,
+    acquire_operator_epoch, acquire_restart, alter_partition_reassignments, alter_partitions,
+    balance_leaders, create_partitions, create_topics, delete_topics, end_restart,
+    end_restarts_done, fence_broker, found_cluster, register_broker, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -361,7 +361,14 @@ impl World {
         let request = RegisterBroker {
             node_id: id(node),
             incarnation: Uuid::from_u128(self.brokers[node].incarnation),
-            directory_ids: vec![Uuid::from_u128(1 + node as u128)],
+            directories: vec![DataDirectory {
+                id: Uuid::from_u128(1 + node as u128),
+                disk_epoch: self.image.broker(id(node)).map_or(-1, |known| known.epoch),
+                intact: log_intact,
+                logs: Vec::new(),
+            }],
+            offline_directories: 0,
+            in_doubt: Vec::new(),
             cluster_id: "c".to_owned(),
             host: "localhost".to_owned(),
             port: 9092,
@@ -370,8 +377,6 @@ impl World {
             rack: None,
             version: "1".to_owned(),
             foz_version_max: 1,
-            disk_epoch: self.image.broker(id(node)).map_or(-1, |known| known.epoch),
-            log_intact,
         };
         let decision = register_broker(&self.image, &request).unwrap();
         self.commit(decision, false);

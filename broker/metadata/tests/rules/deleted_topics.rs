@@ -234,7 +234,7 @@ fn who_lost_its_disk_meanwhile_does_not_lead_with_an_empty_one() {
     delete_at(&mut image, "t", 1);
     fence(&mut image, 0);
     let mut request = registration(0, 99);
-    request.disk_epoch = -1;
+    request.directories[0].disk_epoch = -1;
     let decision = register_broker(&image, &request).unwrap();
     commit(&mut image, decision);
     unfence(&mut image, 0);
@@ -273,7 +273,7 @@ fn what_nobody_has_any_more_does_not_come_back_empty() {
     assert!(message.contains("partition 0"), "{message}");
     // A new broker of that id has nothing of it either.
     let mut request = registration(1, 50);
-    request.disk_epoch = -1;
+    request.directories[0].disk_epoch = -1;
     let decision = register_broker(&image, &request).unwrap();
     commit(&mut image, decision);
     unfence(&mut image, 1);
@@ -521,7 +521,7 @@ fn a_broker_that_lost_its_disk_can_register_however_much_is_deleted() {
     assert_eq!(image.deleted_partition_count(), DELETED_PARTITIONS_MAX);
     fence(&mut image, 0);
     let mut request = registration(0, 99);
-    request.disk_epoch = -1;
+    request.directories[0].disk_epoch = -1;
     let decision = register_broker(&image, &request).unwrap();
     assert!(decision.records.len() > DELETED_PARTITIONS_MAX);
     let batch = Batch {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use foz_metadata::image::{Image, NO_LEADER};
 use foz_metadata::record::{Fact, Record, UnregisterBrokerRecord};
 use foz_metadata::rules::{
-    Decision, ElectLeaders, ElectionKind, NewTopic, RegisterBroker, ResourceName, elect_leaders,
-    elect_unclean_where_allowed, raise_internal_topics, register_broker,
+    DataDirectory, Decision, ElectLeaders, ElectionKind, NewTopic, RegisterBroker, ResourceName,
+    elect_leaders, elect_unclean_where_allowed, raise_internal_topics, register_broker,
 };
 use uuid::Uuid;
 
@@ -20,27 +20,35 @@ type Change = fn(&mut RegisterBroker);
 const EMPTIED: Change = |request| {
     let node_id = u128::try_from(request.node_id).unwrap();
     let directory_id = 10_000 * (node_id + 1) + request.incarnation.as_u128();
-    request.directory_ids = vec![Uuid::from_u128(directory_id)];
-    request.disk_epoch = -1;
+    request.directories[0].id = Uuid::from_u128(directory_id);
+    request.directories[0].disk_epoch = -1;
 };
 
 const LOST: [Change; 4] = [
     EMPTIED,
     // Another one, of which nobody can say what it has.
-    |request| request.directory_ids = vec![Uuid::from_u128(7)],
-    // One of two directories.
-    |request| request.directory_ids.push(Uuid::from_u128(7)),
+    |request| request.directories[0].id = Uuid::from_u128(7),
+    // Two others.
+    |request| {
+        let other = &mut request.directories[0];
+        other.id = Uuid::from_u128(7);
+        let another = DataDirectory {
+            id: Uuid::from_u128(8),
+            ..other.clone()
+        };
+        request.directories.push(another);
+    },
     // An older state of the right one.
-    |request| request.disk_epoch -= 1,
+    |request| request.directories[0].disk_epoch -= 1,
 ];
 
 /// Another process of the node, with the right disk and all that was on it, but for `change`.
 fn register(image: &mut Image, node_id: i32, change: Change) {
     let known = image.broker(node_id).unwrap().clone();
     let mut request = registration(node_id, known.incarnation.as_u128() + 1);
-    request.directory_ids.clone_from(&known.directory_ids);
-    request.disk_epoch = known.epoch;
-    request.log_intact = true;
+    request.directories[0].id = known.directories[0].id;
+    request.directories[0].disk_epoch = known.epoch;
+    request.directories[0].intact = true;
     change(&mut request);
     let decision = register_broker(image, &request).unwrap();
     commit(image, decision);
@@ -84,7 +92,9 @@ fn an_isr_of_one_that_lost_its_disk_does_not_lead_again() {
         assert_eq!(partition(&image).leader_epoch, leader_epoch, "nobody leads");
     }
     let mut image = led_by_one();
-    register(&mut image, 0, |request| request.log_intact = false);
+    register(&mut image, 0, |request| {
+        request.directories[0].intact = false
+    });
     assert_eq!(state(&image), (&[][..], &[][..], &[0][..], NO_LEADER));
     unfence(&mut image, 0);
     assert_eq!(partition(&image).leader, 0, "only its end is in doubt");
@@ -221,7 +231,9 @@ fn without_the_disk_of_the_last_leader_replicas_whose_end_is_in_doubt_wait() {
         for node_id in order {
             match node_id {
                 2 => register(&mut image, 2, EMPTIED),
-                _ => register(&mut image, 1, |request| request.log_intact = false),
+                _ => register(&mut image, 1, |request| {
+                    request.directories[0].intact = false
+                }),
             }
         }
         for node_id in [2, 1] {
@@ -237,12 +249,17 @@ fn without_the_disk_of_the_last_leader_replicas_whose_end_is_in_doubt_wait() {
 fn a_disk_exchanged_between_two_registrations_is_lost_and_so_is_the_one_put_back() {
     let mut image = led_by_one();
     let right_epoch = epoch(&image, 0);
-    register(&mut image, 0, |request| request.log_intact = false);
+    register(&mut image, 0, |request| {
+        request.directories[0].intact = false
+    });
     assert_eq!(partition(&image).last_known_elr, [0]);
     register(&mut image, 0, EMPTIED);
     assert_eq!(partition(&image).last_known_elr, []);
     let mut request = registration(0, 9);
-    (request.disk_epoch, request.log_intact) = (right_epoch, true);
+    (
+        request.directories[0].disk_epoch,
+        request.directories[0].intact,
+    ) = (right_epoch, true);
     let decision = register_broker(&image, &request).unwrap();
     commit(&mut image, decision);
     unfence(&mut image, 0);
@@ -257,7 +274,7 @@ fn a_clean_registration_after_a_lost_disk_gives_nothing_back() {
     for log_intact in [true, false] {
         let change: Change = match log_intact {
             true => |_| {},
-            false => |request| request.log_intact = false,
+            false => |request| request.directories[0].intact = false,
         };
         register(&mut image, 0, change);
         unfence(&mut image, 0);
@@ -282,7 +299,10 @@ fn nobody_vouches_for_the_disk_of_an_unregistered_broker() {
     };
     commit(&mut image, decision);
     let mut request = registration(0, 2);
-    (request.disk_epoch, request.log_intact) = (known.epoch, true);
+    (
+        request.directories[0].disk_epoch,
+        request.directories[0].intact,
+    ) = (known.epoch, true);
     let decision = register_broker(&image, &request).unwrap();
     commit(&mut image, decision);
     unfence(&mut image, 0);
@@ -294,7 +314,7 @@ fn a_process_that_goes_on_with_another_directory_leads_no_more() {
     let mut image = replicated("1");
     propose(&mut image, &[0]).unwrap();
     let mut request = registration(0, 1);
-    request.directory_ids = vec![Uuid::from_u128(7)];
+    request.directories[0].id = Uuid::from_u128(7);
     let decision = register_broker(&image, &request).unwrap();
     commit(&mut image, decision);
     unfence(&mut image, 0);
@@ -307,7 +327,7 @@ fn a_registration_in_doubt_that_nobody_heard_of_loses_no_disk() {
     let disk_epoch = epoch(&image, 0);
     for incarnation in 2..5 {
         let mut request = registration(0, incarnation);
-        request.disk_epoch = disk_epoch;
+        request.directories[0].disk_epoch = disk_epoch;
         let decision = register_broker(&image, &request).unwrap();
         commit(&mut image, decision);
         assert_eq!(partition(&image).last_known_elr, [0]);

@@ -51,8 +51,8 @@ fn foreign_and_broken_registrations_are_refused() {
         |request| request.port = 65_536,
         |request| request.host.clear(),
         |request| request.incarnation = Uuid::nil(),
-        |request| request.directory_ids.clear(),
-        |request| request.directory_ids = vec![Uuid::from_u128(1000)],
+        |request| request.directories.clear(),
+        |request| request.directories[0].id = Uuid::from_u128(1000),
     ] {
         assert_eq!(refused(change).code, ErrorCode::InvalidRegistration);
     }

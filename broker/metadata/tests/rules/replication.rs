@@ -48,17 +48,17 @@ fn only_a_disk_that_has_everything_keeps_its_place() {
     }
     type Change = fn(&mut foz_metadata::rules::RegisterBroker);
     for change in [
-        (|request| request.disk_epoch -= 1) as Change,
-        |request| request.disk_epoch = -1,
-        |request| request.directory_ids = vec![uuid::Uuid::from_u128(7)],
-        |request| request.log_intact = false,
+        (|request| request.directories[0].disk_epoch -= 1) as Change,
+        |request| request.directories[0].disk_epoch = -1,
+        |request| request.directories[0].id = uuid::Uuid::from_u128(7),
+        |request| request.directories[0].intact = false,
     ] {
         let mut image = replicated("3");
         fence(&mut image, 0);
         assert_eq!(partition(&image).elr, [0]);
         let mut request = registration(0, 2);
-        request.disk_epoch = epoch(&image, 0);
-        request.log_intact = true;
+        request.directories[0].disk_epoch = epoch(&image, 0);
+        request.directories[0].intact = true;
         change(&mut request);
         let decision = register_broker(&image, &request).unwrap();
         commit(&mut image, decision);
@@ -71,8 +71,8 @@ fn only_a_disk_that_has_everything_keeps_its_place() {
 fn a_registration_that_nobody_heard_of_costs_no_place() {
     let register = |image: &mut Image, incarnation, disk_epoch, log_intact| {
         let mut request = registration(0, incarnation);
-        request.disk_epoch = disk_epoch;
-        request.log_intact = log_intact;
+        request.directories[0].disk_epoch = disk_epoch;
+        request.directories[0].intact = log_intact;
         let decision = register_broker(image, &request).unwrap();
         commit(image, decision)
     };
@@ -101,7 +101,12 @@ fn a_registration_that_nobody_heard_of_costs_no_place() {
     for incarnation in 4..20 {
         newest = register(&mut image, incarnation, newest, true);
     }
-    assert_eq!(image.broker(0).unwrap().previous_epochs.len(), 8);
+    assert_eq!(
+        image.broker(0).unwrap().directories[0]
+            .previous_epochs
+            .len(),
+        8
+    );
     register(&mut image, 20, disk_epoch, true);
     assert_eq!(partition(&image).elr, [0]);
 

@@ -7,11 +7,11 @@ use foz_metadata::image::{Image, Partition};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
-    Answer, ConfigChange, ConfigOperation, CreateTopics, Decision, DeniedReason, ErrorCode,
-    IsrChange, NewTopic, PartitionState, QuorumHealth, Reassignment, Refusal, RegisterBroker,
-    ResourceName, Unavailable, acquire_restart, alter_configs, alter_partition_reassignments,
-    alter_partitions, cordon, create_topics, fence_broker, found_cluster, register_broker,
-    stop_broker, unfence_broker,
+    Answer, ConfigChange, ConfigOperation, CreateTopics, DataDirectory, Decision, DeniedReason,
+    ErrorCode, IsrChange, NewTopic, PartitionState, QuorumHealth, Reassignment, Refusal,
+    RegisterBroker, ResourceName, Unavailable, acquire_restart, alter_configs,
+    alter_partition_reassignments, alter_partitions, cordon, create_topics, fence_broker,
+    found_cluster, register_broker, stop_broker, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -31,7 +31,14 @@ pub(crate) fn registration(node_id: i32, incarnation: u128) -> RegisterBroker {
     RegisterBroker {
         node_id,
         incarnation: Uuid::from_u128(incarnation),
-        directory_ids: vec![Uuid::from_u128(1000 + u128::try_from(node_id).unwrap())],
+        directories: vec![DataDirectory {
+            id: Uuid::from_u128(1000 + u128::try_from(node_id).unwrap()),
+            disk_epoch: -1,
+            intact: false,
+            logs: Vec::new(),
+        }],
+        offline_directories: 0,
+        in_doubt: Vec::new(),
         cluster_id: String::new(),
         host: format!("broker-{node_id}"),
         port: 9092,
@@ -40,8 +47,6 @@ pub(crate) fn registration(node_id: i32, incarnation: u128) -> RegisterBroker {
         foz_version_max: 1,
         replication_host: format!("broker-{node_id}"),
         replication_port: 9091,
-        disk_epoch: -1,
-        log_intact: false,
     }
 }
 
@@ -186,8 +191,8 @@ pub(crate) fn stop(image: &mut Image, node_id: i32) -> usize {
 pub(crate) fn restart(image: &mut Image, node_id: i32, is_clean: bool) {
     let known = image.broker(node_id).unwrap().clone();
     let mut request = registration(node_id, known.incarnation.as_u128() + 1);
-    request.disk_epoch = known.epoch;
-    request.log_intact = is_clean;
+    request.directories[0].disk_epoch = known.epoch;
+    request.directories[0].intact = is_clean;
     let decision = register_broker(image, &request).unwrap();
     commit(image, decision);
 }

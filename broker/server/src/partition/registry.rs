@@ -29,7 +29,7 @@ use super::{DuePartitions, Partition, Reports, Touched};
 use crate::metrics::Metrics;
 
 pub(crate) use compacting::Resting;
-pub(crate) use opening::Recovered;
+pub(crate) use opening::{InDoubt, Recovered};
 pub(crate) use repairing::Leave;
 
 /// A partition by topic id and index: a topic that was deleted and made again is another one.
@@ -55,8 +55,8 @@ pub(crate) struct Partitions {
 }
 
 impl Partitions {
-    pub(crate) fn recovered(&self) -> Recovered {
-        self.recovered
+    pub(crate) fn recovered(&self) -> &Recovered {
+        &self.recovered
     }
 
     /// Open files, and what is under way with them.

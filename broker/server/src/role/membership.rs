@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
+use foz_api::v1::{
+    DataDirectory, LogInDoubt, RegisterBrokerRequest, RegisterBrokerResponse, TopicLogs,
+};
 use foz_metadata::rules::FOZ_VERSION_MAX;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +21,7 @@ use super::stop_wish::StopWish;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
 use crate::identity::{Claimed, Identity, is_shortage};
-use crate::partition::Leave;
+use crate::partition::{InDoubt, Leave};
 use crate::process;
 
 /// A disk that goes on to damage what is fetched again, or on which no log can be made, must not keep the
@@ -44,8 +46,12 @@ pub(super) struct Membership {
     ports: Ports,
     /// With which epoch the directory was registered last.
     disk_epoch: i64,
-    /// Nothing of what it held then is missing.
+    /// Nothing of what it held then is missing, but for what is told of single logs.
     log_intact: bool,
+    /// This process has been registered: what it holds is what it says, and not what it found.
+    has_registered: bool,
+    /// What the quorum was told last is so: of no log there is anything left to tell.
+    is_vouched_for: bool,
     identity: Arc<Identity>,
     incarnation: Uuid,
     /// Not sooner it leaves for the sake of its logs.
@@ -67,12 +73,15 @@ impl Membership {
         wish: Arc<StopWish>,
         stop: CancellationToken,
     ) -> Self {
+        let is_vouched_for = log_intact && broker.partitions.recovered().in_doubt.is_empty();
         Self {
             broker,
             role,
             ports,
             disk_epoch: claimed.disk_epoch,
             log_intact,
+            has_registered: false,
+            is_vouched_for,
             identity: claimed.identity,
             incarnation,
             repairs_from: Instant::now(),
@@ -91,9 +100,9 @@ impl Membership {
         self
     }
 
-    /// The epoch of which the logs, once they are closed, hold all that this node had then.
+    /// The epoch of which the logs, once they are closed, hold all that the quorum counts on.
     pub(super) fn vouched_epoch(&self) -> Option<i64> {
-        self.log_intact.then_some(self.disk_epoch)
+        self.is_vouched_for.then_some(self.disk_epoch)
     }
 
     /// The last word of a process that cannot even write down that its data does not count: the quorum is told,
@@ -125,6 +134,7 @@ impl Membership {
             }
             // From here on this process itself wrote all there is.
             (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
+            (self.has_registered, self.is_vouched_for) = (true, true);
             // Not sooner: until the disk names this epoch, the mark is what tells a process that comes after
             // this one, perhaps on another boot, that nothing is missing.
             let directory = self.broker.partitions.directory();
@@ -143,7 +153,7 @@ impl Membership {
                     // To the quorum another process.
                     self.incarnation = Uuid::new_v4();
                     if leave == Leave::WithoutSomeData {
-                        self.log_intact = false;
+                        self.is_vouched_for = false;
                         // Should this process end before the quorum has heard of it.
                         self.identity.end_life()?;
                     }
@@ -220,7 +230,7 @@ impl Membership {
                     match leaves {
                         None => continue,
                         Some(Leave::WithoutSomeData) => {
-                            warn!("data here is damaged: the broker leaves the replicas in sync to fetch it again");
+                            warn!("data here is damaged: the broker registers anew, and is not counted on where it has to fetch it again");
                         }
                         Some(Leave::WithAllData) => {
                             warn!("a log cannot be created: the broker leaves the replicas in sync, to come back without it");
@@ -245,21 +255,57 @@ impl Membership {
     }
 
     fn request(&self) -> RegisterBrokerRequest {
+        let partitions = &self.broker.partitions;
+        let (logs, in_doubt) = match self.has_registered {
+            true => (partitions.directory().listed(), partitions.in_doubt()),
+            // An empty log that was made since must not count as one that is lost.
+            false => {
+                let found = partitions.recovered();
+                (found.logs.clone(), found.in_doubt.clone())
+            }
+        };
+        let directory = DataDirectory {
+            id: self.identity.directory_id().as_bytes().to_vec(),
+            disk_epoch: self.disk_epoch,
+            intact: self.log_intact,
+            logs: by_topic(logs),
+        };
         RegisterBrokerRequest {
             node_id: self.role.node_id,
             incarnation: self.incarnation.as_bytes().to_vec(),
-            directory_ids: vec![self.identity.directory_id().as_bytes().to_vec()],
             cluster_id: self.identity.cluster_id().unwrap_or_default(),
             host: self.role.client_listener.advertised_host.clone(),
             port: i32::from(self.ports.clients),
             replication_host: self.role.replication_listener.advertised_host.clone(),
             replication_port: i32::from(self.ports.replication),
-            disk_epoch: self.disk_epoch,
-            log_intact: self.log_intact,
+            directories: vec![directory],
+            offline_directories: 0,
+            in_doubt: in_doubt.into_iter().map(log_in_doubt).collect(),
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
             foz_version_max: FOZ_VERSION_MAX,
         }
+    }
+}
+
+fn by_topic(mut logs: Vec<(Uuid, i32)>) -> Vec<TopicLogs> {
+    logs.sort_unstable();
+    let topics = logs.chunk_by(|(one, _), (other, _)| one == other);
+    let topics = topics.map(|of_topic| TopicLogs {
+        topic_id: of_topic[0].0.as_bytes().to_vec(),
+        indexes: of_topic.iter().map(|(_, index)| *index).collect(),
+    });
+    topics.collect()
+}
+
+fn log_in_doubt(log: InDoubt) -> LogInDoubt {
+    LogInDoubt {
+        topic_id: log
+            .topic_id
+            .map_or_else(Vec::new, |id| id.as_bytes().to_vec()),
+        topic: log.name.topic,
+        index: log.name.partition,
+        missing: log.is_missing,
     }
 }
 

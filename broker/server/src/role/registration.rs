@@ -39,8 +39,9 @@ pub(crate) async fn register(
                 info!(
                     broker_epoch = registered.broker_epoch,
                     cluster_id = registered.cluster_id,
-                    disk_epoch = request.disk_epoch,
-                    log_intact = request.log_intact,
+                    disk_epoch = disk_epoch(request),
+                    log_intact = request.directories.iter().all(|it| it.intact),
+                    logs_in_doubt = request.in_doubt.len(),
                     "registered"
                 );
                 return Ok(registered);
@@ -56,4 +57,10 @@ pub(crate) async fn register(
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+/// The newest of those of its directories.
+fn disk_epoch(request: &RegisterBrokerRequest) -> i64 {
+    let epochs = request.directories.iter().map(|it| it.disk_epoch);
+    epochs.max().unwrap_or(-1)
 }

@@ -149,7 +149,6 @@ pub(crate) async fn start_broker(
     })
     .await?
     .context("cannot recover the logs")?;
-    let recovered = partitions.recovered();
     let addresses = config
         .voters
         .iter()
@@ -243,7 +242,7 @@ pub(crate) async fn start_broker(
             clients: port,
             replication: replication_port,
         },
-        is_intact(&claimed, recovered),
+        is_intact(&claimed, broker.partitions.recovered()),
         claimed,
         incarnation,
         Arc::clone(&wish),
@@ -450,8 +449,9 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is.
-fn is_intact(claimed: &Claimed, recovered: Recovered) -> bool {
+/// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is told of each
+/// log.
+fn is_intact(claimed: &Claimed, recovered: &Recovered) -> bool {
     let stopped_cleanly = recovered.stopped_cleanly == Some(claimed.disk_epoch);
-    recovered.is_whole && (stopped_cleanly || claimed.page_cache_survived)
+    stopped_cleanly || claimed.page_cache_survived
 }

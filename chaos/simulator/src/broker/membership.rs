@@ -1,6 +1,6 @@
 //! Registration, lease, and the stop in good order.
 
-use foz_metadata::rules::RegisterBroker;
+use foz_metadata::rules::{DataDirectory, RegisterBroker};
 
 use super::Broker;
 use crate::context::{Context, Timer};
@@ -57,7 +57,14 @@ impl Broker {
         let request = RegisterBroker {
             node_id: self.node_id,
             incarnation: self.incarnation,
-            directory_ids: vec![self.disk.directory],
+            directories: vec![DataDirectory {
+                id: self.disk.directory,
+                disk_epoch,
+                intact: self.log_intact,
+                logs: Vec::new(),
+            }],
+            offline_directories: 0,
+            in_doubt: Vec::new(),
             cluster_id: self.disk.cluster_id(),
             host: format!("broker-{}", self.node_id),
             port: 9092,
@@ -66,8 +73,6 @@ impl Broker {
             rack: None,
             version: "simulated".to_owned(),
             foz_version_max: 1,
-            disk_epoch,
-            log_intact: self.log_intact,
         };
         let request = Box::new(request);
         ctx.send(to, Message::Register { call, request });

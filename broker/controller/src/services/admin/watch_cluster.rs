@@ -219,7 +219,6 @@ mod tests {
             node_id: 3,
             epoch: 1,
             incarnation: id(1),
-            directory_ids: vec![id(2)],
             host: "localhost".to_owned(),
             port: 9092,
             ..RegisterBrokerRecord::default()

@@ -1,5 +1,6 @@
+use foz_api::v1;
 use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
-use foz_metadata::rules::RegisterBroker;
+use foz_metadata::rules::{DataDirectory, LogInDoubt, RegisterBroker};
 use tonic::Status;
 
 use crate::convert;
@@ -9,14 +10,14 @@ pub(super) async fn register_broker(
     calls: &Calls,
     request: RegisterBrokerRequest,
 ) -> Result<RegisterBrokerResponse, Status> {
-    let directory_ids = request
-        .directory_ids
-        .iter()
-        .map(|id| convert::id("directory_ids", id));
+    let directories = request.directories.iter().map(directory);
+    let in_doubt = request.in_doubt.into_iter().map(log_in_doubt);
     let request = RegisterBroker {
         node_id: request.node_id,
         incarnation: convert::id("incarnation", &request.incarnation)?,
-        directory_ids: directory_ids.collect::<Result<_, _>>()?,
+        directories: directories.collect::<Result<_, _>>()?,
+        offline_directories: request.offline_directories,
+        in_doubt: in_doubt.collect::<Result<_, _>>()?,
         cluster_id: request.cluster_id,
         host: request.host,
         port: request.port,
@@ -25,8 +26,6 @@ pub(super) async fn register_broker(
         foz_version_max: request.foz_version_max.max(1),
         replication_host: request.replication_host,
         replication_port: request.replication_port,
-        disk_epoch: request.disk_epoch,
-        log_intact: request.log_intact,
     };
     let (broker_epoch, metadata_offset) = calls.register(request).await?;
     let lease_ms = calls.shared.config.lease.as_millis();
@@ -37,5 +36,32 @@ pub(super) async fn register_broker(
         // process asks again.
         metadata_offset,
         lease_ms: i32::try_from(lease_ms).unwrap_or(i32::MAX),
+    })
+}
+
+fn directory(directory: &v1::DataDirectory) -> Result<DataDirectory, Status> {
+    let mut logs = Vec::new();
+    for topic in &directory.logs {
+        let topic_id = convert::id("directories.logs.topic_id", &topic.topic_id)?;
+        logs.extend(topic.indexes.iter().map(|index| (topic_id, *index)));
+    }
+    Ok(DataDirectory {
+        id: convert::id("directories.id", &directory.id)?,
+        disk_epoch: directory.disk_epoch,
+        intact: directory.intact,
+        logs,
+    })
+}
+
+fn log_in_doubt(log: v1::LogInDoubt) -> Result<LogInDoubt, Status> {
+    let topic_id = match &log.topic_id[..] {
+        [] => None,
+        id => Some(convert::id("in_doubt.topic_id", id)?),
+    };
+    Ok(LogInDoubt {
+        topic_id,
+        topic: log.topic,
+        index: log.index,
+        missing: log.missing,
     })
 }

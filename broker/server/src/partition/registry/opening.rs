@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use foz_log::{
-    FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PageCache, PartitionLog,
-    StorageError,
+    FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, OpenReport, PageCache,
+    PartitionLog, StorageError, TopicPartition,
 };
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
-use super::{Map, Partitions};
+use super::{Key, Map, Partitions};
 use crate::disk_gate::DiskGate;
 use crate::fail_stop::FailStop;
 use crate::metrics::Metrics;
@@ -24,12 +25,37 @@ use crate::recovery_progress::RecoveryProgress;
 const OPEN_FILES_MAX: usize = 4_096;
 
 /// What recovery says of the process before this one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// It stopped in good order, with this broker epoch.
     pub(crate) stopped_cleanly: Option<i64>,
-    /// Every log that there was is there, has at least what the checkpoints say of it, and is not damaged.
-    pub(crate) is_whole: bool,
+    /// The logs that were found.
+    pub(crate) logs: Vec<Key>,
+    /// Those that are damaged, have less than the checkpoints say of them, or are not there.
+    pub(crate) in_doubt: Vec<InDoubt>,
+}
+
+/// A log that does not have what it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InDoubt {
+    pub(crate) name: TopicPartition,
+    /// Where it can be told.
+    pub(crate) topic_id: Option<Uuid>,
+    pub(crate) is_missing: bool,
+}
+
+fn in_doubt(directory: &LogDirectory, report: &OpenReport) -> Vec<InDoubt> {
+    let damaged = report.offline.iter().map(|log| InDoubt {
+        name: log.partition.clone(),
+        topic_id: log.topic_id,
+        is_missing: false,
+    });
+    let lost = report.lost.iter().map(|lost| InDoubt {
+        name: lost.partition.clone(),
+        topic_id: directory.get(&lost.partition).map(|log| log.topic_id()),
+        is_missing: lost.found_offset.is_none(),
+    });
+    damaged.chain(lost).collect()
 }
 
 impl Partitions {
@@ -101,7 +127,8 @@ impl Partitions {
         }
         let recovered = Recovered {
             stopped_cleanly: report.clean_shutdown.map(|mark| mark.broker_epoch),
-            is_whole: report.offline.is_empty() && report.lost.is_empty(),
+            logs: directory.listed(),
+            in_doubt: in_doubt(&directory, &report),
         };
         let damaged = report.offline.into_iter().map(|log| log.partition);
         let offline = Offline::new(damaged, metrics.offline_log_partitions.clone());

@@ -1,6 +1,6 @@
 //! Mends what could not be used.
 
-use super::Partitions;
+use super::{InDoubt, Partitions};
 use crate::broker::Broker;
 use crate::partition::damage::{Repair, repair};
 use crate::partition::offline::{must_leave, must_tell_of_loss};
@@ -15,6 +15,23 @@ pub(crate) enum Leave {
 }
 
 impl Partitions {
+    /// The logs that do not have what they had, as far as that is known by now.
+    pub(crate) fn in_doubt(&self) -> Vec<InDoubt> {
+        let without_data = self.offline.without_data().into_iter().map(|name| InDoubt {
+            topic_id: self.directory.topic_id_of_offline(&name),
+            name,
+            is_missing: false,
+        });
+        let held = self.all();
+        let damaged = held.iter().filter(|partition| partition.damage().is_some());
+        let damaged = damaged.map(|partition| InDoubt {
+            topic_id: Some(partition.key().0),
+            name: partition.log.partition().clone(),
+            is_missing: false,
+        });
+        without_data.chain(damaged).collect()
+    }
+
     /// Makes the logs that could not be made, and has damaged data fetched again where that is possible. Says
     /// whether this broker has to register anew for the sake of what is left.
     pub(crate) fn repair(&self, broker: &Broker) -> Option<Leave> {

@@ -18,7 +18,9 @@ use foz_metadata::record::{
     Batch, ConfigRecord, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, ResourceKind,
     TopicRecord,
 };
-use foz_metadata::rules::{RegisterBroker, found_cluster, register_broker, unfence_broker};
+use foz_metadata::rules::{
+    DataDirectory, RegisterBroker, found_cluster, register_broker, unfence_broker,
+};
 use foz_protocol::codec::Compression;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use foz_replication::{EpochEndOffset, FetchedPartition, SessionCache, SessionLimits};
@@ -181,7 +183,14 @@ fn registration(node_id: i32) -> RegisterBroker {
     RegisterBroker {
         node_id,
         incarnation: id,
-        directory_ids: vec![id],
+        directories: vec![DataDirectory {
+            id,
+            disk_epoch: -1,
+            intact: false,
+            logs: Vec::new(),
+        }],
+        offline_directories: 0,
+        in_doubt: Vec::new(),
         cluster_id: String::new(),
         host: "localhost".to_owned(),
         port: 9092,
@@ -190,8 +199,6 @@ fn registration(node_id: i32) -> RegisterBroker {
         rack: None,
         version: "1".to_owned(),
         foz_version_max: 1,
-        disk_epoch: -1,
-        log_intact: false,
     }
 }
 

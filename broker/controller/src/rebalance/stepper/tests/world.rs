@@ -7,11 +7,11 @@ use foz_metadata::Image;
 use foz_metadata::image::{Rebalance, RebalanceGoal, RebalanceState, Topic};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
-    AlterPartitionReassignments, AlterPartitions, CreateTopics, Decision, DeleteTopics, IsrChange,
-    NewTopic, Reassignment, RegisterBroker, StartRebalance, StartedRebalance, TopicRef,
-    alter_partition_reassignments, alter_partitions, cordon, create_topics, delete_topics,
-    fence_broker, found_cluster, progress_rebalance, register_broker, report_space,
-    start_rebalance, unfence_broker,
+    AlterPartitionReassignments, AlterPartitions, CreateTopics, DataDirectory, Decision,
+    DeleteTopics, IsrChange, NewTopic, Reassignment, RegisterBroker, StartRebalance,
+    StartedRebalance, TopicRef, alter_partition_reassignments, alter_partitions, cordon,
+    create_topics, delete_topics, fence_broker, found_cluster, progress_rebalance, register_broker,
+    report_space, start_rebalance, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -69,7 +69,14 @@ impl World {
         let request = RegisterBroker {
             node_id,
             incarnation: Uuid::from_u128(self.image.offset() as u128),
-            directory_ids: vec![Uuid::from_u128(100 + node_id as u128)],
+            directories: vec![DataDirectory {
+                id: Uuid::from_u128(100 + node_id as u128),
+                disk_epoch: self.image.broker(node_id).map_or(-1, |it| it.epoch),
+                intact: true,
+                logs: Vec::new(),
+            }],
+            offline_directories: 0,
+            in_doubt: Vec::new(),
             cluster_id: String::new(),
             host: "localhost".to_owned(),
             port: 9092,
@@ -78,8 +85,6 @@ impl World {
             foz_version_max: 1,
             replication_host: "localhost".to_owned(),
             replication_port: 9091,
-            disk_epoch: self.image.broker(node_id).map_or(-1, |it| it.epoch),
-            log_intact: true,
         };
         let epoch = self.commit(register_broker(&self.image, &request).unwrap());
         self.commit(unfence_broker(&self.image, node_id, epoch).unwrap());

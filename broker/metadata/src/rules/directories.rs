@@ -213,3 +213,6 @@ fn previous_epochs(before: &Directory) -> Vec<i64> {
     }
     epochs
 }
+
+#[cfg(test)]
+mod tests;

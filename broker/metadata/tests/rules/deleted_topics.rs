@@ -8,7 +8,7 @@ use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     CreatePartitions, DELETED_PARTITIONS_MAX, DELETED_TOPICS_FREED_PER_CALL_MAX,
     DELETED_TOPICS_MAX, DeleteTopics, DeletedTopicRef, EXPIRE_ACTIVE_MS_MIN, ErrorCode, Increase,
-    NewTopic, PurgeDeletedTopics, Refusal, RestoreTopic, TopicRef, create_partitions,
+    LogInDoubt, NewTopic, PurgeDeletedTopics, Refusal, RestoreTopic, TopicRef, create_partitions,
     delete_topics, expire_deleted_topics, free_for_room, over_deleted_topics, purge_deleted_topics,
     register_broker, restore_topic, unregister_broker,
 };
@@ -226,6 +226,45 @@ fn who_is_away_leads_nothing_and_is_waited_for() {
     restart(&mut image, 2, true);
     unfence(&mut image, 2);
     assert_eq!(state(&image), (&[2][..], &[0, 1][..], &[][..], 2));
+}
+
+#[test]
+fn what_a_buried_log_lost_is_known_of_it_alone() {
+    let mut image = partition_on(3, &[0, 1], "2");
+    create(
+        &mut image,
+        NewTopic {
+            assignments: vec![vec![0, 1]],
+            ..with_id("u", 7)
+        },
+    );
+    for name in ["t", "u"] {
+        delete_at(&mut image, name, 1);
+    }
+    fence(&mut image, 0);
+    let known = image.broker(0).unwrap();
+    let mut request = registration(0, 99);
+    request.directories[0].disk_epoch = known.epoch;
+    request.directories[0].intact = true;
+    request.in_doubt = vec![LogInDoubt {
+        topic_id: Some(Uuid::from_u128(7)),
+        topic: "u".to_owned(),
+        index: 0,
+        missing: true,
+    }];
+    let decision = register_broker(&image, &request).unwrap();
+    commit(&mut image, decision);
+    for deleted in image.deleted_topics() {
+        let partition = &deleted.topic.partitions[0];
+        let (isr, never_in_sync): (&[i32], &[i32]) = match &*deleted.topic.name {
+            "u" => (&[1], &[0]),
+            _ => (&[0, 1], &[]),
+        };
+        assert_eq!(
+            (&*partition.isr, &*partition.never_in_sync),
+            (isr, never_in_sync)
+        );
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod deleted_topics;
+mod directories;
 mod end_restart;
 mod fence_broker;
 mod found_cluster;

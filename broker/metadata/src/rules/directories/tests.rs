@@ -1,0 +1,396 @@
+use super::*;
+use crate::image::NO_LEADER;
+
+const ME: i32 = 1;
+/// Of the broker's newest registration, and of those before.
+const NEWEST: i64 = 20;
+const UNHEARD: i64 = 15;
+const OLDER: i64 = 10;
+const T: Uuid = Uuid::from_u128(77);
+
+fn id(directory: u128) -> Uuid {
+    Uuid::from_u128(directory)
+}
+
+/// Each with the epochs that its disk may name, the newest first.
+fn known(directories: &[(u128, &[i64])]) -> Broker {
+    let directories = directories.iter().map(|(directory, epochs)| Directory {
+        id: id(*directory),
+        epoch: epochs[0],
+        previous_epochs: epochs[1..].iter().rev().copied().collect(),
+    });
+    Broker {
+        node_id: ME,
+        epoch: NEWEST,
+        incarnation: id(9),
+        directories: directories.collect(),
+        host: "h".to_owned(),
+        port: 9092,
+        replication_host: "h".to_owned(),
+        replication_port: 9091,
+        reported_rack: None,
+        version: "1".to_owned(),
+        foz_version_max: 1,
+        fenced: true,
+        stopping: false,
+        short_of_space: false,
+    }
+}
+
+/// As its broker finds it; `logs` are indexes of the topic.
+fn found(directory: u128, disk_epoch: i64, intact: bool, logs: &[i32]) -> DataDirectory {
+    DataDirectory {
+        id: id(directory),
+        disk_epoch,
+        intact,
+        logs: logs.iter().map(|index| (T, *index)).collect(),
+    }
+}
+
+fn replicas(replicas: &[i32], never_in_sync: &[i32]) -> Partition {
+    Partition {
+        replicas: replicas.to_vec(),
+        isr: Vec::new(),
+        leader: NO_LEADER,
+        leader_epoch: 1,
+        partition_epoch: 1,
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
+        never_in_sync: never_in_sync.to_vec(),
+        adding_replicas: Vec::new(),
+        removing_replicas: Vec::new(),
+        rebalance_id: 0,
+    }
+}
+
+fn in_doubt(topic_id: Option<Uuid>, topic: &str, index: i32, missing: bool) -> LogInDoubt {
+    LogInDoubt {
+        topic_id,
+        topic: topic.to_owned(),
+        index,
+        missing,
+    }
+}
+
+struct Case {
+    known: Option<Broker>,
+    found: Vec<DataDirectory>,
+    offline: i32,
+    in_doubt: Vec<LogInDoubt>,
+}
+
+impl Case {
+    fn of(known: &[(u128, &[i64])], found: Vec<DataDirectory>, offline: i32) -> Self {
+        Self {
+            known: Some(self::known(known)),
+            found,
+            offline,
+            in_doubt: Vec::new(),
+        }
+    }
+
+    fn doubting(self, in_doubt: Vec<LogInDoubt>) -> Self {
+        Self { in_doubt, ..self }
+    }
+
+    fn disks(&self) -> Disks<'_> {
+        Disks::judge(
+            (ME, NEWEST + 1),
+            self.known.as_ref(),
+            &self.found,
+            self.offline,
+            &self.in_doubt,
+        )
+    }
+
+    fn of_replica(&self, index: i32, partition: &Partition) -> ReplicaData {
+        self.disks().of_replica((T, "t", index), partition)
+    }
+}
+
+use ReplicaData::{EndInDoubt, Lost, Offline, Whole};
+
+/// Partition 0 is in the first directory, 1 in the second, 2 in none.
+#[test]
+fn a_replica_is_what_the_directory_is_that_its_log_is_in() {
+    let both: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[NEWEST])];
+    // The second missed the newest registration.
+    let one_behind: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[OLDER])];
+    let whole = || found(1, NEWEST, true, &[0]);
+    let second = |disk_epoch, intact| found(2, disk_epoch, intact, &[1]);
+    for (known, found, offline, expected) in [
+        // All are here and whole.
+        (
+            both,
+            vec![whole(), second(NEWEST, true)],
+            0,
+            [Whole, Whole, Whole],
+        ),
+        (
+            both,
+            vec![whole(), second(NEWEST, true)],
+            1,
+            [Whole, Whole, Whole],
+        ),
+        (
+            both,
+            vec![whole(), second(NEWEST, true), self::found(3, -1, true, &[])],
+            0,
+            [Whole, Whole, Whole],
+        ),
+        // Of which the other one lost power.
+        (
+            both,
+            vec![whole(), second(NEWEST, false)],
+            0,
+            [Whole, EndInDoubt, EndInDoubt],
+        ),
+        // What is offline then was never part of it.
+        (
+            both,
+            vec![whole(), second(NEWEST, false)],
+            1,
+            [Whole, EndInDoubt, EndInDoubt],
+        ),
+        // An older state of it, which says that it has everything.
+        (
+            both,
+            vec![whole(), second(OLDER, true)],
+            0,
+            [Whole, Lost, Lost],
+        ),
+        (
+            both,
+            vec![whole(), second(-1, true)],
+            0,
+            [Whole, Lost, Lost],
+        ),
+        // Swapped.
+        (
+            both,
+            vec![whole(), self::found(3, -1, true, &[])],
+            0,
+            [Whole, Lost, Lost],
+        ),
+        // Swapped for one with logs, of which nobody knows what they are.
+        (
+            both,
+            vec![whole(), self::found(3, NEWEST, true, &[1])],
+            0,
+            [Whole, Lost, Lost],
+        ),
+        // Taken out.
+        (both, vec![whole()], 0, [Whole, Lost, Lost]),
+        // It cannot be used.
+        (both, vec![whole()], 1, [Whole, Offline, Offline]),
+        (
+            both,
+            vec![found_of(1, false)],
+            1,
+            [EndInDoubt, Offline, Offline],
+        ),
+        (
+            both,
+            vec![self::found(1, OLDER, true, &[0])],
+            1,
+            [Lost, Offline, Offline],
+        ),
+        // One of the two is swapped, and the other cannot be used: it may have been there.
+        (
+            both,
+            vec![self::found(3, -1, true, &[])],
+            1,
+            [Offline, Offline, Offline],
+        ),
+        // Back, after a registration without it; that there was no log is not sure any more.
+        (
+            one_behind,
+            vec![whole(), second(OLDER, true)],
+            0,
+            [Whole, EndInDoubt, EndInDoubt],
+        ),
+        (
+            one_behind,
+            vec![whole(), second(OLDER, false)],
+            0,
+            [Whole, EndInDoubt, EndInDoubt],
+        ),
+        // Another registered in its place since would have another id; a copy of before has another epoch.
+        (
+            one_behind,
+            vec![whole(), second(OLDER - 1, true)],
+            0,
+            [Whole, Lost, Lost],
+        ),
+        (
+            one_behind,
+            vec![whole(), second(NEWEST, true)],
+            0,
+            [Whole, Lost, Lost],
+        ),
+        (one_behind, vec![whole()], 1, [Whole, Offline, Offline]),
+        (one_behind, vec![whole()], 0, [Whole, Lost, Lost]),
+    ] {
+        let case = Case::of(known, found, offline);
+        let data = [0, 1, 2].map(|index| case.of_replica(index, &replicas(&[1, 2, 3], &[])));
+        assert_eq!(data, expected, "{known:?} {:?} {offline}", case.found);
+    }
+}
+
+fn found_of(directory: u128, intact: bool) -> DataDirectory {
+    found(directory, NEWEST, intact, &[0])
+}
+
+#[test]
+fn a_registration_that_nobody_heard_of_changed_no_disk() {
+    // Both were part of two registrations since they were unfenced with the oldest.
+    let unheard: &[(u128, &[i64])] = &[
+        (1, &[NEWEST, UNHEARD, OLDER]),
+        (2, &[NEWEST, UNHEARD, OLDER]),
+    ];
+    for (epochs, expected) in [
+        ([NEWEST, NEWEST], [Whole, Whole]),
+        ([OLDER, OLDER], [Whole, Whole]),
+        // It ended while it wrote that down.
+        ([UNHEARD, OLDER], [Whole, Whole]),
+        ([NEWEST, OLDER], [Whole, Whole]),
+        ([OLDER, OLDER - 1], [Whole, Lost]),
+        ([OLDER, UNHEARD - 1], [Whole, Lost]),
+    ] {
+        let directories = vec![
+            found(1, epochs[0], true, &[0]),
+            found(2, epochs[1], true, &[1]),
+        ];
+        let case = Case::of(unheard, directories, 0);
+        let data = [0, 1].map(|index| case.of_replica(index, &replicas(&[1], &[])));
+        assert_eq!(data, expected, "{epochs:?}");
+    }
+    // It was away in the newest one, and in none that it did not hear of before.
+    let away: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[UNHEARD, OLDER])];
+    let directories = vec![found(1, NEWEST, true, &[0]), found(2, OLDER, true, &[1])];
+    let case = Case::of(away, directories, 0);
+    assert_eq!(case.of_replica(1, &replicas(&[1], &[])), EndInDoubt);
+}
+
+#[test]
+fn nobody_vouches_for_what_was_never_registered() {
+    let new = || vec![found(1, -1, true, &[]), found(2, NEWEST, true, &[1])];
+    let nobody = Case {
+        known: None,
+        found: new(),
+        offline: 0,
+        in_doubt: Vec::new(),
+    };
+    for case in [nobody, Case::of(&[], new(), 0), Case::of(&[], new(), 1)] {
+        for index in [1, 2] {
+            assert_eq!(case.of_replica(index, &replicas(&[1], &[])), Lost);
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_replica_that_nobody_counts_on() {
+    let case = || {
+        Case::of(
+            &[(1, &[NEWEST]), (2, &[NEWEST])],
+            vec![found_of(1, true)],
+            1,
+        )
+    };
+    for (partition, expected) in [
+        (replicas(&[1, 2, 3], &[]), Offline),
+        (replicas(&[1, 2, 3], &[2]), Offline),
+        (replicas(&[1, 2, 3], &[1]), Lost),
+        // What it has is all there is.
+        (replicas(&[1], &[1]), Offline),
+    ] {
+        assert_eq!(case().of_replica(1, &partition), expected, "{partition:?}");
+        assert_eq!(case().of_replica(0, &partition), Whole, "{partition:?}");
+    }
+}
+
+#[test]
+fn a_log_in_doubt_is_so_alone() {
+    let both: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[NEWEST])];
+    let of = |doubt: &LogInDoubt, second: Option<DataDirectory>, offline| {
+        let mut found = vec![found(1, NEWEST, true, &[0, 1])];
+        found.extend(second);
+        let case = Case::of(both, found, offline).doubting(vec![doubt.clone()]);
+        [0, 1, 2].map(|index| case.of_replica(index, &replicas(&[1, 2], &[])))
+    };
+    let second = || Some(found(2, NEWEST, true, &[]));
+    let other = Uuid::from_u128(78);
+    for (doubt, expected) in [
+        (in_doubt(Some(T), "t", 0, false), [EndInDoubt, Whole, Whole]),
+        // Under the name that it had before.
+        (in_doubt(Some(T), "u", 0, false), [EndInDoubt, Whole, Whole]),
+        (in_doubt(Some(other), "t", 0, false), [Whole, Whole, Whole]),
+        // Its files do not tell of which topic it is.
+        (in_doubt(None, "t", 0, false), [EndInDoubt, Whole, Whole]),
+        (in_doubt(None, "u", 0, false), [Whole, Whole, Whole]),
+        (in_doubt(None, "t", 2, false), [Whole, Whole, EndInDoubt]),
+        // Nothing is there of it.
+        (in_doubt(None, "t", 2, true), [Whole, Whole, Lost]),
+        // Of an earlier topic of that name, and this one has its log.
+        (in_doubt(None, "t", 1, true), [Whole, EndInDoubt, Whole]),
+    ] {
+        assert_eq!(of(&doubt, second(), 0), expected, "{doubt:?}");
+    }
+    let damaged = in_doubt(None, "t", 2, false);
+    let missing = in_doubt(None, "t", 2, true);
+    // It may be in the one that cannot be used.
+    assert_eq!(of(&damaged, None, 1)[2], Offline);
+    assert_eq!(of(&missing, None, 1)[2], Offline);
+    assert_eq!(of(&damaged, None, 0)[2], Lost);
+    let lost = Some(found(2, OLDER, true, &[0]));
+    let damaged = in_doubt(Some(T), "t", 0, false);
+    // In two directories: nobody knows which of them counts.
+    assert_eq!(of(&damaged, lost.clone(), 0)[0], Lost);
+    let other = in_doubt(Some(T), "t", 1, false);
+    assert_eq!(of(&other, lost, 0), [Lost, EndInDoubt, Lost]);
+    // Said twice: the worse of it.
+    for order in [[0, 1], [1, 0]] {
+        let said = [
+            in_doubt(Some(T), "t", 2, true),
+            in_doubt(None, "t", 2, false),
+        ];
+        let said = order.map(|at| said[at].clone()).to_vec();
+        let case = Case::of(
+            both,
+            vec![found(1, NEWEST, true, &[]), found(2, NEWEST, true, &[])],
+            0,
+        );
+        let data = case.doubting(said).of_replica(2, &replicas(&[1, 2], &[]));
+        assert_eq!(data, Lost);
+    }
+}
+
+#[test]
+fn what_may_come_back_is_not_forgotten() {
+    let before: &[(u128, &[i64])] = &[
+        (1, &[NEWEST]),
+        (2, &[UNHEARD, OLDER]),
+        (3, &[NEWEST, OLDER]),
+    ];
+    let after = |offline| {
+        let found = vec![
+            found(1, NEWEST, false, &[]),
+            found(3, -1, true, &[]),
+            found(4, -1, true, &[]),
+        ];
+        let case = Case::of(before, found, offline);
+        let directories = case.disks().directories().to_vec();
+        let directories = directories.into_iter();
+        let directories = directories.map(|it| (it.id.as_u128(), it.epoch, it.previous_epochs));
+        directories.collect::<Vec<_>>()
+    };
+    let here = [
+        (1, NEWEST + 1, vec![NEWEST]),
+        // The right disk is not that one any more.
+        (3, NEWEST + 1, vec![]),
+        (4, NEWEST + 1, vec![]),
+    ];
+    assert_eq!(after(0), here);
+    assert_eq!(after(1)[..3], here);
+    assert_eq!(after(1)[3..], [(2, UNHEARD, vec![OLDER])]);
+}

@@ -21,24 +21,34 @@ use proptest::prelude::*;
 
 use world::{Disk, NODES, Step, World};
 
-const CASES: u32 = 1000;
+const CASES: u32 = 2000;
 const STEPS_MAX: usize = 120;
+const DIRECTORIES_MAX: usize = 3;
 
 fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
     let node = || 0..NODES;
     let power_loss = || prop::bool::weighted(0.5);
-    let disk =
-        || prop_oneof![8 => Just(Disk::Same), 1 => Just(Disk::Empty), 1 => Just(Disk::Older)];
+    let directory = || 0..DIRECTORIES_MAX;
+    let disk = || {
+        prop_oneof![
+            16 => Just(Disk::Same),
+            2 => Just(Disk::Empty),
+            2 => Just(Disk::Older),
+            1 => Just(Disk::TakenOut),
+            1 => (0..4usize).prop_map(|loses| Disk::Damaged { loses }),
+            1 => Just(Disk::Missing),
+        ]
+    };
     prop_oneof![
         6 => Just(Step::Flow),
         4 => (node(), power_loss(), 0..4usize)
             .prop_map(|(node, power_loss, loses)| Step::Crash { node, power_loss, loses }),
-        4 => (node(), power_loss(), 0..4usize, disk())
-            .prop_map(|(node, power_loss, loses, disk)| Step::Restart { node, power_loss, loses, disk }),
-        2 => node().prop_map(|node| Step::Copy { node }),
+        4 => (node(), power_loss(), 0..4usize, directory(), disk())
+            .prop_map(|(node, power_loss, loses, directory, disk)| Step::Restart { node, power_loss, loses, directory, disk }),
+        2 => (node(), directory()).prop_map(|(node, directory)| Step::Copy { node, directory }),
         10 => node().prop_map(|node| Step::Fence { node }),
-        12 => (node(), disk(), prop::bool::weighted(0.1))
-            .prop_map(|(node, disk, answer_lost)| Step::Register { node, disk, answer_lost }),
+        12 => (node(), directory(), disk(), prop::bool::weighted(0.1))
+            .prop_map(|(node, directory, disk, answer_lost)| Step::Register { node, directory, disk, answer_lost }),
         14 => node().prop_map(|node| Step::Unfence { node }),
         2 => node().prop_map(|node| Step::Stop { node }),
         4 => (node(), any::<bool>()).prop_map(|(node, is_short)| Step::Space { node, is_short }),
@@ -71,8 +81,8 @@ fn aimed_at_leader(mut step: Step, world: &World) -> Step {
     step
 }
 
-fn run(replicas: usize, min_insync: usize, steps: Vec<(Step, bool)>) {
-    let mut world = World::new(replicas, min_insync);
+fn run(replicas: usize, min_insync: usize, directories: usize, steps: Vec<(Step, bool)>) {
+    let mut world = World::new(replicas, min_insync, directories);
     for (step, at_leader) in steps {
         let step = if at_leader {
             aimed_at_leader(step, &world)
@@ -94,21 +104,23 @@ proptest! {
     fn what_was_acknowledged_is_on_every_clean_leader(
         replicas in prop::sample::select(vec![1, 2, 3, 3, 3]),
         min_insync in prop::sample::select(vec![1, 1, 2, 2, 3]),
+        directories in 1..=DIRECTORIES_MAX,
         steps in prop::collection::vec(
             (step(ElectionKind::Preferred), any::<bool>()),
             1..STEPS_MAX,
         ),
     ) {
-        run(replicas, min_insync, steps);
+        run(replicas, min_insync, directories, steps);
     }
 
     #[test]
     fn after_unclean_elections_what_is_acknowledged_survives_again(
         replicas in prop::sample::select(vec![1, 2, 3, 3, 3]),
         min_insync in prop::sample::select(vec![1, 1, 2, 2, 3]),
+        directories in 1..=DIRECTORIES_MAX,
         steps in prop::collection::vec((step(ElectionKind::Unclean), any::<bool>()), 1..STEPS_MAX),
     ) {
-        run(replicas, min_insync, steps);
+        run(replicas, min_insync, directories, steps);
     }
 }
 
@@ -124,8 +136,9 @@ fn a_cancelled_reassignment_leaves_as_many_copies_as_were_promised() {
             node: 1,
             power_loss: true,
             loses: 1,
+            directory: 0,
             disk: Disk::Same,
         },
     ];
-    run(2, 2, steps.map(|step| (step, false)).into());
+    run(2, 2, 1, steps.map(|step| (step, false)).into());
 }

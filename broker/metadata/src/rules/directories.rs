@@ -100,15 +100,32 @@ impl<'a> Disks<'a> {
         };
         let known = known.filter(|known| !known.directories.is_empty());
         let mut without_log = known.map(|_| ReplicaData::Whole);
+        let all_known = known.map_or(&[][..], |known| &known.directories);
+        let present: BTreeSet<Uuid> = directories.iter().map(|it| it.id).collect();
+        let away: Vec<&Directory> = all_known
+            .iter()
+            .filter(|it| !present.contains(&it.id))
+            .collect();
+        let of_away = match offline_directories {
+            0 => ReplicaData::Lost,
+            _ => ReplicaData::Offline,
+        };
         for found in directories {
-            let before = known.and_then(|known| find(&known.directories, found.id));
+            let before = find(all_known, found.id);
             let data = match known.zip(before) {
                 Some((known, before)) => judge(known, before, found),
                 None => ReplicaData::Lost,
             };
+            // What was made anew while this one was away is in one that is away now.
+            let is_outdated =
+                before.is_some_and(|before| away.iter().any(|it| it.epoch > before.epoch));
+            let of_logs = match is_outdated {
+                true => data.max(of_away),
+                false => data,
+            };
             for log in &found.logs {
-                let worst = disks.logs.entry(*log).or_insert(data);
-                *worst = data.max(*worst);
+                let worst = disks.logs.entry(*log).or_insert(of_logs);
+                *worst = of_logs.max(*worst);
             }
             if before.is_some() {
                 without_log = without_log.max(Some(data));
@@ -122,15 +139,11 @@ impl<'a> Disks<'a> {
                 },
             });
         }
-        let known = known.map_or(&[][..], |known| &known.directories);
-        let present: BTreeSet<Uuid> = directories.iter().map(|it| it.id).collect();
-        for away in known.iter().filter(|it| !present.contains(&it.id)) {
-            if offline_directories > 0 {
-                disks.after.push(away.clone());
-                without_log = Some(ReplicaData::Offline);
-            } else {
-                without_log = Some(ReplicaData::Lost);
-            }
+        if !away.is_empty() {
+            without_log = Some(of_away);
+        }
+        if of_away == ReplicaData::Offline {
+            disks.after.extend(away.into_iter().cloned());
         }
         disks.without_log = without_log.unwrap_or(ReplicaData::Lost);
         for log in in_doubt {
@@ -163,7 +176,10 @@ impl<'a> Disks<'a> {
         let data = listed.unwrap_or(self.without_log);
         let data = match in_doubt.into_iter().max().flatten() {
             None => data,
-            Some(InDoubt::Missing) if listed.is_none() && data != ReplicaData::Offline => {
+            // One in a directory that was away is no more than what was before it.
+            Some(InDoubt::Missing)
+                if listed != Some(ReplicaData::Whole) && data != ReplicaData::Offline =>
+            {
                 ReplicaData::Lost
             }
             Some(_) => data.max(ReplicaData::EndInDoubt),

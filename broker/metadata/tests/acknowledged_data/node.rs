@@ -1,41 +1,71 @@
-//! A broker and its disk, through crashes, copies and exchanges.
+//! A broker and its disks, through crashes, copies and exchanges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foz_metadata::rules::{DataDirectory, RegisterBroker, register_broker};
+use foz_metadata::image::Broker;
+use foz_metadata::rules::{DataDirectory, LogInDoubt, RegisterBroker, register_broker};
 use uuid::Uuid;
 
-use super::{TOPIC, World, common_prefix, id};
+use super::{TOPIC, TOPIC_ID, World, common_prefix, id};
 
-/// What a process finds when it starts.
+/// What a process finds in one of its directories when it starts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Disk {
-    /// What the one before it left.
+    /// What the one before it left; where it was taken out, it is back.
     Same,
     /// A new disk.
     Empty,
     /// The copy that was taken last, if there is one.
     Older,
+    /// It is not among `log.dirs` any more.
+    TakenOut,
+    /// The log in it is damaged, and ends so many records earlier.
+    Damaged { loses: usize },
+    /// The log in it is gone, and nothing else.
+    Missing,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Node {
     pub(super) is_up: bool,
-    /// Nothing that it wrote is missing.
+    /// Nothing that it wrote is missing, as far as the metadata goes.
     pub(super) is_intact: bool,
     /// Its disk was exchanged, or it is new to the partition, and it was not in the ISR since.
     pub(super) may_lack_all: bool,
     /// How many of the records that it had are certainly left, should it have lost some since it was last in sync.
     pub(super) keeps: Option<usize>,
-    directory: u128,
-    directories: u128,
+    slots: Vec<Slot>,
+    ids: u128,
     incarnation: u128,
-    pub(super) disk_epoch: i64,
+    /// Of its newest registration that it heard of.
+    pub(super) epoch: i64,
     /// How much of the metadata it has seen: a position in the history.
     pub(super) seen: usize,
+    /// Where its log is; `None`: it has none.
+    place: Option<usize>,
     pub(super) log: Vec<u32>,
     pub(super) lead: Lead,
+}
+
+/// One of its `log.dirs`.
+#[derive(Debug, Clone)]
+struct Slot {
+    directory: u128,
+    disk_epoch: i64,
+    /// Nothing that was written is missing.
+    is_intact: bool,
+    is_here: bool,
+    /// Its log is damaged or missing, which every process finds until one is registered.
+    doubt: Option<Doubt>,
+    /// While nobody uses it.
+    log: Option<Vec<u32>>,
     copy: Option<Copied>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    Damaged,
+    Missing,
 }
 
 /// What a leader keeps for one leader epoch.
@@ -54,24 +84,64 @@ pub(super) struct Lead {
 struct Copied {
     directory: u128,
     disk_epoch: i64,
-    log: Vec<u32>,
+    log: Option<Vec<u32>>,
 }
 
 impl Node {
-    pub(super) fn new(node: usize) -> Self {
-        Self {
+    pub(super) fn new(node: usize, directories: usize) -> Self {
+        let mut new = Self {
             is_intact: true,
-            directory: 1000 * (node as u128 + 1),
-            disk_epoch: -1,
+            epoch: -1,
+            ids: 1000 * (node as u128 + 1),
             ..Self::default()
+        };
+        for _ in 0..directories {
+            let slot = new.new_slot();
+            new.slots.push(slot);
+        }
+        new
+    }
+
+    fn new_slot(&mut self) -> Slot {
+        self.ids += 1;
+        Slot {
+            directory: self.ids,
+            disk_epoch: -1,
+            is_intact: true,
+            is_here: true,
+            doubt: None,
+            log: None,
+            copy: None,
         }
     }
 
-    pub(super) fn copy(&mut self) {
-        self.copy = Some(Copied {
-            directory: self.directory,
-            disk_epoch: self.disk_epoch,
-            log: self.log.clone(),
+    pub(super) fn has_log(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// In a directory that it has.
+    pub(super) fn make_log(&mut self) {
+        let here = |at: &usize| self.slots[*at].is_here;
+        let usable: Vec<usize> = (0..self.slots.len()).filter(here).collect();
+        // Not always in the same one.
+        let at = usize::try_from(self.incarnation).unwrap() + self.seen;
+        self.place = Some(usable[at % usable.len()]);
+        self.log.clear();
+    }
+
+    pub(super) fn delete_log(&mut self) {
+        self.place = None;
+        self.log.clear();
+    }
+
+    pub(super) fn copy(&mut self, at: usize) {
+        let at = at % self.slots.len();
+        let in_use = (self.place == Some(at)).then(|| self.log.clone());
+        let slot = &mut self.slots[at];
+        slot.copy = Some(Copied {
+            directory: slot.directory,
+            disk_epoch: slot.disk_epoch,
+            log: in_use.or_else(|| slot.log.clone()),
         });
     }
 
@@ -82,24 +152,95 @@ impl Node {
         self.log = log;
     }
 
-    /// True when there is another disk now.
-    fn exchange(&mut self, disk: Disk, node: usize) -> bool {
-        match (disk, self.copy.clone()) {
+    /// What the next process finds. True where it has something else than the one before it.
+    fn find(&mut self, at: usize, disk: Disk) -> bool {
+        let at = at % self.slots.len();
+        let (had, was_in) = (self.log.clone(), self.place);
+        if let Some(place) = self.place.take() {
+            self.slots[place].log = Some(had.clone());
+        }
+        let is_only_one = self.slots.iter().filter(|slot| slot.is_here).count() == 1;
+        let slot = &mut self.slots[at];
+        match (disk, slot.copy.clone()) {
             (Disk::Empty, _) => {
-                self.has_now(Vec::new());
-                self.directories += 1;
-                self.directory = 1000 * (node as u128 + 1) + self.directories;
-                self.disk_epoch = -1;
-                true
+                let copy = slot.copy.take();
+                self.slots[at] = self.new_slot();
+                self.slots[at].copy = copy;
             }
             (Disk::Older, Some(copy)) => {
-                self.has_now(copy.log);
-                self.directory = copy.directory;
-                self.disk_epoch = copy.disk_epoch;
-                true
+                slot.directory = copy.directory;
+                slot.disk_epoch = copy.disk_epoch;
+                slot.log = copy.log;
+                slot.is_here = true;
+                // Another mount.
+                slot.is_intact = false;
+                slot.doubt = None;
             }
-            (Disk::Same | Disk::Older, _) => false,
+            (Disk::TakenOut, _) => slot.is_here &= is_only_one,
+            (Disk::Same | Disk::Older, _) => slot.is_here = true,
+            (Disk::Damaged { loses }, _) => {
+                if let Some(log) = &mut slot.log {
+                    log.truncate(log.len().saturating_sub(loses));
+                    slot.doubt = Some(Doubt::Damaged);
+                }
+            }
+            (Disk::Missing, _) => {
+                if slot.log.take().is_some() {
+                    slot.doubt = Some(Doubt::Missing);
+                }
+            }
         }
+        let slots = self.slots.iter().enumerate();
+        let with_log = slots.filter(|(_, slot)| slot.is_here && slot.log.is_some());
+        // The others are set aside: they are older.
+        let newest = with_log.max_by_key(|(_, slot)| slot.disk_epoch);
+        self.place = newest.map(|(at, _)| at);
+        let mut log = Vec::new();
+        for (at, slot) in self
+            .slots
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, it)| it.is_here)
+        {
+            let found = slot.log.take();
+            if self.place == Some(at) {
+                log = found.unwrap_or_default();
+            }
+        }
+        let is_another = log != had || self.place != was_in;
+        if is_another {
+            self.has_now(log);
+        }
+        is_another
+    }
+
+    fn directories(&self, known: Option<&Broker>) -> Vec<DataDirectory> {
+        let slots = self.slots.iter().enumerate();
+        let here = slots.filter(|(_, slot)| slot.is_here);
+        here.map(|(at, slot)| DataDirectory {
+            id: Uuid::from_u128(slot.directory),
+            disk_epoch: slot.disk_epoch,
+            // Another disk claims to have everything, too.
+            intact: slot.is_intact || !slot.is_newest(known),
+            logs: match self.place == Some(at) {
+                true => vec![(TOPIC_ID, 0)],
+                false => Vec::new(),
+            },
+        })
+        .collect()
+    }
+}
+
+impl Slot {
+    /// Whether it is as the newest registration left it.
+    fn is_newest(&self, known: Option<&Broker>) -> bool {
+        known.is_some_and(|known| {
+            let mut directories = known.directories.iter();
+            let of_id = directories.find(|it| it.id == Uuid::from_u128(self.directory));
+            of_id.is_some_and(|it| {
+                it.epoch == self.disk_epoch || it.previous_epochs.contains(&self.disk_epoch)
+            })
+        })
     }
 }
 
@@ -109,38 +250,54 @@ impl World {
         let mut kept = crashed.log.clone();
         kept.truncate(kept.len().saturating_sub(loses));
         crashed.has_now(kept);
+        for slot in &mut crashed.slots {
+            slot.is_intact = false;
+        }
         self.lost.insert(node);
     }
 
-    pub(super) fn register(&mut self, node: usize, disk: Disk, answer_lost: bool) {
+    pub(super) fn register(&mut self, node: usize, at: usize, disk: Disk, answer_lost: bool) {
         if self.nodes[node].is_up {
             return;
         }
         let known = self.image().broker(id(node)).cloned();
+        let known = known.as_deref();
         let starting = &mut self.nodes[node];
         starting.incarnation += 1;
-        if starting.exchange(disk, node) {
+        let was_in = starting.place;
+        if starting.find(at, disk) {
             self.lost.insert(node);
         }
-        let directory = Uuid::from_u128(starting.directory);
-        let (disk_epoch, is_intact) = (starting.disk_epoch, starting.is_intact);
-        let is_newest = known.as_ref().is_some_and(|known| {
-            let known = &known.directories[0];
-            let is_named = known.epoch == disk_epoch || known.previous_epochs.contains(&disk_epoch);
-            known.id == directory && is_named
-        });
+        let starting = &self.nodes[node];
+        let doubts = starting.slots.iter().filter(|slot| slot.is_here);
+        let doubts: Vec<Doubt> = doubts.filter_map(|slot| slot.doubt).collect();
+        let is_missing = doubts.contains(&Doubt::Missing) && !starting.has_log();
+        // What a disk has that was set back within its newest registration counts as the begin of what it had.
+        let is_lost = |at: usize| {
+            let slot = &starting.slots[at];
+            !slot.is_here || !slot.is_newest(known)
+        };
+        let lost_log = match starting.place.or(was_in) {
+            _ if is_missing => true,
+            Some(at) => is_lost(at),
+            // It had none yet, and nobody can know that.
+            None => (0..starting.slots.len()).any(is_lost),
+        };
+        let in_doubt = LogInDoubt {
+            topic_id: None,
+            topic: TOPIC.to_owned(),
+            index: 0,
+            missing: is_missing,
+        };
         let request = RegisterBroker {
             node_id: id(node),
             incarnation: Uuid::from_u128(1000 * (node as u128 + 1) + starting.incarnation),
-            directories: vec![DataDirectory {
-                id: directory,
-                disk_epoch,
-                // Another disk claims to have everything, too.
-                intact: is_intact || !is_newest,
-                logs: Vec::new(),
-            }],
+            directories: starting.directories(known),
             offline_directories: 0,
-            in_doubt: Vec::new(),
+            in_doubt: (!doubts.is_empty())
+                .then_some(in_doubt)
+                .into_iter()
+                .collect(),
             cluster_id: String::new(),
             host: "h".to_owned(),
             port: 9092,
@@ -155,16 +312,22 @@ impl World {
             .image()
             .partition(TOPIC, 0)
             .is_some_and(|partition| partition.replicas == [id(node)]);
+        let is_known = known.is_some();
         let decided = register_broker(self.image(), &request);
         let Some(epoch) = self.commit_if_allowed(decided) else {
             return;
         };
         let started = &mut self.nodes[node];
-        started.may_lack_all |= known.is_some() && !is_newest && !is_single;
+        started.may_lack_all |= is_known && lost_log && !is_single;
         if !answer_lost {
             started.is_up = true;
             started.is_intact = true;
-            started.disk_epoch = epoch;
+            started.epoch = epoch;
+            for slot in started.slots.iter_mut().filter(|slot| slot.is_here) {
+                slot.disk_epoch = epoch;
+                slot.is_intact = true;
+                slot.doubt = None;
+            }
             self.see(node, self.history.len() - 1);
         }
     }

@@ -22,6 +22,7 @@ use node::{Lead, Node};
 
 pub(crate) const NODES: usize = 4;
 const TOPIC: &str = "t";
+const TOPIC_ID: Uuid = Uuid::from_u128(1);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
@@ -36,12 +37,15 @@ pub(crate) enum Step {
     },
     Register {
         node: usize,
+        /// To which of its directories something happened.
+        directory: usize,
         disk: Disk,
         answer_lost: bool,
     },
     /// Somebody takes a copy of a disk.
     Copy {
         node: usize,
+        directory: usize,
     },
     Unfence {
         node: usize,
@@ -99,6 +103,7 @@ pub(crate) enum Step {
         node: usize,
         power_loss: bool,
         loses: usize,
+        directory: usize,
         disk: Disk,
     },
 }
@@ -122,10 +127,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(replicas: usize, min_insync: usize) -> Self {
+    pub(crate) fn new(replicas: usize, min_insync: usize, directories: usize) -> Self {
         let mut world = Self {
             history: vec![Image::default()],
-            nodes: (0..NODES).map(Node::new).collect(),
+            nodes: (0..NODES)
+                .map(|node| Node::new(node, directories))
+                .collect(),
             acknowledged: Vec::new(),
             next_record: 0,
             lost: BTreeSet::new(),
@@ -139,6 +146,7 @@ impl World {
         for node in 0..NODES {
             world.take(Step::Register {
                 node,
+                directory: 0,
                 disk: Disk::Same,
                 answer_lost: false,
             });
@@ -146,7 +154,7 @@ impl World {
         }
         let topic = NewTopic {
             name: TOPIC.to_owned(),
-            id: Uuid::from_u128(1),
+            id: TOPIC_ID,
             partitions: 1,
             replication_factor: i32::try_from(replicas).unwrap(),
             config: [("min.insync.replicas".to_owned(), min_insync.to_string())].into(),
@@ -184,10 +192,11 @@ impl World {
             }
             Step::Register {
                 node,
+                directory,
                 disk,
                 answer_lost,
-            } => self.register(node, disk, answer_lost),
-            Step::Copy { node } => self.nodes[node].copy(),
+            } => self.register(node, directory, disk, answer_lost),
+            Step::Copy { node, directory } => self.nodes[node].copy(directory),
             Step::Unfence { node } => {
                 let seen = &self.history[self.nodes[node].seen];
                 let epoch = self.epoch(node);
@@ -267,6 +276,7 @@ impl World {
                 node,
                 power_loss,
                 loses,
+                directory,
                 disk,
             } => {
                 self.take(Step::Crash {
@@ -277,6 +287,7 @@ impl World {
                 self.take(Step::Fence { node });
                 self.take(Step::Register {
                     node,
+                    directory,
                     disk,
                     answer_lost: false,
                 });
@@ -336,9 +347,11 @@ impl World {
                 ..Lead::default()
             };
         }
-        // A broker deletes what it has no replica of any more.
+        // A broker deletes what it has no replica of any more, and makes what it has none of yet.
         if !partition.replicas.contains(&id(node)) {
-            seeing.log.clear();
+            seeing.delete_log();
+        } else if !seeing.has_log() && seeing.is_up {
+            seeing.make_log();
         }
         // What was proposed has succeeded or never will.
         seeing.lead.proposed = seeing
@@ -349,7 +362,8 @@ impl World {
     }
 
     fn fetch(&mut self, leader: usize, follower: usize, records: usize) {
-        if leader == follower || !self.leads(leader) || !self.nodes[follower].is_up {
+        let can_fetch = self.nodes[follower].is_up && self.nodes[follower].has_log();
+        if leader == follower || !self.leads(leader) || !can_fetch {
             return;
         }
         let Some(seen) = self.seen(follower) else {
@@ -368,7 +382,7 @@ impl World {
         let common = common_prefix(&from, &fetching.log);
         fetching.log.truncate(common);
         fetching.log.extend(from[common..].iter().take(records));
-        let said = (fetching.log.len(), fetching.disk_epoch);
+        let said = (fetching.log.len(), fetching.epoch);
         self.nodes[leader].lead.fetched.insert(id(follower), said);
     }
 
@@ -453,9 +467,9 @@ impl World {
         self.nodes[leader].lead.proposed = Some((known.partition_epoch, members));
         let request = AlterPartitions {
             broker_id: id(leader),
-            broker_epoch: self.nodes[leader].disk_epoch,
+            broker_epoch: self.nodes[leader].epoch,
             partitions: vec![IsrChange {
-                topic_id: Uuid::from_u128(1),
+                topic_id: TOPIC_ID,
                 index: 0,
                 leader_epoch: known.leader_epoch,
                 partition_epoch: known.partition_epoch,
@@ -518,7 +532,7 @@ impl World {
         let believes = self
             .seen(node)
             .is_some_and(|partition| partition.leader == id(node));
-        self.nodes[node].is_up && believes
+        self.nodes[node].is_up && self.nodes[node].has_log() && believes
     }
 
     /// The partition as a broker sees it.

@@ -162,6 +162,78 @@ fn a_flush_that_fails_during_recovery_ends_the_start() {
     assert!(!is_log_intact(broker));
 }
 
+/// One log of ten is damaged below what was replicated. Of the others nobody doubts anything: they are led at once.
+#[test]
+fn a_damaged_log_takes_no_other_along() {
+    const DAMAGED: usize = 4;
+    let mut testbed = Testbed::start(1, 2);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let min_insync = [("min.insync.replicas", "2")];
+    let names: Vec<String> = (0..10).map(|number| format!("orders-{number}")).collect();
+    for name in &names {
+        let orders = connection.create_on(name, &[0, 1], &min_insync);
+        connection.await_partition(name, |it| sorted(&it.isr_nodes) == [0, 1]);
+        for value in ["a", "b", "c"] {
+            connection.produce(&orders, 0, batch(1, &[value]));
+        }
+    }
+    drop(connection);
+    let deadline = Instant::now() + PATIENCE;
+    let replicated = data(&testbed.brokers[0], "replication-offset-checkpoint");
+    let is_replicated = |name: &String| {
+        let text = fs::read_to_string(&replicated).unwrap_or_default();
+        text.lines().any(|line| *line == format!("{name} 0 3"))
+    };
+    while !names.iter().all(is_replicated) {
+        assert!(Instant::now() < deadline, "{}", testbed.brokers[0].log());
+        pause();
+    }
+
+    testbed.brokers[1].kill();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    for name in &names {
+        connection.await_partition(name, |it| sorted(&it.isr_nodes) == [0]);
+    }
+    drop(connection);
+    testbed.brokers[0].kill();
+    let segment = format!("{}-0/00000000000000000000.log", names[DAMAGED]);
+    let segment = data(&testbed.brokers[0], &segment);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+
+    testbed.brokers[0].spawn();
+    testbed.brokers[0].wait_ready();
+    assert!(is_log_intact(&testbed.brokers[0]));
+    let log = testbed.brokers[0].log();
+    assert!(log.contains("logs_in_doubt"), "{log}");
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    for (number, name) in names.iter().enumerate() {
+        let leader = if number == DAMAGED { -1 } else { 0 };
+        connection.await_partition(name, |it| it.leader_id == leader);
+        if number != DAMAGED {
+            assert_eq!(connection.latest_offset(name, 0), Ok(3), "{name}");
+        }
+    }
+    drop(connection);
+
+    testbed.brokers[1].spawn();
+    testbed.brokers[1].wait_ready();
+    let mut connection = Connection::open(&testbed.brokers[1], &answered);
+    for (number, name) in names.iter().enumerate() {
+        let leader = i32::from(number == DAMAGED);
+        connection.await_partition(name, |it| {
+            it.leader_id == leader && sorted(&it.isr_nodes) == [0, 1]
+        });
+    }
+    assert_eq!(connection.latest_offset(&names[DAMAGED], 0), Ok(3));
+    let log = testbed.brokers[0].log();
+    assert_eq!(log.matches("log is offline").count(), 1, "{log}");
+    assert!(log.contains("damaged data was set aside"), "{log}");
+}
+
 /// Whoever writes there stands still in the kernel, while the process beats on.
 #[test]
 fn a_disk_that_hangs_leads_nothing_until_it_answers() {

@@ -228,6 +228,14 @@ fn a_replica_is_what_the_directory_is_that_its_log_is_in() {
             0,
             [Whole, Lost, Lost],
         ),
+        // Back, and where it was made anew may be away: that is newer.
+        (one_behind, vec![second(OLDER, true)], 0, [Lost, Lost, Lost]),
+        (
+            one_behind,
+            vec![second(OLDER, true)],
+            1,
+            [Offline, Offline, Offline],
+        ),
         (one_behind, vec![whole()], 1, [Whole, Offline, Offline]),
         (one_behind, vec![whole()], 0, [Whole, Lost, Lost]),
     ] {

@@ -6,6 +6,7 @@ use foz_api::v1;
 use foz_api::v1::admin_client::AdminClient;
 use foz_metadata::image::NO_LEADER;
 use tonic::Code;
+use uuid::Uuid;
 
 use crate::controllers::{Controllers, eventually};
 use crate::fake_broker::FakeBroker;
@@ -156,5 +157,21 @@ async fn a_process_that_replaces_a_killed_one_need_not_wait_and_one_beside_it_is
         refused.message().contains("another-cluster") && refused.message().contains(&cluster_id)
     );
     second.stop().await;
+    controllers.stop().await;
+}
+
+/// More than gRPC takes by default, which is 4 MiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_may_name_very_many_logs() {
+    let controllers = Controllers::start(1).await;
+    let mut registration = FakeBroker::registration(0);
+    let logs = (0..200_000_u128).map(|topic| v1::TopicLogs {
+        topic_id: Uuid::from_u128(topic).as_bytes().to_vec(),
+        indexes: vec![0, 1],
+    });
+    registration.directories[0].logs = logs.collect();
+    let broker = FakeBroker::start_with(&controllers, registration).await;
+    eventually("the broker is unfenced", || broker.image().is_alive(0)).await;
+    broker.stop().await;
     controllers.stop().await;
 }

@@ -72,6 +72,13 @@ impl Node for Fake {
         Err(Status::unimplemented("not of this test"))
     }
 
+    async fn report_offline_replicas(
+        &self,
+        _: Request<v1::ReportOfflineReplicasRequest>,
+    ) -> Result<Response<v1::ReportOfflineReplicasResponse>, Status> {
+        Err(Status::unimplemented("not of this test"))
+    }
+
     async fn allocate_producer_ids(
         &self,
         _: Request<v1::AllocateProducerIdsRequest>,

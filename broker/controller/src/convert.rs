@@ -36,6 +36,7 @@ fn partition((index, partition): (i32, &Partition)) -> v1::Partition {
         partition_epoch: partition.partition_epoch,
         adding_replicas: partition.adding_replicas.clone(),
         removing_replicas: partition.removing_replicas.clone(),
+        offline: partition.offline.clone(),
     }
 }
 

@@ -139,6 +139,9 @@ pub struct Partition {
     pub removing_replicas: Vec<i32>,
     /// The rebalance that began the reassignment under way; 0 where somebody else did, or none is.
     pub rebalance_id: i64,
+    /// Replicas whose broker said, since it was registered or when it was, that it cannot use their logs. They lead nothing
+    /// and are in no ISR and no ELR. What they have may come back, with a registration of the broker.
+    pub offline: Vec<i32>,
 }
 
 /// What configs are set on.

@@ -47,6 +47,7 @@ mod rebalance;
 mod refusal;
 mod register_broker;
 mod replicas;
+mod report_offline_replicas;
 mod report_space;
 mod restore_topic;
 mod start_rebalance;
@@ -101,6 +102,7 @@ pub use purge_deleted_topics::{DeletedTopicRef, PurgeDeletedTopics, Purged, purg
 pub use raise_internal_topics::{PARTITIONS_RAISED_PER_CALL_MAX, raise_internal_topics};
 pub use refusal::{ErrorCode, Refusal};
 pub use register_broker::{RegisterBroker, register_broker};
+pub use report_offline_replicas::{ReportOfflineReplicas, report_offline_replicas};
 pub use report_space::report_space;
 pub use restore_topic::{RestoreTopic, restore_topic};
 pub use start_rebalance::{PlannedRebalance, StartRebalance, StartedRebalance, start_rebalance};

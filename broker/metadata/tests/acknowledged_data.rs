@@ -35,6 +35,7 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
             2 => Just(Disk::Empty),
             2 => Just(Disk::Older),
             1 => Just(Disk::TakenOut),
+            3 => Just(Disk::Failed),
             1 => (0..4usize).prop_map(|loses| Disk::Damaged { loses }),
             1 => Just(Disk::Missing),
         ]
@@ -50,6 +51,8 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
         12 => (node(), directory(), disk(), prop::bool::weighted(0.1))
             .prop_map(|(node, directory, disk, answer_lost)| Step::Register { node, directory, disk, answer_lost }),
         14 => node().prop_map(|node| Step::Unfence { node }),
+        4 => (node(), directory()).prop_map(|(node, directory)| Step::Fail { node, directory }),
+        4 => node().prop_map(|node| Step::Report { node }),
         2 => node().prop_map(|node| Step::Stop { node }),
         4 => (node(), any::<bool>()).prop_map(|(node, is_short)| Step::Space { node, is_short }),
         16 => (node(), prop_oneof![1..4usize, Just(100)])

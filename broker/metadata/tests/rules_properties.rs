@@ -19,19 +19,20 @@ use foz_metadata::rules::{
     AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
     Answer, ChangeReplicationFactor, ConfigChange, ConfigOperation, CreatePartitions, CreateTopics,
     DataDirectory, Decision, DeleteTopics, ElectLeaders, Increase, IsrChange, NewTopic,
-    QuorumHealth, Reassignment, Refusal, RegisterBroker, ReplicationFactorChange, ResourceName,
-    TopicRef, Unavailable, acquire_operator_epoch, acquire_restart, allocate_producer_ids,
-    alter_configs, alter_partition_reassignments, alter_partitions, assign_racks, balance_leaders,
-    change_replication_factor, cordon, create_partitions, create_topics, delete_topics,
-    elect_leaders, elect_unclean_where_allowed, end_restart, end_restarts_done, fence_broker,
-    found_cluster, raise_internal_topics, register_broker, report_space, stop_broker,
-    unfence_broker, unregister_broker,
+    QuorumHealth, Reassignment, Refusal, RegisterBroker, ReplicationFactorChange,
+    ReportOfflineReplicas, ResourceName, TopicRef, Unavailable, acquire_operator_epoch,
+    acquire_restart, allocate_producer_ids, alter_configs, alter_partition_reassignments,
+    alter_partitions, assign_racks, balance_leaders, change_replication_factor, cordon,
+    create_partitions, create_topics, delete_topics, elect_leaders, elect_unclean_where_allowed,
+    end_restart, end_restarts_done, fence_broker, found_cluster, raise_internal_topics,
+    register_broker, report_offline_replicas, report_space, stop_broker, unfence_broker,
+    unregister_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use check::check_step;
-use command::{Command, NODES, command};
+use command::{Command, NODES, Second, command};
 
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 
@@ -108,21 +109,13 @@ impl Cluster {
                 incarnation,
                 log_intact,
                 is_same_disk,
+                second,
             } => {
                 let request = RegisterBroker {
                     node_id,
                     incarnation: Uuid::from_u128(incarnation.into()),
-                    directories: vec![DataDirectory {
-                        id: Uuid::from_u128(100 + u128::try_from(node_id).unwrap()),
-                        disk_epoch: if is_same_disk {
-                            self.epoch(node_id)
-                        } else {
-                            -1
-                        },
-                        intact: log_intact,
-                        logs: Vec::new(),
-                    }],
-                    offline_directories: 0,
+                    directories: self.directories(node_id, log_intact, is_same_disk, second),
+                    offline_directories: i32::from(second == Second::Failed),
                     in_doubt: Vec::new(),
                     cluster_id: "the-cluster".to_owned(),
                     host: "localhost".to_owned(),
@@ -133,8 +126,21 @@ impl Cluster {
                     replication_host: "localhost".to_owned(),
                     replication_port: 9091,
                 };
-                self.commit_if_allowed(register_broker(&image, &request));
+                if self
+                    .commit_if_allowed(register_broker(&image, &request))
+                    .is_some()
+                {
+                    let all_are_here = second != Second::Failed;
+                    for (_, _, partition) in self.image.partitions_on(node_id) {
+                        assert!(!(all_are_here && partition.offline.contains(&node_id)));
+                    }
+                }
             }
+            Command::ReportOffline {
+                node_id,
+                modulus,
+                is_stale,
+            } => self.report_offline(node_id, modulus, is_stale),
             Command::Fence { node_id } => {
                 let decided = fence_broker(&image, node_id, self.epoch(node_id));
                 self.commit_if_allowed(decided);
@@ -180,7 +186,8 @@ impl Cluster {
                     let mut replicas = partition.replicas.iter();
                     assert!(
                         partition.leader != NO_LEADER
-                            || !replicas.any(|node_id| self.image.can_lead(*node_id))
+                            || !replicas.any(|node_id| self.image.can_lead(*node_id)
+                                && !partition.offline.contains(node_id))
                     );
                 }
             }
@@ -306,6 +313,78 @@ impl Cluster {
                 let again = end_restarts_done(&self.image).unwrap();
                 assert_eq!(again.records, []);
             }
+        }
+    }
+
+    /// Of every second partition the log is in the second one.
+    fn directories(
+        &self,
+        node_id: i32,
+        intact: bool,
+        is_same_disk: bool,
+        second: Second,
+    ) -> Vec<DataDirectory> {
+        let held: Vec<_> = self.image.partitions_on(node_id).collect();
+        let ids = [100, 200].map(|id| Uuid::from_u128(id + u128::try_from(node_id).unwrap()));
+        let known = self.image.broker(node_id);
+        let directories = ids.into_iter().zip([0, 1]).map(|(id, remainder)| {
+            let known = known.and_then(|known| known.directories.iter().find(|it| it.id == id));
+            let logs = held.iter().filter(|(_, index, _)| index % 2 == remainder);
+            DataDirectory {
+                id,
+                disk_epoch: known
+                    .filter(|_| is_same_disk)
+                    .map_or(-1, |known| known.epoch),
+                intact,
+                logs: logs.map(|(topic, index, _)| (topic.id, *index)).collect(),
+            }
+        });
+        let mut directories: Vec<_> = directories.collect();
+        match second {
+            Second::Here => {}
+            Second::Failed | Second::TakenOut => directories.truncate(1),
+            Second::Swapped => {
+                let made = u128::try_from(self.image.offset()).unwrap();
+                directories[1] = DataDirectory {
+                    id: Uuid::from_u128(1000 + made),
+                    disk_epoch: -1,
+                    intact,
+                    logs: Vec::new(),
+                };
+            }
+        }
+        directories
+    }
+
+    fn report_offline(&mut self, node_id: i32, modulus: i32, is_stale: bool) {
+        let image = self.image.clone();
+        let held = image.partitions_on(node_id);
+        let some = held.filter(|(_, index, _)| index % modulus == 0);
+        let unknown = (Uuid::from_u128(1), 0);
+        let request = ReportOfflineReplicas {
+            node_id,
+            broker_epoch: self.epoch(node_id) - i64::from(is_stale),
+            replicas: some
+                .map(|(topic, index, _)| (topic.id, index))
+                .chain([unknown])
+                .collect(),
+        };
+        let decided = report_offline_replicas(&image, &request);
+        let is_taken = self.commit_if_allowed(decided).is_some();
+        assert_eq!(is_taken, image.broker(node_id).is_some() && !is_stale);
+        if is_taken {
+            for (topic, index, partition) in self.image.partitions_on(node_id) {
+                let was = image
+                    .topic_by_id(topic.id)
+                    .unwrap()
+                    .partition(index)
+                    .unwrap();
+                let is_meant = request.replicas.contains(&(topic.id, index));
+                let expected = is_meant || was.offline.contains(&node_id);
+                assert_eq!(partition.offline.contains(&node_id), expected);
+            }
+            let again = report_offline_replicas(&self.image, &request).unwrap();
+            assert_eq!(again.records, []);
         }
     }
 
@@ -546,7 +625,7 @@ proptest! {
     ) {
         let mut cluster = Cluster::new();
         for node_id in 0..nodes {
-            cluster.run(Command::Register { node_id, incarnation: 1, log_intact: true, is_same_disk: true });
+            cluster.run(Command::Register { node_id, incarnation: 1, log_intact: true, is_same_disk: true, second: Second::Here });
             cluster.run(Command::Unfence { node_id });
         }
         for (position, (partitions, seed)) in topics.into_iter().enumerate() {

@@ -7,6 +7,7 @@ pub(crate) mod controller_started;
 mod lease;
 mod register_broker;
 mod report_load;
+mod report_offline_replicas;
 mod watch_metadata;
 
 use std::sync::Arc;
@@ -74,6 +75,15 @@ impl Node for NodeService {
         request: Request<v1::ReportLoadRequest>,
     ) -> Result<Response<v1::ReportLoadResponse>, Status> {
         report_load::report_load(&self.0, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn report_offline_replicas(
+        &self,
+        request: Request<v1::ReportOfflineReplicasRequest>,
+    ) -> Result<Response<v1::ReportOfflineReplicasResponse>, Status> {
+        report_offline_replicas::report_offline_replicas(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -12,6 +12,7 @@ mod failover;
 mod fake_broker;
 mod feature_levels;
 mod many_topics;
+mod offline_replicas;
 mod reassignments;
 mod rebalances;
 mod replication_factor;

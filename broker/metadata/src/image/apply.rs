@@ -253,6 +253,7 @@ impl Image {
             adding_replicas: record.adding_replicas.clone(),
             removing_replicas: record.removing_replicas.clone(),
             rebalance_id: record.rebalance_id,
+            offline: record.offline.clone(),
         };
         topic.partitions.push(partition);
         self.count_replicas(&record.replicas, 1);
@@ -284,6 +285,7 @@ impl Image {
             (&mut partition.never_in_sync, &record.never_in_sync),
             (&mut partition.adding_replicas, &record.adding_replicas),
             (&mut partition.removing_replicas, &record.removing_replicas),
+            (&mut partition.offline, &record.offline),
         ] {
             if let Some(change) = change {
                 list.clone_from(&change.node_ids);

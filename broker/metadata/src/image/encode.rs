@@ -198,6 +198,7 @@ fn topic_to_facts(topic: &Topic, facts: &mut Vec<Fact>) {
             adding_replicas: partition.adding_replicas.clone(),
             removing_replicas: partition.removing_replicas.clone(),
             rebalance_id: partition.rebalance_id,
+            offline: partition.offline.clone(),
         }));
     }
 }

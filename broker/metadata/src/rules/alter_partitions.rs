@@ -206,7 +206,9 @@ fn check_isr(
         let is_member = partition.isr.contains(node_id) && image.is_alive(*node_id);
         let may_be_in = may_join(*node_id) || is_member || *node_id == broker_id;
         let known_epoch = image.broker(*node_id).map_or(-1, |broker| broker.epoch);
-        let reason = if !may_be_in {
+        let reason = if partition.offline.contains(node_id) {
+            "cannot use the log of its replica".to_owned()
+        } else if !may_be_in {
             "is fenced, about to stop, or has no room on its disk where another has".to_owned()
         } else if *broker_epoch != -1 && *broker_epoch != known_epoch {
             format!("is registered with epoch {known_epoch}, not {broker_epoch}")

@@ -10,15 +10,20 @@ use crate::record::Fact;
 /// What a broker has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
+    /// Nothing.
+    Nothing,
     /// Perhaps the end of what it had.
     End,
+    /// The use of it, and perhaps the end.
+    Use,
     /// Perhaps all of it.
     Disk,
     /// It is gone for good.
     Broker,
 }
 
-/// Writes down what a broker lost of deleted topics, as `lost` says of each replica; nothing where that is known already.
+/// Writes down what a broker lost of deleted topics, as `lost` says of each replica; nothing where that is known already, or
+/// where it says nothing.
 pub(super) fn change_deleted_on(
     draft: &mut Draft,
     node_id: i32,
@@ -36,8 +41,11 @@ pub(super) fn change_deleted_on(
                 continue;
             };
             let mut changed = PartitionChange::new(settings, index, partition);
+            changed.comes_back(node_id);
             match lost {
+                Lost::Nothing => {}
                 Lost::End => changed.lost_data(node_id),
+                Lost::Use => changed.goes_offline(node_id),
                 Lost::Disk => changed.lost_disk(node_id),
                 Lost::Broker => {
                     changed.lost_disk(node_id);

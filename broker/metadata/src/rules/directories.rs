@@ -6,6 +6,7 @@
 //! away, it may be there, and comes back or does not: none is made in its place as long as the broker has a directory
 //! that it cannot use.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use foz_canary::{Canary, sings};
@@ -63,10 +64,21 @@ pub(super) enum ReplicaData {
 #[derive(Debug)]
 pub(super) struct Disks<'a> {
     node_id: i32,
-    logs: BTreeMap<(Uuid, i32), ReplicaData>,
+    logs: BTreeMap<(Uuid, i32), Listed>,
     without_log: ReplicaData,
+    /// Of what a directory that is away may hold.
+    of_away: Option<ReplicaData>,
     in_doubt: BTreeMap<(LogName<'a>, i32), InDoubt>,
     after: Vec<Directory>,
+}
+
+/// A log in a directory.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    disk_epoch: i64,
+    data: ReplicaData,
+    /// The directory was away in the newest registration.
+    was_away: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,41 +103,40 @@ impl<'a> Disks<'a> {
         offline_directories: i32,
         in_doubt: &'a [LogInDoubt],
     ) -> Self {
-        let mut disks = Self {
-            node_id,
-            logs: BTreeMap::new(),
-            without_log: ReplicaData::Lost,
-            in_doubt: BTreeMap::new(),
-            after: Vec::new(),
-        };
         let known = known.filter(|known| !known.directories.is_empty());
-        let mut without_log = known.map(|_| ReplicaData::Whole);
         let all_known = known.map_or(&[][..], |known| &known.directories);
         let present: BTreeSet<Uuid> = directories.iter().map(|it| it.id).collect();
-        let away: Vec<&Directory> = all_known
-            .iter()
-            .filter(|it| !present.contains(&it.id))
-            .collect();
+        let away = all_known.iter().filter(|it| !present.contains(&it.id));
+        let away: Vec<&Directory> = away.collect();
         let of_away = match offline_directories {
             0 => ReplicaData::Lost,
             _ => ReplicaData::Offline,
         };
+        let mut disks = Self {
+            node_id,
+            logs: BTreeMap::new(),
+            without_log: ReplicaData::Lost,
+            of_away: (!away.is_empty()).then_some(of_away),
+            in_doubt: BTreeMap::new(),
+            after: Vec::new(),
+        };
+        let mut without_log = known.map(|_| ReplicaData::Whole);
         for found in directories {
             let before = find(all_known, found.id);
             let data = match known.zip(before) {
                 Some((known, before)) => judge(known, before, found),
                 None => ReplicaData::Lost,
             };
-            // What was made anew while this one was away is in one that is away now.
-            let is_outdated =
-                before.is_some_and(|before| away.iter().any(|it| it.epoch > before.epoch));
-            let of_logs = match is_outdated {
-                true => data.max(of_away),
-                false => data,
+            let listed = Listed {
+                disk_epoch: found.disk_epoch,
+                data,
+                was_away: known
+                    .zip(before)
+                    .is_some_and(|(known, it)| it.epoch != known.epoch),
             };
             for log in &found.logs {
-                let worst = disks.logs.entry(*log).or_insert(of_logs);
-                *worst = of_logs.max(*worst);
+                let known = disks.logs.entry(*log).or_insert(listed);
+                *known = known.or(listed);
             }
             if before.is_some() {
                 without_log = without_log.max(Some(data));
@@ -139,13 +150,10 @@ impl<'a> Disks<'a> {
                 },
             });
         }
-        if !away.is_empty() {
-            without_log = Some(of_away);
-        }
         if of_away == ReplicaData::Offline {
             disks.after.extend(away.into_iter().cloned());
         }
-        disks.without_log = without_log.unwrap_or(ReplicaData::Lost);
+        disks.without_log = disks.of_away.or(without_log).unwrap_or(ReplicaData::Lost);
         for log in in_doubt {
             let name = match log.topic_id {
                 Some(topic_id) => LogName::Id(topic_id),
@@ -170,26 +178,33 @@ impl<'a> Disks<'a> {
         if sings(Canary::RegistrationIgnoresLostDisk) {
             return ReplicaData::Whole;
         }
-        let listed = self.logs.get(&(topic_id, index)).copied();
+        let listed = self.logs.get(&(topic_id, index));
+        let listed = listed.map(|listed| self.of_listed(*listed, partition));
         let in_doubt = [LogName::Id(topic_id), LogName::Name(topic)];
         let in_doubt = in_doubt.map(|name| self.in_doubt.get(&(name, index)).copied());
         let data = listed.unwrap_or(self.without_log);
-        let data = match in_doubt.into_iter().max().flatten() {
-            None => data,
-            // One in a directory that was away is no more than what was before it.
-            Some(InDoubt::Missing)
-                if listed != Some(ReplicaData::Whole) && data != ReplicaData::Offline =>
-            {
-                ReplicaData::Lost
-            }
+        let in_doubt = in_doubt.into_iter().max().flatten();
+        let is_missing = listed.is_none() && in_doubt == Some(InDoubt::Missing);
+        let data = match in_doubt {
+            _ if is_missing && data != ReplicaData::Offline => ReplicaData::Lost,
             Some(_) => data.max(ReplicaData::EndInDoubt),
+            None => data,
         };
-        // Nobody counts on it, so it may begin anew.
-        let is_new =
-            partition.replicas.len() > 1 && partition.never_in_sync.contains(&self.node_id);
+        // Nobody counts on it, or it was in a directory that is here, so it may begin anew. What a single one has, wherever
+        // that may be, is all there is.
+        let is_gone = is_missing || partition.never_in_sync.contains(&self.node_id);
         match data {
-            ReplicaData::Offline if is_new => ReplicaData::Lost,
+            ReplicaData::Offline if is_gone && partition.replicas.len() > 1 => ReplicaData::Lost,
             data => data,
+        }
+    }
+
+    /// A replica whose log was away is offline in the metadata. One that is not had another log since, made anew, and that is
+    /// in no directory that is here.
+    fn of_listed(&self, listed: Listed, partition: &Partition) -> ReplicaData {
+        match listed.was_away && !partition.offline.contains(&self.node_id) {
+            true => listed.data.max(self.of_away.unwrap_or(ReplicaData::Lost)),
+            false => listed.data,
         }
     }
 
@@ -197,6 +212,22 @@ impl<'a> Disks<'a> {
     /// it is not forgotten: what it holds would be taken for what never was.
     pub(super) fn directories(&self) -> &[Directory] {
         &self.after
+    }
+}
+
+impl Listed {
+    /// Of two logs of the same replica the one counts whose directory was part of the newer registration, and the other is
+    /// set aside.
+    fn or(self, other: Self) -> Self {
+        match self.disk_epoch.cmp(&other.disk_epoch) {
+            Ordering::Greater => self,
+            Ordering::Less => other,
+            Ordering::Equal => Self {
+                data: self.data.max(other.data),
+                was_away: self.was_away || other.was_away,
+                ..self
+            },
+        }
     }
 }
 

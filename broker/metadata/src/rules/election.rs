@@ -26,8 +26,9 @@ pub(super) enum Elected {
 /// whose disk is empty. More the metadata does not know: nobody is asked how far the log of each goes, which
 /// KIP-966 plans as unclean recovery.
 pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -> Elected {
-    let can_lead = |node_id: i32| image.can_lead(node_id);
-    let can_take_over = |node_id: i32| image.can_take_over(node_id);
+    let is_usable = |node_id: i32| !partition.offline.contains(&node_id);
+    let can_lead = |node_id: i32| image.can_lead(node_id) && is_usable(node_id);
+    let can_take_over = |node_id: i32| image.can_take_over(node_id) && is_usable(node_id);
     let first_of = |members: &[i32], may: &dyn Fn(i32) -> bool| {
         let replicas = partition.replicas.iter().copied();
         replicas

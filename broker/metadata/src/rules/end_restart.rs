@@ -43,8 +43,8 @@ pub fn end_restart(
 
 /// Ends the grants of brokers that are back, and makes them lead what they are preferred for, in one transaction; the
 /// answer is which ones. A broker is back when another process of it is registered, alive, and in every ISR that it
-/// should be in: replicas that are to be taken away, and those that a reassignment has just brought, do not count. The
-/// grant of a broker that is no longer registered ends too.
+/// should be in: replicas that are to be taken away, those that a reassignment has just brought, and those that it cannot
+/// use do not count. The grant of a broker that is no longer registered ends too.
 ///
 /// The grants of controllers are not looked at; see [`end_restart`].
 pub fn end_restarts_done(image: &Image) -> Decided<Vec<i32>> {
@@ -84,6 +84,8 @@ fn is_done(image: &Image, grant: &Grant) -> bool {
             partition.isr.contains(&node_id)
                 || partition.removing_replicas.contains(&node_id)
                 || partition.adding_replicas.contains(&node_id)
+                // A disk that is dead does not come back with the process.
+                || partition.offline.contains(&node_id)
         })
 }
 

@@ -13,6 +13,8 @@
 //! * When the ISR becomes empty, `last_known_elr` names the last leader, until that loses its disk. A single
 //!   replica stays named all the same: what it has is all there is. When the last leader has no replica any more, an
 //!   eligible one is named in its place.
+//! * A replica whose broker cannot use its log is `offline`: it leaves the ISR and the ELR, and leads nothing, until its
+//!   broker registers anew and can. It lost no more than the end of what it had, so it stays the last leader.
 //! * Who is new to the partition, or lost its disk, is in `never_in_sync` until it is in the ISR.
 //! * A reassignment is complete, whatever the change was made for, as soon as all replicas of its target are in
 //!   sync (KIP-455), see `reassignment.rs`.
@@ -139,6 +141,20 @@ impl<'a> PartitionChange<'a> {
         self.lost_disks.push(node_id);
     }
 
+    /// A replica cannot be used. It may come back, without the end of what it had.
+    pub(super) fn goes_offline(&mut self, node_id: i32) {
+        self.lost_data(node_id);
+        if !self.after.offline.contains(&node_id) {
+            self.after.offline.push(node_id);
+            self.after.offline.sort_unstable();
+        }
+    }
+
+    /// A replica can be used again, whatever it has.
+    pub(super) fn comes_back(&mut self, node_id: i32) {
+        self.after.offline.retain(|id| *id != node_id);
+    }
+
     pub(super) fn set_isr(&mut self, isr: Vec<i32>) {
         self.after.isr = isr;
     }
@@ -156,6 +172,7 @@ impl<'a> PartitionChange<'a> {
         self.after.removing_replicas = reassigned.removing;
         let replicas = &self.after.replicas;
         self.after.isr.retain(|id| replicas.contains(id));
+        self.after.offline.retain(|id| replicas.contains(id));
     }
 
     /// The reassignment under way is of that rebalance; 0: of none.
@@ -337,6 +354,7 @@ impl<'a> PartitionChange<'a> {
         let never_in_sync = changed(&before.never_in_sync, after.never_in_sync);
         let adding_replicas = changed(&before.adding_replicas, after.adding_replicas);
         let removing_replicas = changed(&before.removing_replicas, after.removing_replicas);
+        let offline = changed(&before.offline, after.offline);
         let rebalance_id =
             (before.rebalance_id != after.rebalance_id).then_some(after.rebalance_id);
         let lists = [
@@ -347,6 +365,7 @@ impl<'a> PartitionChange<'a> {
             &never_in_sync,
             &adding_replicas,
             &removing_replicas,
+            &offline,
         ];
         let is_same =
             leader.is_none() && rebalance_id.is_none() && lists.iter().all(|list| list.is_none());
@@ -367,6 +386,7 @@ impl<'a> PartitionChange<'a> {
             adding_replicas,
             removing_replicas,
             rebalance_id,
+            offline,
         })
     }
 }

@@ -134,22 +134,25 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         &mut draft,
         &after,
         request.node_id,
-        |change, replica, partition| match disks.of_replica(replica, partition) {
-            ReplicaData::Whole => change.leaves_isr(request.node_id),
-            ReplicaData::EndInDoubt | ReplicaData::Offline => change.lost_data(request.node_id),
-            ReplicaData::Lost => change.lost_disk(request.node_id),
+        |change, replica, partition| {
+            change.comes_back(request.node_id);
+            match disks.of_replica(replica, partition) {
+                ReplicaData::Whole => change.leaves_isr(request.node_id),
+                ReplicaData::EndInDoubt => change.lost_data(request.node_id),
+                ReplicaData::Offline => change.goes_offline(request.node_id),
+                ReplicaData::Lost => change.lost_disk(request.node_id),
+            }
         },
     );
     // Nobody copies to what is deleted: a replica that is whole has as much as before.
-    change_deleted_on(
-        &mut draft,
-        request.node_id,
-        |replica, partition| match disks.of_replica(replica, partition) {
-            ReplicaData::Whole => None,
-            ReplicaData::EndInDoubt | ReplicaData::Offline => Some(Lost::End),
-            ReplicaData::Lost => Some(Lost::Disk),
-        },
-    );
+    change_deleted_on(&mut draft, request.node_id, |replica, partition| {
+        Some(match disks.of_replica(replica, partition) {
+            ReplicaData::Whole => Lost::Nothing,
+            ReplicaData::EndInDoubt => Lost::End,
+            ReplicaData::Offline => Lost::Use,
+            ReplicaData::Lost => Lost::Disk,
+        })
+    });
     Ok(draft.decide(epoch))
 }
 

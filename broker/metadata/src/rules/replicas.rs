@@ -185,6 +185,7 @@ pub(super) fn new_partition(
         adding_replicas: Vec::new(),
         removing_replicas: Vec::new(),
         rebalance_id: 0,
+        offline: Vec::new(),
     };
     partition.leader = elect(image, &partition, false).leader();
     Fact::Partition(PartitionRecord {
@@ -201,5 +202,6 @@ pub(super) fn new_partition(
         adding_replicas: partition.adding_replicas,
         removing_replicas: partition.removing_replicas,
         rebalance_id: 0,
+        offline: Vec::new(),
     })
 }

@@ -31,7 +31,7 @@ impl World {
 
     fn check_unclean(&mut self, was: &Partition, is: &Partition) {
         let elected = &self.nodes[at(is.leader)];
-        let left = common_prefix(&elected.log, &self.acknowledged);
+        let left = common_prefix(elected.log_or_what_failed(), &self.acknowledged);
         let what = format!(
             "{was:?} {is:?}: {:?} of {:?}",
             elected.log, self.acknowledged
@@ -48,8 +48,11 @@ impl World {
             let is_bearable = self.lost.len() < self.bearable_below;
             assert!(!is_bearable || left == self.acknowledged.len(), "{what}");
         } else {
-            let has_more =
-                |id: &i32| self.image().can_lead(*id) && !self.nodes[at(*id)].may_lack_all;
+            let has_more = |id: &i32| {
+                self.image().can_lead(*id)
+                    && !self.nodes[at(*id)].may_lack_all
+                    && !was.offline.contains(id)
+            };
             let could_have_more = was.replicas.iter().any(has_more);
             assert!(!elected.may_lack_all || !could_have_more, "{what}");
             self.is_unaware = Some(at(is.leader));
@@ -65,7 +68,7 @@ impl World {
             return;
         };
         if let Some(node) = self.is_unaware {
-            let left = common_prefix(&self.nodes[node].log, &self.acknowledged);
+            let left = common_prefix(self.nodes[node].log_or_what_failed(), &self.acknowledged);
             self.acknowledged.truncate(left);
             let seen = self.seen(node);
             if seen.is_some_and(|seen| seen.leader_epoch >= self.unclean_epoch) {
@@ -73,6 +76,11 @@ impl World {
             }
         }
         let (isr, elr) = (&partition.isr, &partition.elr);
+        let mut counted_on = isr.iter().chain(elr);
+        assert!(
+            !counted_on.any(|id| partition.offline.contains(id)),
+            "{partition:?}"
+        );
         let min_insync = min_insync(self.image(), &partition);
         let is_intact = |node_id: &i32| self.nodes[at(*node_id)].is_intact;
         if isr.iter().copied().filter(is_intact).count() >= min_insync {

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foz_metadata::image::Broker;
-use foz_metadata::rules::{DataDirectory, LogInDoubt, RegisterBroker, register_broker};
+use foz_metadata::rules::{
+    DataDirectory, LogInDoubt, RegisterBroker, ReportOfflineReplicas, register_broker,
+    report_offline_replicas,
+};
 use uuid::Uuid;
 
 use super::{TOPIC, TOPIC_ID, World, common_prefix, id};
@@ -19,6 +22,8 @@ pub(crate) enum Disk {
     Older,
     /// It is not among `log.dirs` any more.
     TakenOut,
+    /// It cannot be used.
+    Failed,
     /// The log in it is damaged, and ends so many records earlier.
     Damaged { loses: usize },
     /// The log in it is gone, and nothing else.
@@ -41,9 +46,14 @@ pub(super) struct Node {
     pub(super) epoch: i64,
     /// How much of the metadata it has seen: a position in the history.
     pub(super) seen: usize,
-    /// Where its log is; `None`: it has none.
+    /// Where its log is; `None`: it has none that it can use.
     place: Option<usize>,
     pub(super) log: Vec<u32>,
+    /// Where it was last, and how it was.
+    home: Option<usize>,
+    had: Vec<u32>,
+    /// The directory of its log failed while it ran: it makes none in another one.
+    failed: bool,
     pub(super) lead: Lead,
 }
 
@@ -55,6 +65,7 @@ struct Slot {
     /// Nothing that was written is missing.
     is_intact: bool,
     is_here: bool,
+    has_failed: bool,
     /// Its log is damaged or missing, which every process finds until one is registered.
     doubt: Option<Doubt>,
     /// While nobody uses it.
@@ -109,6 +120,7 @@ impl Node {
             disk_epoch: -1,
             is_intact: true,
             is_here: true,
+            has_failed: false,
             doubt: None,
             log: None,
             copy: None,
@@ -117,6 +129,10 @@ impl Node {
 
     pub(super) fn has_log(&self) -> bool {
         self.place.is_some()
+    }
+
+    pub(super) fn may_make_log(&self) -> bool {
+        self.is_up && !self.failed && !self.has_log()
     }
 
     /// In a directory that it has.
@@ -130,8 +146,36 @@ impl Node {
     }
 
     pub(super) fn delete_log(&mut self) {
-        self.place = None;
+        (self.place, self.home) = (None, None);
         self.log.clear();
+        self.had.clear();
+    }
+
+    fn put_down(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.home = Some(place);
+            self.had = std::mem::take(&mut self.log);
+            self.slots[place].log = Some(self.had.clone());
+        }
+    }
+
+    /// While it runs. False where it is the last that it can use, with which the process ends.
+    fn fail(&mut self, at: usize) -> bool {
+        let at = at % self.slots.len();
+        let others = self.slots.iter().filter(|slot| slot.is_here).count() > 1;
+        let fails = self.is_up && others && self.slots[at].is_here;
+        if fails {
+            (self.slots[at].is_here, self.slots[at].has_failed) = (false, true);
+            if self.place == Some(at) {
+                self.put_down();
+                (self.failed, self.is_intact) = (true, false);
+            }
+        }
+        fails
+    }
+
+    fn has_failed_directory(&self) -> bool {
+        self.slots.iter().any(|slot| slot.has_failed)
     }
 
     pub(super) fn copy(&mut self, at: usize) {
@@ -155,10 +199,7 @@ impl Node {
     /// What the next process finds. True where it has something else than the one before it.
     fn find(&mut self, at: usize, disk: Disk) -> bool {
         let at = at % self.slots.len();
-        let (had, was_in) = (self.log.clone(), self.place);
-        if let Some(place) = self.place.take() {
-            self.slots[place].log = Some(had.clone());
-        }
+        self.put_down();
         let is_only_one = self.slots.iter().filter(|slot| slot.is_here).count() == 1;
         let slot = &mut self.slots[at];
         match (disk, slot.copy.clone()) {
@@ -171,13 +212,15 @@ impl Node {
                 slot.directory = copy.directory;
                 slot.disk_epoch = copy.disk_epoch;
                 slot.log = copy.log;
-                slot.is_here = true;
+                (slot.is_here, slot.has_failed) = (true, false);
                 // Another mount.
                 slot.is_intact = false;
                 slot.doubt = None;
             }
-            (Disk::TakenOut, _) => slot.is_here &= is_only_one,
-            (Disk::Same | Disk::Older, _) => slot.is_here = true,
+            (Disk::TakenOut | Disk::Failed, _) if slot.is_here && is_only_one => {}
+            (Disk::TakenOut, _) => (slot.is_here, slot.has_failed) = (false, false),
+            (Disk::Failed, _) => (slot.is_here, slot.has_failed) = (false, true),
+            (Disk::Same | Disk::Older, _) => (slot.is_here, slot.has_failed) = (true, false),
             (Disk::Damaged { loses }, _) => {
                 if let Some(log) = &mut slot.log {
                     log.truncate(log.len().saturating_sub(loses));
@@ -207,11 +250,45 @@ impl Node {
                 log = found.unwrap_or_default();
             }
         }
-        let is_another = log != had || self.place != was_in;
-        if is_another {
-            self.has_now(log);
+        if self.place.is_none() && self.home.is_some_and(|home| self.may_come_back(home)) {
+            self.is_intact = false;
+            return true;
         }
-        is_another
+        let is_another = log != self.had || self.place != self.home;
+        if is_another {
+            self.log = std::mem::take(&mut self.had);
+            self.has_now(log);
+            self.home = self.place;
+        } else {
+            self.log = log;
+        }
+        // To the metadata a disk put back is another one, whatever is on it.
+        is_another || !matches!(disk, Disk::Same)
+    }
+
+    /// As long as one directory cannot be used, nobody knows what was in which of those that are not here.
+    fn may_come_back(&self, at: usize) -> bool {
+        !self.slots[at].is_here && self.has_failed_directory()
+    }
+
+    /// Of those that may hold something.
+    fn lacks_one_of(&self, known: &Broker) -> bool {
+        let slot = |id: Uuid| {
+            let mut here = self.slots.iter().filter(|slot| slot.is_here);
+            here.find(|slot| Uuid::from_u128(slot.directory) == id)
+        };
+        let mut found = known.directories.iter().map(|it| slot(it.id));
+        let is_away = found.clone().any(|slot| slot.is_none());
+        let is_there = |slot: Option<&Slot>| slot.is_some_and(|slot| slot.is_newest(Some(known)));
+        !(is_away && self.has_failed_directory()) && found.any(|slot| !is_there(slot))
+    }
+
+    /// That of a directory that has just failed it cannot use, and nobody else knows that yet.
+    pub(super) fn log_or_what_failed(&self) -> &[u32] {
+        match self.failed {
+            true => &self.had,
+            false => &self.log,
+        }
     }
 
     fn directories(&self, known: Option<&Broker>) -> Vec<DataDirectory> {
@@ -256,6 +333,27 @@ impl World {
         self.lost.insert(node);
     }
 
+    pub(super) fn fail(&mut self, node: usize, at: usize) {
+        if self.nodes[node].fail(at) {
+            self.lost.insert(node);
+        }
+    }
+
+    pub(super) fn report(&mut self, node: usize) {
+        if !self.nodes[node].is_up || !self.nodes[node].failed {
+            return;
+        }
+        let request = ReportOfflineReplicas {
+            node_id: id(node),
+            broker_epoch: self.nodes[node].epoch,
+            replicas: [(TOPIC_ID, 0)].into(),
+        };
+        let decided = report_offline_replicas(self.image(), &request);
+        if self.commit_if_allowed(decided).is_some() {
+            self.nodes[node].is_intact = true;
+        }
+    }
+
     pub(super) fn register(&mut self, node: usize, at: usize, disk: Disk, answer_lost: bool) {
         if self.nodes[node].is_up {
             return;
@@ -264,7 +362,8 @@ impl World {
         let known = known.as_deref();
         let starting = &mut self.nodes[node];
         starting.incarnation += 1;
-        let was_in = starting.place;
+        starting.put_down();
+        let was_in = starting.home;
         if starting.find(at, disk) {
             self.lost.insert(node);
         }
@@ -275,13 +374,13 @@ impl World {
         // What a disk has that was set back within its newest registration counts as the begin of what it had.
         let is_lost = |at: usize| {
             let slot = &starting.slots[at];
-            !slot.is_here || !slot.is_newest(known)
+            !starting.may_come_back(at) && (!slot.is_here || !slot.is_newest(known))
         };
         let lost_log = match starting.place.or(was_in) {
             _ if is_missing => true,
             Some(at) => is_lost(at),
             // It had none yet, and nobody can know that.
-            None => (0..starting.slots.len()).any(is_lost),
+            None => known.is_some_and(|known| starting.lacks_one_of(known)),
         };
         let in_doubt = LogInDoubt {
             topic_id: None,
@@ -293,7 +392,10 @@ impl World {
             node_id: id(node),
             incarnation: Uuid::from_u128(1000 * (node as u128 + 1) + starting.incarnation),
             directories: starting.directories(known),
-            offline_directories: 0,
+            offline_directories: i32::try_from(
+                starting.slots.iter().filter(|it| it.has_failed).count(),
+            )
+            .unwrap(),
             in_doubt: (!doubts.is_empty())
                 .then_some(in_doubt)
                 .into_iter()
@@ -322,6 +424,7 @@ impl World {
         if !answer_lost {
             started.is_up = true;
             started.is_intact = true;
+            started.failed = false;
             started.epoch = epoch;
             for slot in started.slots.iter_mut().filter(|slot| slot.is_here) {
                 slot.disk_epoch = epoch;

@@ -47,6 +47,15 @@ pub(crate) enum Step {
         node: usize,
         directory: usize,
     },
+    /// A directory fails while its broker runs.
+    Fail {
+        node: usize,
+        directory: usize,
+    },
+    /// The broker says which replica that took along.
+    Report {
+        node: usize,
+    },
     Unfence {
         node: usize,
     },
@@ -197,6 +206,8 @@ impl World {
                 answer_lost,
             } => self.register(node, directory, disk, answer_lost),
             Step::Copy { node, directory } => self.nodes[node].copy(directory),
+            Step::Fail { node, directory } => self.fail(node, directory),
+            Step::Report { node } => self.report(node),
             Step::Unfence { node } => {
                 let seen = &self.history[self.nodes[node].seen];
                 let epoch = self.epoch(node);
@@ -350,7 +361,7 @@ impl World {
         // A broker deletes what it has no replica of any more, and makes what it has none of yet.
         if !partition.replicas.contains(&id(node)) {
             seeing.delete_log();
-        } else if !seeing.has_log() && seeing.is_up {
+        } else if seeing.may_make_log() && !partition.offline.contains(&id(node)) {
             seeing.make_log();
         }
         // What was proposed has succeeded or never will.

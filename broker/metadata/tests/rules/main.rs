@@ -19,6 +19,7 @@ mod end_restart;
 mod fence_broker;
 mod found_cluster;
 mod lost_disk;
+mod offline_replicas;
 mod placement;
 mod rebalance;
 mod register_broker;

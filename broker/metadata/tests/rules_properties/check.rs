@@ -21,9 +21,11 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
         adding_replicas,
         removing_replicas,
         rebalance_id,
+        offline,
         ..
     } = partition;
     for list in [
+        offline,
         isr,
         elr,
         last_known_elr,
@@ -43,7 +45,10 @@ fn check_partition(image: &Image, topic: &Topic, partition: &Partition) {
     assert!(replicas.starts_with(&partition.target_replicas()), "{what}");
     assert!(!isr.iter().any(|node_id| elr.contains(node_id)), "{what}");
     let mut sure = isr.iter().chain(elr);
-    assert!(!sure.any(|id| never_in_sync.contains(id)), "{what}");
+    assert!(
+        !sure.any(|id| never_in_sync.contains(id) || offline.contains(id)),
+        "{what}"
+    );
     let may_lead_again = |id| !never_in_sync.contains(id) || never_in_sync.len() == replicas.len();
     assert!(last_known_elr.iter().all(may_lead_again), "{what}");
     assert!(isr.iter().all(|node_id| image.is_alive(*node_id)), "{what}");
@@ -102,7 +107,11 @@ pub(crate) fn check_step(before: &Image, batch: &Batch, after: &Image) {
             let leader_epochs = i32::try_from(leader_epochs.count()).unwrap();
             let leader_moved = partition.leader != old.leader;
             if old.leader == NO_LEADER && old.never_in_sync.contains(&partition.leader) {
-                let has_more = |id: &i32| after.can_lead(*id) && !old.never_in_sync.contains(id);
+                let has_more = |id: &i32| {
+                    after.can_lead(*id)
+                        && !old.never_in_sync.contains(id)
+                        && !partition.offline.contains(id)
+                };
                 assert!(!old.replicas.iter().any(has_more), "{old:?} {partition:?}");
             }
             assert_eq!(partition.leader_epoch, old.leader_epoch + leader_epochs);
@@ -175,15 +184,19 @@ fn check_deleted_partition(partition: &Partition) {
         elr,
         last_known_elr,
         never_in_sync,
+        offline,
         ..
     } = partition;
     let what = format!("{partition:?}");
     assert_ne!(*replicas, [], "{what}");
-    for list in [isr, elr, last_known_elr, never_in_sync] {
+    for list in [isr, elr, last_known_elr, never_in_sync, offline] {
         assert!(list.iter().all(|id| replicas.contains(id)), "{what}");
     }
     let mut sure = isr.iter().chain(elr);
-    assert!(!sure.any(|id| never_in_sync.contains(id)), "{what}");
+    assert!(
+        !sure.any(|id| never_in_sync.contains(id) || offline.contains(id)),
+        "{what}"
+    );
     assert!(*leader == NO_LEADER || isr.contains(leader), "{what}");
 }
 

@@ -3,6 +3,15 @@
 use foz_metadata::rules::{ConfigOperation, ElectionKind};
 use proptest::prelude::*;
 
+/// Of two directories of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Second {
+    Here,
+    Failed,
+    TakenOut,
+    Swapped,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
     Register {
@@ -10,6 +19,13 @@ pub(crate) enum Command {
         incarnation: u8,
         log_intact: bool,
         is_same_disk: bool,
+        second: Second,
+    },
+    /// Some of its replicas cannot be used.
+    ReportOffline {
+        node_id: i32,
+        modulus: i32,
+        is_stale: bool,
     },
     Stop {
         node_id: i32,
@@ -111,13 +127,21 @@ pub(crate) enum Command {
 
 pub(crate) const NODES: std::ops::Range<i32> = 0..4;
 
+fn second() -> impl Strategy<Value = Second> {
+    use Second::{Failed, Here, Swapped, TakenOut};
+    prop::sample::select(vec![Here, Here, Here, Failed, Failed, TakenOut, Swapped])
+}
+
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     use ConfigOperation::{Append, Delete, Set, Subtract};
     prop_oneof![
-        3 => (NODES, 1..3u8, any::<bool>(), any::<bool>()).prop_map(
-            |(node_id, incarnation, log_intact, is_same_disk)| {
-                Command::Register { node_id, incarnation, log_intact, is_same_disk }
+        4 => (NODES, 1..3u8, any::<bool>(), any::<bool>(), second()).prop_map(
+            |(node_id, incarnation, log_intact, is_same_disk, second)| {
+                Command::Register { node_id, incarnation, log_intact, is_same_disk, second }
             },
+        ),
+        2 => (NODES, 1..4, prop::bool::weighted(0.2)).prop_map(
+            |(node_id, modulus, is_stale)| Command::ReportOffline { node_id, modulus, is_stale },
         ),
         1 => NODES.prop_map(|node_id| Command::Stop { node_id }),
         4 => (0..20usize, prop::collection::vec(any::<bool>(), 4), 0..2i32)

@@ -60,6 +60,7 @@ fn replicas(replicas: &[i32], never_in_sync: &[i32]) -> Partition {
         adding_replicas: Vec::new(),
         removing_replicas: Vec::new(),
         rebalance_id: 0,
+        offline: Vec::new(),
     }
 }
 
@@ -228,19 +229,31 @@ fn a_replica_is_what_the_directory_is_that_its_log_is_in() {
             0,
             [Whole, Lost, Lost],
         ),
-        // Back, and where it was made anew may be away: that is newer.
-        (one_behind, vec![second(OLDER, true)], 0, [Lost, Lost, Lost]),
+        // The other one is away now: what is offline was in this one all the time.
+        (
+            one_behind,
+            vec![second(OLDER, true)],
+            0,
+            [Lost, EndInDoubt, Lost],
+        ),
         (
             one_behind,
             vec![second(OLDER, true)],
             1,
-            [Offline, Offline, Offline],
+            [Offline, EndInDoubt, Offline],
         ),
         (one_behind, vec![whole()], 1, [Whole, Offline, Offline]),
         (one_behind, vec![whole()], 0, [Whole, Lost, Lost]),
     ] {
         let case = Case::of(known, found, offline);
-        let data = [0, 1, 2].map(|index| case.of_replica(index, &replicas(&[1, 2, 3], &[])));
+        let is_back = known[1].1 == [OLDER];
+        let data = [0, 1, 2].map(|index| {
+            let mut partition = replicas(&[1, 2, 3], &[]);
+            if is_back && index > 0 {
+                partition.offline = vec![ME];
+            }
+            case.of_replica(index, &partition)
+        });
         assert_eq!(data, expected, "{known:?} {:?} {offline}", case.found);
     }
 }
@@ -277,7 +290,43 @@ fn a_registration_that_nobody_heard_of_changed_no_disk() {
     let away: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[UNHEARD, OLDER])];
     let directories = vec![found(1, NEWEST, true, &[0]), found(2, OLDER, true, &[1])];
     let case = Case::of(away, directories, 0);
-    assert_eq!(case.of_replica(1, &replicas(&[1], &[])), EndInDoubt);
+    let offline = Partition {
+        offline: vec![ME],
+        ..replicas(&[1], &[])
+    };
+    assert_eq!(case.of_replica(1, &offline), EndInDoubt);
+}
+
+/// Its broker was counted on with another log while this one was away.
+#[test]
+fn a_log_that_was_away_while_another_one_took_its_place_is_lost() {
+    let known: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[OLDER])];
+    let partition = replicas(&[1, 2, 3], &[]);
+    let back = || found(2, OLDER, true, &[0]);
+    for (first, offline, expected) in [
+        // The newer one is there, and this one is set aside.
+        (Some(found(1, NEWEST, true, &[0])), 0, Whole),
+        (Some(found(1, NEWEST, false, &[0])), 0, EndInDoubt),
+        (Some(found(1, OLDER - 1, true, &[0])), 0, Lost),
+        // Nobody knows where it is.
+        (Some(found(1, NEWEST, true, &[])), 0, Lost),
+        (None, 0, Lost),
+        (None, 1, Offline),
+    ] {
+        for turned in [false, true] {
+            let mut found = vec![back()];
+            found.extend(first.clone());
+            if turned {
+                found.reverse();
+            }
+            let case = Case::of(known, found, offline);
+            assert_eq!(
+                case.of_replica(0, &partition),
+                expected,
+                "{first:?} {offline}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -348,14 +397,19 @@ fn a_log_in_doubt_is_so_alone() {
     let missing = in_doubt(None, "t", 2, true);
     // It may be in the one that cannot be used.
     assert_eq!(of(&damaged, None, 1)[2], Offline);
-    assert_eq!(of(&missing, None, 1)[2], Offline);
+    // It was in the one that is here, and nobody would know that later.
+    assert_eq!(of(&missing, None, 1)[2], Lost);
+    let case = Case::of(both, vec![found(1, NEWEST, true, &[])], 1).doubting(vec![missing]);
+    assert_eq!(case.of_replica(2, &replicas(&[1], &[])), Offline);
     assert_eq!(of(&damaged, None, 0)[2], Lost);
     let lost = Some(found(2, OLDER, true, &[0]));
     let damaged = in_doubt(Some(T), "t", 0, false);
-    // In two directories: nobody knows which of them counts.
-    assert_eq!(of(&damaged, lost.clone(), 0)[0], Lost);
+    // In two directories: the newer one counts.
+    assert_eq!(of(&damaged, lost.clone(), 0)[0], EndInDoubt);
+    let as_new = Some(found(2, NEWEST, false, &[1]));
+    assert_eq!(of(&in_doubt(None, "u", 0, false), as_new, 0)[1], EndInDoubt);
     let other = in_doubt(Some(T), "t", 1, false);
-    assert_eq!(of(&other, lost, 0), [Lost, EndInDoubt, Lost]);
+    assert_eq!(of(&other, lost, 0), [Whole, EndInDoubt, Lost]);
     // Said twice: the worse of it.
     for order in [[0, 1], [1, 0]] {
         let said = [

@@ -38,11 +38,11 @@ pub struct LocalLog {
 
 /// What the leader asks about other nodes, answered from the current metadata.
 pub trait Cluster {
-    /// The broker epoch of a node that may join an ISR: alive, not stopping, and with room on its disk unless all in sync
-    /// lack that. `None` for any other.
+    /// The broker epoch of a node that may join the ISR: alive, able to use its replica, not stopping, and with room on its
+    /// disk unless all in sync lack that. `None` for any other.
     fn may_join(&self, node_id: i32) -> Option<i64>;
 
-    /// It is registered and not fenced: it may be stopping.
+    /// It is registered and not fenced, and can use its replica: it may be stopping.
     fn is_alive(&self, node_id: i32) -> bool;
 
     /// The rack of a node that is alive; `None` for any other, and for one without a rack.

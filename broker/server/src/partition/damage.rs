@@ -172,6 +172,7 @@ mod tests {
             adding_replicas: Vec::new(),
             removing_replicas: Vec::new(),
             rebalance_id: 0,
+            offline: Vec::new(),
             leader_epoch: 1,
             partition_epoch: 1,
         }

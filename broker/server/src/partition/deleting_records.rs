@@ -49,7 +49,7 @@ impl Partition {
         let role = self.role.read();
         let leader = role.leading()?.leader.lock();
         let start_offset = self.log.durable_log_start_offset();
-        Some(leader.low_watermark(start_offset, &Nodes::of(image, &leader)))
+        Some(leader.low_watermark(start_offset, &Nodes::of(image, self.key(), &leader)))
     }
 
     /// Waits until every replica that is alive has deleted what is before this offset. Returns the low watermark.

@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use super::reading::{Read, ReadError};
 use super::role::{Counted, Leading, Role};
-use super::{Partition, Proposed, wall_clock_ms};
+use super::{Key, Partition, Proposed, wall_clock_ms};
 
 /// What a follower asks for.
 #[derive(Debug, Clone, Copy)]
@@ -51,15 +51,20 @@ pub(crate) struct FollowerAnswer {
 /// The nodes of the cluster, as the metadata has them, to a partition.
 pub(crate) struct Nodes<'a> {
     image: &'a Image,
+    /// Those that cannot use their replica.
+    offline: &'a [i32],
     /// One in sync has room on its disk.
     have_room: bool,
 }
 
 impl<'a> Nodes<'a> {
-    pub(crate) fn of(image: &'a Image, leader: &Leader) -> Self {
+    pub(crate) fn of(image: &'a Image, (topic_id, index): Key, leader: &Leader) -> Self {
         let mut in_sync = leader.isr().iter();
+        let topic = image.topic_by_id(topic_id);
+        let assigned = topic.and_then(|topic| topic.partition(index));
         Self {
             image,
+            offline: assigned.map_or(&[], |assigned| &assigned.offline),
             have_room: in_sync.any(|id| image.can_take_over(*id)),
         }
     }
@@ -72,16 +77,15 @@ impl Cluster for Nodes<'_> {
             true => node.can_take_over(),
             false => node.can_lead(),
         };
-        may_join.then_some(node.epoch)
+        (may_join && self.is_alive(node_id)).then_some(node.epoch)
     }
 
     fn is_alive(&self, node_id: i32) -> bool {
-        self.image.is_alive(node_id)
+        self.image.is_alive(node_id) && !self.offline.contains(&node_id)
     }
 
     fn living_rack(&self, node_id: i32) -> Option<&str> {
-        self.image
-            .is_alive(node_id)
+        self.is_alive(node_id)
             .then(|| self.image.rack(node_id))
             .flatten()
     }
@@ -226,7 +230,7 @@ impl Partition {
         if wanted.offset != local.end_offset {
             self.wake_up();
         }
-        let nodes = Nodes::of(image, &leader);
+        let nodes = Nodes::of(image, self.key(), &leader);
         let had_deleted = leader.follower_start_offset(node_id);
         let taken = if wanted.is_new {
             leader.fetched(fetch, local, &nodes, now_ms)
@@ -312,7 +316,7 @@ impl Partition {
         let role = self.role.read();
         if let Some(leading) = role.leading() {
             let mut leader = leading.leader.lock();
-            let nodes = Nodes::of(image, &leader);
+            let nodes = Nodes::of(image, self.key(), &leader);
             let effects = leader.tick(self.local_log(), &nodes, now_ms);
             self.carry_out(effects);
             if !leader.rests(self.local_log()) {
@@ -361,7 +365,12 @@ impl Partition {
         let role = self.role.read();
         let leading = role.leading()?;
         let leader = leading.leader.lock();
-        leader.preferred_read_replica(selector, rack, offset, &Nodes::of(image, &leader))
+        leader.preferred_read_replica(
+            selector,
+            rack,
+            offset,
+            &Nodes::of(image, self.key(), &leader),
+        )
     }
 
     /// As the leader: the high watermark has come as far as this leader epoch began.

@@ -25,6 +25,8 @@ enum Why {
     Damaged,
     /// It was kept while its topic was deleted, and is not here.
     Lost,
+    /// The quorum knows that this broker cannot use it.
+    Offline,
     /// It could not be made, for the reason that was said last.
     NotMade(String),
     /// As above, for want of room.
@@ -67,6 +69,34 @@ impl Offline {
         self.count.set(partitions.len() as i64);
     }
 
+    /// The quorum says that it cannot be used: none is made in its place.
+    pub(super) fn add_offline(&self, name: &TopicPartition) {
+        let mut partitions = self.partitions.lock();
+        if partitions.get(name) == Some(&Why::Damaged) {
+            return;
+        }
+        if partitions.insert(name.clone(), Why::Offline) != Some(Why::Offline) {
+            error!(partition = %name, "this replica is offline: its directory cannot be used");
+        }
+        self.count.set(partitions.len() as i64);
+    }
+
+    /// It can be used again.
+    pub(super) fn remove_offline(&self, name: &TopicPartition) {
+        let mut partitions = self.partitions.lock();
+        if partitions.get(name) == Some(&Why::Offline) {
+            partitions.remove(name);
+            self.count.set(partitions.len() as i64);
+        }
+    }
+
+    /// Which cannot be used, as the quorum says.
+    pub(super) fn offline(&self) -> Vec<TopicPartition> {
+        let partitions = self.partitions.lock();
+        let offline = partitions.iter().filter(|(_, why)| **why == Why::Offline);
+        offline.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Its log is there, and cannot be opened.
     pub(super) fn add_damaged(&self, name: TopicPartition) {
         let mut partitions = self.partitions.lock();
@@ -84,7 +114,9 @@ impl Offline {
     /// Whose logs are to be made.
     pub(super) fn not_made(&self) -> Vec<TopicPartition> {
         let partitions = self.partitions.lock();
-        let not_made = partitions.iter().filter(|(_, why)| **why != Why::Damaged);
+        let not_made = partitions
+            .iter()
+            .filter(|(_, why)| !matches!(why, Why::Damaged | Why::Offline));
         not_made.map(|(name, _)| name.clone()).collect()
     }
 
@@ -183,6 +215,7 @@ mod tests {
             adding_replicas: Vec::new(),
             removing_replicas: Vec::new(),
             rebalance_id: 0,
+            offline: Vec::new(),
         };
         for (assigned, alive, expected) in [
             (assigned(0, &[0, 1, 2], &[]), [0, 1].as_slice(), true),

@@ -233,7 +233,7 @@ impl Membership {
                             warn!("data here is damaged: the broker registers anew, and is not counted on where it has to fetch it again");
                         }
                         Some(Leave::WithAllData) => {
-                            warn!("a log cannot be created: the broker leaves the replicas in sync, to come back without it");
+                            warn!("a log cannot be created, or the quorum does not know of it: the broker leaves the replicas in sync, to come back with what it has");
                         }
                     }
                     leave.cancel();

@@ -61,7 +61,15 @@ impl Partitions {
     ) {
         let topic = settings.topic();
         let key = (topic.id, index);
-        let held = self.held.read().get(&key).cloned();
+        let mut held = self.held.read().get(&key).cloned();
+        if let Some(partition) = &held
+            && assigned.offline.contains(&broker.node_id)
+        {
+            broker.fetchers.leave(key);
+            partition.resign();
+            self.held.write().remove(&key);
+            held = None;
+        }
         if !assigned.replicas.contains(&broker.node_id) {
             if self.give_up(broker, topic, index) {
                 let (partition, replicas) = (format!("{}-{index}", topic.name), &assigned.replicas);

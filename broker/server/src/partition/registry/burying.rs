@@ -89,6 +89,7 @@ impl Partitions {
             for (index, assigned) in topic.indexed_partitions() {
                 let name = TopicPartition::new(topic.name.to_string(), index);
                 if assigned.replicas.contains(&broker.node_id)
+                    && !assigned.offline.contains(&broker.node_id)
                     && self.directory.get(&name).is_none()
                     && !self.offline.contains(&name)
                     && self.directory.is_buried(topic.id, index)

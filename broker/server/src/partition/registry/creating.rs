@@ -29,6 +29,7 @@ impl Partitions {
                 let name = TopicPartition::new(topic.name.to_string(), index);
                 if index >= topic.restored_partitions
                     && assigned.replicas.contains(&broker.node_id)
+                    && !assigned.offline.contains(&broker.node_id)
                     && self.directory.get(&name).is_none()
                     && !self.offline.contains(&name)
                 {
@@ -80,6 +81,14 @@ impl Partitions {
         let replicas = assigned.original_replica_count();
         let config = settings.log_config(replicas);
         let found = self.directory.get(&name);
+        if assigned.offline.contains(&broker.node_id) {
+            self.offline.add_offline(&name);
+            if self.is_here(&name, key) {
+                self.reports.damage.notify_one();
+            }
+            return None;
+        }
+        self.offline.remove_offline(&name);
         let log = match found {
             // It may wait to be set aside.
             Some(log) if log.topic_id() == topic.id && !log.is_deleted() => {
@@ -122,6 +131,13 @@ impl Partitions {
             self.metrics.unchecked_logs.inc();
         }
         Some(partition)
+    }
+
+    /// The log of this replica, in use or buried.
+    pub(super) fn is_here(&self, name: &TopicPartition, (topic_id, index): Key) -> bool {
+        let found = self.directory.get(name);
+        found.is_some_and(|log| log.topic_id() == topic_id)
+            || self.directory.is_buried(topic_id, index)
     }
 
     fn create(

@@ -94,6 +94,13 @@ impl Partitions {
                 leave = Some(Leave::WithAllData);
             }
         }
+        for name in self.offline.offline() {
+            // The quorum does not know of it: it was made while this broker registered. The next registration names it.
+            let topic = image.topic(&name.topic);
+            if topic.is_some_and(|topic| self.is_here(&name, (topic.id, name.partition))) {
+                leave = Some(Leave::WithAllData);
+            }
+        }
         for name in self.offline.without_data() {
             let assigned = image.partition(&name.topic, name.partition);
             if assigned.is_some_and(|it| must_tell_of_loss(it, broker.node_id)) {

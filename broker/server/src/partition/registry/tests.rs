@@ -39,6 +39,7 @@ use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
 
 mod burying;
+mod offline_replicas;
 
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
 

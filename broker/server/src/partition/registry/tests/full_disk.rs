@@ -145,7 +145,7 @@ async fn while_nobody_in_sync_has_room_who_restarts_without_comes_back() {
         let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
         let role = partition.role.read();
         let leader = role.leading().unwrap().leader.lock();
-        let nodes = Nodes::of(&world.image, &leader);
+        let nodes = Nodes::of(&world.image, (TOPIC_ID, 0), &leader);
         assert_eq!(nodes.may_join(1).is_some(), may_join);
         assert!(nodes.may_join(2).is_some());
     }

@@ -49,6 +49,7 @@ mod file_handles;
 mod flusher;
 mod index;
 mod leader_epochs;
+mod log_directories;
 mod log_directory;
 mod names;
 mod partition_log;
@@ -73,6 +74,7 @@ pub use error::{AppendError, OpenError, ReadError, RejectedRecord, StorageError}
 pub use file_handles::FileHandles;
 pub use flusher::{FlushObserver, Flusher};
 pub use leader_epochs::{EpochEnd, EpochStart};
+pub use log_directories::{FoundDirectory, FoundLog, Reconciled, TwoLogs, reconcile};
 pub use log_directory::{
     LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport, Unburied,
 };

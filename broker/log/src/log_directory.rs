@@ -30,6 +30,7 @@ mod close;
 mod creation;
 mod deletion;
 mod listing;
+mod moved;
 mod open;
 mod start_offsets;
 mod unburying;
@@ -196,6 +197,18 @@ impl LogDirectory {
     #[must_use]
     pub fn logs(&self) -> Vec<Arc<PartitionLog>> {
         self.logs.read().values().cloned().collect()
+    }
+
+    /// Partitions whose logs are here and cannot be used.
+    #[must_use]
+    pub fn offline(&self) -> Vec<TopicPartition> {
+        self.offline.read().keys().cloned().collect()
+    }
+
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn is_offline(&self, partition: &TopicPartition) -> bool {
+        self.offline.read().contains_key(partition)
     }
 
     /// Cuts off everything of `log` from `offset` on; a batch that holds `offset` goes as a whole.

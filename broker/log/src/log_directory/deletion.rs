@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::LogDirectory;
 use super::burying::name_of;
+use super::creation::remove_rest_of_creation;
 use crate::atomic_file::flush_directory;
 use crate::error::{StorageContext, StorageError};
 use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
@@ -21,6 +22,8 @@ use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
 pub(super) struct Deleted {
     /// Whose directories still have their names: no partition of that name can be made before they are renamed.
     unnamed: HashSet<TopicPartition>,
+    /// Whose directories have new names, or are gone, and a power failure may bring them back.
+    unflushed: HashSet<TopicPartition>,
     /// Directories with files.
     full: HashSet<PathBuf>,
     /// Directories without.
@@ -79,10 +82,14 @@ impl LogDirectory {
         for partition in unnamed {
             failed = failed.or(self.rename_deleted(&partition).err());
         }
-        let doomed = self.deleted.lock().full.clone();
+        let (doomed, unflushed) = {
+            let mut deleted = self.deleted.lock();
+            (deleted.full.clone(), std::mem::take(&mut deleted.unflushed))
+        };
         if !doomed.is_empty() {
             // If a power failure took the name back, files would be missing in a partition.
-            flush_directory(&self.path)?;
+            let flushed = flush_directory(&self.path);
+            flushed.inspect_err(|_| self.deleted.lock().unflushed.extend(unflushed))?;
         }
         for directory in doomed {
             match empty(&directory, proceed) {
@@ -96,6 +103,33 @@ impl LogDirectory {
             }
         }
         failed.map_or(Ok(true), Err)
+    }
+
+    /// Nothing of this name is here that is neither open nor buried, and a power failure brings none back: what was
+    /// deleted, and the rest of a creation that failed. To be called before a log of it is made in another data directory,
+    /// or a start would find two.
+    ///
+    /// # Errors
+    /// [`StorageError`]: something may come back.
+    pub fn vacate(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        self.rename_deleted(partition)?;
+        let directory = self.path.join(partition.to_string());
+        let is_in_use = || {
+            self.logs.read().contains_key(partition)
+                || self.is_offline(partition)
+                || self.is_being_buried(partition)
+        };
+        if directory.exists() && !is_in_use() && remove_rest_of_creation(&directory)? {
+            self.deleted.lock().unflushed.insert(partition.clone());
+        }
+        if !self.deleted.lock().unflushed.remove(partition) {
+            return Ok(());
+        }
+        let flushed = flush_directory(&self.path);
+        if flushed.is_err() {
+            self.deleted.lock().unflushed.insert(partition.clone());
+        }
+        flushed
     }
 
     /// Takes a partition that the metadata does not know out of service, but keeps its files: the
@@ -123,7 +157,10 @@ impl LogDirectory {
         if deleted.unnamed.contains(partition) {
             let target = delete_directory_name(partition, Uuid::new_v4());
             match self.rename(partition, &target) {
-                Ok(target) => drop(deleted.full.insert(target)),
+                Ok(target) => {
+                    deleted.full.insert(target);
+                    deleted.unflushed.insert(partition.clone());
+                }
                 Err(error) if self.path.join(partition.to_string()).exists() => return Err(error),
                 // Somebody was faster.
                 Err(_) => {}

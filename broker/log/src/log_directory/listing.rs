@@ -14,8 +14,7 @@ impl LogDirectory {
         let mut listed: Vec<_> = logs
             .map(|log| (log.topic_id(), log.partition().partition))
             .collect();
-        let offline: Vec<_> = self.offline.read().keys().cloned().collect();
-        for partition in offline {
+        for partition in self.offline() {
             let topic_id = self.topic_id_of_offline(&partition);
             listed.extend(topic_id.map(|topic_id| (topic_id, partition.partition)));
         }

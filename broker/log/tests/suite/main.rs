@@ -7,6 +7,7 @@ mod burying;
 mod clean_stop;
 mod deleted_records;
 mod deletion;
+mod directories;
 mod directory;
 mod flush;
 mod follow;

@@ -19,7 +19,6 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::authorizer::Authorizer;
 use crate::coordinator::Coordinators;
-use crate::disk_gate::DiskGate;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
@@ -53,8 +52,6 @@ pub(crate) struct Broker {
     pub(crate) authorizer: Box<dyn Authorizer>,
     pub(crate) controllers: Arc<ActiveController>,
     pub(crate) partitions: Partitions,
-    /// Whether the disk has room.
-    pub(crate) disk_gate: Arc<DiskGate>,
     pub(crate) fetchers: Fetchers,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) coordinators: Coordinators,

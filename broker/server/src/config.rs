@@ -76,8 +76,8 @@ pub(crate) struct BrokerRole {
     pub(crate) client_listener: ListenerConfig,
     /// Where the other nodes fetch from.
     pub(crate) replication_listener: ListenerConfig,
-    /// Holds the partitions.
-    pub(crate) data_dir: PathBuf,
+    /// Hold the partitions, at least one.
+    pub(crate) data_dirs: Vec<PathBuf>,
     /// The failure domain this broker says it is in.
     pub(crate) rack: Option<String>,
 }
@@ -207,7 +207,7 @@ impl ServerConfig {
             None => None,
         };
         let broker = match broker_id {
-            Some(node_id) => Some(broker_role(&mut keys, node_id, below("broker"))?),
+            Some(node_id) => Some(broker_role(&mut keys, node_id, vec![below("broker")])?),
             None => None,
         };
         let mut config = Self {
@@ -312,7 +312,7 @@ fn node_ids(
 fn broker_role(
     keys: &mut Unused,
     node_id: i32,
-    data_dir: PathBuf,
+    data_dirs: Vec<PathBuf>,
 ) -> Result<BrokerRole, ConfigError> {
     let mut bound = keys.listeners("listeners")?;
     let mut advertised = keys.listeners("advertised.listeners")?;
@@ -346,7 +346,7 @@ fn broker_role(
         node_id,
         client_listener: role(CLIENT_LISTENER, (host, port))?,
         replication_listener: role(REPLICATION_LISTENER, between)?,
-        data_dir,
+        data_dirs,
         rack: keys.0.remove("broker.rack"),
     })
 }

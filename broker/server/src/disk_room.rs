@@ -11,6 +11,17 @@ pub(crate) struct DiskRoom {
     pub(crate) has_inodes: bool,
 }
 
+impl DiskRoom {
+    /// Of two disks.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            bytes_total: self.bytes_total.saturating_add(other.bytes_total),
+            bytes_free: self.bytes_free.saturating_add(other.bytes_free),
+            has_inodes: self.has_inodes || other.has_inodes,
+        }
+    }
+}
+
 /// Of the disk that the directory is on. It blocks for as long as that does not answer.
 pub(crate) fn disk_room(directory: &Path) -> Result<DiskRoom, rustix::io::Errno> {
     let found = rustix::fs::statvfs(directory)?;

@@ -22,7 +22,7 @@ const MOUNT_KEY: &str = "foz.mount";
 const BROKER_EPOCH_KEY: &str = "foz.broker.epoch";
 
 /// A directory, and what it says of the process before this one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Claimed {
     pub(crate) identity: Arc<Identity>,
     /// With which epoch this directory was last registered; -1: never.
@@ -45,54 +45,94 @@ struct State {
     is_distrusted: bool,
 }
 
-/// Reads `meta.properties`, or makes it for a new directory.
+/// Reads `meta.properties` of every directory, or makes it for new ones, in the order in which they are named.
 ///
 /// # Errors
-/// When the directory belongs to another node; it says which was found and which was expected. When it
-/// cannot be written.
+/// When one belongs to another node or cluster than the others, or is one of them under another name, or within one;
+/// it says what was found and what was expected. Then nothing was changed. When one cannot be written.
+pub(crate) fn claim_all(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Vec<Claimed>> {
+    for data_dir in data_dirs {
+        std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
+    }
+    refuse_same(data_dirs)?;
+    let found = data_dirs.iter().map(|data_dir| find(data_dir, node_id));
+    let found: Vec<_> = found.collect::<anyhow::Result<_>>()?;
+    refuse_strangers(&found)?;
+    let claimed = found.into_iter().map(|found| found.claim(node_id));
+    claimed.collect()
+}
+
+/// As [`claim_all`], of one.
+#[cfg(test)]
 pub(crate) fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
-    let found = MetaProperties::read(data_dir)?;
-    let properties = match found {
+    let mut claimed = claim_all(&[data_dir.to_owned()], node_id)?;
+    Ok(claimed.remove(0))
+}
+
+/// What there is of a directory's identity.
+struct Found<'a> {
+    data_dir: &'a Path,
+    /// `None`: it is new.
+    properties: Option<MetaProperties>,
+}
+
+fn find(data_dir: &Path, node_id: i32) -> anyhow::Result<Found<'_>> {
+    let properties = MetaProperties::read(data_dir)?;
+    match &properties {
         Some(properties) if properties.node_id != node_id => bail!(
             "{} belongs to node {}, and this is node {node_id}: mount the volume of node {node_id}",
             data_dir.display(),
             properties.node_id
         ),
-        Some(properties) => properties,
-        None => {
-            refuse_nonempty(data_dir)?;
-            let properties = MetaProperties::mint(node_id);
-            info!(directory_id = %properties.directory_id, "new data directory");
-            properties
-        }
-    };
-    std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
-    let page_cache_survived = life(data_dir)?
-        .iter()
-        .all(|(key, value)| properties.other.get(*key) == Some(value));
-    let disk_epoch = properties
-        .other
-        .get(BROKER_EPOCH_KEY)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(-1);
-    // Also where nothing is new: a disk that took no flush and took not even the word of that
-    // (`distrust`) must not be believed now.
-    properties.write(data_dir)?;
-    let identity = Identity {
-        data_dir: data_dir.to_owned(),
-        state: Mutex::new(State {
-            properties,
-            is_distrusted: false,
-        }),
-    };
-    Ok(Claimed {
-        identity: Arc::new(identity),
-        disk_epoch,
-        page_cache_survived,
+        Some(_) => {}
+        None => refuse_nonempty(data_dir)?,
+    }
+    Ok(Found {
+        data_dir,
+        properties,
     })
 }
 
+impl Found<'_> {
+    fn claim(self, node_id: i32) -> anyhow::Result<Claimed> {
+        let data_dir = self.data_dir;
+        let properties = self.properties.unwrap_or_else(|| {
+            let properties = MetaProperties::mint(node_id);
+            info!(directory_id = %properties.directory_id, path = %data_dir.display(), "new data directory");
+            properties
+        });
+        let page_cache_survived = life(data_dir)?
+            .iter()
+            .all(|(key, value)| properties.other.get(*key) == Some(value));
+        let disk_epoch = properties
+            .other
+            .get(BROKER_EPOCH_KEY)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(-1);
+        // Also where nothing is new: a disk that took no flush and took not even the word of that
+        // (`distrust`) must not be believed now.
+        properties.write(data_dir)?;
+        let identity = Identity {
+            data_dir: data_dir.to_owned(),
+            state: Mutex::new(State {
+                properties,
+                is_distrusted: false,
+            }),
+        };
+        Ok(Claimed {
+            identity: Arc::new(identity),
+            disk_epoch,
+            page_cache_survived,
+        })
+    }
+}
+
 impl Identity {
+    /// Where it is.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     pub(crate) fn cluster_id(&self) -> Option<String> {
         self.state.lock().properties.cluster_id.clone()
     }
@@ -204,13 +244,62 @@ fn strike_out_boot_id(data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One directory under two names would be opened twice, and one within another is a stranger to it.
+fn refuse_same(data_dirs: &[PathBuf]) -> anyhow::Result<()> {
+    let mut known: Vec<(&PathBuf, PathBuf, String)> = Vec::new();
+    for data_dir in data_dirs {
+        let real = data_dir.canonicalize();
+        let real = real.with_context(|| data_dir.display().to_string())?;
+        let mount = mount(data_dir)?;
+        for (other, other_real, other_mount) in &known {
+            let (one, other) = (data_dir.display(), other.display());
+            if mount == *other_mount {
+                bail!("{one} and {other} of log.dirs are the same directory: name it once");
+            }
+            if real.starts_with(other_real) || other_real.starts_with(&real) {
+                bail!(
+                    "of {one} and {other} of log.dirs one is within the other: none can be, make them neighbours"
+                );
+            }
+        }
+        known.push((data_dir, real, mount));
+    }
+    Ok(())
+}
+
+/// A copy of another one, or the volume of another cluster.
+fn refuse_strangers(found: &[Found<'_>]) -> anyhow::Result<()> {
+    let mut known: Vec<(&Path, &MetaProperties)> = Vec::new();
+    for one in found {
+        let Some(properties) = &one.properties else {
+            continue;
+        };
+        for (other_dir, other) in &known {
+            let (one, other_dir) = (one.data_dir.display(), other_dir.display());
+            if properties.directory_id == other.directory_id {
+                bail!(
+                    "{one} and {other_dir} are copies of one directory, directory.id {}: leave the older one out of log.dirs",
+                    other.directory_id
+                );
+            }
+            if let (Some(cluster), Some(other_cluster)) =
+                (&properties.cluster_id, &other.cluster_id)
+                && cluster != other_cluster
+            {
+                bail!(
+                    "{one} belongs to cluster {cluster}, and {other_dir} to cluster {other_cluster}: mount volumes of one cluster, or empty ones"
+                );
+            }
+        }
+        known.push((one.data_dir, properties));
+    }
+    Ok(())
+}
+
 /// Partitions without `meta.properties`: nobody can say whose they are.
 fn refuse_nonempty(data_dir: &Path) -> anyhow::Result<()> {
-    let entries = match std::fs::read_dir(data_dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| data_dir.display().to_string()),
-    };
+    let entries = std::fs::read_dir(data_dir);
+    let entries = entries.with_context(|| data_dir.display().to_string())?;
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // A fresh file system has lost+found; both roles of one process keep apart in directories.
@@ -283,6 +372,83 @@ mod tests {
         std::fs::create_dir(other.path().join("orders-0")).unwrap();
         let refused = claim(other.path(), 0).unwrap_err().to_string();
         assert!(refused.contains("orders-0"), "{refused}");
+    }
+
+    /// The files below it, `meta.properties` with what it says.
+    fn contents(data_dir: &Path) -> Vec<(PathBuf, String)> {
+        let entries = std::fs::read_dir(data_dir).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let read = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            (path, text)
+        };
+        paths.into_iter().map(read).collect()
+    }
+
+    #[test]
+    fn directories_that_do_not_belong_together_are_refused_and_left_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let [known, copy, stranger, fresh, linked] =
+            ["known", "copy", "stranger", "fresh", "linked"].map(|name| dir.path().join(name));
+        claim(&known, 0).unwrap().identity.join("A", 7).unwrap();
+        claim(&stranger, 0).unwrap().identity.join("B", 9).unwrap();
+        std::fs::create_dir(&copy).unwrap();
+        let file = foz_quorum::meta_properties::FILE_NAME;
+        std::fs::copy(known.join(file), copy.join(file)).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("fresh"), &linked).unwrap();
+        let within = known.join("within");
+        let other_node = dir.path().join("other-node");
+        claim(&other_node, 1).unwrap();
+        let used = dir.path().join("used");
+        std::fs::create_dir_all(used.join("orders-0")).unwrap();
+        for (data_dirs, expected) in [
+            ([&fresh, &known, &copy], "directory.id"),
+            ([&fresh, &known, &stranger], "cluster A"),
+            ([&fresh, &known, &stranger], "cluster B"),
+            ([&fresh, &known, &linked], "the same directory"),
+            ([&fresh, &known, &within], "one is within the other"),
+            ([&fresh, &within, &known], "one is within the other"),
+            ([&fresh, &known, &other_node], "node 1"),
+            ([&fresh, &known, &used], "orders-0"),
+        ] {
+            let before = contents(&known);
+            let refused = claim_all(&data_dirs.map(Clone::clone), 0).unwrap_err();
+            let refused = format!("{refused:#}");
+            assert!(refused.contains(expected), "{refused}");
+            assert_eq!(contents(&fresh), [], "{refused}");
+            let _ = std::fs::remove_dir(&within);
+            let after = contents(&known);
+            let is_within = |(path, _): &&(PathBuf, String)| *path != within;
+            let before: Vec<_> = before.iter().filter(is_within).collect();
+            assert_eq!(after.iter().collect::<Vec<_>>(), before, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_new_directory_comes_beside_one_that_has_a_past() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+        claim(&old, 0).unwrap().identity.join("A", 7).unwrap();
+        let claimed = claim_all(&[new.clone(), old.clone()], 0).unwrap();
+        let past = claimed
+            .iter()
+            .map(|it| (it.disk_epoch, it.page_cache_survived));
+        assert_eq!(past.collect::<Vec<_>>(), [(-1, false), (7, true)]);
+        assert_eq!(claimed[0].identity.data_dir(), new);
+        assert_ne!(
+            claimed[0].identity.directory_id(),
+            claimed[1].identity.directory_id()
+        );
+        for claimed in &claimed {
+            claimed.identity.join("A", 8).unwrap();
+        }
+        let claimed = claim_all(&[old, new], 0).unwrap();
+        assert!(
+            claimed
+                .iter()
+                .all(|it| it.disk_epoch == 8 && it.page_cache_survived)
+        );
     }
 
     #[test]

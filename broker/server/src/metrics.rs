@@ -1,9 +1,12 @@
 //! The broker's metrics, all in one table; names follow Kafka's exporters where the meaning is the same.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntGauge, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::disk_room::DiskRoom;
 
 /// 0.1 ms to 10 s.
 const DURATION_BUCKETS: &[f64] = &[
@@ -23,9 +26,10 @@ pub(crate) struct Metrics {
     pub(crate) offline_log_partitions: IntGauge,
     pub(crate) damaged_logs: IntGauge,
     pub(crate) unchecked_logs: IntGauge,
-    pub(crate) disk_total_bytes: IntGauge,
-    pub(crate) disk_available_bytes: IntGauge,
-    pub(crate) disk_refusing_writes: IntGauge,
+    pub(crate) log_directories: IntGauge,
+    disk_total_bytes: IntGaugeVec,
+    disk_available_bytes: IntGaugeVec,
+    disk_refusing_writes: IntGaugeVec,
     pub(crate) metadata_offset: IntGauge,
     pub(crate) lease_alive: IntGauge,
     pub(crate) under_replicated: IntGauge,
@@ -48,6 +52,11 @@ impl Metrics {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
+        };
+        let by_directory = |name: &str, help: &str| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &["directory"])?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
         };
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
@@ -101,15 +110,16 @@ impl Metrics {
                 "foz_unchecked_logs",
                 "Partitions whose log is still to be checked after a crash, or is damaged where it is to be checked.",
             )?,
-            disk_total_bytes: gauge(
+            log_directories: gauge("foz_log_directories", "Data directories of this broker.")?,
+            disk_total_bytes: by_directory(
                 "foz_disk_total_bytes",
-                "Size of the disk with the data directory.",
+                "Size of the disk with a data directory.",
             )?,
-            disk_available_bytes: gauge(
+            disk_available_bytes: by_directory(
                 "foz_disk_available_bytes",
                 "What is free of it for who is not root.",
             )?,
-            disk_refusing_writes: gauge(
+            disk_refusing_writes: by_directory(
                 "foz_disk_refusing_writes",
                 "1 while the disk has no room and clients' records are refused.",
             )?,
@@ -163,6 +173,17 @@ impl Metrics {
             )?,
             requests,
         })
+    }
+
+    /// What the disk of a data directory says of itself.
+    pub(crate) fn disk(&self, directory: &Path, room: DiskRoom, is_refusing_writes: bool) {
+        let directory = directory.display().to_string();
+        let set = |gauges: &IntGaugeVec, value| {
+            gauges.with_label_values(&[&directory]).set(value);
+        };
+        set(&self.disk_total_bytes, room.bytes_total);
+        set(&self.disk_available_bytes, room.bytes_free);
+        set(&self.disk_refusing_writes, i64::from(is_refusing_writes));
     }
 
     /// Counts one pass over a log.

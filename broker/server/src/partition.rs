@@ -6,11 +6,14 @@
 
 mod checking;
 mod damage;
+mod data_directories;
+mod data_directory;
 mod deleting_records;
 mod due_partitions;
 mod following;
 mod leading;
 mod offline;
+mod placing;
 mod reading;
 mod registry;
 mod replay;
@@ -27,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
-use foz_log::{AppendError, Flusher, PartitionLog};
+use foz_log::{AppendError, PartitionLog};
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
@@ -36,11 +39,13 @@ use prometheus::IntGauge;
 use tokio::sync::{Notify, mpsc};
 
 use damage::Damage;
+pub(crate) use data_directories::DataDirectories;
+pub(crate) use data_directory::{DataDirectory, Opening, RoomSeen};
 pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
-pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Recovered, Resting};
+pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Resting};
 pub(crate) use role::Proposed;
 use role::{Leading, Role};
 use said_once::SaidOnce;
@@ -50,8 +55,6 @@ use traffic::Traffic;
 pub(crate) use waiters::FetchWaiter;
 use waiters::Waiters;
 
-use crate::disk_gate::DiskGate;
-use crate::fail_stop::FailStop;
 use crate::internal_topics::is_internal;
 
 /// `acks=all`.
@@ -61,7 +64,8 @@ pub(crate) const ACKS_ALL: i16 = -1;
 #[derive(Debug)]
 pub(crate) struct Partition {
     log: Arc<PartitionLog>,
-    flusher: Arc<Flusher>,
+    /// Where it is.
+    directory: Arc<DataDirectory>,
     role: RwLock<Role>,
     /// Taken before the role by whoever changes it, and by a follower that takes an answer in, which may be long:
     /// who only wants to know the role waits for neither.
@@ -91,10 +95,6 @@ pub(crate) struct Reports {
     pub(crate) proposals: mpsc::UnboundedSender<Proposed>,
     /// A log is damaged: see [`Partitions::repair`].
     pub(crate) damage: Arc<Notify>,
-    /// Where the log begins later, which is to be made durable.
-    pub(crate) due_starts: Arc<DuePartitions>,
-    /// Where there may be something to remove.
-    pub(crate) due_retention: Arc<DuePartitions>,
     /// What is to be checked after a crash.
     pub(crate) due_checks: Arc<DuePartitions>,
     /// Led here, and time may change something.
@@ -105,10 +105,6 @@ pub(crate) struct Reports {
     pub(crate) led: IntGauge,
     /// Of this broker's registration.
     pub(crate) broker_epoch: Arc<AtomicI64>,
-    /// Hears of logs that had to stop.
-    pub(crate) fail_stop: FailStop,
-    /// Knows whether the disk has room.
-    pub(crate) disk_gate: Arc<DiskGate>,
 }
 
 /// Where records were appended.
@@ -143,13 +139,13 @@ pub(crate) enum ProduceError {
 impl Partition {
     fn new(
         log: Arc<PartitionLog>,
+        directory: Arc<DataDirectory>,
         replicas: usize,
-        flusher: Arc<Flusher>,
         reports: Reports,
     ) -> Self {
         Self {
             log,
-            flusher,
+            directory,
             role: RwLock::new(Role::Idle),
             role_change: Mutex::new(()),
             moved: Waiters::default(),
@@ -186,6 +182,15 @@ impl Partition {
 
     pub(crate) fn key(&self) -> Key {
         (self.log.topic_id(), self.log.partition().partition)
+    }
+
+    /// Where its log is.
+    pub(crate) fn directory(&self) -> &Arc<DataDirectory> {
+        &self.directory
+    }
+
+    pub(crate) fn is_in(&self, directory: &Arc<DataDirectory>) -> bool {
+        Arc::ptr_eq(&self.directory, directory)
     }
 
     pub(crate) fn log_start_offset(&self) -> i64 {
@@ -245,7 +250,7 @@ impl Partition {
                 }
             })?;
         self.traffic.appended(bytes);
-        self.reports.disk_gate.wrote(bytes);
+        self.directory.disk_gate().wrote(bytes);
         self.after_append(leading);
         Ok(Produced {
             base_offset: appended.first_offset,
@@ -260,12 +265,12 @@ impl Partition {
     /// For a record of this partition.
     pub(crate) fn has_room(&self) -> bool {
         let is_internal = is_internal(&self.log.partition().topic);
-        self.reports.disk_gate.takes(is_internal)
+        self.directory.disk_gate().takes(is_internal)
     }
 
     fn found_no_room(&self, is_shortage: bool) {
         if is_shortage {
-            self.reports.disk_gate.refuse();
+            self.directory.disk_gate().refuse();
         }
     }
 

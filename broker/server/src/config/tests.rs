@@ -63,8 +63,8 @@ fn both_roles_keep_apart_on_disk() {
     let text = "node.id=0\nlog.dirs=/data\ncontroller.quorum.voters=1000@localhost:9093\n";
     let config = ServerConfig::parse(text, roles("broker,controller"), environment).unwrap();
     assert_eq!(
-        config.broker.unwrap().data_dir,
-        PathBuf::from("/data/broker")
+        config.broker.unwrap().data_dirs,
+        [PathBuf::from("/data/broker")]
     );
     assert_eq!(
         config.controller.unwrap().data_dir,

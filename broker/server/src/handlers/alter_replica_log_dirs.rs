@@ -1,8 +1,10 @@
-//! AlterReplicaLogDirs (34, KIP-113): a broker has one directory, so every replica is where it is asked for, or that
-//! directory is not there. `kafka-reassign-partitions` asks when it is to go back to what it printed before.
+//! AlterReplicaLogDirs (34, KIP-113): a replica that is to come is made where it is asked for. One that is here stays
+//! where it is. `kafka-reassign-partitions` asks also when it is to go back to what it printed before.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use foz_log::TopicPartition;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
@@ -10,6 +12,7 @@ use kafka_protocol::messages::alter_replica_log_dirs_response::{
 use kafka_protocol::messages::{
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, TopicName,
 };
+use tracing::warn;
 
 use crate::authorizer::{Operation, Resource};
 use crate::request::RequestContext;
@@ -19,19 +22,17 @@ pub(crate) async fn handle(
     request: AlterReplicaLogDirsRequest,
 ) -> AlterReplicaLogDirsResponse {
     let may_alter = context.allows(Operation::Alter, &Resource::Cluster);
-    let here = std::path::absolute(context.broker.partitions.directory().path()).ok();
+    let directories = context.broker.partitions.directories();
     let mut topics: BTreeMap<&TopicName, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
     for directory in &request.dirs {
-        let is_here = here
-            .as_ref()
-            .is_some_and(|here| here.as_os_str() == directory.path.as_str());
+        let target = directories.named(Path::new(directory.path.as_str()));
         for topic in &directory.topics {
             let outcomes = topics.entry(&topic.name).or_default();
             for index in &topic.partitions {
-                let outcome = match (may_alter, is_here) {
+                let outcome = match (may_alter, target) {
                     (false, _) => ErrorCode::ClusterAuthorizationFailed,
-                    (true, false) => ErrorCode::LogDirNotFound,
-                    (true, true) => held(&context, &topic.name, *index),
+                    (true, None) => ErrorCode::LogDirNotFound,
+                    (true, Some(target)) => put(&context, &topic.name, *index, target),
                 };
                 outcomes.insert(*index, outcome);
             }
@@ -50,15 +51,29 @@ pub(crate) async fn handle(
     AlterReplicaLogDirsResponse::default().with_results(results.collect())
 }
 
-/// As in Kafka, one that is yet to come is not available, which its tool takes for good.
-fn held(context: &RequestContext, topic: &str, index: i32) -> ErrorCode {
+/// As in Kafka, one that is yet to come is not available, which its tool takes for good: it is made there.
+fn put(context: &RequestContext, topic: &str, index: i32, target: usize) -> ErrorCode {
     let image = context.broker.image();
     let Some(topic) = image.topic(topic) else {
         return ErrorCode::UnknownTopicOrPartition;
     };
-    match context.broker.partitions.find(topic, index) {
-        Ok(_) => ErrorCode::None,
-        Err(ErrorCode::NotLeaderOrFollower) => ErrorCode::ReplicaNotAvailable,
+    let partitions = &context.broker.partitions;
+    let directories = partitions.directories();
+    match partitions.find(topic, index) {
+        Ok(partition) if partition.is_in(&directories.all()[target]) => ErrorCode::None,
+        Ok(partition) => {
+            warn!(
+                partition = partition.name(),
+                from = %partition.directory().path().display(),
+                to = %directories.all()[target].path().display(),
+                "a log that is here is not moved to another data directory: that is not supported yet"
+            );
+            ErrorCode::KafkaStorageError
+        }
+        Err(ErrorCode::NotLeaderOrFollower) => {
+            directories.want(TopicPartition::new(topic.name.to_string(), index), target);
+            ErrorCode::ReplicaNotAvailable
+        }
         Err(error) => error,
     }
 }

@@ -1,19 +1,21 @@
-//! DescribeLogDirs (35, KIP-113, KIP-827): how large the logs on this broker are, and how much room there is. A broker
-//! has one directory.
+//! DescribeLogDirs (35, KIP-113, KIP-827): how large the logs in each data directory are, and how much room there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
 use crate::disk_room::{DiskRoom, disk_room};
+use crate::partition::DataDirectory;
 use crate::request::RequestContext;
 
 /// Before it there is no place for an error of the whole request.
@@ -32,11 +34,19 @@ pub(crate) async fn handle(
             response
         };
     }
-    let path = context.broker.partitions.directory().path().to_owned();
+    let directories = context.broker.partitions.directories().all();
     // A disk that does not answer holds up nobody else.
-    let room = tokio::task::spawn_blocking(move || room(&path)).await;
-    let room = room.unwrap_or_else(|error| Err(error.to_string()));
-    response.with_results(vec![described(&context, &request, room)])
+    let mut looking = JoinSet::new();
+    for (at, directory) in directories.iter().enumerate() {
+        let path = directory.path().to_owned();
+        looking.spawn_blocking(move || (at, room(&path)));
+    }
+    let rooms: BTreeMap<usize, Result<Room, String>> =
+        looking.join_all().await.into_iter().collect();
+    let asked = Asked::of(&request);
+    let results = directories.iter().zip(rooms.into_values());
+    let results = results.map(|(directory, room)| described(&context, &asked, directory, room));
+    response.with_results(results.collect())
 }
 
 /// Where it is, for people.
@@ -48,9 +58,34 @@ fn room(path: &Path) -> Result<Room, String> {
     Ok((absolute, room))
 }
 
+/// `None`: all.
+struct Asked<'a>(Option<BTreeSet<(&'a str, i32)>>);
+
+impl<'a> Asked<'a> {
+    fn of(request: &'a DescribeLogDirsRequest) -> Self {
+        let topics = request.topics.as_ref().map(|topics| {
+            let topics = topics.iter();
+            topics
+                .flat_map(|topic| {
+                    let indexes = topic.partitions.iter();
+                    indexes.map(|index| (topic.topic.as_str(), *index))
+                })
+                .collect()
+        });
+        Self(topics)
+    }
+
+    fn is(&self, topic: &str, index: i32) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|it| it.contains(&(topic, index)))
+    }
+}
+
 fn described(
     context: &RequestContext,
-    request: &DescribeLogDirsRequest,
+    asked: &Asked<'_>,
+    directory: &Arc<DataDirectory>,
     room: Result<Room, String>,
 ) -> DescribeLogDirsResult {
     let result = DescribeLogDirsResult::default();
@@ -58,7 +93,7 @@ fn described(
         Ok((path, room)) => {
             let result = result
                 .with_log_dir(text(path.display().to_string()))
-                .with_topics(sizes(context, request));
+                .with_topics(sizes(context, asked, directory));
             if context.version < ROOM_FROM {
                 return result;
             }
@@ -67,31 +102,26 @@ fn described(
                 .with_usable_bytes(room.bytes_free)
         }
         Err(reason) => {
-            let path = context.broker.partitions.directory().path();
+            let path = directory.path();
             warn!(path = %path.display(), reason, "the data directory cannot be looked at");
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             result
-                .with_log_dir(text(path.display().to_string()))
+                .with_log_dir(text(absolute.display().to_string()))
                 .with_error_code(ErrorCode::KafkaStorageError.code())
         }
     }
 }
 
-/// Of the logs that are asked for and here.
-fn sizes(context: &RequestContext, request: &DescribeLogDirsRequest) -> Vec<DescribeLogDirsTopic> {
-    let asked: Option<BTreeSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
-        let topics = topics.iter();
-        topics
-            .flat_map(|topic| {
-                let indexes = topic.partitions.iter();
-                indexes.map(|index| (topic.topic.as_str(), *index))
-            })
-            .collect()
-    });
+/// Of the logs that are asked for and there.
+fn sizes(
+    context: &RequestContext,
+    asked: &Asked<'_>,
+    directory: &Arc<DataDirectory>,
+) -> Vec<DescribeLogDirsTopic> {
     let mut topics: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
-    for partition in context.broker.partitions.all() {
+    for partition in context.broker.partitions.all_in(directory) {
         let (topic, index) = partition.topic_and_index();
-        let is_asked = asked.as_ref().is_none_or(|it| it.contains(&(topic, index)));
-        if is_asked {
+        if asked.is(topic, index) {
             let sizes = topics.entry(topic.to_owned()).or_default();
             sizes.insert(index, partition.size_bytes());
         }

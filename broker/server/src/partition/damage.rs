@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use foz_log::{LogDirectory, OpenError};
+use foz_log::OpenError;
 use foz_metadata::image::Partition as Assigned;
 use tracing::{error, warn};
 
@@ -96,7 +96,7 @@ impl Partition {
     }
 
     /// Cuts the log before the damage. True when it is to be fetched again.
-    pub(super) fn cut_damage(&self, directory: &LogDirectory) -> bool {
+    pub(super) fn cut_damage(&self) -> bool {
         let Some(damage) = self.damage() else {
             return false;
         };
@@ -110,7 +110,7 @@ impl Partition {
             *role = Role::Idle;
             following
         };
-        let is_cut = self.cut_from(directory, damage.from_offset);
+        let is_cut = self.cut_from(damage.from_offset);
         let _role_change = self.role_change.lock();
         let mut role = self.role.write();
         match *role {
@@ -122,8 +122,12 @@ impl Partition {
         is_cut
     }
 
-    fn cut_from(&self, directory: &LogDirectory, from_offset: i64) -> bool {
-        match directory.quarantine(&self.log, from_offset, wall_clock_ms()) {
+    fn cut_from(&self, from_offset: i64) -> bool {
+        match self
+            .directory
+            .logs()
+            .quarantine(&self.log, from_offset, wall_clock_ms())
+        {
             Ok(kept) => {
                 warn!(
                     partition = self.name(),
@@ -141,7 +145,7 @@ impl Partition {
                 }
                 if self.log.has_failed() {
                     let log = self.log.partition();
-                    self.reports.fail_stop.log_stopped(log, &error);
+                    self.directory.fail_stop().log_stopped(log, &error);
                 }
                 false
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foz_log::{AppendError, FollowedLeader, LogDirectory, OpenError};
+use foz_log::{AppendError, FollowedLeader, OpenError};
 use foz_replication::{
     EpochEndOffset, FetchedPartition, FollowerLog, Step, next_step, progress_after_append,
 };
@@ -72,12 +72,7 @@ impl Partition {
     }
 
     /// Takes the answer of the leader in. Blocks while it writes.
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        directory: &LogDirectory,
-        answer: &FetchedPartition,
-        records: &[u8],
-    ) -> Followed {
+    pub(crate) fn take(self: &Arc<Self>, answer: &FetchedPartition, records: &[u8]) -> Followed {
         // No role change in the middle: a leader's log is its own.
         let _role_stays = self.role_change.lock();
         let following = self.role.read().following();
@@ -90,10 +85,14 @@ impl Partition {
             Some(EpochEndOffset { epoch, end_offset })
         };
         match next_step(&local, answer, epoch_end) {
-            Step::Append => self.append_from_leader(directory, following, answer, records),
+            Step::Append => self.append_from_leader(following, answer, records),
             Step::Truncate { to } => {
-                let kept = self.keep_committed(directory, &local, to);
-                let cut = kept.and_then(|()| directory.truncate(&self.log, to, wall_clock_ms()));
+                let kept = self.keep_committed(&local, to);
+                let cut = kept.and_then(|()| {
+                    self.directory
+                        .logs()
+                        .truncate(&self.log, to, wall_clock_ms())
+                });
                 if cut.is_ok() {
                     info!(
                         partition = self.name(),
@@ -108,9 +107,10 @@ impl Partition {
                 // What lies before the begin of the leader's log was deleted there, and is to be gone.
                 let kept = match to > local.end_offset {
                     true => Ok(()),
-                    false => self.keep_committed(directory, &local, local.start_offset),
+                    false => self.keep_committed(&local, local.start_offset),
                 };
-                let reset = kept.and_then(|()| directory.reset(&self.log, to, wall_clock_ms()));
+                let reset =
+                    kept.and_then(|()| self.directory.logs().reset(&self.log, to, wall_clock_ms()));
                 if reset.is_ok() {
                     // It may be more than what was deleted there, after an unclean election.
                     warn!(
@@ -135,7 +135,6 @@ impl Partition {
 
     fn append_from_leader(
         self: &Arc<Self>,
-        directory: &LogDirectory,
         following: Following,
         answer: &FetchedPartition,
         records: &[u8],
@@ -156,14 +155,18 @@ impl Partition {
         {
             // The leader's log begins inside a batch (DeleteRecords): so does this one. To fetch from the
             // batch's own begin, the leader would answer that it is out of range.
-            if let Err(error) = directory.reset(&self.log, found, wall_clock_ms()) {
+            if let Err(error) = self
+                .directory
+                .logs()
+                .reset(&self.log, found, wall_clock_ms())
+            {
                 return self.done(Err(error));
             }
             was_begun_anew = true;
             appended = append();
         }
         match appended {
-            Ok(_) => self.reports.disk_gate.wrote(records.len()),
+            Ok(_) => self.directory.disk_gate().wrote(records.len()),
             Err(error) => {
                 self.found_no_room(error.is_shortage());
                 if self.said.is_new(error.to_string()) {
@@ -184,13 +187,13 @@ impl Partition {
             self.moved.wake();
         }
         if progress.log_start_offset > self.log.durable_log_start_offset() {
-            if was_begun_anew && let Err(error) = directory.checkpoint_log_starts() {
+            if was_begun_anew && let Err(error) = self.directory.logs().checkpoint_log_starts() {
                 // The leader may have counted on the start that was there before the log was begun anew.
                 warn!(partition = self.name(), %error, "where the log starts is not written; it is tried again");
             }
-            self.reports.due_starts.add(self.key());
+            self.directory.due_starts().add(self.key());
         }
-        self.flusher.appended(&self.log);
+        self.directory.flusher().appended(&self.log);
         if !records.is_empty() {
             self.grew();
         }
@@ -205,16 +208,14 @@ impl Partition {
 
     /// Copies of what is cut off below the high watermark are kept: that is right after an unclean election
     /// only, and whoever asked for one may find it wrong afterwards.
-    fn keep_committed(
-        &self,
-        directory: &LogDirectory,
-        local: &FollowerLog,
-        from_offset: i64,
-    ) -> Result<(), OpenError> {
+    fn keep_committed(&self, local: &FollowerLog, from_offset: i64) -> Result<(), OpenError> {
         if from_offset >= local.high_watermark {
             return Ok(());
         }
-        let copies = directory.quarantine(&self.log, from_offset, wall_clock_ms())?;
+        let copies = self
+            .directory
+            .logs()
+            .quarantine(&self.log, from_offset, wall_clock_ms())?;
         warn!(
             partition = self.name(),
             from_offset,
@@ -234,8 +235,8 @@ impl Partition {
             }
             Err(error) if self.log.has_failed() => {
                 error!(partition = self.name(), %error, "log cannot be cut; no longer followed");
-                self.reports
-                    .fail_stop
+                self.directory
+                    .fail_stop()
                     .log_stopped(self.log.partition(), &error);
                 Followed::NoMore
             }

@@ -144,7 +144,7 @@ impl Partition {
 
     /// Records were appended as the leader.
     pub(super) fn after_append(self: &Arc<Self>, leading: &Leading) {
-        self.flusher.appended(&self.log);
+        self.directory.flusher().appended(&self.log);
         self.grew();
         self.wake_up();
         if !self.log.config().flush_before_acknowledge {

@@ -104,13 +104,6 @@ impl Offline {
         self.count.set(partitions.len() as i64);
     }
 
-    /// Whose logs are there, and cannot be used.
-    pub(super) fn damaged(&self) -> Vec<TopicPartition> {
-        let partitions = self.partitions.lock();
-        let damaged = partitions.iter().filter(|(_, why)| **why == Why::Damaged);
-        damaged.map(|(name, _)| name.clone()).collect()
-    }
-
     /// Whose logs are to be made.
     pub(super) fn not_made(&self) -> Vec<TopicPartition> {
         let partitions = self.partitions.lock();
@@ -198,7 +191,7 @@ mod tests {
         assert!(offline.remove(&name(1)) && !offline.remove(&name(1)));
         assert_eq!(count.get(), 1);
         assert!(offline.add_not_made(name(1), &refused(24)));
-        assert_eq!(offline.damaged(), [name(0)]);
+        assert_eq!(offline.without_data(), [name(0)]);
     }
 
     #[test]

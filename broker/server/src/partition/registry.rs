@@ -11,11 +11,9 @@ mod repairing;
 mod retaining;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use foz_log::{
-    CleanShutdown, FileHandles, Flusher, LogDirectory, OpenError, StorageError, TopicPartition,
-};
+use foz_log::{CleanShutdown, FileHandles, OpenError, StorageError, TopicPartition};
 use foz_metadata::Image;
 use foz_metadata::image::Topic;
 use foz_protocol::error::ErrorCode;
@@ -25,7 +23,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::offline::Offline;
-use super::{DuePartitions, Partition, Reports, Touched};
+use super::{DataDirectories, DataDirectory, DuePartitions, Partition, Reports, Touched};
 use crate::metrics::Metrics;
 
 pub(crate) use compacting::Resting;
@@ -35,21 +33,19 @@ pub(crate) use repairing::Leave;
 /// A partition by topic id and index: a topic that was deleted and made again is another one.
 pub(crate) type Key = (Uuid, i32);
 type Map = Arc<RwLock<HashMap<Key, Arc<Partition>>>>;
+type WeakMap = Weak<RwLock<HashMap<Key, Arc<Partition>>>>;
 
 /// The partitions that have a replica here.
 #[derive(Debug)]
 pub(crate) struct Partitions {
-    directory: Arc<LogDirectory>,
+    directories: DataDirectories,
     handles: Arc<FileHandles>,
-    flusher: Arc<Flusher>,
     held: Map,
     offline: Offline,
     /// With which `held` is in line. Locked by whoever changes what is held.
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,
     reports: Reports,
-    /// Woken when files are to be removed.
-    deletions: Arc<Notify>,
     /// See [`Recovered`].
     recovered: Recovered,
 }
@@ -64,8 +60,8 @@ impl Partitions {
         &self.handles
     }
 
-    pub(crate) fn directory(&self) -> &LogDirectory {
-        &self.directory
+    pub(crate) fn directories(&self) -> &DataDirectories {
+        &self.directories
     }
 
     /// Every partition with a replica here.
@@ -84,6 +80,13 @@ impl Partitions {
         let held = self.held.read();
         let taken = keys.iter().filter_map(|key| held.get(key).cloned());
         taken.inspect(|partition| forget(partition)).collect()
+    }
+
+    /// Those whose logs are in this directory.
+    pub(crate) fn all_in(&self, directory: &Arc<DataDirectory>) -> Vec<Arc<Partition>> {
+        let held = self.held.read();
+        let here = held.values().filter(|it| it.is_in(directory));
+        here.cloned().collect()
     }
 
     /// A partition with a replica here.
@@ -120,23 +123,21 @@ impl Partitions {
         Arc::clone(&self.reports.due_checks)
     }
 
-    /// A flush has failed: what the logs seem to hold may not be on the disk.
-    pub(crate) fn has_failed_flush(&self) -> bool {
-        self.directory.has_failed_flush()
-    }
-
     /// Writes down what the next start goes by, where it changed.
-    pub(crate) fn checkpoint(&self) {
-        match self.directory.checkpoint() {
+    pub(crate) fn checkpoint(&self, directory: &DataDirectory) {
+        match directory.logs().checkpoint() {
             // Said where the room is looked at.
-            Err(error) if error.is_shortage() => self.reports.disk_gate.refuse(),
-            Err(error) => match self.directory.logs().iter().find(|log| log.has_failed()) {
+            Err(error) if error.is_shortage() => directory.disk_gate().refuse(),
+            Err(error) => match directory.logs().logs().iter().find(|log| log.has_failed()) {
                 // The mark of its reset, which goes with the checkpoints, may be there or not.
                 Some(log) => {
                     let error = OpenError::Storage(error);
-                    self.reports.fail_stop.log_stopped(log.partition(), &error);
+                    directory.fail_stop().log_stopped(log.partition(), &error);
                 }
-                None => warn!(%error, "checkpoints not written"),
+                None => {
+                    let path = directory.path().display();
+                    warn!(%path, %error, "checkpoints not written");
+                }
             },
             Ok(()) => {}
         }
@@ -152,17 +153,39 @@ impl Partitions {
         self.handles.close_idle();
     }
 
-    /// Flushes and closes everything. Leaves the mark of a clean stop where the logs have all that this node had
-    /// when it was registered with this epoch.
-    pub(crate) fn close(&self, broker_epoch: Option<i64>) -> Result<(), StorageError> {
+    /// Flushes and closes everything, all directories at once. Leaves the mark of a clean stop in those that hold all that
+    /// this node had when it was registered with the epoch that is given for each.
+    pub(crate) fn close(&self, broker_epochs: &[Option<i64>]) -> Result<(), StorageError> {
         for partition in self.held.read().values() {
             partition.resign();
         }
-        match broker_epoch {
-            Some(broker_epoch) => self.directory.close_cleanly(CleanShutdown { broker_epoch }),
-            None => self.directory.close_without_mark(),
-        }
+        let directories = self.directories.all().iter().zip(broker_epochs);
+        let directories: Vec<_> = directories.collect();
+        let closed = for_each_at_once(
+            &directories,
+            |(directory, broker_epoch)| match **broker_epoch {
+                Some(broker_epoch) => {
+                    let mark = CleanShutdown { broker_epoch };
+                    directory.logs().close_cleanly(mark)
+                }
+                None => directory.logs().close_without_mark(),
+            },
+        );
+        closed.into_iter().collect()
     }
+}
+
+/// Directories have disks of their own. In their order.
+fn for_each_at_once<T: Sync, R: Send>(all: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let act = &act;
+        let threads: Vec<_> = all.iter().map(|it| scope.spawn(move || act(it))).collect();
+        let results = threads.into_iter().map(|thread| {
+            let result = thread.join();
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        results.collect()
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use foz_log::TopicPartition;
-use foz_log::{FileHandles, FlushObserver, LogConfig, LogDirectory, PageCache, StorageError};
+use foz_log::{
+    FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, PageCache, StorageError,
+};
 use foz_protocol::codec::Compression;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use foz_replication::{Assignment, Settings};
@@ -7,6 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::disk_space::Space;
+use crate::identity::claim;
 
 struct Unheard;
 
@@ -49,7 +52,7 @@ fn partition(path: &std::path::Path) -> Arc<Partition> {
 }
 
 fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
-    let fail_stop = FailStop::of(path).0;
+    let opening = Opening::new(claim(path, 0).unwrap(), mpsc::channel(1).0);
     let handles = FileHandles::new(10);
     let config = |_: &TopicPartition, _| LogConfig::default();
     let (lost, now_ms) = (PageCache::Lost, wall_clock_ms());
@@ -65,17 +68,24 @@ fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
     let reports = Reports {
         proposals: mpsc::unbounded_channel().0,
         damage: Arc::default(),
-        due_starts: Arc::default(),
-        due_retention: Arc::default(),
         due_checks: Arc::default(),
         awake: Arc::default(),
         to_write: Arc::default(),
         led: IntGauge::new("led", "Tests.").unwrap(),
         broker_epoch: Arc::default(),
-        fail_stop,
-        disk_gate: Arc::default(),
     };
-    Arc::new(Partition::new(log.unwrap(), 1, Arc::new(flusher), reports))
+    let found = data_directory::Found {
+        disk_epoch: -1,
+        has_all_written: false,
+        logs: Vec::new(),
+    };
+    let directory = DataDirectory::new(opening, directory, flusher, found);
+    Arc::new(Partition::new(
+        log.unwrap(),
+        Arc::new(directory),
+        1,
+        reports,
+    ))
 }
 
 #[test]
@@ -114,7 +124,7 @@ fn without_room_nothing_is_appended_but_what_brokers_write_for_themselves() {
             .append(&Image::default(), ACKS_ALL, batch())
             .unwrap();
         for (space, takes) in [Space::Low, Space::Full].into_iter().zip(takes) {
-            partition.reports.disk_gate.set(space);
+            partition.directory.disk_gate().set(space);
             let before = partition.log.log_end_offset();
             match partition.append(&Image::default(), ACKS_ALL, batch()) {
                 Ok(produced) => assert!(takes && produced.base_offset == before),
@@ -124,7 +134,7 @@ fn without_room_nothing_is_appended_but_what_brokers_write_for_themselves() {
                 }
             }
         }
-        partition.reports.disk_gate.set(Space::Roomy);
+        partition.directory.disk_gate().set(Space::Roomy);
         partition
             .append(&Image::default(), ACKS_ALL, batch())
             .unwrap();

@@ -479,8 +479,7 @@ impl Fetcher {
         let records = data.records.unwrap_or_default();
         let throttle = &self.broker.fetchers.throttle;
         throttle.fetched(&self.broker, self.throttled_rate, key, records.len());
-        let directory = self.broker.partitions.directory();
-        match partition.take(directory, &fetched, &records) {
+        match partition.take(&fetched, &records) {
             Followed::On => {
                 self.pauses.remove(&key);
                 self.want(key);

@@ -7,19 +7,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::broker::Broker;
-use crate::partition::DuePartitions;
+use crate::partition::{DataDirectory, DuePartitions};
 
 /// What comes in numbers is gathered: each round may write a checkpoint.
 const GATHERING: Duration = Duration::from_millis(5);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Makes durable where logs start, until `stop`. Whoever deletes records waits for it, but not for the removal of files.
-pub(super) async fn keep_due_starts(broker: Arc<Broker>, stop: CancellationToken) {
-    let due = broker.partitions.due_starts();
-    while is_added(&due, &stop).await {
+/// Makes durable where logs of one data directory start, until `stop`. Whoever deletes records waits for it, but not for the removal of files.
+pub(super) async fn keep_due_starts(
+    broker: Arc<Broker>,
+    directory: Arc<DataDirectory>,
+    stop: CancellationToken,
+) {
+    let due = directory.due_starts();
+    while is_added(due, &stop).await {
         let (broker, taken) = (Arc::clone(&broker), due.take());
+        let here = Arc::clone(&directory);
         let written = tokio::task::spawn_blocking(move || {
-            broker.partitions.write_due_starts(&broker, &taken)
+            broker.partitions.write_due_starts(&broker, &here, &taken)
         });
         match written.await {
             Ok(Ok(())) => {}
@@ -35,10 +40,14 @@ pub(super) async fn keep_due_starts(broker: Arc<Broker>, stop: CancellationToken
     }
 }
 
-/// Removes what is not to be kept any more, until `stop`.
-pub(super) async fn keep_due_retention(broker: Arc<Broker>, stop: CancellationToken) {
-    let due = broker.partitions.due_retention();
-    while is_added(&due, &stop).await {
+/// Removes what is not to be kept any more in one data directory, until `stop`.
+pub(super) async fn keep_due_retention(
+    broker: Arc<Broker>,
+    directory: Arc<DataDirectory>,
+    stop: CancellationToken,
+) {
+    let due = directory.due_retention();
+    while is_added(due, &stop).await {
         let (broker, taken, stopping) = (Arc::clone(&broker), due.take(), stop.clone());
         let applied = tokio::task::spawn_blocking(move || {
             let proceed = || !stopping.is_cancelled();

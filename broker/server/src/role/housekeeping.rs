@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::broker::Broker;
+use crate::partition::DataDirectory;
 
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// `replica.high.watermark.checkpoint.interval.ms` may be 0; each checkpoint that says something new is a
@@ -56,8 +57,12 @@ pub(super) async fn begin_writebacks(broker: Arc<Broker>, stop: CancellationToke
     }
 }
 
-/// Writes checkpoints every `replica.high.watermark.checkpoint.interval.ms`, until `stop`.
-pub(super) async fn keep_checkpoints(broker: Arc<Broker>, stop: CancellationToken) {
+/// Writes checkpoints of one data directory every `replica.high.watermark.checkpoint.interval.ms`, until `stop`.
+pub(super) async fn keep_checkpoints(
+    broker: Arc<Broker>,
+    directory: Arc<DataDirectory>,
+    stop: CancellationToken,
+) {
     let mut written = Instant::now();
     loop {
         let wait = wait_for_checkpoint(checkpoint_interval(&broker), written.elapsed());
@@ -68,8 +73,9 @@ pub(super) async fn keep_checkpoints(broker: Arc<Broker>, stop: CancellationToke
             }
         }
         written = Instant::now();
-        let broker = Arc::clone(&broker);
-        let writing = tokio::task::spawn_blocking(move || broker.partitions.checkpoint());
+        let (broker, directory) = (Arc::clone(&broker), Arc::clone(&directory));
+        let checkpoint = move || broker.partitions.checkpoint(&directory);
+        let writing = tokio::task::spawn_blocking(checkpoint);
         if let Err(error) = writing.await {
             warn!(%error, "checkpoints not written");
         }

@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use super::disk_watch::{DiskWatch, Seen};
 use super::lease_freshness::{Beats, LeaseFreshness, SpaceSaid};
 use super::stop_wish::{StopWish, Urgency};
-use crate::disk_gate::DiskGate;
 use crate::disk_space::Space;
+use crate::partition::DataDirectory;
 
 const BEAT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -56,7 +56,8 @@ pub(super) struct Member {
     pub(super) freshness: Arc<LeaseFreshness>,
     pub(super) files: Arc<FileHandles>,
     pub(super) wish: Arc<StopWish>,
-    pub(super) disk_gate: Arc<DiskGate>,
+    /// One without room is enough to say so.
+    pub(super) directories: Vec<Arc<DataDirectory>>,
 }
 
 /// Starts the thread. It ends on `stop` (after saying that the broker leaves), or when the state is
@@ -266,7 +267,8 @@ impl Keeper {
     }
 
     fn beat(&mut self, says: Says) -> LeaseBeat {
-        let short_of_space = self.member.disk_gate.space() != Space::Roomy;
+        let mut directories = self.member.directories.iter();
+        let short_of_space = directories.any(|it| it.disk_gate().space() != Space::Roomy);
         let number = self.beats.next(Instant::now());
         if self.space_said.says(number, short_of_space) {
             self.member.freshness.says(short_of_space);

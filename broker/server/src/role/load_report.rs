@@ -3,6 +3,8 @@
 
 mod figures;
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +118,7 @@ fn look(broker: &Broker) -> Look {
     let mut look = Look {
         led: Vec::new(),
         copies: Vec::new(),
-        disk: disk_room(broker.partitions.directory().path()).ok(),
+        disk: all_room(broker),
     };
     for partition in broker.partitions.all() {
         let key = partition.key();
@@ -143,6 +145,21 @@ fn look(broker: &Broker) -> Look {
         }
     }
     look
+}
+
+/// Of the disks of all data directories together, each once. `None` where one does not tell.
+fn all_room(broker: &Broker) -> Option<DiskRoom> {
+    let mut disks = BTreeSet::new();
+    let mut all: Option<DiskRoom> = None;
+    for directory in broker.partitions.directories().all() {
+        let path = directory.path();
+        if !disks.insert(std::fs::metadata(path).ok()?.dev()) {
+            continue;
+        }
+        let room = disk_room(path).ok()?;
+        all = Some(all.map_or(room, |all| all.and(room)));
+    }
+    all
 }
 
 fn long(number: u64) -> i64 {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use foz_api::v1::{
-    DataDirectory, LogInDoubt, RegisterBrokerRequest, RegisterBrokerResponse, TopicLogs,
+    self as api, LogInDoubt, RegisterBrokerRequest, RegisterBrokerResponse, TopicLogs,
 };
 use foz_metadata::rules::FOZ_VERSION_MAX;
 use tokio::sync::{mpsc, watch};
@@ -20,8 +20,8 @@ use super::registration;
 use super::stop_wish::StopWish;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
-use crate::identity::{Claimed, Identity, is_shortage};
-use crate::partition::{InDoubt, Leave};
+use crate::identity::is_shortage;
+use crate::partition::{DataDirectory, InDoubt, Leave};
 use crate::process;
 
 /// A disk that goes on to damage what is fetched again, or on which no log can be made, must not keep the
@@ -44,15 +44,12 @@ pub(super) struct Membership {
     broker: Arc<Broker>,
     role: BrokerRole,
     ports: Ports,
-    /// With which epoch the directory was registered last.
-    disk_epoch: i64,
-    /// Nothing of what it held then is missing, but for what is told of single logs.
-    log_intact: bool,
-    /// This process has been registered: what it holds is what it says, and not what it found.
-    has_registered: bool,
+    /// With this epoch by this process; from then on it wrote all there is itself.
+    registered: Option<i64>,
     /// What the quorum was told last is so: of no log there is anything left to tell.
     is_vouched_for: bool,
-    identity: Arc<Identity>,
+    /// Nothing here is to be believed any more.
+    is_disowned: bool,
     incarnation: Uuid,
     /// Not sooner it leaves for the sake of its logs.
     repairs_from: Instant,
@@ -62,27 +59,22 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// `log_intact`: nothing is missing of what the directory held when it was registered last.
     pub(super) fn new(
         broker: Arc<Broker>,
         role: BrokerRole,
         ports: Ports,
-        log_intact: bool,
-        claimed: Claimed,
         incarnation: Uuid,
         wish: Arc<StopWish>,
         stop: CancellationToken,
     ) -> Self {
-        let is_vouched_for = log_intact && broker.partitions.recovered().in_doubt.is_empty();
+        let is_vouched_for = broker.partitions.recovered().in_doubt.is_empty();
         Self {
             broker,
             role,
             ports,
-            disk_epoch: claimed.disk_epoch,
-            log_intact,
-            has_registered: false,
+            registered: None,
             is_vouched_for,
-            identity: claimed.identity,
+            is_disowned: false,
             incarnation,
             repairs_from: Instant::now(),
             wish,
@@ -100,15 +92,22 @@ impl Membership {
         self
     }
 
-    /// The epoch of which the logs, once they are closed, hold all that the quorum counts on.
-    pub(super) fn vouched_epoch(&self) -> Option<i64> {
-        self.is_vouched_for.then_some(self.disk_epoch)
+    /// The epoch of which the logs of this directory, once they are closed, hold all that the quorum counts on.
+    pub(super) fn vouched_epoch(&self, directory: &DataDirectory) -> Option<i64> {
+        let epoch = match self.registered {
+            Some(epoch) => Some(epoch),
+            None => {
+                let found = directory.found();
+                found.has_all_written.then_some(found.disk_epoch)
+            }
+        };
+        epoch.filter(|_| self.is_vouched_for)
     }
 
     /// The last word of a process that cannot even write down that its data does not count: the quorum is told,
     /// and takes this node out of every ISR and ELR, whatever the next start believes.
     pub(super) async fn disown(mut self) {
-        (self.incarnation, self.log_intact) = (Uuid::new_v4(), false);
+        (self.incarnation, self.is_disowned) = (Uuid::new_v4(), true);
         let request = self.request();
         let registering = registration::register(&self.broker.controllers, &request);
         match tokio::time::timeout(DISOWN_MAX, registering).await {
@@ -133,13 +132,16 @@ impl Membership {
                 return Ok(());
             }
             // From here on this process itself wrote all there is.
-            (self.disk_epoch, self.log_intact) = (registered.broker_epoch, true);
-            (self.has_registered, self.is_vouched_for) = (true, true);
+            (self.registered, self.is_vouched_for) = (Some(registered.broker_epoch), true);
             // Not sooner: until the disk names this epoch, the mark is what tells a process that comes after
             // this one, perhaps on another boot, that nothing is missing.
-            let directory = self.broker.partitions.directory();
-            directory.take_mark_away()?;
-            directory.forget_lost();
+            let directories = self.broker.partitions.directories().all();
+            for directory in directories {
+                directory.logs().take_mark_away()?;
+            }
+            for directory in directories {
+                directory.logs().forget_lost();
+            }
             self.broker
                 .epoch
                 .store(registered.broker_epoch, Ordering::Release);
@@ -155,7 +157,9 @@ impl Membership {
                     if leave == Leave::WithoutSomeData {
                         self.is_vouched_for = false;
                         // Should this process end before the quorum has heard of it.
-                        self.identity.end_life()?;
+                        for directory in self.directories() {
+                            directory.identity().end_life()?;
+                        }
                     }
                     self.repairs_from = Instant::now() + REPAIR_PAUSE;
                 }
@@ -168,7 +172,8 @@ impl Membership {
         let (cluster_id, epoch) = (&registered.cluster_id, registered.broker_epoch);
         let mut is_said = false;
         loop {
-            match self.identity.join(cluster_id, epoch) {
+            let mut directories = self.directories().iter();
+            match directories.try_for_each(|it| it.identity().join(cluster_id, epoch)) {
                 Err(error) if is_shortage(&error) => {
                     if !std::mem::replace(&mut is_said, true) {
                         error!(
@@ -200,7 +205,7 @@ impl Membership {
                 freshness: Arc::clone(&self.broker.lease),
                 files: Arc::clone(self.broker.partitions.handles()),
                 wish: Arc::clone(&self.wish),
-                disk_gate: Arc::clone(&self.broker.disk_gate),
+                directories: self.broker.partitions.directories().all().to_vec(),
             },
             state,
             leave.clone(),
@@ -254,31 +259,45 @@ impl Membership {
         Ok(ended)
     }
 
+    fn directories(&self) -> &[Arc<DataDirectory>] {
+        self.broker.partitions.directories().all()
+    }
+
+    /// As the quorum is told.
+    fn state_of(&self, directory: &DataDirectory) -> api::DataDirectory {
+        let found = directory.found();
+        let (disk_epoch, intact, logs) = match self.registered {
+            Some(epoch) => (epoch, true, directory.logs().listed()),
+            None => (found.disk_epoch, found.has_all_written, found.logs.clone()),
+        };
+        api::DataDirectory {
+            id: directory.identity().directory_id().as_bytes().to_vec(),
+            disk_epoch,
+            intact: intact && !self.is_disowned,
+            logs: by_topic(logs),
+        }
+    }
+
     fn request(&self) -> RegisterBrokerRequest {
         let partitions = &self.broker.partitions;
-        let (logs, in_doubt) = match self.has_registered {
-            true => (partitions.directory().listed(), partitions.in_doubt()),
-            // An empty log that was made since must not count as one that is lost.
-            false => {
-                let found = partitions.recovered();
-                (found.logs.clone(), found.in_doubt.clone())
-            }
+        // An empty log that was made before the first registration must not count as one that is lost.
+        let in_doubt = match self.registered {
+            Some(_) => partitions.in_doubt(),
+            None => partitions.recovered().in_doubt.clone(),
         };
-        let directory = DataDirectory {
-            id: self.identity.directory_id().as_bytes().to_vec(),
-            disk_epoch: self.disk_epoch,
-            intact: self.log_intact,
-            logs: by_topic(logs),
-        };
+        let directories = self.directories().iter();
+        let cluster_id = directories
+            .clone()
+            .find_map(|it| it.identity().cluster_id());
         RegisterBrokerRequest {
             node_id: self.role.node_id,
             incarnation: self.incarnation.as_bytes().to_vec(),
-            cluster_id: self.identity.cluster_id().unwrap_or_default(),
+            cluster_id: cluster_id.unwrap_or_default(),
             host: self.role.client_listener.advertised_host.clone(),
             port: i32::from(self.ports.clients),
             replication_host: self.role.replication_listener.advertised_host.clone(),
             replication_port: i32::from(self.ports.replication),
-            directories: vec![directory],
+            directories: directories.map(|it| self.state_of(it)).collect(),
             offline_directories: 0,
             in_doubt: in_doubt.into_iter().map(log_in_doubt).collect(),
             rack: self.role.rack.clone(),

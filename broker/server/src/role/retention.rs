@@ -7,13 +7,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::broker::Broker;
+use crate::partition::DataDirectory;
 
 /// An interval that is made shorter counts after this time.
 const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Until `stop`, which also ends a pass that is under way. It is a task of its own: with thousands of logs a pass takes
+/// In one data directory, until `stop`, which also ends a pass that is under way. It is a task of its own: with thousands of logs a pass takes
 /// long, and on a full disk it is what makes room.
-pub(super) async fn keep_retention(broker: Arc<Broker>, stop: CancellationToken) {
+pub(super) async fn keep_retention(
+    broker: Arc<Broker>,
+    directory: Arc<DataDirectory>,
+    stop: CancellationToken,
+) {
     // Before, the broker does not know all that it holds.
     let mut alive = broker.alive.subscribe();
     tokio::select! {
@@ -23,9 +28,10 @@ pub(super) async fn keep_retention(broker: Arc<Broker>, stop: CancellationToken)
     loop {
         let began = Instant::now();
         let (passing, stopping) = (Arc::clone(&broker), stop.clone());
+        let here = Arc::clone(&directory);
         let pass = tokio::task::spawn_blocking(move || {
             let proceed = || !stopping.is_cancelled();
-            passing.partitions.apply_retention(&proceed);
+            passing.partitions.apply_retention(&here, &proceed);
         });
         if let Err(error) = pass.await {
             warn!(%error, "retention failed");

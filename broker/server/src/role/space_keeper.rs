@@ -1,4 +1,4 @@
-//! Looks at the room on the disk of the data directory: each second, and at once when a write found none.
+//! Looks at the room on the disk of a data directory: each second, and at once when a write found none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use crate::broker::Broker;
 use crate::disk_room::{DiskRoom, disk_room};
 use crate::disk_space::{DiskSpace, Space, reserve_bytes};
-use crate::partition::monotonic;
+use crate::partition::{DataDirectory, RoomSeen, monotonic};
 use crate::spare_file;
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,8 +21,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PART: i64 = 8;
 
 /// Knows what is so from one look to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SpaceKeeper {
+    directory: Arc<DataDirectory>,
     rule: DiskSpace,
     said: Space,
     /// The metadata have come, with what is configured there.
@@ -31,14 +32,25 @@ pub(super) struct SpaceKeeper {
 }
 
 impl SpaceKeeper {
+    pub(super) fn new(directory: Arc<DataDirectory>) -> Self {
+        Self {
+            directory,
+            rule: DiskSpace::default(),
+            said: Space::default(),
+            knows_config: false,
+            has_failed: false,
+        }
+    }
+
     /// Until `stop`.
     pub(super) async fn keep(mut self, broker: Arc<Broker>, stop: CancellationToken) {
         let looking = async {
             let mut metadata = broker.applied_offset.subscribe();
+            let directory = Arc::clone(&self.directory);
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                    () = broker.disk_gate.look.notified() => {}
+                    () = directory.disk_gate().look.notified() => {}
                     Ok(()) = metadata.changed(), if !self.knows_config => {}
                 }
                 self.look(&broker).await;
@@ -53,10 +65,11 @@ impl SpaceKeeper {
     }
 
     pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
-        let data_dir = broker.partitions.directory().path().to_path_buf();
+        let directory = Arc::clone(&self.directory);
+        let (data_dir, disk_gate) = (directory.path().to_path_buf(), directory.disk_gate());
         let image = broker.image();
         self.knows_config = image.offset() > Image::default().offset();
-        let was_refused = broker.disk_gate.take_refusal();
+        let was_refused = disk_gate.take_refusal();
         // A disk that does not answer holds up nobody else.
         let path = data_dir.clone();
         let found = tokio::task::spawn_blocking(move || {
@@ -77,15 +90,16 @@ impl SpaceKeeper {
             false => 0,
         };
         let space = self.rule.look(room, reserve, was_refused, monotonic());
-        broker.disk_gate.look_after(reserve / PART);
-        broker.disk_gate.set(space);
+        directory.set_room(RoomSeen {
+            room,
+            reserve_bytes: reserve,
+        });
+        disk_gate.look_after(reserve / PART);
+        disk_gate.set(space);
         let before = std::mem::replace(&mut self.said, space);
-        say(before, space, room, reserve);
-        let metrics = &broker.metrics;
-        metrics.disk_total_bytes.set(room.bytes_total);
-        metrics.disk_available_bytes.set(room.bytes_free);
-        let is_refusing = i64::from(space != Space::Roomy);
-        metrics.disk_refusing_writes.set(is_refusing);
+        say(&data_dir, before, space, room, reserve);
+        let is_refusing = space != Space::Roomy;
+        broker.metrics.disk(&data_dir, room, is_refusing);
         let is_due = match space {
             Space::Roomy => self.knows_config && spare_bytes != spare_file::wanted_bytes(reserve),
             Space::Low => false,
@@ -101,7 +115,8 @@ impl SpaceKeeper {
 
     fn cannot_look(&mut self, error: &str) {
         if !std::mem::replace(&mut self.has_failed, true) {
-            warn!(error, "nobody knows how much room the disk has");
+            let directory = self.directory.path().display();
+            warn!(%directory, error, "nobody knows how much room the disk has");
         }
     }
 }
@@ -122,20 +137,23 @@ fn keep_spare(data_dir: &Path, space: Space, reserve_bytes: i64) {
     }
 }
 
-fn say(before: Space, space: Space, room: DiskRoom, reserve_bytes: i64) {
+fn say(directory: &Path, before: Space, space: Space, room: DiskRoom, reserve_bytes: i64) {
+    let directory = directory.display();
     let available_bytes = room.bytes_free;
     match (before, space) {
         (Space::Roomy, Space::Low) => error!(
+            %directory,
             available_bytes,
             reserve_bytes,
             "the disk has less room than foz.disk.reserve.bytes: no records are taken until it has more"
         ),
         (Space::Roomy | Space::Low, Space::Full) => error!(
+            %directory,
             available_bytes,
             reserve_bytes, "the disk is full: nothing is written that can wait"
         ),
         (Space::Low | Space::Full, Space::Roomy) => {
-            warn!(available_bytes, "the disk has room again")
+            warn!(%directory, available_bytes, "the disk has room again")
         }
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! Starts and stops the role `broker`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use foz_api::ActiveController;
-use foz_log::PageCache;
 use foz_metadata::Image;
 use foz_metadata::config::contradictions;
 use foz_replication::{SessionCache, SessionLimits};
@@ -39,15 +38,13 @@ use crate::authorizer::AllowAll;
 use crate::broker::Broker;
 use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
 use crate::coordinator::Coordinators;
-use crate::disk_gate::DiskGate;
 use crate::disk_room::disk_room;
-use crate::fail_stop::FailStop;
 use crate::http::Readiness;
 use crate::identity::{self, Claimed};
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
 use crate::net::listener;
-use crate::partition::{Partitions, Recovered, Reports};
+use crate::partition::{Opening, Partitions, Reports};
 use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
@@ -89,7 +86,6 @@ pub(crate) struct BrokerHandle {
     keeping: JoinHandle<Membership>,
     /// What follows the metadata and keeps the logs in order.
     background: TaskTracker,
-    fail_stop: FailStop,
 }
 
 /// A broker that was asked to end.
@@ -108,39 +104,32 @@ pub(crate) async fn start_broker(
     recovery: Arc<RecoveryProgress>,
 ) -> anyhow::Result<BrokerHandle> {
     let began = Instant::now();
-    let claimed = claim(&role.data_dir, role.node_id)?;
+    let claimed = claim(&role.data_dirs, role.node_id)?;
+    let cluster_id = claimed.iter().find_map(|it| it.identity.cluster_id());
     let (listener, port) = bind(&role.client_listener).await?;
     let (replication_listener, replication_port) = bind(&role.replication_listener).await?;
     let (failed, failures) = mpsc::channel(1);
     let metrics = Metrics::register(registry)?;
-    let data_dir = role.data_dir.clone();
     let recovery_metrics = metrics.clone();
-    let fail_stop = FailStop::new(failed.clone(), Arc::clone(&claimed.identity));
+    metrics.log_directories.set(claimed.len() as i64);
+    let directories = claimed.into_iter();
+    let directories = directories.map(|claimed| Opening::new(claimed, failed.clone()));
+    let directories = directories.collect();
     let (proposals, proposed) = mpsc::unbounded_channel();
     let epoch = Arc::new(AtomicI64::new(-1));
-    let disk_gate = Arc::new(DiskGate::default());
     let reports = Reports {
         proposals,
         damage: Arc::default(),
-        due_starts: Arc::default(),
-        due_retention: Arc::default(),
         due_checks: Arc::default(),
         awake: Arc::default(),
         to_write: Arc::default(),
         led: metrics.leader_partitions.clone(),
         broker_epoch: Arc::clone(&epoch),
-        fail_stop: fail_stop.clone(),
-        disk_gate: Arc::clone(&disk_gate),
-    };
-    let page_cache = match claimed.page_cache_survived {
-        true => PageCache::Survived,
-        false => PageCache::Lost,
     };
     let threads = config.recovery_threads.unwrap_or_else(processors);
     let partitions = tokio::task::spawn_blocking(move || {
         Partitions::open(
-            &data_dir,
-            page_cache,
+            directories,
             threads.min(RECOVERY_THREADS_MAX),
             recovery_metrics,
             reports,
@@ -166,7 +155,6 @@ pub(crate) async fn start_broker(
         authorizer: Box::new(AllowAll),
         controllers: Arc::new(ActiveController::new(addresses)),
         partitions,
-        disk_gate,
         fetchers: Fetchers::default(),
         fetch_sessions: SessionCache::new(SessionLimits {
             slots_max: config.fetch_sessions_max,
@@ -187,9 +175,14 @@ pub(crate) async fn start_broker(
         CancellationToken::new(),
         CancellationToken::new(),
     );
-    let mut space_keeper = SpaceKeeper::default();
-    // The first beat tells of it.
-    space_keeper.look(&broker).await;
+    let directories = broker.partitions.directories().all();
+    let mut space_keepers = Vec::new();
+    for directory in directories {
+        let mut space_keeper = SpaceKeeper::new(Arc::clone(directory));
+        // The first beat tells of it.
+        space_keeper.look(&broker).await;
+        space_keepers.push(space_keeper);
+    }
     let wish = StopWish::new();
     let background = TaskTracker::new();
     let incarnation = Uuid::new_v4();
@@ -199,32 +192,37 @@ pub(crate) async fn start_broker(
             node_id: role.node_id,
             incarnation,
         },
-        ImageApplier::new(Arc::clone(&broker), claimed.identity.cluster_id()),
+        ImageApplier::new(Arc::clone(&broker), cluster_id),
         failed.clone(),
         stop_background.clone(),
     ));
-    background.spawn(space_keeper.keep(Arc::clone(&broker), stop_background.clone()));
+    for space_keeper in space_keepers {
+        background.spawn(space_keeper.keep(Arc::clone(&broker), stop_background.clone()));
+    }
+    // A slow disk holds up nobody but itself.
+    for directory in directories {
+        let of_one = || {
+            let (broker, directory) = (Arc::clone(&broker), Arc::clone(directory));
+            (broker, directory, stop_background.clone())
+        };
+        let (broker, directory, stop) = of_one();
+        background.spawn(keep_due_starts(broker, directory, stop));
+        let (broker, directory, stop) = of_one();
+        background.spawn(keep_due_retention(broker, directory, stop));
+        let (broker, directory, stop) = of_one();
+        background.spawn(keep_checkpoints(broker, directory, stop));
+        let (broker, directory, stop) = of_one();
+        background.spawn(keep_retention(broker, directory, stop));
+        let (broker, directory, stop) = of_one();
+        background.spawn(keep_deleting(broker, directory, stop));
+    }
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
-    background.spawn(keep_due_starts(
-        Arc::clone(&broker),
-        stop_background.clone(),
-    ));
-    background.spawn(keep_due_retention(
-        Arc::clone(&broker),
-        stop_background.clone(),
-    ));
     background.spawn(begin_writebacks(
-        Arc::clone(&broker),
-        stop_background.clone(),
-    ));
-    background.spawn(keep_checkpoints(
         Arc::clone(&broker),
         stop_background.clone(),
     ));
     background.spawn(keep_compacted(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_checked(Arc::clone(&broker), stop_background.clone()));
-    background.spawn(keep_retention(Arc::clone(&broker), stop_background.clone()));
-    background.spawn(keep_deleting(Arc::clone(&broker), stop_background.clone()));
     background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));
     background.spawn(replication::tick(
         Arc::clone(&broker),
@@ -242,8 +240,6 @@ pub(crate) async fn start_broker(
             clients: port,
             replication: replication_port,
         },
-        is_intact(&claimed, broker.partitions.recovered()),
-        claimed,
         incarnation,
         Arc::clone(&wish),
         stop_lease.clone(),
@@ -285,7 +281,6 @@ pub(crate) async fn start_broker(
         serving_followers,
         keeping,
         background,
-        fail_stop,
     })
 }
 
@@ -343,13 +338,18 @@ impl BrokerHandle {
         self.background.wait().await;
         let broker = self.broker;
         broker.fetchers.stop().await;
-        let disk_epoch = membership.as_ref().and_then(Membership::vouched_epoch);
+        let vouched_epochs = broker.partitions.directories().all().iter();
+        let vouched_epochs: Vec<_> = vouched_epochs
+            .map(|it| membership.as_ref()?.vouched_epoch(it))
+            .collect();
         // The mark of a clean stop is what it was for, and nobody knows what the disk has left by now.
-        spare_file::release(broker.partitions.directory().path());
+        for directory in broker.partitions.directories().all() {
+            spare_file::release(directory.path());
+        }
         let closing = Arc::clone(&broker);
         let closing = tokio::task::spawn_blocking(move || {
             closing.coordinators.stop();
-            closing.partitions.close(disk_epoch)
+            closing.partitions.close(&vouched_epochs)
         });
         tokio::time::sleep_until(accepts_until).await;
         self.stop_serving.cancel();
@@ -357,12 +357,14 @@ impl BrokerHandle {
             warn!("connections were still busy when the time to drain was over");
         }
         let closed = closing.await;
-        let has_failed_flush =
-            broker.partitions.has_failed_flush() || self.fail_stop.distrusts_page_cache();
-        if has_failed_flush
-            && !self.fail_stop.distrust_page_cache()
-            && let Some(membership) = membership
-        {
+        let mut is_unsaid = false;
+        for directory in broker.partitions.directories().all() {
+            let fail_stop = directory.fail_stop();
+            if directory.logs().has_failed_flush() || fail_stop.distrusts_page_cache() {
+                is_unsaid |= !fail_stop.distrust_page_cache();
+            }
+        }
+        if is_unsaid && let Some(membership) = membership {
             membership.disown().await;
         }
         match closed {
@@ -422,24 +424,29 @@ fn say_what_does_not_count(broker: &Broker) {
     }
 }
 
-/// With the spare file's room where there is less than that: what comes first takes but a little, and that must be there.
-fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
-    let spare = i64::try_from(spare_file::length(data_dir)).unwrap_or(i64::MAX);
-    let is_short = disk_room(data_dir).is_ok_and(|room| room.bytes_free < spare);
-    let release = || {
+/// With the spare files' room where there is less than that: what comes first takes but a little, and that must be there.
+fn claim(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Vec<Claimed>> {
+    let release = |data_dir: &PathBuf| {
         let is_released = spare_file::release(data_dir);
         if is_released {
-            warn!("the disk is full; the spare file is gone, what it took is for the start");
+            let directory = data_dir.display();
+            warn!(%directory, "the disk is full; the spare file is gone, what it took is for the start");
         }
         is_released
     };
-    if is_short {
-        release();
+    for data_dir in data_dirs {
+        let spare = i64::try_from(spare_file::length(data_dir)).unwrap_or(i64::MAX);
+        if disk_room(data_dir).is_ok_and(|room| room.bytes_free < spare) {
+            release(data_dir);
+        }
     }
-    match identity::claim(data_dir, node_id) {
+    match identity::claim_all(data_dirs, node_id) {
         // Such as a quota.
-        Err(error) if identity::is_shortage(&error) && release() => {
-            identity::claim(data_dir, node_id)
+        Err(error)
+            if identity::is_shortage(&error)
+                && data_dirs.iter().filter(|it| release(it)).count() > 0 =>
+        {
+            identity::claim_all(data_dirs, node_id)
         }
         claimed => claimed,
     }
@@ -447,11 +454,4 @@ fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
-}
-
-/// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is told of each
-/// log.
-fn is_intact(claimed: &Claimed, recovered: &Recovered) -> bool {
-    let stopped_cleanly = recovered.stopped_cleanly == Some(claimed.disk_epoch);
-    stopped_cleanly || claimed.page_cache_survived
 }

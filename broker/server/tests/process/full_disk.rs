@@ -206,7 +206,8 @@ fn still_run(testbed: &mut Testbed, pids: &[u32]) {
 fn gauge(broker: &Node, name: &str) -> Option<f64> {
     let metrics = broker.http("/metrics")?;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().parse().ok()
+    // After its labels, where it has some.
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 /// Requests of this kind that were answered.

@@ -93,7 +93,10 @@ impl Partitions {
             && partition.role.read().leader_epoch() != Some(assigned.leader_epoch)
         {
             let (log, now_ms) = (&partition.log, wall_clock_ms());
-            let _ = self.directory.truncate(log, log.high_watermark(), now_ms);
+            let _ = partition
+                .directory
+                .logs()
+                .truncate(log, log.high_watermark(), now_ms);
         }
         match assigned.leader {
             NO_LEADER => {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Key, Partitions};
 use crate::broker::Broker;
 use crate::partition::topic_settings::TopicSettings;
-use crate::partition::wall_clock_ms;
+use crate::partition::{DataDirectory, wall_clock_ms};
 
 /// Threads that bring logs back: they mostly wait for the disk.
 const UNBURYING_THREADS: usize = 8;
@@ -28,44 +28,58 @@ impl Partitions {
             let removed = self.held.write().remove(&key);
             if let Some(partition) = removed {
                 partition.resign();
-                self.bury(image, topic.id, &name);
-            } else if self.offline.remove(&name) && !self.directory.is_being_buried(&name) {
+                self.bury(&partition.directory, image, topic.id, &name);
+            } else if self.offline.remove(&name) {
                 // What is being buried under that name is of the topic before, for which this one waited.
-                match self.directory.topic_id_of_offline(&name) {
-                    Some(other) if other != topic.id => {
-                        self.set_aside(&name, OF_ANOTHER_TOPIC);
+                let directories = self.directories.all().iter();
+                for directory in directories.filter(|it| !it.logs().is_being_buried(&name)) {
+                    match directory.logs().topic_id_of_offline(&name) {
+                        Some(other) if other != topic.id => {
+                            self.set_aside(directory, &name, OF_ANOTHER_TOPIC);
+                        }
+                        _ => self.bury(directory, image, topic.id, &name),
                     }
-                    _ => self.bury(image, topic.id, &name),
                 }
             }
         }
     }
 
     /// What that takes is done in the background.
-    pub(super) fn bury(&self, image: &Image, topic_id: Uuid, name: &TopicPartition) {
+    pub(super) fn bury(
+        &self,
+        directory: &DataDirectory,
+        image: &Image,
+        topic_id: Uuid,
+        name: &TopicPartition,
+    ) {
         // One that was brought back under another name goes there next, and is given up by nobody.
         let deleted = image.deleted_topic(topic_id);
         let grace_ends_at_ms = deleted.map_or(i64::MAX, |it| it.grace_ends_at_ms);
-        if self.directory.bury(name, topic_id, grace_ends_at_ms) {
+        if directory.logs().bury(name, topic_id, grace_ends_at_ms) {
             info!(partition = %name, %topic_id, "log of a deleted topic is kept");
-            self.deletions.notify_one();
+            directory.deletions().notify_one();
         }
     }
 
     /// Goes on with what is on its way to be buried. Blocks. False where something is left to be tried again.
-    pub(super) fn finish_burials(&self) -> bool {
-        let left = self.directory.finish_burials();
+    pub(super) fn finish_burials(&self, directory: &DataDirectory) -> bool {
+        let left = directory.logs().finish_burials();
         for (name, error) in &left {
-            self.burial_failed(name, error);
+            self.burial_failed(directory, name, error);
         }
         left.is_empty()
     }
 
-    fn burial_failed(&self, name: &TopicPartition, error: &StorageError) {
-        if error.is_failed_flush() || self.directory.has_failed_flush() {
-            self.reports.fail_stop.flush_failed(name, error);
+    fn burial_failed(
+        &self,
+        directory: &DataDirectory,
+        name: &TopicPartition,
+        error: &StorageError,
+    ) {
+        if error.is_failed_flush() || directory.logs().has_failed_flush() {
+            directory.fail_stop().flush_failed(name, error);
         } else if error.is_shortage() {
-            self.reports.disk_gate.refuse();
+            directory.disk_gate().refuse();
             warn!(partition = %name, %error, "log of a deleted topic keeps its name until there is room");
         } else {
             error!(partition = %name, %error, "log of a deleted topic keeps its name; it is tried again");
@@ -74,8 +88,10 @@ impl Partitions {
 
     /// Before many logs are made, or brought back: whatever has their names still is buried, all at once.
     pub(super) fn free_names<'a>(&self, mut names: impl Iterator<Item = &'a TopicPartition>) {
-        if names.any(|name| self.directory.is_being_buried(name)) {
-            self.finish_burials();
+        if names.any(|name| self.directories.is_being_buried(name)) {
+            for directory in self.directories.all() {
+                self.finish_burials(directory);
+            }
         }
     }
 
@@ -90,48 +106,49 @@ impl Partitions {
                 let name = TopicPartition::new(topic.name.to_string(), index);
                 if assigned.replicas.contains(&broker.node_id)
                     && !assigned.offline.contains(&broker.node_id)
-                    && self.directory.get(&name).is_none()
+                    && !self.directories.is_open(&name)
                     && !self.offline.contains(&name)
-                    && self.directory.is_buried(topic.id, index)
+                    && let Some(directory) = self.directories.buried(topic.id, index)
                 {
                     let config = settings.log_config(assigned.original_replica_count());
-                    buried.push((topic, name, config));
+                    buried.push((directory, topic, name, config));
                 }
             }
         }
         if buried.is_empty() {
             return;
         }
-        self.free_names(buried.iter().map(|(_, name, _)| name));
+        self.free_names(buried.iter().map(|(_, _, name, _)| name));
         let threads = buried.len().min(UNBURYING_THREADS);
         let left = Mutex::new(buried.into_iter());
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     loop {
-                        let Some((topic, name, config)) = left.lock().next() else {
+                        let Some((directory, topic, name, config)) = left.lock().next() else {
                             return;
                         };
-                        self.unbury(topic, name, config);
+                        self.unbury(directory, topic, name, config);
                     }
                 });
             }
         });
-        self.checkpoint();
+        for directory in self.directories.all() {
+            self.checkpoint(directory);
+        }
     }
 
     /// The log of a topic that was brought back. It takes no records before the next checkpoint.
     pub(super) fn unbury(
         &self,
+        directory: &DataDirectory,
         topic: &Topic,
         name: TopicPartition,
         config: Arc<LogConfig>,
     ) -> Option<Arc<PartitionLog>> {
         let index = name.partition;
-        match self
-            .directory
-            .unbury(topic.id, &name, config, wall_clock_ms())
-        {
+        let logs = directory.logs();
+        match logs.unbury(topic.id, &name, config, wall_clock_ms()) {
             Ok(Some((log, findings))) => {
                 info!(partition = %name, topic_id = %topic.id, "log is back");
                 for finding in findings {
@@ -142,8 +159,8 @@ impl Partitions {
             }
             Ok(None) => None,
             // Not moved: something is in its way, or the disk says no.
-            Err(error) if self.directory.is_buried(topic.id, index) => {
-                self.unburying_failed(&name, &error);
+            Err(error) if logs.is_buried(topic.id, index) => {
+                self.unburying_failed(directory, &name, &error);
                 let partition = name.to_string();
                 if self.offline.add_not_made(name, &error) {
                     error!(partition, %error, "log cannot be brought back; it is tried again");
@@ -151,7 +168,7 @@ impl Partitions {
                 None
             }
             Err(error) => {
-                self.unburying_failed(&name, &error);
+                self.unburying_failed(directory, &name, &error);
                 error!(partition = %name, %error, "log is back, and cannot be opened");
                 self.offline.add_damaged(name);
                 None
@@ -160,29 +177,30 @@ impl Partitions {
     }
 
     /// A failed flush ends the process, and a full disk is told.
-    pub(super) fn unburying_failed(&self, name: &TopicPartition, error: &OpenError) {
-        if error.is_failed_flush() || self.directory.has_failed_flush() {
-            self.reports.fail_stop.log_stopped(name, error);
+    pub(super) fn unburying_failed(
+        &self,
+        directory: &DataDirectory,
+        name: &TopicPartition,
+        error: &OpenError,
+    ) {
+        if error.is_failed_flush() || directory.logs().has_failed_flush() {
+            directory.fail_stop().log_stopped(name, error);
         } else if error.is_shortage() {
-            self.reports.disk_gate.refuse();
+            directory.disk_gate().refuse();
         }
     }
 
     /// Gives the buried logs of a topic up, or one of them.
     pub(super) fn remove_buried(&self, topic_id: Uuid, index: Option<i32>) {
-        self.give_up_buried(topic_id, index);
-        self.deletions.notify_one();
-    }
-
-    fn give_up_buried(&self, topic_id: Uuid, index: Option<i32>) {
-        if let Err(error) = self.directory.remove_buried(topic_id, index) {
-            error!(%topic_id, %error, "logs of a deleted topic are left behind; they are removed when their grace is over");
+        for directory in self.directories.all() {
+            give_up_buried(directory, topic_id, index);
+            directory.deletions().notify_one();
         }
     }
 
     /// At a start: what was moved to other brokers meanwhile is set aside, and what the metadata gave up is told of.
-    pub(super) fn tidy_buried(&self, image: &Image, node_id: i32) {
-        for ((topic_id, index), grace_ends_at_ms) in self.directory.buried() {
+    pub(super) fn tidy_buried(&self, directory: &DataDirectory, image: &Image, node_id: i32) {
+        for ((topic_id, index), grace_ends_at_ms) in directory.logs().buried() {
             if image.deleted_topic(topic_id).is_some() {
                 continue;
             }
@@ -192,7 +210,9 @@ impl Partitions {
                         %topic_id, index, grace_ends_at_ms,
                         "the metadata does not know the topic of a buried log, which is removed when its grace is over"
                     ),
-                    None => self.set_buried_aside((topic_id, index), "nobody knows its topic"),
+                    None => {
+                        set_buried_aside(directory, (topic_id, index), "nobody knows its topic")
+                    }
                 }
                 continue;
             };
@@ -202,34 +222,40 @@ impl Partitions {
                 continue;
             }
             let reason = "its replica was moved to other brokers meanwhile";
-            self.set_buried_aside((topic_id, index), reason);
-        }
-    }
-
-    fn set_buried_aside(&self, (topic_id, index): Key, reason: &str) {
-        match self.directory.set_buried_aside(topic_id, index) {
-            Ok(path) => {
-                warn!(%topic_id, index, reason, ?path, "log set aside; remove it when nobody needs it");
-            }
-            Err(error) => error!(%topic_id, index, reason, %error, "log cannot be set aside"),
+            set_buried_aside(directory, (topic_id, index), reason);
         }
     }
 
     /// What was purged while this broker was away is removed when its grace is over, and not before: should the metadata
     /// have been set back, that is the time to see it. To be called now and then, before [`Self::remove_deleted`].
-    pub(crate) fn remove_forgotten(&self, now_ms: i64) {
+    pub(crate) fn remove_forgotten(&self, directory: &DataDirectory, now_ms: i64) {
         let image = self.applied.lock();
         if image.offset() == 0 {
             return;
         }
-        for ((topic_id, index), grace_ends_at_ms) in self.directory.buried() {
+        for ((topic_id, index), grace_ends_at_ms) in directory.logs().buried() {
             let is_known =
                 image.deleted_topic(topic_id).is_some() || image.topic_by_id(topic_id).is_some();
             if !is_known && grace_ends_at_ms.is_some_and(|end| end <= now_ms) {
                 info!(%topic_id, index, "log of a deleted topic is given up");
-                self.give_up_buried(topic_id, Some(index));
+                give_up_buried(directory, topic_id, Some(index));
             }
         }
+    }
+}
+
+fn give_up_buried(directory: &DataDirectory, topic_id: Uuid, index: Option<i32>) {
+    if let Err(error) = directory.logs().remove_buried(topic_id, index) {
+        error!(%topic_id, %error, "logs of a deleted topic are left behind; they are removed when their grace is over");
+    }
+}
+
+fn set_buried_aside(directory: &DataDirectory, (topic_id, index): Key, reason: &str) {
+    match directory.logs().set_buried_aside(topic_id, index) {
+        Ok(path) => {
+            warn!(%topic_id, index, reason, ?path, "log set aside; remove it when nobody needs it");
+        }
+        Err(error) => error!(%topic_id, index, reason, %error, "log cannot be set aside"),
     }
 }
 

@@ -151,8 +151,9 @@ impl Partitions {
             }
             CompactionError::Storage(error) if partition.log.has_failed() => {
                 let name = partition.log.partition();
-                self.reports
-                    .fail_stop
+                partition
+                    .directory
+                    .fail_stop()
                     .log_stopped(name, &OpenError::Storage(error));
             }
             _ => {}

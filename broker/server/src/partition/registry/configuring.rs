@@ -51,7 +51,7 @@ impl Partitions {
             let before = partition.log.config();
             self.set_config(&settings, &partition, assigned.original_replica_count());
             if keeps_less(&before, &partition.log.config()) {
-                self.reports.due_retention.add(partition.key());
+                partition.directory.due_retention().add(partition.key());
             }
             if partition.led() == Some(assigned.leader_epoch) {
                 Self::lead(broker, &settings, &partition, assigned);
@@ -69,7 +69,7 @@ impl Partitions {
         let log = &partition.log;
         log.set_config(settings.log_config(replicas));
         log.set_flush_interval(settings.flush_interval());
-        self.flusher.appended(log);
+        partition.directory.flusher().appended(log);
     }
 }
 

@@ -11,7 +11,10 @@ use super::burying::has_lost_log;
 use super::{Key, Partitions};
 use crate::broker::Broker;
 use crate::partition::topic_settings::TopicSettings;
-use crate::partition::{Partition, wall_clock_ms};
+use crate::partition::{DataDirectory, Partition, wall_clock_ms};
+
+/// A log, and where it is.
+type InDirectory<'a> = (&'a Arc<DataDirectory>, Arc<PartitionLog>);
 
 /// Threads that make new logs: most of it is the file system's work.
 const CREATING_THREADS: usize = 8;
@@ -30,7 +33,7 @@ impl Partitions {
                 if index >= topic.restored_partitions
                     && assigned.replicas.contains(&broker.node_id)
                     && !assigned.offline.contains(&broker.node_id)
-                    && self.directory.get(&name).is_none()
+                    && !self.directories.is_open(&name)
                     && !self.offline.contains(&name)
                 {
                     let config = settings.log_config(assigned.original_replica_count());
@@ -52,16 +55,11 @@ impl Partitions {
                         let Some((name, topic_id, config)) = left.lock().next() else {
                             return;
                         };
-                        let created = (self.directory).create(
-                            name.clone(),
-                            topic_id,
-                            config,
-                            wall_clock_ms(),
-                        );
+                        let (directory, created) = self.directories.create(&name, topic_id, config);
                         if let Err(error) = created
                             && error.is_failed_flush()
                         {
-                            self.reports.fail_stop.log_stopped(&name, &error);
+                            directory.fail_stop().log_stopped(&name, &error);
                         }
                     }
                 });
@@ -80,7 +78,6 @@ impl Partitions {
         let name = TopicPartition::new(topic.name.to_string(), key.1);
         let replicas = assigned.original_replica_count();
         let config = settings.log_config(replicas);
-        let found = self.directory.get(&name);
         if assigned.offline.contains(&broker.node_id) {
             self.offline.add_offline(&name);
             if self.is_here(&name, key) {
@@ -89,41 +86,25 @@ impl Partitions {
             return None;
         }
         self.offline.remove_offline(&name);
-        let log = match found {
+        let mut own = None;
+        for (directory, log) in self.directories.open(&name) {
             // It may wait to be set aside.
-            Some(log) if log.topic_id() == topic.id && !log.is_deleted() => {
-                log.set_config(config);
-                log
+            if log.topic_id() == topic.id && !log.is_deleted() {
+                log.set_config(Arc::clone(&config));
+                own = Some((directory, log));
+            } else {
+                self.set_aside(directory, &name, "it is not of this replica");
             }
-            other => {
-                if other.is_some() {
-                    self.set_aside(&name, "it is not of this replica");
-                }
-                if self.offline.is_damaged(&name) {
-                    self.open_damaged(broker, topic, &name, config, assigned)?
-                } else if self.directory.is_buried(topic.id, key.1) {
-                    let Some(log) = self.unbury(topic, name.clone(), config) else {
-                        if !self.offline.contains(&name) {
-                            // What was buried under its id was another topic's.
-                            self.offline.add_lost(&name);
-                        }
-                        return None;
-                    };
-                    self.checkpoint();
-                    log
-                } else if has_lost_log(topic, key.1, assigned, broker.node_id) {
-                    self.offline.add_lost(&name);
-                    return None;
-                } else {
-                    self.create(topic, name, config)?
-                }
-            }
+        }
+        let (directory, log) = match own {
+            Some(own) => own,
+            None => self.find_or_create(broker, topic, &name, config, assigned)?,
         };
         log.set_flush_interval(settings.flush_interval());
         // What it holds already, too.
-        self.flusher.appended(&log);
-        let (flusher, reports) = (Arc::clone(&self.flusher), self.reports.clone());
-        let partition = Partition::new(log, replicas, flusher, reports);
+        directory.flusher().appended(&log);
+        let directory = Arc::clone(directory);
+        let partition = Partition::new(log, directory, replicas, self.reports.clone());
         let partition = Arc::new(partition);
         self.held.write().insert(key, Arc::clone(&partition));
         if partition.log.has_unchecked_batches() {
@@ -135,37 +116,65 @@ impl Partitions {
 
     /// The log of this replica, in use or buried.
     pub(super) fn is_here(&self, name: &TopicPartition, (topic_id, index): Key) -> bool {
-        let found = self.directory.get(name);
-        found.is_some_and(|log| log.topic_id() == topic_id)
-            || self.directory.is_buried(topic_id, index)
+        let mut open = self.directories.open(name).into_iter();
+        open.any(|(_, log)| log.topic_id() == topic_id)
+            || self.directories.buried(topic_id, index).is_some()
+    }
+
+    /// The log that is damaged here, or buried, or else a new one.
+    fn find_or_create(
+        &self,
+        broker: &Broker,
+        topic: &Topic,
+        name: &TopicPartition,
+        config: Arc<LogConfig>,
+        assigned: &Assigned,
+    ) -> Option<InDirectory<'_>> {
+        let index = name.partition;
+        if self.offline.is_damaged(name) {
+            return self.open_damaged(broker, topic, name, config, assigned);
+        }
+        if let Some(directory) = self.directories.buried(topic.id, index) {
+            let Some(log) = self.unbury(directory, topic, name.clone(), config) else {
+                if !self.offline.contains(name) {
+                    // What was buried under its id was another topic's.
+                    self.offline.add_lost(name);
+                }
+                return None;
+            };
+            self.checkpoint(directory);
+            return Some((directory, log));
+        }
+        if has_lost_log(topic, index, assigned, broker.node_id) {
+            self.offline.add_lost(name);
+            return None;
+        }
+        self.create(topic, name, config)
     }
 
     fn create(
         &self,
         topic: &Topic,
-        name: TopicPartition,
+        name: &TopicPartition,
         config: Arc<LogConfig>,
-    ) -> Option<Arc<PartitionLog>> {
-        let created = self
-            .directory
-            .create(name.clone(), topic.id, config, wall_clock_ms());
+    ) -> Option<InDirectory<'_>> {
+        let (directory, created) = self.directories.create(name, topic.id, config);
         match created {
             Ok(log) => {
-                if self.offline.remove(&name) {
+                if self.offline.remove(name) {
                     info!(partition = %name, "log created at last");
                 }
-                Some(log)
+                Some((directory, log))
             }
             Err(error) => {
                 if error.is_shortage() {
-                    self.reports.disk_gate.refuse();
-                } else if self.directory.is_being_buried(&name) {
+                    directory.disk_gate().refuse();
+                } else if directory.logs().is_being_buried(name) {
                     // Of an earlier topic of that name, which could not be buried.
-                    self.unburying_failed(&name, &error);
+                    self.unburying_failed(directory, name, &error);
                 }
-                let partition = name.to_string();
-                if self.offline.add_not_made(name, &error) {
-                    error!(partition, %error, "log cannot be created; it is tried again");
+                if self.offline.add_not_made(name.clone(), &error) {
+                    error!(partition = %name, %error, "log cannot be created; it is tried again");
                 }
                 None
             }
@@ -181,34 +190,38 @@ impl Partitions {
         name: &TopicPartition,
         config: Arc<LogConfig>,
         assigned: &Assigned,
-    ) -> Option<Arc<PartitionLog>> {
+    ) -> Option<InDirectory<'_>> {
         let counts =
             assigned.isr.contains(&broker.node_id) || assigned.elr.contains(&broker.node_id);
         if counts || [NO_LEADER, broker.node_id].contains(&assigned.leader) {
             return None;
         }
-        match self
-            .directory
-            .open_quarantined(name, Arc::clone(&config), wall_clock_ms())
-        {
+        let is_others = |directory: &&Arc<DataDirectory>| {
+            let id = directory.logs().topic_id_of_offline(name);
+            id.is_some_and(|id| id != topic.id)
+        };
+        // One that may be of this topic before one that is not.
+        let directory = self.directories.offline(name).min_by_key(is_others)?;
+        let logs = directory.logs();
+        match logs.open_quarantined(name, Arc::clone(&config), wall_clock_ms()) {
             Ok((log, findings)) => {
-                self.offline.remove(name);
+                self.forget_damaged(name);
                 if log.topic_id() != topic.id {
-                    self.set_aside(name, "it is of an earlier topic of that name");
-                    return self.create(topic, name.clone(), config);
+                    self.set_aside(directory, name, "it is of an earlier topic of that name");
+                    return self.create(topic, name, config);
                 }
                 warn!(partition = %name, ?findings, "damaged data was set aside; it is fetched again");
                 // Where it was opened by a mark it takes no records before.
-                self.checkpoint();
-                Some(log)
+                self.checkpoint(directory);
+                Some((directory, log))
             }
             Err(error) => {
                 error!(partition = %name, %error, "log cannot be opened");
                 if error.is_shortage() {
-                    self.reports.disk_gate.refuse();
+                    directory.disk_gate().refuse();
                 }
                 if error.is_failed_flush() {
-                    self.reports.fail_stop.log_stopped(name, &error);
+                    directory.fail_stop().log_stopped(name, &error);
                 }
                 None
             }

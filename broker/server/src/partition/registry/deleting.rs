@@ -5,12 +5,12 @@ use std::sync::Arc;
 use foz_log::TopicPartition;
 use foz_metadata::Image;
 use foz_metadata::image::Topic;
-use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::Partitions;
 use super::burying::{is_to_be_buried, may_come_back};
 use crate::broker::Broker;
+use crate::partition::DataDirectory;
 
 impl Partitions {
     /// Takes logs of topics that were deleted while this broker was away out of service, and of replicas that
@@ -18,26 +18,34 @@ impl Partitions {
     /// never used again, so what it does not know is gone. As Kafka, it deletes neither: metadata that was lost
     /// must not take the last copy with it.
     pub(crate) fn set_strays_aside(&self, image: &Image, node_id: i32) {
-        for log in self.directory.logs() {
-            let topic = image.topic_by_id(log.topic_id());
-            if is_to_be_buried(image, &log) {
-                self.bury(image, log.topic_id(), log.partition());
-                continue;
+        for directory in self.directories.all() {
+            for log in directory.logs().logs() {
+                let topic = image.topic_by_id(log.topic_id());
+                if is_to_be_buried(image, &log) {
+                    self.bury(directory, image, log.topic_id(), log.partition());
+                    continue;
+                }
+                if let Some(reason) = stray(topic, log.partition().partition, node_id) {
+                    self.set_aside(directory, log.partition(), reason);
+                }
             }
-            if let Some(reason) = stray(topic, log.partition().partition, node_id) {
-                self.set_aside(log.partition(), reason);
+            for name in directory.logs().offline() {
+                self.set_damaged_aside(directory, image, node_id, &name);
             }
+            self.tidy_buried(directory, image, node_id);
         }
-        for name in self.offline.damaged() {
-            self.set_damaged_aside(image, node_id, &name);
-        }
-        self.tidy_buried(image, node_id);
     }
 
     /// Of a log that cannot be opened. Of which topic it is, its files tell, or else its name.
-    fn set_damaged_aside(&self, image: &Image, node_id: i32, name: &TopicPartition) {
+    fn set_damaged_aside(
+        &self,
+        directory: &DataDirectory,
+        image: &Image,
+        node_id: i32,
+        name: &TopicPartition,
+    ) {
         let by_name = image.topic(&name.topic);
-        let id = self.directory.topic_id_of_offline(name).or_else(|| {
+        let id = directory.logs().topic_id_of_offline(name).or_else(|| {
             let deleted = image.deleted_topics();
             let deleted = deleted.filter(|it| *it.topic.name == *name.topic);
             match by_name {
@@ -49,8 +57,8 @@ impl Partitions {
         });
         let has_its_name = by_name.is_some_and(|topic| Some(topic.id) == id);
         if !has_its_name && let Some(id) = id.filter(|id| may_come_back(image, *id)) {
-            self.offline.remove(name);
-            self.bury(image, id, name);
+            self.bury(directory, image, id, name);
+            self.forget_damaged(name);
             return;
         }
         let reason = match by_name {
@@ -58,8 +66,15 @@ impl Partitions {
             topic => stray(topic, name.partition, node_id),
         };
         if let Some(reason) = reason
-            && self.set_aside(name, reason)
+            && self.set_aside(directory, name, reason)
         {
+            self.forget_damaged(name);
+        }
+    }
+
+    /// Its log is not offline any more, or gone; another directory may still have one of that name, of another topic.
+    pub(super) fn forget_damaged(&self, name: &TopicPartition) {
+        if self.directories.offline(name).next().is_none() {
             self.offline.remove(name);
         }
     }
@@ -74,27 +89,16 @@ impl Partitions {
         }
     }
 
-    /// Woken when there is something to do for [`Self::remove_deleted`].
-    pub(crate) fn deletions(&self) -> Arc<Notify> {
-        Arc::clone(&self.deletions)
-    }
-
-    /// Removes the files of deleted partitions, as long as `proceed` says so, and buries what is on its way there. Blocks.
+    /// Removes the files of deleted partitions of one directory, as long as `proceed` says so, and buries what is on its way there. Blocks.
     /// False where something is left that is to be tried again.
-    pub(crate) fn remove_deleted(&self, proceed: &dyn Fn() -> bool) -> bool {
+    pub(crate) fn remove_deleted(
+        &self,
+        directory: &DataDirectory,
+        proceed: &dyn Fn() -> bool,
+    ) -> bool {
         // First what gives room, and in the end what was given up on its way to be buried.
-        let is_removed = self.remove_files(proceed);
-        self.finish_burials() && self.remove_files(proceed) && is_removed
-    }
-
-    fn remove_files(&self, proceed: &dyn Fn() -> bool) -> bool {
-        match self.directory.remove_deleted(proceed) {
-            Ok(_) => true,
-            Err(error) => {
-                warn!(%error, "files of a deleted partition are left; they are tried again");
-                false
-            }
-        }
+        let is_removed = remove_files(directory, proceed);
+        self.finish_burials(directory) && remove_files(directory, proceed) && is_removed
     }
 
     /// Neither leads nor follows any more, and deletes the log. False where there was none.
@@ -107,20 +111,33 @@ impl Partitions {
         let removed = self.held.write().remove(&key);
         if let Some(partition) = removed {
             partition.resign();
-            self.remove(partition.log.partition());
+            remove(&partition.directory, partition.log.partition());
             return true;
         }
         let name = TopicPartition::new(topic.name.to_string(), index);
+        self.directories.forget_wanted(&name);
         let was_offline = self.offline.remove(&name);
         if was_offline {
-            self.remove(&name);
+            for directory in self.directories.offline(&name) {
+                match directory.logs().topic_id_of_offline(&name) {
+                    Some(other) if other != topic.id => {
+                        self.set_aside(directory, &name, "it is of an earlier topic of that name");
+                    }
+                    _ => remove(directory, &name),
+                }
+            }
         }
         was_offline
     }
 
     /// Nothing is deleted that nobody asked to delete. Whether it is out of the way.
-    pub(super) fn set_aside(&self, partition: &TopicPartition, reason: &str) -> bool {
-        match self.directory.set_aside(partition) {
+    pub(super) fn set_aside(
+        &self,
+        directory: &DataDirectory,
+        partition: &TopicPartition,
+        reason: &str,
+    ) -> bool {
+        match directory.logs().set_aside(partition) {
             Ok(path) => {
                 warn!(%partition, reason, path = %path.display(), "log set aside; remove it when nobody needs it");
                 true
@@ -131,12 +148,22 @@ impl Partitions {
             }
         }
     }
+}
 
-    fn remove(&self, partition: &TopicPartition) {
-        if let Err(error) = self.directory.delete(partition) {
-            error!(%partition, %error, "a deleted partition's directory keeps its name; it is tried again");
+fn remove(directory: &DataDirectory, partition: &TopicPartition) {
+    if let Err(error) = directory.logs().delete(partition) {
+        error!(%partition, %error, "a deleted partition's directory keeps its name; it is tried again");
+    }
+    directory.deletions().notify_one();
+}
+
+fn remove_files(directory: &DataDirectory, proceed: &dyn Fn() -> bool) -> bool {
+    match directory.logs().remove_deleted(proceed) {
+        Ok(_) => true,
+        Err(error) => {
+            warn!(%error, "files of a deleted partition are left; they are tried again");
+            false
         }
-        self.deletions.notify_one();
     }
 }
 

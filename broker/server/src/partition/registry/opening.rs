@@ -1,23 +1,23 @@
 //! What there is when a broker starts.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use foz_log::{
-    FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, OpenReport, PageCache,
-    PartitionLog, StorageError, TopicPartition,
+    FileHandles, FlushObserver, Flusher, FoundDirectory, LogConfig, LogDirectory, OpenReport,
+    PageCache, PartitionLog, StorageError, TopicPartition, reconcile,
 };
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::{Key, Map, Partitions};
+use super::{Map, Partitions, WeakMap, for_each_at_once};
 use crate::disk_gate::DiskGate;
 use crate::fail_stop::FailStop;
 use crate::metrics::Metrics;
+use crate::partition::data_directory::Found;
 use crate::partition::offline::Offline;
-use crate::partition::{Reports, wall_clock_ms};
+use crate::partition::{DataDirectories, DataDirectory, Opening, Reports, wall_clock_ms};
 use crate::recovery_progress::RecoveryProgress;
 
 /// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
@@ -27,11 +27,7 @@ const OPEN_FILES_MAX: usize = 4_096;
 /// What recovery says of the process before this one.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
-    /// It stopped in good order, with this broker epoch.
-    pub(crate) stopped_cleanly: Option<i64>,
-    /// The logs that were found.
-    pub(crate) logs: Vec<Key>,
-    /// Those that are damaged, have less than the checkpoints say of them, or are not there.
+    /// Logs that are damaged, have less than the checkpoints say of them, or are not there.
     pub(crate) in_doubt: Vec<InDoubt>,
 }
 
@@ -44,7 +40,7 @@ pub(crate) struct InDoubt {
     pub(crate) is_missing: bool,
 }
 
-fn in_doubt(directory: &LogDirectory, report: &OpenReport) -> Vec<InDoubt> {
+fn in_doubt(directory: &LogDirectory, report: &OpenReport) -> impl Iterator<Item = InDoubt> {
     let damaged = report.offline.iter().map(|log| InDoubt {
         name: log.partition.clone(),
         topic_id: log.topic_id,
@@ -55,103 +51,187 @@ fn in_doubt(directory: &LogDirectory, report: &OpenReport) -> Vec<InDoubt> {
         topic_id: directory.get(&lost.partition).map(|log| log.topic_id()),
         is_missing: lost.found_offset.is_none(),
     });
-    damaged.chain(lost).collect()
+    damaged.chain(lost)
 }
 
 impl Partitions {
-    /// Recovers everything in `data_dir`, so many logs at once. Nothing is led until the metadata says so, and nothing is to be
-    /// changed before [`LogDirectory::take_mark_away`].
+    /// Recovers everything in `directories`, all of these at once, so many logs of each at once. Nothing is led until the
+    /// metadata says so, and nothing is to be changed before [`LogDirectory::take_mark_away`].
     pub(crate) fn open(
-        data_dir: &Path,
-        page_cache: PageCache,
+        directories: Vec<Opening>,
         threads: usize,
         metrics: Metrics,
         reports: Reports,
         recovery: &RecoveryProgress,
     ) -> anyhow::Result<Self> {
         let handles = FileHandles::new(OPEN_FILES_MAX);
-        let (directory, report) = LogDirectory::open_keeping_mark(
-            data_dir,
-            page_cache,
-            threads,
-            &handles,
-            wall_clock_ms(),
-            &|_, _| until_configured(),
-            &|progress| {
-                recovery.tell(progress.opened, progress.total);
-                if progress.opened % 1_000 == 0 || progress.opened == progress.total {
-                    info!(
-                        opened = progress.opened,
-                        total = progress.total,
-                        "recovering logs"
-                    );
-                }
-            },
-        )?;
-        for (partition, finding) in &report.findings {
-            warn!(%partition, ?finding, "found while recovering");
-        }
-        for offline in &report.offline {
-            error!(partition = %offline.partition, error = %offline.error, "log is offline");
-        }
-        if let Some(failed) = report.offline.iter().find(|it| it.error.is_failed_flush()) {
-            // What is in memory is not on the disk: the next start reads that.
-            reports.fail_stop.distrust_page_cache();
-            bail!("{} cannot be flushed: {}", failed.partition, failed.error);
-        }
-        for lost in &report.lost {
-            warn!(
-                partition = %lost.partition,
-                known_offset = lost.known_offset,
-                found_offset = ?lost.found_offset,
-                "has less than it had at the last checkpoint"
-            );
-        }
-        let unchecked = directory.logs().into_iter();
-        let unchecked = unchecked.filter(|log| log.has_unchecked_batches()).count();
-        if unchecked > 0 {
-            info!(
-                logs = unchecked,
-                "checked while they are in service: a process did not stop in good order, and what it left was not checked since"
-            );
-        }
-        if !report.being_deleted.is_empty() {
-            let partitions = report.being_deleted.len();
-            info!(
-                partitions,
-                "files of deleted partitions are still to be removed"
-            );
-        }
-        for path in &report.ignored {
-            warn!(path = %path.display(), "not a partition; left alone");
-        }
-        let recovered = Recovered {
-            stopped_cleanly: report.clean_shutdown.map(|mark| mark.broker_epoch),
-            logs: directory.listed(),
-            in_doubt: in_doubt(&directory, &report),
-        };
-        let damaged = report.offline.into_iter().map(|log| log.partition);
-        let offline = Offline::new(damaged, metrics.offline_log_partitions.clone());
+        let numbered: Vec<_> = directories.iter().enumerate().collect();
+        let opened = for_each_at_once(&numbered, |(at, opening)| {
+            let progress = |opened, total| recovery.tell(*at, opened, total);
+            open_directory(opening, threads, &handles, &progress)
+        });
+        let mut opened: Vec<_> = opened.into_iter().collect::<anyhow::Result<_>>()?;
+        hold_together(&directories, &mut opened)?;
+        let mut recovered = Recovered::default();
+        let mut damaged = Vec::new();
         let held = Map::default();
-        let observer = Observer {
-            held: Arc::clone(&held),
-            fail_stop: reports.fail_stop.clone(),
-            disk_gate: Arc::clone(&reports.disk_gate),
-        };
-        let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
+        let mut all = Vec::new();
+        for (opening, (logs, report)) in directories.into_iter().zip(opened) {
+            recovered.in_doubt.extend(in_doubt(&logs, &report));
+            damaged.extend(report.offline.iter().map(|log| log.partition.clone()));
+            let found = Found {
+                disk_epoch: opening.claimed.disk_epoch,
+                has_all_written: has_all_written(&opening, &report),
+                logs: logs.listed(),
+            };
+            let observer = Observer {
+                held: Arc::downgrade(&held),
+                fail_stop: opening.fail_stop.clone(),
+                disk_gate: Arc::clone(&opening.disk_gate),
+            };
+            let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
+            all.push(Arc::new(DataDirectory::new(opening, logs, flusher, found)));
+        }
+        let offline = Offline::new(damaged.into_iter(), metrics.offline_log_partitions.clone());
         Ok(Self {
-            directory: Arc::new(directory),
+            directories: DataDirectories::new(all),
             handles,
-            flusher: Arc::new(flusher),
             held,
             offline,
             applied: Mutex::default(),
             metrics,
             reports,
-            deletions: Arc::default(),
             recovered,
         })
     }
+}
+
+/// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is told of each
+/// log.
+fn has_all_written(opening: &Opening, report: &OpenReport) -> bool {
+    let claimed = &opening.claimed;
+    let stopped_cleanly = report.clean_shutdown.map(|mark| mark.broker_epoch);
+    stopped_cleanly == Some(claimed.disk_epoch) || claimed.page_cache_survived
+}
+
+fn open_directory(
+    opening: &Opening,
+    threads: usize,
+    handles: &Arc<FileHandles>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> anyhow::Result<(LogDirectory, OpenReport)> {
+    let data_dir = opening.claimed.identity.data_dir();
+    let directory = data_dir.display().to_string();
+    let page_cache = match opening.claimed.page_cache_survived {
+        true => PageCache::Survived,
+        false => PageCache::Lost,
+    };
+    let (logs, report) = LogDirectory::open_keeping_mark(
+        data_dir,
+        page_cache,
+        threads,
+        handles,
+        wall_clock_ms(),
+        &|_, _| until_configured(),
+        &|now| {
+            progress(now.opened, now.total);
+            if now.opened % 1_000 == 0 || now.opened == now.total {
+                info!(
+                    directory,
+                    opened = now.opened,
+                    total = now.total,
+                    "recovering logs"
+                );
+            }
+        },
+    )?;
+    for (partition, finding) in &report.findings {
+        warn!(%partition, directory, ?finding, "found while recovering");
+    }
+    for offline in &report.offline {
+        error!(partition = %offline.partition, directory, error = %offline.error, "log is offline");
+    }
+    if let Some(failed) = report.offline.iter().find(|it| it.error.is_failed_flush()) {
+        // What is in memory is not on the disk: the next start reads that.
+        opening.fail_stop.distrust_page_cache();
+        bail!("{} cannot be flushed: {}", failed.partition, failed.error);
+    }
+    let unchecked = logs.logs().into_iter();
+    let unchecked = unchecked.filter(|log| log.has_unchecked_batches()).count();
+    if unchecked > 0 {
+        info!(
+            logs = unchecked,
+            directory,
+            "checked while they are in service: a process did not stop in good order, and what it left was not checked since"
+        );
+    }
+    if !report.being_deleted.is_empty() {
+        let partitions = report.being_deleted.len();
+        info!(
+            partitions,
+            directory, "files of deleted partitions are still to be removed"
+        );
+    }
+    for path in &report.ignored {
+        warn!(path = %path.display(), "not a partition; left alone");
+    }
+    Ok((logs, report))
+}
+
+/// What one directory lacks another may have, and no replica may be in service twice.
+fn hold_together(
+    directories: &[Opening],
+    opened: &mut [(LogDirectory, OpenReport)],
+) -> anyhow::Result<()> {
+    let found = directories.iter().zip(&*opened);
+    let found = found.map(|(opening, (logs, report))| {
+        FoundDirectory::of(logs, report, opening.claimed.disk_epoch)
+    });
+    let reconciled = reconcile(&found.collect::<Vec<_>>())?;
+    for (at, partition) in &reconciled.superseded {
+        let (logs, report) = &mut opened[*at];
+        let path = logs.set_aside(partition)?;
+        report.offline.retain(|it| it.partition != *partition);
+        report.lost.retain(|it| it.partition != *partition);
+        warn!(
+            %partition, path = %path.display(),
+            "log set aside: its directory was away, and another one has this replica now; remove it when nobody needs it"
+        );
+    }
+    for (at, (topic_id, index)) in &reconciled.superseded_buried {
+        let path = opened[*at].0.set_buried_aside(*topic_id, *index)?;
+        warn!(
+            %topic_id, index, ?path,
+            "log of a deleted topic set aside: another directory has this replica; remove it when nobody needs it"
+        );
+    }
+    for (from, to, partition) in &reconciled.moved {
+        let other = &opened[*to].0;
+        if let Some(log) = other.get(partition) {
+            opened[*from].0.tell_of_moved(&log);
+            other.checkpoint_log_starts()?;
+        }
+        let to = other.path().display();
+        info!(%partition, from = %opened[*from].0.path().display(), %to, "its log is in another directory now");
+        // Otherwise the end of it may have been missing before it was moved.
+        let (_, report) = &mut opened[*from];
+        if has_all_written(&directories[*from], report) {
+            report.lost.retain(|it| it.partition != *partition);
+        }
+    }
+    for (logs, report) in opened.iter() {
+        let directory = logs.path().display();
+        for lost in &report.lost {
+            warn!(
+                partition = %lost.partition,
+                %directory,
+                known_offset = lost.known_offset,
+                found_offset = ?lost.found_offset,
+                "has less than it had at the last checkpoint"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What a log is opened with: what its topic keeps is known when the metadata is, so until then
@@ -166,7 +246,8 @@ fn until_configured() -> LogConfig {
 
 /// Passes on what the flusher says.
 struct Observer {
-    held: Map,
+    /// Which know the flusher.
+    held: WeakMap,
     fail_stop: FailStop,
     disk_gate: Arc<DiskGate>,
 }
@@ -174,7 +255,8 @@ struct Observer {
 impl FlushObserver for Observer {
     fn flushed(&self, log: &Arc<PartitionLog>, _flushed_offset: i64) {
         let key = (log.topic_id(), log.partition().partition);
-        let partition = self.held.read().get(&key).cloned();
+        let held = self.held.upgrade();
+        let partition = held.and_then(|held| held.read().get(&key).cloned());
         if let Some(partition) = partition {
             partition.flushed();
         }

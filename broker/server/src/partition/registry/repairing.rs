@@ -17,10 +17,19 @@ pub(crate) enum Leave {
 impl Partitions {
     /// The logs that do not have what they had, as far as that is known by now.
     pub(crate) fn in_doubt(&self) -> Vec<InDoubt> {
-        let without_data = self.offline.without_data().into_iter().map(|name| InDoubt {
-            topic_id: self.directory.topic_id_of_offline(&name),
-            name,
-            is_missing: false,
+        let without_data = self.offline.without_data().into_iter().flat_map(|name| {
+            let directories = self.directories.offline(&name);
+            let mut topic_ids: Vec<_> = directories
+                .map(|it| it.logs().topic_id_of_offline(&name))
+                .collect();
+            if topic_ids.is_empty() {
+                topic_ids.push(None);
+            }
+            topic_ids.into_iter().map(move |topic_id| InDoubt {
+                name: name.clone(),
+                topic_id,
+                is_missing: false,
+            })
         });
         let held = self.all();
         let damaged = held.iter().filter(|partition| partition.damage().is_some());
@@ -62,7 +71,7 @@ impl Partitions {
                 Repair::Wait => {}
                 Repair::LeaveIsr => leave = Some(Leave::WithoutSomeData),
                 Repair::Cut => {
-                    if partition.cut_damage(&self.directory) {
+                    if partition.cut_damage() {
                         damaged -= 1;
                         broker.fetchers.join(broker, assigned.leader, &partition);
                     }

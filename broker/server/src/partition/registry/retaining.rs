@@ -8,16 +8,20 @@ use tracing::warn;
 
 use super::{Key, Partitions};
 use crate::broker::Broker;
-use crate::partition::{DuePartitions, Partition, wall_clock_ms};
+use crate::partition::{DataDirectory, Partition, wall_clock_ms};
 
 impl Partitions {
-    /// Drops what retention no longer keeps, as long as `proceed` says so. It looks into every log, also those that
-    /// nobody uses. Blocks.
-    pub(crate) fn apply_retention(&self, proceed: &dyn Fn() -> bool) {
+    /// Drops what retention no longer keeps in one directory, as long as `proceed` says so. It looks into every log, also
+    /// those that nobody uses. Blocks.
+    pub(crate) fn apply_retention(
+        &self,
+        directory: &Arc<DataDirectory>,
+        proceed: &dyn Fn() -> bool,
+    ) {
         // Only of partitions that the metadata has given: before that nobody knows what their topics
         // keep, and Kafka's default would delete what `retention.ms=-1` keeps for ever. Followers drop
         // their own, too.
-        for partition in self.all() {
+        for partition in self.all_in(directory) {
             if !proceed() {
                 return;
             }
@@ -25,39 +29,30 @@ impl Partitions {
         }
     }
 
-    /// What waits for [`write_due_starts`](Self::write_due_starts).
-    pub(crate) fn due_starts(&self) -> Arc<DuePartitions> {
-        Arc::clone(&self.reports.due_starts)
-    }
-
-    /// What waits for [`apply_due_retention`](Self::apply_due_retention).
-    pub(crate) fn due_retention(&self) -> Arc<DuePartitions> {
-        Arc::clone(&self.reports.due_retention)
-    }
-
-    /// Makes durable where logs start that moved their start, and has leaders hear of it. What is before is removed soon.
-    /// Blocks.
+    /// Makes durable where logs of one directory start that moved their start, and has leaders hear of it. What is before
+    /// is removed soon. Blocks.
     ///
     /// # Errors
     /// [`StorageError`]: what is not durable yet is due again.
     pub(crate) fn write_due_starts(
         &self,
         broker: &Broker,
+        directory: &DataDirectory,
         due: &BTreeSet<Key>,
     ) -> Result<(), StorageError> {
         let partitions: Vec<_> = due.iter().filter_map(|(id, n)| self.get(*id, *n)).collect();
         let written = match partitions.iter().all(is_start_durable) {
             true => Ok(()),
-            false => self.directory.checkpoint_log_starts(),
+            false => directory.logs().checkpoint_log_starts(),
         };
         for partition in &partitions {
             // Whoever deleted records waits for the fetch that says so; another checkpoint may have been faster.
             if is_start_durable(partition) {
                 broker.fetchers.fetch_anew(partition.key());
             } else {
-                self.reports.due_starts.add(partition.key());
+                partition.directory.due_starts().add(partition.key());
             }
-            self.reports.due_retention.add(partition.key());
+            partition.directory.due_retention().add(partition.key());
         }
         written
     }
@@ -81,12 +76,15 @@ impl Partitions {
     /// [`StorageError`]: it is deleted, but may come back.
     pub(crate) fn delete_durably(&self, partitions: &[Arc<Partition>]) -> Result<(), StorageError> {
         for partition in partitions {
-            self.reports.due_retention.add(partition.key());
+            partition.directory.due_retention().add(partition.key());
         }
-        if partitions.iter().all(is_start_durable) {
-            return Ok(());
+        for directory in self.directories.all() {
+            let mut here = partitions.iter().filter(|it| it.is_in(directory));
+            if !here.all(is_start_durable) {
+                directory.logs().checkpoint_log_starts()?;
+            }
         }
-        self.directory.checkpoint_log_starts()
+        Ok(())
     }
 }
 

@@ -1,18 +1,18 @@
 //! A broker's partitions, as the metadata moves.
 
 mod damaged;
+mod directories;
 mod full_disk;
 mod many_partitions;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use foz_api::ActiveController;
-use foz_log::PageCache;
 use foz_metadata::Changes;
 use foz_metadata::record::{
     Batch, ConfigRecord, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, ResourceKind,
@@ -31,9 +31,9 @@ use super::*;
 use crate::authorizer::AllowAll;
 use crate::broker::Broker;
 use crate::coordinator::Coordinators;
-use crate::fail_stop::FailStop;
+use crate::identity::claim_all;
 use crate::net::budget::Budgets;
-use crate::partition::Followed;
+use crate::partition::{Followed, Opening};
 use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
@@ -53,7 +53,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// Directories of data in `data`, or itself where there are none.
+    fn within(data: tempfile::TempDir) -> Self {
         let (broker, fatal) = broker(data.path());
         let mut world = Self {
             broker,
@@ -165,6 +169,27 @@ impl World {
         &self.broker.partitions
     }
 
+    /// The only one.
+    fn directory(&self) -> &Arc<super::DataDirectory> {
+        let [directory] = self.partitions().directories().all() else {
+            panic!("one of many");
+        };
+        directory
+    }
+
+    fn checkpoint(&self) {
+        self.partitions().checkpoint(self.directory());
+    }
+
+    fn remove_forgotten(&self, now_ms: i64) {
+        self.partitions().remove_forgotten(self.directory(), now_ms);
+    }
+
+    fn remove_deleted(&self) -> bool {
+        let directory = self.directory();
+        self.partitions().remove_deleted(directory, &|| true)
+    }
+
     fn repair(&self) -> Option<Leave> {
         self.partitions().repair(&self.broker)
     }
@@ -203,25 +228,39 @@ fn registration(node_id: i32) -> RegisterBroker {
     }
 }
 
+fn data_dirs(data: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(data).unwrap().map(|it| it.unwrap().path());
+    let is_data = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .as_encoded_bytes()
+            .starts_with(b"data")
+    };
+    let mut paths: Vec<_> = paths.filter(is_data).collect();
+    paths.sort();
+    match paths.is_empty() {
+        true => vec![data.to_owned()],
+        false => paths,
+    }
+}
+
 fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
-    let (fail_stop, fatal) = FailStop::of(data);
-    let disk_gate = Arc::default();
+    let (reasons, fatal) = mpsc::channel(1);
+    let claimed = claim_all(&data_dirs(data), 0).unwrap().into_iter();
+    let directories = claimed.map(|claimed| Opening::new(claimed, reasons.clone()));
+    let directories = directories.collect();
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let reports = Reports {
         proposals: mpsc::unbounded_channel().0,
         damage: Arc::default(),
-        due_starts: Arc::default(),
-        due_retention: Arc::default(),
         due_checks: Arc::default(),
         awake: Arc::default(),
         to_write: Arc::default(),
         led: metrics.leader_partitions.clone(),
         broker_epoch: Arc::default(),
-        fail_stop,
-        disk_gate: Arc::clone(&disk_gate),
     };
-    let (lost, progress) = (PageCache::Lost, RecoveryProgress::default());
-    let partitions = Partitions::open(data, lost, 1, metrics.clone(), reports, &progress).unwrap();
+    let progress = RecoveryProgress::default();
+    let partitions = Partitions::open(directories, 1, metrics.clone(), reports, &progress).unwrap();
     let broker = Arc::new_cyclic(|me| Broker {
         me: me.clone(),
         node_id: 0,
@@ -235,7 +274,6 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         authorizer: Box::new(AllowAll),
         controllers: Arc::new(ActiveController::new(vec!["127.0.0.1:1".to_owned()])),
         partitions,
-        disk_gate,
         fetchers: Fetchers::default(),
         fetch_sessions: SessionCache::new(SessionLimits::default()),
         coordinators: Coordinators::default(),
@@ -261,7 +299,10 @@ async fn a_log_that_cannot_be_made_is_made_as_soon_as_it_can() {
     let refused = world.partitions().find(topic, 0).unwrap_err();
     assert_eq!(refused, ErrorCode::KafkaStorageError);
     // Another can lead, and this one has nothing to lose, also without room: that is not what is missing here.
-    world.broker.disk_gate.set(crate::disk_space::Space::Full);
+    world
+        .directory()
+        .disk_gate()
+        .set(crate::disk_space::Space::Full);
     assert_eq!(world.repair(), Some(Leave::WithAllData));
 
     // As the metadata has it now, not as it was when the log could not be made.
@@ -349,11 +390,11 @@ fn follower() -> (World, Arc<Partition>) {
         let mut batch = builder.build().unwrap();
         foz_protocol::batch::assign(&mut batch, offset, 0);
         let fetched = fetched(&partition);
-        let followed = partition.take(world.partitions().directory(), &fetched, &batch);
+        let followed = partition.take(&fetched, &batch);
         assert_eq!(followed, Followed::On);
     }
     partition.log.flush().unwrap();
-    world.partitions().directory().checkpoint().unwrap();
+    world.directory().logs().checkpoint().unwrap();
     (world, partition)
 }
 
@@ -398,13 +439,13 @@ async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_ne
             > 0
     };
     assert!(has_files(), "nobody waits for that");
-    let deletions = world.partitions().deletions();
+    let deletions = world.directory().deletions();
     tokio::time::timeout(Duration::from_secs(5), deletions.notified())
         .await
         .unwrap();
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     assert!(!has_files());
-    world.partitions().checkpoint();
+    world.checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
 
     world.change(moved_to(&[1, 2, 0], 1));
@@ -445,7 +486,7 @@ async fn what_moved_elsewhere_while_the_broker_was_away_is_set_aside() {
     world.partitions().set_strays_aside(&image, 0);
     let left = directories(&world);
     assert!(left.len() == 1 && left[0].ends_with("-stray"), "{left:?}");
-    assert!(world.partitions().directory().logs().is_empty());
+    assert!(world.directory().logs().logs().is_empty());
     // What is set aside is nobody's to delete.
     world.change(moved_to(&[1, 2], 1));
     assert_eq!(directories(&world), left);
@@ -477,8 +518,8 @@ async fn what_is_damaged_goes_where_the_broker_sees_it_move() {
     let mut world = world.restart(damage).await;
     world.change(moved_to(&[1, 2], 1));
     assert_eq!(world.offline(), 0);
-    assert!(world.partitions().remove_deleted(&|| true));
-    world.partitions().checkpoint();
+    assert!(world.remove_deleted());
+    world.checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
 }
 
@@ -515,14 +556,13 @@ async fn a_cut_that_changed_nothing_is_tried_again() {
         }),
         ..fetched(&partition)
     };
-    let directory = world.broker.partitions.directory();
     for _ in 0..2 {
-        let followed = partition.take(directory, &diverging, b"");
+        let followed = partition.take(&diverging, b"");
         assert_eq!(followed, Followed::Later);
         assert_eq!(partition.log.log_end_offset(), 3);
     }
     fs::remove_dir(&in_the_way).unwrap();
-    let followed = partition.take(directory, &diverging, b"");
+    let followed = partition.take(&diverging, b"");
     assert_eq!(followed, Followed::On);
     assert_eq!(partition.log.log_end_offset(), 1);
     assert!(world.fatal.try_recv().is_err());
@@ -538,14 +578,13 @@ async fn a_reset_left_half_way_ends_the_process() {
         high_watermark: 20,
         ..fetched(&partition)
     };
-    let directory = world.broker.partitions.directory();
-    let followed = partition.take(directory, &out_of_range, b"");
+    let followed = partition.take(&out_of_range, b"");
     assert_eq!(followed, Followed::NoMore);
     assert!(partition.log.has_failed());
     let reason = world.fatal.try_recv().unwrap();
     assert!(reason.contains("orders-0 was left half-way"), "{reason}");
     assert!(
-        !world.partitions().has_failed_flush(),
+        !world.directory().logs().has_failed_flush(),
         "the page cache is as good as ever"
     );
 }

@@ -99,11 +99,11 @@ async fn what_is_deleted_comes_back_with_its_records_beside_a_new_topic_of_the_n
     assert!(world.partitions().get(TOPIC_ID, 0).is_none());
     assert!(partition.fetch_position().is_none());
     assert_eq!(directories(&world), ["orders-0"], "nobody waits for that");
-    let deletions = world.partitions().deletions();
+    let deletions = world.directory().deletions();
     tokio::time::timeout(Duration::from_secs(5), deletions.notified())
         .await
         .unwrap();
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     assert_eq!(directories(&world), [buried()]);
     world.commit(another());
     let new = world.partitions().get(Uuid::from_u128(8), 0).unwrap();
@@ -125,9 +125,9 @@ async fn what_is_purged_is_removed() {
     drop(partition);
     world.commit(vec![deletion()]);
     world.commit(vec![purge()]);
-    assert!(world.partitions().remove_deleted(&|| true));
-    world.partitions().checkpoint();
-    assert_eq!(world.partitions().directory().buried(), []);
+    assert!(world.remove_deleted());
+    world.checkpoint();
+    assert_eq!(world.directory().logs().buried(), []);
     let data = fs::read_dir(world.data.path()).unwrap();
     let directories = data.filter(|entry| entry.as_ref().unwrap().path().is_dir());
     assert_eq!(directories.count(), 0);
@@ -166,10 +166,10 @@ async fn a_broker_that_was_away_does_right_with_what_it_finds() {
             let mut away = away.clone();
             for records in away.drain(..seen) {
                 world.commit(records);
-                assert!(world.partitions().remove_deleted(&|| true));
+                assert!(world.remove_deleted());
             }
             let world = world.restart_after(away).await;
-            assert!(world.partitions().remove_deleted(&|| true));
+            assert!(world.remove_deleted());
             assert_eq!(directories(&world).len(), left.len(), "{left:?}");
             for name in &left {
                 assert!(directories(&world).contains(name), "{left:?}");
@@ -188,14 +188,14 @@ async fn what_was_purged_while_the_broker_was_away_goes_if_it_knew_of_the_deleti
     let (mut world, partition) = follower();
     drop(partition);
     world.commit(vec![deletion()]);
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     let world = world.restart_after(vec![vec![purge()]]).await;
     // Should the metadata have been set back, there is time to see it.
-    world.partitions().remove_forgotten(GRACE_END - 1);
+    world.remove_forgotten(GRACE_END - 1);
     assert_eq!(directories(&world), [buried()]);
-    world.partitions().remove_forgotten(GRACE_END);
-    assert!(world.partitions().remove_deleted(&|| true));
-    world.partitions().checkpoint();
+    world.remove_forgotten(GRACE_END);
+    assert!(world.remove_deleted());
+    world.checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
 
     let (world, partition) = follower();
@@ -212,7 +212,7 @@ async fn an_empty_log_does_not_take_the_place_of_one_that_is_lost() {
     let (mut world, partition) = follower();
     drop(partition);
     world.commit(vec![deletion()]);
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     fs::remove_dir_all(world.data.path().join(buried())).unwrap();
     let mut world = world.restart_after(vec![restoration("orders")]).await;
     assert!(world.partitions().get(TOPIC_ID, 0).is_none());
@@ -249,7 +249,7 @@ async fn a_replica_that_a_cancelled_move_had_brought_goes_with_the_restoration()
     records.push(Fact::PartitionChange(change).into());
     world.commit(records);
     assert!(world.partitions().get(TOPIC_ID, 0).is_none());
-    assert_eq!(world.partitions().directory().buried(), []);
+    assert_eq!(world.directory().logs().buried(), []);
     assert!(!directories(&world).contains(&buried()));
 }
 
@@ -278,16 +278,16 @@ async fn a_deletion_without_room_for_the_mark_stops_nothing_and_goes_on_later() 
     drop(partition);
     world.commit(vec![deletion()]);
     without_room(&world);
-    assert!(!world.partitions().remove_deleted(&|| true));
+    assert!(!world.remove_deleted());
     assert!(world.fatal.try_recv().is_err());
-    assert!(!world.partitions().has_failed_flush());
+    assert!(!world.directory().logs().has_failed_flush());
     // Its name is not free yet, so the new one is made later.
     let in_the_way = block_mark(&world);
     world.commit(another());
     assert_eq!(world.offline(), 1);
     assert_eq!(world.repair(), None, "nobody else could take it over");
     fs::remove_dir(in_the_way).unwrap();
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     assert_eq!(world.repair(), None);
     assert_eq!(world.offline(), 0);
     assert_eq!(directories(&world).len(), 2);
@@ -313,7 +313,7 @@ async fn a_topic_that_never_got_its_log_takes_nothing_of_the_one_before() {
     world.commit(vec![Fact::DeleteTopic(deletion_of_the_other).into()]);
     assert_eq!(world.offline(), 0);
     fs::remove_dir(in_the_way).unwrap();
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     assert_eq!(directories(&world), [buried()]);
 
     world.commit(restoration("orders"));
@@ -327,11 +327,11 @@ async fn what_could_not_be_buried_comes_back_later_and_may_be_given_up() {
         drop(partition);
         world.commit(vec![deletion()]);
         let in_the_way = block_mark(&world);
-        assert!(!world.partitions().remove_deleted(&|| true));
+        assert!(!world.remove_deleted());
         if is_given_up {
             world.commit(vec![purge()]);
-            assert!(world.partitions().remove_deleted(&|| true));
-            world.partitions().checkpoint();
+            assert!(world.remove_deleted());
+            world.checkpoint();
             assert_eq!(directories(&world), Vec::<String>::new());
             continue;
         }
@@ -351,7 +351,7 @@ async fn what_is_restored_takes_records_only_once_no_mark_speaks_of_it() {
     let (mut world, partition) = follower();
     drop(partition);
     world.commit(vec![deletion()]);
-    assert!(world.partitions().remove_deleted(&|| true));
+    assert!(world.remove_deleted());
     world.commit(restoration("orders"));
     let mark = world.data.path().join("orders-0/deleted-topic-checkpoint");
     assert!(!mark.exists());
@@ -414,7 +414,7 @@ async fn what_is_damaged_is_kept_for_its_own_topic() {
             image = image.apply(&batch).unwrap();
         }
         world.partitions().set_strays_aside(&image, 0);
-        assert!(world.partitions().remove_deleted(&|| true));
+        assert!(world.remove_deleted());
         assert_eq!(directories(&world), [buried()], "{is_readable}");
         assert_eq!(world.offline(), 0);
     }
@@ -444,7 +444,7 @@ async fn a_running_broker_may_see_a_deletion_and_its_end_at_once() {
         assert_eq!((end_offset(&world), world.offline()), (3, 0), "{name}");
         let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
         assert_eq!(partition.name(), format!("{name}-0"));
-        assert!(world.partitions().remove_deleted(&|| true));
-        assert_eq!(world.partitions().directory().buried(), []);
+        assert!(world.remove_deleted());
+        assert_eq!(world.directory().logs().buried(), []);
     }
 }

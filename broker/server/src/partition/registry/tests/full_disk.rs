@@ -58,10 +58,10 @@ async fn where_too_few_have_room_acks_all_is_refused_before_anything_is_written(
     for node_id in [1, 2] {
         report(&mut world, node_id, true);
     }
-    partition.reports.disk_gate.set(Space::Low);
+    partition.directory.disk_gate().set(Space::Low);
     let refused = produce(&world, ACKS_ALL).unwrap_err();
     assert!(matches!(refused, ProduceError::NoRoom), "{refused:?}");
-    partition.reports.disk_gate.set(Space::Roomy);
+    partition.directory.disk_gate().set(Space::Roomy);
     world.change(PartitionChangeRecord {
         isr: Some(NodeIds::from(vec![0])),
         ..PartitionChangeRecord::default()
@@ -75,14 +75,14 @@ async fn a_reset_whose_mark_may_come_back_stops_the_process() {
     let (mut world, partition) = follower();
     let checkpoint = "recovery-point-offset-checkpoint.tmp";
     std::os::unix::fs::symlink("/dev/full", world.data.path().join(checkpoint)).unwrap();
-    let directory = world.partitions().directory();
+    let directory = world.directory().logs();
     directory.reset(&partition.log, 9, 0).unwrap();
     let (here, elsewhere) = (
         world.data.path().join("orders-0"),
         world.data.path().join("elsewhere"),
     );
     fs::rename(&here, &elsewhere).unwrap();
-    world.partitions().checkpoint();
+    world.checkpoint();
     fs::rename(&elsewhere, &here).unwrap();
     let reason = world.fatal.try_recv().unwrap();
     assert!(reason.contains("orders-0 cannot be flushed"), "{reason}");

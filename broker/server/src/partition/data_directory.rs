@@ -1,0 +1,143 @@
+//! One of `log.dirs`: its logs, and whatever is of one disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use foz_log::{Flusher, LogDirectory};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{DuePartitions, Key};
+use crate::disk_gate::DiskGate;
+use crate::disk_room::DiskRoom;
+use crate::fail_stop::FailStop;
+use crate::identity::{Claimed, Identity};
+
+#[derive(Debug)]
+pub(crate) struct DataDirectory {
+    logs: LogDirectory,
+    identity: Arc<Identity>,
+    flusher: Flusher,
+    disk_gate: Arc<DiskGate>,
+    fail_stop: FailStop,
+    found: Found,
+    room: Mutex<Option<RoomSeen>>,
+    due_starts: DuePartitions,
+    due_retention: DuePartitions,
+    deletions: Notify,
+}
+
+/// What a start found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// With which epoch it was registered last; -1: never.
+    pub(crate) disk_epoch: i64,
+    /// Everything that was written there is there, but for what is told of single logs.
+    pub(crate) has_all_written: bool,
+    /// The logs in it.
+    pub(crate) logs: Vec<Key>,
+}
+
+/// What the disk said of itself when it was looked at last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RoomSeen {
+    pub(crate) room: DiskRoom,
+    /// To be kept free of it.
+    pub(crate) reserve_bytes: i64,
+}
+
+/// What a directory is opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) claimed: Claimed,
+    /// Hears of logs that had to stop.
+    pub(crate) fail_stop: FailStop,
+    /// Knows whether the disk has room.
+    pub(crate) disk_gate: Arc<DiskGate>,
+}
+
+impl DataDirectory {
+    pub(super) fn new(
+        opening: Opening,
+        logs: LogDirectory,
+        flusher: Flusher,
+        found: Found,
+    ) -> Self {
+        Self {
+            logs,
+            identity: opening.claimed.identity,
+            flusher,
+            disk_gate: opening.disk_gate,
+            fail_stop: opening.fail_stop,
+            found,
+            room: Mutex::default(),
+            due_starts: DuePartitions::default(),
+            due_retention: DuePartitions::default(),
+            deletions: Notify::new(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.logs.path()
+    }
+
+    pub(crate) fn logs(&self) -> &LogDirectory {
+        &self.logs
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn flusher(&self) -> &Flusher {
+        &self.flusher
+    }
+
+    pub(crate) fn disk_gate(&self) -> &DiskGate {
+        &self.disk_gate
+    }
+
+    pub(crate) fn fail_stop(&self) -> &FailStop {
+        &self.fail_stop
+    }
+
+    /// When this process began.
+    pub(crate) fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// `None`: nobody has looked yet.
+    pub(crate) fn room(&self) -> Option<RoomSeen> {
+        *self.room.lock()
+    }
+
+    pub(crate) fn set_room(&self, seen: RoomSeen) {
+        *self.room.lock() = Some(seen);
+    }
+
+    /// Where the log begins later, which is to be made durable: see [`Partitions::write_due_starts`](super::Partitions).
+    pub(crate) fn due_starts(&self) -> &DuePartitions {
+        &self.due_starts
+    }
+
+    /// Where there may be something to remove: see [`Partitions::apply_due_retention`](super::Partitions).
+    pub(crate) fn due_retention(&self) -> &DuePartitions {
+        &self.due_retention
+    }
+
+    /// Woken when there is something to do for [`Partitions::remove_deleted`](super::Partitions).
+    pub(crate) fn deletions(&self) -> &Notify {
+        &self.deletions
+    }
+}
+
+impl Opening {
+    pub(crate) fn new(claimed: Claimed, reasons: tokio::sync::mpsc::Sender<String>) -> Self {
+        let fail_stop = FailStop::new(reasons, Arc::clone(&claimed.identity));
+        Self {
+            claimed,
+            fail_stop,
+            disk_gate: Arc::default(),
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! runs lives in the metadata log instead, so this file holds only what a start needs. Keys that brokers
 //! have are kept in [`ServerConfig::statics`] as static broker configuration.
 
+mod directories;
 mod properties;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use foz_replication::SessionLimits;
 
 use crate::net::budget::RequestBudget;
 
+use directories::directories;
 pub(crate) use properties::{PropertiesError, parse_properties};
 
 /// Controllers are numbered from here, so that no broker ever shares a number with one.
@@ -180,34 +182,17 @@ impl ServerConfig {
             "the controllers as 1000@host:port,1001@host:port",
         )?)?;
         let (broker_id, controller_id) = node_ids(&mut keys, roles, &voters)?;
-        let data_dir =
-            PathBuf::from(keys.require("log.dirs", "the directory that holds the data")?);
-        if data_dir.to_string_lossy().contains(',') {
-            return Err(value_error(
-                "log.dirs",
-                &data_dir.to_string_lossy(),
-                "one directory; several are not supported yet",
-            ));
-        }
-        // Both roles of one process keep apart on disk, so that either can move out later.
-        let both = roles.broker && roles.controller;
-        let below = |name: &str| {
-            if both {
-                data_dir.join(name)
-            } else {
-                data_dir.clone()
-            }
-        };
-        let controller = match controller_id {
-            Some(node_id) => Some(ControllerRole {
+        let data = directories(&mut keys, roles)?;
+        let controller = match controller_id.zip(data.controller) {
+            Some((node_id, data_dir)) => Some(ControllerRole {
                 node_id,
                 listen: keys.address("controller.listener", "0.0.0.0:9093")?,
-                data_dir: below("controller"),
+                data_dir,
             }),
             None => None,
         };
         let broker = match broker_id {
-            Some(node_id) => Some(broker_role(&mut keys, node_id, vec![below("broker")])?),
+            Some(node_id) => Some(broker_role(&mut keys, node_id, data.broker)?),
             None => None,
         };
         let mut config = Self {

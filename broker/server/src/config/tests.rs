@@ -72,6 +72,87 @@ fn both_roles_keep_apart_on_disk() {
     );
 }
 
+/// With these lines besides.
+fn directories(log_dirs: &str, more: &str, roles_text: &str) -> (Vec<PathBuf>, Option<PathBuf>) {
+    let text = format!(
+        "node.id=0\nlog.dirs={log_dirs}\ncontroller.quorum.voters=1000@localhost:9093\n{more}"
+    );
+    let text = match roles_text {
+        "controller" => text.replace("node.id=0", "node.id=1000"),
+        _ => text,
+    };
+    let config = ServerConfig::parse(&text, roles(roles_text), environment).unwrap();
+    let of_broker = config.broker.map(|it| it.data_dirs);
+    let of_controller = config.controller.map(|it| it.data_dir);
+    (of_broker.unwrap_or_default(), of_controller)
+}
+
+#[test]
+fn a_broker_has_all_directories_and_a_controller_one() {
+    let metadata = "metadata.log.dir=/meta\n";
+    for (log_dirs, more, roles_text, of_broker, of_controller) in [
+        ("/a", "", "broker", vec!["/a"], None),
+        (
+            "/a, /b/c ,/b/d",
+            "",
+            "broker",
+            vec!["/a", "/b/c", "/b/d"],
+            None,
+        ),
+        ("/ab,/a", "", "broker", vec!["/ab", "/a"], None),
+        // A broker keeps no metadata.
+        ("/a,/b", metadata, "broker", vec!["/a", "/b"], None),
+        ("/a", "", "controller", vec![], Some("/a")),
+        ("/a,/b", metadata, "controller", vec![], Some("/meta")),
+        ("/a", metadata, "controller", vec![], Some("/meta")),
+        (
+            "/a,/b",
+            metadata,
+            "broker,controller",
+            vec!["/a/broker", "/b/broker"],
+            Some("/meta/controller"),
+        ),
+        (
+            "/a,/b",
+            "metadata.log.dir=/b\n",
+            "broker,controller",
+            vec!["/a/broker", "/b/broker"],
+            Some("/b/controller"),
+        ),
+    ] {
+        let (broker, controller) = directories(log_dirs, more, roles_text);
+        let of_broker: Vec<_> = of_broker.into_iter().map(PathBuf::from).collect();
+        assert_eq!(broker, of_broker, "{log_dirs} {more} {roles_text}");
+        let of_controller = of_controller.map(PathBuf::from);
+        assert_eq!(controller, of_controller, "{log_dirs} {more} {roles_text}");
+    }
+}
+
+#[test]
+fn directories_that_cannot_be_are_named() {
+    for (log_dirs, roles_text, expected) in [
+        ("/a,,/b", "broker", "log.dirs=/a,,/b: a directory before"),
+        ("/a,", "broker", "log.dirs=/a,: a directory before"),
+        ("/a,/b,/a/", "broker", "log.dirs=/a,/b,/a/: /a/ once"),
+        ("/a,/a/b", "broker", "/a/b and /a as neighbours"),
+        ("/a/b/c,/a", "broker", "/a and /a/b/c as neighbours"),
+        ("", "broker", "log.dirs is missing"),
+        ("/a,/b", "controller", "metadata.log.dir is missing"),
+        ("/a,/b", "broker,controller", "metadata.log.dir is missing"),
+    ] {
+        let text = BROKER.replace("log.dirs=/data", &format!("log.dirs={log_dirs}"));
+        let node_id = match roles_text {
+            "controller" => "1000",
+            _ => "0",
+        };
+        let message = error(
+            &text.replace("${POD_INDEX}\nlog", &format!("{node_id}\nlog")),
+            roles_text,
+        );
+        assert!(message.contains(expected), "{message} lacks {expected}");
+    }
+}
+
 #[test]
 fn errors_name_the_key_the_value_and_what_is_right() {
     for (change, expected) in [

@@ -10,6 +10,7 @@ mod controllers;
 mod deleted_topics;
 mod deleting_records;
 mod deposed_leader;
+mod directories;
 mod disks;
 mod durability;
 mod elections;

@@ -100,6 +100,9 @@ pub struct OpenReport {
     /// Partitions that have less than they had at the last checkpoint, for another reason than a deletion
     /// or a reset. After a loss of the page cache that is to be expected of what was not flushed.
     pub lost: Vec<LostData>,
+    /// Partitions of which the checkpoints of a clean stop do not speak: somebody has put them there since, and nobody knows
+    /// whether they hold all that they held.
+    pub unknown: Vec<TopicPartition>,
     /// Directories that are not partitions: left alone.
     pub ignored: Vec<PathBuf>,
 }

@@ -118,6 +118,11 @@ pub(super) fn open(
             }
         }
     }
+    if context.clean_shutdown {
+        let known = &context.checkpoints.recovery_points;
+        let unknown = logs.keys().filter(|it| !known.contains_key(*it));
+        report.unknown = unknown.cloned().collect();
+    }
     let is_missing = |partition: &&TopicPartition| {
         !logs.contains_key(*partition) && !offline.contains_key(*partition)
     };

@@ -189,6 +189,7 @@ fn what_is_in_a_directory_is_told() {
         .each_ref()
         .map(|(d, it)| FoundDirectory::of(d, it, 8));
     assert_eq!(found[0].missing, [(partition(), 12)]);
+    assert_eq!(opened[0].1.unknown, []);
     assert_eq!(found[0].path, here.data());
     assert_eq!(found[1].logs[0].end_offset, Some(12));
     let reconciled = reconcile(&found).unwrap();
@@ -240,6 +241,39 @@ fn a_damaged_log_and_a_buried_one_are_told_with_their_topics() {
     assert_eq!(found.logs, [damaged]);
     assert_eq!(found.buried, [(TOPIC_ID, 1)]);
     assert_eq!(found.missing, []);
+}
+
+/// Nobody knows what became of it where it was.
+#[test]
+fn a_log_that_comes_after_a_clean_stop_is_unknown() {
+    for stops_cleanly in [true, false] {
+        let (here, there) = (
+            World::new(LogConfig::default()),
+            World::new(LogConfig::default()),
+        );
+        let (directory, log) = here.log();
+        append_numbers(&log, 12);
+        World::stop(directory, log);
+        let (directory, _) = there.open();
+        let own = directory.create(orders(1), TOPIC_ID, there.config.clone(), NOW_MS);
+        if stops_cleanly {
+            World::stop(directory, own.unwrap());
+        } else {
+            drop((directory, own));
+        }
+        let moved = there.data().join(partition().to_string());
+        fs::rename(here.partition_dir(), moved).unwrap();
+        // After a crash it may be one that was just made.
+        let expected = Vec::from_iter(stops_cleanly.then(partition));
+        let (directory, report) = there.open_after(PageCache::Survived);
+        assert_eq!(report.unknown, expected);
+        assert_eq!(directory.logs().len(), 2);
+        directory
+            .close_cleanly(foz_log::CleanShutdown { broker_epoch: 2 })
+            .unwrap();
+        drop(directory);
+        assert_eq!(there.open().1.unknown, [], "it is known now");
+    }
 }
 
 /// A deletion that a power failure takes back would leave two logs of one replica.

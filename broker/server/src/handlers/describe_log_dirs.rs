@@ -9,11 +9,11 @@ use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
-use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
+use crate::blocking::blocking;
 use crate::disk_room::{DiskRoom, disk_room};
 use crate::partition::DataDirectory;
 use crate::request::RequestContext;
@@ -35,16 +35,11 @@ pub(crate) async fn handle(
         };
     }
     let directories = context.broker.partitions.directories().all();
+    let paths: Vec<_> = directories.iter().map(|it| it.path().to_owned()).collect();
     // A disk that does not answer holds up nobody else.
-    let mut looking = JoinSet::new();
-    for (at, directory) in directories.iter().enumerate() {
-        let path = directory.path().to_owned();
-        looking.spawn_blocking(move || (at, room(&path)));
-    }
-    let rooms: BTreeMap<usize, Result<Room, String>> =
-        looking.join_all().await.into_iter().collect();
+    let rooms = blocking(move || paths.iter().map(|path| room(path)).collect::<Vec<_>>()).await;
     let asked = Asked::of(&request);
-    let results = directories.iter().zip(rooms.into_values());
+    let results = directories.iter().zip(rooms);
     let results = results.map(|(directory, room)| described(&context, &asked, directory, room));
     response.with_results(results.collect())
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use foz_cli::client::{Client, OffsetAt};
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic,
@@ -16,6 +17,7 @@ use kafka_protocol::messages::{
 
 use crate::testbed::{Node, PATIENCE, Testbed, pause, read_all, sorted};
 use crate::versions::connection::{Answered, Connection, batch, error, text, topic_name};
+use crate::versions::deleting_records::delete_request;
 
 /// As `log.dirs` names them.
 fn path(broker: &Node, name: &str) -> PathBuf {
@@ -138,6 +140,73 @@ async fn logs_are_spread_over_all_directories_and_come_back_from_each() {
         for index in 0..60 {
             connection.produce(&orders, index, batch(1, &[&format!("value-{round}")]));
         }
+    }
+}
+
+/// Deletions, checkpoints and the removal of files go by directory.
+#[tokio::test]
+async fn every_directory_is_looked_after() {
+    let mut testbed = Testbed::prepare(1, 1);
+    let names = ["a", "b", "c"];
+    keep_in(&testbed.brokers[0], &names);
+    testbed.brokers[0].configure("replica.high.watermark.checkpoint.interval.ms=100");
+    testbed.start_all();
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let orders = connection.create_topic("orders", 6);
+    for index in 0..6 {
+        connection.produce(&orders, index, batch(1, &["a"]));
+        connection.produce(&orders, index, batch(1, &["b"]));
+    }
+    for name in names {
+        let checkpoint = "recovery-point-offset-checkpoint";
+        let checkpoint = path(&testbed.brokers[0], name).join(checkpoint);
+        eventually("each has its checkpoints", || {
+            fs::read_to_string(&checkpoint).is_ok_and(|it| it.matches("orders").count() == 2)
+        });
+    }
+    let before = [0, 1, 2, 3, 4, 5].map(|index| (index, 1));
+    let request = delete_request(30_000, &[("orders", &before)]);
+    for partition in &connection.call(2, &request).topics[0].partitions {
+        let told = (error(partition.error_code), partition.low_watermark);
+        assert_eq!(told, (ErrorCode::None, 1));
+    }
+    drop(connection);
+    // What was answered is on the disk of each.
+    testbed.brokers[0].kill();
+    testbed.brokers[0].spawn();
+    testbed.wait_ready();
+    let client = testbed.client().await;
+    assert_eq!(starts(&client).await, [1; 6]);
+    client.delete_topic("orders").await.unwrap();
+    let left = |broker: &Node| {
+        let left = names.map(|name| {
+            let entries = fs::read_dir(path(broker, name)).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let left: Vec<_> = names.filter(|name| name.starts_with("orders-")).collect();
+            left
+        });
+        left.map(|left| (left.len(), left.iter().all(|it| it.ends_with("-deleted"))))
+    };
+    eventually("all are buried", || {
+        left(&testbed.brokers[0]) == [(2, true); 3]
+    });
+}
+
+/// Where the partitions of `orders` begin.
+async fn starts(client: &Client) -> Vec<i64> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = async {
+            let partitions = client.partitions_of("orders", PATIENCE).await?;
+            let at = OffsetAt::Earliest;
+            client.offsets("orders", &partitions, at).await
+        };
+        match found.await {
+            Ok(starts) => return starts.into_values().collect(),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -408,12 +477,49 @@ fn a_log_that_was_moved_by_hand_is_as_good_as_before() {
         connection.produce(&orders, index, batch(1, &["c"]));
     }
     drop(connection);
+    // What was in a directory that does not vouch for it may have lost its end there.
+    let broker = &mut testbed.brokers[0];
+    assert!(broker.stop());
+    fs::create_dir(path(broker, "a-failing")).unwrap();
+    for entry in fs::read_dir(path(broker, "b")).unwrap() {
+        let entry = entry.unwrap();
+        fs::rename(
+            entry.path(),
+            path(broker, "a-failing").join(entry.file_name()),
+        )
+        .unwrap();
+    }
+    let moved = logs_in(broker, "a-failing", "orders");
+    assert_eq!(moved.len(), 4, "they were all moved there");
+    for index in moved {
+        let name = format!("orders-{index}");
+        let from = path(broker, "a-failing").join(&name);
+        fs::rename(from, path(broker, "a").join(&name)).unwrap();
+    }
+    keep_in(broker, &["a"]);
+    broker.spawn();
+    broker.wait_ready();
+    assert_eq!(logs_in_doubt(broker), "4");
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    for index in 0..4 {
+        eventually("single replicas lead again", || {
+            connection.latest_offset("orders", index) == Ok(3)
+        });
+    }
+    drop(connection);
+    let broker = &mut testbed.brokers[0];
+    assert!(broker.stop());
+    fs::remove_dir_all(path(broker, "b")).unwrap();
+    keep_in(broker, &["a", "b"]);
+    broker.spawn();
+    broker.wait_ready();
+    assert_eq!(logs_in_doubt(broker), "0", "it vouches for them by now");
     // Two of them: somebody copied where he should have moved.
     let broker = &mut testbed.brokers[0];
     assert!(broker.stop());
     let (from, to) = (
-        path(broker, "b").join("orders-0"),
         path(broker, "a").join("orders-0"),
+        path(broker, "b").join("orders-0"),
     );
     fs::create_dir(&to).unwrap();
     for entry in fs::read_dir(&from).unwrap() {

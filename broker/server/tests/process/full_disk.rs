@@ -32,7 +32,10 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn of(node: &Node) -> Self {
-        let path = node.directory.join("data");
+        Self::at(node.directory.join("data"))
+    }
+
+    fn at(path: PathBuf) -> Self {
         fs::create_dir(&path).unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"])
@@ -293,6 +296,69 @@ async fn disks_filled_to_the_last_byte_lose_nothing_and_service_is_back_with_the
     // Each is there once.
     assert_eq!(numbers, (0..acknowledged).collect::<Vec<_>>());
     tokio::task::block_in_place(|| still_run(&mut testbed, &pids));
+}
+
+/// One of two: what is on the other goes on, and the quorum knows.
+#[test]
+fn records_are_refused_for_the_directory_that_is_full_alone() {
+    let mut testbed = Testbed::prepare(1, 1);
+    let broker = &testbed.brokers[0];
+    let small = SmallDisk::at(broker.directory.join("small"));
+    let large = broker.directory.join("data");
+    broker.configure(&format!("foz.disk.reserve.bytes={RESERVE_BYTES}"));
+    broker.configure(&format!(
+        "log.dirs={},{}",
+        large.display(),
+        small.0.display()
+    ));
+    testbed.start_all();
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let topics = ["one", "two"].map(|name| connection.create_topic(name, 1));
+    drop(connection);
+    assert!(testbed.brokers[0].stop());
+    fs::create_dir_all(small.0.join("two-0")).unwrap();
+    for entry in fs::read_dir(large.join("two-0")).unwrap() {
+        // A renaming does not go from one file system to another.
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), small.0.join("two-0").join(entry.file_name())).unwrap();
+    }
+    fs::remove_dir_all(large.join("two-0")).unwrap();
+    testbed.brokers[0].spawn();
+    testbed.wait_ready();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let mut outcomes = |expected: [ErrorCode; 2]| {
+        eventually(|| {
+            let found = topics.each_ref().map(|topic| {
+                let records = batch(1, &["a"]);
+                let request = produce_request(9, topic, -1, &[(0, Some(records))]);
+                let response = connection.call(9, &request);
+                error(response.responses[0].partition_responses[0].error_code)
+            });
+            (found == expected)
+                .then_some(())
+                .ok_or(format!("{found:?}"))
+        });
+    };
+    let (fine, refused) = (ErrorCode::None, ErrorCode::KafkaStorageError);
+    let short = |testbed: &Testbed| gauge(&testbed.controllers[0], "foz_brokers_short_of_space");
+    outcomes([fine, fine]);
+    assert_eq!(short(&testbed), Some(0.0));
+    small.fill();
+    outcomes([fine, refused]);
+    eventually(|| match short(&testbed) {
+        Some(1.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    outcomes([fine, refused]);
+    small.free();
+    outcomes([fine, fine]);
+    eventually(|| match short(&testbed) {
+        Some(0.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let pids = [testbed.brokers[0].process_id()];
+    still_run(&mut testbed, &pids);
 }
 
 /// Stopped cleanly, started, killed and started again on a disk that stays full.

@@ -27,7 +27,7 @@ const OPEN_FILES_MAX: usize = 4_096;
 /// What recovery says of the process before this one.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
-    /// Logs that are damaged, have less than the checkpoints say of them, or are not there.
+    /// Logs that are damaged, have less than the checkpoints say of them, are not there, or come from nobody knows where.
     pub(crate) in_doubt: Vec<InDoubt>,
 }
 
@@ -51,7 +51,12 @@ fn in_doubt(directory: &LogDirectory, report: &OpenReport) -> impl Iterator<Item
         topic_id: directory.get(&lost.partition).map(|log| log.topic_id()),
         is_missing: lost.found_offset.is_none(),
     });
-    damaged.chain(lost)
+    let unknown = report.unknown.iter().map(|name| InDoubt {
+        name: name.clone(),
+        topic_id: directory.get(name).map(|log| log.topic_id()),
+        is_missing: false,
+    });
+    damaged.chain(lost).chain(unknown)
 }
 
 impl Partitions {
@@ -192,6 +197,7 @@ fn hold_together(
         let (logs, report) = &mut opened[*at];
         let path = logs.set_aside(partition)?;
         report.offline.retain(|it| it.partition != *partition);
+        report.unknown.retain(|it| it != partition);
         report.lost.retain(|it| it.partition != *partition);
         warn!(
             %partition, path = %path.display(),
@@ -205,8 +211,8 @@ fn hold_together(
             "log of a deleted topic set aside: another directory has this replica; remove it when nobody needs it"
         );
     }
-    for (from, to, partition) in &reconciled.moved {
-        let other = &opened[*to].0;
+    for (from, to_at, partition) in &reconciled.moved {
+        let other = &opened[*to_at].0;
         if let Some(log) = other.get(partition) {
             opened[*from].0.tell_of_moved(&log);
             other.checkpoint_log_starts()?;
@@ -214,13 +220,18 @@ fn hold_together(
         let to = other.path().display();
         info!(%partition, from = %opened[*from].0.path().display(), %to, "its log is in another directory now");
         // Otherwise the end of it may have been missing before it was moved.
-        let (_, report) = &mut opened[*from];
-        if has_all_written(&directories[*from], report) {
-            report.lost.retain(|it| it.partition != *partition);
+        if has_all_written(&directories[*from], &opened[*from].1) {
+            let lost = &mut opened[*from].1.lost;
+            lost.retain(|it| it.partition != *partition);
+            let unknown = &mut opened[*to_at].1.unknown;
+            unknown.retain(|it| it != partition);
         }
     }
     for (logs, report) in opened.iter() {
         let directory = logs.path().display();
+        for partition in &report.unknown {
+            warn!(%partition, %directory, "somebody has put this log here: nobody knows whether it has all that it had");
+        }
         for lost in &report.lost {
             warn!(
                 partition = %lost.partition,

@@ -217,6 +217,20 @@ async fn a_replica_that_comes_back_is_made_where_somebody_wants_it_and_there_is_
     );
 }
 
+/// The next start would find two logs of that name.
+#[tokio::test]
+async fn the_rest_of_a_creation_in_another_directory_gives_way() {
+    let mut world = world_of(3);
+    for data_dir in data_dirs(world.data.path()) {
+        let rest = data_dir.join("orders-0");
+        fs::create_dir(&rest).unwrap();
+        fs::write(rest.join("00000000000000000000.log"), "").unwrap();
+    }
+    world.commit(topic(TOPIC_ID, 1));
+    assert_eq!(counts(&world).iter().sum::<usize>(), 1);
+    assert_eq!(counts(&world)[place(&world, 0)], 1);
+}
+
 #[tokio::test]
 async fn one_log_of_a_replica_that_two_directories_have_ends_the_start() {
     let mut world = world_of(2);

@@ -62,7 +62,8 @@ async fn a_log_that_the_quorum_does_not_know_of_is_named_by_the_next_registratio
     assert_eq!(partition.led(), None, "it neither leads nor follows");
     assert_eq!(find(&world).unwrap_err(), ErrorCode::KafkaStorageError);
     assert_eq!(world.repair(), Some(Leave::WithAllData));
-    let listed = world.partitions().directory().listed();
+    let directories = world.partitions().directories();
+    let listed = directories.all()[0].logs().listed();
     assert_eq!(listed, [(TOPIC_ID, 0)]);
 
     world.change(offline(&[]));

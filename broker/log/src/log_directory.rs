@@ -1,6 +1,6 @@
 //! One data directory: all its partitions, their checkpoints, and the mark of a clean stop.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub struct LogDirectory {
     burials: Mutex<Burials>,
     /// Where the logs of deleted topics are, by topic id and partition.
     buried: Mutex<BTreeMap<(Uuid, i32), Buried>>,
+    /// Those of them that are being opened again.
+    coming_back: Mutex<BTreeSet<(Uuid, i32)>>,
     _lock: File,
 }
 
@@ -116,6 +118,8 @@ pub struct LostData {
     pub known_offset: i64,
     /// Where it ends; `None` when there is no directory of it, or an empty one that was removed.
     pub found_offset: Option<i64>,
+    /// Some of what is missing was on the disk: no loss of the page cache explains it.
+    pub was_on_disk: bool,
 }
 
 /// A partition whose files are there but cannot be used.
@@ -311,9 +315,9 @@ impl LogDirectory {
                 tracing::warn!(%error, "no room for checkpoints: they are written later");
             }
             Err(error) => {
-                self.logs.write().remove(partition);
                 let back = offline.map(|state| (partition.clone(), state));
                 self.offline.write().extend(back);
+                self.logs.write().remove(partition);
                 return Err(error.into());
             }
         }

@@ -9,15 +9,8 @@ impl LogDirectory {
     /// it is), buried, or on its way there.
     #[must_use]
     pub fn listed(&self) -> Vec<(Uuid, i32)> {
-        // A log that goes from one to the next meanwhile is in one at least.
-        let logs = self.logs().into_iter();
-        let mut listed: Vec<_> = logs
-            .map(|log| (log.topic_id(), log.partition().partition))
-            .collect();
-        for partition in self.offline() {
-            let topic_id = self.topic_id_of_offline(&partition);
-            listed.extend(topic_id.map(|topic_id| (topic_id, partition.partition)));
-        }
+        // A log that goes from one to the next meanwhile is in one at least, whether it is buried or comes back.
+        let mut listed: Vec<_> = self.online_ids().chain(self.offline_ids()).collect();
         let burials = self.burials.lock();
         listed.extend(
             burials
@@ -26,8 +19,23 @@ impl LogDirectory {
         );
         drop(burials);
         listed.extend(self.buried.lock().keys());
+        listed.extend(self.coming_back.lock().iter());
+        listed.extend(self.offline_ids());
+        listed.extend(self.online_ids());
         listed.sort_unstable();
         listed.dedup();
         listed
+    }
+
+    fn online_ids(&self) -> impl Iterator<Item = (Uuid, i32)> {
+        let logs = self.logs().into_iter();
+        logs.map(|log| (log.topic_id(), log.partition().partition))
+    }
+
+    fn offline_ids(&self) -> impl Iterator<Item = (Uuid, i32)> {
+        self.offline().into_iter().filter_map(|partition| {
+            let topic_id = self.topic_id_of_offline(&partition)?;
+            Some((topic_id, partition.partition))
+        })
     }
 }

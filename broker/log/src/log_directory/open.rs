@@ -150,6 +150,7 @@ pub(super) fn open(
         removing: Mutex::default(),
         burials: Mutex::default(),
         buried: Mutex::new(buried),
+        coming_back: Mutex::default(),
         _lock: lock,
     };
     let is_as_it_was_left = report.offline.is_empty()
@@ -399,6 +400,7 @@ impl Context<'_> {
             partition: log.partition().clone(),
             known_offset,
             found_offset: Some(found_offset),
+            was_on_disk: was_on_disk(&state, found_offset),
         })
     }
 
@@ -419,6 +421,7 @@ impl Context<'_> {
             partition: partition.clone(),
             known_offset,
             found_offset: None,
+            was_on_disk: was_on_disk(&state, 0),
         })
     }
 
@@ -456,6 +459,11 @@ impl Context<'_> {
             error,
         })
     }
+}
+
+/// Something of what a log that now ends at `end_offset` had before.
+fn was_on_disk(known: &OpenState, end_offset: i64) -> bool {
+    end_offset < known.recovery_point || known.is_all_written_there()
 }
 
 /// With the topic's id where it fails but that could be read.

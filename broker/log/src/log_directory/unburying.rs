@@ -63,9 +63,10 @@ impl LogDirectory {
         self.forget_earlier(partition)?;
         let Buried { path, .. } = &buried;
         fs::rename(path, &directory).at("rename", path)?;
+        self.coming_back.lock().insert(key);
         self.buried.lock().remove(&key);
         let opened = self.open_unburied(&directory, partition, config, now_ms);
-        match opened {
+        let unburied = match opened {
             Err((_, error)) if error.is_shortage() && fs::rename(&directory, path).is_ok() => {
                 self.buried.lock().insert(key, buried);
                 Err(error)
@@ -75,7 +76,9 @@ impl LogDirectory {
                 Err(error)
             }
             Ok(unburied) => Ok(Some(unburied)),
-        }
+        };
+        self.coming_back.lock().remove(&key);
+        unburied
     }
 
     /// One that is still on its way to be buried, to which nothing was done yet. Another is buried then.

@@ -1,6 +1,7 @@
 //! Logs of deleted topics are kept, and come back as they were; whatever stops in the middle.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use foz_log::{LogConfig, LogDirectory, OpenError, PageCache, TopicPartition};
 use uuid::Uuid;
@@ -328,7 +329,9 @@ fn what_is_still_on_its_way_is_called_back_renamed_replaced_and_given_up() {
     let (directory, log) = world.log();
     fill(&directory, &log);
     directory.bury(&partition(), TOPIC_ID, GRACE_END);
+    assert_eq!(directory.listed(), [(TOPIC_ID, 0)]);
     let (log, _) = unbury(&world, &directory, &partition());
+    assert_eq!(directory.listed(), [(TOPIC_ID, 0)]);
     append_numbers(&log, 1);
     assert_numbers(&log, 2, 11);
 
@@ -359,6 +362,9 @@ fn what_is_still_on_its_way_is_called_back_renamed_replaced_and_given_up() {
         .unwrap();
     assert_eq!(third.log_end_offset(), 0);
     assert!(directory.is_buried(other, 0) && directory.is_buried(TOPIC_ID, 0));
+    let mut all = [TOPIC_ID, other, Uuid::from_u128(10)].map(|id| (id, 0));
+    all.sort_unstable();
+    assert_eq!(directory.listed(), all);
 
     directory.bury(&partition(), Uuid::from_u128(10), GRACE_END);
     directory.remove_buried(Uuid::from_u128(10), None).unwrap();
@@ -369,6 +375,42 @@ fn what_is_still_on_its_way_is_called_back_renamed_replaced_and_given_up() {
     let (directory, report) = world.open();
     assert_eq!(report.lost, []);
     assert_eq!(directory.buried().len(), 2);
+}
+
+/// Whoever lists the logs meanwhile misses none: one that is missed counts as lost.
+#[test]
+fn a_log_is_listed_on_its_whole_way_there_and_back() {
+    const ROUNDS: usize = 100;
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    fill(&directory, &log);
+    drop(log);
+    let (is_over, listings) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let lister = scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                assert_eq!(directory.listed(), [(TOPIC_ID, 0)]);
+                listings.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        // No listing sees it go and come back.
+        let next_listing = || {
+            let seen = listings.load(Ordering::Acquire);
+            while listings.load(Ordering::Acquire) == seen && !lister.is_finished() {
+                std::thread::yield_now();
+            }
+        };
+        for round in 0..ROUNDS {
+            directory.bury(&partition(), TOPIC_ID, GRACE_END);
+            if round % 2 == 0 {
+                assert_eq!(finish(&directory), [""; 0]);
+            }
+            next_listing();
+            unbury(&world, &directory, &partition());
+            next_listing();
+        }
+        is_over.store(true, Ordering::Release);
+    });
 }
 
 #[test]

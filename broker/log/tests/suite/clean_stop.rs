@@ -84,6 +84,7 @@ fn a_volume_that_lost_its_partitions_says_so() {
         partition: partition(),
         known_offset: 3,
         found_offset: None,
+        was_on_disk: true,
     };
     assert_eq!(report.lost, [lost]);
 }

@@ -22,6 +22,7 @@ fn lost(known_offset: i64, found_offset: Option<i64>) -> LostData {
         partition: partition(),
         known_offset,
         found_offset,
+        was_on_disk: false,
     }
 }
 
@@ -304,7 +305,15 @@ fn a_partition_without_a_directory_is_missed_until_that_is_known() {
         fs::remove_dir_all(world.partition_dir()).unwrap();
         for _ in 0..2 {
             let (directory, report) = world.open_after(page_cache);
-            assert_eq!(report.lost, [lost(high_watermark, None)]);
+            let was_on_disk = page_cache == PageCache::Survived;
+            let lost = lost(high_watermark, None);
+            assert_eq!(
+                report.lost,
+                [LostData {
+                    was_on_disk,
+                    ..lost
+                }]
+            );
             directory.checkpoint().unwrap();
         }
         let (directory, _) = world.open_after(page_cache);
@@ -314,6 +323,15 @@ fn a_partition_without_a_directory_is_missed_until_that_is_known() {
         let (_directory, report) = world.open_after(page_cache);
         assert_intact(&report);
     }
+    // What was flushed no power failure takes.
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 3);
+    log.flush().unwrap();
+    directory.checkpoint().unwrap();
+    drop((directory, log));
+    fs::remove_dir_all(world.partition_dir()).unwrap();
+    assert!(world.open().1.lost[0].was_on_disk);
     // Nothing was in it that a power failure would leave.
     let world = killed(LogConfig::default(), 0, 0);
     fs::remove_dir_all(world.partition_dir()).unwrap();

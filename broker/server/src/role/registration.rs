@@ -5,7 +5,7 @@ use std::time::Duration;
 use foz_api::v1::node_client::NodeClient;
 use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
 use foz_api::{ActiveController, CallError};
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -46,7 +46,7 @@ pub(crate) async fn register(
                 );
                 return Ok(registered);
             }
-            Err(CallError::Answered(status)) if status.code() == Code::InvalidArgument => {
+            Err(CallError::Answered(status)) if is_refusal(&status) => {
                 return Err(Refused(status.message().to_owned()));
             }
             Err(error) => error.to_string(),
@@ -59,8 +59,30 @@ pub(crate) async fn register(
     }
 }
 
+/// `OutOfRange` is said of a request with more logs than fit into one message: no other one is smaller.
+fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
+}
+
 /// The newest of those of its directories.
 fn disk_epoch(request: &RegisterBrokerRequest) -> i64 {
     let epochs = request.directories.iter().map(|it| it.disk_epoch);
     epochs.max().unwrap_or(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_into_one_message_is_not_tried_again() {
+        for (code, expected) in [
+            (Code::InvalidArgument, true),
+            (Code::OutOfRange, true),
+            (Code::Unavailable, false),
+            (Code::AlreadyExists, false),
+        ] {
+            assert_eq!(is_refusal(&Status::new(code, "?")), expected, "{code:?}");
+        }
+    }
 }

@@ -87,15 +87,6 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// What the broker said in its newest registration.
-fn logs_in_doubt(broker: &Node) -> String {
-    let log = broker.log();
-    let (_, said) = log.rsplit_once("logs_in_doubt").expect("it has registered");
-    // In colours.
-    let number = said.split_whitespace().next().unwrap().rsplit(['m', '=']);
-    number.into_iter().next().unwrap().to_owned()
-}
-
 fn both(testbed: &mut Testbed) -> (&mut Node, &mut Node) {
     let [one, other] = &mut testbed.brokers[..] else {
         panic!("two brokers");
@@ -445,7 +436,7 @@ fn what_was_made_anew_meanwhile_is_kept_and_the_older_log_set_aside() {
         connection.await_partition(name, |it| sorted(&it.isr_nodes) == [0, 1]);
         assert_eq!(connection.latest_offset(name, 0), Ok(2));
     }
-    assert_eq!(logs_in_doubt(broker), "0");
+    assert_eq!(broker.logs_in_doubt(), "0");
 }
 
 #[test]
@@ -468,7 +459,7 @@ fn a_log_that_was_moved_by_hand_is_as_good_as_before() {
     }
     broker.spawn();
     broker.wait_ready();
-    assert_eq!(logs_in_doubt(broker), "0");
+    assert_eq!(broker.logs_in_doubt(), "0");
     let mut connection = Connection::open(&testbed.brokers[0], &answered);
     for index in 0..4 {
         eventually("all is there", || {
@@ -499,7 +490,7 @@ fn a_log_that_was_moved_by_hand_is_as_good_as_before() {
     keep_in(broker, &["a"]);
     broker.spawn();
     broker.wait_ready();
-    assert_eq!(logs_in_doubt(broker), "4");
+    assert_eq!(broker.logs_in_doubt(), "4");
     let mut connection = Connection::open(&testbed.brokers[0], &answered);
     for index in 0..4 {
         eventually("single replicas lead again", || {
@@ -513,7 +504,7 @@ fn a_log_that_was_moved_by_hand_is_as_good_as_before() {
     keep_in(broker, &["a", "b"]);
     broker.spawn();
     broker.wait_ready();
-    assert_eq!(logs_in_doubt(broker), "0", "it vouches for them by now");
+    assert_eq!(broker.logs_in_doubt(), "0", "it vouches for them by now");
     // Two of them: somebody copied where he should have moved.
     let broker = &mut testbed.brokers[0];
     assert!(broker.stop());
@@ -534,5 +525,5 @@ fn a_log_that_was_moved_by_hand_is_as_good_as_before() {
     fs::remove_dir_all(&to).unwrap();
     broker.spawn();
     broker.wait_ready();
-    assert_eq!(logs_in_doubt(broker), "0");
+    assert_eq!(broker.logs_in_doubt(), "0");
 }

@@ -332,6 +332,15 @@ impl Node {
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
+
+    /// Of how many it said so in its newest registration.
+    pub(crate) fn logs_in_doubt(&self) -> String {
+        let log = self.log();
+        let (_, said) = log.rsplit_once("logs_in_doubt").expect("it has registered");
+        // In colours.
+        let number = said.split_whitespace().next().unwrap().rsplit(['m', '=']);
+        number.into_iter().next().unwrap().to_owned()
+    }
 }
 
 impl Drop for Node {

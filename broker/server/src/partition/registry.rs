@@ -154,7 +154,8 @@ impl Partitions {
     }
 
     /// Flushes and closes everything, all directories at once. Leaves the mark of a clean stop in those that hold all that
-    /// this node had when it was registered with the epoch that is given for each.
+    /// this node had when it was registered with the epoch that is given for each: not where damage was found that is
+    /// still there.
     pub(crate) fn close(&self, broker_epochs: &[Option<i64>]) -> Result<(), StorageError> {
         for partition in self.held.read().values() {
             partition.resign();
@@ -164,14 +165,19 @@ impl Partitions {
         let closed = for_each_at_once(
             &directories,
             |(directory, broker_epoch)| match **broker_epoch {
-                Some(broker_epoch) => {
+                Some(broker_epoch) if !self.is_damaged(directory) => {
                     let mark = CleanShutdown { broker_epoch };
                     directory.logs().close_cleanly(mark)
                 }
-                None => directory.logs().close_without_mark(),
+                _ => directory.logs().close_without_mark(),
             },
         );
         closed.into_iter().collect()
+    }
+
+    fn is_damaged(&self, directory: &Arc<DataDirectory>) -> bool {
+        let mut held = self.all_in(directory).into_iter();
+        held.any(|partition| partition.damage().is_some())
     }
 }
 

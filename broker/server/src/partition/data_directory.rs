@@ -34,8 +34,8 @@ pub(crate) struct Found {
     pub(crate) disk_epoch: i64,
     /// Everything that was written there is there, but for what is told of single logs.
     pub(crate) has_all_written: bool,
-    /// The logs in it.
-    pub(crate) logs: Vec<Key>,
+    /// The logs in it, until the quorum knows them.
+    pub(crate) logs: Mutex<Vec<Key>>,
 }
 
 /// What the disk said of itself when it was looked at last.

@@ -53,11 +53,17 @@ impl Offline {
 
     /// Whose data is not here, or cannot be used.
     pub(super) fn without_data(&self) -> Vec<TopicPartition> {
-        let partitions = self.partitions.lock();
-        let without = partitions
-            .iter()
-            .filter(|(_, why)| matches!(why, Why::Damaged | Why::Lost));
-        without.map(|(name, _)| name.clone()).collect()
+        self.that_are(|why| matches!(why, Why::Damaged | Why::Lost))
+    }
+
+    /// Whose logs are here, and cannot be used.
+    pub(super) fn damaged(&self) -> Vec<TopicPartition> {
+        self.that_are(|why| *why == Why::Damaged)
+    }
+
+    /// Whose logs should be here, and are not.
+    pub(super) fn lost(&self) -> Vec<TopicPartition> {
+        self.that_are(|why| *why == Why::Lost)
     }
 
     /// Its log should be here and is not. As long as this broker is counted on, none is made in its place.
@@ -92,9 +98,7 @@ impl Offline {
 
     /// Which cannot be used, as the quorum says.
     pub(super) fn offline(&self) -> Vec<TopicPartition> {
-        let partitions = self.partitions.lock();
-        let offline = partitions.iter().filter(|(_, why)| **why == Why::Offline);
-        offline.map(|(name, _)| name.clone()).collect()
+        self.that_are(|why| *why == Why::Offline)
     }
 
     /// Its log is there, and cannot be opened.
@@ -106,11 +110,7 @@ impl Offline {
 
     /// Whose logs are to be made.
     pub(super) fn not_made(&self) -> Vec<TopicPartition> {
-        let partitions = self.partitions.lock();
-        let not_made = partitions
-            .iter()
-            .filter(|(_, why)| !matches!(why, Why::Damaged | Why::Offline));
-        not_made.map(|(name, _)| name.clone()).collect()
+        self.that_are(|why| !matches!(why, Why::Damaged | Why::Offline))
     }
 
     pub(super) fn lacks_room(&self, name: &TopicPartition) -> bool {
@@ -136,6 +136,12 @@ impl Offline {
         let removed = partitions.remove(name).is_some();
         self.count.set(partitions.len() as i64);
         removed
+    }
+
+    fn that_are(&self, is_so: impl Fn(&Why) -> bool) -> Vec<TopicPartition> {
+        let partitions = self.partitions.lock();
+        let found = partitions.iter().filter(|(_, why)| is_so(why));
+        found.map(|(name, _)| name.clone()).collect()
     }
 }
 

@@ -77,7 +77,7 @@ fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
     let found = data_directory::Found {
         disk_epoch: -1,
         has_all_written: false,
-        logs: Vec::new(),
+        logs: Mutex::default(),
     };
     let directory = DataDirectory::new(opening, directory, flusher, found);
     Arc::new(Partition::new(

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::lease::{self, LeaseState, Member};
 use super::registration;
 use super::stop_wish::StopWish;
+use crate::blocking::blocking;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
 use crate::identity::is_shortage;
@@ -108,8 +109,10 @@ impl Membership {
     /// and takes this node out of every ISR and ELR, whatever the next start believes.
     pub(super) async fn disown(mut self) {
         (self.incarnation, self.is_disowned) = (Uuid::new_v4(), true);
-        let request = self.request();
-        let registering = registration::register(&self.broker.controllers, &request);
+        let registering = async {
+            let request = self.request().await;
+            registration::register(&self.broker.controllers, &request).await
+        };
         match tokio::time::timeout(DISOWN_MAX, registering).await {
             Ok(Ok(_)) => info!("the quorum knows that data here may be missing"),
             Ok(Err(error)) => {
@@ -123,10 +126,13 @@ impl Membership {
 
     async fn try_keep(&mut self) -> anyhow::Result<()> {
         loop {
-            let request = self.request();
+            let registering = async {
+                let request = self.request().await;
+                registration::register(&self.broker.controllers, &request).await
+            };
             let registered = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                registered = registration::register(&self.broker.controllers, &request) => registered?,
+                registered = registering => registered?,
             };
             if !self.join(&registered).await? {
                 return Ok(());
@@ -141,6 +147,7 @@ impl Membership {
             }
             for directory in directories {
                 directory.logs().forget_lost();
+                *directory.found().logs.lock() = Vec::new();
             }
             self.broker
                 .epoch
@@ -263,32 +270,18 @@ impl Membership {
         self.broker.partitions.directories().all()
     }
 
-    /// As the quorum is told.
-    fn state_of(&self, directory: &DataDirectory) -> api::DataDirectory {
-        let found = directory.found();
-        let (disk_epoch, intact, logs) = match self.registered {
-            Some(epoch) => (epoch, true, directory.logs().listed()),
-            None => (found.disk_epoch, found.has_all_written, found.logs.clone()),
-        };
-        api::DataDirectory {
-            id: directory.identity().directory_id().as_bytes().to_vec(),
-            disk_epoch,
-            intact: intact && !self.is_disowned,
-            logs: by_topic(logs),
+    async fn request(&self) -> RegisterBrokerRequest {
+        let (broker, registered) = (Arc::clone(&self.broker), self.registered);
+        let logs = blocking(move || Logs::of(&broker, registered)).await;
+        let Logs {
+            mut directories,
+            in_doubt,
+        } = logs;
+        for directory in &mut directories {
+            directory.intact &= !self.is_disowned;
         }
-    }
-
-    fn request(&self) -> RegisterBrokerRequest {
-        let partitions = &self.broker.partitions;
-        // An empty log that was made before the first registration must not count as one that is lost.
-        let in_doubt = match self.registered {
-            Some(_) => partitions.in_doubt(),
-            None => partitions.recovered().in_doubt.clone(),
-        };
-        let directories = self.directories().iter();
-        let cluster_id = directories
-            .clone()
-            .find_map(|it| it.identity().cluster_id());
+        let mut identities = self.directories().iter().map(|it| it.identity());
+        let cluster_id = identities.find_map(|it| it.cluster_id());
         RegisterBrokerRequest {
             node_id: self.role.node_id,
             incarnation: self.incarnation.as_bytes().to_vec(),
@@ -297,13 +290,53 @@ impl Membership {
             port: i32::from(self.ports.clients),
             replication_host: self.role.replication_listener.advertised_host.clone(),
             replication_port: i32::from(self.ports.replication),
-            directories: directories.map(|it| self.state_of(it)).collect(),
+            directories,
             offline_directories: 0,
             in_doubt: in_doubt.into_iter().map(log_in_doubt).collect(),
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
             foz_version_max: FOZ_VERSION_MAX,
         }
+    }
+}
+
+/// The logs, as the quorum is told of them.
+struct Logs {
+    directories: Vec<api::DataDirectory>,
+    in_doubt: Vec<InDoubt>,
+}
+
+impl Logs {
+    /// `registered` is the epoch that this process has, if it has one.
+    fn of(broker: &Broker, registered: Option<i64>) -> Self {
+        let partitions = &broker.partitions;
+        let directories = partitions.directories().all().iter();
+        Self {
+            // An empty log that was made before the first registration must not count as one that is lost.
+            in_doubt: match registered {
+                Some(_) => partitions.in_doubt(broker),
+                None => partitions.recovered().in_doubt.clone(),
+            },
+            directories: directories.map(|it| state_of(it, registered)).collect(),
+        }
+    }
+}
+
+fn state_of(directory: &DataDirectory, registered: Option<i64>) -> api::DataDirectory {
+    let found = directory.found();
+    let (disk_epoch, intact, logs) = match registered {
+        Some(epoch) => (epoch, true, directory.logs().listed()),
+        None => (
+            found.disk_epoch,
+            found.has_all_written,
+            found.logs.lock().clone(),
+        ),
+    };
+    api::DataDirectory {
+        id: directory.identity().directory_id().as_bytes().to_vec(),
+        disk_epoch,
+        intact,
+        logs: by_topic(logs),
     }
 }
 

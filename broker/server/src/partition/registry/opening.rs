@@ -49,7 +49,8 @@ fn in_doubt(directory: &LogDirectory, report: &OpenReport) -> impl Iterator<Item
     let lost = report.lost.iter().map(|lost| InDoubt {
         name: lost.partition.clone(),
         topic_id: directory.get(&lost.partition).map(|log| log.topic_id()),
-        is_missing: lost.found_offset.is_none(),
+        // A log of which nothing had reached the disk goes with a power failure, in all replicas at once perhaps.
+        is_missing: lost.found_offset.is_none() && lost.was_on_disk,
     });
     let unknown = report.unknown.iter().map(|name| InDoubt {
         name: name.clone(),
@@ -87,7 +88,7 @@ impl Partitions {
             let found = Found {
                 disk_epoch: opening.claimed.disk_epoch,
                 has_all_written: has_all_written(&opening, &report),
-                logs: logs.listed(),
+                logs: Mutex::new(logs.listed()),
             };
             let observer = Observer {
                 held: Arc::downgrade(&held),

@@ -1,7 +1,13 @@
 //! Mends what could not be used.
 
+use foz_log::TopicPartition;
+use foz_metadata::Image;
+use foz_metadata::image::Partition as Assigned;
+use uuid::Uuid;
+
 use super::{InDoubt, Partitions};
 use crate::broker::Broker;
+use crate::partition::Partition;
 use crate::partition::damage::{Repair, repair};
 use crate::partition::offline::{must_leave, must_tell_of_loss};
 use crate::partition::topic_settings::TopicSettings;
@@ -15,37 +21,60 @@ pub(crate) enum Leave {
 }
 
 impl Partitions {
-    /// The logs that do not have what they had, as far as that is known by now.
-    pub(crate) fn in_doubt(&self) -> Vec<InDoubt> {
-        let without_data = self.offline.without_data().into_iter().flat_map(|name| {
-            let directories = self.directories.offline(&name);
-            let mut topic_ids: Vec<_> = directories
-                .map(|it| it.logs().topic_id_of_offline(&name))
-                .collect();
-            if topic_ids.is_empty() {
-                topic_ids.push(None);
-            }
-            topic_ids.into_iter().map(move |topic_id| InDoubt {
-                name: name.clone(),
-                topic_id,
-                is_missing: false,
+    /// The logs that do not have what they had, as far as that is known by now. Not those that are readable up to the
+    /// damage while nobody else can lead: told of these, the quorum takes the only leader away. Reads files.
+    pub(crate) fn in_doubt(&self, broker: &Broker) -> Vec<InDoubt> {
+        let image = broker.image();
+        let damaged = self.offline.damaged().into_iter();
+        let damaged = damaged.flat_map(|name| self.damaged_in_doubt(&image, &name));
+        let lost = self.offline.lost().into_iter().filter_map(|name| {
+            let topic = image.topic(&name.topic)?;
+            let assigned = topic.partition(name.partition)?;
+            must_tell_of_loss(assigned, broker.node_id).then(|| InDoubt {
+                topic_id: Some(topic.id),
+                name,
+                is_missing: true,
             })
         });
         let held = self.all();
-        let damaged = held.iter().filter(|partition| partition.damage().is_some());
-        let damaged = damaged.map(|partition| InDoubt {
+        let must_leave = held.iter().filter(|partition| {
+            let repair = repair_of(broker, &image, partition);
+            repair.is_some_and(|(repair, _)| repair == Repair::LeaveIsr)
+        });
+        let found_since = must_leave.map(|partition| InDoubt {
             topic_id: Some(partition.key().0),
             name: partition.log.partition().clone(),
             is_missing: false,
         });
-        without_data.chain(damaged).collect()
+        damaged.chain(lost).chain(found_since).collect()
+    }
+
+    /// What is there under this name, and the replica that has no log because of it.
+    fn damaged_in_doubt(&self, image: &Image, name: &TopicPartition) -> Vec<InDoubt> {
+        let found = self.directories.offline(name);
+        let mut topic_ids: Vec<Option<Uuid>> = found
+            .map(|it| it.logs().topic_id_of_offline(name))
+            .collect();
+        // Where a file does not tell, every topic of that name is meant already.
+        if !topic_ids.contains(&None) {
+            let replica = image.topic(&name.topic).map(|topic| Some(topic.id));
+            topic_ids.extend(replica.filter(|id| !topic_ids.contains(id)));
+        }
+        if topic_ids.is_empty() {
+            topic_ids.push(None);
+        }
+        let in_doubt = topic_ids.into_iter().map(|topic_id| InDoubt {
+            name: name.clone(),
+            topic_id,
+            is_missing: false,
+        });
+        in_doubt.collect()
     }
 
     /// Makes the logs that could not be made, and has damaged data fetched again where that is possible. Says
     /// whether this broker has to register anew for the sake of what is left.
     pub(crate) fn repair(&self, broker: &Broker) -> Option<Leave> {
         let image = broker.image();
-        let registered = broker.epoch();
         if image.offset() < *broker.registered_offset.borrow() {
             return None;
         }
@@ -57,17 +86,11 @@ impl Partitions {
             {
                 broker.fetchers.join(broker, position.leader, &partition);
             }
-            let Some(damage) = partition.damage() else {
+            damaged += i64::from(partition.damage().is_some());
+            let Some((repair, assigned)) = repair_of(broker, &image, &partition) else {
                 continue;
             };
-            damaged += 1;
-            let key = partition.key();
-            let topic = image.topic_by_id(key.0);
-            let Some(assigned) = topic.and_then(|topic| topic.partition(key.1)) else {
-                continue;
-            };
-            let can_lead = |id| image.can_lead(id);
-            match repair(damage, assigned, can_lead, broker.node_id, registered) {
+            match repair {
                 Repair::Wait => {}
                 Repair::LeaveIsr => leave = Some(Leave::WithoutSomeData),
                 Repair::Cut => {
@@ -118,4 +141,19 @@ impl Partitions {
         }
         leave
     }
+}
+
+/// What can be done about the damage in this log, and who is counted on for it. `None` where there is none, or nobody wants
+/// the log.
+fn repair_of<'a>(
+    broker: &Broker,
+    image: &'a Image,
+    partition: &Partition,
+) -> Option<(Repair, &'a Assigned)> {
+    let damage = partition.damage()?;
+    let (topic_id, index) = partition.key();
+    let assigned = image.topic_by_id(topic_id)?.partition(index)?;
+    let can_lead = |id| image.can_lead(id);
+    let repair = repair(damage, assigned, can_lead, broker.node_id, broker.epoch());
+    Some((repair, assigned))
 }

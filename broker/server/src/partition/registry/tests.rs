@@ -3,6 +3,7 @@
 mod damaged;
 mod directories;
 mod full_disk;
+mod in_doubt;
 mod many_partitions;
 
 use std::collections::BTreeMap;
@@ -381,6 +382,13 @@ async fn replicas_that_come_or_go_change_what_is_flushed_before_it_is_acknowledg
 
 /// Broker 0 follows broker 1 and has three records, all flushed.
 fn follower() -> (World, Arc<Partition>) {
+    let (world, partition) = unflushed_follower();
+    partition.log.flush().unwrap();
+    world.directory().logs().checkpoint().unwrap();
+    (world, partition)
+}
+
+fn unflushed_follower() -> (World, Arc<Partition>) {
     let mut world = World::new();
     world.create_topic(&[1, 0]);
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
@@ -393,8 +401,6 @@ fn follower() -> (World, Arc<Partition>) {
         let followed = partition.take(&fetched, &batch);
         assert_eq!(followed, Followed::On);
     }
-    partition.log.flush().unwrap();
-    world.directory().logs().checkpoint().unwrap();
     (world, partition)
 }
 

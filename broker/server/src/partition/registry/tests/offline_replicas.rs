@@ -34,7 +34,7 @@ async fn no_log_is_made_in_the_place_of_one_that_may_come_back() {
     assert_eq!(find(&world).unwrap_err(), ErrorCode::KafkaStorageError);
     assert_eq!((world.repair(), world.offline()), (None, 1));
     assert!(!log.exists());
-    assert_eq!(world.partitions().in_doubt(), []);
+    assert_eq!(world.partitions().in_doubt(&world.broker), []);
 
     // It is swapped: the next registration said so.
     world.change(offline(&[]));

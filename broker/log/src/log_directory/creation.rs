@@ -71,7 +71,7 @@ impl LogDirectory {
         Ok(())
     }
 
-    fn exists(&self, partition: &TopicPartition) -> OpenError {
+    pub(super) fn exists(&self, partition: &TopicPartition) -> OpenError {
         OpenError::Exists(self.path.join(partition.to_string()))
     }
 }

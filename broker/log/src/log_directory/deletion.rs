@@ -4,8 +4,9 @@
 //! files go with [`LogDirectory::remove_deleted`]; an empty directory stays until the checkpoints do not speak of the
 //! partition any more, and says to an opening after a crash that nothing was lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use super::LogDirectory;
 use super::burying::name_of;
 use super::creation::remove_rest_of_creation;
 use crate::atomic_file::flush_directory;
-use crate::error::{StorageContext, StorageError};
+use crate::error::{OpenError, StorageContext, StorageError};
 use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
 
 /// What is left of deleted partitions.
@@ -22,8 +23,12 @@ use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
 pub(super) struct Deleted {
     /// Whose directories still have their names: no partition of that name can be made before they are renamed.
     unnamed: HashSet<TopicPartition>,
-    /// Whose directories have new names, or are gone, and a power failure may bring them back.
-    unflushed: HashSet<TopicPartition>,
+    /// Whose directories have new names, or are gone, and a power failure may bring them back: by which change that was.
+    unflushed: HashMap<TopicPartition, u64>,
+    /// The number of the newest of those changes.
+    changes: u64,
+    /// What another flush says is not to be believed.
+    has_failed_flush: bool,
     /// Directories with files.
     full: HashSet<PathBuf>,
     /// Directories without.
@@ -39,6 +44,11 @@ impl Deleted {
     /// A directory that has its new name.
     pub(super) fn add_full(&mut self, directory: PathBuf) {
         self.full.insert(directory);
+    }
+
+    fn add_unflushed(&mut self, partition: TopicPartition) {
+        self.changes += 1;
+        self.unflushed.insert(partition, self.changes);
     }
 
     /// Begins with what an opening found.
@@ -82,14 +92,10 @@ impl LogDirectory {
         for partition in unnamed {
             failed = failed.or(self.rename_deleted(&partition).err());
         }
-        let (doomed, unflushed) = {
-            let mut deleted = self.deleted.lock();
-            (deleted.full.clone(), std::mem::take(&mut deleted.unflushed))
-        };
+        let doomed = self.deleted.lock().full.clone();
         if !doomed.is_empty() {
             // If a power failure took the name back, files would be missing in a partition.
-            let flushed = flush_directory(&self.path);
-            flushed.inspect_err(|_| self.deleted.lock().unflushed.extend(unflushed))?;
+            self.flush_names()?;
         }
         for directory in doomed {
             match empty(&directory, proceed) {
@@ -105,31 +111,30 @@ impl LogDirectory {
         failed.map_or(Ok(true), Err)
     }
 
-    /// Nothing of this name is here that is neither open nor buried, and a power failure brings none back: what was
-    /// deleted, and the rest of a creation that failed. To be called before a log of it is made in another data directory,
-    /// or a start would find two.
+    /// Nothing of this name is here, a power failure brings nothing back, and the checkpoints do not speak of it: what was
+    /// deleted, what waits to be buried, and the rest of a creation that failed. To be called before a log of it is made in
+    /// another data directory, or a start would find two.
     ///
     /// # Errors
-    /// [`StorageError`]: something may come back.
-    pub fn vacate(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+    /// [`OpenError::Exists`] for a log that is here, online or not, also where it could not be set aside.
+    /// [`OpenError::Storage`]: something may come back. Not to be asked again after [`OpenError::is_failed_flush`].
+    pub fn vacate(&self, partition: &TopicPartition) -> Result<(), OpenError> {
+        if self.logs.read().contains_key(partition) || self.is_offline(partition) {
+            return Err(self.exists(partition));
+        }
+        self.free_name(partition)?;
         self.rename_deleted(partition)?;
         let directory = self.path.join(partition.to_string());
-        let is_in_use = || {
-            self.logs.read().contains_key(partition)
-                || self.is_offline(partition)
-                || self.is_being_buried(partition)
-        };
-        if directory.exists() && !is_in_use() && remove_rest_of_creation(&directory)? {
-            self.deleted.lock().unflushed.insert(partition.clone());
+        if directory.exists() {
+            if !remove_rest_of_creation(&directory)? {
+                return Err(self.exists(partition));
+            }
+            self.deleted.lock().add_unflushed(partition.clone());
         }
-        if !self.deleted.lock().unflushed.remove(partition) {
-            return Ok(());
+        if self.deleted.lock().unflushed.contains_key(partition) {
+            self.flush_names()?;
         }
-        let flushed = flush_directory(&self.path);
-        if flushed.is_err() {
-            self.deleted.lock().unflushed.insert(partition.clone());
-        }
-        flushed
+        Ok(self.forget_earlier(partition)?)
     }
 
     /// Takes a partition that the metadata does not know out of service, but keeps its files: the
@@ -147,7 +152,8 @@ impl LogDirectory {
         let target = self.rename(partition, &target)?;
         self.logs.write().remove(partition);
         self.offline.write().remove(partition);
-        flush_directory(&self.path)?;
+        self.deleted.lock().add_unflushed(partition.clone());
+        self.flush_names()?;
         Ok(target)
     }
 
@@ -159,7 +165,7 @@ impl LogDirectory {
             match self.rename(partition, &target) {
                 Ok(target) => {
                     deleted.full.insert(target);
-                    deleted.unflushed.insert(partition.clone());
+                    deleted.add_unflushed(partition.clone());
                 }
                 Err(error) if self.path.join(partition.to_string()).exists() => return Err(error),
                 // Somebody was faster.
@@ -181,6 +187,25 @@ impl LogDirectory {
         self.buried.lock().remove(&key);
         self.deleted.lock().add_full(target);
         Ok(())
+    }
+
+    /// What was renamed and removed until now stays so. A flush that failed is none that another makes good: the kernel may
+    /// have dropped what it could not write.
+    fn flush_names(&self) -> Result<(), StorageError> {
+        let (until, has_failed) = {
+            let deleted = self.deleted.lock();
+            (deleted.changes, deleted.has_failed_flush)
+        };
+        let flushed = match has_failed {
+            true => Err(io::Error::other("it failed before")).at("flush", &self.path),
+            false => flush_directory(&self.path),
+        };
+        let mut deleted = self.deleted.lock();
+        match flushed {
+            Ok(()) => deleted.unflushed.retain(|_, change| *change > until),
+            Err(_) => deleted.has_failed_flush = true,
+        }
+        flushed
     }
 
     fn rename(&self, partition: &TopicPartition, name: &str) -> Result<PathBuf, StorageError> {

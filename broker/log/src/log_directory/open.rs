@@ -14,6 +14,7 @@ use super::burying::{Buried, set_directory_aside};
 use super::{
     Checkpoints, Deleted, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport,
 };
+use crate::atomic_file::flush_directory;
 use crate::burial_mark::BurialMark;
 use crate::checkpoint::{
     CHECKED_OFFSET_FILE, COMPACTED_OFFSET_FILE, HIGH_WATERMARK_FILE, LOG_START_OFFSET_FILE,
@@ -79,6 +80,11 @@ pub(super) fn open(
         moved_away,
         mut buried,
     } = tidy(path, &mut report)?;
+    if !moved_away.is_empty() {
+        // The process before may have ended between a renaming and its flush: a log is made elsewhere now, and a power failure
+        // would bring this one back beside it.
+        flush_directory(path)?;
+    }
     let checkpoints = Checkpoints {
         recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
         checked_offsets: read_offsets(&path.join(CHECKED_OFFSET_FILE))?,

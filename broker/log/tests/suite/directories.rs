@@ -3,8 +3,7 @@
 use std::fs;
 
 use foz_log::{
-    FoundDirectory, FoundLog, LogConfig, LogDirectory, PageCache, Reconciled, TopicPartition,
-    reconcile,
+    FoundDirectory, FoundLog, LogConfig, PageCache, Reconciled, TopicPartition, reconcile,
 };
 use uuid::Uuid;
 
@@ -280,30 +279,97 @@ fn a_log_that_comes_after_a_clean_stop_is_unknown() {
 #[test]
 fn a_deletion_is_durable_before_the_log_is_made_elsewhere() {
     let world = World::new(LogConfig::default());
+    let aside = world.dir.path().join("aside");
+    for is_set_aside in [false, true] {
+        let (directory, log) = world.log();
+        drop(log);
+        // Where nothing can be flushed.
+        let hide = || fs::rename(world.data(), &aside).unwrap();
+        let show = || fs::rename(&aside, world.data()).unwrap();
+        if is_set_aside {
+            directory.set_aside(&partition()).unwrap();
+            hide();
+            directory.vacate(&partition()).unwrap();
+            show();
+            continue;
+        }
+        // By who removes the files.
+        directory.delete(&partition()).unwrap();
+        assert!(directory.remove_deleted(&|| true).unwrap());
+        hide();
+        directory.vacate(&partition()).unwrap();
+        show();
+        // What has no files left is flushed by nobody else.
+        let create = || {
+            let log = directory.create(partition(), TOPIC_ID, world.config.clone(), NOW_MS);
+            drop(log.unwrap());
+        };
+        create();
+        directory.delete(&partition()).unwrap();
+        directory.vacate(&partition()).unwrap();
+        hide();
+        directory.vacate(&partition()).unwrap();
+        show();
+        create();
+        directory.delete(&partition()).unwrap();
+        hide();
+        directory.vacate(&orders(3)).unwrap();
+        assert!(
+            directory
+                .vacate(&partition())
+                .unwrap_err()
+                .is_failed_flush()
+        );
+        show();
+        // The kernel may have dropped it, and say nothing of it the next time.
+        assert!(
+            directory
+                .vacate(&partition())
+                .unwrap_err()
+                .is_failed_flush()
+        );
+        let removed = directory.remove_deleted(&|| true);
+        assert!(removed.unwrap_err().is_failed_flush());
+        directory.vacate(&orders(3)).unwrap();
+    }
+}
+
+/// Or a log that comes here later would be opened by what is said of it.
+#[test]
+fn no_checkpoint_speaks_of_a_log_that_is_made_elsewhere() {
+    let world = World::new(LogConfig::default());
     let (directory, log) = world.log();
+    append_numbers(&log, 5);
+    log.flush().unwrap();
     drop(log);
-    let flush = |directory: &LogDirectory| directory.vacate(&partition());
-    flush(&directory).unwrap();
+    directory.checkpoint().unwrap();
+    let says = || {
+        let file = world.data().join("recovery-point-offset-checkpoint");
+        fs::read_to_string(file).unwrap().contains("orders 0 5")
+    };
+    assert!(says());
     directory.delete(&partition()).unwrap();
-    // Where nothing can be flushed.
+    directory.vacate(&partition()).unwrap();
+    assert!(!says());
+}
+
+#[test]
+fn a_log_that_is_here_keeps_another_from_being_made_elsewhere() {
+    let world = World::new(LogConfig::default());
+    let (directory, log) = world.log();
+    append_numbers(&log, 5);
+    drop(log);
+    // It cannot be set aside.
     let aside = world.dir.path().join("aside");
     fs::rename(world.data(), &aside).unwrap();
+    directory.set_aside(&partition()).unwrap_err();
+    fs::rename(&aside, world.data()).unwrap();
     for _ in 0..2 {
-        assert!(flush(&directory).is_err(), "it is not durable yet");
+        let refused = directory.vacate(&partition()).unwrap_err().to_string();
+        assert!(refused.contains("orders-0 exists already"), "{refused}");
     }
-    directory.vacate(&orders(3)).unwrap();
-    fs::rename(&aside, world.data()).unwrap();
-    flush(&directory).unwrap();
-    fs::rename(world.data(), &aside).unwrap();
-    flush(&directory).unwrap();
-    fs::rename(&aside, world.data()).unwrap();
-    // Also by who removes the files.
-    let again = directory.create(partition(), TOPIC_ID, world.config.clone(), NOW_MS);
-    drop(again.unwrap());
-    directory.delete(&partition()).unwrap();
-    assert!(directory.remove_deleted(&|| true).unwrap());
-    fs::rename(world.data(), &aside).unwrap();
-    flush(&directory).unwrap();
+    directory.set_aside(&partition()).unwrap();
+    directory.vacate(&partition()).unwrap();
 }
 
 #[test]
@@ -313,14 +379,15 @@ fn the_rest_of_a_creation_gives_way_and_what_is_in_use_does_not() {
     let rest = world.data().join("orders-1");
     fs::create_dir(&rest).unwrap();
     fs::write(rest.join("00000000000000000000.log"), "").unwrap();
-    for index in 0..3 {
+    for index in 1..3 {
         directory.vacate(&orders(index)).unwrap();
     }
     assert!(!rest.exists());
+    directory.vacate(&partition()).unwrap_err();
     append_numbers(&log, 1);
     assert_eq!(log.log_end_offset(), 1);
     directory.bury(&partition(), TOPIC_ID, 5);
     directory.vacate(&partition()).unwrap();
-    assert!(world.partition_dir().exists(), "it waits to be buried");
-    assert!(directory.finish_burials().is_empty());
+    assert!(!world.partition_dir().exists());
+    assert_eq!(directory.buried().len(), 1);
 }

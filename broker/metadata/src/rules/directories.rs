@@ -18,6 +18,8 @@ use crate::image::{Broker, Directory, Partition};
 /// Registrations without an unfencing in between that a disk may name. So many come only from a broker that cannot
 /// start, and then it names the newest of them, or the first.
 const PREVIOUS_EPOCHS_MAX: usize = 8;
+/// What a disk names that was part of no registration.
+const NEVER_REGISTERED: i64 = -1;
 
 /// One of `log.dirs` as its broker finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +140,11 @@ impl<'a> Disks<'a> {
                 let known = disks.logs.entry(*log).or_insert(listed);
                 *known = known.or(listed);
             }
-            if before.is_some() {
+            // Nothing was ever made in one that its process never heard to be registered.
+            let is_unused = found.disk_epoch == NEVER_REGISTERED
+                && found.logs.is_empty()
+                && data != ReplicaData::Lost;
+            if before.is_some() && !is_unused {
                 without_log = without_log.max(Some(data));
             }
             disks.after.push(Directory {
@@ -146,7 +152,8 @@ impl<'a> Disks<'a> {
                 epoch,
                 previous_epochs: match before {
                     Some(before) if data != ReplicaData::Lost => previous_epochs(before),
-                    _ => Vec::new(),
+                    Some(_) => Vec::new(),
+                    None => vec![NEVER_REGISTERED],
                 },
             });
         }

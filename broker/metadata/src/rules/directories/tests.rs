@@ -329,6 +329,30 @@ fn a_log_that_was_away_while_another_one_took_its_place_is_lost() {
     }
 }
 
+/// The process ended between a registration and its writing down.
+#[test]
+fn a_new_directory_that_did_not_hear_of_its_registration_takes_nothing_from_the_others() {
+    let known: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[NEWEST, -1])];
+    for (second, expected) in [
+        (found(2, -1, false, &[]), [Whole, Whole]),
+        // Somebody has put it there.
+        (found(2, -1, false, &[1]), [EndInDoubt, EndInDoubt]),
+        (found(2, NEWEST, false, &[]), [EndInDoubt, EndInDoubt]),
+        // Another disk.
+        (found(3, -1, false, &[]), [Lost, Lost]),
+    ] {
+        let case = Case::of(known, vec![found(1, NEWEST, true, &[0]), second], 0);
+        let data = [1, 2].map(|index| case.of_replica(index, &replicas(&[1], &[])));
+        assert_eq!(data, expected, "{:?}", case.found[1]);
+        assert_eq!(case.of_replica(0, &replicas(&[1], &[])), Whole);
+    }
+    // Since then it was unfenced with its newest registration.
+    let unfenced: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[NEWEST])];
+    let found = vec![found(1, NEWEST, true, &[0]), found(2, -1, false, &[])];
+    let case = Case::of(unfenced, found, 0);
+    assert_eq!(case.of_replica(2, &replicas(&[1], &[])), Lost);
+}
+
 #[test]
 fn nobody_vouches_for_what_was_never_registered() {
     let new = || vec![found(1, -1, true, &[]), found(2, NEWEST, true, &[1])];
@@ -450,7 +474,8 @@ fn what_may_come_back_is_not_forgotten() {
         (1, NEWEST + 1, vec![NEWEST]),
         // The right disk is not that one any more.
         (3, NEWEST + 1, vec![]),
-        (4, NEWEST + 1, vec![]),
+        // It does not know yet that it is one.
+        (4, NEWEST + 1, vec![-1]),
     ];
     assert_eq!(after(0), here);
     assert_eq!(after(1)[..3], here);

@@ -125,7 +125,8 @@ impl LogDirectory {
         self.free_name(partition)?;
         self.rename_deleted(partition)?;
         let directory = self.path.join(partition.to_string());
-        if directory.exists() {
+        // A file that somebody has put there is none.
+        if directory.is_dir() {
             if !remove_rest_of_creation(&directory)? {
                 return Err(self.exists(partition));
             }

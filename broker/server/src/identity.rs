@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use foz_quorum::{KafkaUuid, MetaProperties, MetaPropertiesError};
 use parking_lot::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::spare_file;
 
@@ -104,14 +104,10 @@ impl Found<'_> {
         let page_cache_survived = life(data_dir)?
             .iter()
             .all(|(key, value)| properties.other.get(*key) == Some(value));
-        let disk_epoch = properties
-            .other
-            .get(BROKER_EPOCH_KEY)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(-1);
+        let disk_epoch = broker_epoch(&properties);
         // Also where nothing is new: a disk that took no flush and took not even the word of that
         // (`distrust`) must not be believed now.
-        properties.write(data_dir)?;
+        write(data_dir, &properties)?;
         let identity = Identity {
             data_dir: data_dir.to_owned(),
             state: Mutex::new(State {
@@ -167,16 +163,24 @@ impl Identity {
                 self.data_dir.display()
             );
         }
-        properties.cluster_id = Some(cluster_id.to_owned());
+        let mut joined = properties.clone();
+        joined.cluster_id = Some(cluster_id.to_owned());
         let epoch = (BROKER_EPOCH_KEY.to_owned(), broker_epoch.to_string());
-        properties.other.extend([epoch]);
+        joined.other.extend([epoch]);
         if !*is_distrusted {
             let life = life(&self.data_dir)?.into_iter();
             let life = life.map(|(key, value)| (key.to_owned(), value));
-            properties.other.extend(life);
+            joined.other.extend(life);
         }
-        properties.write(&self.data_dir)?;
+        write(&self.data_dir, &joined)?;
+        // What it names is what is on the disk.
+        *properties = joined;
         Ok(())
+    }
+
+    /// The epoch that it names: of the newest registration that it was part of; -1: of none.
+    pub(crate) fn broker_epoch(&self) -> i64 {
+        broker_epoch(&self.state.lock().properties)
     }
 
     /// Ends this life of the directory: the next process does not believe that all is there that was
@@ -189,14 +193,7 @@ impl Identity {
     pub(crate) fn end_life(&self) -> anyhow::Result<()> {
         let mut state = self.state.lock();
         state.properties.other.remove(BOOT_ID_KEY);
-        let written = state.properties.write(&self.data_dir);
-        let written = match written {
-            Err(error) if error.is_shortage() && spare_file::release(&self.data_dir) => {
-                state.properties.write(&self.data_dir)
-            }
-            written => written,
-        };
-        match written {
+        match write(&self.data_dir, &state.properties) {
             Err(error) if error.is_shortage() => strike_out_boot_id(&self.data_dir),
             written => Ok(written?),
         }
@@ -212,6 +209,23 @@ impl Identity {
         self.state.lock().is_distrusted = true;
         self.end_life()
     }
+}
+
+/// The spare file is there for this.
+fn write(data_dir: &Path, properties: &MetaProperties) -> Result<(), MetaPropertiesError> {
+    match properties.write(data_dir) {
+        Err(error) if error.is_shortage() && spare_file::release(data_dir) => {
+            let directory = data_dir.display();
+            warn!(%directory, "the disk is full; the spare file is gone, what it took is for meta.properties");
+            properties.write(data_dir)
+        }
+        written => written,
+    }
+}
+
+fn broker_epoch(properties: &MetaProperties) -> i64 {
+    let epoch = properties.other.get(BROKER_EPOCH_KEY);
+    epoch.and_then(|text| text.parse().ok()).unwrap_or(-1)
 }
 
 /// Nothing but room for a new file was missing: it is to be tried again.
@@ -302,8 +316,10 @@ fn refuse_nonempty(data_dir: &Path) -> anyhow::Result<()> {
     let entries = entries.with_context(|| data_dir.display().to_string())?;
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        // A fresh file system has lost+found; both roles of one process keep apart in directories.
-        if name != "lost+found" {
+        // A fresh file system has lost+found, and a claim that a crash interrupted leaves its file; both roles of one process
+        // keep apart in directories.
+        let unfinished = format!("{}.tmp", foz_quorum::meta_properties::FILE_NAME);
+        if name != "lost+found" && name != unfinished {
             bail!(
                 "{} has no meta.properties but holds {name}: \
                  mount a volume of this node, or an empty one",
@@ -367,6 +383,8 @@ mod tests {
     fn partitions_of_nobody_are_not_taken() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+        // A crash during the first claim.
+        std::fs::write(dir.path().join("meta.properties.tmp"), "node.").unwrap();
         claim(dir.path(), 0).unwrap();
         let other = tempfile::tempdir().unwrap();
         std::fs::create_dir(other.path().join("orders-0")).unwrap();
@@ -524,6 +542,22 @@ mod tests {
             assert_eq!(boot, expected, "struck out, or written anew");
             assert_eq!(found(dir.path()), (7, false));
         }
+    }
+
+    #[test]
+    fn a_directory_joins_where_there_is_no_room_but_what_is_spared() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = claim(dir.path(), 0).unwrap().identity;
+        identity.join("A", 7).unwrap();
+        full_once(dir.path());
+        assert!(is_shortage(&identity.join("A", 8).unwrap_err()));
+        assert_eq!(identity.broker_epoch(), 7);
+        assert_eq!(found(dir.path()), (7, true));
+        spare_file::make(dir.path(), 8_000).unwrap();
+        full_once(dir.path());
+        identity.join("A", 8).unwrap();
+        assert!(!spare_file::release(dir.path()), "it was given for that");
+        assert_eq!((found(dir.path()), identity.broker_epoch()), ((8, true), 8));
     }
 
     /// The next file that is put beside `meta.properties` is one that takes nothing.

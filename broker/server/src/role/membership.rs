@@ -93,16 +93,11 @@ impl Membership {
         self
     }
 
-    /// The epoch of which the logs of this directory, once they are closed, hold all that the quorum counts on.
+    /// The epoch of which the logs of this directory, once they are closed, hold all that the quorum counts on: what the
+    /// directory itself names. One may have joined already while another waits for room.
     pub(super) fn vouched_epoch(&self, directory: &DataDirectory) -> Option<i64> {
-        let epoch = match self.registered {
-            Some(epoch) => Some(epoch),
-            None => {
-                let found = directory.found();
-                found.has_all_written.then_some(found.disk_epoch)
-            }
-        };
-        epoch.filter(|_| self.is_vouched_for)
+        let has_all_written = self.registered.is_some() || directory.found().has_all_written;
+        (has_all_written && self.is_vouched_for).then(|| directory.identity().broker_epoch())
     }
 
     /// The last word of a process that cannot even write down that its data does not count: the quorum is told,

@@ -426,30 +426,16 @@ fn say_what_does_not_count(broker: &Broker) {
 
 /// With the spare files' room where there is less than that: what comes first takes but a little, and that must be there.
 fn claim(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Vec<Claimed>> {
-    let release = |data_dir: &PathBuf| {
-        let is_released = spare_file::release(data_dir);
-        if is_released {
+    for data_dir in data_dirs {
+        let spare = i64::try_from(spare_file::length(data_dir)).unwrap_or(i64::MAX);
+        if disk_room(data_dir).is_ok_and(|room| room.bytes_free < spare)
+            && spare_file::release(data_dir)
+        {
             let directory = data_dir.display();
             warn!(%directory, "the disk is full; the spare file is gone, what it took is for the start");
         }
-        is_released
-    };
-    for data_dir in data_dirs {
-        let spare = i64::try_from(spare_file::length(data_dir)).unwrap_or(i64::MAX);
-        if disk_room(data_dir).is_ok_and(|room| room.bytes_free < spare) {
-            release(data_dir);
-        }
     }
-    match identity::claim_all(data_dirs, node_id) {
-        // Such as a quota.
-        Err(error)
-            if identity::is_shortage(&error)
-                && data_dirs.iter().filter(|it| release(it)).count() > 0 =>
-        {
-            identity::claim_all(data_dirs, node_id)
-        }
-        claimed => claimed,
-    }
+    identity::claim_all(data_dirs, node_id)
 }
 
 fn processors() -> usize {

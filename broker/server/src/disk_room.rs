@@ -11,9 +11,32 @@ pub(crate) struct DiskRoom {
     pub(crate) has_inodes: bool,
 }
 
+/// Of several disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AllRoom {
+    pub(crate) together: DiskRoom,
+    /// The one with the smallest part free.
+    pub(crate) fullest: DiskRoom,
+}
+
+impl AllRoom {
+    /// `None` of none.
+    pub(crate) fn of(disks: &[DiskRoom]) -> Option<Self> {
+        let part =
+            |one: &DiskRoom, of: &DiskRoom| i128::from(one.bytes_free) * i128::from(of.bytes_total);
+        let together = disks.iter().copied().reduce(DiskRoom::and)?;
+        let fullest = disks.iter().filter(|it| it.bytes_total > 0);
+        let fullest = fullest.min_by(|one, other| part(one, other).cmp(&part(other, one)));
+        Some(Self {
+            together,
+            fullest: fullest.copied().unwrap_or(together),
+        })
+    }
+}
+
 impl DiskRoom {
     /// Of two disks.
-    pub(crate) fn and(self, other: Self) -> Self {
+    fn and(self, other: Self) -> Self {
         Self {
             bytes_total: self.bytes_total.saturating_add(other.bytes_total),
             bytes_free: self.bytes_free.saturating_add(other.bytes_free),
@@ -35,4 +58,42 @@ pub(crate) fn disk_room(directory: &Path) -> Result<DiskRoom, rustix::io::Errno>
         // 0 of 0: it numbers them as they come.
         has_inodes: found.f_files == 0 || found.f_favail > 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_disk_is_the_one_with_the_smallest_part_free() {
+        let room = |bytes_total, bytes_free| DiskRoom {
+            bytes_total,
+            bytes_free,
+            has_inodes: true,
+        };
+        assert_eq!(AllRoom::of(&[]), None);
+        for (disks, together, fullest) in [
+            (vec![room(10, 3)], room(10, 3), room(10, 3)),
+            // It has more bytes free, and less of what it has.
+            (
+                vec![room(10, 3), room(1_000, 20)],
+                room(1_010, 23),
+                room(1_000, 20),
+            ),
+            (
+                vec![room(1_000, 20), room(0, 0), room(10, 0)],
+                room(1_010, 20),
+                room(10, 0),
+            ),
+            (
+                vec![room(i64::MAX, 1), room(i64::MAX, 0)],
+                room(i64::MAX, 1),
+                room(i64::MAX, 0),
+            ),
+            (vec![room(0, 0)], room(0, 0), room(0, 0)),
+        ] {
+            let all = AllRoom::of(&disks).unwrap();
+            assert_eq!((all.together, all.fullest), (together, fullest));
+        }
+    }
 }

@@ -17,10 +17,11 @@ pub(super) struct FreeRoom {
 }
 
 impl FreeRoom {
-    /// Brokers of whose disks less than `percent` is free, also after the last purge.
+    /// Brokers of which one disk has less than `percent` free, also after the last purge.
     pub(super) fn short(&mut self, disks: &Disks, percent: u64) -> BTreeSet<i32> {
         let is_short = |disk: &Disk| {
-            u128::from(disk.bytes_free) * 100 < u128::from(disk.bytes_total) * u128::from(percent)
+            let (free, total) = (disk.fullest_bytes_free, disk.fullest_bytes_total);
+            u128::from(free) * 100 < u128::from(total) * u128::from(percent)
         };
         let short = disks.iter().filter(|(_, (_, disk))| is_short(disk));
         let short: Vec<_> = short
@@ -57,8 +58,11 @@ mod tests {
 
     fn disks(all: &[(i32, u64, u64)]) -> Disks {
         let disk = |bytes_free| Disk {
-            bytes_total: 1_000,
-            bytes_free,
+            // The others have room.
+            bytes_total: 1 << 40,
+            bytes_free: 1 << 40,
+            fullest_bytes_total: 1_000,
+            fullest_bytes_free: bytes_free,
         };
         let all = all.iter();
         all.map(|(node_id, told, free)| (*node_id, (*told, disk(*free))))
@@ -74,7 +78,9 @@ mod tests {
         assert_eq!(room.short(&Disks::new(), 10), BTreeSet::new());
         let huge = Disk {
             bytes_total: u64::MAX,
-            bytes_free: u64::MAX / 2,
+            bytes_free: u64::MAX,
+            fullest_bytes_total: u64::MAX,
+            fullest_bytes_free: u64::MAX / 2,
         };
         assert!(room.short(&[(0, (1, huge))].into(), 50).contains(&0));
         assert!(room.short(&[(0, (1, huge))].into(), 49).is_empty());

@@ -34,11 +34,14 @@ pub(crate) struct LoadedPartition {
     pub(crate) bytes_out_per_second: u64,
 }
 
-/// All log directories of a broker together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The disks of a broker: all of them together, and one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) bytes_total: u64,
     pub(crate) bytes_free: u64,
+    /// Of the one with the smallest part free.
+    pub(crate) fullest_bytes_total: u64,
+    pub(crate) fullest_bytes_free: u64,
 }
 
 /// A replica that a reassignment brings.
@@ -243,6 +246,7 @@ mod tests {
         let disk = |bytes_free| Disk {
             bytes_total: 10,
             bytes_free,
+            ..Disk::default()
         };
         let report = |disk| Report {
             node_id: registered,

@@ -149,8 +149,11 @@ async fn tell(controllers: &Controllers, broker: &FakeBroker, node_id: i32, free
     let report = v1::ReportLoadRequest {
         node_id,
         broker_epoch: broker.epoch(),
-        disk_bytes_total: 1_000,
-        disk_bytes_free: 10 * free_percent,
+        // Its other disks are empty.
+        disk_bytes_total: 1 << 40,
+        disk_bytes_free: 1 << 40,
+        fullest_disk_bytes_total: 1_000,
+        fullest_disk_bytes_free: 10 * free_percent,
         ..v1::ReportLoadRequest::default()
     };
     controllers.node().await.report_load(report).await.unwrap();

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::broker::Broker;
-use crate::disk_room::{DiskRoom, disk_room};
+use crate::disk_room::{AllRoom, disk_room};
 use crate::partition::{Key, monotonic};
 use figures::{Counted, Figures, LoadFigures};
 
@@ -31,7 +31,7 @@ struct Look {
     led: Vec<(Key, Counted)>,
     copies: Vec<PartitionCopy>,
     /// `None`: not known.
-    disk: Option<DiskRoom>,
+    disks: Option<AllRoom>,
 }
 
 /// From when the broker is alive until `stop`.
@@ -86,8 +86,10 @@ async fn tell(broker: &Broker, figures: &mut LoadFigures, look: &Look) -> Result
             node_id: broker.node_id,
             broker_epoch: broker.epoch(),
             partitions: part.iter().map(load).collect(),
-            disk_bytes_total: look.disk.map_or(0, |disk| disk.bytes_total),
-            disk_bytes_free: look.disk.map_or(0, |disk| disk.bytes_free),
+            disk_bytes_total: look.disks.map_or(0, |it| it.together.bytes_total),
+            disk_bytes_free: look.disks.map_or(0, |it| it.together.bytes_free),
+            fullest_disk_bytes_total: look.disks.map_or(0, |it| it.fullest.bytes_total),
+            fullest_disk_bytes_free: look.disks.map_or(0, |it| it.fullest.bytes_free),
             copies: look.copies.clone(),
         };
         let asking = broker.controllers.call(async |channel| {
@@ -118,7 +120,7 @@ fn look(broker: &Broker) -> Look {
     let mut look = Look {
         led: Vec::new(),
         copies: Vec::new(),
-        disk: all_room(broker),
+        disks: all_room(broker),
     };
     for partition in broker.partitions.all() {
         let key = partition.key();
@@ -147,19 +149,17 @@ fn look(broker: &Broker) -> Look {
     look
 }
 
-/// Of the disks of all data directories together, each once. `None` where one does not tell.
-fn all_room(broker: &Broker) -> Option<DiskRoom> {
+/// Of the disks of all data directories, each once. `None` where one does not tell.
+fn all_room(broker: &Broker) -> Option<AllRoom> {
     let mut disks = BTreeSet::new();
-    let mut all: Option<DiskRoom> = None;
+    let mut rooms = Vec::new();
     for directory in broker.partitions.directories().all() {
         let path = directory.path();
-        if !disks.insert(std::fs::metadata(path).ok()?.dev()) {
-            continue;
+        if disks.insert(std::fs::metadata(path).ok()?.dev()) {
+            rooms.push(disk_room(path).ok()?);
         }
-        let room = disk_room(path).ok()?;
-        all = Some(all.map_or(room, |all| all.and(room)));
     }
-    all
+    AllRoom::of(&rooms)
 }
 
 fn long(number: u64) -> i64 {

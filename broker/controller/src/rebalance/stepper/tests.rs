@@ -361,6 +361,7 @@ fn a_disk_without_room_is_named() {
         disk: Some(Disk {
             bytes_total: 1 << 40,
             bytes_free: 1 << 30,
+            ..Disk::default()
         }),
         ..Report::default()
     };

@@ -38,6 +38,8 @@ pub(super) async fn report_load(
         disk: (bytes_total > 0).then(|| Disk {
             bytes_total,
             bytes_free: bytes(request.disk_bytes_free),
+            fullest_bytes_total: bytes(request.fullest_disk_bytes_total),
+            fullest_bytes_free: bytes(request.fullest_disk_bytes_free),
         }),
         copies: copies.collect::<Result<_, _>>()?,
     };

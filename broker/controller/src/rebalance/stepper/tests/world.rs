@@ -193,6 +193,7 @@ impl World {
                 disk: Some(Disk {
                     bytes_total: disk_bytes,
                     bytes_free: disk_bytes,
+                    ..Disk::default()
                 }),
                 copies: Vec::new(),
             };

@@ -37,6 +37,12 @@ impl FailStop {
         self.stop(format!("{partition} cannot be flushed: {error}"));
     }
 
+    /// Which names logs have in a data directory: what was deleted or set aside may come back.
+    pub(crate) fn names_not_flushed(&self, error: &StorageError) {
+        self.distrust_page_cache();
+        self.stop(error.to_string());
+    }
+
     /// A flush failed at some time.
     pub(crate) fn distrusts_page_cache(&self) -> bool {
         self.identity.is_distrusted()

@@ -71,9 +71,16 @@ fn put(context: &RequestContext, topic: &str, index: i32, target: usize) -> Erro
             ErrorCode::KafkaStorageError
         }
         Err(ErrorCode::NotLeaderOrFollower) => {
-            directories.want(TopicPartition::new(topic.name.to_string(), index), target);
+            directories.want((topic.id, index), target);
             ErrorCode::ReplicaNotAvailable
         }
-        Err(error) => error,
+        Err(error) => {
+            // It could not be made where it was tried, or where somebody wanted it before.
+            let name = TopicPartition::new(topic.name.to_string(), index);
+            if partitions.is_not_made(&name) {
+                directories.want((topic.id, index), target);
+            }
+            error
+        }
     }
 }

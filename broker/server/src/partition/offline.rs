@@ -113,6 +113,12 @@ impl Offline {
         self.that_are(|why| !matches!(why, Why::Damaged | Why::Offline))
     }
 
+    /// There never was a log of it.
+    pub(super) fn is_not_made(&self, name: &TopicPartition) -> bool {
+        let partitions = self.partitions.lock();
+        matches!(partitions.get(name), Some(Why::NotMade(_) | Why::NoRoom(_)))
+    }
+
     pub(super) fn lacks_room(&self, name: &TopicPartition) -> bool {
         matches!(self.partitions.lock().get(name), Some(Why::NoRoom(_)))
     }

@@ -75,6 +75,11 @@ impl Placing {
         Some(at)
     }
 
+    /// Whether logs can be made there now.
+    pub(super) fn is_roomy(&self, at: usize) -> bool {
+        self.places.get(at).is_some_and(|place| place.is_roomy)
+    }
+
     /// A log is made there.
     pub(super) fn count_on(&mut self, at: usize) {
         if let Some(place) = self.places.get_mut(at) {

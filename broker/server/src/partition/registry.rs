@@ -113,6 +113,11 @@ impl Partitions {
         })
     }
 
+    /// Its log is to be here, and could not be made yet.
+    pub(crate) fn is_not_made(&self, name: &TopicPartition) -> bool {
+        self.offline.is_not_made(name)
+    }
+
     /// Woken when damage was found.
     pub(crate) fn damage_found(&self) -> Arc<Notify> {
         Arc::clone(&self.reports.damage)

@@ -87,9 +87,10 @@ impl Partitions {
     }
 
     /// Before many logs are made, or brought back: whatever has their names still is buried, all at once.
-    pub(super) fn free_names<'a>(&self, mut names: impl Iterator<Item = &'a TopicPartition>) {
-        if names.any(|name| self.directories.is_being_buried(name)) {
-            for directory in self.directories.all() {
+    pub(super) fn free_names<'a>(&self, names: impl Iterator<Item = &'a TopicPartition> + Clone) {
+        for directory in self.directories.all() {
+            let mut names = names.clone();
+            if names.any(|name| directory.logs().is_being_buried(name)) {
                 self.finish_burials(directory);
             }
         }

@@ -55,12 +55,7 @@ impl Partitions {
                         let Some((name, topic_id, config)) = left.lock().next() else {
                             return;
                         };
-                        let (directory, created) = self.directories.create(&name, topic_id, config);
-                        if let Err(error) = created
-                            && error.is_failed_flush()
-                        {
-                            directory.fail_stop().log_stopped(&name, &error);
-                        }
+                        let _ = self.directories.create(&name, topic_id, config);
                     }
                 });
             }

@@ -81,6 +81,7 @@ impl Partitions {
 
     /// The topic is gone, for a while or for good.
     pub(super) fn delete(&self, broker: &Broker, image: &Image, topic: &Topic) {
+        self.directories.forget_wanted_of(topic.id);
         if may_come_back(image, topic.id) {
             return self.bury_topic(broker, image, topic);
         }
@@ -115,7 +116,7 @@ impl Partitions {
             return true;
         }
         let name = TopicPartition::new(topic.name.to_string(), index);
-        self.directories.forget_wanted(&name);
+        self.directories.forget_wanted(key);
         let was_offline = self.offline.remove(&name);
         if was_offline {
             for directory in self.directories.offline(&name) {
@@ -144,6 +145,9 @@ impl Partitions {
             }
             Err(error) => {
                 error!(%partition, reason, %error, "log cannot be set aside");
+                if error.is_failed_flush() {
+                    directory.fail_stop().flush_failed(partition, &error);
+                }
                 false
             }
         }
@@ -162,6 +166,9 @@ fn remove_files(directory: &DataDirectory, proceed: &dyn Fn() -> bool) -> bool {
         Ok(_) => true,
         Err(error) => {
             warn!(%error, "files of a deleted partition are left; they are tried again");
+            if error.is_failed_flush() {
+                directory.fail_stop().names_not_flushed(&error);
+            }
             false
         }
     }

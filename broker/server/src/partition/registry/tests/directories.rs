@@ -188,12 +188,11 @@ async fn what_is_damaged_in_one_directory_is_offline_and_goes_from_there() {
 async fn a_replica_that_comes_back_is_made_where_somebody_wants_it_and_there_is_one_of_it() {
     let mut world = world_of(2);
     world.commit(topic(TOPIC_ID, 1));
-    let name = TopicPartition::new("orders", 0);
     for epoch in 1..9 {
         let to = 1 - place(&world, 0);
         world.change(moved_to(&[1], 2 * epoch));
         assert!(world.partitions().get(TOPIC_ID, 0).is_none());
-        world.partitions().directories().want(name.clone(), to);
+        world.partitions().directories().want((TOPIC_ID, 0), to);
         world.change(moved_to(&[0], 2 * epoch + 1));
         assert_eq!(place(&world, 0), to);
         let named = spread(&world);
@@ -204,17 +203,64 @@ async fn a_replica_that_comes_back_is_made_where_somebody_wants_it_and_there_is_
             .collect();
         assert_eq!(named.len(), 1);
     }
-    // One that somebody wanted for what is not here any more.
-    world.change(moved_to(&[1], 100));
-    world.partitions().directories().want(name.clone(), 1);
-    world.change(moved_to(&[2], 101));
-    let world = world.restart(|_| {}).await;
-    assert!(
-        world.partitions().directories().all()[0]
-            .logs()
-            .logs()
-            .is_empty()
-    );
+    // For as long as it is not made, and once.
+    for (epoch, to) in [(100, 1), (200, 0)] {
+        world.change(moved_to(&[1], epoch));
+        if to == 1 {
+            world.partitions().directories().want((TOPIC_ID, 0), 1);
+        }
+        world.change(moved_to(&[2], epoch + 1));
+        world.change(moved_to(&[0], epoch + 2));
+        assert_eq!(place(&world, 0), to);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_in_which_nothing_can_be_made_comes_after_the_others() {
+    let mut world = world_of(2);
+    let [first, _] = &data_dirs(world.data.path())[..] else {
+        panic!("two");
+    };
+    fs::rename(first, world.data.path().join("aside")).unwrap();
+    world.commit(topic(TOPIC_ID, 1));
+    let name = TopicPartition::new("orders", 0);
+    assert!(world.partitions().is_not_made(&name));
+    assert_eq!(world.repair(), None);
+    assert_eq!(place(&world, 0), 1);
+    assert!(!world.partitions().is_not_made(&name));
+    // Nor is it what somebody wants.
+    world.change(moved_to(&[1], 1));
+    world.partitions().directories().want((TOPIC_ID, 0), 0);
+    world.change(moved_to(&[0], 2));
+    assert_eq!(place(&world, 0), 1);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+/// What was deleted in one may come back beside what is made in the other.
+#[tokio::test]
+async fn names_that_cannot_be_flushed_end_the_process() {
+    for by_who_removes_files in [false, true] {
+        let mut world = world_of(2);
+        world.commit(topic(TOPIC_ID, 1));
+        let from = place(&world, 0);
+        world.change(moved_to(&[1], 1));
+        let data = data_dirs(world.data.path());
+        let aside = world.data.path().join("aside");
+        fs::rename(&data[from], &aside).unwrap();
+        if by_who_removes_files {
+            let directory = &world.partitions().directories().all()[from];
+            assert!(!world.partitions().remove_deleted(directory, &|| true));
+        } else {
+            world
+                .partitions()
+                .directories()
+                .want((TOPIC_ID, 0), 1 - from);
+            world.change(moved_to(&[0], 2));
+        }
+        assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+        let reason = world.fatal.try_recv().unwrap();
+        assert!(reason.contains("flush"), "{reason}");
+    }
 }
 
 /// The next start would find two logs of that name.

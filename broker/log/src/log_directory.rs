@@ -50,6 +50,8 @@ pub struct LogDirectory {
     /// Partitions without a directory, with what the checkpoints say about them: see
     /// [`Self::forget_lost`].
     missing: RwLock<HashMap<TopicPartition, OpenState>>,
+    /// [`OpenReport::unknown`], as long as nobody who counts on them has heard of it: the next start is to find the same.
+    unknown: RwLock<HashSet<TopicPartition>>,
     deleted: Mutex<Deleted>,
     /// Partitions that are being made.
     creating: Mutex<HashSet<TopicPartition>>,
@@ -324,10 +326,11 @@ impl LogDirectory {
         Ok((log, findings))
     }
 
-    /// Whoever counts on the data has heard of [`OpenReport::lost`]. Until this is called, each opening
-    /// finds the same, so that no crash makes the loss forgotten.
+    /// Whoever counts on the data has heard of [`OpenReport::lost`] and [`OpenReport::unknown`]. Until this is called, each
+    /// opening finds the same, so that no crash makes the loss forgotten.
     pub fn forget_lost(&self) {
         self.missing.write().clear();
+        self.unknown.write().clear();
     }
 
     /// Writes the checkpoints, so that recovery after a crash starts there. To be called every few
@@ -478,6 +481,7 @@ impl LogDirectory {
         let has_left = !self.deleted.lock().emptied.is_empty();
         let is_simple = !has_left
             && self.missing.read().is_empty()
+            && self.unknown.read().is_empty()
             && self.offline.read().is_empty()
             && self.burials.lock().is_empty();
         let mut hasher = DefaultHasher::new();
@@ -507,6 +511,11 @@ impl LogDirectory {
         for log in self.logs() {
             checkpoints.add_log(&log, written_starts);
         }
+        // By these a start knows a log.
+        let unknown = self.unknown.read();
+        checkpoints
+            .recovery_points
+            .retain(|it, _| !unknown.contains(it));
         checkpoints
     }
 }

@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::LogDirectory;
-use crate::atomic_file::flush_directory;
 use crate::burial_mark::BurialMark;
 use crate::error::{StorageContext, StorageError};
 use crate::names::{TopicPartition, buried_directory_name, stray_directory_name};
@@ -134,13 +133,15 @@ impl LogDirectory {
             || self.find_burial(topic_id, partition).is_some()
     }
 
-    /// A log has failed to flush: see [`PartitionLog::has_failed_flush`]. Also one that is being buried.
+    /// A log has failed to flush: see [`PartitionLog::has_failed_flush`]. Also one that is being buried; or the names here.
     #[must_use]
     pub fn has_failed_flush(&self) -> bool {
         let burials = self.burials.lock();
         let mut buried = burials.values();
         let failed = buried.any(|it| matches!(&it.what, What::Log(log) if log.has_failed_flush()));
-        failed || self.logs.read().values().any(|it| it.has_failed_flush())
+        failed
+            || self.deleted.lock().has_failed_flush
+            || self.logs.read().values().any(|it| it.has_failed_flush())
     }
 
     /// Of a partition that is offline, where its files tell.
@@ -193,7 +194,7 @@ impl LogDirectory {
         };
         let target = set_directory_aside(&self.path, key, &path)?;
         self.buried.lock().remove(&key);
-        flush_directory(&self.path)?;
+        self.flush_names()?;
         Ok(Some(target))
     }
 
@@ -276,7 +277,7 @@ impl LogDirectory {
                 Err(error) => failed.push((name, error)),
             }
         }
-        if let Err(error) = flush_directory(&self.path) {
+        if let Err(error) = self.flush_names() {
             failed.push((first, error));
         }
         failed

@@ -18,13 +18,18 @@ impl LogDirectory {
     ///
     /// # Errors
     /// The first [`StorageError`]; then no mark is left and the next start recovers. There is none
-    /// either when a partition is offline: its damage must be seen again; and where a burial could not be finished.
+    /// either when a partition is offline: its damage must be seen again; and where a burial could not be finished, or names
+    /// could not be flushed.
     pub fn close_cleanly(&self, mark: CleanShutdown) -> Result<(), StorageError> {
         self.close_without_mark()?;
         // One at a time, should it be asked for twice.
         let _written = self.written.lock();
         let failed = self.logs.read().values().any(|log| log.has_failed());
-        if failed || !self.offline.read().is_empty() || self.unfinished_burials() > 0 {
+        if failed
+            || self.has_failed_flush()
+            || !self.offline.read().is_empty()
+            || self.unfinished_burials() > 0
+        {
             return Ok(());
         }
         clean_shutdown::write(&self.path, mark)

@@ -28,7 +28,7 @@ pub(super) struct Deleted {
     /// The number of the newest of those changes.
     changes: u64,
     /// What another flush says is not to be believed.
-    has_failed_flush: bool,
+    pub(super) has_failed_flush: bool,
     /// Directories with files.
     full: HashSet<PathBuf>,
     /// Directories without.
@@ -192,7 +192,7 @@ impl LogDirectory {
 
     /// What was renamed and removed until now stays so. A flush that failed is none that another makes good: the kernel may
     /// have dropped what it could not write.
-    fn flush_names(&self) -> Result<(), StorageError> {
+    pub(super) fn flush_names(&self) -> Result<(), StorageError> {
         let (until, has_failed) = {
             let deleted = self.deleted.lock();
             (deleted.changes, deleted.has_failed_flush)

@@ -20,6 +20,8 @@ impl LogDirectory {
         drop(burials);
         listed.extend(self.buried.lock().keys());
         listed.extend(self.coming_back.lock().iter());
+        // It may have found no room to come back.
+        listed.extend(self.buried.lock().keys());
         listed.extend(self.offline_ids());
         listed.extend(self.online_ids());
         listed.sort_unstable();

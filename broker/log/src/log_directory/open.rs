@@ -151,6 +151,7 @@ pub(super) fn open(
         offline: RwLock::new(offline),
         written: Mutex::new(checkpoints),
         missing: RwLock::new(states),
+        unknown: RwLock::new(report.unknown.iter().cloned().collect()),
         deleted: Mutex::new(Deleted::found(&report.being_deleted)),
         creating: Mutex::default(),
         removing: Mutex::default(),

@@ -264,13 +264,21 @@ fn a_log_that_comes_after_a_clean_stop_is_unknown() {
         fs::rename(here.partition_dir(), moved).unwrap();
         // After a crash it may be one that was just made.
         let expected = Vec::from_iter(stops_cleanly.then(partition));
-        let (directory, report) = there.open_after(PageCache::Survived);
-        assert_eq!(report.unknown, expected);
-        assert_eq!(directory.logs().len(), 2);
-        directory
-            .close_cleanly(foz_log::CleanShutdown { broker_epoch: 2 })
-            .unwrap();
-        drop(directory);
+        // And again, until whoever counts on it has heard of that.
+        for has_heard in [false, true] {
+            let (directory, report) = there.open_after(PageCache::Survived);
+            assert_eq!(report.unknown, expected);
+            assert_eq!(directory.logs().len(), 2);
+            directory.checkpoint().unwrap();
+            if has_heard {
+                directory.forget_lost();
+            } else if !stops_cleanly {
+                continue;
+            }
+            directory
+                .close_cleanly(foz_log::CleanShutdown { broker_epoch: 2 })
+                .unwrap();
+        }
         assert_eq!(there.open().1.unknown, [], "it is known now");
     }
 }

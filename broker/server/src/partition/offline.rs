@@ -130,7 +130,11 @@ impl Offline {
             true => Why::NoRoom(error.to_string()),
             false => Why::NotMade(error.to_string()),
         };
-        let is_news = partitions.get(&name) != Some(&why);
+        let before = partitions.get(&name);
+        if before == Some(&Why::Damaged) {
+            return false;
+        }
+        let is_news = before != Some(&why);
         partitions.insert(name, why);
         self.count.set(partitions.len() as i64);
         is_news

@@ -117,7 +117,8 @@ impl Partitions {
 fn has_all_written(opening: &Opening, report: &OpenReport) -> bool {
     let claimed = &opening.claimed;
     let stopped_cleanly = report.clean_shutdown.map(|mark| mark.broker_epoch);
-    stopped_cleanly == Some(claimed.disk_epoch) || claimed.page_cache_survived
+    let stopped_cleanly = claimed.disk_epoch >= 0 && stopped_cleanly == Some(claimed.disk_epoch);
+    stopped_cleanly || claimed.page_cache_survived
 }
 
 fn open_directory(
@@ -216,7 +217,13 @@ fn hold_together(
         let other = &opened[*to_at].0;
         if let Some(log) = other.get(partition) {
             opened[*from].0.tell_of_moved(&log);
-            other.checkpoint_log_starts()?;
+            match other.checkpoint() {
+                // The other directory knows as long as nobody has heard of the loss.
+                Err(error) if error.is_shortage() => {
+                    warn!(%partition, %error, "no room for checkpoints: they are written later");
+                }
+                written => written?,
+            }
         }
         let to = other.path().display();
         info!(%partition, from = %opened[*from].0.path().display(), %to, "its log is in another directory now");

@@ -299,12 +299,16 @@ async fn one_log_of_a_replica_that_two_directories_have_ends_the_start() {
         let directories = claimed
             .map(|it| Opening::new(it, mpsc::channel(1).0))
             .collect();
+        let metrics = Metrics::register(&Registry::new()).unwrap();
         let reports = Reports {
             proposals: mpsc::unbounded_channel().0,
             damage: Arc::default(),
+            due_checks: Arc::default(),
+            awake: Arc::default(),
+            to_write: Arc::default(),
+            led: metrics.leader_partitions.clone(),
             broker_epoch: Arc::default(),
         };
-        let metrics = Metrics::register(&Registry::new()).unwrap();
         Partitions::open(
             directories,
             1,

@@ -87,7 +87,10 @@ impl Partitions {
     }
 
     /// Before many logs are made, or brought back: whatever has their names still is buried, all at once.
-    pub(super) fn free_names<'a>(&self, names: impl Iterator<Item = &'a TopicPartition> + Clone) {
+    pub(super) fn free_names<'a>(
+        &self,
+        names: &(impl Iterator<Item = &'a TopicPartition> + Clone),
+    ) {
         for directory in self.directories.all() {
             let mut names = names.clone();
             if names.any(|name| directory.logs().is_being_buried(name)) {
@@ -119,7 +122,7 @@ impl Partitions {
         if buried.is_empty() {
             return;
         }
-        self.free_names(buried.iter().map(|(_, _, name, _)| name));
+        self.free_names(&buried.iter().map(|(_, _, name, _)| name));
         let threads = buried.len().min(UNBURYING_THREADS);
         let left = Mutex::new(buried.into_iter());
         std::thread::scope(|scope| {

@@ -41,7 +41,7 @@ impl Partitions {
                 }
             }
         }
-        self.free_names(new.iter().map(|(name, _, _)| name));
+        self.free_names(&new.iter().map(|(name, _, _)| name));
         let threads = (new.len() / LOGS_PER_THREAD).min(CREATING_THREADS);
         if threads < 2 {
             // Whoever takes them on makes them.

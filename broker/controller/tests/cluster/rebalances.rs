@@ -338,6 +338,7 @@ async fn loads_are_told_by_registered_brokers_to_the_term_they_know() {
         disk_bytes_total: 1 << 40,
         disk_bytes_free: 1 << 39,
         copies: Vec::new(),
+        ..v1::ReportLoadRequest::default()
     };
     let mut node = controllers.node().await;
     let epoch = brokers[0].epoch();

@@ -33,6 +33,28 @@ impl StorageError {
     pub fn is_shortage(&self) -> bool {
         says_no_room(&self.source) && !self.is_failed_flush()
     }
+
+    /// The disk does not do what it is told, whatever is asked of it next: a flush failed, or
+    /// [the system says so](says_disk_failed).
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        self.is_failed_flush() || says_disk_failed(&self.source)
+    }
+
+    /// Nothing was to be changed. One place of a disk may be unreadable while everything else works.
+    #[must_use]
+    pub fn is_failed_read(&self) -> bool {
+        ["read", "list", "open", "look for"].contains(&self.action)
+    }
+}
+
+/// EIO, ENXIO, ENODEV, EROFS, ESTALE, EUCLEAN, EREMOTEIO: the device or its file system is out of order. Not ENOENT, which a
+/// person can cause, nor a lack of room, memory or open files, which goes by.
+#[must_use]
+pub fn says_disk_failed(error: &io::Error) -> bool {
+    const OUT_OF_ORDER: [i32; 7] = [5, 6, 19, 30, 116, 117, 121];
+    let errno = error.raw_os_error();
+    errno.is_some_and(|errno| OUT_OF_ORDER.contains(&errno))
 }
 
 /// ENOSPC, EDQUOT.
@@ -117,6 +139,12 @@ impl OpenError {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         matches!(self, Self::Storage(error) if error.is_shortage())
+    }
+
+    /// See [`StorageError::is_of_disk`].
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_of_disk())
     }
 }
 
@@ -357,5 +385,57 @@ impl ReadError {
             | Self::Unusable(..)
             | Self::Storage(_) => ErrorCode::KafkaStorageError,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(action: &'static str, errno: i32) -> StorageError {
+        StorageError {
+            action,
+            path: "orders-0".into(),
+            source: io::Error::from_raw_os_error(errno),
+        }
+    }
+
+    #[test]
+    fn a_disk_is_out_of_order_where_no_other_file_of_it_would_do_better() {
+        for (errno, expected) in [
+            (5, true),    // EIO
+            (6, true),    // ENXIO
+            (19, true),   // ENODEV
+            (30, true),   // EROFS
+            (116, true),  // ESTALE
+            (117, true),  // EUCLEAN
+            (121, true),  // EREMOTEIO
+            (2, false),   // ENOENT
+            (12, false),  // ENOMEM
+            (13, false),  // EACCES
+            (17, false),  // EEXIST
+            (20, false),  // ENOTDIR
+            (23, false),  // ENFILE
+            (24, false),  // EMFILE
+            (28, false),  // ENOSPC
+            (122, false), // EDQUOT
+        ] {
+            for action in ["write", "create", "rename", "remove", "read"] {
+                let error = failed(action, errno);
+                assert_eq!(error.is_of_disk(), expected, "{action} {errno}");
+                let is_of_disk = OpenError::Storage(error).is_of_disk();
+                assert_eq!(is_of_disk, expected, "{action} {errno}");
+            }
+            // What of it is on the disk nobody knows.
+            assert!(failed("flush", errno).is_of_disk(), "{errno}");
+            assert!(!failed("flush", errno).is_shortage(), "{errno}");
+        }
+        let no_number = StorageError {
+            source: io::Error::other("?"),
+            ..failed("write", 5)
+        };
+        assert!(!no_number.is_of_disk());
+        assert!(failed("read", 5).is_failed_read() && !failed("write", 5).is_failed_read());
+        assert!(!OpenError::Unusable("orders-0".to_owned(), "closed").is_of_disk());
     }
 }

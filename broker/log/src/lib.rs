@@ -70,7 +70,9 @@ pub use compaction::{
 };
 pub use config::{FlushInterval, LogConfig, TimestampType};
 pub use disk_operations::{DiskOperation, DiskOperations, UnderWay};
-pub use error::{AppendError, OpenError, ReadError, RejectedRecord, StorageError};
+pub use error::{
+    AppendError, OpenError, ReadError, RejectedRecord, StorageError, says_disk_failed,
+};
 pub use file_handles::FileHandles;
 pub use flusher::{FlushObserver, Flusher};
 pub use leader_epochs::{EpochEnd, EpochStart};

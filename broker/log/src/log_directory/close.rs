@@ -48,6 +48,14 @@ impl LogDirectory {
         buried.and(closed)
     }
 
+    /// Takes every log out of service and touches no file: the disk has failed. The lock stays held, so that nobody else
+    /// takes the directory, and what is here is still [listed](Self::listed). There is nothing to be closed then.
+    pub fn abandon(&self) {
+        for log in self.logs() {
+            log.retire();
+        }
+    }
+
     /// The first failure that is no shortage, if there is one.
     fn bury_all(&self) -> Result<(), StorageError> {
         let failed = self.finish_burials().into_iter().map(|(_, error)| error);

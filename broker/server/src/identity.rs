@@ -1,12 +1,16 @@
 //! To which cluster and node the broker's directory belongs, and whether what it holds is what this
 //! node had when the quorum last heard of it.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use foz_log::{OpenError, says_disk_failed};
 use foz_quorum::{KafkaUuid, MetaProperties, MetaPropertiesError};
 use parking_lot::Mutex;
 use tracing::{info, warn};
@@ -21,6 +25,25 @@ const MOUNT_KEY: &str = "foz.mount";
 /// The broker epoch of the newest registration. An older copy of the disk has an older one.
 const BROKER_EPOCH_KEY: &str = "foz.broker.epoch";
 
+/// By `directory.id`, separated by commas: directories of this node whose disks failed. What they say of themselves is not
+/// to be believed: their disks may not have taken it.
+const DOUBTED_KEY: &str = "foz.doubted.directories";
+
+/// All of `log.dirs`.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    /// In their order.
+    pub(crate) usable: Vec<Claimed>,
+    pub(crate) offline: Vec<OfflineDirectory>,
+}
+
+/// One of `log.dirs` that cannot be read or written. The broker goes on without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfflineDirectory {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+}
+
 /// A directory, and what it says of the process before this one.
 #[derive(Debug, Clone)]
 pub(crate) struct Claimed {
@@ -29,12 +52,17 @@ pub(crate) struct Claimed {
     pub(crate) disk_epoch: i64,
     /// The same boot of the kernel and the same mount: all that was written is there.
     pub(crate) page_cache_survived: bool,
+    /// It failed, and no registration has said so since: not even the mark of a clean stop counts.
+    pub(crate) is_doubted: bool,
 }
 
 /// The `meta.properties` of the directory that this process lives in.
 #[derive(Debug)]
 pub(crate) struct Identity {
     data_dir: PathBuf,
+    id: KafkaUuid,
+    /// When it was claimed.
+    mount: String,
     state: Mutex<State>,
 }
 
@@ -43,40 +71,143 @@ struct State {
     properties: MetaProperties,
     /// What the page cache holds may be more than the disk ever gets.
     is_distrusted: bool,
+    /// Doubted directories of which the next registration says it.
+    answered: BTreeSet<String>,
 }
 
-/// Reads `meta.properties` of every directory, or makes it for new ones, in the order in which they are named.
+/// Reads `meta.properties` of every directory, or makes it for new ones, in the order in which they are named. One that
+/// cannot be read or written is offline.
 ///
 /// # Errors
 /// When one belongs to another node or cluster than the others, or is one of them under another name, or within one;
-/// it says what was found and what was expected. Then nothing was changed. When one cannot be written.
-pub(crate) fn claim_all(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Vec<Claimed>> {
+/// it says what was found and what was expected. Then nothing was changed. When none can be used.
+pub(crate) fn claim_all(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Claims> {
+    let mut offline = Offline::default();
+    let mut made = Vec::new();
+    let mut places = Vec::new();
     for data_dir in data_dirs {
-        std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
+        let is_there = data_dir.exists();
+        if let Some(place) = offline.unless(data_dir, Place::of(data_dir))? {
+            places.push(place);
+            made.extend((!is_there).then_some(data_dir));
+        }
     }
-    refuse_same(data_dirs)?;
-    let found = data_dirs.iter().map(|data_dir| find(data_dir, node_id));
-    let found: Vec<_> = found.collect::<anyhow::Result<_>>()?;
+    refuse_same(&places)?;
+    let mut found = Vec::new();
+    for place in &places {
+        found.extend(offline.unless(place.data_dir, find(place, node_id))?);
+    }
     refuse_strangers(&found)?;
-    let claimed = found.into_iter().map(|found| found.claim(node_id));
-    claimed.collect()
+    if found.iter().any(|it| it.disk_epoch() >= 0) {
+        for data_dir in made {
+            let directory = data_dir.display();
+            warn!(%directory, "a data directory was not there, and was made: if a disk is to be mounted there, its replicas are lost");
+        }
+    }
+    let doubted: BTreeSet<_> = found.iter().flat_map(Found::doubted).collect();
+    let mut usable = Vec::new();
+    for found in found {
+        let data_dir = found.place.data_dir;
+        usable.extend(offline.unless(data_dir, found.claim(node_id, &doubted))?);
+    }
+    // Those that are away are as doubtful when they come back.
+    let here = usable.iter().map(|it| it.identity.id.to_string());
+    let answered: BTreeSet<_> = here.filter(|id| doubted.contains(id)).collect();
+    for claimed in &usable {
+        claimed.identity.state.lock().answered = answered.clone();
+    }
+    let offline = offline.directories;
+    if usable.is_empty() {
+        let reasons = offline.iter().map(OfflineDirectory::to_string);
+        let reasons: Vec<_> = reasons.collect();
+        bail!("no data directory can be used: {}", reasons.join("; "));
+    }
+    Ok(Claims { usable, offline })
 }
 
 /// As [`claim_all`], of one.
 #[cfg(test)]
 pub(crate) fn claim(data_dir: &Path, node_id: i32) -> anyhow::Result<Claimed> {
-    let mut claimed = claim_all(&[data_dir.to_owned()], node_id)?;
-    Ok(claimed.remove(0))
+    let mut claims = claim_all(&[data_dir.to_owned()], node_id)?;
+    Ok(claims.usable.remove(0))
+}
+
+impl fmt::Display for OfflineDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.reason)
+    }
+}
+
+/// Which cannot be used.
+#[derive(Default)]
+struct Offline {
+    directories: Vec<OfflineDirectory>,
+}
+
+impl Offline {
+    /// `None`: the disk said no, and this directory is one of them.
+    fn unless<T>(
+        &mut self,
+        data_dir: &Path,
+        result: anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        match result {
+            Err(error) if is_of_disk(&error) || is_denied(&error) => {
+                self.directories.push(OfflineDirectory {
+                    path: data_dir.to_owned(),
+                    reason: format!("{error:#}"),
+                });
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
+}
+
+/// See [`foz_log::StorageError::is_of_disk`].
+pub(crate) fn is_of_disk(error: &anyhow::Error) -> bool {
+    let of_log = error.downcast_ref::<OpenError>();
+    of_log.is_some_and(OpenError::is_of_disk) || io_errors(error).any(says_disk_failed)
+}
+
+/// A mistake, or how a file system answers that has stopped: others are used meanwhile.
+fn is_denied(error: &anyhow::Error) -> bool {
+    io_errors(error).any(|it| it.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn io_errors(error: &anyhow::Error) -> impl Iterator<Item = &io::Error> {
+    error.chain().filter_map(|it| it.downcast_ref())
+}
+
+/// Where a directory is.
+struct Place<'a> {
+    data_dir: &'a Path,
+    real: PathBuf,
+    mount: String,
+}
+
+impl<'a> Place<'a> {
+    /// Makes it where it is not there.
+    fn of(data_dir: &'a Path) -> anyhow::Result<Self> {
+        let context = || data_dir.display().to_string();
+        std::fs::create_dir_all(data_dir).with_context(context)?;
+        Ok(Self {
+            data_dir,
+            real: data_dir.canonicalize().with_context(context)?,
+            mount: mount(data_dir)?,
+        })
+    }
 }
 
 /// What there is of a directory's identity.
 struct Found<'a> {
-    data_dir: &'a Path,
+    place: &'a Place<'a>,
     /// `None`: it is new.
     properties: Option<MetaProperties>,
 }
 
-fn find(data_dir: &Path, node_id: i32) -> anyhow::Result<Found<'_>> {
+fn find<'a>(place: &'a Place<'a>, node_id: i32) -> anyhow::Result<Found<'a>> {
+    let data_dir = place.data_dir;
     let properties = MetaProperties::read(data_dir)?;
     match &properties {
         Some(properties) if properties.node_id != node_id => bail!(
@@ -87,20 +218,35 @@ fn find(data_dir: &Path, node_id: i32) -> anyhow::Result<Found<'_>> {
         Some(_) => {}
         None => refuse_nonempty(data_dir)?,
     }
-    Ok(Found {
-        data_dir,
-        properties,
-    })
+    Ok(Found { place, properties })
 }
 
 impl Found<'_> {
-    fn claim(self, node_id: i32) -> anyhow::Result<Claimed> {
-        let data_dir = self.data_dir;
-        let properties = self.properties.unwrap_or_else(|| {
+    fn disk_epoch(&self) -> i64 {
+        self.properties.as_ref().map_or(-1, broker_epoch)
+    }
+
+    fn doubted(&self) -> BTreeSet<String> {
+        self.properties.as_ref().map(doubted).unwrap_or_default()
+    }
+
+    /// `all_doubted` are the directories that are not to be believed.
+    fn claim(self, node_id: i32, all_doubted: &BTreeSet<String>) -> anyhow::Result<Claimed> {
+        let data_dir = self.place.data_dir;
+        let mut properties = self.properties.unwrap_or_else(|| {
             let properties = MetaProperties::mint(node_id);
             info!(directory_id = %properties.directory_id, path = %data_dir.display(), "new data directory");
             properties
         });
+        let id = properties.directory_id.to_string();
+        let is_doubted = all_doubted.contains(&id);
+        if is_doubted {
+            // From here on it says so itself: what another one says of it goes with that one's next registration.
+            let mut ids = doubted(&properties);
+            ids.insert(id);
+            set_doubted(&mut properties, &ids);
+            properties.other.remove(BOOT_ID_KEY);
+        }
         let page_cache_survived = life(data_dir)?
             .iter()
             .all(|(key, value)| properties.other.get(*key) == Some(value));
@@ -110,15 +256,19 @@ impl Found<'_> {
         write(data_dir, &properties)?;
         let identity = Identity {
             data_dir: data_dir.to_owned(),
+            id: properties.directory_id,
+            mount: self.place.mount.clone(),
             state: Mutex::new(State {
                 properties,
                 is_distrusted: false,
+                answered: BTreeSet::new(),
             }),
         };
         Ok(Claimed {
             identity: Arc::new(identity),
             disk_epoch,
             page_cache_survived,
+            is_doubted,
         })
     }
 }
@@ -134,10 +284,10 @@ impl Identity {
     }
 
     pub(crate) fn directory_id(&self) -> KafkaUuid {
-        self.state.lock().properties.directory_id
+        self.id
     }
 
-    /// Since [`Self::distrust`] was asked for.
+    /// Since [`Self::distrust`] was asked for, which this waits for.
     pub(crate) fn is_distrusted(&self) -> bool {
         self.state.lock().is_distrusted
     }
@@ -153,6 +303,7 @@ impl Identity {
         let State {
             properties,
             is_distrusted,
+            answered,
         } = &mut *state;
         if let Some(own) = properties.cluster_id.as_ref()
             && own != cluster_id
@@ -167,6 +318,10 @@ impl Identity {
         joined.cluster_id = Some(cluster_id.to_owned());
         let epoch = (BROKER_EPOCH_KEY.to_owned(), broker_epoch.to_string());
         joined.other.extend([epoch]);
+        // The registration said it.
+        let ids = doubted(&joined);
+        let ids = ids.difference(answered).cloned().collect();
+        set_doubted(&mut joined, &ids);
         if !*is_distrusted {
             let life = life(&self.data_dir)?.into_iter();
             let life = life.map(|(key, value)| (key.to_owned(), value));
@@ -191,9 +346,12 @@ impl Identity {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn end_life(&self) -> anyhow::Result<()> {
-        let mut state = self.state.lock();
-        state.properties.other.remove(BOOT_ID_KEY);
-        match write(&self.data_dir, &state.properties) {
+        self.end_life_of(&mut self.state.lock().properties)
+    }
+
+    fn end_life_of(&self, properties: &mut MetaProperties) -> anyhow::Result<()> {
+        properties.other.remove(BOOT_ID_KEY);
+        match write(&self.data_dir, properties) {
             Err(error) if error.is_shortage() => strike_out_boot_id(&self.data_dir),
             written => Ok(written?),
         }
@@ -206,9 +364,54 @@ impl Identity {
     /// # Errors
     /// When that cannot be written down.
     pub(crate) fn distrust(&self) -> anyhow::Result<()> {
-        self.state.lock().is_distrusted = true;
-        self.end_life()
+        let mut state = self.state.lock();
+        state.is_distrusted = true;
+        self.end_life_of(&mut state.properties)
     }
+
+    /// Writes down that another directory has failed: the next process does not believe what that one says of itself,
+    /// until a registration has said so. May be asked for again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn doubt(&self, other: KafkaUuid) -> anyhow::Result<()> {
+        let mut state = self.state.lock();
+        let other = other.to_string();
+        let mut properties = state.properties.clone();
+        let mut ids = doubted(&properties);
+        ids.insert(other.clone());
+        set_doubted(&mut properties, &ids);
+        // What was said of an earlier failure is not about this one.
+        state.answered.remove(&other);
+        write(&self.data_dir, &properties)?;
+        state.properties = properties;
+        Ok(())
+    }
+
+    /// What its path leads to is what it led to when it was claimed. Otherwise its disk was taken away, and whoever looks
+    /// there sees what is below.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) fn is_in_place(&self) -> anyhow::Result<bool> {
+        Ok(mount(&self.data_dir)? == self.mount)
+    }
+}
+
+fn doubted(properties: &MetaProperties) -> BTreeSet<String> {
+    let ids = properties.other.get(DOUBTED_KEY);
+    let ids = ids.map_or("", String::as_str).split(',').map(str::trim);
+    ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
+}
+
+fn set_doubted(properties: &mut MetaProperties, ids: &BTreeSet<String>) {
+    if ids.is_empty() {
+        properties.other.remove(DOUBTED_KEY);
+        return;
+    }
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let doubt = (DOUBTED_KEY.to_owned(), ids.join(","));
+    properties.other.extend([doubt]);
 }
 
 /// The spare file is there for this.
@@ -259,24 +462,19 @@ fn strike_out_boot_id(data_dir: &Path) -> anyhow::Result<()> {
 }
 
 /// One directory under two names would be opened twice, and one within another is a stranger to it.
-fn refuse_same(data_dirs: &[PathBuf]) -> anyhow::Result<()> {
-    let mut known: Vec<(&PathBuf, PathBuf, String)> = Vec::new();
-    for data_dir in data_dirs {
-        let real = data_dir.canonicalize();
-        let real = real.with_context(|| data_dir.display().to_string())?;
-        let mount = mount(data_dir)?;
-        for (other, other_real, other_mount) in &known {
-            let (one, other) = (data_dir.display(), other.display());
-            if mount == *other_mount {
-                bail!("{one} and {other} of log.dirs are the same directory: name it once");
+fn refuse_same(places: &[Place<'_>]) -> anyhow::Result<()> {
+    for (at, place) in places.iter().enumerate() {
+        for other in &places[..at] {
+            let (one, another) = (place.data_dir.display(), other.data_dir.display());
+            if place.mount == other.mount {
+                bail!("{one} and {another} of log.dirs are the same directory: name it once");
             }
-            if real.starts_with(other_real) || other_real.starts_with(&real) {
+            if place.real.starts_with(&other.real) || other.real.starts_with(&place.real) {
                 bail!(
-                    "of {one} and {other} of log.dirs one is within the other: none can be, make them neighbours"
+                    "of {one} and {another} of log.dirs one is within the other: none can be, make them neighbours"
                 );
             }
         }
-        known.push((data_dir, real, mount));
     }
     Ok(())
 }
@@ -289,7 +487,7 @@ fn refuse_strangers(found: &[Found<'_>]) -> anyhow::Result<()> {
             continue;
         };
         for (other_dir, other) in &known {
-            let (one, other_dir) = (one.data_dir.display(), other_dir.display());
+            let (one, other_dir) = (one.place.data_dir.display(), other_dir.display());
             if properties.directory_id == other.directory_id {
                 bail!(
                     "{one} and {other_dir} are copies of one directory, directory.id {}: leave the older one out of log.dirs",
@@ -305,7 +503,7 @@ fn refuse_strangers(found: &[Found<'_>]) -> anyhow::Result<()> {
                 );
             }
         }
-        known.push((one.data_dir, properties));
+        known.push((one.place.data_dir, properties));
     }
     Ok(())
 }
@@ -349,231 +547,4 @@ fn boot_id() -> anyhow::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// By the next process.
-    fn found(data_dir: &Path) -> (i64, bool) {
-        let claimed = claim(data_dir, 0).unwrap();
-        (claimed.disk_epoch, claimed.page_cache_survived)
-    }
-
-    #[test]
-    fn a_directory_keeps_its_node_and_cluster() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = claim(dir.path(), 3).unwrap().identity;
-        assert_eq!(first.cluster_id(), None);
-        first.join("A", 1).unwrap();
-        let again = claim(dir.path(), 3).unwrap().identity;
-        assert_eq!(again.directory_id(), first.directory_id());
-        assert_eq!(again.cluster_id().as_deref(), Some("A"));
-        let refused = again.join("B", 2).unwrap_err().to_string();
-        assert!(
-            refused.contains("cluster A") && refused.contains("cluster B"),
-            "{refused}"
-        );
-        let refused = claim(dir.path(), 4).unwrap_err().to_string();
-        assert!(
-            refused.contains("node 3") && refused.contains("node 4"),
-            "{refused}"
-        );
-    }
-
-    #[test]
-    fn partitions_of_nobody_are_not_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("lost+found")).unwrap();
-        // A crash during the first claim.
-        std::fs::write(dir.path().join("meta.properties.tmp"), "node.").unwrap();
-        claim(dir.path(), 0).unwrap();
-        let other = tempfile::tempdir().unwrap();
-        std::fs::create_dir(other.path().join("orders-0")).unwrap();
-        let refused = claim(other.path(), 0).unwrap_err().to_string();
-        assert!(refused.contains("orders-0"), "{refused}");
-    }
-
-    /// The files below it, `meta.properties` with what it says.
-    fn contents(data_dir: &Path) -> Vec<(PathBuf, String)> {
-        let entries = std::fs::read_dir(data_dir).unwrap();
-        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        let read = |path: PathBuf| {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            (path, text)
-        };
-        paths.into_iter().map(read).collect()
-    }
-
-    #[test]
-    fn directories_that_do_not_belong_together_are_refused_and_left_as_they_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let [known, copy, stranger, fresh, linked] =
-            ["known", "copy", "stranger", "fresh", "linked"].map(|name| dir.path().join(name));
-        claim(&known, 0).unwrap().identity.join("A", 7).unwrap();
-        claim(&stranger, 0).unwrap().identity.join("B", 9).unwrap();
-        std::fs::create_dir(&copy).unwrap();
-        let file = foz_quorum::meta_properties::FILE_NAME;
-        std::fs::copy(known.join(file), copy.join(file)).unwrap();
-        std::os::unix::fs::symlink(dir.path().join("fresh"), &linked).unwrap();
-        let within = known.join("within");
-        let other_node = dir.path().join("other-node");
-        claim(&other_node, 1).unwrap();
-        let used = dir.path().join("used");
-        std::fs::create_dir_all(used.join("orders-0")).unwrap();
-        for (data_dirs, expected) in [
-            ([&fresh, &known, &copy], "directory.id"),
-            ([&fresh, &known, &stranger], "cluster A"),
-            ([&fresh, &known, &stranger], "cluster B"),
-            ([&fresh, &known, &linked], "the same directory"),
-            ([&fresh, &known, &within], "one is within the other"),
-            ([&fresh, &within, &known], "one is within the other"),
-            ([&fresh, &known, &other_node], "node 1"),
-            ([&fresh, &known, &used], "orders-0"),
-        ] {
-            let before = contents(&known);
-            let refused = claim_all(&data_dirs.map(Clone::clone), 0).unwrap_err();
-            let refused = format!("{refused:#}");
-            assert!(refused.contains(expected), "{refused}");
-            assert_eq!(contents(&fresh), [], "{refused}");
-            let _ = std::fs::remove_dir(&within);
-            let after = contents(&known);
-            let is_within = |(path, _): &&(PathBuf, String)| *path != within;
-            let before: Vec<_> = before.iter().filter(is_within).collect();
-            assert_eq!(after.iter().collect::<Vec<_>>(), before, "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_new_directory_comes_beside_one_that_has_a_past() {
-        let dir = tempfile::tempdir().unwrap();
-        let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
-        claim(&old, 0).unwrap().identity.join("A", 7).unwrap();
-        let claimed = claim_all(&[new.clone(), old.clone()], 0).unwrap();
-        let past = claimed
-            .iter()
-            .map(|it| (it.disk_epoch, it.page_cache_survived));
-        assert_eq!(past.collect::<Vec<_>>(), [(-1, false), (7, true)]);
-        assert_eq!(claimed[0].identity.data_dir(), new);
-        assert_ne!(
-            claimed[0].identity.directory_id(),
-            claimed[1].identity.directory_id()
-        );
-        for claimed in &claimed {
-            claimed.identity.join("A", 8).unwrap();
-        }
-        let claimed = claim_all(&[old, new], 0).unwrap();
-        assert!(
-            claimed
-                .iter()
-                .all(|it| it.disk_epoch == 8 && it.page_cache_survived)
-        );
-    }
-
-    #[test]
-    fn a_new_directory_has_no_past() {
-        let dir = tempfile::tempdir().unwrap();
-        let claimed = claim(dir.path(), 0).unwrap();
-        assert_eq!(claimed.disk_epoch, -1);
-        assert!(!claimed.page_cache_survived);
-    }
-
-    #[test]
-    fn what_was_written_is_there_on_the_same_boot_and_mount_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let identity = claim(dir.path(), 0).unwrap().identity;
-        identity.join("A", 7).unwrap();
-        assert_eq!(found(dir.path()), (7, true));
-
-        let written = MetaProperties::read(dir.path()).unwrap().unwrap();
-        for key in [BOOT_ID_KEY, MOUNT_KEY] {
-            let mut other = written.clone();
-            other.other.insert(key.to_owned(), "another".to_owned());
-            other.write(dir.path()).unwrap();
-            assert_eq!(found(dir.path()), (7, false), "{key}");
-        }
-        written.write(dir.path()).unwrap();
-        let copy = tempfile::tempdir().unwrap();
-        let file = foz_quorum::meta_properties::FILE_NAME;
-        std::fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
-        assert!(!claim(copy.path(), 0).unwrap().page_cache_survived);
-    }
-
-    #[test]
-    fn after_a_failed_flush_nobody_believes_the_page_cache() {
-        let dir = tempfile::tempdir().unwrap();
-        let identity = claim(dir.path(), 0).unwrap().identity;
-        identity.join("A", 7).unwrap();
-        identity.distrust().unwrap();
-        assert_eq!(found(dir.path()), (7, false));
-        // Registered again before it stops.
-        identity.join("A", 8).unwrap();
-        assert_eq!(found(dir.path()), (8, false));
-        let next = claim(dir.path(), 0).unwrap().identity;
-        next.join("A", 9).unwrap();
-        assert_eq!(found(dir.path()), (9, true), "a new life");
-    }
-
-    #[test]
-    fn data_that_is_fetched_again_is_believed_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let identity = claim(dir.path(), 0).unwrap().identity;
-        identity.join("A", 7).unwrap();
-        identity.end_life().unwrap();
-        assert_eq!(found(dir.path()), (7, false));
-        identity.join("A", 8).unwrap();
-        assert_eq!(found(dir.path()), (8, true));
-    }
-
-    #[test]
-    fn a_life_is_ended_where_there_is_no_room_to_say_so() {
-        for has_spare in [false, true] {
-            let dir = tempfile::tempdir().unwrap();
-            let identity = claim(dir.path(), 0).unwrap().identity;
-            identity.join("A", 7).unwrap();
-            if has_spare {
-                spare_file::make(dir.path(), 8_000).unwrap();
-            }
-            full_once(dir.path());
-            identity.distrust().unwrap();
-            assert!(!spare_file::release(dir.path()), "it was given for that");
-            let left = MetaProperties::read(dir.path()).unwrap().unwrap();
-            let boot = left.other.get(BOOT_ID_KEY).map(|id| id.replace('-', ""));
-            let expected = (!has_spare).then(String::new);
-            assert_eq!(boot, expected, "struck out, or written anew");
-            assert_eq!(found(dir.path()), (7, false));
-        }
-    }
-
-    #[test]
-    fn a_directory_joins_where_there_is_no_room_but_what_is_spared() {
-        let dir = tempfile::tempdir().unwrap();
-        let identity = claim(dir.path(), 0).unwrap().identity;
-        identity.join("A", 7).unwrap();
-        full_once(dir.path());
-        assert!(is_shortage(&identity.join("A", 8).unwrap_err()));
-        assert_eq!(identity.broker_epoch(), 7);
-        assert_eq!(found(dir.path()), (7, true));
-        spare_file::make(dir.path(), 8_000).unwrap();
-        full_once(dir.path());
-        identity.join("A", 8).unwrap();
-        assert!(!spare_file::release(dir.path()), "it was given for that");
-        assert_eq!((found(dir.path()), identity.broker_epoch()), ((8, true), 8));
-    }
-
-    /// The next file that is put beside `meta.properties` is one that takes nothing.
-    fn full_once(data_dir: &Path) {
-        let temporary = format!("{}.tmp", foz_quorum::meta_properties::FILE_NAME);
-        std::os::unix::fs::symlink("/dev/full", data_dir.join(temporary)).unwrap();
-    }
-
-    /// It may have refused that a flush failed.
-    #[test]
-    fn a_disk_that_takes_nothing_is_not_believed() {
-        let dir = tempfile::tempdir().unwrap();
-        claim(dir.path(), 0).unwrap().identity.join("A", 7).unwrap();
-        // No file can be put beside it.
-        let temporary = format!("{}.tmp", foz_quorum::meta_properties::FILE_NAME);
-        std::fs::create_dir(dir.path().join(temporary)).unwrap();
-        assert!(claim(dir.path(), 0).is_err());
-    }
-}
+mod tests;

@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) damaged_logs: IntGauge,
     pub(crate) unchecked_logs: IntGauge,
     pub(crate) log_directories: IntGauge,
+    pub(crate) offline_log_directories: IntGauge,
     disk_total_bytes: IntGaugeVec,
     disk_available_bytes: IntGaugeVec,
     disk_refusing_writes: IntGaugeVec,
@@ -100,7 +101,7 @@ impl Metrics {
             )?,
             offline_log_partitions: gauge(
                 "foz_offline_logs",
-                "Partitions whose log could not be opened here.",
+                "Partitions whose log cannot be used here.",
             )?,
             damaged_logs: gauge(
                 "foz_damaged_logs",
@@ -110,7 +111,14 @@ impl Metrics {
                 "foz_unchecked_logs",
                 "Partitions whose log is still to be checked after a crash, or is damaged where it is to be checked.",
             )?,
-            log_directories: gauge("foz_log_directories", "Data directories of this broker.")?,
+            log_directories: gauge(
+                "foz_log_directories",
+                "Data directories of this broker that are in use.",
+            )?,
+            offline_log_directories: gauge(
+                "foz_offline_log_directories",
+                "Data directories of this broker that cannot be used, or have failed.",
+            )?,
             disk_total_bytes: by_directory(
                 "foz_disk_total_bytes",
                 "Size of the disk with a data directory.",

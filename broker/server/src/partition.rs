@@ -40,7 +40,7 @@ use tokio::sync::{Notify, mpsc};
 
 use damage::Damage;
 pub(crate) use data_directories::DataDirectories;
-pub(crate) use data_directory::{DataDirectory, Opening, RoomSeen};
+pub(crate) use data_directory::{DataDirectory, Opening, Openings, RoomSeen};
 pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
@@ -244,6 +244,7 @@ impl Partition {
             .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
             .map_err(|error| {
                 self.found_no_room(error.is_shortage());
+                self.append_failed(&error);
                 ProduceError::Append {
                     leader_epoch,
                     error,
@@ -271,6 +272,19 @@ impl Partition {
     fn found_no_room(&self, is_shortage: bool) {
         if is_shortage {
             self.directory.disk_gate().refuse();
+        }
+    }
+
+    /// Who goes on to lead with a log that takes nothing keeps others from it.
+    fn append_failed(&self, error: &AppendError) {
+        if let AppendError::Storage(error) = error {
+            let failure = self.directory.failure();
+            if self.log.has_failed() {
+                let rest = format!("{} was left half-way: {error}", self.name());
+                failure.fail(rest, error.is_failed_flush());
+            } else {
+                failure.storage_failed(error);
+            }
         }
     }
 

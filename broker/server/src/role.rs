@@ -12,6 +12,7 @@ mod lease_freshness;
 mod load_report;
 mod membership;
 mod observer;
+mod offline_replicas;
 mod registration;
 mod retention;
 mod space_keeper;

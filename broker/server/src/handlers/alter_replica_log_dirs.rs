@@ -25,12 +25,15 @@ pub(crate) async fn handle(
     let directories = context.broker.partitions.directories();
     let mut topics: BTreeMap<&TopicName, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
     for directory in &request.dirs {
-        let target = directories.named(Path::new(directory.path.as_str()));
+        let path = Path::new(directory.path.as_str());
+        let target = directories.named(path);
+        let is_offline = directories.is_offline(path);
         for topic in &directory.topics {
             let outcomes = topics.entry(&topic.name).or_default();
             for index in &topic.partitions {
                 let outcome = match (may_alter, target) {
                     (false, _) => ErrorCode::ClusterAuthorizationFailed,
+                    (true, _) if is_offline => ErrorCode::KafkaStorageError,
                     (true, None) => ErrorCode::LogDirNotFound,
                     (true, Some(target)) => put(&context, &topic.name, *index, target),
                 };

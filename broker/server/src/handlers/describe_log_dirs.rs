@@ -34,14 +34,20 @@ pub(crate) async fn handle(
             response
         };
     }
-    let directories = context.broker.partitions.directories().all();
+    let all = context.broker.partitions.directories();
+    let directories = all.all();
     let paths: Vec<_> = directories.iter().map(|it| it.path().to_owned()).collect();
     // A disk that does not answer holds up nobody else.
     let rooms = blocking(move || paths.iter().map(|path| room(path)).collect::<Vec<_>>()).await;
     let asked = Asked::of(&request);
     let results = directories.iter().zip(rooms);
-    let results = results.map(|(directory, room)| described(&context, &asked, directory, room));
-    response.with_results(results.collect())
+    let results = results.map(|(directory, room)| match directory.has_failed() {
+        true => unusable(directory.path()),
+        false => described(&context, &asked, directory, room),
+    });
+    let offline = all.offline_from_start().iter();
+    let offline = offline.map(|it| unusable(&it.path));
+    response.with_results(results.chain(offline).collect())
 }
 
 /// Where it is, for people.
@@ -99,12 +105,16 @@ fn described(
         Err(reason) => {
             let path = directory.path();
             warn!(path = %path.display(), reason, "the data directory cannot be looked at");
-            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            result
-                .with_log_dir(text(absolute.display().to_string()))
-                .with_error_code(ErrorCode::KafkaStorageError.code())
+            unusable(path)
         }
     }
+}
+
+fn unusable(path: &Path) -> DescribeLogDirsResult {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    DescribeLogDirsResult::default()
+        .with_log_dir(text(absolute.display().to_string()))
+        .with_error_code(ErrorCode::KafkaStorageError.code())
 }
 
 /// Of the logs that are asked for and there.

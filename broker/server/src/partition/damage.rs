@@ -145,7 +145,9 @@ impl Partition {
                 }
                 if self.log.has_failed() {
                     let log = self.log.partition();
-                    self.directory.fail_stop().log_stopped(log, &error);
+                    self.directory.failure().log_stopped(log, &error);
+                } else {
+                    self.directory.failure().open_failed(&error);
                 }
                 false
             }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::placing::{Placing, Room};
 use super::{DataDirectory, Key, wall_clock_ms};
 use crate::disk_space::Space;
+use crate::identity::OfflineDirectory;
 
 /// So long one look at all logs and disks counts for where new logs go.
 const PLACING_AGE_MAX: Duration = Duration::from_secs(1);
@@ -22,25 +23,77 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct DataDirectories {
     all: Vec<Arc<DataDirectory>>,
-    placing: Mutex<Option<(Instant, Placing)>>,
+    /// Which could not be used when this process began.
+    offline: Vec<OfflineDirectory>,
+    placing: Mutex<Option<Placed>>,
     /// Where somebody wants logs that are not here yet (KIP-113): it goes with the process, as in Kafka.
     wanted: Mutex<HashMap<Key, usize>>,
     /// When the last log could not be made there, whatever the reason.
     refused: Mutex<HashMap<usize, Instant>>,
 }
 
+/// What [`DataDirectories::create`] goes by for a while.
+#[derive(Debug)]
+struct Placed {
+    since: Instant,
+    /// Which directories it is about.
+    usable: Vec<usize>,
+    placing: Placing,
+}
+
 impl DataDirectories {
-    pub(super) fn new(all: Vec<Arc<DataDirectory>>) -> Self {
+    pub(super) fn new(all: Vec<Arc<DataDirectory>>, offline: Vec<OfflineDirectory>) -> Self {
         Self {
             all,
+            offline,
             placing: Mutex::default(),
             wanted: Mutex::default(),
             refused: Mutex::default(),
         }
     }
 
+    /// Which could be opened when this process began.
     pub(crate) fn all(&self) -> &[Arc<DataDirectory>] {
         &self.all
+    }
+
+    /// Those of them that have not failed since.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &Arc<DataDirectory>> {
+        self.all.iter().filter(|it| !it.has_failed())
+    }
+
+    pub(crate) fn failed(&self) -> impl Iterator<Item = &Arc<DataDirectory>> {
+        self.all.iter().filter(|it| it.has_failed())
+    }
+
+    /// Of `log.dirs` that could not be used from the beginning.
+    pub(crate) fn offline_from_start(&self) -> &[OfflineDirectory] {
+        &self.offline
+    }
+
+    /// It cannot be used, and is named so, from the root on.
+    pub(crate) fn is_offline(&self, path: &Path) -> bool {
+        let failed = self.failed().map(|it| it.path());
+        let mut offline = failed.chain(self.offline.iter().map(|it| it.path.as_path()));
+        offline.any(|it| std::path::absolute(it).is_ok_and(|it| it == path))
+    }
+
+    /// How many of `log.dirs` cannot be used.
+    pub(crate) fn offline_count(&self) -> usize {
+        self.offline.len() + self.failed().count()
+    }
+
+    /// Its log was in a directory that has failed, in use or not: none is made in its place.
+    pub(super) fn is_in_failed(&self, name: &TopicPartition, (topic_id, index): Key) -> bool {
+        self.failed().any(|directory| {
+            let logs = directory.logs();
+            let is_its = |log: Arc<PartitionLog>| log.topic_id() == topic_id;
+            logs.get(name).is_some_and(is_its)
+                || logs.is_buried(topic_id, index)
+                // Where nobody can tell of which topic it is, it may be this one.
+                || logs.is_offline(name)
+                    && logs.topic_id_of_offline(name).is_none_or(|id| id == topic_id)
+        })
     }
 
     /// The directory that is named so, from the root on.
@@ -51,12 +104,12 @@ impl DataDirectories {
         self.all.iter().position(is_it)
     }
 
-    /// The logs of this name that are open: of one topic there is one at most.
+    /// The logs of this name that are open and can be used: of one topic there is one at most.
     pub(super) fn open(
         &self,
         name: &TopicPartition,
     ) -> Vec<(&Arc<DataDirectory>, Arc<PartitionLog>)> {
-        let found = self.all.iter().filter_map(|directory| {
+        let found = self.usable().filter_map(|directory| {
             let log = directory.logs().get(name)?;
             Some((directory, log))
         });
@@ -64,21 +117,20 @@ impl DataDirectories {
     }
 
     pub(super) fn is_open(&self, name: &TopicPartition) -> bool {
-        self.all.iter().any(|it| it.logs().get(name).is_some())
+        self.usable().any(|it| it.logs().get(name).is_some())
     }
 
-    /// Where there is a log of this name that cannot be used.
+    /// Where there is a log of this name that cannot be opened.
     pub(super) fn offline(
         &self,
         name: &TopicPartition,
     ) -> impl Iterator<Item = &Arc<DataDirectory>> {
-        self.all.iter().filter(|it| it.logs().is_offline(name))
+        self.usable().filter(|it| it.logs().is_offline(name))
     }
 
     /// Where this log is kept though its topic was deleted.
     pub(super) fn buried(&self, topic_id: Uuid, index: i32) -> Option<&Arc<DataDirectory>> {
-        self.all
-            .iter()
+        self.usable()
             .find(|it| it.logs().is_buried(topic_id, index))
     }
 
@@ -98,7 +150,7 @@ impl DataDirectories {
     }
 
     /// Makes a new log where it has most room. Also where that failed it is told whose disk it was. A flush that failed ends
-    /// the process: what another one says is not to be believed.
+    /// the use of its directory: what another one says is not to be believed.
     pub(super) fn create(
         &self,
         name: &TopicPartition,
@@ -111,10 +163,8 @@ impl DataDirectories {
             topic_id,
             config,
         );
-        if let Err(error) = &created
-            && error.is_failed_flush()
-        {
-            directory.fail_stop().log_stopped(name, error);
+        if let Err(error) = &created {
+            directory.failure().open_failed(error);
         }
         (directory, created)
     }
@@ -126,7 +176,9 @@ impl DataDirectories {
         topic_id: Uuid,
         config: Arc<LogConfig>,
     ) -> (&Arc<DataDirectory>, Result<Arc<PartitionLog>, OpenError>) {
-        for other in self.all.iter().filter(|it| !Arc::ptr_eq(it, &self.all[at])) {
+        // What is in one that failed is older: nobody is asked to believe that directory.
+        let others = self.usable().filter(|it| !Arc::ptr_eq(it, &self.all[at]));
+        for other in others {
             if let Err(error) = other.logs().vacate(name) {
                 return (other, Err(error));
             }
@@ -151,27 +203,42 @@ impl DataDirectories {
         if self.all.len() == 1 {
             return 0;
         }
-        let mut placing = self.placing.lock();
-        let is_new = |(at, _): &(Instant, Placing)| at.elapsed() < PLACING_AGE_MAX;
-        if !placing.as_ref().is_some_and(is_new) {
-            *placing = Some((Instant::now(), Placing::new(&self.rooms())));
+        let usable = self.all.iter().enumerate();
+        let usable = usable.filter(|(_, it)| !it.has_failed());
+        let usable: Vec<_> = usable.map(|(at, _)| at).collect();
+        let mut placed = self.placing.lock();
+        let is_new = |it: &Placed| it.since.elapsed() < PLACING_AGE_MAX && it.usable == usable;
+        if !placed.as_ref().is_some_and(is_new) {
+            *placed = Some(Placed {
+                since: Instant::now(),
+                placing: Placing::new(&self.rooms(&usable)),
+                usable,
+            });
         }
-        let placing = placing.as_mut().map(|(_, placing)| placing);
         let wanted = self.wanted.lock().get(&log).copied();
-        let at = placing.and_then(|placing| match wanted {
-            Some(at) if placing.is_roomy(at) => {
-                placing.count_on(at);
-                Some(at)
-            }
-            _ => placing.place(),
-        });
+        let at = placed.as_mut().and_then(
+            |Placed {
+                 usable, placing, ..
+             }| {
+                let wanted = usable.iter().position(|at| Some(*at) == wanted);
+                let place = match wanted {
+                    Some(at) if placing.is_roomy(at) => {
+                        placing.count_on(at);
+                        at
+                    }
+                    _ => placing.place()?,
+                };
+                usable.get(place).copied()
+            },
+        );
         at.unwrap_or(0)
     }
 
-    fn rooms(&self) -> Vec<Room> {
+    fn rooms(&self, usable: &[usize]) -> Vec<Room> {
         let mut refused = self.refused.lock();
         refused.retain(|_, at| at.elapsed() < REFUSED_PAUSE);
-        let rooms = self.all.iter().enumerate().map(|(at, directory)| {
+        let rooms = usable.iter().map(|at| {
+            let directory = &self.all[*at];
             let seen = directory.room();
             let bytes_free =
                 seen.map_or(0, |it| it.room.bytes_free.saturating_sub(it.reserve_bytes));
@@ -179,7 +246,7 @@ impl DataDirectories {
             Room {
                 bytes_free,
                 is_roomy: directory.disk_gate().space() == Space::Roomy
-                    && !refused.contains_key(&at),
+                    && !refused.contains_key(at),
                 log_bytes: logs.iter().map(|log| log.size_bytes()).collect(),
             }
         });

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{DuePartitions, Key};
+use crate::directory_failure::DirectoryFailure;
 use crate::disk_gate::DiskGate;
 use crate::disk_room::DiskRoom;
-use crate::fail_stop::FailStop;
-use crate::identity::{Claimed, Identity};
+use crate::identity::{Claimed, Claims, Identity, OfflineDirectory};
 
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
@@ -19,7 +19,7 @@ pub(crate) struct DataDirectory {
     identity: Arc<Identity>,
     flusher: Flusher,
     disk_gate: Arc<DiskGate>,
-    fail_stop: FailStop,
+    failure: DirectoryFailure,
     found: Found,
     room: Mutex<Option<RoomSeen>>,
     due_starts: DuePartitions,
@@ -46,12 +46,20 @@ pub(crate) struct RoomSeen {
     pub(crate) reserve_bytes: i64,
 }
 
+/// All of `log.dirs`, before they are opened.
+#[derive(Debug)]
+pub(crate) struct Openings {
+    /// In their order.
+    pub(crate) usable: Vec<Opening>,
+    pub(crate) offline: Vec<OfflineDirectory>,
+}
+
 /// What a directory is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
     pub(crate) claimed: Claimed,
-    /// Hears of logs that had to stop.
-    pub(crate) fail_stop: FailStop,
+    /// Hears what goes wrong there.
+    pub(crate) failure: DirectoryFailure,
     /// Knows whether the disk has room.
     pub(crate) disk_gate: Arc<DiskGate>,
 }
@@ -68,7 +76,7 @@ impl DataDirectory {
             identity: opening.claimed.identity,
             flusher,
             disk_gate: opening.disk_gate,
-            fail_stop: opening.fail_stop,
+            failure: opening.failure,
             found,
             room: Mutex::default(),
             due_starts: DuePartitions::default(),
@@ -97,8 +105,13 @@ impl DataDirectory {
         &self.disk_gate
     }
 
-    pub(crate) fn fail_stop(&self) -> &FailStop {
-        &self.fail_stop
+    pub(crate) fn failure(&self) -> &DirectoryFailure {
+        &self.failure
+    }
+
+    /// Nothing there is used any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.has_failed()
     }
 
     /// When this process began.
@@ -131,13 +144,19 @@ impl DataDirectory {
     }
 }
 
-impl Opening {
-    pub(crate) fn new(claimed: Claimed, reasons: tokio::sync::mpsc::Sender<String>) -> Self {
-        let fail_stop = FailStop::new(reasons, Arc::clone(&claimed.identity));
-        Self {
+impl Openings {
+    /// `reasons` are told why the broker cannot go on.
+    pub(crate) fn new(claims: Claims, reasons: tokio::sync::mpsc::Sender<String>) -> Self {
+        let failures = DirectoryFailure::of_all(&claims.usable, reasons);
+        let usable = claims.usable.into_iter().zip(failures);
+        let usable = usable.map(|(claimed, failure)| Opening {
             claimed,
-            fail_stop,
+            failure,
             disk_gate: Arc::default(),
+        });
+        Self {
+            usable: usable.collect(),
+            offline: claims.offline,
         }
     }
 }

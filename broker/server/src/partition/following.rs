@@ -172,6 +172,7 @@ impl Partition {
                 if self.said.is_new(error.to_string()) {
                     warn!(partition = self.name(), leader = following.leader, %error, "what the leader sent cannot be appended; it is tried again");
                 }
+                self.append_failed(&error);
                 return Followed::Later;
             }
         }
@@ -190,6 +191,7 @@ impl Partition {
             if was_begun_anew && let Err(error) = self.directory.logs().checkpoint_log_starts() {
                 // The leader may have counted on the start that was there before the log was begun anew.
                 warn!(partition = self.name(), %error, "where the log starts is not written; it is tried again");
+                self.directory.failure().storage_failed(&error);
             }
             self.directory.due_starts().add(self.key());
         }
@@ -236,7 +238,7 @@ impl Partition {
             Err(error) if self.log.has_failed() => {
                 error!(partition = self.name(), %error, "log cannot be cut; no longer followed");
                 self.directory
-                    .fail_stop()
+                    .failure()
                     .log_stopped(self.log.partition(), &error);
                 Followed::NoMore
             }
@@ -245,6 +247,7 @@ impl Partition {
                 if self.said.is_new(error.to_string()) {
                     warn!(partition = self.name(), %error, "log cannot be cut; it is tried again");
                 }
+                self.directory.failure().open_failed(&error);
                 Followed::Later
             }
         }

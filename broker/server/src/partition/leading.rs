@@ -306,6 +306,7 @@ impl Partition {
             }
             Err(reason) => {
                 error!(partition = self.name(), offset = wanted.offset, %reason, "read for a follower failed");
+                self.cannot_read(wanted.offset, &reason);
                 Err(failed(self.read_failed(&reason)))
             }
         }

@@ -130,6 +130,7 @@ impl Partition {
             }),
             Err(reason) => {
                 error!(partition = self.name(), offset, %reason, "read failed");
+                self.cannot_read(offset, &reason);
                 Err(failed(self.read_failed(&reason)))
             }
         }
@@ -162,6 +163,18 @@ impl Partition {
             self.found_damage(*offset);
         }
         reason.error_code()
+    }
+
+    /// What the disk does not give, though it takes what is written, is damaged.
+    pub(super) fn cannot_read(&self, offset: i64, reason: &LogReadError) {
+        let LogReadError::Storage(error) = reason else {
+            return;
+        };
+        let failure = self.directory.failure();
+        failure.storage_failed(error);
+        if error.is_of_disk() && !failure.has_failed() {
+            self.found_damage(offset);
+        }
     }
 
     /// Answers ListOffsets. `None`: there is no such record.

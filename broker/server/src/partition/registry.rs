@@ -9,8 +9,9 @@ mod deleting;
 mod opening;
 mod repairing;
 mod retaining;
+mod taking_offline;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use foz_log::{CleanShutdown, FileHandles, OpenError, StorageError, TopicPartition};
@@ -42,6 +43,8 @@ pub(crate) struct Partitions {
     handles: Arc<FileHandles>,
     held: Map,
     offline: Offline,
+    /// Replicas whose logs were in directories that failed, and are not theirs any more: they went to other brokers.
+    given_up: Mutex<HashSet<Key>>,
     /// With which `held` is in line. Locked by whoever changes what is held.
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,
@@ -130,6 +133,9 @@ impl Partitions {
 
     /// Writes down what the next start goes by, where it changed.
     pub(crate) fn checkpoint(&self, directory: &DataDirectory) {
+        if directory.has_failed() {
+            return;
+        }
         match directory.logs().checkpoint() {
             // Said where the room is looked at.
             Err(error) if error.is_shortage() => directory.disk_gate().refuse(),
@@ -137,11 +143,12 @@ impl Partitions {
                 // The mark of its reset, which goes with the checkpoints, may be there or not.
                 Some(log) => {
                     let error = OpenError::Storage(error);
-                    directory.fail_stop().log_stopped(log.partition(), &error);
+                    directory.failure().log_stopped(log.partition(), &error);
                 }
                 None => {
                     let path = directory.path().display();
                     warn!(%path, %error, "checkpoints not written");
+                    directory.failure().storage_failed(&error);
                 }
             },
             Ok(()) => {}
@@ -160,7 +167,7 @@ impl Partitions {
 
     /// Flushes and closes everything, all directories at once. Leaves the mark of a clean stop in those that hold all that
     /// this node had when it was registered with the epoch that is given for each: not where damage was found that is
-    /// still there.
+    /// still there, nor in those that failed.
     pub(crate) fn close(&self, broker_epochs: &[Option<i64>]) -> Result<(), StorageError> {
         for partition in self.held.read().values() {
             partition.resign();
@@ -170,6 +177,8 @@ impl Partitions {
         let closed = for_each_at_once(
             &directories,
             |(directory, broker_epoch)| match **broker_epoch {
+                // What is there is as its disk left it.
+                _ if directory.has_failed() => Ok(()),
                 Some(broker_epoch) if !self.is_damaged(directory) => {
                     let mark = CleanShutdown { broker_epoch };
                     directory.logs().close_cleanly(mark)

@@ -51,6 +51,7 @@ impl Partition {
                 .log
                 .read(offset, STEP_BYTES, end, true)
                 .map_err(|error| {
+                    self.cannot_read(offset, &error);
                     self.read_failed(&error);
                     error.to_string()
                 })?;

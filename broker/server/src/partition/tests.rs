@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::disk_space::Space;
-use crate::identity::claim;
+use crate::identity::claim_all;
 
 struct Unheard;
 
@@ -52,7 +52,8 @@ fn partition(path: &std::path::Path) -> Arc<Partition> {
 }
 
 fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
-    let opening = Opening::new(claim(path, 0).unwrap(), mpsc::channel(1).0);
+    let claims = claim_all(&[path.to_owned()], 0).unwrap();
+    let opening = Openings::new(claims, mpsc::channel(1).0).usable.remove(0);
     let handles = FileHandles::new(10);
     let config = |_: &TopicPartition, _| LogConfig::default();
     let (lost, now_ms) = (PageCache::Lost, wall_clock_ms());

@@ -152,6 +152,9 @@ impl Round {
                     Some(Outcome::Failed)
                 }
                 Ok((partition, Err(error))) => {
+                    if let ReadError::Storage(error) = &error {
+                        partition.directory().failure().storage_failed(error);
+                    }
                     let partition = partition.name();
                     warn!(partition, %error, "a log cannot be checked; it is tried again");
                     Some(Outcome::Failed)

@@ -268,7 +268,8 @@ impl Keeper {
 
     fn beat(&mut self, says: Says) -> LeaseBeat {
         let mut directories = self.member.directories.iter();
-        let short_of_space = directories.any(|it| it.disk_gate().space() != Space::Roomy);
+        let short_of_space =
+            directories.any(|it| it.disk_gate().space() != Space::Roomy && !it.has_failed());
         let number = self.beats.next(Instant::now());
         if self.space_said.says(number, short_of_space) {
             self.member.freshness.says(short_of_space);

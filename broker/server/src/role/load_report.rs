@@ -153,7 +153,7 @@ fn look(broker: &Broker) -> Look {
 fn all_room(broker: &Broker) -> Option<AllRoom> {
     let mut disks = BTreeSet::new();
     let mut rooms = Vec::new();
-    for directory in broker.partitions.directories().all() {
+    for directory in broker.partitions.directories().usable() {
         let path = directory.path();
         if disks.insert(std::fs::metadata(path).ok()?.dev()) {
             rooms.push(disk_room(path).ok()?);

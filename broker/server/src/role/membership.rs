@@ -9,6 +9,7 @@ use anyhow::Context;
 use foz_api::v1::{
     self as api, LogInDoubt, RegisterBrokerRequest, RegisterBrokerResponse, TopicLogs,
 };
+use foz_log::OpenError;
 use foz_metadata::rules::FOZ_VERSION_MAX;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -136,11 +137,13 @@ impl Membership {
             (self.registered, self.is_vouched_for) = (Some(registered.broker_epoch), true);
             // Not sooner: until the disk names this epoch, the mark is what tells a process that comes after
             // this one, perhaps on another boot, that nothing is missing.
-            let directories = self.broker.partitions.directories().all();
-            for directory in directories {
-                directory.logs().take_mark_away()?;
+            for directory in self.directories() {
+                let taken = directory.logs().take_mark_away().map_err(OpenError::from);
+                directory
+                    .failure()
+                    .unless_failed(taken.map_err(Into::into))?;
             }
-            for directory in directories {
+            for directory in self.directories() {
                 directory.logs().forget_lost();
                 *directory.found().logs.lock() = Vec::new();
             }
@@ -160,7 +163,8 @@ impl Membership {
                         self.is_vouched_for = false;
                         // Should this process end before the quorum has heard of it.
                         for directory in self.directories() {
-                            directory.identity().end_life()?;
+                            let ended = directory.identity().end_life();
+                            directory.failure().unless_failed(ended)?;
                         }
                     }
                     self.repairs_from = Instant::now() + REPAIR_PAUSE;
@@ -174,8 +178,12 @@ impl Membership {
         let (cluster_id, epoch) = (&registered.cluster_id, registered.broker_epoch);
         let mut is_said = false;
         loop {
-            let mut directories = self.directories().iter();
-            match directories.try_for_each(|it| it.identity().join(cluster_id, epoch)) {
+            let mut directories = self.directories();
+            let joined = directories.try_for_each(|directory| {
+                let joined = directory.identity().join(cluster_id, epoch);
+                directory.failure().unless_failed(joined)
+            });
+            match joined {
                 Err(error) if is_shortage(&error) => {
                     if !std::mem::replace(&mut is_said, true) {
                         error!(
@@ -261,8 +269,9 @@ impl Membership {
         Ok(ended)
     }
 
-    fn directories(&self) -> &[Arc<DataDirectory>] {
-        self.broker.partitions.directories().all()
+    /// Which can be used.
+    fn directories(&self) -> impl Iterator<Item = &Arc<DataDirectory>> {
+        self.broker.partitions.directories().usable()
     }
 
     async fn request(&self) -> RegisterBrokerRequest {
@@ -270,12 +279,13 @@ impl Membership {
         let logs = blocking(move || Logs::of(&broker, registered)).await;
         let Logs {
             mut directories,
+            offline_directories,
             in_doubt,
         } = logs;
         for directory in &mut directories {
             directory.intact &= !self.is_disowned;
         }
-        let mut identities = self.directories().iter().map(|it| it.identity());
+        let mut identities = self.directories().map(|it| it.identity());
         let cluster_id = identities.find_map(|it| it.cluster_id());
         RegisterBrokerRequest {
             node_id: self.role.node_id,
@@ -286,7 +296,7 @@ impl Membership {
             replication_host: self.role.replication_listener.advertised_host.clone(),
             replication_port: i32::from(self.ports.replication),
             directories,
-            offline_directories: 0,
+            offline_directories,
             in_doubt: in_doubt.into_iter().map(log_in_doubt).collect(),
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
@@ -298,6 +308,8 @@ impl Membership {
 /// The logs, as the quorum is told of them.
 struct Logs {
     directories: Vec<api::DataDirectory>,
+    /// How many there are besides, which cannot be used.
+    offline_directories: i32,
     in_doubt: Vec<InDoubt>,
 }
 
@@ -305,14 +317,21 @@ impl Logs {
     /// `registered` is the epoch that this process has, if it has one.
     fn of(broker: &Broker, registered: Option<i64>) -> Self {
         let partitions = &broker.partitions;
-        let directories = partitions.directories().all().iter();
+        let all = partitions.directories();
+        // One that fails meanwhile is told of afterwards.
+        let directories: Vec<_> = all.usable().cloned().collect();
+        let named = all.all().len() + all.offline_from_start().len();
         Self {
+            offline_directories: i32::try_from(named - directories.len()).unwrap_or(i32::MAX),
             // An empty log that was made before the first registration must not count as one that is lost.
             in_doubt: match registered {
                 Some(_) => partitions.in_doubt(broker),
                 None => partitions.recovered().in_doubt.clone(),
             },
-            directories: directories.map(|it| state_of(it, registered)).collect(),
+            directories: directories
+                .iter()
+                .map(|it| state_of(it, registered))
+                .collect(),
         }
     }
 }
@@ -335,7 +354,7 @@ fn state_of(directory: &DataDirectory, registered: Option<i64>) -> api::DataDire
     }
 }
 
-fn by_topic(mut logs: Vec<(Uuid, i32)>) -> Vec<TopicLogs> {
+pub(super) fn by_topic(mut logs: Vec<(Uuid, i32)>) -> Vec<TopicLogs> {
     logs.sort_unstable();
     let topics = logs.chunk_by(|(one, _), (other, _)| one == other);
     let topics = topics.map(|of_topic| TopicLogs {

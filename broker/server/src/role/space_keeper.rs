@@ -66,14 +66,23 @@ impl SpaceKeeper {
 
     pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
         let directory = Arc::clone(&self.directory);
+        if directory.has_failed() {
+            return;
+        }
         let (data_dir, disk_gate) = (directory.path().to_path_buf(), directory.disk_gate());
         let image = broker.image();
         self.knows_config = image.offset() > Image::default().offset();
         let was_refused = disk_gate.take_refusal();
         // A disk that does not answer holds up nobody else.
-        let path = data_dir.clone();
+        let here = Arc::clone(&directory);
         let found = tokio::task::spawn_blocking(move || {
-            disk_room(&path).map(|room| (room, spare_file::length(&path)))
+            let path = here.path();
+            // One that was taken away shows what is below, and that has room.
+            if matches!(here.identity().is_in_place(), Ok(false)) {
+                let reason = "another directory is where it was: its disk was taken away";
+                here.failure().fail(reason.to_owned(), true);
+            }
+            disk_room(path).map(|room| (room, spare_file::length(path)))
         });
         let (room, spare_bytes) = match found.await {
             Ok(Ok(found)) => found,

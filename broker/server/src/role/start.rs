@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::checking::keep_checked;
@@ -30,6 +30,7 @@ use super::image_applier::ImageApplier;
 use super::load_report::report_load;
 use super::membership::{Membership, Ports};
 use super::observer::{self, Observer};
+use super::offline_replicas::keep_reporting;
 use super::retention::keep_retention;
 use super::space_keeper::SpaceKeeper;
 use super::stop_cost;
@@ -40,11 +41,11 @@ use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
 use crate::coordinator::Coordinators;
 use crate::disk_room::disk_room;
 use crate::http::Readiness;
-use crate::identity::{self, Claimed};
+use crate::identity::{self, Claims};
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
 use crate::net::listener;
-use crate::partition::{Opening, Partitions, Reports};
+use crate::partition::{Openings, Partitions, Reports};
 use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
@@ -104,17 +105,19 @@ pub(crate) async fn start_broker(
     recovery: Arc<RecoveryProgress>,
 ) -> anyhow::Result<BrokerHandle> {
     let began = Instant::now();
-    let claimed = claim(&role.data_dirs, role.node_id)?;
-    let cluster_id = claimed.iter().find_map(|it| it.identity.cluster_id());
+    let claims = claim(&role.data_dirs, role.node_id)?;
+    for offline in &claims.offline {
+        let (directory, reason) = (offline.path.display(), &offline.reason);
+        error!(%directory, reason, "a data directory cannot be used: its replicas are offline, and the broker goes on without it");
+    }
+    let mut identities = claims.usable.iter().map(|it| &it.identity);
+    let cluster_id = identities.find_map(|it| it.cluster_id());
     let (listener, port) = bind(&role.client_listener).await?;
     let (replication_listener, replication_port) = bind(&role.replication_listener).await?;
     let (failed, failures) = mpsc::channel(1);
     let metrics = Metrics::register(registry)?;
     let recovery_metrics = metrics.clone();
-    metrics.log_directories.set(claimed.len() as i64);
-    let directories = claimed.into_iter();
-    let directories = directories.map(|claimed| Opening::new(claimed, failed.clone()));
-    let directories = directories.collect();
+    let directories = Openings::new(claims, failed.clone());
     let (proposals, proposed) = mpsc::unbounded_channel();
     let epoch = Arc::new(AtomicI64::new(-1));
     let reports = Reports {
@@ -223,6 +226,7 @@ pub(crate) async fn start_broker(
     ));
     background.spawn(keep_compacted(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_checked(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_reporting(Arc::clone(&broker), stop_background.clone()));
     background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));
     background.spawn(replication::tick(
         Arc::clone(&broker),
@@ -343,7 +347,7 @@ impl BrokerHandle {
             .map(|it| membership.as_ref()?.vouched_epoch(it))
             .collect();
         // The mark of a clean stop is what it was for, and nobody knows what the disk has left by now.
-        for directory in broker.partitions.directories().all() {
+        for directory in broker.partitions.directories().usable() {
             spare_file::release(directory.path());
         }
         let closing = Arc::clone(&broker);
@@ -359,9 +363,11 @@ impl BrokerHandle {
         let closed = closing.await;
         let mut is_unsaid = false;
         for directory in broker.partitions.directories().all() {
-            let fail_stop = directory.fail_stop();
-            if directory.logs().has_failed_flush() || fail_stop.distrusts_page_cache() {
-                is_unsaid |= !fail_stop.distrust_page_cache();
+            let failure = directory.failure();
+            if failure.has_failed() {
+                is_unsaid |= !failure.doubt();
+            } else if directory.logs().has_failed_flush() || failure.distrusts_page_cache() {
+                is_unsaid |= !failure.distrust_page_cache();
             }
         }
         if is_unsaid && let Some(membership) = membership {
@@ -425,7 +431,7 @@ fn say_what_does_not_count(broker: &Broker) {
 }
 
 /// With the spare files' room where there is less than that: what comes first takes but a little, and that must be there.
-fn claim(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Vec<Claimed>> {
+fn claim(data_dirs: &[PathBuf], node_id: i32) -> anyhow::Result<Claims> {
     for data_dir in data_dirs {
         let spare = i64::try_from(spare_file::length(data_dir)).unwrap_or(i64::MAX);
         if disk_room(data_dir).is_ok_and(|room| room.bytes_free < spare)

@@ -25,7 +25,7 @@ fn path(broker: &Node, name: &str) -> PathBuf {
 }
 
 /// From the next start on.
-fn keep_in(broker: &Node, names: &[&str]) {
+pub(crate) fn keep_in(broker: &Node, names: &[&str]) {
     let paths = names
         .iter()
         .map(|name| path(broker, name).display().to_string());
@@ -34,7 +34,7 @@ fn keep_in(broker: &Node, names: &[&str]) {
 }
 
 /// The logs of this topic in a directory.
-fn logs_in(broker: &Node, name: &str, topic: &str) -> Vec<i32> {
+pub(crate) fn logs_in(broker: &Node, name: &str, topic: &str) -> Vec<i32> {
     let entries = fs::read_dir(path(broker, name)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let indexes =
@@ -44,7 +44,10 @@ fn logs_in(broker: &Node, name: &str, topic: &str) -> Vec<i32> {
     indexes
 }
 
-fn describe(connection: &mut Connection, topics: Option<&[&str]>) -> DescribeLogDirsResponse {
+pub(crate) fn describe(
+    connection: &mut Connection,
+    topics: Option<&[&str]>,
+) -> DescribeLogDirsResponse {
     let topics = topics.map(|topics| {
         let topics = topics.iter().map(|topic| {
             DescribableLogDirTopic::default()
@@ -71,7 +74,7 @@ fn sizes(connection: &mut Connection, topic: &str) -> BTreeMap<i32, (String, i64
     sizes
 }
 
-fn leaders(connection: &mut Connection, topic: &str) -> BTreeMap<i32, i32> {
+pub(crate) fn leaders(connection: &mut Connection, topic: &str) -> BTreeMap<i32, i32> {
     let partitions = connection.topic(13, topic).partitions;
     let leaders = partitions
         .iter()

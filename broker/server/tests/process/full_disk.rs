@@ -22,10 +22,10 @@ use crate::versions::connection::{
 };
 use crate::versions::fetching::{fetch, only};
 
-const TOPIC: &str = "orders";
+pub(crate) const TOPIC: &str = "orders";
 /// What the goal allows from the moment there is room.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
-const RESERVE_BYTES: u64 = 2 << 20;
+pub(crate) const RESERVE_BYTES: u64 = 2 << 20;
 
 /// What the data of a broker is on, until this is dropped.
 struct SmallDisk(PathBuf);
@@ -94,14 +94,14 @@ fn on_small_disks(brokers: usize) -> (Testbed, Vec<SmallDisk>) {
 }
 
 /// One message after the other with acks=all, each with its number; when each was acknowledged.
-struct Load {
+pub(crate) struct Load {
     acknowledged: Arc<Mutex<Vec<Instant>>>,
     is_over: Arc<AtomicBool>,
     sending: JoinHandle<()>,
 }
 
 impl Load {
-    fn on(client: &Client) -> Self {
+    pub(crate) fn on(client: &Client) -> Self {
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let is_over = Arc::new(AtomicBool::new(false));
         let (done, ends, client) = (acknowledged.clone(), is_over.clone(), client.clone());
@@ -136,12 +136,12 @@ impl Load {
         }
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.acknowledged.lock().len()
     }
 
     /// How long until this many more are acknowledged.
-    async fn goes_on(&self) -> Duration {
+    pub(crate) async fn goes_on(&self) -> Duration {
         let (since, count) = (Instant::now(), self.count());
         while self.count() < count + 6 {
             assert!(since.elapsed() < PATIENCE, "nothing is acknowledged");
@@ -162,14 +162,14 @@ impl Load {
         assert_eq!(self.count(), count);
     }
 
-    fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.is_over.store(true, Ordering::Release);
         self.sending.join().unwrap();
         self.acknowledged.lock().len()
     }
 }
 
-async fn await_isr(testbed: &Testbed, expected: &[i32]) {
+pub(crate) async fn await_isr(testbed: &Testbed, expected: &[i32]) {
     let is_so = |client: &Client| {
         let cluster = client.cluster();
         let topic = cluster.topics.get(TOPIC)?;
@@ -206,7 +206,7 @@ fn still_run(testbed: &mut Testbed, pids: &[u32]) {
     }
 }
 
-fn gauge(broker: &Node, name: &str) -> Option<f64> {
+pub(crate) fn gauge(broker: &Node, name: &str) -> Option<f64> {
     let metrics = broker.http("/metrics")?;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name))?;
     // After its labels, where it has some.

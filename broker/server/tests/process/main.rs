@@ -14,6 +14,7 @@ mod directories;
 mod disks;
 mod durability;
 mod elections;
+mod failing_directory;
 mod figures;
 mod follower_fetching;
 mod full_disk;

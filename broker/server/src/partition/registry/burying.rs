@@ -31,7 +31,7 @@ impl Partitions {
                 self.bury(&partition.directory, image, topic.id, &name);
             } else if self.offline.remove(&name) {
                 // What is being buried under that name is of the topic before, for which this one waited.
-                let directories = self.directories.all().iter();
+                let directories = self.directories.usable();
                 for directory in directories.filter(|it| !it.logs().is_being_buried(&name)) {
                     match directory.logs().topic_id_of_offline(&name) {
                         Some(other) if other != topic.id => {
@@ -63,6 +63,9 @@ impl Partitions {
 
     /// Goes on with what is on its way to be buried. Blocks. False where something is left to be tried again.
     pub(super) fn finish_burials(&self, directory: &DataDirectory) -> bool {
+        if directory.has_failed() {
+            return true;
+        }
         let left = directory.logs().finish_burials();
         for (name, error) in &left {
             self.burial_failed(directory, name, error);
@@ -77,12 +80,13 @@ impl Partitions {
         error: &StorageError,
     ) {
         if error.is_failed_flush() || directory.logs().has_failed_flush() {
-            directory.fail_stop().flush_failed(name, error);
+            directory.failure().flush_failed(name, error);
         } else if error.is_shortage() {
             directory.disk_gate().refuse();
             warn!(partition = %name, %error, "log of a deleted topic keeps its name until there is room");
         } else {
             error!(partition = %name, %error, "log of a deleted topic keeps its name; it is tried again");
+            directory.failure().storage_failed(error);
         }
     }
 
@@ -91,7 +95,7 @@ impl Partitions {
         &self,
         names: &(impl Iterator<Item = &'a TopicPartition> + Clone),
     ) {
-        for directory in self.directories.all() {
+        for directory in self.directories.usable() {
             let mut names = names.clone();
             if names.any(|name| directory.logs().is_being_buried(name)) {
                 self.finish_burials(directory);
@@ -137,7 +141,7 @@ impl Partitions {
                 });
             }
         });
-        for directory in self.directories.all() {
+        for directory in self.directories.usable() {
             self.checkpoint(directory);
         }
     }
@@ -180,7 +184,7 @@ impl Partitions {
         }
     }
 
-    /// A failed flush ends the process, and a full disk is told.
+    /// A failed disk ends the use of its directory, and a full one is told.
     pub(super) fn unburying_failed(
         &self,
         directory: &DataDirectory,
@@ -188,15 +192,17 @@ impl Partitions {
         error: &OpenError,
     ) {
         if error.is_failed_flush() || directory.logs().has_failed_flush() {
-            directory.fail_stop().log_stopped(name, error);
+            directory.failure().log_stopped(name, error);
         } else if error.is_shortage() {
             directory.disk_gate().refuse();
+        } else {
+            directory.failure().open_failed(error);
         }
     }
 
     /// Gives the buried logs of a topic up, or one of them.
     pub(super) fn remove_buried(&self, topic_id: Uuid, index: Option<i32>) {
-        for directory in self.directories.all() {
+        for directory in self.directories.usable() {
             give_up_buried(directory, topic_id, index);
             directory.deletions().notify_one();
         }
@@ -234,7 +240,7 @@ impl Partitions {
     /// have been set back, that is the time to see it. To be called now and then, before [`Self::remove_deleted`].
     pub(crate) fn remove_forgotten(&self, directory: &DataDirectory, now_ms: i64) {
         let image = self.applied.lock();
-        if image.offset() == 0 {
+        if image.offset() == 0 || directory.has_failed() {
             return;
         }
         for ((topic_id, index), grace_ends_at_ms) in directory.logs().buried() {
@@ -251,6 +257,7 @@ impl Partitions {
 fn give_up_buried(directory: &DataDirectory, topic_id: Uuid, index: Option<i32>) {
     if let Err(error) = directory.logs().remove_buried(topic_id, index) {
         error!(%topic_id, %error, "logs of a deleted topic are left behind; they are removed when their grace is over");
+        directory.failure().storage_failed(&error);
     }
 }
 
@@ -259,7 +266,10 @@ fn set_buried_aside(directory: &DataDirectory, (topic_id, index): Key, reason: &
         Ok(path) => {
             warn!(%topic_id, index, reason, ?path, "log set aside; remove it when nobody needs it");
         }
-        Err(error) => error!(%topic_id, index, reason, %error, "log cannot be set aside"),
+        Err(error) => {
+            error!(%topic_id, index, reason, %error, "log cannot be set aside");
+            directory.failure().storage_failed(&error);
+        }
     }
 }
 

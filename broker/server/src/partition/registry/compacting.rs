@@ -153,8 +153,11 @@ impl Partitions {
                 let name = partition.log.partition();
                 partition
                     .directory
-                    .fail_stop()
+                    .failure()
                     .log_stopped(name, &OpenError::Storage(error));
+            }
+            CompactionError::Storage(error) | CompactionError::Read(ReadError::Storage(error)) => {
+                partition.directory.failure().storage_failed(&error);
             }
             _ => {}
         }

@@ -42,6 +42,7 @@ impl Partitions {
             }
         }
         self.free_names(&new.iter().map(|(name, _, _)| name));
+        new.retain(|(name, topic_id, _)| !self.is_in_failed(name, (*topic_id, name.partition)));
         let threads = (new.len() / LOGS_PER_THREAD).min(CREATING_THREADS);
         if threads < 2 {
             // Whoever takes them on makes them.
@@ -73,6 +74,10 @@ impl Partitions {
         let name = TopicPartition::new(topic.name.to_string(), key.1);
         let replicas = assigned.original_replica_count();
         let config = settings.log_config(replicas);
+        if self.is_in_failed(&name, key) {
+            self.offline.add_offline(&name);
+            return None;
+        }
         if assigned.offline.contains(&broker.node_id) {
             self.offline.add_offline(&name);
             if self.is_here(&name, key) {
@@ -164,7 +169,7 @@ impl Partitions {
             Err(error) => {
                 if error.is_shortage() {
                     directory.disk_gate().refuse();
-                } else if directory.logs().is_being_buried(name) {
+                } else if !directory.has_failed() && directory.logs().is_being_buried(name) {
                     // Of an earlier topic of that name, which could not be buried.
                     self.unburying_failed(directory, name, &error);
                 }
@@ -215,9 +220,7 @@ impl Partitions {
                 if error.is_shortage() {
                     directory.disk_gate().refuse();
                 }
-                if error.is_failed_flush() {
-                    directory.fail_stop().log_stopped(name, &error);
-                }
+                directory.failure().open_failed(&error);
                 None
             }
         }

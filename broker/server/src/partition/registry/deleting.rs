@@ -18,7 +18,7 @@ impl Partitions {
     /// never used again, so what it does not know is gone. As Kafka, it deletes neither: metadata that was lost
     /// must not take the last copy with it.
     pub(crate) fn set_strays_aside(&self, image: &Image, node_id: i32) {
-        for directory in self.directories.all() {
+        for directory in self.directories.usable() {
             for log in directory.logs().logs() {
                 let topic = image.topic_by_id(log.topic_id());
                 if is_to_be_buried(image, &log) {
@@ -97,6 +97,9 @@ impl Partitions {
         directory: &DataDirectory,
         proceed: &dyn Fn() -> bool,
     ) -> bool {
+        if directory.has_failed() {
+            return true;
+        }
         // First what gives room, and in the end what was given up on its way to be buried.
         let is_removed = remove_files(directory, proceed);
         self.finish_burials(directory) && remove_files(directory, proceed) && is_removed
@@ -116,6 +119,10 @@ impl Partitions {
             return true;
         }
         let name = TopicPartition::new(topic.name.to_string(), index);
+        if self.directories.is_in_failed(&name, key) {
+            // Should it come back to this broker, it is made anew.
+            self.given_up.lock().insert(key);
+        }
         self.directories.forget_wanted(key);
         let was_offline = self.offline.remove(&name);
         if was_offline {
@@ -145,9 +152,7 @@ impl Partitions {
             }
             Err(error) => {
                 error!(%partition, reason, %error, "log cannot be set aside");
-                if error.is_failed_flush() {
-                    directory.fail_stop().flush_failed(partition, &error);
-                }
+                directory.failure().storage_failed(&error);
                 false
             }
         }
@@ -157,6 +162,7 @@ impl Partitions {
 fn remove(directory: &DataDirectory, partition: &TopicPartition) {
     if let Err(error) = directory.logs().delete(partition) {
         error!(%partition, %error, "a deleted partition's directory keeps its name; it is tried again");
+        directory.failure().storage_failed(&error);
     }
     directory.deletions().notify_one();
 }
@@ -166,9 +172,7 @@ fn remove_files(directory: &DataDirectory, proceed: &dyn Fn() -> bool) -> bool {
         Ok(_) => true,
         Err(error) => {
             warn!(%error, "files of a deleted partition are left; they are tried again");
-            if error.is_failed_flush() {
-                directory.fail_stop().names_not_flushed(&error);
-            }
+            directory.failure().storage_failed(&error);
             false
         }
     }

@@ -12,12 +12,13 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{Map, Partitions, WeakMap, for_each_at_once};
+use crate::directory_failure::DirectoryFailure;
 use crate::disk_gate::DiskGate;
-use crate::fail_stop::FailStop;
+use crate::identity::{OfflineDirectory, is_of_disk};
 use crate::metrics::Metrics;
 use crate::partition::data_directory::Found;
 use crate::partition::offline::Offline;
-use crate::partition::{DataDirectories, DataDirectory, Opening, Reports, wall_clock_ms};
+use crate::partition::{DataDirectories, DataDirectory, Opening, Openings, Reports, wall_clock_ms};
 use crate::recovery_progress::RecoveryProgress;
 
 /// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
@@ -64,19 +65,23 @@ impl Partitions {
     /// Recovers everything in `directories`, all of these at once, so many logs of each at once. Nothing is led until the
     /// metadata says so, and nothing is to be changed before [`LogDirectory::take_mark_away`].
     pub(crate) fn open(
-        directories: Vec<Opening>,
+        directories: Openings,
         threads: usize,
         metrics: Metrics,
         reports: Reports,
         recovery: &RecoveryProgress,
     ) -> anyhow::Result<Self> {
+        let Openings {
+            usable: directories,
+            mut offline,
+        } = directories;
         let handles = FileHandles::new(OPEN_FILES_MAX);
         let numbered: Vec<_> = directories.iter().enumerate().collect();
         let opened = for_each_at_once(&numbered, |(at, opening)| {
             let progress = |opened, total| recovery.tell(*at, opened, total);
             open_directory(opening, threads, &handles, &progress)
         });
-        let mut opened: Vec<_> = opened.into_iter().collect::<anyhow::Result<_>>()?;
+        let (directories, mut opened) = without_failed(directories, opened, &mut offline)?;
         hold_together(&directories, &mut opened)?;
         let mut recovered = Recovered::default();
         let mut damaged = Vec::new();
@@ -92,18 +97,20 @@ impl Partitions {
             };
             let observer = Observer {
                 held: Arc::downgrade(&held),
-                fail_stop: opening.fail_stop.clone(),
+                failure: opening.failure.clone(),
                 disk_gate: Arc::clone(&opening.disk_gate),
             };
             let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
             all.push(Arc::new(DataDirectory::new(opening, logs, flusher, found)));
         }
+        let directories = DataDirectories::new(all, offline);
         let offline = Offline::new(damaged.into_iter(), metrics.offline_log_partitions.clone());
         Ok(Self {
-            directories: DataDirectories::new(all),
+            directories,
             handles,
             held,
             offline,
+            given_up: Mutex::default(),
             applied: Mutex::default(),
             metrics,
             reports,
@@ -118,7 +125,38 @@ fn has_all_written(opening: &Opening, report: &OpenReport) -> bool {
     let claimed = &opening.claimed;
     let stopped_cleanly = report.clean_shutdown.map(|mark| mark.broker_epoch);
     let stopped_cleanly = claimed.disk_epoch >= 0 && stopped_cleanly == Some(claimed.disk_epoch);
-    stopped_cleanly || claimed.page_cache_survived
+    (stopped_cleanly || claimed.page_cache_survived) && !claimed.is_doubted
+}
+
+type Opened = (LogDirectory, OpenReport);
+
+/// The disk of a data directory does not do what it is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DiskFailed(String);
+
+/// Those that can be used, one of them at least.
+fn without_failed(
+    directories: Vec<Opening>,
+    opened: Vec<anyhow::Result<Opened>>,
+    offline: &mut Vec<OfflineDirectory>,
+) -> anyhow::Result<(Vec<Opening>, Vec<Opened>)> {
+    let mut usable = Vec::new();
+    for (opening, opened) in directories.into_iter().zip(opened) {
+        match opened {
+            Err(error) if error.is::<DiskFailed>() || is_of_disk(&error) => {
+                let reason = format!("{error:#}");
+                // What is in memory may not be on the disk: the next start reads that.
+                if !opening.failure.fail(reason.clone(), true) {
+                    return Err(error);
+                }
+                let path = opening.claimed.identity.data_dir().to_owned();
+                offline.push(OfflineDirectory { path, reason });
+            }
+            opened => usable.push((opening, opened?)),
+        }
+    }
+    Ok(usable.into_iter().unzip())
 }
 
 fn open_directory(
@@ -126,7 +164,7 @@ fn open_directory(
     threads: usize,
     handles: &Arc<FileHandles>,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> anyhow::Result<(LogDirectory, OpenReport)> {
+) -> anyhow::Result<Opened> {
     let data_dir = opening.claimed.identity.data_dir();
     let directory = data_dir.display().to_string();
     let page_cache = match opening.claimed.page_cache_survived {
@@ -159,9 +197,17 @@ fn open_directory(
         error!(partition = %offline.partition, directory, error = %offline.error, "log is offline");
     }
     if let Some(failed) = report.offline.iter().find(|it| it.error.is_failed_flush()) {
-        // What is in memory is not on the disk: the next start reads that.
-        opening.fail_stop.distrust_page_cache();
-        bail!("{} cannot be flushed: {}", failed.partition, failed.error);
+        let (partition, error) = (&failed.partition, &failed.error);
+        bail!(DiskFailed(format!(
+            "{partition} cannot be flushed: {error}"
+        )));
+    }
+    let mut offline = report.offline.iter();
+    if let Some(failed) = offline.find(|it| it.error.is_of_disk())
+        && !opening.failure.survives_probe()
+    {
+        let (partition, error) = (&failed.partition, &failed.error);
+        bail!(DiskFailed(format!("{partition} cannot be opened: {error}")));
     }
     let unchecked = logs.logs().into_iter();
     let unchecked = unchecked.filter(|log| log.has_unchecked_batches()).count();
@@ -186,14 +232,10 @@ fn open_directory(
 }
 
 /// What one directory lacks another may have, and no replica may be in service twice.
-fn hold_together(
-    directories: &[Opening],
-    opened: &mut [(LogDirectory, OpenReport)],
-) -> anyhow::Result<()> {
+fn hold_together(directories: &[Opening], opened: &mut [Opened]) -> anyhow::Result<()> {
     let found = directories.iter().zip(&*opened);
-    let found = found.map(|(opening, (logs, report))| {
-        FoundDirectory::of(logs, report, opening.claimed.disk_epoch)
-    });
+    let found = found
+        .map(|(opening, (logs, report))| FoundDirectory::of(logs, report, last_in_use(opening)));
     let reconciled = reconcile(&found.collect::<Vec<_>>())?;
     for (at, partition) in &reconciled.superseded {
         let (logs, report) = &mut opened[*at];
@@ -253,6 +295,12 @@ fn hold_together(
     Ok(())
 }
 
+/// By the epoch of its registration. One that failed since is older: what it had was made anew in another.
+fn last_in_use(opening: &Opening) -> i64 {
+    let claimed = &opening.claimed;
+    claimed.disk_epoch - i64::from(claimed.is_doubted)
+}
+
 /// What a log is opened with: what its topic keeps is known when the metadata is, so until then
 /// nothing is deleted.
 fn until_configured() -> LogConfig {
@@ -267,7 +315,7 @@ fn until_configured() -> LogConfig {
 struct Observer {
     /// Which know the flusher.
     held: WeakMap,
-    fail_stop: FailStop,
+    failure: DirectoryFailure,
     disk_gate: Arc<DiskGate>,
 }
 
@@ -282,7 +330,7 @@ impl FlushObserver for Observer {
     }
 
     fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError) {
-        self.fail_stop.flush_failed(log.partition(), error);
+        self.failure.flush_failed(log.partition(), error);
     }
 
     fn short(&self, _: &Arc<PartitionLog>, _: &StorageError) {

@@ -41,15 +41,15 @@ impl Partitions {
         due: &BTreeSet<Key>,
     ) -> Result<(), StorageError> {
         let partitions: Vec<_> = due.iter().filter_map(|(id, n)| self.get(*id, *n)).collect();
-        let written = match partitions.iter().all(is_start_durable) {
+        let written = match partitions.iter().all(is_start_durable) || directory.has_failed() {
             true => Ok(()),
-            false => directory.logs().checkpoint_log_starts(),
+            false => write_starts(directory),
         };
         for partition in &partitions {
             // Whoever deleted records waits for the fetch that says so; another checkpoint may have been faster.
             if is_start_durable(partition) {
                 broker.fetchers.fetch_anew(partition.key());
-            } else {
+            } else if !directory.has_failed() {
                 partition.directory.due_starts().add(partition.key());
             }
             partition.directory.due_retention().add(partition.key());
@@ -81,11 +81,16 @@ impl Partitions {
         for directory in self.directories.all() {
             let mut here = partitions.iter().filter(|it| it.is_in(directory));
             if !here.all(is_start_durable) {
-                directory.logs().checkpoint_log_starts()?;
+                write_starts(directory)?;
             }
         }
         Ok(())
     }
+}
+
+fn write_starts(directory: &DataDirectory) -> Result<(), StorageError> {
+    let written = directory.logs().checkpoint_log_starts();
+    written.inspect_err(|error| directory.failure().storage_failed(error))
 }
 
 fn is_start_durable(partition: &Arc<Partition>) -> bool {
@@ -95,5 +100,6 @@ fn is_start_durable(partition: &Arc<Partition>) -> bool {
 fn retain(partition: &Partition) {
     if let Err(error) = partition.log.apply_retention(wall_clock_ms()) {
         warn!(partition = partition.name(), %error, "retention not applied");
+        partition.directory.failure().storage_failed(&error);
     }
 }

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod directories;
+mod failing_directory;
 mod full_disk;
 mod in_doubt;
 mod many_partitions;
@@ -34,7 +35,7 @@ use crate::broker::Broker;
 use crate::coordinator::Coordinators;
 use crate::identity::claim_all;
 use crate::net::budget::Budgets;
-use crate::partition::{Followed, Opening};
+use crate::partition::{Followed, Openings};
 use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
@@ -247,9 +248,8 @@ fn data_dirs(data: &Path) -> Vec<PathBuf> {
 
 fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
     let (reasons, fatal) = mpsc::channel(1);
-    let claimed = claim_all(&data_dirs(data), 0).unwrap().into_iter();
-    let directories = claimed.map(|claimed| Opening::new(claimed, reasons.clone()));
-    let directories = directories.collect();
+    let claims = claim_all(&data_dirs(data), 0).unwrap();
+    let directories = Openings::new(claims, reasons);
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let reports = Reports {
         proposals: mpsc::unbounded_channel().0,

@@ -6,7 +6,7 @@ use foz_metadata::record::{
 
 use super::*;
 
-fn world_of(directories: usize) -> World {
+pub(super) fn world_of(directories: usize) -> World {
     let data = tempfile::tempdir().unwrap();
     for n in 0..directories {
         fs::create_dir(data.path().join(format!("data-{n}"))).unwrap();
@@ -14,12 +14,12 @@ fn world_of(directories: usize) -> World {
     World::within(data)
 }
 
-fn bytes(topic_id: Uuid) -> Bytes {
+pub(super) fn bytes(topic_id: Uuid) -> Bytes {
     Bytes::copy_from_slice(topic_id.as_bytes())
 }
 
 /// `orders`, with replicas here alone.
-fn topic(topic_id: Uuid, partitions: i32) -> Vec<Record> {
+pub(super) fn topic(topic_id: Uuid, partitions: i32) -> Vec<Record> {
     let topic = Fact::Topic(TopicRecord {
         id: bytes(topic_id),
         name: "orders".to_owned(),
@@ -39,7 +39,7 @@ fn topic(topic_id: Uuid, partitions: i32) -> Vec<Record> {
     facts.map(Record::from).collect()
 }
 
-fn deletion(topic_id: Uuid) -> Record {
+pub(super) fn deletion(topic_id: Uuid) -> Record {
     let deletion = DeleteTopicRecord {
         topic_id: bytes(topic_id),
         deleted_at_ms: 1,
@@ -50,7 +50,7 @@ fn deletion(topic_id: Uuid) -> Record {
 }
 
 /// What is below each directory, without what is not of `orders`.
-fn spread(world: &World) -> Vec<Vec<String>> {
+pub(super) fn spread(world: &World) -> Vec<Vec<String>> {
     let names = |path: PathBuf| {
         let entries = fs::read_dir(path).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -76,7 +76,7 @@ fn finish(world: &World) {
 }
 
 /// In which directory its log is.
-fn place(world: &World, index: i32) -> usize {
+pub(super) fn place(world: &World, index: i32) -> usize {
     let partition = world.partitions().get(TOPIC_ID, index).unwrap();
     let all = world.partitions().directories().all();
     all.iter().position(|it| partition.is_in(it)).unwrap()
@@ -236,9 +236,9 @@ async fn a_directory_in_which_nothing_can_be_made_comes_after_the_others() {
     assert!(world.fatal.try_recv().is_err());
 }
 
-/// What was deleted in one may come back beside what is made in the other.
+/// What was deleted in one may come back beside what is made in the other: that one is not believed then.
 #[tokio::test]
-async fn names_that_cannot_be_flushed_end_the_process() {
+async fn a_directory_whose_names_cannot_be_flushed_is_out_of_use() {
     for by_who_removes_files in [false, true] {
         let mut world = world_of(2);
         world.commit(topic(TOPIC_ID, 1));
@@ -258,6 +258,18 @@ async fn names_that_cannot_be_flushed_end_the_process() {
             world.change(moved_to(&[0], 2));
         }
         assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+        let all = world.partitions().directories().all();
+        assert!(all[from].has_failed() && !all[1 - from].has_failed());
+        assert!(all[from].failure().doubt(), "another one says it");
+        world.change(moved_to(&[0], 3));
+        world.repair();
+        assert_eq!(place(&world, 0), 1 - from);
+        // Without the last one the process ends.
+        world.change(moved_to(&[1], 4));
+        let other = &data[1 - from];
+        fs::rename(other, world.data.path().join("aside-too")).unwrap();
+        let all = world.partitions().directories().all();
+        assert!(!world.partitions().remove_deleted(&all[1 - from], &|| true));
         let reason = world.fatal.try_recv().unwrap();
         assert!(reason.contains("flush"), "{reason}");
     }
@@ -295,10 +307,8 @@ async fn one_log_of_a_replica_that_two_directories_have_ends_the_start() {
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
     let open = || {
-        let claimed = claim_all(&data_dirs(held.path()), 0).unwrap().into_iter();
-        let directories = claimed
-            .map(|it| Opening::new(it, mpsc::channel(1).0))
-            .collect();
+        let claims = claim_all(&data_dirs(held.path()), 0).unwrap();
+        let directories = Openings::new(claims, mpsc::channel(1).0);
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let reports = Reports {
             proposals: mpsc::unbounded_channel().0,

@@ -1,0 +1,190 @@
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::identity::{claim, claim_all};
+
+fn failed(action: &'static str) -> StorageError {
+    StorageError {
+        action,
+        path: PathBuf::from("orders-0"),
+        source: io::Error::from_raw_os_error(5),
+    }
+}
+
+fn is_believed(data_dir: &Path) -> bool {
+    claim(data_dir, 0).unwrap().page_cache_survived
+}
+
+fn partition() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+/// Nothing can be put beside its `meta.properties`.
+fn refuse(data_dir: &Path) {
+    let in_the_way = format!("{}.tmp", foz_quorum::meta_properties::FILE_NAME);
+    std::fs::create_dir(data_dir.join(in_the_way)).unwrap();
+}
+
+/// Several, each registered.
+struct World {
+    _dir: tempfile::TempDir,
+    data_dirs: Vec<PathBuf>,
+    all: Vec<DirectoryFailure>,
+    heard: mpsc::Receiver<String>,
+}
+
+impl World {
+    fn of(count: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dirs = (0..count).map(|n| dir.path().join(format!("data-{n}")));
+        let data_dirs: Vec<_> = data_dirs.collect();
+        let (all, heard) = DirectoryFailure::of_these(&data_dirs);
+        for failure in &all {
+            failure.identity().join("A", 7).unwrap();
+        }
+        Self {
+            _dir: dir,
+            data_dirs,
+            all,
+            heard,
+        }
+    }
+
+    /// What the next process believes.
+    fn believed(&self) -> Vec<bool> {
+        let claims = claim_all(&self.data_dirs, 0).unwrap();
+        let believed = claims.usable.iter();
+        believed
+            .map(|it| it.page_cache_survived && !it.is_doubted)
+            .collect()
+    }
+
+    fn fail(&self, at: usize) -> bool {
+        let goes_on = self.all[at].fail("the disk is gone".to_owned(), false);
+        while goes_on && !self.all[at].distrusts_page_cache() {
+            // Another thread writes that down.
+            std::thread::yield_now();
+        }
+        goes_on
+    }
+}
+
+#[test]
+fn a_failed_flush_stops_the_process_and_is_known_to_the_next() {
+    for is_of_change in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (failure, mut heard) = DirectoryFailure::of(dir.path());
+        failure.identity().join("A", 7).unwrap();
+        assert!(is_believed(dir.path()));
+        let error = failed("flush");
+        if is_of_change {
+            failure.log_stopped(&partition(), &OpenError::Storage(error));
+        } else {
+            failure.flush_failed(&partition(), &error);
+        }
+        assert!(!is_believed(dir.path()));
+        let reason = heard.try_recv().unwrap();
+        assert!(reason.contains("orders-0 cannot be flushed"), "{reason}");
+    }
+}
+
+#[test]
+fn a_change_left_half_way_stops_the_process_and_takes_nothing_from_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let (failure, mut heard) = DirectoryFailure::of(dir.path());
+    failure.identity().join("A", 7).unwrap();
+    for _ in 0..2 {
+        failure.log_stopped(&partition(), &OpenError::Storage(failed("write")));
+    }
+    assert!(is_believed(dir.path()));
+    let reason = heard.try_recv().unwrap();
+    assert!(reason.contains("orders-0 was left half-way"), "{reason}");
+    assert!(heard.try_recv().is_err(), "once");
+}
+
+#[test]
+fn a_disk_that_takes_nothing_stops_the_process_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (failure, mut heard) = DirectoryFailure::of(dir.path());
+    refuse(dir.path());
+    assert!(!failure.distrusts_page_cache());
+    assert!(!failure.distrust_page_cache());
+    assert!(failure.distrusts_page_cache());
+    failure.flush_failed(&partition(), &failed("flush"));
+    assert!(heard.try_recv().is_ok());
+}
+
+#[tokio::test]
+async fn one_of_several_fails_once_and_another_says_so() {
+    let mut world = World::of(3);
+    assert_eq!(world.believed(), [true; 3]);
+    // Not even that it failed.
+    refuse(&world.data_dirs[1]);
+    assert!(world.fail(1) && world.fail(1));
+    world.all[1].news().notified().await;
+    let failed: Vec<_> = world.all.iter().map(|it| it.has_failed()).collect();
+    assert_eq!(failed, [false, true, false]);
+    assert!(world.heard.try_recv().is_err(), "the broker goes on");
+    std::fs::remove_dir(world.data_dirs[1].join("meta.properties.tmp")).unwrap();
+    assert_eq!(world.believed(), [true, false, true]);
+}
+
+#[test]
+fn the_last_one_stops_the_process() {
+    let mut world = World::of(2);
+    assert!(world.fail(0));
+    assert!(world.heard.try_recv().is_err());
+    world.all[1].flush_failed(&partition(), &failed("flush"));
+    assert!(!world.all[1].has_failed(), "in use until the process ends");
+    assert!(world.heard.try_recv().is_ok());
+    assert_eq!(world.believed(), [false, false]);
+}
+
+#[test]
+fn of_two_at_once_one_is_the_last() {
+    for _ in 0..20 {
+        let mut world = World::of(2);
+        let goes_on = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|at| {
+                let world = &world;
+                scope.spawn(move || world.fail(at))
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(goes_on.iter().filter(|it| **it).count(), 1, "{goes_on:?}");
+        assert!(world.heard.try_recv().is_ok());
+    }
+}
+
+#[test]
+fn where_no_other_one_has_a_place_for_it_it_is_known_to_be_unsaid() {
+    let world = World::of(2);
+    refuse(&world.data_dirs[1]);
+    assert!(world.fail(0));
+    assert!(!world.all[0].doubt());
+    std::fs::remove_dir(world.data_dirs[1].join("meta.properties.tmp")).unwrap();
+    assert!(world.all[0].doubt());
+}
+
+#[test]
+fn what_cannot_be_read_on_a_disk_that_can_be_written_is_damage() {
+    let world = World::of(3);
+    world.all[0].storage_failed(&failed("read"));
+    assert!(!world.all[0].has_failed());
+    let left = std::fs::read_dir(&world.data_dirs[0]).unwrap();
+    let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["meta.properties"], "the probe is gone");
+    // What was found is believed for a while.
+    world.all[0].all.states.lock()[0].probed = Some((Instant::now(), false));
+    world.all[0].storage_failed(&failed("read"));
+    assert!(world.all[0].has_failed());
+
+    let no_room = StorageError {
+        source: io::Error::from_raw_os_error(28),
+        ..failed("write")
+    };
+    world.all[1].storage_failed(&no_room);
+    assert!(!world.all[1].has_failed());
+    world.all[1].storage_failed(&failed("write"));
+    assert!(world.all[1].has_failed());
+}

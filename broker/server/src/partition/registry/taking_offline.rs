@@ -1,0 +1,54 @@
+//! A data directory has failed: what it held neither leads nor follows any more.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::{Key, Partitions};
+use crate::broker::Broker;
+use crate::partition::DataDirectory;
+
+impl Partitions {
+    /// Takes every replica of a directory that failed out of service, and touches no file of it. No log is made in the place
+    /// of any of them. Blocks until nobody writes there.
+    pub(crate) fn take_offline(&self, broker: &Broker, directory: &Arc<DataDirectory>) {
+        // Nobody opens anything meanwhile, and what comes afterwards knows that the directory has failed.
+        let _applied = self.applied.lock();
+        let held = self.all_in(directory);
+        for partition in &held {
+            broker.fetchers.leave(partition.key());
+            partition.resign();
+            // Before it is not found: who asks is told why.
+            self.offline.add_offline(partition.log.partition());
+            self.held.write().remove(&partition.key());
+        }
+        for name in directory.logs().offline() {
+            if self.directories.offline(&name).next().is_none() {
+                self.offline.remove(&name);
+                self.offline.add_offline(&name);
+            }
+        }
+        directory.logs().abandon();
+        let (path, replicas) = (directory.path().display(), held.len());
+        warn!(directory = %path, replicas, "the replicas of a data directory that failed are out of service");
+        // What could not be made there is made in another.
+        self.reports.damage.notify_one();
+    }
+
+    /// Replicas that this broker cannot use, as their directories have failed: in service, damaged, or kept of deleted
+    /// topics. May read files.
+    pub(crate) fn failed_replicas(&self) -> BTreeSet<Key> {
+        let failed = self.directories.failed();
+        let mut replicas: BTreeSet<_> = failed.flat_map(|it| it.logs().listed()).collect();
+        for key in self.given_up.lock().iter() {
+            replicas.remove(key);
+        }
+        replicas
+    }
+
+    /// Its log was in a directory that has failed, and is still this replica's.
+    pub(super) fn is_in_failed(&self, name: &foz_log::TopicPartition, key: Key) -> bool {
+        self.directories.is_in_failed(name, key) && !self.given_up.lock().contains(&key)
+    }
+}

@@ -1,0 +1,272 @@
+//! One of several data directories fails while the broker runs.
+
+use bytes::BytesMut;
+use foz_metadata::record::RestoreTopicRecord;
+use tokio::time::timeout;
+
+use super::directories::{bytes, deletion, place, spread, topic, world_of};
+use super::*;
+use crate::identity::Claimed;
+
+const REASON: &str = "its disk is gone";
+
+/// As the task does that hears of it.
+fn fail(world: &World, at: usize) {
+    let directory = &world.partitions().directories().all()[at];
+    assert!(directory.failure().fail(REASON.to_owned(), false));
+    while !directory.failure().distrusts_page_cache() {
+        // Another thread writes that down.
+        std::thread::yield_now();
+    }
+    take_offline(world);
+}
+
+fn take_offline(world: &World) {
+    for directory in world.partitions().directories().failed() {
+        world.partitions().take_offline(&world.broker, directory);
+    }
+}
+
+/// The partitions of `orders` whose logs are in a directory.
+fn logs_in(world: &World, at: usize, partitions: i32) -> Vec<i32> {
+    let here = (0..partitions).filter(|index| place(world, *index) == at);
+    here.collect()
+}
+
+fn found(world: &World, index: i32) -> Result<(), ErrorCode> {
+    let topic = world.image.topic("orders").unwrap();
+    world.partitions().find(topic, index).map(|_| ())
+}
+
+fn keys(topic_id: Uuid, indexes: &[i32]) -> Vec<Key> {
+    indexes.iter().map(|index| (topic_id, *index)).collect()
+}
+
+fn failed(world: &World) -> Vec<Key> {
+    let failed = world.partitions().failed_replicas().into_iter();
+    failed.collect()
+}
+
+/// What the quorum makes of a report.
+fn offline(world: &World, indexes: &[i32]) -> Vec<foz_metadata::record::Record> {
+    let changes = indexes.iter().map(|index| {
+        let partition = world.image.partition("orders", *index).unwrap();
+        Fact::PartitionChange(PartitionChangeRecord {
+            topic_id: bytes(TOPIC_ID),
+            index: *index,
+            leader: Some(foz_metadata::image::NO_LEADER),
+            leader_epoch: Some(partition.leader_epoch + 1),
+            isr: Some(NodeIds::from(vec![])),
+            offline: Some(NodeIds::from(vec![0])),
+            partition_epoch: partition.partition_epoch + 1,
+            ..PartitionChangeRecord::default()
+        })
+        .into()
+    });
+    changes.collect()
+}
+
+#[tokio::test]
+async fn what_it_held_is_out_of_service_and_everything_else_goes_on() {
+    let mut world = world_of(3);
+    world.commit(topic(TOPIC_ID, 9));
+    let gone = logs_in(&world, 1, 9);
+    assert_eq!(gone.len(), 3);
+    let logs = spread(&world);
+    let stopped = world.partitions().get(TOPIC_ID, gone[0]).unwrap();
+    fail(&world, 1);
+    // Again, and nothing more happens.
+    fail(&world, 1);
+    for index in 0..9 {
+        let expected = match gone.contains(&index) {
+            true => Err(ErrorCode::KafkaStorageError),
+            false => Ok(()),
+        };
+        assert_eq!(found(&world, index), expected, "{index}");
+    }
+    assert_eq!(stopped.led(), None);
+    assert!(stopped.log.is_deleted());
+    assert_eq!(world.offline(), 3);
+    assert_eq!(failed(&world), keys(TOPIC_ID, &gone));
+
+    // Before the quorum says so, after it, and whatever is looked after meanwhile.
+    assert_eq!(world.repair(), None);
+    let changes = Changes::between(&Image::default(), &world.image);
+    let image = Arc::clone(&world.image);
+    world.partitions().apply(&world.broker, &image, &changes);
+    let records = offline(&world, &gone);
+    world.commit(records);
+    assert_eq!((world.repair(), world.offline()), (None, 3));
+    for directory in world.partitions().directories().all() {
+        world.partitions().checkpoint(directory);
+        assert!(world.partitions().remove_deleted(directory, &|| true));
+    }
+    assert_eq!(spread(&world), logs, "none is made in the place of another");
+    assert_eq!(world.partitions().in_doubt(&world.broker), []);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+/// Before the metadata have come, and before anybody has looked after it.
+#[tokio::test]
+async fn nothing_is_made_in_its_place_from_the_first_moment_on() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 40));
+    let gone = logs_in(&world, 0, 40);
+    let before = spread(&world);
+    let mut world = world.restart(|_| {}).await;
+    let directory = &world.partitions().directories().all()[0];
+    assert!(directory.failure().fail(REASON.to_owned(), false));
+    let image = Arc::clone(&world.image);
+    world.partitions().set_strays_aside(&image, 0);
+    let changes = Changes::between(&Image::default(), &image);
+    world.partitions().apply(&world.broker, &image, &changes);
+    for index in 0..40 {
+        assert_eq!(
+            found(&world, index).is_ok(),
+            !gone.contains(&index),
+            "{index}"
+        );
+    }
+    take_offline(&world);
+    assert_eq!(failed(&world), keys(TOPIC_ID, &gone));
+    assert_eq!(spread(&world), before);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn new_logs_are_made_in_the_others() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 2));
+    let gone = logs_in(&world, 0, 2);
+    fail(&world, 0);
+    world.commit(vec![deletion(TOPIC_ID)]);
+    assert_eq!(
+        failed(&world),
+        keys(TOPIC_ID, &gone),
+        "kept of a deleted topic"
+    );
+    let other = Uuid::from_u128(8);
+    world.commit(topic(other, 4));
+    for index in 0..4 {
+        let partition = world.partitions().get(other, index).unwrap();
+        let all = world.partitions().directories().all();
+        assert!(partition.is_in(&all[1]), "{index}");
+        assert_eq!(partition.led(), Some(0));
+    }
+    assert_eq!(failed(&world), keys(TOPIC_ID, &gone));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_brought_back_lacks_what_failed() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 2));
+    let gone = logs_in(&world, 0, 2);
+    world.commit(vec![deletion(TOPIC_ID)]);
+    for directory in world.partitions().directories().all() {
+        assert!(world.partitions().remove_deleted(directory, &|| true));
+    }
+    fail(&world, 0);
+    assert_eq!(failed(&world), keys(TOPIC_ID, &gone));
+    let restoration = RestoreTopicRecord {
+        topic_id: bytes(TOPIC_ID),
+        name: "orders".to_owned(),
+    };
+    world.commit(vec![Fact::RestoreTopic(restoration).into()]);
+    for index in 0..2 {
+        let expected = match gone.contains(&index) {
+            true => Err(ErrorCode::KafkaStorageError),
+            false => Ok(()),
+        };
+        assert_eq!(found(&world, index), expected, "{index}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_left_and_comes_back_is_made_anew() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 1));
+    let at = place(&world, 0);
+    fail(&world, at);
+    let replicas = |replicas: &[i32]| PartitionChangeRecord {
+        replicas: Some(NodeIds::from(replicas.to_vec())),
+        isr: Some(NodeIds::from(vec![1])),
+        leader: Some(1),
+        leader_epoch: Some(1),
+        offline: Some(NodeIds::from(vec![])),
+        ..PartitionChangeRecord::default()
+    };
+    world.change(replicas(&[1]));
+    assert_eq!(failed(&world), [], "it is not this broker's any more");
+    assert_eq!(world.offline(), 0);
+    world.change(PartitionChangeRecord {
+        leader_epoch: Some(2),
+        ..replicas(&[1, 0])
+    });
+    assert_eq!(place(&world, 0), 1 - at);
+    assert_eq!(failed(&world), []);
+    // The next process finds both, and knows which is the newer one.
+    let world = world.restart(|_| {}).await;
+    let directories = world.partitions().directories().all();
+    let name = TopicPartition::new("orders", 0);
+    let held = directories.iter().map(|it| it.logs().get(&name).is_some());
+    let held: Vec<_> = held.collect();
+    assert_eq!(held.iter().position(|it| *it), Some(1 - at), "{held:?}");
+    assert_eq!(held.iter().filter(|it| **it).count(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_is_told() {
+    let mut world = world_of(2);
+    let mut records = topic(TOPIC_ID, 0);
+    records.push(
+        Fact::Partition(PartitionRecord {
+            topic_id: bytes(TOPIC_ID),
+            replicas: vec![0, 1],
+            isr: vec![0, 1],
+            leader: 0,
+            ..PartitionRecord::default()
+        })
+        .into(),
+    );
+    world.commit(records);
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    let produced = append(&world, &partition);
+    let waiting = tokio::spawn({
+        let partition = Arc::clone(&partition);
+        async move { partition.acknowledged(&produced).await }
+    });
+    tokio::task::yield_now().await;
+    fail(&world, place(&world, 0));
+    let told = timeout(Duration::from_secs(10), waiting).await.unwrap();
+    assert_eq!(told.unwrap(), Err(ErrorCode::NotLeaderOrFollower));
+}
+
+fn append(world: &World, partition: &Arc<Partition>) -> crate::partition::Produced {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&RecordToWrite::default());
+    let batch = BytesMut::from(builder.build().unwrap().as_slice());
+    partition.append(&world.image, -1, batch).unwrap()
+}
+
+/// Its page cache may hold what the disk never got, and the disk did not even take that word.
+#[tokio::test]
+async fn the_next_process_does_not_believe_it() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 4));
+    for directory in world.partitions().directories().all() {
+        directory.identity().join("c", 1).unwrap();
+    }
+    let in_the_way = data_dirs(world.data.path())[0].join("meta.properties.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    fail(&world, 0);
+    let epochs = [Some(1); 2];
+    world.partitions().close(&epochs).unwrap();
+    fs::remove_dir(in_the_way).unwrap();
+    let found = claim_all(&data_dirs(world.data.path()), 0).unwrap().usable;
+    let is_believed = |it: &Claimed| it.page_cache_survived && !it.is_doubted;
+    let believed: Vec<_> = found.iter().map(is_believed).collect();
+    assert_eq!(believed, [false, true]);
+    let has_mark = |dir: PathBuf| dir.join(".kafka_cleanshutdown").exists();
+    let marks = data_dirs(world.data.path()).into_iter().map(has_mark);
+    assert_eq!(marks.collect::<Vec<_>>(), [false, true]);
+}

@@ -45,6 +45,7 @@ pub(crate) struct Partitions {
     offline: Offline,
     /// Replicas whose logs were in directories that failed, and are not theirs any more: they went to other brokers.
     given_up: Mutex<HashSet<Key>>,
+    registered: Mutex<Registered>,
     /// With which `held` is in line. Locked by whoever changes what is held.
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,
@@ -53,7 +54,23 @@ pub(crate) struct Partitions {
     recovered: Recovered,
 }
 
+/// What the quorum was told of the logs by the newest registration.
+#[derive(Debug)]
+struct Registered {
+    /// From here on the metadata know it.
+    metadata_offset: i64,
+    logs: HashSet<Key>,
+}
+
 impl Partitions {
+    /// The quorum has heard of these logs. To be called before anybody hears of the registration.
+    pub(crate) fn set_registered(&self, metadata_offset: i64, logs: HashSet<Key>) {
+        *self.registered.lock() = Registered {
+            metadata_offset,
+            logs,
+        };
+    }
+
     pub(crate) fn recovered(&self) -> &Recovered {
         &self.recovered
     }

@@ -1,6 +1,7 @@
 //! The broker's membership of the cluster: it registers, holds its lease, and registers anew where the
 //! registration was lost, or where its logs say that it must not be counted on as it is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use crate::blocking::blocking;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
 use crate::identity::is_shortage;
-use crate::partition::{DataDirectory, InDoubt, Leave};
+use crate::partition::{DataDirectory, InDoubt, Key, Leave};
 use crate::process;
 
 /// A disk that goes on to damage what is fetched again, or on which no log can be made, must not keep the
@@ -124,9 +125,10 @@ impl Membership {
         loop {
             let registering = async {
                 let request = self.request().await;
-                registration::register(&self.broker.controllers, &request).await
+                let registered = registration::register(&self.broker.controllers, &request).await;
+                registered.map(|registered| (registered, logs_of(&request)))
             };
-            let registered = tokio::select! {
+            let (registered, logs) = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 registered = registering => registered?,
             };
@@ -147,6 +149,9 @@ impl Membership {
                 directory.logs().forget_lost();
                 *directory.found().logs.lock() = Vec::new();
             }
+            self.broker
+                .partitions
+                .set_registered(registered.metadata_offset, logs);
             self.broker
                 .epoch
                 .store(registered.broker_epoch, Ordering::Release);
@@ -362,6 +367,15 @@ pub(super) fn by_topic(mut logs: Vec<(Uuid, i32)>) -> Vec<TopicLogs> {
         indexes: of_topic.iter().map(|(_, index)| *index).collect(),
     });
     topics.collect()
+}
+
+fn logs_of(request: &RegisterBrokerRequest) -> HashSet<Key> {
+    let topics = request.directories.iter().flat_map(|it| &it.logs);
+    let logs = topics.filter_map(|of_topic| {
+        let topic_id = Uuid::from_slice(&of_topic.topic_id).ok()?;
+        Some(of_topic.indexes.iter().map(move |index| (topic_id, *index)))
+    });
+    logs.flatten().collect()
 }
 
 fn log_in_doubt(log: InDoubt) -> LogInDoubt {

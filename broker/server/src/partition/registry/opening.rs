@@ -1,5 +1,6 @@
 //! What there is when a broker starts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::{Map, Partitions, WeakMap, for_each_at_once};
+use super::{Map, Partitions, Registered, WeakMap, for_each_at_once};
 use crate::directory_failure::DirectoryFailure;
 use crate::disk_gate::DiskGate;
 use crate::identity::{OfflineDirectory, is_of_disk};
@@ -111,6 +112,10 @@ impl Partitions {
             held,
             offline,
             given_up: Mutex::default(),
+            registered: Mutex::new(Registered {
+                metadata_offset: -1,
+                logs: HashSet::new(),
+            }),
             applied: Mutex::default(),
             metrics,
             reports,

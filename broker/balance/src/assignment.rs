@@ -50,8 +50,8 @@ struct Weight {
 pub(crate) struct Assignment<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) roles: &'a Roles,
-    /// For each partition: it has a replica on a broker that is not alive. A move of it would not end before that
-    /// one is back, so it stays as it is unless it has to move.
+    /// For each partition: it has a replica on a broker that is not alive, or that cannot use it. A move of it would not
+    /// end before that one is back, so it stays as it is unless it has to move.
     pinned: Vec<bool>,
     weights: Vec<Weight>,
     /// For each slot, its broker.
@@ -83,7 +83,10 @@ impl<'a> Assignment<'a> {
             .collect();
         let alive = |slot: usize| cluster.brokers()[brokers[slot] as usize].alive;
         let pinned = (0..cluster.partitions().len())
-            .map(|partition| !cluster.slots(partition).all(alive))
+            .map(|partition| {
+                let offline = &cluster.partitions()[partition].offline;
+                !offline.is_empty() || !cluster.slots(partition).all(alive)
+            })
             .collect();
         let mut assignment = Self {
             cluster,
@@ -276,6 +279,7 @@ mod tests {
             topic: 7,
             partition,
             replicas: replicas.to_vec(),
+            offline: Vec::new(),
             bytes: 10,
             bytes_in_per_second: 3,
             bytes_out_per_second: 4,

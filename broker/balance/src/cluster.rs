@@ -24,6 +24,8 @@ pub struct Partition {
     pub partition: i32,
     /// The preferred leader first.
     pub replicas: Vec<i32>,
+    /// Brokers that are alive and cannot use the replica that they have: its disk has failed.
+    pub offline: Vec<i32>,
     /// Of one replica.
     pub bytes: u64,
     /// What producers write.

@@ -84,8 +84,9 @@ fn cannot_move(
     let cluster = assignment.cluster;
     let slots = cluster.slots(partition);
     let replicas = slots.len();
-    let mut brokers = slots.map(|slot| assignment.broker(slot));
-    if !brokers.any(|broker| cluster.brokers()[broker].alive) {
+    let offline = &cluster.partitions()[partition].offline;
+    let mut brokers = slots.map(|slot| &cluster.brokers()[assignment.broker(slot)]);
+    if !brokers.any(|broker| broker.alive && !offline.contains(&broker.node_id)) {
         return Some(CannotDrainReason::NothingToCopyFrom);
     }
     let possible = (0..cluster.broker_count())

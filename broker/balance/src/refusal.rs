@@ -27,7 +27,9 @@ pub struct CannotDrain {
 pub enum CannotDrainReason {
     #[error("it has {replicas} replicas, and only {brokers} brokers could have them")]
     TooFewBrokers { replicas: usize, brokers: usize },
-    #[error("none of its replicas is on a broker that is alive, so there is nothing to copy from")]
+    #[error(
+        "none of its replicas is on a broker that is alive and can use it, so there is nothing to copy from"
+    )]
     NothingToCopyFrom,
     #[error("no broker that keeps it in as many racks has room on its disk for its {bytes} bytes")]
     NoRoom { bytes: u64 },

@@ -97,6 +97,7 @@ pub use min_insync::{effective_min_insync, min_insync_replicas, partition_min_in
 pub use pin_min_insync_replicas::pin_min_insync_replicas;
 pub use progress_rebalance::{
     ProgressRebalance, RebalanceEnd, RebalanceMove, RebalanceStep, progress_rebalance,
+    waits_for_offline,
 };
 pub use purge_deleted_topics::{DeletedTopicRef, PurgeDeletedTopics, Purged, purge_deleted_topics};
 pub use raise_internal_topics::{PARTITIONS_RAISED_PER_CALL_MAX, raise_internal_topics};

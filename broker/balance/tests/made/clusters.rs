@@ -68,6 +68,7 @@ pub(crate) fn partitions(shape: &Shape, numbers: &mut Numbers) -> Vec<Partition>
                 topic: (at / 16) as u32,
                 partition: at % 16,
                 replicas: replicas(shape, filled, numbers),
+                offline: Vec::new(),
                 bytes,
                 bytes_in_per_second: written,
                 bytes_out_per_second: read,

@@ -32,11 +32,14 @@ pub(super) fn convert(image: &Image, loads: &Loads) -> Result<Converted, Invalid
         knows_loads &= load.is_some();
         let load = load.unwrap_or_default();
         let replicas = partition.target_replicas();
+        let stays = |id: &&i32| replicas.contains(id);
+        let offline = partition.offline.iter().filter(stays).copied().collect();
         holders.extend(&replicas);
         partitions.push(Partition {
             topic: u32::try_from(topics.len() - 1).unwrap_or(u32::MAX),
             partition: index,
             replicas,
+            offline,
             bytes: load.bytes,
             bytes_in_per_second: load.bytes_in_per_second,
             bytes_out_per_second: load.bytes_out_per_second,

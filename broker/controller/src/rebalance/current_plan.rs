@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foz_balance::{Limits, Move, MoveState, Observed, move_state, next_batch};
 use foz_metadata::Image;
 use foz_metadata::image::{NO_LEADER, Partition, Topic};
-use foz_metadata::rules::{RebalanceMove, min_insync_replicas};
+use foz_metadata::rules::{RebalanceMove, min_insync_replicas, waits_for_offline};
 
 use super::limits::RebalanceLimits;
 use super::loads::Loads;
@@ -128,9 +128,13 @@ impl CurrentPlan {
     fn state(&self, image: &Image, one: &Move) -> MoveState {
         let topic = image.topic_by_id(self.topic_of(one).id);
         let found = topic.and_then(|topic| Some((topic, topic.partition(one.partition)?)));
+        let is_hopeless = found.is_some_and(|(_, partition)| {
+            waits_for_offline(image, partition, &one.from, &one.to).is_some()
+        });
         let observed = found.map(|(topic, partition)| observed(image, topic, partition));
         match move_state(one, observed.as_ref(), 0) {
             // One that restarts, or whose disk has no room, is planned for, and waited for.
+            MoveState::Waiting { .. } if is_hopeless => MoveState::Overtaken,
             MoveState::Waiting { .. } if !one.adding().all(|id| image.can_take_over(id)) => {
                 MoveState::Held
             }

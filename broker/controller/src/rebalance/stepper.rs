@@ -155,8 +155,8 @@ impl Stepper {
             .filter(move |it| it.rebalance_id == rebalance_id)
     }
 
-    /// Moves of its own to a broker that gets nothing new by now, or that is away for too long. What they were for is
-    /// planned anew.
+    /// Moves of its own to a broker that gets nothing new by now, or that is away for too long, and those that wait for a
+    /// replica on a disk that has failed. What they were for is planned anew.
     fn hopeless(
         &mut self,
         image: &Image,
@@ -175,7 +175,8 @@ impl Stepper {
                 || since.is_some_and(|since| now.saturating_sub(*since) >= self.limits.away)
         };
         let own = self.own(under_way);
-        let hopeless = own.filter(|it| it.behind_and_new().any(|id| is_hopeless(&id)));
+        let hopeless =
+            own.filter(|it| it.is_hopeless || it.behind_and_new().any(|id| is_hopeless(&id)));
         hopeless.map(|it| it.id).collect()
     }
 

@@ -3,6 +3,7 @@
 use foz_balance::{Move, MoveState};
 use foz_metadata::Image;
 use foz_metadata::image::NO_LEADER;
+use foz_metadata::rules::waits_for_offline;
 use uuid::Uuid;
 
 use super::loads::Loads;
@@ -21,6 +22,10 @@ pub(super) struct UnderWay {
     pub(super) rebalance_id: i64,
     /// Brokers that have not caught up yet.
     pub(super) behind: Vec<i32>,
+    /// Brokers of these that cannot use their replica.
+    pub(super) offline: Vec<i32>,
+    /// One of these for which it is not worth to wait.
+    pub(super) is_hopeless: bool,
     pub(super) has_leader: bool,
 }
 
@@ -37,9 +42,15 @@ impl UnderWay {
         if !self.has_leader {
             return Some(format!("{name} has no leader"));
         }
-        let away = self.behind.iter().find(|id| !image.is_alive(**id))?;
+        let mut behind = self.behind.iter();
+        if let Some(away) = behind.find(|id| !image.is_alive(**id)) {
+            return Some(format!(
+                "{name} waits for broker {away}, which is not alive"
+            ));
+        }
+        let id = self.offline.first()?;
         Some(format!(
-            "{name} waits for broker {away}, which is not alive"
+            "{name} waits for broker {id}, which cannot use its replica: a disk has failed there"
         ))
     }
 }
@@ -71,7 +82,10 @@ pub(super) fn under_way(image: &Image, loads: &Loads) -> Vec<UnderWay> {
                 one.from[0]
             };
             let behind = one.to.iter().copied();
-            let behind = behind.filter(|id| !partition.isr.contains(id)).collect();
+            let behind: Vec<i32> = behind.filter(|id| !partition.isr.contains(id)).collect();
+            let cannot_use = |id: &&i32| partition.offline.contains(id);
+            let offline = behind.iter().filter(cannot_use).copied().collect();
+            let is_hopeless = waits_for_offline(image, partition, &one.from, &one.to).is_some();
             UnderWay {
                 id: (topic.id, index),
                 name: format!("{}-{index}", topic.name),
@@ -82,6 +96,8 @@ pub(super) fn under_way(image: &Image, loads: &Loads) -> Vec<UnderWay> {
                 },
                 rebalance_id: partition.rebalance_id,
                 behind,
+                offline,
+                is_hopeless,
                 has_leader,
             }
         })

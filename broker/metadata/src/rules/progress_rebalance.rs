@@ -108,6 +108,21 @@ pub fn progress_rebalance(image: &Image, request: &ProgressRebalance) -> Decided
     Ok(draft.decide(step))
 }
 
+/// Whose replica a move of a rebalance would wait for because its broker cannot use it: a disk has failed, and nobody knows
+/// for how long. Where the move takes a replica off a cordoned broker, as a drain does, one that stays is waited for.
+pub fn waits_for_offline(
+    image: &Image,
+    partition: &Partition,
+    from: &[i32],
+    to: &[i32],
+) -> Option<i32> {
+    let is_new = |id: &i32| !from.contains(id);
+    let mut leaving = from.iter().filter(|id| !to.contains(id));
+    let is_needed = leaving.any(|id| image.is_cordoned(*id));
+    let mut to = to.iter().copied();
+    to.find(|id| partition.offline.contains(id) && (is_new(id) || !is_needed))
+}
+
 /// Whether it ended.
 fn write(
     draft: &mut Draft,
@@ -152,6 +167,7 @@ fn fits(image: &Image, wanted: &RebalanceMove, topic: &Topic, partition: &Partit
     !partition.is_reassigning()
         && partition.replicas == wanted.from
         && wanted.to.len() == wanted.from.len()
+        && waits_for_offline(image, partition, &wanted.from, &wanted.to).is_none()
         && partition.leader != NO_LEADER
         && partition.isr.len() >= needed
         && check_replica_list(image, "a move", &wanted.to, &partition.replicas).is_ok()

@@ -1,5 +1,6 @@
 //! What may come between the steps of a rebalance.
 
+mod failed_disk;
 mod large;
 mod random;
 mod threshold;

@@ -12,7 +12,7 @@ fn node(random: &mut Random) -> i32 {
 
 /// Broker 6 is registered and has nothing at first; 4 and 5 are drained.
 fn event(world: &mut World, random: &mut Random, number: u64) {
-    match random.below(10) {
+    match random.below(11) {
         0 => {
             let node_id = node(random);
             let alive = world.image.alive_brokers().count();
@@ -52,6 +52,15 @@ fn event(world: &mut World, random: &mut Random, number: u64) {
             }
         }
         5 => world.stepper = None,
+        6 => {
+            let at = random.below(world.image.partition_count() as u64) as usize;
+            let (topic, index, partition) = world.image.partitions().nth(at).unwrap();
+            let holder = random.below(partition.replicas.len() as u64) as usize;
+            let (name, node_id) = (topic.name.to_string(), partition.replicas[holder]);
+            if world.image.is_alive(node_id) {
+                world.fail_disk(node_id, &name, &[index]);
+            }
+        }
         _ => world.catch_up(),
     }
 }
@@ -84,9 +93,10 @@ fn whatever_comes_between_a_drain_ends_when_all_is_well() {
             }
         }
         for node_id in 0..7 {
-            if !world.image.is_alive(node_id) {
-                world.come_back(node_id);
+            if world.image.is_alive(node_id) {
+                world.die(node_id);
             }
+            world.join(node_id);
             world.set_cordoned(node_id, [4, 5].contains(&node_id));
         }
         world.catch_up();

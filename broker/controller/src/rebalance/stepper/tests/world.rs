@@ -8,10 +8,10 @@ use foz_metadata::image::{Rebalance, RebalanceGoal, RebalanceState, Topic};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AlterPartitionReassignments, AlterPartitions, CreateTopics, DataDirectory, Decision,
-    DeleteTopics, IsrChange, NewTopic, Reassignment, RegisterBroker, StartRebalance,
-    StartedRebalance, TopicRef, alter_partition_reassignments, alter_partitions, cordon,
-    create_topics, delete_topics, fence_broker, found_cluster, progress_rebalance, register_broker,
-    report_space, start_rebalance, unfence_broker,
+    DeleteTopics, IsrChange, NewTopic, Reassignment, RegisterBroker, ReportOfflineReplicas,
+    StartRebalance, StartedRebalance, TopicRef, alter_partition_reassignments, alter_partitions,
+    cordon, create_topics, delete_topics, fence_broker, found_cluster, progress_rebalance,
+    register_broker, report_offline_replicas, report_space, start_rebalance, unfence_broker,
 };
 use uuid::Uuid;
 
@@ -73,7 +73,7 @@ impl World {
                 id: Uuid::from_u128(100 + node_id as u128),
                 disk_epoch: self.image.broker(node_id).map_or(-1, |it| it.epoch),
                 intact: true,
-                logs: Vec::new(),
+                logs: self.logs_of(node_id),
             }],
             offline_directories: 0,
             in_doubt: Vec::new(),
@@ -88,6 +88,29 @@ impl World {
         };
         let epoch = self.commit(register_broker(&self.image, &request).unwrap());
         self.commit(unfence_broker(&self.image, node_id, epoch).unwrap());
+    }
+
+    fn logs_of(&self, node_id: i32) -> Vec<(Uuid, i32)> {
+        let partitions = self.image.partitions();
+        let held = partitions.filter(|(_, _, partition)| partition.replicas.contains(&node_id));
+        held.map(|(topic, index, _)| (topic.id, index)).collect()
+    }
+
+    /// The disk of these partitions of a topic fails on that broker.
+    pub(super) fn fail_disk(&mut self, node_id: i32, topic: &str, indexes: &[i32]) {
+        let topic_id = self.topic(topic).id;
+        let request = ReportOfflineReplicas {
+            node_id,
+            broker_epoch: self.epoch(node_id),
+            replicas: indexes.iter().map(|index| (topic_id, *index)).collect(),
+        };
+        self.commit(report_offline_replicas(&self.image, &request).unwrap());
+    }
+
+    /// It comes back with all its disks.
+    pub(super) fn restart(&mut self, node_id: i32) {
+        self.die(node_id);
+        self.join(node_id);
     }
 
     pub(super) fn epoch(&self, node_id: i32) -> i64 {
@@ -256,6 +279,7 @@ impl World {
         for (topic_id, index, partition) in behind {
             let alive = partition.replicas.iter().copied();
             let alive = alive.filter(|id| self.image.can_lead(*id) || partition.isr.contains(id));
+            let alive = alive.filter(|id| !partition.offline.contains(id));
             let request = AlterPartitions {
                 broker_id: partition.leader,
                 broker_epoch: self.epoch(partition.leader),

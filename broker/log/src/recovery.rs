@@ -292,6 +292,8 @@ struct Contents {
     active_index: IndexBuilder,
     producers: Producers,
     log_end_offset: i64,
+    /// Where the last batch ends whose records nobody looked at.
+    unchecked_to: i64,
 }
 
 impl Recovery<'_> {
@@ -407,6 +409,7 @@ impl Recovery<'_> {
             active_index: IndexBuilder::resume(last.size() - from, last_time_entry, max_timestamp),
             producers,
             log_end_offset: end_offset,
+            unchecked_to: end_offset,
         }))
     }
 
@@ -425,13 +428,14 @@ impl Recovery<'_> {
                 active_index: IndexBuilder::default(),
                 producers: Producers::default(),
                 log_end_offset: log_start_offset,
+                unchecked_to: log_start_offset,
             };
         }
         let (end, segments) = (contents.log_end_offset, contents.segments);
-        // A clean stop has flushed everything, checked or not.
-        let checked_from = match contents.is_clean {
-            true => end,
-            false => self.state.check_from().min(end),
+        // What was flushed and not walked is as unchecked as it was.
+        let checked_from = match self.state.keep_damaged && !contents.is_clean {
+            true => 0,
+            false => contents.unchecked_to.max(self.state.recovery_point),
         };
         // An epoch that has written nothing yet begins right at the end.
         let cut = self.epochs.truncate_from_end(end + 1);
@@ -456,7 +460,7 @@ impl Recovery<'_> {
                 true => self.state.recovery_point.min(end),
                 false => end,
             },
-            unchecked: self.state.checked_to().max(log_start_offset)..checked_from,
+            unchecked: self.state.checked_to().max(log_start_offset)..checked_from.min(end),
             is_clean: contents.is_clean,
             log_start_offset,
             log_end_offset: end,

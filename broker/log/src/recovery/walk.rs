@@ -18,6 +18,8 @@ use crate::segment::Segment;
 /// How far a walk has come.
 struct Walk {
     next_offset: i64,
+    /// Where the last batch ends whose records nobody looked at.
+    unchecked_to: i64,
     producers: Producers,
     /// Batches that end below were in the snapshot.
     producers_from: i64,
@@ -61,6 +63,7 @@ impl Recovery<'_> {
         self.epochs.truncate_from_end(segments[from].base_offset);
         let mut walk = Walk {
             next_offset: segments[from].base_offset,
+            unchecked_to: 0,
             producers,
             producers_from,
             active_index: IndexBuilder::default(),
@@ -123,6 +126,7 @@ impl Recovery<'_> {
             active_index: walk.active_index,
             producers: walk.producers,
             log_end_offset: walk.next_offset,
+            unchecked_to: walk.unchecked_to,
         })
     }
 
@@ -151,11 +155,12 @@ impl Recovery<'_> {
         if !self.state.is_all_written_there() {
             segment.drop_page_cache();
         }
+        // Where records follow in a later segment, this one had been written to its end.
+        let is_last = later.iter().all(|segment| segment.size() == 0);
         let mut indexes = Indexes::default();
-        let mut torn = self.walk_batches(segment, walk, &mut indexes)?;
+        let mut torn = self.walk_batches(segment, is_last, walk, &mut indexes)?;
         if let Some(torn) = &mut torn {
-            // Where records follow in a later segment, this one had been written to its end.
-            torn.may_be_unfinished = later.iter().all(|segment| segment.size() == 0)
+            torn.may_be_unfinished = is_last
                 && may_be_unfinished(&*segment.file()?, torn.position)
                     .at("read", segment.path())?;
             // Before anything is changed on disk.
@@ -170,22 +175,33 @@ impl Recovery<'_> {
     fn walk_batches(
         &mut self,
         segment: &Segment,
+        is_last: bool,
         walk: &mut Walk,
         indexes: &mut Indexes,
     ) -> Result<Option<Torn>, OpenError> {
-        let check_from = self.state.check_from();
         // Only headers matter in most of a segment; the position where checks begin is not known before.
         let mut scanner = segment.scan(0, segment.base_offset)?;
+        let mut ahead = None;
+        // The batch before, where nobody looked at its records, and the offset that it should begin with.
+        let mut unchecked = None;
         loop {
-            let scanned = match scanner.next() {
+            let scanned = match ahead.take().unwrap_or_else(|| scanner.next()) {
                 Ok(None) => return Ok(None),
                 Ok(Some(batch)) => batch,
                 Err(ScanError::Bad { .. }) if sings(Canary::TornTailKept) => return Ok(None),
                 Err(error) => return torn_or_failed(error, segment).map(Some),
             };
             let header = scanned.header;
-            if header.last_offset() >= check_from {
-                scanner.set_chunk_bytes(CHECK_CHUNK_BYTES);
+            let is_checked_first = self.state.is_checked_first(header.last_offset());
+            let mut is_checked = is_checked_first;
+            if !is_checked_first && is_last && !self.state.is_flushed(header.last_offset()) {
+                let next = ahead.insert(scanner.next());
+                is_checked = !matches!(next, Ok(Some(_)));
+            }
+            if is_checked {
+                if is_checked_first {
+                    scanner.set_chunk_bytes(CHECK_CHUNK_BYTES);
+                }
                 if let Err(error) = scanner.check_crc(&scanned) {
                     return torn_or_failed(error, segment).map(Some);
                 }
@@ -196,6 +212,13 @@ impl Recovery<'_> {
                 || header.last_offset_delta < 0
                 || header.last_offset() > farthest
             {
+                // Which of the two is wrong?
+                if let Some((before, offset)) = &unchecked
+                    && let Err(error) = scanner.check_crc(before)
+                {
+                    walk.next_offset = *offset;
+                    return torn_or_failed(error, segment).map(Some);
+                }
                 let reason = format!(
                     "the batch covers offsets {}..={}, {} or more comes next",
                     header.base_offset,
@@ -208,7 +231,11 @@ impl Recovery<'_> {
                     may_be_unfinished: false,
                 }));
             }
+            unchecked = (!is_checked).then_some((scanned, walk.next_offset));
             walk.next_offset = header.next_offset();
+            if !is_checked {
+                walk.unchecked_to = walk.next_offset;
+            }
             if header.base_offset >= walk.producers_from {
                 walk.producers.record(&header);
             }

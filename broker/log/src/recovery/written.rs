@@ -16,9 +16,9 @@
 //!
 //! Damage is not cut off: others may have read it or count on it, and copies are to be kept.
 //!
-//! Where only the process ended, nothing can have torn what is below the high watermark, so nobody waits until gigabytes of
-//! it are read: the headers are walked, which tell where the log ends, its epochs and its producers, and the records are
-//! checked when the log is in service (ADR 0026).
+//! Where only the process ended, nothing can be torn but the last batch, so nobody waits until gigabytes are read: the headers
+//! are walked, which tell where the log ends, its epochs and its producers, the last batch is checked, and the others are when
+//! the log is in service (ADR 0026).
 
 use std::fs::File;
 use std::io;
@@ -49,19 +49,18 @@ impl OpenState {
         self.clean_shutdown || self.page_cache == PageCache::Survived
     }
 
-    /// Batches with this offset or a later one are checked before the log is opened. Those below that were not checked before
-    /// are [checked soon after](Recovered::unchecked), for nothing can have torn them.
-    ///
-    /// The batch that the known part ends with is always looked at: it says where the log ends.
-    pub(super) fn check_from(&self) -> i64 {
-        if self.keep_damaged {
-            // Where there is one damage there may be more.
-            0
-        } else if self.page_cache == PageCache::Survived && !self.clean_shutdown {
-            self.recovery_point.max(self.known_offset() - 1)
-        } else {
-            self.recovery_point
-        }
+    /// Whether a batch that ends with this offset is checked before the log is opened, whatever follows it. The last one of the log
+    /// is, where it is not flushed: where only the process ended no other can be torn, and what is not checked now is
+    /// [checked soon after](Recovered::unchecked).
+    pub(super) fn is_checked_first(&self, last_offset: i64) -> bool {
+        // Where there is one damage there may be more.
+        self.keep_damaged
+            || !self.is_flushed(last_offset)
+                && (self.page_cache == PageCache::Lost || self.clean_shutdown)
+    }
+
+    pub(super) fn is_flushed(&self, last_offset: i64) -> bool {
+        last_offset < self.recovery_point
     }
 
     /// Batches below were checked by an earlier process, or nobody had to. What was flushed is there whoever has looked at it:

@@ -135,8 +135,8 @@ fn a_flipped_bit_is_damage_where_the_page_cache_survived() {
                 continue;
             }
             if let Some(log) = directory.get(&partition()) {
-                // Where the chain of headers is whole, what is committed is checked soon after.
-                assert_eq!((committed, damaged_from(&log)), (5, 2), "byte {at}");
+                // Where the chain of headers is whole, all but the last batch is checked soon after.
+                assert_eq!(damaged_from(&log), 2, "byte {at}");
                 found_later += 1;
             } else {
                 assert_eq!(offline_before(&report), committed.max(3), "byte {at}");
@@ -163,11 +163,17 @@ fn a_flipped_bit_is_damage_where_the_page_cache_survived() {
             assert_eq!(fs::read(first_log(&world)).unwrap(), flipped, "byte {at}");
         }
         // The CRC itself, what it covers of the header, and the record.
-        assert_eq!(found_later > 40, committed == 5, "{found_later}");
+        assert!(found_later > 40, "{found_later}");
+        // In the record, and in the magic of the header.
+        let position = match committed {
+            5 => 2 * length + 65,
+            _ => 2 * length + 16,
+        };
         let mut flipped = whole.clone();
-        flipped[2 * length + 65] ^= 1;
+        flipped[position] ^= 1;
         fs::write(first_log(&world), &flipped).unwrap();
         let (directory, _) = world.open_after(PageCache::Survived);
+        assert_eq!(directory.get(&partition()).is_some(), committed == 5);
         if let Some(log) = directory.get(&partition()) {
             assert_eq!(damaged_from(&log), 2);
             let kept = directory.quarantine(&log, 2, NOW_MS).unwrap();

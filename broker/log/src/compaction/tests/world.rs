@@ -73,7 +73,19 @@ impl World {
         }
     }
 
+    /// And everything is checked that a start leaves to be checked later.
     pub(super) fn open(&mut self, page_cache: PageCache, now_ms: i64) {
+        self.open_unchecked(page_cache, now_ms);
+        self.check_all();
+    }
+
+    pub(super) fn check_all(&self) {
+        while self.log().has_unchecked_batches() {
+            self.log().check_next(u64::MAX).unwrap();
+        }
+    }
+
+    pub(super) fn open_unchecked(&mut self, page_cache: PageCache, now_ms: i64) {
         let config_of = |_: &TopicPartition, _| self.config.clone();
         let (directory, report) = LogDirectory::open(
             &self.root,

@@ -20,6 +20,8 @@ pub struct Limits {
     pub order_moves: usize,
     /// What a broker may still get. Those not named have room enough.
     pub free_bytes: BTreeMap<i32, u64>,
+    /// The largest replica that finds a place on one of its disks. Those not named have place for any.
+    pub replica_bytes_max: BTreeMap<i32, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -117,8 +119,9 @@ fn is_free(work: &BTreeMap<i32, Work>, one: &Move, leader: i32, limits: &Limits)
 fn has_room(work: &BTreeMap<i32, Work>, one: &Move, limits: &Limits) -> bool {
     one.adding().all(|node_id| {
         let coming = work.get(&node_id).map_or(0, |work| work.coming_bytes);
-        let free = limits.free_bytes.get(&node_id).copied().unwrap_or(u64::MAX);
-        coming.saturating_add(each(one)) <= free
+        let of = |bytes: &BTreeMap<i32, u64>| bytes.get(&node_id).copied().unwrap_or(u64::MAX);
+        each(one) <= of(&limits.replica_bytes_max)
+            && coming.saturating_add(each(one)) <= of(&limits.free_bytes)
     })
 }
 
@@ -153,6 +156,7 @@ mod tests {
             moves: 10,
             order_moves: 10,
             free_bytes: BTreeMap::new(),
+            replica_bytes_max: BTreeMap::new(),
         }
     }
 

@@ -117,6 +117,7 @@ proptest! {
             moves: 5,
             order_moves: 3,
             free_bytes: BTreeMap::new(),
+            replica_bytes_max: BTreeMap::new(),
         };
         let mut rounds = 0;
         loop {

@@ -17,6 +17,8 @@ pub(crate) struct AllRoom {
     pub(crate) together: DiskRoom,
     /// The one with the smallest part free.
     pub(crate) fullest: DiskRoom,
+    /// The one with most bytes free: a log is in one of them.
+    pub(crate) roomiest: DiskRoom,
 }
 
 impl AllRoom {
@@ -27,8 +29,10 @@ impl AllRoom {
         let together = disks.iter().copied().reduce(DiskRoom::and)?;
         let fullest = disks.iter().filter(|it| it.bytes_total > 0);
         let fullest = fullest.min_by(|one, other| part(one, other).cmp(&part(other, one)));
+        let roomiest = disks.iter().copied().max_by_key(|it| it.bytes_free)?;
         Some(Self {
             together,
+            roomiest,
             fullest: fullest.copied().unwrap_or(together),
         })
     }
@@ -65,35 +69,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fullest_disk_is_the_one_with_the_smallest_part_free() {
+    fn of_several_disks_the_fullest_and_the_roomiest_are_found() {
         let room = |bytes_total, bytes_free| DiskRoom {
             bytes_total,
             bytes_free,
             has_inodes: true,
         };
         assert_eq!(AllRoom::of(&[]), None);
-        for (disks, together, fullest) in [
-            (vec![room(10, 3)], room(10, 3), room(10, 3)),
+        for (disks, together, fullest, roomiest) in [
+            (vec![room(10, 3)], room(10, 3), room(10, 3), room(10, 3)),
             // It has more bytes free, and less of what it has.
             (
                 vec![room(10, 3), room(1_000, 20)],
                 room(1_010, 23),
+                room(1_000, 20),
                 room(1_000, 20),
             ),
             (
                 vec![room(1_000, 20), room(0, 0), room(10, 0)],
                 room(1_010, 20),
                 room(10, 0),
+                room(1_000, 20),
             ),
             (
                 vec![room(i64::MAX, 1), room(i64::MAX, 0)],
                 room(i64::MAX, 1),
                 room(i64::MAX, 0),
+                room(i64::MAX, 1),
             ),
-            (vec![room(0, 0)], room(0, 0), room(0, 0)),
+            (vec![room(0, 0)], room(0, 0), room(0, 0), room(0, 0)),
         ] {
             let all = AllRoom::of(&disks).unwrap();
-            assert_eq!((all.together, all.fullest), (together, fullest));
+            let found = (all.together, all.fullest, all.roomiest);
+            assert_eq!(found, (together, fullest, roomiest));
         }
     }
 }

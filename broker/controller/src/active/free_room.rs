@@ -63,6 +63,7 @@ mod tests {
             bytes_free: 1 << 40,
             fullest_bytes_total: 1_000,
             fullest_bytes_free: bytes_free,
+            ..Disk::default()
         };
         let all = all.iter();
         all.map(|(node_id, told, free)| (*node_id, (*told, disk(*free))))
@@ -81,6 +82,7 @@ mod tests {
             bytes_free: u64::MAX,
             fullest_bytes_total: u64::MAX,
             fullest_bytes_free: u64::MAX / 2,
+            ..Disk::default()
         };
         assert!(room.short(&[(0, (1, huge))].into(), 50).contains(&0));
         assert!(room.short(&[(0, (1, huge))].into(), 49).is_empty());

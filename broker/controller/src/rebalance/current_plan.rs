@@ -9,12 +9,9 @@ use foz_metadata::image::{NO_LEADER, Partition, Topic};
 use foz_metadata::rules::{RebalanceMove, min_insync_replicas, waits_for_offline};
 
 use super::limits::RebalanceLimits;
-use super::loads::Loads;
+use super::loads::{Disk, Loads};
 use super::planning::Planned;
 use super::under_way::UnderWay;
-
-/// A broker's disk keeps this part, one in so many, free of moves.
-const DISK_RESERVE: u64 = 10;
 
 #[derive(Debug)]
 pub(super) struct CurrentPlan {
@@ -165,21 +162,19 @@ fn observed(image: &Image, topic: &Topic, partition: &Partition) -> Observed {
 }
 
 fn at_once(image: &Image, loads: &Loads, limits: &RebalanceLimits) -> Limits {
-    let free_bytes: BTreeMap<i32, u64> = image
+    let disks: Vec<(i32, Disk)> = image
         .brokers()
-        .filter_map(|broker| {
-            let disk = loads.disk(broker.node_id)?;
-            let free = disk
-                .bytes_free
-                .saturating_sub(disk.bytes_total / DISK_RESERVE);
-            Some((broker.node_id, free))
-        })
+        .filter_map(|broker| Some((broker.node_id, loads.disk(broker.node_id)?)))
         .collect();
+    let of_each = |bytes: fn(&Disk) -> u64| -> BTreeMap<i32, u64> {
+        disks.iter().map(|(id, disk)| (*id, bytes(disk))).collect()
+    };
     Limits {
         moves_per_broker: limits.moves_per_broker.max(1),
         bytes_per_broker: limits.bytes_per_broker,
         moves: limits.moves.max(1),
         order_moves: limits.order_moves.max(1),
-        free_bytes,
+        free_bytes: of_each(Disk::bytes_for_moves),
+        replica_bytes_max: of_each(Disk::bytes_for_one_replica),
     }
 }

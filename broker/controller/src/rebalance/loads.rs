@@ -42,6 +42,25 @@ pub(crate) struct Disk {
     /// Of the one with the smallest part free.
     pub(crate) fullest_bytes_total: u64,
     pub(crate) fullest_bytes_free: u64,
+    /// Of the one with most bytes free.
+    pub(crate) roomiest_bytes_total: u64,
+    pub(crate) roomiest_bytes_free: u64,
+}
+
+/// A disk keeps this part, one in so many, free of moves.
+const RESERVE: u64 = 10;
+
+impl Disk {
+    /// That moves may bring.
+    pub(crate) fn bytes_for_moves(&self) -> u64 {
+        self.bytes_free.saturating_sub(self.bytes_total / RESERVE)
+    }
+
+    /// The largest replica that a move may bring: it lies on one disk.
+    pub(crate) fn bytes_for_one_replica(&self) -> u64 {
+        let reserve = self.roomiest_bytes_total / RESERVE;
+        self.roomiest_bytes_free.saturating_sub(reserve)
+    }
 }
 
 /// A replica that a reassignment brings.

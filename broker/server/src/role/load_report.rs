@@ -90,6 +90,8 @@ async fn tell(broker: &Broker, figures: &mut LoadFigures, look: &Look) -> Result
             disk_bytes_free: look.disks.map_or(0, |it| it.together.bytes_free),
             fullest_disk_bytes_total: look.disks.map_or(0, |it| it.fullest.bytes_total),
             fullest_disk_bytes_free: look.disks.map_or(0, |it| it.fullest.bytes_free),
+            roomiest_disk_bytes_total: look.disks.map_or(0, |it| it.roomiest.bytes_total),
+            roomiest_disk_bytes_free: look.disks.map_or(0, |it| it.roomiest.bytes_free),
             copies: look.copies.clone(),
         };
         let asking = broker.controllers.call(async |channel| {

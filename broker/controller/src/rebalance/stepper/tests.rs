@@ -357,20 +357,33 @@ fn a_disk_without_room_is_named() {
     world.create_on("t", &[&[0, 1, 2]]);
     world.tell_loads(1000);
     world.drain(&[0]);
-    let full = Report {
-        node_id: 3,
-        disk: Some(Disk {
-            bytes_total: 1 << 40,
-            bytes_free: 1 << 30,
-            ..Disk::default()
-        }),
-        ..Report::default()
+    let full = Disk {
+        bytes_total: 1 << 40,
+        bytes_free: 1 << 30,
+        roomiest_bytes_total: 1 << 40,
+        roomiest_bytes_free: 1 << 30,
+        ..Disk::default()
     };
-    world.loads.report(1, &world.image, full);
-    assert_eq!(
-        world.wait(),
-        "broker 3 has too little room on its disk for the 1000 bytes of t-0"
-    );
+    // Room enough, and nowhere all of it on one disk.
+    let many = Disk {
+        bytes_total: 1 << 20,
+        bytes_free: 1 << 20,
+        roomiest_bytes_total: 1050,
+        roomiest_bytes_free: 1050,
+        ..Disk::default()
+    };
+    for disk in [full, many] {
+        let report = Report {
+            node_id: 3,
+            disk: Some(disk),
+            ..Report::default()
+        };
+        world.loads.report(1, &world.image, report);
+        assert_eq!(
+            world.wait(),
+            "broker 3 has too little room on its disk for the 1000 bytes of t-0"
+        );
+    }
     world.tell_loads(1000);
     world.run(|_, _| {});
     assert_eq!(world.held(0), 0);

@@ -40,6 +40,8 @@ pub(super) async fn report_load(
             bytes_free: bytes(request.disk_bytes_free),
             fullest_bytes_total: bytes(request.fullest_disk_bytes_total),
             fullest_bytes_free: bytes(request.fullest_disk_bytes_free),
+            roomiest_bytes_total: bytes(request.roomiest_disk_bytes_total),
+            roomiest_bytes_free: bytes(request.roomiest_disk_bytes_free),
         }),
         copies: copies.collect::<Result<_, _>>()?,
     };

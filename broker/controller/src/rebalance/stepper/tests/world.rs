@@ -216,6 +216,8 @@ impl World {
                 disk: Some(Disk {
                     bytes_total: disk_bytes,
                     bytes_free: disk_bytes,
+                    roomiest_bytes_total: disk_bytes,
+                    roomiest_bytes_free: disk_bytes,
                     ..Disk::default()
                 }),
                 copies: Vec::new(),

@@ -40,6 +40,8 @@ struct DirectoryFailures {
 #[derive(Debug, Default)]
 struct State {
     has_failed: bool,
+    /// Its disk did nothing wrong: another directory has what is in it, or more.
+    is_left_out: bool,
     /// It is on another disk that it failed.
     is_doubted: bool,
     /// When it was tried, and whether it could be written.
@@ -135,6 +137,27 @@ impl DirectoryFailure {
         true
     }
 
+    /// The broker goes on without it for the life of this process, and nothing there is touched: what the next process
+    /// finds there is what this one found. False where it is the last one.
+    pub(crate) fn leave_out(&self, reason: &str) -> bool {
+        {
+            let mut states = self.all.states.lock();
+            let mut others = states.iter().enumerate().filter(|(at, _)| *at != self.at);
+            if others.all(|(_, it)| it.has_failed) {
+                return false;
+            }
+            let state = &mut states[self.at];
+            if state.has_failed {
+                return true;
+            }
+            (state.has_failed, state.is_left_out) = (true, true);
+        }
+        let directory = self.identity().data_dir().display();
+        error!(%directory, reason, "a data directory is not used: its replicas are offline, and the broker goes on without it");
+        self.all.news.notify_one();
+        true
+    }
+
     /// Whether an operation of this directory went well; where its disk is to blame that it did not, the broker goes on
     /// without it.
     ///
@@ -181,8 +204,11 @@ impl DirectoryFailure {
 
     /// Another directory says that this one is not to be believed. False where none can.
     pub(crate) fn doubt(&self) -> bool {
-        if self.all.states.lock()[self.at].is_doubted {
-            return true;
+        {
+            let state = &self.all.states.lock()[self.at];
+            if state.is_doubted || state.is_left_out {
+                return true;
+            }
         }
         let id = self.identity().directory_id();
         for at in 0..self.all.identities.len() {

@@ -185,7 +185,7 @@ pub(super) fn alive(image: &Image) -> impl Iterator<Item = (i32, i64)> {
 }
 
 fn check_registration(image: &Image, beat: Beat) -> Result<(), NotDone> {
-    let refuse = |code, message| Err(NotDone::Refused(Refusal { code, message }));
+    let refuse = |code, message| Err(NotDone::Refused(Refusal::new(code, message)));
     match image.broker(beat.node_id) {
         Some(broker) if broker.epoch == beat.epoch => Ok(()),
         Some(broker) => refuse(

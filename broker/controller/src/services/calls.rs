@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foz_metadata::Image;
-use foz_metadata::rules::{self, Decided, RegisterBroker};
+use foz_metadata::rules::{self, Decided, Decision, Refusal, RegisterBroker};
 use foz_quorum::{ChangeVotersError, Leadership};
 use futures::Stream;
 use tokio::sync::mpsc::error::TrySendError;
@@ -63,14 +63,27 @@ impl Calls {
         self.send(rule, Message::Run).await
     }
 
-    /// As [`run`](Self::run), for the registration of a node.
-    pub(super) async fn register(&self, request: RegisterBroker) -> Result<(i64, i64), Status> {
+    /// As [`run`](Self::run), for the registration of a node. A refusal that names directories is an answer.
+    pub(super) async fn register(
+        &self,
+        request: RegisterBroker,
+    ) -> Result<(Result<i64, Refusal>, i64), Status> {
         let newcomer = Newcomer {
             node_id: request.node_id,
             incarnation: request.incarnation,
             disk_epoch: request.newest_disk_epoch(),
         };
-        let rule = move |image: &_| rules::register_broker(image, &request);
+        let rule = move |image: &_| match rules::register_broker(image, &request) {
+            Ok(Decision { records, answer }) => Ok(Decision {
+                records,
+                answer: Ok(answer),
+            }),
+            Err(refusal) if !refusal.older_directories.is_empty() => Ok(Decision {
+                records: Vec::new(),
+                answer: Err(refusal),
+            }),
+            Err(refusal) => Err(refusal),
+        };
         let message = |command| Message::Register(newcomer, command);
         self.send(rule, message).await
     }

@@ -4,7 +4,7 @@
 //! Of a replica without a log nobody knows in which directory it was, so it is as the worst of them: nothing is missing
 //! where every directory that may hold something is here and whole, for then there never was a log. While one of these is
 //! away, it may be there, and comes back or does not: none is made in its place as long as the broker has a directory
-//! that it cannot use.
+//! that it cannot use. Until then no directory is used that is older than one that is away.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +70,8 @@ pub(super) struct Disks<'a> {
     without_log: ReplicaData,
     /// Of what a directory that is away may hold.
     of_away: Option<ReplicaData>,
+    /// The newest registration that one of those was part of, or one that lost what it held.
+    newest_gone: Option<i64>,
     in_doubt: BTreeMap<(LogName<'a>, i32), InDoubt>,
     after: Vec<Directory>,
 }
@@ -79,8 +81,8 @@ pub(super) struct Disks<'a> {
 struct Listed {
     disk_epoch: i64,
     data: ReplicaData,
-    /// The directory was away in the newest registration.
-    was_away: bool,
+    /// The newest registration that the directory was part of, where that is not the broker's.
+    was_away_since: Option<i64>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,9 +109,7 @@ impl<'a> Disks<'a> {
     ) -> Self {
         let known = known.filter(|known| !known.directories.is_empty());
         let all_known = known.map_or(&[][..], |known| &known.directories);
-        let present: BTreeSet<Uuid> = directories.iter().map(|it| it.id).collect();
-        let away = all_known.iter().filter(|it| !present.contains(&it.id));
-        let away: Vec<&Directory> = away.collect();
+        let away = away(all_known, directories);
         let of_away = match offline_directories {
             0 => ReplicaData::Lost,
             _ => ReplicaData::Offline,
@@ -119,6 +119,7 @@ impl<'a> Disks<'a> {
             logs: BTreeMap::new(),
             without_log: ReplicaData::Lost,
             of_away: (!away.is_empty()).then_some(of_away),
+            newest_gone: newest(&away),
             in_doubt: BTreeMap::new(),
             after: Vec::new(),
         };
@@ -129,12 +130,15 @@ impl<'a> Disks<'a> {
                 Some((known, before)) => judge(known, before, found),
                 None => ReplicaData::Lost,
             };
+            if data == ReplicaData::Lost {
+                disks.newest_gone = disks.newest_gone.max(before.map(|it| it.epoch));
+            }
             let listed = Listed {
                 disk_epoch: found.disk_epoch,
                 data,
-                was_away: known
-                    .zip(before)
-                    .is_some_and(|(known, it)| it.epoch != known.epoch),
+                was_away_since: known.zip(before).and_then(|(known, before)| {
+                    (before.epoch != known.epoch).then_some(before.epoch)
+                }),
             };
             for log in &found.logs {
                 let known = disks.logs.entry(*log).or_insert(listed);
@@ -189,7 +193,13 @@ impl<'a> Disks<'a> {
         let listed = listed.map(|listed| self.of_listed(*listed, partition));
         let in_doubt = [LogName::Id(topic_id), LogName::Name(topic)];
         let in_doubt = in_doubt.map(|name| self.in_doubt.get(&(name, index)).copied());
-        let data = listed.unwrap_or(self.without_log);
+        // Of one that was offline there was a log, and where nothing is away, it is in none of the directories that may hold it.
+        let without_log = match self.of_away.is_none() && partition.offline.contains(&self.node_id)
+        {
+            true => ReplicaData::Lost,
+            false => self.without_log,
+        };
+        let data = listed.unwrap_or(without_log);
         let in_doubt = in_doubt.into_iter().max().flatten();
         let is_missing = listed.is_none() && in_doubt == Some(InDoubt::Missing);
         let data = match in_doubt {
@@ -206,12 +216,16 @@ impl<'a> Disks<'a> {
         }
     }
 
-    /// A replica whose log was away is offline in the metadata. One that is not had another log since, made anew, and that is
-    /// in no directory that is here.
+    /// A replica whose log was away is offline in the metadata. One that is not had another log since, made anew in a
+    /// directory of a newer registration. Where such a one is gone, the mark may be of what it held.
     fn of_listed(&self, listed: Listed, partition: &Partition) -> ReplicaData {
-        match listed.was_away && !partition.offline.contains(&self.node_id) {
-            true => listed.data.max(self.of_away.unwrap_or(ReplicaData::Lost)),
-            false => listed.data,
+        let Some(since) = listed.was_away_since else {
+            return listed.data;
+        };
+        let is_older = self.newest_gone > Some(since);
+        match partition.offline.contains(&self.node_id) && !is_older {
+            true => listed.data,
+            false => ReplicaData::Lost,
         }
     }
 
@@ -231,7 +245,7 @@ impl Listed {
             Ordering::Less => other,
             Ordering::Equal => Self {
                 data: self.data.max(other.data),
-                was_away: self.was_away || other.was_away,
+                was_away_since: self.was_away_since.or(other.was_away_since),
                 ..self
             },
         }
@@ -251,6 +265,26 @@ fn judge(known: &Broker, before: &Directory, found: &DataDirectory) -> ReplicaDa
         (true, false) => ReplicaData::EndInDoubt,
         (false, _) => ReplicaData::Lost,
     }
+}
+
+/// Those of them that must not be used while others are away: one of these was part of a newer registration. What is
+/// in an older one may have been made anew there since, and the next registration would make the older one the newest.
+pub(super) fn older_than_away(known: &Broker, directories: &[DataDirectory]) -> Vec<Uuid> {
+    let newest_away = newest(&away(&known.directories, directories));
+    let found = directories
+        .iter()
+        .filter_map(|it| find(&known.directories, it.id));
+    let older = found.filter(|it| newest_away > Some(it.epoch));
+    older.map(|it| it.id).collect()
+}
+
+fn away<'a>(known: &'a [Directory], found: &[DataDirectory]) -> Vec<&'a Directory> {
+    let found: BTreeSet<Uuid> = found.iter().map(|it| it.id).collect();
+    known.iter().filter(|it| !found.contains(&it.id)).collect()
+}
+
+fn newest(directories: &[&Directory]) -> Option<i64> {
+    directories.iter().map(|it| it.epoch).max()
 }
 
 fn find(directories: &[Directory], id: Uuid) -> Option<&Directory> {

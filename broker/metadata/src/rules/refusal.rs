@@ -1,5 +1,7 @@
 //! Why a command changes nothing.
 
+use uuid::Uuid;
+
 use crate::config::ConfigError;
 use crate::topic_name::TopicNameError;
 
@@ -12,6 +14,8 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// For a person.
     pub message: String,
+    /// For a broker: those of its directories that it must not use now, by their ids. Without them it may register.
+    pub older_directories: Vec<Uuid>,
 }
 
 /// The kinds of refusal that rules give.
@@ -87,10 +91,12 @@ impl ErrorCode {
 }
 
 impl Refusal {
-    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+    /// Of everything that was asked for.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
+            older_directories: Vec::new(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::deleted_replicas::{Lost, change_deleted_on};
-use super::directories::{DataDirectory, Disks, LogInDoubt, ReplicaData};
+use super::directories::{DataDirectory, Disks, LogInDoubt, ReplicaData, older_than_away};
 use super::draft::Draft;
 use super::feature_levels::foz_version;
 use super::partition_change::change_replicas_on;
@@ -77,6 +77,9 @@ impl RegisterBroker {
 /// right one, whose end is missing. And the right disk that comes back after another one was registered
 /// in its place counts as lost, for that other one is the newest.
 ///
+/// A directory that is older than one that the broker cannot use now is not taken: [`Refusal::older_directories`] names
+/// it, and the broker asks again without it.
+///
 /// The answer is the broker's epoch, which is also the offset that the broker must have applied before it may
 /// be unfenced.
 ///
@@ -101,6 +104,7 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
                 ),
             ));
         }
+        check_none_is_older(known, request)?;
     }
     let disks = Disks::judge(
         (request.node_id, epoch),
@@ -240,6 +244,30 @@ fn check_directories(image: &Image, request: &RegisterBroker) -> Result<(), Refu
         ));
     }
     Ok(())
+}
+
+fn check_none_is_older(known: &Broker, request: &RegisterBroker) -> Result<(), Refusal> {
+    let older_directories = match request.offline_directories {
+        0 => Vec::new(),
+        _ => older_than_away(known, &request.directories),
+    };
+    if older_directories.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "of broker {} these directories are older than one that cannot be used now: {}; bring that one back, or take it out of log.dirs",
+        request.node_id,
+        list(&older_directories)
+    );
+    Err(Refusal {
+        older_directories,
+        ..Refusal::new(ErrorCode::InvalidRegistration, message)
+    })
+}
+
+fn list(ids: &[Uuid]) -> String {
+    let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
+    ids.join(", ")
 }
 
 fn check_port(what: &str, port: i32) -> Result<u16, Refusal> {

@@ -202,6 +202,75 @@ fn who_asks_again_with_other_directories_registers_anew() {
     assert_eq!(lost(&image), [false, true, true]);
 }
 
+/// The second was away, and what was in it may have been made anew in the first, which cannot be used now.
+#[test]
+fn a_directory_that_is_older_than_one_that_is_away_is_not_taken() {
+    let mut image = two_directories();
+    let before = epoch(&image, 0);
+    let mut first = next(&image);
+    first.directories.truncate(1);
+    first.offline_directories = 1;
+    register(&mut image, &first);
+    let mut again = next(&image);
+    again.directories[1].disk_epoch = before;
+
+    let mut second = again.clone();
+    second.directories.remove(0);
+    second.offline_directories = 1;
+    let third = DataDirectory {
+        id: Uuid::from_u128(3000),
+        disk_epoch: -1,
+        intact: true,
+        logs: Vec::new(),
+    };
+    let mut with_third = second.clone();
+    with_third.directories.push(third.clone());
+    for request in [&second, &with_third] {
+        let refusal = register_broker(&image, request).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::InvalidRegistration);
+        let older = second.directories[0].id;
+        assert_eq!(refusal.older_directories, [older]);
+        let message = format!(
+            "of broker 0 these directories are older than one that cannot be used now: {older}; bring that one back, or take it out of log.dirs"
+        );
+        assert_eq!(refusal.message, message);
+    }
+    // Both are here, or it is said that the other one will not be: what is marked may have been in that one.
+    let mut both = image.clone();
+    register(&mut both, &again);
+    assert_eq!(lost(&both), [false, false, true]);
+    let mut taken_out = image.clone();
+    second.offline_directories = 0;
+    register(&mut taken_out, &second);
+    assert_eq!(lost(&taken_out), [true; 3]);
+
+    // Without it, and both are remembered.
+    with_third.directories.remove(0);
+    with_third.offline_directories = 2;
+    register(&mut image, &with_third);
+    let offline = [0, 1, 2].map(|index| image.partition("t", index).unwrap().offline.clone());
+    assert_eq!(offline, [[0], [0], [0]]);
+    let mut all = next(&image);
+    let epochs: Vec<_> = image
+        .broker(0)
+        .unwrap()
+        .directories
+        .iter()
+        .map(|it| (it.id, it.epoch))
+        .collect();
+    for directory in &mut all.directories {
+        directory.disk_epoch = epochs.iter().find(|it| it.0 == directory.id).unwrap().1;
+    }
+    all.directories.push(DataDirectory {
+        disk_epoch: epoch(&image, 0),
+        ..third
+    });
+    register(&mut image, &all);
+    let offline = [0, 1, 2].map(|index| image.partition("t", index).unwrap().offline.clone());
+    assert_eq!(offline, [[], [], [0; 0]]);
+    assert_eq!(lost(&image), [false, false, true]);
+}
+
 #[test]
 fn directories_that_cannot_be_are_refused() {
     let image = two_directories();

@@ -114,6 +114,26 @@ fn a_disk_that_takes_nothing_stops_the_process_all_the_same() {
     assert!(heard.try_recv().is_ok());
 }
 
+#[test]
+fn one_that_is_left_out_is_as_it_was_to_the_next_process() {
+    let mut world = World::of(2);
+    let properties = || {
+        let read = |dir: &PathBuf| std::fs::read_to_string(dir.join("meta.properties")).unwrap();
+        world.data_dirs.iter().map(read).collect::<Vec<_>>()
+    };
+    let before = properties();
+    for _ in 0..2 {
+        assert!(world.all[0].leave_out("it is older"));
+        assert!(world.all[0].has_failed());
+        assert!(world.all[0].doubt(), "there is nothing to say");
+    }
+    assert!(!world.all[1].leave_out("it is the last one"));
+    assert!(!world.all[1].has_failed());
+    assert_eq!(properties(), before);
+    assert!(world.heard.try_recv().is_err());
+    assert_eq!(world.believed(), [true; 2]);
+}
+
 #[tokio::test]
 async fn one_of_several_fails_once_and_another_says_so() {
     let mut world = World::of(3);

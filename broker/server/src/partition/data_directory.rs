@@ -7,7 +7,7 @@ use foz_log::{Flusher, LogDirectory};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{DuePartitions, Key};
+use super::{DuePartitions, InDoubt, Key};
 use crate::directory_failure::DirectoryFailure;
 use crate::disk_gate::DiskGate;
 use crate::disk_room::DiskRoom;
@@ -34,6 +34,8 @@ pub(crate) struct Found {
     pub(crate) disk_epoch: i64,
     /// Everything that was written there is there, but for what is told of single logs.
     pub(crate) has_all_written: bool,
+    /// Logs that are damaged, have less than the checkpoints say of them, are not there, or come from nobody knows where.
+    pub(crate) in_doubt: Vec<InDoubt>,
     /// The logs in it, until the quorum knows them.
     pub(crate) logs: Mutex<Vec<Key>>,
 }

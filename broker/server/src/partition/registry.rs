@@ -28,7 +28,7 @@ use super::{DataDirectories, DataDirectory, DuePartitions, Partition, Reports, T
 use crate::metrics::Metrics;
 
 pub(crate) use compacting::Resting;
-pub(crate) use opening::{InDoubt, Recovered};
+pub(crate) use opening::InDoubt;
 pub(crate) use repairing::Leave;
 
 /// A partition by topic id and index: a topic that was deleted and made again is another one.
@@ -45,34 +45,17 @@ pub(crate) struct Partitions {
     offline: Offline,
     /// Replicas whose logs were in directories that failed, and are not theirs any more: they went to other brokers.
     given_up: Mutex<HashSet<Key>>,
-    registered: Mutex<Registered>,
     /// With which `held` is in line. Locked by whoever changes what is held.
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,
     reports: Reports,
-    /// See [`Recovered`].
-    recovered: Recovered,
-}
-
-/// What the quorum was told of the logs by the newest registration.
-#[derive(Debug)]
-struct Registered {
-    /// From here on the metadata know it.
-    metadata_offset: i64,
-    logs: HashSet<Key>,
 }
 
 impl Partitions {
-    /// The quorum has heard of these logs. To be called before anybody hears of the registration.
-    pub(crate) fn set_registered(&self, metadata_offset: i64, logs: HashSet<Key>) {
-        *self.registered.lock() = Registered {
-            metadata_offset,
-            logs,
-        };
-    }
-
-    pub(crate) fn recovered(&self) -> &Recovered {
-        &self.recovered
+    /// What recovery says of the logs of all directories that are used.
+    pub(crate) fn found_in_doubt(&self) -> Vec<InDoubt> {
+        let found = self.directories.usable().map(|it| it.found());
+        found.flat_map(|it| it.in_doubt.clone()).collect()
     }
 
     /// Open files, and what is under way with them.

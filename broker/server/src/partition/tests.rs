@@ -78,6 +78,7 @@ fn partition_of(path: &std::path::Path, topic: &str) -> Arc<Partition> {
     let found = data_directory::Found {
         disk_epoch: -1,
         has_all_written: false,
+        in_doubt: Vec::new(),
         logs: Mutex::default(),
     };
     let directory = DataDirectory::new(opening, directory, flusher, found);

@@ -1,12 +1,11 @@
 //! The broker's membership of the cluster: it registers, holds its lease, and registers anew where the
 //! registration was lost, or where its logs say that it must not be counted on as it is.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use foz_api::v1::{
     self as api, LogInDoubt, RegisterBrokerRequest, RegisterBrokerResponse, TopicLogs,
 };
@@ -18,13 +17,13 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::lease::{self, LeaseState, Member};
-use super::registration;
+use super::registration::{self, Refused};
 use super::stop_wish::StopWish;
 use crate::blocking::blocking;
 use crate::broker::Broker;
 use crate::config::BrokerRole;
 use crate::identity::is_shortage;
-use crate::partition::{DataDirectory, InDoubt, Key, Leave};
+use crate::partition::{DataDirectory, InDoubt, Leave};
 use crate::process;
 
 /// A disk that goes on to damage what is fetched again, or on which no log can be made, must not keep the
@@ -32,6 +31,8 @@ use crate::process;
 const REPAIR_PAUSE: Duration = Duration::from_secs(10);
 /// Before a disk without room is tried again.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
+/// Why a directory is not used.
+const IS_OLDER: &str = "is older than a directory that cannot be used now: bring that one back, or take it out of log.dirs";
 /// How long a process that ends tells the quorum that its data does not count.
 const DISOWN_MAX: Duration = Duration::from_secs(5);
 
@@ -70,7 +71,7 @@ impl Membership {
         wish: Arc<StopWish>,
         stop: CancellationToken,
     ) -> Self {
-        let is_vouched_for = broker.partitions.recovered().in_doubt.is_empty();
+        let is_vouched_for = broker.partitions.found_in_doubt().is_empty();
         Self {
             broker,
             role,
@@ -125,12 +126,18 @@ impl Membership {
         loop {
             let registering = async {
                 let request = self.request().await;
-                let registered = registration::register(&self.broker.controllers, &request).await;
-                registered.map(|registered| (registered, logs_of(&request)))
+                registration::register(&self.broker.controllers, &request).await
             };
-            let (registered, logs) = tokio::select! {
+            let registered = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                registered = registering => registered?,
+                registered = registering => registered,
+            };
+            let registered = match registered {
+                Err(Refused::With(directories)) => {
+                    self.leave_out(&directories)?;
+                    continue;
+                }
+                registered => registered?,
             };
             if !self.join(&registered).await? {
                 return Ok(());
@@ -149,9 +156,6 @@ impl Membership {
                 directory.logs().forget_lost();
                 *directory.found().logs.lock() = Vec::new();
             }
-            self.broker
-                .partitions
-                .set_registered(registered.metadata_offset, logs);
             self.broker
                 .epoch
                 .store(registered.broker_epoch, Ordering::Release);
@@ -176,6 +180,30 @@ impl Membership {
                 }
             }
         }
+    }
+
+    /// These directories, by their ids, are not to be used by this process. Which is of use once: the next registration does
+    /// not name them.
+    ///
+    /// # Errors
+    /// When there is no other.
+    fn leave_out(&self, ids: &[Vec<u8>]) -> anyhow::Result<()> {
+        let is_meant = |it: &&Arc<DataDirectory>| ids.contains(&id_of(it));
+        let (older, others): (Vec<_>, Vec<_>) = self.directories().partition(is_meant);
+        anyhow::ensure!(
+            !older.is_empty(),
+            "the metadata quorum refuses directories that this broker does not have"
+        );
+        let has_left_out_all = || older.iter().all(|it| it.failure().leave_out(IS_OLDER));
+        if others.is_empty() || !has_left_out_all() {
+            let older: Vec<_> = older.iter().map(|it| it.path().display()).collect();
+            let older: Vec<_> = older.iter().map(ToString::to_string).collect();
+            bail!(
+                "no data directory is left to be used: {} {IS_OLDER}",
+                older.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// Waits for room on the disk, where that is all that is missing. False when it is to stop before.
@@ -331,7 +359,7 @@ impl Logs {
             // An empty log that was made before the first registration must not count as one that is lost.
             in_doubt: match registered {
                 Some(_) => partitions.in_doubt(broker),
-                None => partitions.recovered().in_doubt.clone(),
+                None => partitions.found_in_doubt(),
             },
             directories: directories
                 .iter()
@@ -352,11 +380,15 @@ fn state_of(directory: &DataDirectory, registered: Option<i64>) -> api::DataDire
         ),
     };
     api::DataDirectory {
-        id: directory.identity().directory_id().as_bytes().to_vec(),
+        id: id_of(directory),
         disk_epoch,
         intact,
         logs: by_topic(logs),
     }
+}
+
+fn id_of(directory: &DataDirectory) -> Vec<u8> {
+    directory.identity().directory_id().as_bytes().to_vec()
 }
 
 pub(super) fn by_topic(mut logs: Vec<(Uuid, i32)>) -> Vec<TopicLogs> {
@@ -367,15 +399,6 @@ pub(super) fn by_topic(mut logs: Vec<(Uuid, i32)>) -> Vec<TopicLogs> {
         indexes: of_topic.iter().map(|(_, index)| *index).collect(),
     });
     topics.collect()
-}
-
-fn logs_of(request: &RegisterBrokerRequest) -> HashSet<Key> {
-    let topics = request.directories.iter().flat_map(|it| &it.logs);
-    let logs = topics.filter_map(|of_topic| {
-        let topic_id = Uuid::from_slice(&of_topic.topic_id).ok()?;
-        Some(of_topic.indexes.iter().map(move |index| (topic_id, *index)))
-    });
-    logs.flatten().collect()
 }
 
 fn log_in_doubt(log: InDoubt) -> LogInDoubt {

@@ -10,16 +10,22 @@ use tracing::{info, warn};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Why the quorum will never take this broker as it is.
+/// Why the quorum does not take this broker as it is.
 #[derive(Debug, thiserror::Error)]
-#[error("the metadata quorum refuses this broker: {0}")]
-pub(crate) struct Refused(String);
+pub(crate) enum Refused {
+    /// For good.
+    #[error("the metadata quorum refuses this broker: {0}")]
+    Altogether(String),
+    /// With these of its directories, by their ids.
+    #[error("the metadata quorum refuses directories of this broker")]
+    With(Vec<Vec<u8>>),
+}
 
 /// Registers, waiting as long as it takes for a quorum and for the lease of an older process of this
 /// node to end.
 ///
 /// # Errors
-/// When the quorum refuses what this broker is: another cluster's volume, say.
+/// When the quorum refuses what this broker is: another cluster's volume, say, or one of its directories.
 pub(crate) async fn register(
     controllers: &ActiveController,
     request: &RegisterBrokerRequest,
@@ -35,6 +41,9 @@ pub(crate) async fn register(
             })
             .await;
         let reason = match answer {
+            Ok(answer) if !answer.older_directories.is_empty() => {
+                return Err(Refused::With(answer.older_directories));
+            }
             Ok(registered) => {
                 info!(
                     broker_epoch = registered.broker_epoch,
@@ -47,7 +56,7 @@ pub(crate) async fn register(
                 return Ok(registered);
             }
             Err(CallError::Answered(status)) if is_refusal(&status) => {
-                return Err(Refused(status.message().to_owned()));
+                return Err(Refused::Altogether(status.message().to_owned()));
             }
             Err(error) => error.to_string(),
         };

@@ -24,6 +24,7 @@ mod internal_topics;
 mod late_fetches;
 mod lifecycle;
 mod newest_end;
+mod older_directories;
 mod reassignments;
 mod rebalances;
 mod replicated_metadata;

@@ -39,7 +39,7 @@ const OF_TOPIC: i8 = 2;
 /// Topic, index, all replicas, those that come and those that go.
 type Ongoing = (String, i32, Vec<i32>, Vec<i32>, Vec<i32>);
 
-fn target(topic: &str, partitions: &[(i32, Option<&[i32]>)]) -> ReassignableTopic {
+pub(crate) fn target(topic: &str, partitions: &[(i32, Option<&[i32]>)]) -> ReassignableTopic {
     let partitions = partitions.iter().map(|(index, replicas)| {
         let ids = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect();
         ReassignablePartition::default()

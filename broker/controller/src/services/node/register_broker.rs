@@ -2,6 +2,7 @@ use foz_api::v1;
 use foz_api::v1::{RegisterBrokerRequest, RegisterBrokerResponse};
 use foz_metadata::rules::{DataDirectory, LogInDoubt, RegisterBroker};
 use tonic::Status;
+use tracing::info;
 
 use crate::convert;
 use crate::services::calls::Calls;
@@ -27,7 +28,19 @@ pub(super) async fn register_broker(
         replication_host: request.replication_host,
         replication_port: request.replication_port,
     };
-    let (broker_epoch, metadata_offset) = calls.register(request).await?;
+    let node_id = request.node_id;
+    let (registered, metadata_offset) = calls.register(request).await?;
+    let (broker_epoch, older_directories) = match registered {
+        Ok(broker_epoch) => (broker_epoch, Vec::new()),
+        Err(refusal) => {
+            info!(
+                node_id,
+                reason = refusal.message,
+                "a broker is not registered with all of its directories"
+            );
+            (-1, refusal.older_directories)
+        }
+    };
     let lease_ms = calls.shared.config.lease.as_millis();
     Ok(RegisterBrokerResponse {
         broker_epoch,
@@ -36,6 +49,10 @@ pub(super) async fn register_broker(
         // process asks again.
         metadata_offset,
         lease_ms: i32::try_from(lease_ms).unwrap_or(i32::MAX),
+        older_directories: older_directories
+            .iter()
+            .map(|id| id.as_bytes().to_vec())
+            .collect(),
     })
 }
 

@@ -55,17 +55,17 @@ pub(super) async fn report_load(
 fn check_registration(image: &Image, node_id: i32, epoch: i64) -> Result<(), Status> {
     let refusal = match image.broker(node_id) {
         Some(broker) if broker.epoch == epoch => return Ok(()),
-        Some(broker) => Refusal {
-            code: ErrorCode::StaleBrokerEpoch,
-            message: format!(
+        Some(broker) => Refusal::new(
+            ErrorCode::StaleBrokerEpoch,
+            format!(
                 "broker {node_id} tells its load with epoch {epoch}, but is registered with epoch {}",
                 broker.epoch
             ),
-        },
-        None => Refusal {
-            code: ErrorCode::BrokerIdNotRegistered,
-            message: format!("broker {node_id} is not registered"),
-        },
+        ),
+        None => Refusal::new(
+            ErrorCode::BrokerIdNotRegistered,
+            format!("broker {node_id} is not registered"),
+        ),
     };
     Err(convert::status(&refusal))
 }

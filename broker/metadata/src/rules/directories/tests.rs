@@ -203,18 +203,18 @@ fn a_replica_is_what_the_directory_is_that_its_log_is_in() {
             1,
             [Offline, Offline, Offline],
         ),
-        // Back, after a registration without it; that there was no log is not sure any more.
+        // Back, after a registration without it; it does not have the log that is nowhere.
         (
             one_behind,
             vec![whole(), second(OLDER, true)],
             0,
-            [Whole, EndInDoubt, EndInDoubt],
+            [Whole, EndInDoubt, Lost],
         ),
         (
             one_behind,
             vec![whole(), second(OLDER, false)],
             0,
-            [Whole, EndInDoubt, EndInDoubt],
+            [Whole, EndInDoubt, Lost],
         ),
         // Another registered in its place since would have another id; a copy of before has another epoch.
         (
@@ -229,18 +229,20 @@ fn a_replica_is_what_the_directory_is_that_its_log_is_in() {
             0,
             [Whole, Lost, Lost],
         ),
-        // The other one is away now: what is offline was in this one all the time.
+        // The other one is taken out: what is offline may have been in that one, made anew.
+        (one_behind, vec![second(OLDER, true)], 0, [Lost, Lost, Lost]),
         (
             one_behind,
-            vec![second(OLDER, true)],
+            vec![second(OLDER, true), self::found(3, -1, true, &[])],
             0,
-            [Lost, EndInDoubt, Lost],
+            [Lost, Lost, Lost],
         ),
+        // Or it is an older state of it.
         (
             one_behind,
-            vec![second(OLDER, true)],
-            1,
-            [Offline, EndInDoubt, Offline],
+            vec![second(OLDER, true), self::found(1, OLDER - 1, true, &[0])],
+            0,
+            [Lost, Lost, Lost],
         ),
         (one_behind, vec![whole()], 1, [Whole, Offline, Offline]),
         (one_behind, vec![whole()], 0, [Whole, Lost, Lost]),
@@ -311,7 +313,6 @@ fn a_log_that_was_away_while_another_one_took_its_place_is_lost() {
         // Nobody knows where it is.
         (Some(found(1, NEWEST, true, &[])), 0, Lost),
         (None, 0, Lost),
-        (None, 1, Offline),
     ] {
         for turned in [false, true] {
             let mut found = vec![back()];
@@ -326,6 +327,61 @@ fn a_log_that_was_away_while_another_one_took_its_place_is_lost() {
                 "{first:?} {offline}"
             );
         }
+    }
+}
+
+/// What is in it may have been made anew in the one that is away, and nobody would know that after the next registration.
+#[test]
+fn a_directory_that_is_older_than_one_that_is_away_is_named() {
+    let known = known(&[
+        (1, &[NEWEST]),
+        (2, &[UNHEARD, OLDER]),
+        (3, &[OLDER]),
+        (4, &[OLDER]),
+    ]);
+    for (here, expected) in [
+        (vec![1, 2, 3, 4], vec![]),
+        // The newest that are away count, and what is not known is none of them.
+        (vec![1], vec![]),
+        (vec![1, 2, 5], vec![]),
+        (vec![1, 3, 4], vec![3, 4]),
+        (vec![1, 4, 2], vec![]),
+        (vec![5, 2, 3], vec![2, 3]),
+        (vec![4], vec![4]),
+        (vec![5], vec![]),
+    ] {
+        let found = here
+            .iter()
+            .map(|directory| found(*directory, OLDER, true, &[]));
+        let found: Vec<_> = found.collect();
+        let expected: Vec<_> = expected.into_iter().map(id).collect();
+        assert_eq!(older_than_away(&known, &found), expected, "{here:?}");
+    }
+}
+
+/// It was in a directory that is not here any more, and the others would have it if it had been made anew.
+#[test]
+fn a_replica_that_comes_back_without_a_log_is_lost() {
+    let both: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[NEWEST])];
+    let whole = || vec![found(1, NEWEST, true, &[0]), found(2, NEWEST, true, &[1])];
+    for (here, offline, expected) in [
+        (whole(), 0, [Whole, Whole, Lost]),
+        // What cannot be used then was never part of it.
+        (whole(), 1, [Whole, Whole, Lost]),
+        (whole()[..1].to_vec(), 1, [Whole, Offline, Offline]),
+        (whole()[..1].to_vec(), 0, [Whole, Lost, Lost]),
+    ] {
+        let case = Case::of(both, here, offline);
+        for replicas in [&[1][..], &[1, 2, 3]] {
+            let marked = Partition {
+                offline: vec![ME],
+                ..self::replicas(replicas, &[])
+            };
+            let data = [0, 1, 2].map(|index| case.of_replica(index, &marked));
+            assert_eq!(data, expected, "{:?} {offline} {replicas:?}", case.found);
+        }
+        let unmarked = case.of_replica(2, &self::replicas(&[1, 2, 3], &[]));
+        assert_eq!(unmarked == Whole, case.found.len() == 2);
     }
 }
 

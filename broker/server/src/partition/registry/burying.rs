@@ -261,7 +261,7 @@ fn give_up_buried(directory: &DataDirectory, topic_id: Uuid, index: Option<i32>)
     }
 }
 
-pub(super) fn set_buried_aside(directory: &DataDirectory, (topic_id, index): Key, reason: &str) {
+fn set_buried_aside(directory: &DataDirectory, (topic_id, index): Key, reason: &str) {
     match directory.logs().set_buried_aside(topic_id, index) {
         Ok(path) => {
             warn!(%topic_id, index, reason, ?path, "log set aside; remove it when nobody needs it");

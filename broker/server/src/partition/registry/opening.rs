@@ -1,6 +1,5 @@
 //! What there is when a broker starts.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -12,7 +11,7 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::{Map, Partitions, Registered, WeakMap, for_each_at_once};
+use super::{Map, Partitions, WeakMap, for_each_at_once};
 use crate::directory_failure::DirectoryFailure;
 use crate::disk_gate::DiskGate;
 use crate::identity::{OfflineDirectory, is_of_disk};
@@ -25,13 +24,6 @@ use crate::recovery_progress::RecoveryProgress;
 /// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
 /// they are read or written.
 const OPEN_FILES_MAX: usize = 4_096;
-
-/// What recovery says of the process before this one.
-#[derive(Debug, Default)]
-pub(crate) struct Recovered {
-    /// Logs that are damaged, have less than the checkpoints say of them, are not there, or come from nobody knows where.
-    pub(crate) in_doubt: Vec<InDoubt>,
-}
 
 /// A log that does not have what it had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,16 +76,15 @@ impl Partitions {
         });
         let (directories, mut opened) = without_failed(directories, opened, &mut offline)?;
         hold_together(&directories, &mut opened)?;
-        let mut recovered = Recovered::default();
         let mut damaged = Vec::new();
         let held = Map::default();
         let mut all = Vec::new();
         for (opening, (logs, report)) in directories.into_iter().zip(opened) {
-            recovered.in_doubt.extend(in_doubt(&logs, &report));
             damaged.extend(report.offline.iter().map(|log| log.partition.clone()));
             let found = Found {
                 disk_epoch: opening.claimed.disk_epoch,
                 has_all_written: has_all_written(&opening, &report),
+                in_doubt: in_doubt(&logs, &report).collect(),
                 logs: Mutex::new(logs.listed()),
             };
             let observer = Observer {
@@ -112,14 +103,9 @@ impl Partitions {
             held,
             offline,
             given_up: Mutex::default(),
-            registered: Mutex::new(Registered {
-                metadata_offset: -1,
-                logs: HashSet::new(),
-            }),
             applied: Mutex::default(),
             metrics,
             reports,
-            recovered,
         })
     }
 }

@@ -5,7 +5,6 @@ use foz_metadata::Image;
 use foz_metadata::image::Partition as Assigned;
 use uuid::Uuid;
 
-use super::burying::set_buried_aside;
 use super::{InDoubt, Partitions};
 use crate::broker::Broker;
 use crate::partition::Partition;
@@ -127,8 +126,12 @@ impl Partitions {
                 leave = Some(Leave::WithAllData);
             }
         }
-        if self.set_stale_aside(broker, &image) {
-            leave = Some(Leave::WithAllData);
+        for name in self.offline.offline() {
+            // The quorum does not know of it: it was made while this broker registered. The next registration names it.
+            let topic = image.topic(&name.topic);
+            if topic.is_some_and(|topic| self.is_here(&name, (topic.id, name.partition))) {
+                leave = Some(Leave::WithAllData);
+            }
         }
         for name in self.offline.without_data() {
             let assigned = image.partition(&name.topic, name.partition);
@@ -137,41 +140,6 @@ impl Partitions {
             }
         }
         leave
-    }
-}
-
-impl Partitions {
-    /// Of logs that are here, and offline to the quorum. One that it heard of is stale: its directory was away, and another
-    /// log was made in its place where this broker cannot get at it now. One that it did not hear of was made while this broker
-    /// registered; whether there are such, which the next registration is to name.
-    fn set_stale_aside(&self, broker: &Broker, image: &Image) -> bool {
-        let registered = self.registered.lock();
-        if registered.metadata_offset != *broker.registered_offset.borrow() {
-            // The metadata speak of the one before.
-            return false;
-        }
-        let mut is_unheard_of = false;
-        for name in self.offline.offline() {
-            let Some(topic) = image.topic(&name.topic) else {
-                continue;
-            };
-            let key = (topic.id, name.partition);
-            if !registered.logs.contains(&key) {
-                is_unheard_of |= self.is_here(&name, key);
-                continue;
-            }
-            let reason =
-                "its directory was away, and another one that cannot be used has this replica now";
-            for (directory, log) in self.directories.open(&name) {
-                if log.topic_id() == topic.id {
-                    self.set_aside(directory, &name, reason);
-                }
-            }
-            if let Some(directory) = self.directories.buried(topic.id, name.partition) {
-                set_buried_aside(directory, key, reason);
-            }
-        }
-        is_unheard_of
     }
 }
 

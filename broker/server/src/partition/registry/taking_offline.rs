@@ -37,12 +37,16 @@ impl Partitions {
     }
 
     /// Replicas that this broker cannot use, as their directories have failed: in service, damaged, or kept of deleted
-    /// topics. May read files.
+    /// topics. None of which another directory has the log: that is what counts, and each registration would take back what
+    /// was told. May read files.
     pub(crate) fn failed_replicas(&self) -> BTreeSet<Key> {
         let failed = self.directories.failed();
         let mut replicas: BTreeSet<_> = failed.flat_map(|it| it.logs().listed()).collect();
         for key in self.given_up.lock().iter() {
             replicas.remove(key);
+        }
+        for key in self.directories.usable().flat_map(|it| it.logs().listed()) {
+            replicas.remove(&key);
         }
         replicas
     }

@@ -173,7 +173,7 @@ async fn what_is_damaged_in_one_directory_is_offline_and_goes_from_there() {
         "none is made beside it"
     );
     assert_eq!(counts(&world), [2, 2]);
-    let in_doubt = world.partitions().recovered().in_doubt.clone();
+    let in_doubt = world.partitions().found_in_doubt();
     assert_eq!(in_doubt.len(), 1, "{in_doubt:?}");
     assert_eq!(in_doubt[0].name.to_string(), "orders-0");
     world.change(moved_to(&[1], 1));

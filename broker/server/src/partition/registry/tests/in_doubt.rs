@@ -206,8 +206,8 @@ async fn a_log_is_missing_where_some_of_it_was_on_the_disk() {
         let world = world
             .restart(|data| fs::remove_dir_all(data.join("orders-0")).unwrap())
             .await;
-        let recovered = world.partitions().recovered();
-        assert_eq!(recovered.in_doubt, [orders(None, is_flushed)]);
+        let in_doubt = world.partitions().found_in_doubt();
+        assert_eq!(in_doubt, [orders(None, is_flushed)]);
     }
 }
 

@@ -89,25 +89,3 @@ async fn a_leader_neither_takes_in_nor_waits_for_what_cannot_be_used() {
     let other = Nodes::of(&world.image, (TOPIC_ID, 1), &leader);
     assert!(other.may_join(1).is_some(), "only this partition's");
 }
-
-/// Its directory was away, and what was made in its place is in one that is away now.
-#[tokio::test]
-async fn a_log_that_the_quorum_has_heard_of_and_does_not_count_on_is_set_aside() {
-    let mut world = World::new();
-    world.create_topic(&[0, 1]);
-    let registered = [(TOPIC_ID, 0)].into();
-    // The metadata speak of the registration before, still.
-    world.partitions().set_registered(5, registered);
-    world.change(offline(&[0]));
-    assert_eq!(world.repair(), None);
-    assert!(world.data.path().join("orders-0").exists());
-
-    world.broker.registered_offset.send_replace(5);
-    assert_eq!(world.repair(), None, "the next one must not name it");
-    let left = directories(&world);
-    let is_aside = |name: &String| name.starts_with("orders-0.") && name.ends_with("-stray");
-    assert!(left.len() == 1 && is_aside(&left[0]), "{left:?}");
-    let all = world.partitions().directories().all();
-    assert_eq!(all[0].logs().listed(), []);
-    assert_eq!((world.repair(), world.offline()), (None, 1));
-}

@@ -157,7 +157,8 @@ fn targets<'a>(
                 (NO_LEADER, Some(first)) => *first,
                 (leader, _) => leader,
             };
-            let target = placement.shrink(&mut counts, &target, leader, sure, factor);
+            let offline = &partition.offline;
+            let target = placement.shrink(&mut counts, &target, leader, sure, offline, factor);
             return (index, partition, target);
         }
         let target = placement.grow(&mut counts, target, &partition.replicas, factor);

@@ -181,18 +181,41 @@ impl<'a> Disks<'a> {
     }
 
     /// What the broker has of a partition that it has a replica of.
-    pub(super) fn of_replica(
+    pub(super) fn of_replica(&self, replica: Replica<'a>, partition: &Partition) -> ReplicaData {
+        let (topic_id, topic, _) = replica;
+        self.of_any(
+            replica,
+            partition,
+            [LogName::Id(topic_id), LogName::Name(topic)],
+        )
+    }
+
+    /// Of one of a deleted topic. The log of which nobody knows the topic is another one where this one's is known.
+    pub(super) fn of_deleted_replica(
         &self,
-        (topic_id, topic, index): Replica<'a>,
+        replica: Replica<'a>,
         partition: &Partition,
+    ) -> ReplicaData {
+        let (topic_id, topic, index) = replica;
+        let name = match self.logs.contains_key(&(topic_id, index)) {
+            true => LogName::Id(topic_id),
+            false => LogName::Name(topic),
+        };
+        self.of_any(replica, partition, [LogName::Id(topic_id), name])
+    }
+
+    fn of_any(
+        &self,
+        (topic_id, _, index): Replica<'a>,
+        partition: &Partition,
+        names: [LogName<'a>; 2],
     ) -> ReplicaData {
         if sings(Canary::RegistrationIgnoresLostDisk) {
             return ReplicaData::Whole;
         }
         let listed = self.logs.get(&(topic_id, index));
         let listed = listed.map(|listed| self.of_listed(*listed, partition));
-        let in_doubt = [LogName::Id(topic_id), LogName::Name(topic)];
-        let in_doubt = in_doubt.map(|name| self.in_doubt.get(&(name, index)).copied());
+        let in_doubt = names.map(|name| self.in_doubt.get(&(name, index)).copied());
         // Of one that was offline there was a log, and where nothing is away, it is in none of the directories that may hold it.
         let without_log = match self.of_away.is_none() && partition.offline.contains(&self.node_id)
         {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
+use super::election::has_candidate;
 use super::partition_change::{PartitionChange, TopicSettings};
 use super::{Decided, ErrorCode, PARTITIONS_PER_REQUEST_MAX, Refusal, check_operator_epoch};
 use crate::image::{Image, NO_LEADER, Partition};
@@ -110,10 +111,13 @@ fn elect_one(
             }
         }
         ElectionKind::Unclean => {
-            if !partition.replicas.iter().any(|id| image.can_lead(*id)) {
+            if !has_candidate(image, partition) {
                 return refuse(
                     ErrorCode::EligibleLeadersNotAvailable,
-                    format!("none of the replicas {:?} is alive", partition.replicas),
+                    format!(
+                        "none of the replicas {:?} is alive and can use its log",
+                        partition.replicas
+                    ),
                 );
             }
             settings = settings.with_unclean_election();

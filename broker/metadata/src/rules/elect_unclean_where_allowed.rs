@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Decided;
 use super::draft::Draft;
+use super::election::has_candidate;
 use super::partition_change::{PartitionChange, TopicSettings};
 use crate::image::{Image, NO_LEADER};
 use crate::record::Fact;
@@ -22,7 +23,7 @@ pub fn elect_unclean_where_allowed(
     let records: Vec<_> = image
         .partitions()
         .filter(|(_, _, partition)| {
-            partition.leader == NO_LEADER && partition.replicas.iter().any(|id| image.can_lead(*id))
+            partition.leader == NO_LEADER && has_candidate(image, partition)
         })
         .filter_map(|(topic, index, partition)| {
             let settings = TopicSettings::of(image, properties, topic);

@@ -82,6 +82,12 @@ pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -
     Elected::Nobody
 }
 
+/// Whether any replica may lead, if only uncleanly.
+pub(super) fn has_candidate(image: &Image, partition: &Partition) -> bool {
+    let mut replicas = partition.replicas.iter();
+    replicas.any(|id| image.can_lead(*id) && !partition.offline.contains(id))
+}
+
 impl Elected {
     pub(super) fn leader(self) -> i32 {
         match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Decided;
 use super::draft::Draft;
 use super::purge_deleted_topics::purge;
-use crate::image::{DeletedTopic, Image};
+use crate::image::{DeletedTopic, Image, Partition};
 
 /// How many one call purges: brokers remove the files of each.
 pub const DELETED_TOPICS_FREED_PER_CALL_MAX: usize = 1000;
@@ -24,7 +24,9 @@ pub fn free_for_room(
     let mut draft = Draft::new(image);
     let frees = |deleted: &&Arc<DeletedTopic>| {
         let mut partitions = deleted.topic.partitions.iter();
-        partitions.any(|it| it.replicas.iter().any(|id| short_of_room.contains(id)))
+        // Whose directory cannot be used gets no room by it.
+        let is_on = |it: &Partition, id: &i32| it.replicas.contains(id) && !it.offline.contains(id);
+        partitions.any(|it| short_of_room.iter().any(|id| is_on(it, id)))
     };
     let oldest = if short_of_room.is_empty() {
         Vec::new()

@@ -186,8 +186,8 @@ impl Placement {
         replicas
     }
 
-    /// Takes one replica after the other from `replicas` until `replication_factor` are left, in this order: who is not
-    /// in sync; who is on a broker that is cordoned, or not there any more; who shares its rack with most others; who
+    /// Takes one replica after the other from `replicas` until `replication_factor` are left, in this order: who cannot use
+    /// its log; who is not in sync; who is on a broker that is cordoned, or not there any more; who shares its rack with most others; who
     /// is not the preferred leader; who has most of the topic, then of all. The leader goes last. Where the preferred
     /// leader goes, the leader takes its place.
     pub(super) fn shrink(
@@ -196,6 +196,7 @@ impl Placement {
         replicas: &[i32],
         leader: i32,
         in_sync: &[i32],
+        offline: &[i32],
         replication_factor: usize,
     ) -> Vec<i32> {
         let mut left = replicas.to_vec();
@@ -207,6 +208,7 @@ impl Placement {
                 let load = at.map(|at| (topic.replicas[at], self.brokers[at].replicas));
                 (
                     node_id != leader,
+                    offline.contains(&node_id) && !in_sync.contains(&node_id),
                     !in_sync.contains(&node_id),
                     is_closed,
                     self.sharing_rack(at, &left),

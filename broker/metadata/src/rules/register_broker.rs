@@ -150,7 +150,7 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
     );
     // Nobody copies to what is deleted: a replica that is whole has as much as before.
     change_deleted_on(&mut draft, request.node_id, |replica, partition| {
-        Some(match disks.of_replica(replica, partition) {
+        Some(match disks.of_deleted_replica(replica, partition) {
             ReplicaData::Whole => Lost::Nothing,
             ReplicaData::EndInDoubt => Lost::End,
             ReplicaData::Offline => Lost::Use,

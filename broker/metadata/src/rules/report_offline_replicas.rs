@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::deleted_replicas::{Lost, change_deleted_on};
 use super::draft::Draft;
-use super::partition_change::change_replicas_on;
+use super::partition_change::change_partitions;
 use super::{Decided, check_broker_epoch};
 use crate::image::Image;
 
@@ -30,14 +30,18 @@ pub fn report_offline_replicas(image: &Image, request: &ReportOfflineReplicas) -
     let node_id = request.node_id;
     check_broker_epoch(image, node_id, request.broker_epoch)?;
     let mut draft = Draft::new(image);
-    change_replicas_on(
+    let topics = image.topics_on(node_id);
+    change_partitions(
         &mut draft,
         image,
-        node_id,
-        |change, (topic_id, _, index), _| {
-            if request.replicas.contains(&(topic_id, index)) {
+        topics,
+        |change, (topic_id, _, index), partition| {
+            let is_meant = partition.replicas.contains(&node_id)
+                && request.replicas.contains(&(topic_id, index));
+            if is_meant {
                 change.goes_offline(node_id);
             }
+            is_meant
         },
     );
     change_deleted_on(&mut draft, node_id, |(topic_id, _, index), _| {

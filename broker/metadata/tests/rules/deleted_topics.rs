@@ -8,15 +8,16 @@ use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     CreatePartitions, DELETED_PARTITIONS_MAX, DELETED_TOPICS_FREED_PER_CALL_MAX,
     DELETED_TOPICS_MAX, DeleteTopics, DeletedTopicRef, EXPIRE_ACTIVE_MS_MIN, ErrorCode, Increase,
-    LogInDoubt, NewTopic, PurgeDeletedTopics, Refusal, RestoreTopic, TopicRef, create_partitions,
-    delete_topics, expire_deleted_topics, free_for_room, over_deleted_topics, purge_deleted_topics,
-    register_broker, restore_topic, unregister_broker,
+    LogInDoubt, NewTopic, PurgeDeletedTopics, Refusal, ReportOfflineReplicas, RestoreTopic,
+    TopicRef, create_partitions, delete_topics, expire_deleted_topics, free_for_room,
+    over_deleted_topics, purge_deleted_topics, register_broker, report_offline_replicas,
+    restore_topic, unregister_broker,
 };
 use uuid::Uuid;
 
 use crate::support::{
-    alter_broker_default, cluster, commit, create, fence, new_topic, partition, partition_on,
-    reassign, registration, replicated, restart, state, try_create, unfence,
+    alter_broker_default, cluster, commit, create, epoch, fence, new_topic, partition,
+    partition_on, reassign, registration, replicated, restart, state, try_create, unfence,
 };
 
 const GRACE: &str = "foz.delete.grace.ms";
@@ -489,6 +490,28 @@ fn the_oldest_go_first_where_room_is_short() {
     let some = freed(&mut image, &[0, 1], usize::MAX);
     assert_eq!(some.len(), DELETED_TOPICS_FREED_PER_CALL_MAX);
     assert_eq!(some[0], "u0");
+}
+
+#[test]
+fn what_cannot_be_used_gives_no_room() {
+    let mut image = cluster(2);
+    let topic = NewTopic {
+        assignments: vec![vec![0, 1]],
+        ..with_id("t", 1)
+    };
+    create(&mut image, topic);
+    delete_at(&mut image, "t", 1_000);
+    let report = ReportOfflineReplicas {
+        node_id: 0,
+        broker_epoch: epoch(&image, 0),
+        replicas: [(Uuid::from_u128(1), 0)].into(),
+    };
+    let decision = report_offline_replicas(&image, &report).unwrap();
+    commit(&mut image, decision);
+    for (short, freed) in [(0, 0), (1, 1)] {
+        let decision = free_for_room(&image, &[short].into(), 9).unwrap();
+        assert_eq!(commit(&mut image, decision).len(), freed, "{short}");
+    }
 }
 
 #[test]

@@ -2,15 +2,18 @@
 
 use foz_metadata::image::{Image, NO_LEADER};
 use foz_metadata::rules::{
-    DataDirectory, ElectLeaders, ElectionKind, ErrorCode, RegisterBroker, ReportOfflineReplicas,
-    delete_topics, elect_leaders, end_restarts_done, register_broker, report_offline_replicas,
+    ChangeReplicationFactor, DataDirectory, DeletedTopicRef, DeniedReason, ElectLeaders,
+    ElectionKind, ErrorCode, RegisterBroker, ReplicationFactorChange, ReportOfflineReplicas,
+    ResourceName, RestoreTopic, change_replication_factor, delete_topics, elect_leaders,
+    end_restarts_done, register_broker, report_offline_replicas, restore_topic,
 };
 use foz_metadata::rules::{DeleteTopics, TopicRef};
 use uuid::Uuid;
 
 use crate::support::{
-    cluster, commit, create, epoch, fence, grant, moving, new_topic, partition, partition_on,
-    proposal, propose, reassign, registration, restart, state, unfence,
+    alter, cluster, commit, create, denied, epoch, fence, grant, moving, new_topic, partition,
+    partition_on, proposal, propose, reassign, registration, restart, restart_of, set, state,
+    unfence,
 };
 
 const FIRST: u128 = 1000;
@@ -57,7 +60,9 @@ fn register(image: &mut Image, second: Second) {
         .iter()
         .find(|it| it.id.as_u128() == SECOND);
     let mut directories = vec![directory(FIRST, known.epoch)];
-    let topic_id = image.topic("t").map_or(Uuid::nil(), |topic| topic.id);
+    let deleted = image.deleted_topics().next().map(|it| it.topic.id);
+    let topic_id = image.topic("t").map(|topic| topic.id).or(deleted);
+    let topic_id = topic_id.unwrap_or(Uuid::nil());
     match second {
         Second::Failed => {}
         Second::Back => directories.push(DataDirectory {
@@ -90,14 +95,21 @@ fn topic_on(replicas: &[i32], min_insync: &str) -> Image {
     image
 }
 
-fn elect_by_hand(image: &mut Image) {
+/// Why nobody was elected, where that is said.
+fn elect_by_hand(image: &mut Image) -> Option<String> {
     let request = ElectLeaders {
         kind: ElectionKind::Unclean,
         partitions: None,
         operator_epoch: 0,
     };
     let decision = elect_leaders(image, &request).unwrap();
-    commit(image, decision);
+    let written = decision.records.len();
+    let results = commit(image, decision).into_iter();
+    let refusals: Vec<_> = results.filter_map(|it| it.2.err()).collect();
+    assert!(refusals.is_empty() || written == 0);
+    let refusal = refusals.into_iter().next()?;
+    assert_eq!(refusal.code, ErrorCode::EligibleLeadersNotAvailable);
+    Some(refusal.message)
 }
 
 #[test]
@@ -125,7 +137,8 @@ fn others_lead_and_what_it_has_counts_again_when_it_is_back() {
             assert_eq!(state(&image), offline, "{what}");
             assert_eq!(partition(&image).offline, [0], "{what}");
             assert_eq!(report(&mut image, 0), 0, "nothing is new: {what}");
-            elect_by_hand(&mut image);
+            let refused = elect_by_hand(&mut image);
+            assert_eq!(refused.is_some(), replicas == [0], "{what}");
             assert_eq!(state(&image), offline, "by no will: {what}");
             image = Image::decode(&image.encode()).unwrap();
             fence(&mut image, 0);
@@ -162,6 +175,96 @@ fn who_was_alone_in_sync_leads_again_only_with_its_disk() {
         let leader = if leader == 0 { 0 } else { 1 };
         assert_eq!(partition(&image).leader, leader, "{second:?}");
     }
+}
+
+#[test]
+fn who_asks_for_any_leader_hears_that_there_is_none() {
+    let mut image = topic_on(&[0, 1], "1");
+    propose(&mut image, &[0]).unwrap();
+    report(&mut image, 0);
+    fence(&mut image, 1);
+    let refused = elect_by_hand(&mut image);
+    assert_eq!(
+        refused.as_deref(),
+        Some("t-0: none of the replicas [0, 1] is alive and can use its log")
+    );
+    unfence(&mut image, 1);
+    assert_eq!(elect_by_hand(&mut image), None);
+    assert_eq!(partition(&image).leader, 1);
+}
+
+/// Other partitions may be due for a change of their own: that is another one's to make.
+#[test]
+fn a_report_changes_only_what_it_names() {
+    let mut image = topic_on(&[0, 1], "1");
+    let other = foz_metadata::rules::NewTopic {
+        assignments: vec![vec![1, 0]],
+        ..new_topic("u")
+    };
+    create(&mut image, other);
+    // It has no leader, and an unclean one is allowed since.
+    fence(&mut image, 0);
+    register(&mut image, Second::Back);
+    unfence(&mut image, 0);
+    fence(&mut image, 1);
+    assert_eq!(image.partition("u", 0).unwrap().leader, NO_LEADER);
+    let allowed = [set("unclean.leader.election.enable", "true")];
+    let topic = ResourceName::Topic("u".to_owned());
+    let decision = alter(&image, topic, &allowed).unwrap();
+    commit(&mut image, decision);
+    assert_eq!(image.partition("u", 0).unwrap().leader, NO_LEADER);
+    let mut request = request(&image, 0);
+    let named = image.topic("t").unwrap().id;
+    request.replicas.retain(|(topic_id, _)| *topic_id == named);
+    let decision = report_offline_replicas(&image, &request).unwrap();
+    assert_eq!(decision.records.len(), 1);
+    commit(&mut image, decision);
+    assert_eq!(image.partition("u", 0).unwrap().leader, NO_LEADER);
+}
+
+#[test]
+fn of_too_many_replicas_it_goes_first() {
+    for (in_sync, left) in [
+        // 1 is not in sync either, and may be soon; that 0 is preferred saves it not.
+        (&[2][..], &[2, 1][..]),
+        (&[1, 2], &[1, 2]),
+    ] {
+        let mut image = topic_on(&[0, 1, 2], "1");
+        report(&mut image, 0);
+        if in_sync == [2] {
+            fence(&mut image, 1);
+            unfence(&mut image, 1);
+        }
+        assert_eq!(partition(&image).isr, in_sync);
+        let request = ChangeReplicationFactor {
+            topics: vec![ReplicationFactorChange {
+                name: "t".to_owned(),
+                id: None,
+                replication_factor: 2,
+            }],
+            validate_only: false,
+            operator_epoch: 0,
+        };
+        let decision = change_replication_factor(&image, &request).unwrap();
+        commit(&mut image, decision).remove(0).unwrap();
+        assert_eq!(partition(&image).target_replicas(), left);
+    }
+    // What it has may be all there is.
+    let mut image = topic_on(&[0, 1, 2], "1");
+    propose(&mut image, &[0]).unwrap();
+    report(&mut image, 0);
+    let request = ChangeReplicationFactor {
+        topics: vec![ReplicationFactorChange {
+            name: "t".to_owned(),
+            id: None,
+            replication_factor: 1,
+        }],
+        validate_only: false,
+        operator_epoch: 0,
+    };
+    let decision = change_replication_factor(&image, &request).unwrap();
+    commit(&mut image, decision).remove(0).unwrap();
+    assert_eq!(partition(&image).target_replicas(), [0]);
 }
 
 #[test]
@@ -228,11 +331,50 @@ fn a_deleted_topic_comes_back_without_it() {
     commit(&mut image, decision).remove(0).unwrap();
     assert_eq!((report(&mut image, 0), report(&mut image, 0)), (1, 0));
     let deleted = image.deleted_topics().next().unwrap();
-    let partition = &deleted.topic.partitions[0];
-    assert_eq!((&*partition.isr, &*partition.offline), (&[1][..], &[0][..]));
+    let found = &deleted.topic.partitions[0];
+    assert_eq!((&*found.isr, &*found.offline), (&[1][..], &[0][..]));
     let image = Image::decode(&image.encode()).unwrap();
     let deleted = image.deleted_topics().next().unwrap();
     assert_eq!(deleted.topic.partitions[0].offline, [0]);
+    let restore = |image: &mut Image| {
+        let request = RestoreTopic {
+            topic: DeletedTopicRef::Name("t".to_owned()),
+            new_name: None,
+            now_ms: 2,
+            operator_epoch: 0,
+        };
+        let decision = restore_topic(image, &std::collections::BTreeMap::new(), &request).unwrap();
+        commit(image, decision);
+    };
+    // 0 is preferred, and cannot use what it has.
+    let mut restored = image.clone();
+    restore(&mut restored);
+    assert_eq!(state(&restored), (&[1][..], &[][..], &[][..], 1));
+    assert_eq!(partition(&restored).offline, [0]);
+    propose(&mut restored, &[1, 0]).unwrap_err();
+    // Its directory is back before or after that, or was swapped.
+    for second in [Second::Back, Second::Swapped] {
+        for is_restored in [false, true] {
+            let mut image = if is_restored {
+                restored.clone()
+            } else {
+                image.clone()
+            };
+            fence(&mut image, 0);
+            register(&mut image, second);
+            unfence(&mut image, 0);
+            if !is_restored {
+                restore(&mut image);
+            }
+            let found = partition(&image);
+            assert_eq!(
+                (&*found.isr, &*found.offline),
+                (&[1][..], &[][..]),
+                "{second:?}"
+            );
+            assert_eq!(found.never_in_sync.contains(&0), second == Second::Swapped);
+        }
+    }
 }
 
 #[test]
@@ -260,31 +402,85 @@ fn a_reassignment_takes_it_away_and_does_not_end_with_it() {
 fn no_restart_grant_waits_for_it() {
     for is_offline in [true, false] {
         let mut image = topic_on(&[0, 1, 2], "1");
-        grant(&mut image, 0);
-        fence(&mut image, 0);
-        register(
-            &mut image,
-            if is_offline {
-                Second::Failed
-            } else {
-                Second::Swapped
-            },
-        );
-        unfence(&mut image, 0);
-        let done = end_restarts_done(&image).unwrap();
-        assert_eq!(
-            commit(&mut image, done),
-            if is_offline { vec![0] } else { vec![] }
-        );
+        restart_with(&mut image, 0, second(is_offline));
+        let done = if is_offline { vec![0] } else { vec![] };
+        assert_eq!(grants_done(&mut image), done);
         // The next in turn is not held up either.
         if is_offline {
-            grant(&mut image, 1);
-            fence(&mut image, 1);
-            restart(&mut image, 1, true);
-            unfence(&mut image, 1);
+            restart_with(&mut image, 1, Second::Failed);
             propose(&mut image, &[2, 1]).unwrap();
-            let done = end_restarts_done(&image).unwrap();
-            assert_eq!(commit(&mut image, done), [1]);
+            assert_eq!(grants_done(&mut image), [1]);
         }
+    }
+}
+
+/// With `min.insync.replicas` of two the others are both needed, so a roll waits for the disk, or for a third replica
+/// elsewhere: nobody takes a partition's last room for failures by himself.
+#[test]
+fn a_roll_waits_where_the_others_are_all_needed() {
+    let mut image = topic_on(&[0, 1, 2], "2");
+    restart_with(&mut image, 0, Second::Failed);
+    assert_eq!(grants_done(&mut image), [0], "its own grant ends");
+    let request = restart_of(&image, 1);
+    let (reason, message) = denied(&mut image, &request);
+    assert_eq!(reason, DeniedReason::MinInsync);
+    assert!(message.contains("t-0"), "{message}");
+    // Nobody waits for its own restart, which may bring the disk back.
+    restart_with(&mut image, 0, Second::Back);
+    assert_eq!(grants_done(&mut image), [0; 0], "it has to catch up now");
+    propose(&mut image, &[1, 2, 0]).unwrap();
+    assert_eq!(grants_done(&mut image), [0]);
+    restart_with(&mut image, 1, Second::Failed);
+}
+
+fn second(is_offline: bool) -> Second {
+    match is_offline {
+        true => Second::Failed,
+        false => Second::Swapped,
+    }
+}
+
+/// With a grant; only broker 0 has a second directory.
+fn restart_with(image: &mut Image, node_id: i32, second: Second) {
+    grant(image, node_id);
+    fence(image, node_id);
+    match node_id {
+        0 => register(image, second),
+        _ => restart(image, node_id, true),
+    }
+    unfence(image, node_id);
+}
+
+fn grants_done(image: &mut Image) -> Vec<i32> {
+    let done = end_restarts_done(image).unwrap();
+    commit(image, done)
+}
+
+/// The report came too late, or never, and the next start finds both directories there and whole.
+#[test]
+fn a_marked_replica_without_a_log_has_lost_it() {
+    for replicas in [&[0][..], &[0, 1, 2]] {
+        let mut image = topic_on(replicas, "1");
+        report(&mut image, 0);
+        fence(&mut image, 0);
+        let known = image.broker(0).unwrap();
+        let directories = known.directories.iter().map(|it| DataDirectory {
+            id: it.id,
+            disk_epoch: it.epoch,
+            intact: true,
+            logs: Vec::new(),
+        });
+        let request = RegisterBroker {
+            directories: directories.collect(),
+            ..registration(0, known.incarnation.as_u128() + 1)
+        };
+        let decision = register_broker(&image, &request).unwrap();
+        commit(&mut image, decision);
+        unfence(&mut image, 0);
+        let found = partition(&image);
+        let is_single = replicas == [0];
+        assert_eq!(found.offline, []);
+        assert_eq!(found.never_in_sync.contains(&0), !is_single, "{found:?}");
+        assert_eq!(found.leader, if is_single { 0 } else { 1 });
     }
 }

@@ -211,7 +211,9 @@ impl Membership {
         let (cluster_id, epoch) = (&registered.cluster_id, registered.broker_epoch);
         let mut is_said = false;
         loop {
-            let mut directories = self.directories();
+            // Those that had room have joined already.
+            let is_left = |it: &&Arc<DataDirectory>| it.identity().broker_epoch() != epoch;
+            let mut directories = self.directories().filter(is_left);
             let joined = directories.try_for_each(|directory| {
                 let joined = directory.identity().join(cluster_id, epoch);
                 directory.failure().unless_failed(joined)

@@ -507,6 +507,25 @@ fn a_log_in_doubt_is_so_alone() {
     }
 }
 
+/// A log of which nobody knows the topic may be that of any topic of its name, but of none whose log is known.
+#[test]
+fn a_deleted_topic_whose_log_is_here_is_not_in_doubt_for_its_name() {
+    let both: &[(u128, &[i64])] = &[(1, &[NEWEST]), (2, &[NEWEST])];
+    for (topic_id, listed, expected, of_live) in [
+        (None, &[0][..], Whole, EndInDoubt),
+        (None, &[], EndInDoubt, EndInDoubt),
+        (Some(T), &[0], EndInDoubt, EndInDoubt),
+    ] {
+        let found = vec![found(1, NEWEST, true, listed), found(2, NEWEST, true, &[])];
+        let doubt = in_doubt(topic_id, "t", 0, false);
+        let case = Case::of(both, found, 0).doubting(vec![doubt]);
+        let (disks, partition) = (case.disks(), replicas(&[1], &[]));
+        let deleted = disks.of_deleted_replica((T, "t", 0), &partition);
+        assert_eq!(deleted, expected, "{topic_id:?} {listed:?}");
+        assert_eq!(disks.of_replica((T, "t", 0), &partition), of_live);
+    }
+}
+
 #[test]
 fn what_may_come_back_is_not_forgotten() {
     let before: &[(u128, &[i64])] = &[

@@ -29,6 +29,7 @@ use crate::unchecked::Unchecked;
 mod append;
 mod check;
 mod compact;
+mod damage;
 mod earlier_batches;
 mod flush;
 mod follow;
@@ -66,6 +67,8 @@ pub struct PartitionLog {
     flushed_offset: AtomicI64,
     /// What a start after a crash has not checked yet.
     unchecked: Unchecked,
+    /// From here on the log is not what was written; `NO_DAMAGE` where nobody has found any.
+    damaged_from: AtomicI64,
     /// Up to here the log was compacted; a cut lowers it.
     compacted_offset: AtomicI64,
     /// A pass is at work.
@@ -101,6 +104,9 @@ struct Writer {
 
 /// Of [`PartitionLog::flush_due_ms`].
 pub(crate) const NO_FLUSH_DUE: u64 = u64::MAX;
+
+/// Of [`PartitionLog::damaged_from`].
+const NO_DAMAGE: i64 = i64::MAX;
 
 const USABLE: u8 = 0;
 const CLOSED: u8 = 1;
@@ -241,6 +247,7 @@ impl PartitionLog {
             high_watermark: AtomicI64::new(start),
             flushed_offset: AtomicI64::new(recovered.flushed_offset),
             unchecked: Unchecked::new(recovered.unchecked),
+            damaged_from: AtomicI64::new(NO_DAMAGE),
             compacted_offset: AtomicI64::new(0),
             compacting: Mutex::new(()),
             flushing: Mutex::new(()),
@@ -418,6 +425,7 @@ impl PartitionLog {
         self.log_end_offset.store(offset, Ordering::Release);
         self.flushed_offset.fetch_min(offset, Ordering::AcqRel);
         self.unchecked.cut_at(offset);
+        self.cut_damage_at(offset);
         self.compacted_offset.fetch_min(offset, Ordering::AcqRel);
     }
 

@@ -42,12 +42,15 @@ impl PartitionLog {
         })
     }
 
-    /// Everything below was whole when it was looked at; `None`: all that is here.
+    /// Everything below was whole when it was looked at, and nobody has found damage there since; `None`: all that is here.
     pub(crate) fn checked_offset(&self) -> Option<i64> {
-        let Range { start, end } = self.unchecked.range();
         // A crash may move the start of the log back to this one.
-        let start = start.max(self.durable_log_start_offset());
-        (start < end).then_some(start)
+        let log_start = self.durable_log_start_offset();
+        let Range { start, end } = self.unchecked.range();
+        let start = start.max(log_start);
+        let unchecked = (start < end).then_some(start);
+        let damaged = self.damaged_from().map(|from| from.max(log_start));
+        unchecked.into_iter().chain(damaged).min()
     }
 
     /// Whether a read from `offset` on may meet one of them.

@@ -218,6 +218,7 @@ impl Change<'_> {
             published.store(offset, Ordering::Release);
         }
         log.unchecked.cut_at(0);
+        log.forget_damage();
         log.compacted_offset.fetch_min(offset, Ordering::AcqRel);
         self.writer.producers = Producers::default();
         self.writer.active = ActiveSegment::new(segment, IndexBuilder::default(), None, now_ms, 0);

@@ -180,6 +180,80 @@ fn a_clean_stop_leaves_the_check_to_the_next_start() {
     }
 }
 
+/// Somebody reads it long after everything was checked.
+#[test]
+fn damage_that_was_found_in_service_is_known_to_the_next_start() {
+    for (page_cache, is_clean) in [
+        (PageCache::Survived, true),
+        (PageCache::Lost, true),
+        (PageCache::Survived, false),
+        (PageCache::Lost, false),
+    ] {
+        let world = killed(LogConfig::default());
+        let length = batch(&[b"0"]).len();
+        let (mut directory, mut log) = start(&world);
+        check_all(&log);
+        log.flush().unwrap();
+        directory.checkpoint().unwrap();
+        let written = || (recovery_point(&world), checked_offset(&world));
+        assert_eq!(written(), (20, None));
+        flip(&world, 0, 3 * length + 65);
+        // The first that is found is not the first that there is.
+        for (found, first) in [(7, 7), (3, 3), (5, 3)] {
+            log.found_damage(found);
+            assert_eq!(log.damaged_from(), Some(first));
+        }
+        assert!(!log.has_unchecked_batches(), "this process knows it");
+        for _ in 0..2 {
+            append(&log, batch(&[b"more"]));
+            log.flush().unwrap();
+            let end = log.log_end_offset();
+            if is_clean {
+                World::stop(directory, log);
+            } else {
+                directory.checkpoint().unwrap();
+                drop((directory, log));
+            }
+            assert_eq!(written(), (end, Some(3)));
+            let ((found, again), report) = start_after(&world, page_cache);
+            assert_eq!(report.clean_shutdown.is_some(), is_clean);
+            assert_eq!((again.log_end_offset(), damaged_from(&again)), (end, 3));
+            (directory, log) = (found, again);
+        }
+        // What follows a cut is another log.
+        log.found_damage(3);
+        directory.truncate(&log, 4, 0).unwrap();
+        assert_eq!(log.damaged_from(), Some(3));
+        directory.truncate(&log, 3, 0).unwrap();
+        assert_eq!(log.damaged_from(), None);
+        append_numbers(&log, 3);
+        log.flush().unwrap();
+        World::stop(directory, log);
+        assert_eq!(checked_offset(&world), None);
+        let (_directory, log) = start_after(&world, page_cache).0;
+        assert!(!log.has_unchecked_batches());
+    }
+}
+
+#[test]
+fn damage_that_was_deleted_is_not_looked_for_where_it_is_not() {
+    let world = killed(LogConfig::default());
+    let (directory, log) = start(&world);
+    check_all(&log);
+    log.found_damage(3);
+    log.advance_log_start_offset(5).unwrap();
+    directory.checkpoint().unwrap();
+    let checked = checked_offset(&world);
+    assert!(checked.is_some_and(|it| it >= 3), "{checked:?}");
+    log.forget_damage();
+    directory.checkpoint().unwrap();
+    assert_eq!(checked_offset(&world), None);
+    // And what begins anew holds none.
+    log.found_damage(7);
+    directory.reset(&log, 30, 0).unwrap();
+    assert_eq!(log.damaged_from(), None);
+}
+
 #[test]
 fn where_the_log_ends_is_checked_before_it_is_opened() {
     // Two bytes of the last offset delta: the log would end later, or within its last batch.

@@ -75,6 +75,7 @@ impl Partition {
             broker_epoch,
         });
         known.from_offset = known.from_offset.min(from_offset);
+        self.log.found_damage(known.from_offset);
         drop(damage);
         self.reports.damage.notify_one();
     }
@@ -91,6 +92,7 @@ impl Partition {
             && !self.log.has_unchecked_batches();
         if is_deleted {
             *damage = None;
+            self.log.forget_damage();
         }
         is_deleted
     }
@@ -135,7 +137,9 @@ impl Partition {
                     copies = ?kept,
                     "damaged data was set aside; it is fetched again"
                 );
-                *self.damage.lock() = None;
+                let mut damage = self.damage.lock();
+                *damage = None;
+                self.log.forget_damage();
                 true
             }
             Err(OpenError::Unusable(..)) => false,

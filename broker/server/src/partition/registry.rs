@@ -166,8 +166,7 @@ impl Partitions {
     }
 
     /// Flushes and closes everything, all directories at once. Leaves the mark of a clean stop in those that hold all that
-    /// this node had when it was registered with the epoch that is given for each: not where damage was found that is
-    /// still there, nor in those that failed.
+    /// this node had when it was registered with the epoch that is given for each: not in those that failed.
     pub(crate) fn close(&self, broker_epochs: &[Option<i64>]) -> Result<(), StorageError> {
         for partition in self.held.read().values() {
             partition.resign();
@@ -179,19 +178,14 @@ impl Partitions {
             |(directory, broker_epoch)| match **broker_epoch {
                 // What is there is as its disk left it.
                 _ if directory.has_failed() => Ok(()),
-                Some(broker_epoch) if !self.is_damaged(directory) => {
+                Some(broker_epoch) => {
                     let mark = CleanShutdown { broker_epoch };
                     directory.logs().close_cleanly(mark)
                 }
-                _ => directory.logs().close_without_mark(),
+                None => directory.logs().close_without_mark(),
             },
         );
         closed.into_iter().collect()
-    }
-
-    fn is_damaged(&self, directory: &Arc<DataDirectory>) -> bool {
-        let mut held = self.all_in(directory).into_iter();
-        held.any(|partition| partition.damage().is_some())
     }
 }
 

@@ -106,6 +106,10 @@ impl Partitions {
         let directory = Arc::clone(directory);
         let partition = Partition::new(log, directory, replicas, self.reports.clone());
         let partition = Arc::new(partition);
+        if let Some(offset) = partition.log.damaged_from() {
+            // Found while it was held before.
+            partition.found_damage(offset);
+        }
         self.held.write().insert(key, Arc::clone(&partition));
         if partition.log.has_unchecked_batches() {
             self.reports.due_checks.add(key);

@@ -211,15 +211,59 @@ async fn a_log_is_missing_where_some_of_it_was_on_the_disk() {
     }
 }
 
+/// What is known of it goes with the log, and not with the process.
 #[tokio::test]
-async fn no_clean_mark_speaks_for_damage_that_is_still_there() {
-    for is_damaged in [false, true] {
-        let (world, partition) = follower();
-        if is_damaged {
-            partition.found_damage(1);
+async fn damage_is_known_after_a_clean_stop_and_its_neighbours_are_not_doubted() {
+    for (from, cut, is_told) in [
+        (None, None, false),
+        (Some(1), None, true),
+        (Some(1), Some(1), false),
+    ] {
+        let (mut world, partition) = follower();
+        let end = partition.log.log_end_offset();
+        if let Some(from) = from {
+            partition.found_damage(from);
         }
+        if let Some(offset) = cut {
+            let logs = world.directory().logs();
+            logs.truncate(&partition.log, offset, 0).unwrap();
+        }
+        drop(partition);
         world.partitions().close(&[Some(5)]).unwrap();
         let mark = world.data.path().join(".kafka_cleanshutdown");
-        assert_eq!(mark.exists(), !is_damaged);
+        assert!(mark.exists(), "all that was written is there");
+        world = world.restart(|_| {}).await;
+        let image = Arc::clone(&world.image);
+        let changes = Changes::between(&Image::default(), &image);
+        world.partitions().apply(&world.broker, &image, &changes);
+        let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+        assert_eq!(
+            partition.has_unchecked_batches(),
+            is_told,
+            "{from:?} {cut:?}"
+        );
+        if is_told {
+            assert_eq!(partition.log.log_end_offset(), end);
+            let due = world.partitions().due_checks().take();
+            assert_eq!(due, [(TOPIC_ID, 0)].into());
+        }
     }
+}
+
+/// Its replica was taken out of service meanwhile, and nothing was done about the damage.
+#[tokio::test]
+async fn who_holds_a_damaged_log_again_knows_it() {
+    let (mut world, partition) = follower();
+    partition.found_damage(1);
+    let offline = |ids: &[i32]| PartitionChangeRecord {
+        offline: Some(NodeIds::from(ids.to_vec())),
+        ..PartitionChangeRecord::default()
+    };
+    drop(partition);
+    world.change(offline(&[0]));
+    assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+    world.change(offline(&[]));
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    assert!(partition.damage().is_some());
+    assert_eq!(partition.fetch_position(), None, "it is cut off first");
 }

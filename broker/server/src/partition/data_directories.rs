@@ -134,12 +134,13 @@ impl DataDirectories {
             .find(|it| it.logs().is_buried(topic_id, index))
     }
 
-    /// The log is to be made there once it is made.
+    /// The log is to be made there once it is made, whatever becomes of the partition on other brokers until then: tools say
+    /// so first, and have the replica come afterwards.
     pub(crate) fn want(&self, log: Key, directory: usize) {
         self.wanted.lock().insert(log, directory);
     }
 
-    /// Nobody makes it here any more.
+    /// It was to be here, and is not any more.
     pub(super) fn forget_wanted(&self, log: Key) {
         self.wanted.lock().remove(&log);
     }
@@ -147,6 +148,11 @@ impl DataDirectories {
     /// Nor any of its topic.
     pub(super) fn forget_wanted_of(&self, topic_id: Uuid) {
         self.wanted.lock().retain(|(id, _), _| *id != topic_id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn wants(&self, log: Key) -> Option<usize> {
+        self.wanted.lock().get(&log).copied()
     }
 
     /// Makes a new log where it has most room. Also where that failed it is told whose disk it was. A flush that failed ends
@@ -189,8 +195,9 @@ impl DataDirectories {
             .create(name.clone(), topic_id, config, wall_clock_ms());
         match &created {
             Ok(_) => self.forget_wanted((topic_id, name.partition)),
-            // It is this log's alone.
+            // It is this log's alone: its name is taken, or an earlier topic's log has it and cannot be buried.
             Err(OpenError::Exists(_)) => {}
+            Err(_) if directory.logs().is_being_buried(name) => {}
             Err(_) => {
                 self.refused.lock().insert(at, Instant::now());
                 *self.placing.lock() = None;

@@ -123,9 +123,15 @@ impl Partitions {
             // Should it come back to this broker, it is made anew.
             self.given_up.lock().insert(key);
         }
-        self.directories.forget_wanted(key);
         let was_offline = self.offline.remove(&name);
         if was_offline {
+            self.directories.forget_wanted(key);
+            for (directory, log) in self.directories.open(&name) {
+                // The quorum did not count on it.
+                if log.topic_id() == topic.id {
+                    remove(directory, &name);
+                }
+            }
             for directory in self.directories.offline(&name) {
                 match directory.logs().topic_id_of_offline(&name) {
                     Some(other) if other != topic.id => {

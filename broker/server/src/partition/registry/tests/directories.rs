@@ -204,15 +204,19 @@ async fn a_replica_that_comes_back_is_made_where_somebody_wants_it_and_there_is_
         assert_eq!(named.len(), 1);
     }
     // For as long as it is not made, and once.
-    for (epoch, to) in [(100, 1), (200, 0)] {
+    let wants = |world: &World| world.partitions().directories().wants((TOPIC_ID, 0));
+    for (epoch, to) in [(100, 0), (200, 1)] {
         world.change(moved_to(&[1], epoch));
-        if to == 1 {
-            world.partitions().directories().want((TOPIC_ID, 0), 1);
-        }
+        world.partitions().directories().want((TOPIC_ID, 0), to);
         world.change(moved_to(&[2], epoch + 1));
+        assert_eq!(wants(&world), Some(to), "others move on meanwhile");
         world.change(moved_to(&[0], epoch + 2));
-        assert_eq!(place(&world, 0), to);
+        assert_eq!((place(&world, 0), wants(&world)), (to, None));
     }
+    world.change(moved_to(&[1], 300));
+    world.partitions().directories().want((TOPIC_ID, 0), 1);
+    world.commit(vec![deletion(TOPIC_ID)]);
+    assert_eq!(wants(&world), None);
 }
 
 #[tokio::test]

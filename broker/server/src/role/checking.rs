@@ -59,7 +59,8 @@ struct Found {
     offset: i64,
 }
 
-/// Until `stop`. What is not checked by then, the next start goes on with.
+/// Until `stop`, one log after the other, whatever disks they are on: it rests for the sake of the processor, too. What is
+/// not checked by then, the next start goes on with.
 pub(super) async fn keep_checked(broker: Arc<Broker>, stop: CancellationToken) {
     // What clients wait for comes first.
     let mut alive = broker.alive.subscribe();

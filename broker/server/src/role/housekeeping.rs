@@ -40,7 +40,8 @@ pub(super) async fn keep_house(broker: Arc<Broker>, stop: CancellationToken) {
 }
 
 /// Has the kernel write early what was appended, until `stop`: what is left to write when the broker stops is what it is
-/// away for, and a disk that is given half a minute's writes at once answers nobody else.
+/// away for, and a disk that is given half a minute's writes at once answers nobody else. One task for all data directories: while one disk hangs, what
+/// is on the others is written when it is flushed.
 pub(super) async fn begin_writebacks(broker: Arc<Broker>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(WRITEBACK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -206,7 +206,7 @@ fn open_directory(
         info!(
             logs = unchecked,
             directory,
-            "checked while they are in service: a process did not stop in good order, and what it left was not checked since"
+            "checked while they are in service: after a process that did not stop in good order, a move, or damage that was found"
         );
     }
     if !report.being_deleted.is_empty() {

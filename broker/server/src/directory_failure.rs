@@ -42,8 +42,8 @@ struct State {
     has_failed: bool,
     /// Its disk did nothing wrong: another directory has what is in it, or more.
     is_left_out: bool,
-    /// It is on another disk that it failed.
-    is_doubted: bool,
+    /// In which directory it is written that it failed.
+    doubted_by: Option<usize>,
     /// When it was tried, and whether it could be written.
     probed: Option<(Instant, bool)>,
 }
@@ -130,6 +130,7 @@ impl DirectoryFailure {
         let directory = self.identity().data_dir().display();
         error!(%directory, reason, "a data directory has failed: its replicas are offline, and the broker goes on without it");
         self.doubt();
+        self.pass_doubts_on();
         let identity = Arc::clone(&self.all.identities[self.at]);
         // The disk may take its time to say no.
         std::thread::spawn(move || identity.distrust());
@@ -204,24 +205,18 @@ impl DirectoryFailure {
 
     /// Another directory says that this one is not to be believed. False where none can.
     pub(crate) fn doubt(&self) -> bool {
-        {
-            let state = &self.all.states.lock()[self.at];
-            if state.is_doubted || state.is_left_out {
-                return true;
-            }
+        if self.is_doubted() {
+            return true;
         }
         let id = self.identity().directory_id();
         for at in 0..self.all.identities.len() {
-            let other = Self {
-                all: Arc::clone(&self.all),
-                at,
-            };
+            let other = self.another(at);
             if at == self.at || other.has_failed() {
                 continue;
             }
             match other.identity().doubt(id) {
                 Ok(()) => {
-                    self.all.states.lock()[self.at].is_doubted = true;
+                    self.all.states.lock()[self.at].doubted_by = Some(at);
                     return true;
                 }
                 Err(error) => {
@@ -233,6 +228,31 @@ impl DirectoryFailure {
             }
         }
         false
+    }
+
+    /// By one that is in use; of one that is left out there is nothing to doubt.
+    fn is_doubted(&self) -> bool {
+        let states = self.all.states.lock();
+        let state = &states[self.at];
+        let by = state.doubted_by;
+        state.is_left_out || by.is_some_and(|by| !states[by].has_failed)
+    }
+
+    /// What this one knew of others that failed before goes with it.
+    fn pass_doubts_on(&self) {
+        for at in 0..self.all.identities.len() {
+            let is_known_here = self.all.states.lock()[at].doubted_by == Some(self.at);
+            if is_known_here {
+                self.another(at).doubt();
+            }
+        }
+    }
+
+    fn another(&self, at: usize) -> Self {
+        Self {
+            all: Arc::clone(&self.all),
+            at,
+        }
     }
 
     fn identity(&self) -> &Identity {

@@ -149,6 +149,35 @@ async fn one_of_several_fails_once_and_another_says_so() {
     assert_eq!(world.believed(), [true, false, true]);
 }
 
+/// The first is known to the one that fails next.
+#[test]
+fn what_a_directory_knew_of_others_is_known_to_the_next_one_when_it_fails() {
+    let world = World::of(4);
+    for at in 0..3 {
+        refuse(&world.data_dirs[at]);
+        assert!(world.fail(at));
+        assert!(world.all[at].doubt());
+    }
+    for data_dir in &world.data_dirs[..3] {
+        std::fs::remove_dir(data_dir.join("meta.properties.tmp")).unwrap();
+    }
+    assert_eq!(world.believed(), [false, false, false, true]);
+    // Also where that was not possible at once.
+    let world = World::of(3);
+    refuse(&world.data_dirs[0]);
+    assert!(world.fail(0));
+    for at in [1, 2] {
+        refuse(&world.data_dirs[at]);
+    }
+    assert!(world.fail(1));
+    assert!(!world.all[0].doubt() && !world.all[1].doubt());
+    for data_dir in &world.data_dirs {
+        std::fs::remove_dir(data_dir.join("meta.properties.tmp")).unwrap();
+    }
+    assert!(world.all[0].doubt() && world.all[1].doubt());
+    assert_eq!(world.believed(), [false, false, true]);
+}
+
 #[test]
 fn the_last_one_stops_the_process() {
     let mut world = World::of(2);

@@ -392,16 +392,21 @@ fn unflushed_follower() -> (World, Arc<Partition>) {
     let mut world = World::new();
     world.create_topic(&[1, 0]);
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    take_three(&partition);
+    (world, partition)
+}
+
+/// Records from the leader that it follows.
+fn take_three(partition: &Arc<Partition>) {
     for offset in 0..3 {
         let mut builder = BatchBuilder::new(Compression::None);
         builder.push(&RecordToWrite::default());
         let mut batch = builder.build().unwrap();
         foz_protocol::batch::assign(&mut batch, offset, 0);
-        let fetched = fetched(&partition);
+        let fetched = fetched(partition);
         let followed = partition.take(&fetched, &batch);
         assert_eq!(followed, Followed::On);
     }
-    (world, partition)
 }
 
 /// What is left of the partition on the disk, under whatever name.

@@ -240,6 +240,25 @@ async fn a_directory_in_which_nothing_can_be_made_comes_after_the_others() {
     assert!(world.fatal.try_recv().is_err());
 }
 
+#[tokio::test]
+async fn a_burial_that_fails_keeps_no_other_log_out_of_its_directory() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 1));
+    let at = place(&world, 0);
+    world.commit(vec![deletion(TOPIC_ID)]);
+    let log = data_dirs(world.data.path())[at].join("orders-0");
+    fs::create_dir(log.join("deleted-topic-checkpoint.tmp")).unwrap();
+    let other = Uuid::from_u128(8);
+    for index in 0..2 {
+        world.partitions().directories().want((other, index), at);
+    }
+    world.commit(topic(other, 2));
+    let name = TopicPartition::new("orders", 0);
+    assert!(world.partitions().is_not_made(&name), "its name is taken");
+    let made = world.partitions().get(other, 1).unwrap();
+    assert!(made.is_in(&world.partitions().directories().all()[at]));
+}
+
 /// What was deleted in one may come back beside what is made in the other: that one is not believed then.
 #[tokio::test]
 async fn a_directory_whose_names_cannot_be_flushed_is_out_of_use() {

@@ -185,7 +185,16 @@ async fn a_topic_that_is_brought_back_lacks_what_failed() {
 async fn a_replica_that_left_and_comes_back_is_made_anew() {
     let mut world = world_of(2);
     world.commit(topic(TOPIC_ID, 1));
+    // Both are part of the newest registration.
+    for directory in world.partitions().directories().all() {
+        directory.identity().join("c", 1).unwrap();
+    }
     let at = place(&world, 0);
+    let older = world.partitions().get(TOPIC_ID, 0).unwrap();
+    for _ in 0..5 {
+        append(&world, &older);
+    }
+    drop(older);
     fail(&world, at);
     let replicas = |replicas: &[i32]| PartitionChangeRecord {
         replicas: Some(NodeIds::from(replicas.to_vec())),
@@ -204,6 +213,7 @@ async fn a_replica_that_left_and_comes_back_is_made_anew() {
     });
     assert_eq!(place(&world, 0), 1 - at);
     assert_eq!(failed(&world), []);
+    take_three(&world.partitions().get(TOPIC_ID, 0).unwrap());
     // The next process finds both, and knows which is the newer one.
     let world = world.restart(|_| {}).await;
     let directories = world.partitions().directories().all();
@@ -212,6 +222,8 @@ async fn a_replica_that_left_and_comes_back_is_made_anew() {
     let held: Vec<_> = held.collect();
     assert_eq!(held.iter().position(|it| *it), Some(1 - at), "{held:?}");
     assert_eq!(held.iter().filter(|it| **it).count(), 1);
+    let log = directories[1 - at].logs().get(&name).unwrap();
+    assert_eq!(log.log_end_offset(), 3);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn data(broker: &Node, name: &str) -> PathBuf {
 }
 
 /// What the broker said of its logs in its newest registration.
-fn is_log_intact(broker: &Node) -> bool {
+pub(crate) fn is_log_intact(broker: &Node) -> bool {
     let log = broker.log();
     let (_, said) = log.rsplit_once("log_intact").expect("it has registered");
     let value = said.trim_start_matches(|c: char| !c.is_ascii_lowercase() || c == 'm');

@@ -72,6 +72,23 @@ async fn a_log_that_the_quorum_does_not_know_of_is_named_by_the_next_registratio
 }
 
 #[tokio::test]
+async fn a_log_that_is_here_goes_with_its_replica_though_nobody_counted_on_it() {
+    let mut world = World::new();
+    world.create_topic(&[0, 1]);
+    world.change(offline(&[0]));
+    world.change(PartitionChangeRecord {
+        replicas: Some(NodeIds::from(vec![1, 2])),
+        ..offline(&[])
+    });
+    assert!(world.remove_deleted());
+    assert_eq!(directories(&world), Vec::<String>::new());
+    assert_eq!(
+        (world.directory().logs().listed(), world.offline()),
+        (vec![], 0)
+    );
+}
+
+#[tokio::test]
 async fn a_leader_neither_takes_in_nor_waits_for_what_cannot_be_used() {
     let mut world = World::new();
     world.create_topic(&[0, 1, 2]);

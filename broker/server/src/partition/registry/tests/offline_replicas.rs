@@ -81,6 +81,7 @@ async fn a_log_that_is_here_goes_with_its_replica_though_nobody_counted_on_it() 
         ..offline(&[])
     });
     assert!(world.remove_deleted());
+    world.checkpoint();
     assert_eq!(directories(&world), Vec::<String>::new());
     assert_eq!(
         (world.directory().logs().listed(), world.offline()),

@@ -284,11 +284,8 @@ fn what_was_written_since_the_last_checkpoint_is_checked_afterwards() {
             drop((directory, log));
             let logs = files(&world.partition_dir(), ".log");
             let bases = logs.iter().map(|name| name[..20].parse::<i64>().unwrap());
-            let (n, base) = bases
-                .enumerate()
-                .filter(|it| it.1 <= damaged)
-                .last()
-                .unwrap();
+            let before = bases.enumerate().filter(|it| it.1 <= damaged);
+            let (n, base) = before.fold((0, 0), |_, it| it);
             let length = batch(&[b"0"]).len();
             let position = (damaged - base) as usize * length + 65;
             flip(&world, n, position);

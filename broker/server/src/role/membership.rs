@@ -210,19 +210,12 @@ impl Membership {
     async fn join(&self, registered: &RegisterBrokerResponse) -> anyhow::Result<bool> {
         let (cluster_id, epoch) = (&registered.cluster_id, registered.broker_epoch);
         let mut is_said = false;
-        // They need not be written again while another one waits.
-        let mut done = HashSet::new();
         loop {
             // Those that had room have joined already.
             let is_left = |it: &&Arc<DataDirectory>| it.identity().broker_epoch() != epoch;
             let mut directories = self.directories().filter(is_left);
             let joined = directories.try_for_each(|directory| {
-                let id = directory.identity().directory_id();
-                if done.contains(&id) {
-                    return Ok(());
-                }
                 let joined = directory.identity().join(cluster_id, epoch);
-                done.extend(joined.is_ok().then_some(id));
                 directory.failure().unless_failed(joined)
             });
             match joined {

@@ -383,6 +383,9 @@ async fn groups_go_on_though_nobody_could_be_told_for_a_while() {
     }
     drop(connection);
     assert_eq!(offline(&testbed.brokers[1]), BTreeSet::new());
+    // Longer than one attempt takes.
+    let in_vain = "the quorum does not know yet which replicas are offline";
+    until(in_vain, || testbed.brokers[0].log().contains(in_vain)).await;
 
     testbed.controllers[0].spawn();
     load.goes_on().await;

@@ -58,16 +58,15 @@ pub(crate) fn replace_unflushed(path: &Path, contents: &[u8]) -> Result<(), Stor
 
 /// Makes the contents of a file durable.
 pub(crate) fn flush_file(path: &Path) -> Result<(), StorageError> {
-    File::open(path)
-        .and_then(|file| file.sync_data())
-        .at("flush", path)
+    // Where it cannot be opened nothing was flushed, and nothing dropped.
+    let file = File::open(path).at("open", path)?;
+    file.sync_data().at("flush", path)
 }
 
 /// Makes creations, renames and removals in `directory` durable.
 pub(crate) fn flush_directory(directory: &Path) -> Result<(), StorageError> {
-    File::open(directory)
-        .and_then(|d| d.sync_all())
-        .at("flush", directory)
+    let opened = File::open(directory).at("open", directory)?;
+    opened.sync_all().at("flush", directory)
 }
 
 /// The whole of a small file; `None` when it does not exist.

@@ -34,6 +34,16 @@ impl StorageError {
         says_no_room(&self.source) && !self.is_failed_flush()
     }
 
+    /// What was tried may work later, and nothing was done of it: a [shortage](Self::is_shortage) of room, or there were no open
+    /// files or no memory left when something was to be opened (EMFILE, ENFILE, ENOMEM).
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        const NO_HANDLE: [i32; 3] = [12, 23, 24];
+        let errno = self.source.raw_os_error();
+        let is_unopened = errno.is_some_and(|errno| NO_HANDLE.contains(&errno));
+        self.is_shortage() || self.action == "open" && is_unopened
+    }
+
     /// The disk does not do what it is told, whatever is asked of it next: a flush failed, or
     /// [the system says so](says_disk_failed).
     #[must_use]
@@ -428,7 +438,9 @@ mod tests {
             }
             // What of it is on the disk nobody knows.
             assert!(failed("flush", errno).is_of_disk(), "{errno}");
-            assert!(!failed("flush", errno).is_shortage(), "{errno}");
+            assert!(!failed("flush", errno).is_passing(), "{errno}");
+            let is_passing = [12, 23, 24, 28, 122].contains(&errno);
+            assert_eq!(failed("open", errno).is_passing(), is_passing, "{errno}");
         }
         let no_number = StorageError {
             source: io::Error::other("?"),

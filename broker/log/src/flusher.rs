@@ -26,8 +26,8 @@ const WAIT_MS_MAX: u64 = 3_600_000;
 pub trait FlushObserver: Send + Sync + 'static {
     /// Everything below `flushed_offset` is durable.
     fn flushed(&self, log: &Arc<PartitionLog>, flushed_offset: i64);
-    /// Data may be lost and nobody can tell which: the process must stop. A flush is never retried,
-    /// for the kernel may have dropped the pages that it could not write.
+    /// Data may be lost and nobody can tell which: this log is out of service for the life of the process. A flush is never
+    /// retried, for the kernel may have dropped the pages that it could not write.
     fn failed(&self, log: &Arc<PartitionLog>, error: &StorageError);
     /// There was no room for what belongs to a flush: it is tried again, see [`StorageError::is_shortage`].
     fn short(&self, _log: &Arc<PartitionLog>, _error: &StorageError) {}
@@ -217,8 +217,10 @@ impl Shared {
             log.flush_queued.store(false, Ordering::Release);
             match log.flush() {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
-                Err(error) if error.is_shortage() => {
-                    observer.short(&log, &error);
+                Err(error) if error.is_passing() => {
+                    if error.is_shortage() {
+                        observer.short(&log, &error);
+                    }
                     self.flush_later(&log);
                 }
                 Err(error) => observer.failed(&log, &error),
@@ -240,8 +242,10 @@ impl Shared {
             log.closed_flush_queued.store(false, Ordering::Release);
             match log.flush_closed_segments() {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
-                Err(error) if error.is_shortage() => {
-                    observer.short(&log, &error);
+                Err(error) if error.is_passing() => {
+                    if error.is_shortage() {
+                        observer.short(&log, &error);
+                    }
                     self.flush_closed_later(log);
                 }
                 Err(error) => observer.failed(&log, &error),

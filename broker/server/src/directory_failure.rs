@@ -11,7 +11,6 @@ use foz_log::{OpenError, StorageError, TopicPartition, says_disk_failed};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, warn};
-use uuid::Uuid;
 
 use crate::identity::{Claimed, Identity, is_of_disk};
 
@@ -31,6 +30,8 @@ pub(crate) struct DirectoryFailure {
 struct DirectoryFailures {
     identities: Vec<Arc<Identity>>,
     states: Mutex<Vec<State>>,
+    /// Of each, held while it is tried.
+    probing: Vec<Mutex<()>>,
     /// Stops the broker. One reason is enough: who comes later is not heard.
     reasons: mpsc::Sender<String>,
     /// A directory failed without which the broker goes on.
@@ -55,6 +56,7 @@ impl DirectoryFailure {
         let all = Arc::new(DirectoryFailures {
             identities: identities.collect(),
             states: Mutex::new(claimed.iter().map(|_| State::default()).collect()),
+            probing: claimed.iter().map(|_| Mutex::default()).collect(),
             reasons,
             news: Arc::default(),
         });
@@ -171,8 +173,10 @@ impl DirectoryFailure {
         }
     }
 
-    /// The disk can be written: if something there cannot be read, that alone is damaged. Blocks.
+    /// The disk can be written: if something there cannot be read, that alone is damaged. Blocks; of many that ask at the same
+    /// time one looks.
     pub(crate) fn survives_probe(&self) -> bool {
+        let _probing = self.all.probing[self.at].lock();
         let probed = self.all.states.lock()[self.at].probed;
         if let Some((at, survives)) = probed
             && at.elapsed() < PROBE_PAUSE
@@ -262,8 +266,7 @@ impl DirectoryFailure {
 
 /// One byte, written and flushed.
 fn probe(data_dir: &Path) -> io::Result<()> {
-    // Two at once are not in each other's way.
-    let path = data_dir.join(format!("{PROBE_FILE}-{}", Uuid::new_v4()));
+    let path = data_dir.join(PROBE_FILE);
     let written = File::create(&path).and_then(|mut file| {
         file.write_all(b"1")?;
         file.sync_all()

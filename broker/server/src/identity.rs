@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use foz_log::{OpenError, says_disk_failed};
 use foz_quorum::{KafkaUuid, MetaProperties, MetaPropertiesError};
 use parking_lot::Mutex;
@@ -28,6 +28,9 @@ const BROKER_EPOCH_KEY: &str = "foz.broker.epoch";
 /// By `directory.id`, separated by commas: directories of this node whose disks failed. What they say of themselves is not
 /// to be believed: their disks may not have taken it.
 const DOUBTED_KEY: &str = "foz.doubted.directories";
+
+/// Of a directory whose path leads elsewhere than when it was claimed.
+pub(crate) const IS_TAKEN_AWAY: &str = "another directory is where it was: its disk was taken away";
 
 /// All of `log.dirs`.
 #[derive(Debug)]
@@ -327,7 +330,7 @@ impl Identity {
             let life = life.map(|(key, value)| (key.to_owned(), value));
             joined.other.extend(life);
         }
-        write(&self.data_dir, &joined)?;
+        self.write(&joined)?;
         // What it names is what is on the disk.
         *properties = joined;
         Ok(())
@@ -351,10 +354,20 @@ impl Identity {
 
     fn end_life_of(&self, properties: &mut MetaProperties) -> anyhow::Result<()> {
         properties.other.remove(BOOT_ID_KEY);
-        match write(&self.data_dir, properties) {
-            Err(error) if error.is_shortage() => strike_out_boot_id(&self.data_dir),
-            written => Ok(written?),
+        match self.write(properties) {
+            Err(error) if is_shortage(&error) => strike_out_boot_id(&self.data_dir),
+            written => written,
         }
+    }
+
+    /// Not below where its disk was: what is there would be taken for this directory, without a log.
+    fn write(&self, properties: &MetaProperties) -> anyhow::Result<()> {
+        ensure!(
+            self.is_in_place()?,
+            "{}: {IS_TAKEN_AWAY}",
+            self.data_dir.display()
+        );
+        Ok(write(&self.data_dir, properties)?)
     }
 
     /// A flush failed. The kernel may have dropped what it could not write and go on to show it to readers, as
@@ -383,7 +396,7 @@ impl Identity {
         set_doubted(&mut properties, &ids);
         // What was said of an earlier failure is not about this one.
         state.answered.remove(&other);
-        write(&self.data_dir, &properties)?;
+        self.write(&properties)?;
         state.properties = properties;
         Ok(())
     }

@@ -20,8 +20,8 @@ impl PartitionLog {
     ///
     /// # Errors
     /// [`StorageError`]: the log takes no more writes and flushes from then on. What the kernel has
-    /// dropped cannot be flushed again, so the process must stop and recover. But for a
-    /// [shortage](StorageError::is_shortage): nothing is in doubt then, and the flush is to be tried again.
+    /// dropped cannot be flushed again, so the next process must recover it. But for [what goes by](StorageError::is_passing):
+    /// nothing is in doubt then, and the flush is to be tried again.
     pub fn flush(&self) -> Result<i64, StorageError> {
         let wanted = self.log_end_offset();
         let done =
@@ -119,8 +119,8 @@ impl PartitionLog {
                 .flushed_offset
                 .fetch_max(end, Ordering::AcqRel)
                 .max(end)),
-            // What is in the log is not in doubt: something small beside it could not be written.
-            Err(error) if error.is_shortage() => Err(error),
+            // What is in the log is not in doubt: something small beside it could not be written, or nothing be opened.
+            Err(error) if error.is_passing() => Err(error),
             Err(error) => {
                 self.usability.store(FLUSH_FAILED, Ordering::Release);
                 Err(error)
@@ -162,7 +162,7 @@ impl PartitionLog {
     }
 
     fn closing_failed(&self, error: &StorageError) {
-        let usability = match error.is_shortage() {
+        let usability = match error.is_passing() {
             true => CLOSED_SHORT,
             false => FLUSH_FAILED,
         };

@@ -240,3 +240,24 @@ fn what_cannot_be_read_on_a_disk_that_can_be_written_is_damage() {
     world.all[1].storage_failed(&failed("write"));
     assert!(world.all[1].has_failed());
 }
+
+/// What is below a mount point would be taken for the directory, with nothing in it.
+#[test]
+fn nothing_is_written_where_its_disk_was_taken_away() {
+    for count in [1, 2] {
+        let world = World::of(count);
+        let data_dir = &world.data_dirs[0];
+        std::fs::rename(data_dir, data_dir.with_extension("away")).unwrap();
+        std::fs::create_dir(data_dir).unwrap();
+        let goes_on = world.all[0].fail("its disk is gone".to_owned(), true);
+        assert_eq!(goes_on, count > 1);
+        while !world.all[0].distrusts_page_cache() {
+            std::thread::yield_now();
+        }
+        let identity = world.all[0].identity();
+        let refused = identity.join("A", 8).unwrap_err().to_string();
+        assert!(refused.contains("was taken away"), "{refused}");
+        assert!(identity.doubt(identity.directory_id()).is_err());
+        assert_eq!(std::fs::read_dir(data_dir).unwrap().count(), 0);
+    }
+}

@@ -11,7 +11,6 @@ use kafka_protocol::messages::delete_records_response::{
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
 use tokio::time::Instant;
-use tracing::error;
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
@@ -74,10 +73,10 @@ fn delete(context: &RequestContext, wanted: Wanted) -> Vec<(String, Vec<(i32, De
         let partitions = partitions.collect();
         topics.push((topic, partitions));
     }
-    if let Err(reason) = context.broker.partitions.delete_durably(&touched) {
-        error!(%reason, "deleted records would come back after a crash");
-        let partitions = topics.iter_mut().flat_map(|(_, partitions)| partitions);
-        for (_, deleted) in partitions.filter(|(_, deleted)| deleted.is_ok()) {
+    let may_come_back = context.broker.partitions.delete_durably(&touched);
+    for (_, deleted) in topics.iter_mut().flat_map(|(_, partitions)| partitions) {
+        let key = deleted.as_ref().map(|(partition, _)| partition.key());
+        if key.is_ok_and(|key| may_come_back.contains(&key)) {
             *deleted = Err(ErrorCode::KafkaStorageError);
         }
     }

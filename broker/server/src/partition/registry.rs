@@ -178,6 +178,8 @@ impl Partitions {
             |(directory, broker_epoch)| match **broker_epoch {
                 // What is there is as its disk left it.
                 _ if directory.has_failed() => Ok(()),
+                // What is there is not this directory.
+                _ if matches!(directory.identity().is_in_place(), Ok(false)) => Ok(()),
                 Some(broker_epoch) => {
                     let mark = CleanShutdown { broker_epoch };
                     directory.logs().close_cleanly(mark)

@@ -189,11 +189,13 @@ impl Membership {
     /// When there is no other.
     fn leave_out(&self, ids: &[Vec<u8>]) -> anyhow::Result<()> {
         let is_meant = |it: &&Arc<DataDirectory>| ids.contains(&id_of(it));
-        let (older, others): (Vec<_>, Vec<_>) = self.directories().partition(is_meant);
+        // One may have failed since it was asked for.
+        let mut all = self.broker.partitions.directories().all().iter();
         anyhow::ensure!(
-            !older.is_empty(),
+            all.any(|it| is_meant(&it)),
             "the metadata quorum refuses directories that this broker does not have"
         );
+        let (older, others): (Vec<_>, Vec<_>) = self.directories().partition(is_meant);
         let has_left_out_all = || older.iter().all(|it| it.failure().leave_out(IS_OLDER));
         if others.is_empty() || !has_left_out_all() {
             let older: Vec<_> = older.iter().map(|it| it.path().display()).collect();

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 use crate::broker::Broker;
 use crate::disk_room::{DiskRoom, disk_room};
 use crate::disk_space::{DiskSpace, Space, reserve_bytes};
+use crate::identity::IS_TAKEN_AWAY;
 use crate::partition::{DataDirectory, RoomSeen, monotonic};
 use crate::spare_file;
 
@@ -78,14 +79,23 @@ impl SpaceKeeper {
         let found = tokio::task::spawn_blocking(move || {
             let path = here.path();
             // One that was taken away shows what is below, and that has room.
-            if matches!(here.identity().is_in_place(), Ok(false)) {
-                let reason = "another directory is where it was: its disk was taken away";
-                here.failure().fail(reason.to_owned(), true);
+            match here.identity().is_in_place() {
+                Ok(true) => {}
+                Ok(false) => {
+                    here.failure().fail(IS_TAKEN_AWAY.to_owned(), true);
+                    return Ok(None);
+                }
+                Err(error) => {
+                    if here.failure().unless_failed(Err(error)).is_ok() {
+                        return Ok(None);
+                    }
+                }
             }
-            disk_room(path).map(|room| (room, spare_file::length(path)))
+            disk_room(path).map(|room| Some((room, spare_file::length(path))))
         });
         let (room, spare_bytes) = match found.await {
-            Ok(Ok(found)) => found,
+            Ok(Ok(Some(found))) => found,
+            Ok(Ok(None)) => return,
             Ok(Err(error)) => return self.cannot_look(&error.to_string()),
             Err(error) => return self.cannot_look(&error.to_string()),
         };

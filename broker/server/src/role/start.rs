@@ -344,7 +344,11 @@ impl BrokerHandle {
         broker.fetchers.stop().await;
         let vouched_epochs = broker.partitions.directories().all().iter();
         let vouched_epochs: Vec<_> = vouched_epochs
-            .map(|it| membership.as_ref()?.vouched_epoch(it))
+            // A disk that has failed may hold up whoever asks for what it says of itself.
+            .map(|it| match it.has_failed() {
+                true => None,
+                false => membership.as_ref()?.vouched_epoch(it),
+            })
             .collect();
         // The mark of a clean stop is what it was for, and nobody knows what the disk has left by now.
         for directory in broker.partitions.directories().usable() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foz_log::StorageError;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{Key, Partitions};
 use crate::broker::Broker;
@@ -70,22 +70,32 @@ impl Partitions {
     }
 
     /// Makes durable what was [deleted](Partition::delete_records) in these partitions, and has whole segments before it
-    /// removed soon. Blocks.
-    ///
-    /// # Errors
-    /// [`StorageError`]: it is deleted, but may come back.
-    pub(crate) fn delete_durably(&self, partitions: &[Arc<Partition>]) -> Result<(), StorageError> {
+    /// removed soon. Those in whose directory that cannot be written down: it is deleted, but may come back. Blocks.
+    pub(crate) fn delete_durably(&self, partitions: &[Arc<Partition>]) -> BTreeSet<Key> {
         for partition in partitions {
             partition.directory.due_retention().add(partition.key());
         }
+        let mut may_come_back = BTreeSet::new();
         for directory in self.directories.all() {
-            let mut here = partitions.iter().filter(|it| it.is_in(directory));
-            if !here.all(is_start_durable) {
-                write_starts(directory)?;
+            let here = || partitions.iter().filter(|it| it.is_in(directory));
+            if !here().all(is_start_durable) && !are_starts_written(directory) {
+                may_come_back.extend(here().map(|it| it.key()));
             }
         }
-        Ok(())
+        may_come_back
     }
+}
+
+fn are_starts_written(directory: &DataDirectory) -> bool {
+    if directory.has_failed() {
+        return false;
+    }
+    let written = write_starts(directory);
+    if let Err(reason) = &written {
+        let directory = directory.path().display();
+        error!(%directory, %reason, "deleted records would come back after a crash");
+    }
+    written.is_ok()
 }
 
 fn write_starts(directory: &DataDirectory) -> Result<(), StorageError> {

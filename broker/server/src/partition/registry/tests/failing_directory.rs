@@ -282,3 +282,16 @@ async fn the_next_process_does_not_believe_it() {
     let marks = data_dirs(world.data.path()).into_iter().map(has_mark);
     assert_eq!(marks.collect::<Vec<_>>(), [false, true]);
 }
+
+#[tokio::test]
+async fn a_stop_leaves_alone_what_is_where_a_disk_was_taken_away() {
+    for count in [1, 2] {
+        let mut world = world_of(count);
+        world.commit(topic(TOPIC_ID, 4));
+        let path = world.partitions().directories().all()[0].path().to_owned();
+        std::fs::rename(&path, path.with_extension("away")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        world.partitions().close(&vec![Some(1); count]).unwrap();
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+}

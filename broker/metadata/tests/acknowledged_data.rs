@@ -40,16 +40,25 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
             1 => Just(Disk::Missing),
         ]
     };
+    // Mostly one thing at a time; a process may register once more, too.
+    let disks = || {
+        let same = prop_oneof![Just(Disk::Untouched), Just(Disk::Same)];
+        let next = prop_oneof![12 => same, 4 => disk()];
+        prop_oneof![
+            1 => Just([Disk::Untouched; 2]),
+            8 => (disk(), next).prop_map(|(disk, next)| [disk, next]),
+        ]
+    };
     prop_oneof![
         6 => Just(Step::Flow),
         4 => (node(), power_loss(), 0..4usize)
             .prop_map(|(node, power_loss, loses)| Step::Crash { node, power_loss, loses }),
-        4 => (node(), power_loss(), 0..4usize, directory(), disk())
-            .prop_map(|(node, power_loss, loses, directory, disk)| Step::Restart { node, power_loss, loses, directory, disk }),
+        4 => (node(), power_loss(), 0..4usize, directory(), disks())
+            .prop_map(|(node, power_loss, loses, directory, disks)| Step::Restart { node, power_loss, loses, directory, disks }),
         2 => (node(), directory()).prop_map(|(node, directory)| Step::Copy { node, directory }),
         10 => node().prop_map(|node| Step::Fence { node }),
-        12 => (node(), directory(), disk(), prop::bool::weighted(0.1))
-            .prop_map(|(node, directory, disk, answer_lost)| Step::Register { node, directory, disk, answer_lost }),
+        12 => (node(), directory(), disks(), prop::bool::weighted(0.1))
+            .prop_map(|(node, directory, disks, answer_lost)| Step::Register { node, directory, disks, answer_lost }),
         14 => node().prop_map(|node| Step::Unfence { node }),
         4 => (node(), directory()).prop_map(|(node, directory)| Step::Fail { node, directory }),
         4 => node().prop_map(|node| Step::Report { node }),
@@ -66,10 +75,22 @@ fn step(elections: ElectionKind) -> impl Strategy<Value = Step> {
         6 => (node(), node(), prop::bool::weighted(0.2))
             .prop_map(|(leader, member, answer_lost)| Step::Leave { leader, member, answer_lost }),
         4 => Just(Step::Elect(elections)),
+        2 => node().prop_map(|node| Step::MakeAnew { node }),
         1 => Just(Step::Tick),
         1 => (1..4usize).prop_map(|min_insync| Step::SetMinInsync { min_insync }),
         4 => (node(), 0..4usize).prop_map(|(first, count)| Step::Reassign { first, count }),
     ]
+}
+
+/// What happens to a directory of node 1 while its broker is down, and to the next one.
+fn restart(directory: usize, disks: [Disk; 2]) -> Step {
+    Step::Restart {
+        node: 1,
+        power_loss: false,
+        loses: 0,
+        directory,
+        disks,
+    }
 }
 
 /// Half of what brokers do is done by the one that leads.
@@ -84,7 +105,17 @@ fn aimed_at_leader(mut step: Step, world: &World) -> Step {
     step
 }
 
+/// Switches on the bug that the environment asks for, which these properties must find.
+#[cfg(feature = "canaries")]
+fn choose_canary() {
+    if let Ok(name) = std::env::var(foz_canary::VARIABLE) {
+        foz_canary::choose(&name).unwrap();
+    }
+}
+
 fn run(replicas: usize, min_insync: usize, directories: usize, steps: Vec<(Step, bool)>) {
+    #[cfg(feature = "canaries")]
+    choose_canary();
     let mut world = World::new(replicas, min_insync, directories);
     for (step, at_leader) in steps {
         let step = if at_leader {
@@ -140,8 +171,51 @@ fn a_cancelled_reassignment_leaves_as_many_copies_as_were_promised() {
             power_loss: true,
             loses: 1,
             directory: 0,
-            disk: Disk::Same,
+            disks: [Disk::Same, Disk::Untouched],
         },
     ];
     run(2, 2, 1, steps.map(|step| (step, false)).into());
+}
+
+/// One of its directories dies, its replica is made anew in another, that one dies and the first comes back: for a while, or
+/// for good. In between the replica may be marked for the second one, both may be back for once, and the process may
+/// register more than once.
+#[test]
+fn a_log_that_was_made_anew_elsewhere_does_not_come_back() {
+    let same = [Disk::Same; 2];
+    for (replicas, directories) in [(2, 2), (3, 3)] {
+        let all = 0..directories;
+        let failing = || all.clone().map(Some).chain([None]);
+        let backs = [Disk::Same, Disk::Older];
+        let gones = [Disk::Failed, Disk::TakenOut, Disk::Empty, Disk::Older];
+        let between = [vec![], vec![same], vec![[Disk::Untouched; 2]]];
+        for first in all.clone() {
+            for failing in failing() {
+                for disks in backs.map(|back| gones.map(|gone| [back, gone])).concat() {
+                    for between in &between {
+                        let mut steps = vec![Step::Flow];
+                        let copies = all.clone();
+                        steps.extend(copies.map(|directory| Step::Copy { node: 1, directory }));
+                        steps.push(Step::MakeAnew { node: 1 });
+                        steps.extend([0, 2, 3].map(|member| Step::Leave {
+                            leader: 1,
+                            member,
+                            answer_lost: false,
+                        }));
+                        steps.extend([Step::Append { node: 1 }, Step::Acknowledge { node: 1 }]);
+                        if let Some(directory) = failing {
+                            steps.push(Step::Fail { node: 1, directory });
+                            steps.push(Step::Report { node: 1 });
+                        }
+                        steps.extend(between.iter().map(|disks| restart(first, *disks)));
+                        steps.push(restart(first, disks));
+                        steps.push(restart(first, [Disk::Untouched; 2]));
+                        steps.extend([Step::Flow, Step::Flow, restart(first, same), Step::Flow]);
+                        let steps = steps.into_iter().map(|step| (step, false));
+                        run(replicas, 1, directories, steps.collect());
+                    }
+                }
+            }
+        }
+    }
 }

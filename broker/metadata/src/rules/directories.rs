@@ -281,23 +281,32 @@ impl Listed {
 /// A directory that was not part of the broker's newest registration may have missed what happened since: where the
 /// broker was, its replicas were offline.
 fn judge(known: &Broker, before: &Directory, found: &DataDirectory) -> ReplicaData {
-    let is_newest =
-        found.disk_epoch == before.epoch || before.previous_epochs.contains(&found.disk_epoch);
-    match (is_newest, found.intact && before.epoch == known.epoch) {
+    match (
+        is_newest(before, found),
+        found.intact && before.epoch == known.epoch,
+    ) {
         (true, true) => ReplicaData::Whole,
         (true, false) => ReplicaData::EndInDoubt,
         (false, _) => ReplicaData::Lost,
     }
 }
 
+fn is_newest(before: &Directory, found: &DataDirectory) -> bool {
+    found.disk_epoch == before.epoch || before.previous_epochs.contains(&found.disk_epoch)
+}
+
 /// Those of them that must not be used while others are away: one of these was part of a newer registration. What is
 /// in an older one may have been made anew there since, and the next registration would make the older one the newest.
+/// So it is with an older state of a directory, and with one that was taken out before.
 pub(super) fn older_than_away(known: &Broker, directories: &[DataDirectory]) -> Vec<Uuid> {
     let newest_away = newest(&away(&known.directories, directories));
-    let found = directories
-        .iter()
-        .filter_map(|it| find(&known.directories, it.id));
-    let older = found.filter(|it| newest_away > Some(it.epoch));
+    let epoch_of = |found: &DataDirectory| match find(&known.directories, found.id) {
+        Some(before) if is_newest(before, found) => before.epoch,
+        _ => found.disk_epoch,
+    };
+    let was_used = |it: &&DataDirectory| it.disk_epoch != NEVER_REGISTERED;
+    let found = directories.iter().filter(was_used);
+    let older = found.filter(|it| newest_away > Some(epoch_of(it)));
     older.map(|it| it.id).collect()
 }
 

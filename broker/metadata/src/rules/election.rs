@@ -26,7 +26,8 @@ pub(super) enum Elected {
 /// whose disk is empty. More the metadata does not know: nobody is asked how far the log of each goes, which
 /// KIP-966 plans as unclean recovery.
 pub(super) fn elect(image: &Image, partition: &Partition, allow_unclean: bool) -> Elected {
-    let is_usable = |node_id: i32| !partition.offline.contains(&node_id);
+    let is_elected_anyway = sings(Canary::OfflineReplicaIsElected);
+    let is_usable = |node_id: i32| is_elected_anyway || !partition.offline.contains(&node_id);
     let can_lead = |node_id: i32| image.can_lead(node_id) && is_usable(node_id);
     let can_take_over = |node_id: i32| image.can_take_over(node_id) && is_usable(node_id);
     let first_of = |members: &[i32], may: &dyn Fn(i32) -> bool| {

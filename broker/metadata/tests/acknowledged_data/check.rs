@@ -25,7 +25,8 @@ impl World {
             }
         }
         for member in &is.isr {
-            self.nodes[at(*member)].may_lack_all = false;
+            let member = &mut self.nodes[at(*member)];
+            (member.may_lack_all, member.lost_as_single) = (false, false);
         }
     }
 
@@ -51,6 +52,7 @@ impl World {
             let has_more = |id: &i32| {
                 self.image().can_lead(*id)
                     && !self.nodes[at(*id)].may_lack_all
+                    && !self.nodes[at(*id)].lost_as_single
                     && !was.offline.contains(id)
             };
             let could_have_more = was.replicas.iter().any(has_more);

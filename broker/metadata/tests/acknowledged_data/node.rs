@@ -14,7 +14,9 @@ use super::{TOPIC, TOPIC_ID, World, common_prefix, id};
 /// What a process finds in one of its directories when it starts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Disk {
-    /// What the one before it left; where it was taken out, it is back.
+    /// What the one before it left, whatever that is.
+    Untouched,
+    /// As above; where it was taken out, it is back.
     Same,
     /// A new disk.
     Empty,
@@ -37,6 +39,8 @@ pub(super) struct Node {
     pub(super) is_intact: bool,
     /// Its disk was exchanged, or it is new to the partition, and it was not in the ISR since.
     pub(super) may_lack_all: bool,
+    /// As above, when it was the only replica: then that is all there is.
+    pub(super) lost_as_single: bool,
     /// How many of the records that it had are certainly left, should it have lost some since it was last in sync.
     pub(super) keeps: Option<usize>,
     slots: Vec<Slot>,
@@ -127,6 +131,10 @@ impl Node {
         }
     }
 
+    pub(super) fn place(&self) -> Option<usize> {
+        self.place
+    }
+
     pub(super) fn has_log(&self) -> bool {
         self.place.is_some()
     }
@@ -196,13 +204,12 @@ impl Node {
         self.log = log;
     }
 
-    /// What the next process finds. True where it has something else than the one before it.
-    fn find(&mut self, at: usize, disk: Disk) -> bool {
-        let at = at % self.slots.len();
-        self.put_down();
+    /// Something happens to a directory while nobody uses it.
+    fn change(&mut self, at: usize, disk: Disk) {
         let is_only_one = self.slots.iter().filter(|slot| slot.is_here).count() == 1;
         let slot = &mut self.slots[at];
         match (disk, slot.copy.clone()) {
+            (Disk::Untouched, _) => {}
             (Disk::Empty, _) => {
                 let copy = slot.copy.take();
                 self.slots[at] = self.new_slot();
@@ -233,6 +240,10 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// The next process begins. True where it has something else than the one before it.
+    fn find(&mut self) -> bool {
         let slots = self.slots.iter().enumerate();
         let with_log = slots.filter(|(_, slot)| slot.is_here && slot.log.is_some());
         // The others are set aside: they are older.
@@ -262,8 +273,25 @@ impl Node {
         } else {
             self.log = log;
         }
-        // To the metadata a disk put back is another one, whatever is on it.
-        is_another || !matches!(disk, Disk::Same)
+        is_another
+    }
+
+    /// Those are not used before somebody brings them back: they are older than one that is away. Whether any is left.
+    fn leave_out(&mut self, older: &[Uuid]) -> bool {
+        for slot in &mut self.slots {
+            if older.contains(&Uuid::from_u128(slot.directory)) {
+                (slot.is_here, slot.has_failed) = (false, true);
+            }
+        }
+        let is_left = self.slots.iter().any(|slot| slot.is_here);
+        if !is_left {
+            // Its process ends, and nobody has what is away.
+            self.is_intact = false;
+            for slot in &mut self.slots {
+                slot.is_here |= older.contains(&Uuid::from_u128(slot.directory));
+            }
+        }
+        is_left
     }
 
     /// As long as one directory cannot be used, nobody knows what was in which of those that are not here.
@@ -271,8 +299,8 @@ impl Node {
         !self.slots[at].is_here && self.has_failed_directory()
     }
 
-    /// Of those that may hold something.
-    fn lacks_one_of(&self, known: &Broker) -> bool {
+    /// Of those that may hold something. Of a replica that is marked they hold something.
+    fn lacks_one_of(&self, known: &Broker, is_marked: bool) -> bool {
         let slot = |id: Uuid| {
             let mut here = self.slots.iter().filter(|slot| slot.is_here);
             here.find(|slot| Uuid::from_u128(slot.directory) == id)
@@ -280,7 +308,21 @@ impl Node {
         let mut found = known.directories.iter().map(|it| slot(it.id));
         let is_away = found.clone().any(|slot| slot.is_none());
         let is_there = |slot: Option<&Slot>| slot.is_some_and(|slot| slot.is_newest(Some(known)));
-        !(is_away && self.has_failed_directory()) && found.any(|slot| !is_there(slot))
+        let is_missing = is_marked || found.any(|slot| !is_there(slot));
+        is_missing && !(is_away && self.has_failed_directory())
+    }
+
+    /// What it held may have been made anew in one that is gone since.
+    fn is_older_than_gone(&self, at: usize, known: &Broker) -> bool {
+        let here = |id: Uuid| {
+            let mut here = self.slots.iter().filter(|slot| slot.is_here);
+            here.find(|slot| Uuid::from_u128(slot.directory) == id)
+        };
+        let directory = Uuid::from_u128(self.slots[at].directory);
+        let epoch = known.directories.iter().find(|it| it.id == directory);
+        let is_gone = |id: Uuid| here(id).is_none_or(|slot| !slot.is_newest(Some(known)));
+        let mut gone = known.directories.iter().filter(|it| is_gone(it.id));
+        epoch.is_some_and(|epoch| gone.any(|it| it.epoch > epoch.epoch))
     }
 
     /// That of a directory that has just failed it cannot use, and nobody else knows that yet.
@@ -354,19 +396,43 @@ impl World {
         }
     }
 
-    pub(super) fn register(&mut self, node: usize, at: usize, disk: Disk, answer_lost: bool) {
+    /// The first is what happened to the directory, the second what happened to the next one.
+    pub(super) fn register(&mut self, node: usize, at: usize, disks: [Disk; 2], answer_lost: bool) {
         if self.nodes[node].is_up {
             return;
         }
-        let known = self.image().broker(id(node)).cloned();
-        let known = known.as_deref();
         let starting = &mut self.nodes[node];
         starting.incarnation += 1;
         starting.put_down();
-        let was_in = starting.home;
-        if starting.find(at, disk) {
+        let slots = starting.slots.len();
+        for (nth, disk) in disks.into_iter().enumerate().take(slots) {
+            starting.change((at + nth) % slots, disk);
+        }
+        // To the metadata a disk put back is another one, whatever is on it.
+        let is_same = |disk: &Disk| matches!(disk, Disk::Same | Disk::Untouched);
+        if !disks.iter().take(slots).all(is_same) {
             self.lost.insert(node);
         }
+        loop {
+            let before = self.nodes[node].clone();
+            let Err(older) = self.try_register(node, answer_lost) else {
+                return;
+            };
+            self.nodes[node] = before;
+            if !self.nodes[node].leave_out(&older) {
+                self.lost.insert(node);
+                return;
+            }
+        }
+    }
+
+    /// Or else those directories without which it may.
+    fn try_register(&mut self, node: usize, answer_lost: bool) -> Result<(), Vec<Uuid>> {
+        let known = self.image().broker(id(node)).cloned();
+        let known = known.as_deref();
+        let starting = &mut self.nodes[node];
+        let was_in = starting.home;
+        let has_another = starting.find();
         let starting = &self.nodes[node];
         let doubts = starting.slots.iter().filter(|slot| slot.is_here);
         let doubts: Vec<Doubt> = doubts.filter_map(|slot| slot.doubt).collect();
@@ -376,11 +442,20 @@ impl World {
             let slot = &starting.slots[at];
             !starting.may_come_back(at) && (!slot.is_here || !slot.is_newest(known))
         };
+        // It was made anew elsewhere since.
+        let newer_in = was_in.filter(|was_in| starting.place.is_some_and(|at| at != *was_in));
+        let is_stale = newer_in.is_some();
+        let may_have_newer = newer_in.is_some_and(|at| starting.may_come_back(at));
+        let partition = self.image().partition(TOPIC, 0);
+        let is_marked = partition.is_some_and(|it| it.offline.contains(&id(node)));
         let lost_log = match starting.place.or(was_in) {
-            _ if is_missing => true,
-            Some(at) => is_lost(at),
+            _ if is_missing || is_stale => true,
+            Some(at) => {
+                let is_older = |known| starting.is_older_than_gone(at, known);
+                is_lost(at) || starting.has_log() && known.is_some_and(is_older)
+            }
             // It had none yet, and nobody can know that.
-            None => known.is_some_and(|known| starting.lacks_one_of(known)),
+            None => known.is_some_and(|known| starting.lacks_one_of(known, is_marked)),
         };
         let in_doubt = LogInDoubt {
             topic_id: None,
@@ -416,11 +491,24 @@ impl World {
             .is_some_and(|partition| partition.replicas == [id(node)]);
         let is_known = known.is_some();
         let decided = register_broker(self.image(), &request);
+        if let Err(refusal) = &decided
+            && !refusal.older_directories.is_empty()
+        {
+            return Err(refusal.older_directories.clone());
+        }
+        assert!(
+            decided.is_err() || !may_have_newer,
+            "it comes with a log in the place of one that may come back: {request:?}"
+        );
+        if has_another {
+            self.lost.insert(node);
+        }
         let Some(epoch) = self.commit_if_allowed(decided) else {
-            return;
+            return Ok(());
         };
         let started = &mut self.nodes[node];
         started.may_lack_all |= is_known && lost_log && !is_single;
+        started.lost_as_single |= is_known && lost_log && is_single;
         if !answer_lost {
             started.is_up = true;
             started.is_intact = true;
@@ -433,5 +521,6 @@ impl World {
             }
             self.see(node, self.history.len() - 1);
         }
+        Ok(())
     }
 }

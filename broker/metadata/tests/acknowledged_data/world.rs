@@ -39,7 +39,8 @@ pub(crate) enum Step {
         node: usize,
         /// To which of its directories something happened.
         directory: usize,
-        disk: Disk,
+        /// To that one, and to the next.
+        disks: [Disk; 2],
         answer_lost: bool,
     },
     /// Somebody takes a copy of a disk.
@@ -113,7 +114,11 @@ pub(crate) enum Step {
         power_loss: bool,
         loses: usize,
         directory: usize,
-        disk: Disk,
+        disks: [Disk; 2],
+    },
+    /// The directory of its log fails, and its replica moves away and back: the log is made anew in another one.
+    MakeAnew {
+        node: usize,
     },
 }
 
@@ -156,7 +161,7 @@ impl World {
             world.take(Step::Register {
                 node,
                 directory: 0,
-                disk: Disk::Same,
+                disks: [Disk::Same; 2],
                 answer_lost: false,
             });
             world.take(Step::Unfence { node });
@@ -202,9 +207,9 @@ impl World {
             Step::Register {
                 node,
                 directory,
-                disk,
+                disks,
                 answer_lost,
-            } => self.register(node, directory, disk, answer_lost),
+            } => self.register(node, directory, disks, answer_lost),
             Step::Copy { node, directory } => self.nodes[node].copy(directory),
             Step::Fail { node, directory } => self.fail(node, directory),
             Step::Report { node } => self.report(node),
@@ -281,14 +286,17 @@ impl World {
                 }
             }
             Step::SetMinInsync { min_insync } => self.set_min_insync(min_insync),
-            Step::Reassign { first, count } => self.reassign(first, count),
+            Step::Reassign { first, count } => {
+                self.reassign((first..first + count).map(|at| id(at % NODES)).collect());
+            }
+            Step::MakeAnew { node } => self.make_anew(node),
             Step::Flow => self.flow(),
             Step::Restart {
                 node,
                 power_loss,
                 loses,
                 directory,
-                disk,
+                disks,
             } => {
                 self.take(Step::Crash {
                     node,
@@ -299,7 +307,7 @@ impl World {
                 self.take(Step::Register {
                     node,
                     directory,
-                    disk,
+                    disks,
                     answer_lost: false,
                 });
                 self.take(Step::Unfence { node });
@@ -521,8 +529,33 @@ impl World {
         assert_eq!(set, Some(min_insync.to_string().as_str()));
     }
 
-    fn reassign(&mut self, first: usize, count: usize) {
-        let target: Vec<i32> = (first..first + count).map(|at| id(at % NODES)).collect();
+    fn make_anew(&mut self, node: usize) {
+        let replicas = self.image().partition(TOPIC, 0).unwrap().target_replicas();
+        let others = replicas.iter().copied().filter(|other| *other != id(node));
+        let others: Vec<i32> = others.collect();
+        let Some(directory) = self.nodes[node].place() else {
+            return;
+        };
+        if others.is_empty() || others.len() == replicas.len() {
+            return;
+        }
+        self.take(Step::Restart {
+            node,
+            power_loss: false,
+            loses: 0,
+            directory,
+            disks: [Disk::Failed, Disk::Untouched],
+        });
+        for target in [others, replicas] {
+            self.take(Step::Flow);
+            self.reassign(target);
+            self.check();
+            self.take(Step::Flow);
+        }
+    }
+
+    fn reassign(&mut self, target: Vec<i32>) {
+        let count = target.len();
         let request = AlterPartitionReassignments {
             partitions: vec![Reassignment {
                 topic: TOPIC.to_owned(),

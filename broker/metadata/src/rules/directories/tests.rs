@@ -339,9 +339,20 @@ fn a_directory_that_is_older_than_one_that_is_away_is_named() {
         (3, &[OLDER]),
         (4, &[OLDER]),
     ]);
+    // What was taken out before is older than all, and so may be an older state of one; what was never used holds nothing.
+    for (second, expected) in [
+        (found(5, OLDER - 1, true, &[]), vec![id(5)]),
+        (found(5, -1, true, &[]), vec![]),
+        (found(2, OLDER - 1, true, &[]), vec![id(2)]),
+        (found(2, UNHEARD, true, &[]), vec![]),
+        (found(2, OLDER, true, &[]), vec![]),
+    ] {
+        let found = [found(1, NEWEST, true, &[]), second];
+        assert_eq!(older_than_away(&known, &found), expected, "{found:?}");
+    }
     for (here, expected) in [
         (vec![1, 2, 3, 4], vec![]),
-        // The newest that are away count, and what is not known is none of them.
+        // The newest that are away count.
         (vec![1], vec![]),
         (vec![1, 2, 5], vec![]),
         (vec![1, 3, 4], vec![3, 4]),
@@ -350,9 +361,14 @@ fn a_directory_that_is_older_than_one_that_is_away_is_named() {
         (vec![4], vec![4]),
         (vec![5], vec![]),
     ] {
+        let epoch = |directory: u128| match directory {
+            1 => NEWEST,
+            5 => -1,
+            _ => OLDER,
+        };
         let found = here
             .iter()
-            .map(|directory| found(*directory, OLDER, true, &[]));
+            .map(|directory| found(*directory, epoch(*directory), true, &[]));
         let found: Vec<_> = found.collect();
         let expected: Vec<_> = expected.into_iter().map(id).collect();
         assert_eq!(older_than_away(&known, &found), expected, "{here:?}");

@@ -99,18 +99,24 @@ impl ActiveSegment {
         allocated_bytes: u64,
     ) -> Self {
         segment.set_max_timestamp(index_builder.max_timestamp());
-        // Of the partition and the base offset.
-        let jitter_seed = (segment.path().iter().rev().take(2)).fold(0, |seed, name| {
-            crc32c::crc32c_append(seed, name.as_encoded_bytes())
-        });
         Self {
+            jitter_seed: jitter_seed(&segment),
             segment,
             index_builder,
             first_timestamp_ms: first.map(|header| header.max_timestamp),
             created_ms: now_ms,
-            jitter_seed,
             allocated_bytes,
             next_allocation_bytes: ALLOCATION_FIRST_BYTES,
+        }
+    }
+
+    /// Goes on in `segment`, which is the same under another name.
+    pub(crate) fn renamed(&self, segment: Arc<Segment>) -> Self {
+        Self {
+            jitter_seed: jitter_seed(&segment),
+            segment,
+            index_builder: self.index_builder.clone(),
+            ..*self
         }
     }
 
@@ -252,4 +258,11 @@ impl ActiveSegment {
         self.next_allocation_bytes = ALLOCATION_FIRST_BYTES;
         Ok(())
     }
+}
+
+/// Of the partition and the base offset.
+fn jitter_seed(segment: &Segment) -> u32 {
+    (segment.path().iter().rev().take(2)).fold(0, |seed, name| {
+        crc32c::crc32c_append(seed, name.as_encoded_bytes())
+    })
 }

@@ -23,11 +23,11 @@ use std::path::Path;
 use foz_protocol::record::{BuildError, RecordError};
 
 use crate::error::{ReadError, StorageError, says_no_room};
+use crate::file_steps::FileSteps;
 
 mod batch_reader;
 mod choice;
 mod cleaned_segment;
-mod file_steps;
 mod offset_map;
 mod pass;
 mod rewrite;
@@ -39,7 +39,6 @@ mod transactions;
 
 pub(crate) use choice::{LogSummary, SegmentSummary};
 pub(crate) use cleaned_segment::FinishedSegment;
-pub(crate) use file_steps::FileSteps;
 pub(crate) use pass::Pass;
 pub(crate) use rules::LastOfProducer;
 pub(crate) use swap::{finish_interrupted, remove_interrupted};
@@ -110,8 +109,8 @@ pub enum CompactionError {
     /// The log was cut, begun anew, closed or deleted meanwhile, or retention took what was looked at.
     #[error("the log changed while it was compacted")]
     Disturbed,
-    /// Another pass is at work on this log.
-    #[error("the log is being compacted already")]
+    /// Another pass is at work on this log, or it is about to move.
+    #[error("the log is being compacted already, or is about to move")]
     Busy,
     /// What is there cannot be read.
     #[error(transparent)]

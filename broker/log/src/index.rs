@@ -235,6 +235,17 @@ impl<E: Entry> SparseIndex<E> {
         Self::with_file(file, base_offset, Some(entries))
     }
 
+    /// The same index once `path` is the name of its file.
+    pub(crate) fn renamed(&self, handles: &Arc<FileHandles>, path: PathBuf) -> Self {
+        Self {
+            file: LazyFile::new(handles, path),
+            exists: AtomicBool::new(self.exists.load(Ordering::Acquire)),
+            base_offset: self.base_offset,
+            entries: AtomicU32::new(self.len()),
+            last: Mutex::new(*self.last.lock()),
+        }
+    }
+
     fn with_entries(
         handles: &Arc<FileHandles>,
         path: PathBuf,

@@ -46,11 +46,13 @@ mod config;
 mod disk_operations;
 mod error;
 mod file_handles;
+mod file_steps;
 mod flusher;
 mod index;
 mod leader_epochs;
 mod log_directories;
 mod log_directory;
+mod log_move;
 mod names;
 mod partition_log;
 mod partition_metadata;
@@ -78,8 +80,10 @@ pub use flusher::{FlushObserver, Flusher};
 pub use leader_epochs::{EpochEnd, EpochStart};
 pub use log_directories::{FoundDirectory, FoundLog, Reconciled, TwoLogs, reconcile};
 pub use log_directory::{
-    LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport, Unburied,
+    FinishedMoves, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport, Unburied,
+    finish_moves,
 };
+pub use log_move::{Finished, FutureLog, LogMove, MoveAct, MoveError, MoveProgress, Seen};
 pub use names::TopicPartition;
 pub use partition_log::{Appended, AppendedByFollower, Checked, PartitionLog, TimestampAndOffset};
 pub use recovery::{Finding, PageCache};

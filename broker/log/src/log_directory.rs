@@ -17,6 +17,7 @@ use crate::clean_shutdown::{self, CleanShutdown};
 use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
+use crate::log_move::FutureLog;
 use crate::names::TopicPartition;
 use crate::partition_log::{Change, Cut, PartitionLog};
 use crate::recovery::{Finding, OpenState, PageCache};
@@ -29,12 +30,16 @@ mod burying;
 mod close;
 mod creation;
 mod deletion;
+mod finish_moves;
+pub(crate) mod futures;
 mod listing;
 mod moved;
 mod open;
 mod start_offsets;
+mod swap;
 mod unburying;
 
+pub use finish_moves::{FinishedMoves, finish_moves};
 pub use unburying::Unburied;
 
 /// Whoever has it open holds a lock on its `.lock` file, as Kafka does.
@@ -43,6 +48,8 @@ pub struct LogDirectory {
     path: PathBuf,
     handles: Arc<FileHandles>,
     logs: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
+    /// Copies of logs of other data directories that are to be moved here.
+    futures: RwLock<HashMap<TopicPartition, Arc<FutureLog>>>,
     /// Partitions that could not be opened, with what the checkpoints say about them: that must not
     /// be forgotten, or the next start would take damage for a torn tail.
     offline: RwLock<HashMap<TopicPartition, OpenState>>,
@@ -341,7 +348,7 @@ impl LogDirectory {
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let mut written = self.written.lock();
         self.write_what_changed(&mut written)?;
-        let mut waiting = self.logs();
+        let mut waiting = self.logs_and_copies();
         waiting.retain(|log| log.waits_for_checkpoint());
         each_log(waiting, PartitionLog::remove_marks)
     }
@@ -508,7 +515,7 @@ impl LogDirectory {
                 What::Offline(state) => checkpoints.add_unopened(partition, state),
             }
         }
-        for log in self.logs() {
+        for log in self.logs_and_copies() {
             checkpoints.add_log(&log, written_starts);
         }
         // By these a start knows a log.
@@ -517,6 +524,16 @@ impl LogDirectory {
             .recovery_points
             .retain(|it, _| !unknown.contains(it));
         checkpoints
+    }
+
+    /// Everything that is written to here. A copy that becomes the log meanwhile is found as one of them at least.
+    fn logs_and_copies(&self) -> Vec<Arc<PartitionLog>> {
+        let futures = self.futures.read();
+        let copies = futures.values().map(|future| Arc::clone(&future.log));
+        let mut all: Vec<_> = copies.collect();
+        drop(futures);
+        all.extend(self.logs());
+        all
     }
 }
 

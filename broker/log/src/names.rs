@@ -72,8 +72,12 @@ pub(crate) const DELETE_DIRECTORY_SUFFIX: &str = "-delete";
 pub(crate) const STRAY_DIRECTORY_SUFFIX: &str = "-stray";
 /// One of a deleted topic that can be brought back.
 pub(crate) const BURIED_DIRECTORY_SUFFIX: &str = "-deleted";
+/// The copy of a log that moves to this data directory, as Kafka names it.
+pub(crate) const FUTURE_DIRECTORY_SUFFIX: &str = "-future";
+/// A log that has moved to another data directory.
+pub(crate) const MOVED_DIRECTORY_SUFFIX: &str = "-moved";
 /// Kafka cuts the name of a directory that is being removed, so that it stays a legal file name.
-const FILE_NAME_BYTES_MAX: usize = 255;
+pub(crate) const FILE_NAME_BYTES_MAX: usize = 255;
 /// Of the number that makes such a name unique, hexadecimal.
 const UNIQUE_DIGITS: usize = 32;
 
@@ -104,27 +108,47 @@ pub(crate) fn stray_directory_name(partition: &TopicPartition, unique: uuid::Uui
 /// `topic-0.0123456789abcdef0123456789abcdef-deleted`, with the topic's id. Two logs never share such a name: of a
 /// long one the topic is cut, not the number.
 pub(crate) fn buried_directory_name(partition: &TopicPartition, topic_id: uuid::Uuid) -> String {
-    let stem = buried_stem(partition);
+    let stem = numbered_stem(partition, BURIED_DIRECTORY_SUFFIX);
     format!("{stem}.{}{BURIED_DIRECTORY_SUFFIX}", topic_id.simple())
 }
 
-/// What is left of a partition's name in [`buried_directory_name`].
-fn buried_stem(partition: &TopicPartition) -> String {
+/// `topic-0.0123456789abcdef0123456789abcdef-future`. Of a long name the topic is cut, not the number.
+pub(crate) fn future_directory_name(partition: &TopicPartition, unique: uuid::Uuid) -> String {
+    let stem = numbered_stem(partition, FUTURE_DIRECTORY_SUFFIX);
+    format!("{stem}.{}{FUTURE_DIRECTORY_SUFFIX}", unique.simple())
+}
+
+/// `topic-0.0123456789abcdef0123456789abcdef-moved`, with what made the name of the copy unique.
+pub(crate) fn moved_directory_name(partition: &TopicPartition, unique: uuid::Uuid) -> String {
+    let stem = numbered_stem(partition, MOVED_DIRECTORY_SUFFIX);
+    format!("{stem}.{}{MOVED_DIRECTORY_SUFFIX}", unique.simple())
+}
+
+/// What is left of a partition's name in the directory of one that keeps its number; all of it where it is not long.
+pub(crate) fn numbered_stem(partition: &TopicPartition, suffix: &str) -> String {
     let number = format!("-{}", partition.partition);
-    let rest = number.len() + 1 + UNIQUE_DIGITS + BURIED_DIRECTORY_SUFFIX.len();
+    let rest = number.len() + 1 + UNIQUE_DIGITS + suffix.len();
     let mut stem = partition.topic.clone();
     stem.truncate(FILE_NAME_BYTES_MAX - rest);
     stem + &number
 }
 
+/// What is left of the partition's name, and the unique part, of a directory that moved away with `suffix` and kept its
+/// number.
+pub(crate) fn parse_numbered_directory_name(
+    name: &str,
+    suffix: &str,
+) -> Option<(TopicPartition, uuid::Uuid)> {
+    let stem = moved_away_stem(name, suffix)?;
+    let (_, unique) = name.strip_suffix(suffix)?.rsplit_once('.')?;
+    let partition = TopicPartition::from_directory_name(stem)?;
+    Some((partition, uuid::Uuid::try_parse(unique).ok()?))
+}
+
 /// The topic's id and the partition's number of a directory that [`buried_directory_name`] names.
 pub(crate) fn parse_buried_directory_name(name: &str) -> Option<(uuid::Uuid, i32)> {
-    let stem = moved_away_stem(name, BURIED_DIRECTORY_SUFFIX)?;
-    let partition = TopicPartition::from_directory_name(stem)?.partition;
-    let (_, id) = name
-        .strip_suffix(BURIED_DIRECTORY_SUFFIX)?
-        .rsplit_once('.')?;
-    Some((uuid::Uuid::try_parse(id).ok()?, partition))
+    let (partition, topic_id) = parse_numbered_directory_name(name, BURIED_DIRECTORY_SUFFIX)?;
+    Some((topic_id, partition.partition))
 }
 
 /// What a directory was called that was moved away with `suffix`: see [`unique_stem`].
@@ -203,7 +227,7 @@ mod tests {
                 assert_eq!(parse_buried_directory_name(&name), Some((id, number)));
                 assert_eq!(TopicPartition::from_directory_name(&name), None);
                 assert_eq!(moved_away_stem(&name, DELETE_DIRECTORY_SUFFIX), None);
-                let stem = buried_stem(&partition);
+                let stem = numbered_stem(&partition, BURIED_DIRECTORY_SUFFIX);
                 assert_eq!(
                     moved_away_stem(&name, BURIED_DIRECTORY_SUFFIX),
                     Some(&*stem)
@@ -212,6 +236,31 @@ mod tests {
         }
         for other in ["t-0", "t-0-deleted", "t-0.12-deleted", "t.0-deleted"] {
             assert_eq!(parse_buried_directory_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn logs_that_move_are_known_by_number_and_what_makes_them_unique() {
+        let unique = uuid::Uuid::from_u128(7);
+        for topic in ["t", "my.topic-1", &*"t".repeat(249)] {
+            for number in [0, 12, i32::MAX] {
+                let partition = TopicPartition::new(topic, number);
+                let future = future_directory_name(&partition, unique);
+                let moved = moved_directory_name(&partition, unique);
+                for (name, suffix) in [(&future, "-future"), (&moved, "-moved")] {
+                    assert!(name.len() <= 255, "{name}");
+                    assert_eq!(TopicPartition::from_directory_name(name), None);
+                    let parsed = parse_numbered_directory_name(name, suffix);
+                    let (stem, found) = parsed.unwrap();
+                    assert_eq!((found, stem.partition), (unique, number));
+                    assert_eq!(stem.to_string(), numbered_stem(&partition, suffix));
+                    assert_eq!(stem == partition, topic.len() < 100);
+                }
+                assert_eq!(parse_numbered_directory_name(&future, "-moved"), None);
+            }
+        }
+        for other in ["t-0-future", "t.0-future", "t-0.12-future", "t-0"] {
+            assert_eq!(parse_numbered_directory_name(other, "-future"), None);
         }
     }
 

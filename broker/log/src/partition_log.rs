@@ -34,6 +34,7 @@ mod earlier_batches;
 mod flush;
 mod follow;
 mod marks;
+mod moving;
 mod offsets;
 mod read;
 mod shorten;
@@ -43,6 +44,7 @@ pub use append::Appended;
 pub use check::Checked;
 pub(crate) use compact::ClosedSegments;
 pub use follow::AppendedByFollower;
+pub(crate) use moving::MoveStage;
 pub use offsets::TimestampAndOffset;
 pub(crate) use truncate::{Change, Cut};
 
@@ -75,6 +77,10 @@ pub struct PartitionLog {
     compacting: Mutex<()>,
     /// Taken before the writer lock: who appends never waits for a flush.
     flushing: Mutex<()>,
+    /// Of what was cut since a copy that moves was last told: see [`Self::take_lowest_cut`].
+    lowest_cut: AtomicI64,
+    /// A [`MoveStage`].
+    move_stage: AtomicU8,
     /// Grows when what is in the log begins to change and when it has changed: odd in between.
     changes: AtomicU64,
     /// Files were created or removed since the directory was flushed.
@@ -112,7 +118,7 @@ const USABLE: u8 = 0;
 const CLOSED: u8 = 1;
 const DELETED: u8 = 2;
 const FLUSH_FAILED: u8 = 3;
-/// A truncation, a reset or a compaction stopped half-way: only a start finds out what there is.
+/// A truncation, a reset, a compaction or a move stopped half-way: only a start finds out what there is.
 const CHANGE_FAILED: u8 = 4;
 
 /// There was no room for what a clean stop leaves behind. Nothing is lost: the next start recovers the log.
@@ -122,7 +128,8 @@ const CLOSED_SHORT: u8 = 5;
 const WAITS_FOR_CHECKPOINT: u8 = 6;
 
 const FLUSH_FAILED_TEXT: &str = "stopped, because a flush failed";
-const CHANGE_FAILED_TEXT: &str = "stopped, because a truncation, a reset or a compaction failed";
+const CHANGE_FAILED_TEXT: &str =
+    "stopped, because a truncation, a reset, a compaction or a move failed";
 
 impl PartitionLog {
     /// A new, empty log in a directory of its own below `data_directory`.
@@ -138,6 +145,18 @@ impl PartitionLog {
         now_ms: i64,
     ) -> Result<Self, OpenError> {
         let directory = data_directory.join(partition.to_string());
+        Self::create_in(directory, partition, topic_id, config, handles, now_ms)
+    }
+
+    /// The same in a directory of another name.
+    pub(crate) fn create_in(
+        directory: PathBuf,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        config: Arc<LogConfig>,
+        handles: &Arc<FileHandles>,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
         match fs::create_dir(&directory) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(OpenError::Exists(directory));
@@ -251,6 +270,8 @@ impl PartitionLog {
             compacted_offset: AtomicI64::new(0),
             compacting: Mutex::new(()),
             flushing: Mutex::new(()),
+            lowest_cut: AtomicI64::new(moving::NOT_CUT),
+            move_stage: AtomicU8::new(MoveStage::None as u8),
             changes: AtomicU64::new(0),
             directory_changed: AtomicBool::new(false),
             changed: AtomicBool::new(!recovered.is_clean),
@@ -384,7 +405,7 @@ impl PartitionLog {
         self.usability.load(Ordering::Acquire) == DELETED
     }
 
-    /// Whether it had to stop: a flush, a truncation, a reset or a compaction failed, or a close had no room. The next
+    /// Whether it had to stop: a flush, a truncation, a reset, a compaction or a move failed, or a close had no room. The next
     /// start recovers it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -404,6 +425,12 @@ impl PartitionLog {
     /// It takes records.
     pub(crate) fn is_usable(&self) -> bool {
         self.check_usable().is_ok()
+    }
+
+    /// It takes records, or will with the next checkpoint.
+    pub(crate) fn is_alive(&self) -> bool {
+        let usability = self.usability.load(Ordering::Acquire);
+        [USABLE, WAITS_FOR_CHECKPOINT].contains(&usability)
     }
 
     fn check_usable(&self) -> Result<(), &'static str> {

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use crate::atomic_file::{read_small, remove_if_exists};
 use crate::batch_scanner::ScanError;
-use crate::compaction::{self, FileSteps};
+use crate::compaction;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
+use crate::file_steps::FileSteps;
 use crate::index::{IndexBuilder, newer};
 use crate::leader_epochs::LeaderEpochs;
 use crate::names::{

@@ -167,6 +167,23 @@ impl Segment {
         }
     }
 
+    /// The same segment once `directory` is the name of the directory that it is in.
+    pub(crate) fn renamed(&self, handles: &Arc<FileHandles>, directory: &Path) -> Self {
+        let path = |suffix| offset_file(directory, self.base_offset, suffix);
+        Self {
+            base_offset: self.base_offset,
+            offset_index: self
+                .offset_index
+                .renamed(handles, path(OFFSET_INDEX_SUFFIX)),
+            time_index: self.time_index.renamed(handles, path(TIME_INDEX_SUFFIX)),
+            log: LazyFile::new(handles, path(LOG_SUFFIX)),
+            size: AtomicU64::new(self.size()),
+            writeback_begun: AtomicU64::new(self.writeback_begun.load(Ordering::Acquire)),
+            read_ends: Mutex::new([None; READ_ENDS]),
+            max_timestamp: Mutex::new(*self.max_timestamp.lock()),
+        }
+    }
+
     /// Its files stay open for as long as this lives, whatever becomes of their names.
     pub(crate) fn pin(&self) -> Result<(), StorageError> {
         self.log.pin().at("open", self.path())?;

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use foz_protocol::batch::BatchHeader;
 
-use super::file_steps::FileSteps;
 use super::swap::cleaned_file;
 use crate::config::LogConfig;
 use crate::error::{StorageContext, StorageError};
 use crate::file_handles::FileHandles;
+use crate::file_steps::FileSteps;
 use crate::index::{Entry, IndexBuilder, OffsetPosition, SparseIndex, TimestampOffset};
 use crate::names::{LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, offset_file};
 use crate::segment::Segment;

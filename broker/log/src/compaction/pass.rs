@@ -10,7 +10,6 @@ use foz_protocol::record::RecordError;
 use super::batch_reader::BatchReader;
 use super::choice::{Cleanable, LogSummary};
 use super::cleaned_segment::{CleanedSegment, IndexBytes};
-use super::file_steps::FileSteps;
 use super::offset_map::{Full, OffsetMap};
 use super::rules::{Fate, Judge, JudgeError, put_keys, read_marker};
 use super::swap::remove_cleaned;
@@ -18,7 +17,8 @@ use super::transactions::{AbortedTransaction, TransactionScan, Transactions};
 use super::{Compacted, CompactionError, CompactionIo, CompactionLimits, Proceed};
 use crate::batch_scanner::Scanned;
 use crate::config::LogConfig;
-use crate::partition_log::{ClosedSegments, PartitionLog};
+use crate::file_steps::FileSteps;
+use crate::partition_log::{ClosedSegments, MoveStage, PartitionLog};
 use crate::segment::{BATCH_BYTES_MAX, Segment};
 
 /// Positions in an index are 32 bits wide, and Kafka reads them as signed ones.
@@ -31,6 +31,9 @@ pub(crate) struct Pass<'a> {
     log: &'a PartitionLog,
     config: Arc<LogConfig>,
     now_ms: i64,
+    /// A copy is read that may have what came before a tombstone, and not the tombstone yet. Told before anything is
+    /// looked at: what goes in this pass had its horizon before the copy was begun.
+    keeps_horizons: bool,
     steps: FileSteps<'a>,
     proceed: Proceed<'a>,
     /// Since the caller was asked.
@@ -58,6 +61,7 @@ impl<'a> Pass<'a> {
             log,
             config: log.config(),
             now_ms,
+            keeps_horizons: log.move_stage() != MoveStage::None,
             steps,
             proceed,
             io: CompactionIo::default(),
@@ -112,6 +116,9 @@ impl<'a> Pass<'a> {
             &producers,
             &dirty.aborted,
         );
+        if self.keeps_horizons {
+            judge.keep_horizons();
+        }
         for group in groups {
             self.compact_group(closed, &closed.segments[group], &mut judge)?;
         }

@@ -130,6 +130,8 @@ pub(super) struct Judge<'a> {
     /// The last one that the map tells of.
     pub(super) latest_offset: i64,
     pub(super) now_ms: i64,
+    /// What has a delete horizon up to here goes.
+    passed_horizon_ms: i64,
     pub(super) delete_retention_ms: i64,
     pub(super) producers: &'a HashMap<i64, LastOfProducer>,
     transactions: Transactions<'a>,
@@ -149,11 +151,17 @@ impl<'a> Judge<'a> {
             map,
             latest_offset,
             now_ms,
+            passed_horizon_ms: now_ms,
             delete_retention_ms,
             producers,
             transactions: Transactions::new(aborted),
             leader_epoch: None,
         }
+    }
+
+    /// Tombstones and markers stay, however long they have been there.
+    pub(super) fn keep_horizons(&mut self) {
+        self.passed_horizon_ms = i64::MIN;
     }
 
     /// `batch`, whose CRC is right, comes after all those that were judged before. `ends_segment`: it is the
@@ -197,7 +205,7 @@ impl<'a> Judge<'a> {
             return Ok(Fate::Keep);
         }
         if header.has_delete_horizon() {
-            return if header.base_timestamp <= self.now_ms {
+            return if header.base_timestamp <= self.passed_horizon_ms {
                 emptied(header, stays)
             } else {
                 Ok(Fate::Keep)
@@ -282,7 +290,7 @@ impl<'a> Judge<'a> {
         };
         let may_go = record.value.is_none()
             && header.has_delete_horizon()
-            && header.base_timestamp <= self.now_ms;
+            && header.base_timestamp <= self.passed_horizon_ms;
         !may_go && self.map.get(key).is_none_or(|newest| offset >= newest)
     }
 

@@ -11,9 +11,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file_steps::FileSteps;
 use crate::batch_scanner::{BatchScanner, HEADER_CHUNK_BYTES, ScanError};
 use crate::error::{OpenError, StorageContext, StorageError};
+use crate::file_steps::FileSteps;
 use crate::names::{
     CLEANED_SUFFIX, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, SWAP_SUFFIX,
     TIME_INDEX_SUFFIX, offset_file, parse_offset_file,

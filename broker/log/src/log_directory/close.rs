@@ -24,7 +24,7 @@ impl LogDirectory {
         self.close_without_mark()?;
         // One at a time, should it be asked for twice.
         let _written = self.written.lock();
-        let failed = self.logs.read().values().any(|log| log.has_failed());
+        let failed = self.logs_and_copies().iter().any(|log| log.has_failed());
         if failed
             || self.has_failed_flush()
             || !self.offline.read().is_empty()
@@ -67,8 +67,8 @@ impl LogDirectory {
     /// First what is to be written is written to all of them, then all are flushed: a file system commits what many files
     /// changed as one, and flushes that come together as well.
     fn close_all(&self) -> Result<(), StorageError> {
-        let closed = unless_short(each_log(self.logs(), PartitionLog::close))?;
-        each_log(self.logs(), PartitionLog::flush_closed_log)?;
+        let closed = unless_short(each_log(self.logs_and_copies(), PartitionLog::close))?;
+        each_log(self.logs_and_copies(), PartitionLog::flush_closed_log)?;
         closed
     }
 }

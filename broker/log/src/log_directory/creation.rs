@@ -48,6 +48,8 @@ impl LogDirectory {
             return Err(self.exists(partition));
         }
         self.free_name(partition)?;
+        // What it is a copy of is another log.
+        self.give_up_future(partition)?;
         self.rename_deleted(partition)?;
         self.forget_earlier(partition)?;
         let create = || {

@@ -11,6 +11,7 @@ use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use super::burying::{Buried, set_directory_aside};
+use super::futures::PARTITION_NAME_FILE;
 use super::{
     Checkpoints, Deleted, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport,
 };
@@ -25,13 +26,18 @@ use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::names::{
-    DELETE_DIRECTORY_SUFFIX, LOG_SUFFIX, QUARANTINED_SUFFIX, STRAY_DIRECTORY_SUFFIX, SWAP_SUFFIX,
-    TEMPORARY_SUFFIX, TopicPartition, moved_away_stem, parse_buried_directory_name,
+    DELETE_DIRECTORY_SUFFIX, FUTURE_DIRECTORY_SUFFIX, LOG_SUFFIX, MOVED_DIRECTORY_SUFFIX,
+    QUARANTINED_SUFFIX, STRAY_DIRECTORY_SUFFIX, SWAP_SUFFIX, TEMPORARY_SUFFIX, TopicPartition,
+    moved_away_stem, numbered_stem, parse_buried_directory_name, parse_numbered_directory_name,
     parse_offset_file, unique_stem,
 };
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
 use crate::recovery::{Finding, OpenState, PageCache};
+
+use copies::{add_future, open_copies, set_superseded_copies_aside};
+
+mod copies;
 
 const LOCK_FILE: &str = ".lock";
 
@@ -54,6 +60,8 @@ struct Contents {
     /// With their suffixes, what the directories of partitions were called that were deleted or set aside.
     moved_away: HashSet<(String, &'static str)>,
     buried: BTreeMap<(Uuid, i32), Buried>,
+    /// Copies of logs that are to be moved here.
+    futures: BTreeMap<TopicPartition, PathBuf>,
 }
 
 /// A partition that is open, or why it is not.
@@ -79,12 +87,14 @@ pub(super) fn open(
         partitions,
         moved_away,
         mut buried,
+        mut futures,
     } = tidy(path, &mut report)?;
     if !moved_away.is_empty() {
         // The process before may have ended between a renaming and its flush: a log is made elsewhere now, and a power failure
         // would bring this one back beside it.
         flush_directory(path)?;
     }
+    set_superseded_copies_aside(path, &mut futures, &partitions)?;
     let checkpoints = Checkpoints {
         recovery_points: read_offsets(&path.join(RECOVERY_POINT_FILE))?,
         checked_offsets: read_offsets(&path.join(CHECKED_OFFSET_FILE))?,
@@ -129,8 +139,12 @@ pub(super) fn open(
         let unknown = logs.keys().filter(|it| !known.contains_key(*it));
         report.unknown = unknown.cloned().collect();
     }
+    let copies = open_copies(path, futures, threads, &context, &mut report)?;
     let is_missing = |partition: &&TopicPartition| {
-        !logs.contains_key(*partition) && !offline.contains_key(*partition)
+        !logs.contains_key(*partition)
+            && !offline.contains_key(*partition)
+            && !copies.opened.contains_key(*partition)
+            && !copies.unusable.contains_key(*partition)
     };
     let missing = context.known_partitions().into_iter().filter(is_missing);
     let missing: Vec<LostData> = missing
@@ -148,6 +162,7 @@ pub(super) fn open(
         path: path.to_path_buf(),
         handles: Arc::clone(handles),
         logs: RwLock::new(logs),
+        futures: RwLock::new(copies.opened),
         offline: RwLock::new(offline),
         written: Mutex::new(checkpoints),
         missing: RwLock::new(states),
@@ -162,21 +177,29 @@ pub(super) fn open(
     };
     let is_as_it_was_left = report.offline.is_empty()
         && report.lost.is_empty()
-        && directory.logs().iter().all(|log| !log.has_changed());
+        && copies.unusable.is_empty()
+        && (directory.logs_and_copies().iter()).all(|log| !log.has_changed());
     if !is_as_it_was_left {
         clean_shutdown::take_away(path)?;
     }
-    settle(&directory, &report)?;
+    settle(&directory, copies.is_shorter, &report)?;
+    for (partition, topic_id) in copies.unusable {
+        directory.copy_anew(&partition, topic_id, config_of, now_ms)?;
+    }
     Ok((directory, report))
 }
 
 /// The next start must not take what is gone now for damage done since, and the marks of resets and burials go when the
 /// checkpoints speak of what there is now. Without room both are done with the first checkpoint that finds some.
-fn settle(directory: &LogDirectory, report: &OpenReport) -> Result<(), StorageError> {
-    let mut logs = directory.logs().into_iter();
+fn settle(
+    directory: &LogDirectory,
+    is_copy_shorter: bool,
+    report: &OpenReport,
+) -> Result<(), StorageError> {
+    let mut logs = directory.logs_and_copies().into_iter();
     let is_marked = logs.any(|log| log.waits_for_checkpoint());
     let is_shorter = report.lost.iter().any(|lost| lost.found_offset.is_some());
-    if !is_marked && !is_shorter {
+    if !is_marked && !is_shorter && !is_copy_shorter {
         return Ok(());
     }
     // What it vouches for is not what there is with the marks gone.
@@ -190,7 +213,7 @@ fn settle(directory: &LogDirectory, report: &OpenReport) -> Result<(), StorageEr
     }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock_path = path.join(LOCK_FILE);
     let lock = OpenOptions::new()
         .create(true)
@@ -226,6 +249,16 @@ fn tidy(path: &Path, report: &mut OpenReport) -> Result<Contents, StorageError> 
         }
         if let Some(key) = parse_buried_directory_name(&name) {
             add_buried(path, &mut contents.buried, key, entry_path)?;
+            continue;
+        }
+        if parse_numbered_directory_name(&name, FUTURE_DIRECTORY_SUFFIX).is_some() {
+            add_future(path, &mut contents, entry_path, report)?;
+            continue;
+        }
+        if let Some((stem, _)) = parse_numbered_directory_name(&name, MOVED_DIRECTORY_SUFFIX) {
+            // What becomes of it is not for this directory alone to say: `finish_moves`.
+            let moved = (stem.to_string(), MOVED_DIRECTORY_SUFFIX);
+            contents.moved_away.insert(moved);
             continue;
         }
         match TopicPartition::from_directory_name(&name) {
@@ -315,7 +348,7 @@ fn is_checkpoint_leftover(name: &str) -> bool {
 }
 
 /// A creation that a crash interrupted: no (whole) `partition.metadata` yet, and nothing was written.
-fn is_unfinished(directory: &Path) -> Result<bool, StorageError> {
+pub(super) fn is_unfinished(directory: &Path) -> Result<bool, StorageError> {
     match partition_metadata::read(directory) {
         Ok(Some(_)) => return Ok(false),
         Ok(None) | Err(OpenError::Malformed { .. }) => {}
@@ -333,6 +366,7 @@ pub(super) fn holds_no_records(directory: &Path) -> Result<bool, StorageError> {
         let ours = name.to_str().is_some_and(|name| {
             parse_offset_file(name).is_some()
                 || name == PARTITION_METADATA_FILE
+                || name == PARTITION_NAME_FILE
                 || name.ends_with(TEMPORARY_SUFFIX)
         });
         let name = name.to_string_lossy();
@@ -421,7 +455,11 @@ impl Context<'_> {
         let known_offset = state.recovery_point.max(state.high_watermark);
         let is_moved_away = [DELETE_DIRECTORY_SUFFIX, STRAY_DIRECTORY_SUFFIX]
             .into_iter()
-            .any(|suffix| moved_away.contains(&(unique_stem(partition, suffix), suffix)));
+            .any(|suffix| moved_away.contains(&(unique_stem(partition, suffix), suffix)))
+            || moved_away.contains(&(
+                numbered_stem(partition, MOVED_DIRECTORY_SUFFIX),
+                MOVED_DIRECTORY_SUFFIX,
+            ));
         // A new directory that held nothing yet may be gone with the page cache.
         let is_expected = known_offset > 0 || state.is_all_written_there();
         (is_expected && !is_moved_away).then(|| LostData {

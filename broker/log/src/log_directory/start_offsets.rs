@@ -29,7 +29,7 @@ impl LogDirectory {
 
     /// To be taken before what is written is gathered: a start only grows meanwhile.
     pub(super) fn start_offsets(&self) -> StartOffsets {
-        let logs = self.logs().into_iter();
+        let logs = self.logs_and_copies().into_iter();
         StartOffsets(logs.map(|log| (log.log_start_offset(), log)).collect())
     }
 }

@@ -53,6 +53,7 @@ impl LogDirectory {
             return Ok(None);
         }
         self.free_name(partition)?;
+        self.give_up_future(partition)?;
         self.rename_deleted(partition)?;
         let directory = self.path.join(partition.to_string());
         let is_known =

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{CHANGE_FAILED, PartitionLog, USABLE};
+use super::{CHANGE_FAILED, MoveStage, PartitionLog, USABLE};
 use crate::compaction::{
-    Compacted, CompactionError, CompactionLimits, CompactionNeed, FileSteps, FinishedSegment,
-    LastOfProducer, LogSummary, Pass, Proceed, SegmentSummary, give_name, prepare_names,
+    Compacted, CompactionError, CompactionLimits, CompactionNeed, FinishedSegment, LastOfProducer,
+    LogSummary, Pass, Proceed, SegmentSummary, give_name, prepare_names,
 };
 use crate::config::LogConfig;
 use crate::error::{ReadError, StorageError};
+use crate::file_steps::FileSteps;
 use crate::index::{Entry, OffsetPosition, TimestampOffset};
 use crate::segment::Segment;
 
@@ -88,6 +89,9 @@ impl PartitionLog {
         steps: FileSteps<'a>,
     ) -> Result<Compacted, CompactionError> {
         let _compacting = self.compacting.try_lock().ok_or(CompactionError::Busy)?;
+        if self.move_stage() == MoveStage::Ending {
+            return Err(CompactionError::Busy);
+        }
         if self.check_usable().is_err() {
             return Err(CompactionError::Disturbed);
         }

@@ -184,7 +184,7 @@ impl PartitionLog {
     }
 
     /// Whether there were any. The directory is to be flushed then.
-    fn write_changed_epochs(&self) -> Result<bool, StorageError> {
+    pub(super) fn write_changed_epochs(&self) -> Result<bool, StorageError> {
         if !self.epochs_changed.swap(false, Ordering::AcqRel) {
             return Ok(false);
         }

@@ -61,7 +61,7 @@ impl PartitionLog {
     }
 
     /// Unless it was closed or deleted meanwhile.
-    fn replace_usability(&self, from: u8, to: u8) {
+    pub(super) fn replace_usability(&self, from: u8, to: u8) {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let _ = self.usability.compare_exchange(from, to, success, failure);
     }

@@ -113,7 +113,7 @@ impl PartitionLog {
     }
 
     /// The oldest segments, as far as none of them is to be kept.
-    fn expired_segments(
+    pub(super) fn expired_segments(
         &self,
         config: &LogConfig,
         now_ms: i64,
@@ -194,7 +194,7 @@ impl PartitionLog {
     }
 
     /// The lock for flushing is held.
-    fn remove_segments(&self, expired: &[Arc<Segment>]) -> Result<(), StorageError> {
+    pub(super) fn remove_segments(&self, expired: &[Arc<Segment>]) -> Result<(), StorageError> {
         if expired.is_empty() {
             return Ok(());
         }

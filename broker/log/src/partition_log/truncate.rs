@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
+use super::moving::BEGUN_ANEW;
 use super::{CHANGE_FAILED, PartitionLog, USABLE, Writer};
 use crate::active_segment::ActiveSegment;
 use crate::atomic_file::{flush_directory, remove_if_exists};
@@ -21,8 +22,8 @@ use crate::segment::Segment;
 
 /// The right to change what is already in the log: nothing is appended or flushed meanwhile.
 pub(crate) struct Change<'a> {
-    log: &'a PartitionLog,
-    writer: MutexGuard<'a, Writer>,
+    pub(super) log: &'a PartitionLog,
+    pub(super) writer: MutexGuard<'a, Writer>,
     _flushing: MutexGuard<'a, ()>,
 }
 
@@ -146,6 +147,8 @@ impl Change<'_> {
         } = cut;
         let later = log.segments.write().split_off(&(segment.base_offset + 1));
         log.publish_end(end_offset);
+        // After the end: whoever takes it finds nothing any more of what was cut.
+        log.was_cut(end_offset);
         segment.set_size(position);
         segment.forget_read_ends();
         self.begin();
@@ -219,6 +222,7 @@ impl Change<'_> {
         }
         log.unchecked.cut_at(0);
         log.forget_damage();
+        log.was_cut(BEGUN_ANEW);
         log.compacted_offset.fetch_min(offset, Ordering::AcqRel);
         self.writer.producers = Producers::default();
         self.writer.active = ActiveSegment::new(segment, IndexBuilder::default(), None, now_ms, 0);
@@ -273,7 +277,7 @@ impl Change<'_> {
     }
 
     /// Files change from now on.
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.log.changes.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -286,7 +290,7 @@ impl Change<'_> {
         result
     }
 
-    fn fail<E>(&self, error: E) -> E {
+    pub(super) fn fail<E>(&self, error: E) -> E {
         let stopped = CHANGE_FAILED;
         let _ = self.log.usability.compare_exchange(
             USABLE,

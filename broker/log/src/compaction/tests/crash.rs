@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::world::*;
-use crate::compaction::file_steps::FileStep;
-use crate::compaction::{FileSteps, finish_interrupted};
+use crate::compaction::finish_interrupted;
+use crate::file_steps::{FileStep, FileSteps};
 use crate::{FileHandles, PageCache};
 
 /// Tombstones, transactions, and segments of which some become one.

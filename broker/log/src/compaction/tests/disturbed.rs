@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::world::*;
-use crate::compaction::file_steps::FileStep;
+use crate::file_steps::FileStep;
 use crate::{Compacted, CompactionError, LogConfig};
 
 const KEYS: i64 = 7;

@@ -11,8 +11,7 @@ use foz_protocol::codec::Compression;
 use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
 use uuid::Uuid;
 
-use crate::compaction::FileSteps;
-use crate::compaction::file_steps::FileStep;
+use crate::file_steps::{FileStep, FileSteps};
 use crate::{
     CleanShutdown, Compacted, CompactionError, CompactionLimits, FileHandles, FollowedLeader,
     LogConfig, LogDirectory, PageCache, PartitionLog, TopicPartition,

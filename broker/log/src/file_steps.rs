@@ -1,4 +1,4 @@
-//! What compaction does to files, one step at a time: each can be the last one before a crash.
+//! What compaction and moves do to files, one step at a time: each can be the last one before a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -53,7 +53,7 @@ impl<'a> FileSteps<'a> {
 
     /// A new file, or the same one empty.
     pub(crate) fn create(&mut self, path: &Path) -> Result<File, StorageError> {
-        self.step(FileStep::Create, "create", path)?;
+        self.announce(FileStep::Create, "create", path)?;
         OpenOptions::new()
             .create(true)
             .truncate(true)
@@ -70,7 +70,7 @@ impl<'a> FileSteps<'a> {
         bytes: &[u8],
         at: u64,
     ) -> Result<(), StorageError> {
-        self.step(FileStep::Write, "write", path)?;
+        self.announce(FileStep::Write, "write", path)?;
         let _under_way = self.operations.begin(DiskOperation::Write);
         file.write_all_at(bytes, at).at("write", path)
     }
@@ -78,30 +78,31 @@ impl<'a> FileSteps<'a> {
     /// Not called a flush where it fails: nothing that anybody counts on is lost with a file that is not part
     /// of the log yet.
     pub(crate) fn flush(&mut self, file: &File, path: &Path) -> Result<(), StorageError> {
-        self.step(FileStep::Flush, "flush what was compacted into", path)?;
+        self.announce(FileStep::Flush, "flush what was compacted into", path)?;
         file.sync_all().at("flush what was compacted into", path)
     }
 
     pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), StorageError> {
-        self.step(FileStep::Rename, "rename", from)?;
+        self.announce(FileStep::Rename, "rename", from)?;
         let _under_way = self.operations.begin(DiskOperation::Flush);
         fs::rename(from, to).at("rename", from)
     }
 
     /// It is fine when it is gone already.
     pub(crate) fn remove(&mut self, path: &Path) -> Result<(), StorageError> {
-        self.step(FileStep::Remove, "remove", path)?;
+        self.announce(FileStep::Remove, "remove", path)?;
         let _under_way = self.operations.begin(DiskOperation::Flush);
         remove_if_exists(path)
     }
 
     pub(crate) fn flush_directory(&mut self, directory: &Path) -> Result<(), StorageError> {
-        self.step(FileStep::FlushDirectory, "flush", directory)?;
+        self.announce(FileStep::FlushDirectory, "flush", directory)?;
         let _under_way = self.operations.begin(DiskOperation::Flush);
         crate::atomic_file::flush_directory(directory)
     }
 
-    fn step(
+    /// A step that somebody else takes.
+    pub(crate) fn announce(
         &mut self,
         step: FileStep,
         action: &'static str,

@@ -1,0 +1,195 @@
+//! The end of a move: the copy takes the place of the log.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::futures::{remove_partition_name, rename_to_delete};
+use super::{Checkpoints, LogDirectory};
+use crate::error::{OpenError, StorageError};
+use crate::file_steps::{FileStep, FileSteps};
+use crate::log_move::{AppendedToCopy, Finished, LogMove, MISSING_BYTES_MAX, MoveError};
+use crate::names::moved_directory_name;
+use crate::partition_log::{Change, MoveStage, PartitionLog};
+
+impl LogDirectory {
+    /// Puts the copy, which is in `target`, in the place of its log, which is here. Writers wait meanwhile, for as long as
+    /// at most 4 MiB and four flushes take; who keeps them out before sees none refused. `publish` tells readers of the log in
+    /// its new place: who reads from the old one is held up until then, and hears after it that it was deleted. Everything in
+    /// the log is flushed then.
+    ///
+    /// Nobody deletes, buries or sets the log aside meanwhile, nor opens it again.
+    ///
+    /// # Errors
+    /// [`MoveError`]. Where a renaming or its flush failed, both have stopped ([`PartitionLog::has_failed`]) and the next
+    /// start finds out which of them is the log; otherwise the log is as it was.
+    pub fn finish_move(
+        &self,
+        target: &Self,
+        it: &LogMove,
+        now_ms: i64,
+        publish: impl FnOnce(&Arc<PartitionLog>),
+    ) -> Result<Finished, MoveError> {
+        let steps = FileSteps::new(self.handles.operations());
+        self.finish_move_in_steps(target, it, now_ms, publish, steps)
+    }
+
+    /// Like [`Self::finish_move`].
+    pub(crate) fn finish_move_in_steps(
+        &self,
+        target: &Self,
+        it: &LogMove,
+        now_ms: i64,
+        publish: impl FnOnce(&Arc<PartitionLog>),
+        mut steps: FileSteps<'_>,
+    ) -> Result<Finished, MoveError> {
+        let (source, copy) = (&it.source, &it.future.log);
+        let partition = source.partition();
+        source.set_move_stage(MoveStage::Ending);
+        let Some(_compacting) = source.keep_compaction_out() else {
+            return Ok(Finished::NotYet("it is being compacted"));
+        };
+        // Before the log's own locks, as everybody does.
+        let mut written = target.written.lock();
+        let change = match source.change() {
+            Ok(change) => change,
+            Err(_) if source.waits_for_checkpoint() => {
+                return Ok(Finished::NotYet("it waits for the checkpoints"));
+            }
+            Err(OpenError::Unusable(partition, why)) => {
+                return Err(MoveError::Over(partition, why));
+            }
+            Err(error) => return Err(it.copy_failed(error)),
+        };
+        let is_here = self
+            .get(partition)
+            .is_some_and(|log| Arc::ptr_eq(&log, source));
+        let is_there = (target.future(partition)).is_some_and(|it| Arc::ptr_eq(&it.log, copy));
+        if !is_here || !is_there {
+            return Err(MoveError::Over(partition.to_string(), "not where it was"));
+        }
+        if let Some(why) = copy_rest(it, now_ms)? {
+            return Ok(Finished::NotYet(why));
+        }
+        let home = target.path.join(partition.to_string());
+        if home.exists() {
+            return Err(MoveError::Copy(OpenError::Exists(home)));
+        }
+        (target.make_ready(it, &change, &mut written, &mut steps))
+            .map_err(|error| it.copy_failed(error.into()))?;
+        let moved = self
+            .path
+            .join(moved_directory_name(partition, it.future.unique));
+        self.give_away(&change, &moved, &mut steps, copy)?;
+        if let Err(error) = take_over(copy.directory(), &home, &target.path, &mut steps) {
+            stop_both(&change, copy, &error);
+            return Err(MoveError::Copy(error.into()));
+        }
+        let log = Arc::new(copy.renamed(home));
+        // Whoever gathers checkpoints finds it in one place at least.
+        (target.logs.write()).insert(partition.clone(), Arc::clone(&log));
+        target.futures.write().remove(partition);
+        self.logs.write().remove(partition);
+        publish(&log);
+        change.retire();
+        drop(written);
+        remove_partition_name(log.directory());
+        match steps_to_delete(&self.path, &moved, &log, &mut steps) {
+            Ok(doomed) => self.deleted.lock().add_full(doomed),
+            // The next start removes it.
+            Err(error) => {
+                tracing::warn!(%partition, %error, "the rest of a log that has moved stays")
+            }
+        }
+        Ok(Finished::Moved(log))
+    }
+
+    /// Nothing that a crash could take from the log is missing from the copy afterwards.
+    fn make_ready(
+        &self,
+        it: &LogMove,
+        change: &Change<'_>,
+        written: &mut Checkpoints,
+        steps: &mut FileSteps<'_>,
+    ) -> Result<(), StorageError> {
+        let copy = &it.future.log;
+        change.pass_on_to(copy)?;
+        steps.announce(FileStep::Flush, "flush", copy.directory())?;
+        copy.flush()?;
+        // What DeleteRecords deleted does not come back with the move (ADR 0024).
+        steps.announce(FileStep::Write, "write", &self.path)?;
+        self.write_checkpoints(written, None)
+    }
+
+    /// From here on the copy is the log.
+    fn give_away(
+        &self,
+        change: &Change<'_>,
+        moved: &Path,
+        steps: &mut FileSteps<'_>,
+        copy: &PartitionLog,
+    ) -> Result<(), MoveError> {
+        change.hold_readers();
+        match steps.rename(change.log().directory(), moved) {
+            Err(error) if error.is_shortage() => {
+                change.let_readers_go_on();
+                return Err(MoveError::Source(error));
+            }
+            renamed => renamed.and_then(|()| steps.flush_directory(&self.path)),
+        }
+        .map_err(|error| {
+            stop_both(change, copy, &error);
+            MoveError::Source(error)
+        })
+    }
+}
+
+/// What is left to copy; why it is not done where it is not.
+fn copy_rest(it: &LogMove, now_ms: i64) -> Result<Option<&'static str>, MoveError> {
+    let (source, copy) = (&it.source, &it.future.log);
+    if source.is_cut() {
+        return Ok(Some("it was cut"));
+    }
+    let seen = it.seen(true)?;
+    if seen.missing_bytes.saturating_add(seen.unflushed_bytes) >= MISSING_BYTES_MAX {
+        // Compaction goes on until it is nearer.
+        source.set_move_stage(MoveStage::Copying);
+        return Ok(Some("too much is to be copied or flushed"));
+    }
+    while copy.log_end_offset() < source.log_end_offset() {
+        let bytes = it.read(MISSING_BYTES_MAX as usize)?;
+        let appended = it.append(&bytes, now_ms)?;
+        if bytes.is_empty() || !matches!(appended, AppendedToCopy::Whole) {
+            return Ok(Some("the copy has to begin elsewhere"));
+        }
+    }
+    it.follow_marks();
+    let span = |log: &PartitionLog| (log.log_start_offset(), log.log_end_offset());
+    Ok((span(source) != span(copy)).then_some("the copy begins or ends elsewhere"))
+}
+
+fn take_over(
+    copy: &Path,
+    home: &Path,
+    data: &Path,
+    steps: &mut FileSteps<'_>,
+) -> Result<(), StorageError> {
+    steps.rename(copy, home)?;
+    steps.flush_directory(data)
+}
+
+/// Only a start finds out which of them is the log.
+fn stop_both(change: &Change<'_>, copy: &PartitionLog, error: &StorageError) {
+    change.log().stop_after(error);
+    copy.stop_after(error);
+    change.let_readers_go_on();
+}
+
+fn steps_to_delete(
+    data: &Path,
+    moved: &Path,
+    log: &PartitionLog,
+    steps: &mut FileSteps<'_>,
+) -> Result<std::path::PathBuf, StorageError> {
+    steps.announce(FileStep::Rename, "rename", moved)?;
+    rename_to_delete(data, moved, log.partition())
+}

@@ -39,6 +39,8 @@ mod start_offsets;
 mod swap;
 mod unburying;
 
+#[cfg(test)]
+pub(crate) use finish_moves::finish_moves_in_steps;
 pub use finish_moves::{FinishedMoves, finish_moves};
 pub use unburying::Unburied;
 

@@ -27,6 +27,8 @@ mod alignment;
 mod copying;
 mod error;
 mod progress;
+#[cfg(test)]
+mod tests;
 pub(crate) mod unfinished;
 
 pub(crate) use copying::AppendedToCopy;

@@ -67,7 +67,7 @@ impl LogDirectory {
         if !is_here || !is_there {
             return Err(MoveError::Over(partition.to_string(), "not where it was"));
         }
-        if let Some(why) = copy_rest(it, now_ms)? {
+        if let Some(why) = target.copy_rest(it, &mut written, now_ms)? {
             return Ok(Finished::NotYet(why));
         }
         let home = target.path.join(partition.to_string());
@@ -101,6 +101,42 @@ impl LogDirectory {
             }
         }
         Ok(Finished::Moved(log))
+    }
+
+    /// What is left to copy; why it is not done where it is not.
+    fn copy_rest(
+        &self,
+        it: &LogMove,
+        written: &mut Checkpoints,
+        now_ms: i64,
+    ) -> Result<Option<&'static str>, MoveError> {
+        let (source, copy) = (&it.source, &it.future.log);
+        let seen = it.seen(true)?;
+        if seen.is_cut {
+            return Ok(Some("it was cut"));
+        }
+        if seen.missing_bytes.saturating_add(seen.unflushed_bytes) >= MISSING_BYTES_MAX {
+            // Compaction goes on until it is nearer.
+            source.set_move_stage(MoveStage::Copying);
+            return Ok(Some("too much is to be copied or flushed"));
+        }
+        while copy.log_end_offset() < source.log_end_offset() {
+            let bytes = it.read(MISSING_BYTES_MAX as usize)?;
+            let mut appended = it.append(&bytes, now_ms)?;
+            if let AppendedToCopy::BeginsAt(offset) = appended {
+                let begun = copy.change().and_then(|change| {
+                    change.reset(offset, now_ms, || self.write_checkpoints(written, None))
+                });
+                begun.map_err(|error| it.copy_failed(error))?;
+                appended = it.append(&bytes, now_ms)?;
+            }
+            if bytes.is_empty() || !matches!(appended, AppendedToCopy::Whole) {
+                return Ok(Some("it was cut"));
+            }
+        }
+        it.follow_marks();
+        let span = |log: &PartitionLog| (log.log_start_offset(), log.log_end_offset());
+        Ok((span(source) != span(copy)).then_some("the copy begins or ends elsewhere"))
     }
 
     /// Nothing that a crash could take from the log is missing from the copy afterwards.
@@ -141,30 +177,6 @@ impl LogDirectory {
             MoveError::Source(error)
         })
     }
-}
-
-/// What is left to copy; why it is not done where it is not.
-fn copy_rest(it: &LogMove, now_ms: i64) -> Result<Option<&'static str>, MoveError> {
-    let (source, copy) = (&it.source, &it.future.log);
-    if source.is_cut() {
-        return Ok(Some("it was cut"));
-    }
-    let seen = it.seen(true)?;
-    if seen.missing_bytes.saturating_add(seen.unflushed_bytes) >= MISSING_BYTES_MAX {
-        // Compaction goes on until it is nearer.
-        source.set_move_stage(MoveStage::Copying);
-        return Ok(Some("too much is to be copied or flushed"));
-    }
-    while copy.log_end_offset() < source.log_end_offset() {
-        let bytes = it.read(MISSING_BYTES_MAX as usize)?;
-        let appended = it.append(&bytes, now_ms)?;
-        if bytes.is_empty() || !matches!(appended, AppendedToCopy::Whole) {
-            return Ok(Some("the copy has to begin elsewhere"));
-        }
-    }
-    it.follow_marks();
-    let span = |log: &PartitionLog| (log.log_start_offset(), log.log_end_offset());
-    Ok((span(source) != span(copy)).then_some("the copy begins or ends elsewhere"))
 }
 
 fn take_over(

@@ -23,8 +23,9 @@ pub(super) fn align(cut: Option<i64>, log: Span, copy: Span) -> Alignment {
     if end < copy.end && end <= copy.start {
         return begin;
     }
-    // All that it has was deleted, or it has what nobody can have told it.
-    if end < log.start || end > log.end {
+    // All that it has was deleted, or it has what nobody can have told it. Or a crash has brought records back whose
+    // deletion nobody was told of yet.
+    if end < log.start || end > log.end || copy.start > log.start {
         return begin;
     }
     if end < copy.end {
@@ -67,7 +68,9 @@ mod tests {
             (Some(1), span(0, 7), span(2, 5), Alignment::BeginAt(0)),
             (Some(-1), span(3, 3), span(0, 5), Alignment::BeginAt(3)),
             (Some(-1), span(9, 9), span(0, 5), Alignment::BeginAt(9)),
-            (Some(7), span(0, 7), span(7, 7), Alignment::GoOn),
+            (Some(7), span(0, 7), span(7, 7), Alignment::BeginAt(0)),
+            (None, span(0, 9), span(1, 5), Alignment::BeginAt(0)),
+            (Some(7), span(7, 7), span(7, 7), Alignment::GoOn),
         ]
         .into_iter()
         .enumerate()

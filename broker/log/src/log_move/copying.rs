@@ -39,7 +39,7 @@ impl LogMove {
             return Err(MoveError::Over(partition, "deleted or given up"));
         }
         Ok(Seen {
-            is_cut: source.is_cut(),
+            is_cut: source.is_cut() || align(None, span(source), span(copy)) != Alignment::GoOn,
             missing_bytes: missing_bytes.map_err(MoveError::Source)?,
             unflushed_bytes: unflushed_bytes.map_err(|error| MoveError::Copy(error.into()))?,
             is_compacted: source.is_being_compacted(),

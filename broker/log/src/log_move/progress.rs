@@ -12,7 +12,7 @@ const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
 /// A log and its copy at one moment: [`super::LogMove::seen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// The log was cut or begun anew since it was copied last.
+    /// The log was cut or begun anew since it was copied last, or begins behind the copy.
     pub is_cut: bool,
     /// Bytes that are not copied.
     pub missing_bytes: u64,

@@ -15,6 +15,8 @@ mod full_disk;
 mod giving_room;
 mod kafka;
 mod model;
+mod move_model;
+mod moves;
 mod offsets;
 mod page_cache;
 mod quarantine;

@@ -1,0 +1,5 @@
+//! Moves on real files: with a crash before each step, and after anything that a crash may leave.
+
+mod crash;
+mod rows;
+mod world;

@@ -1,0 +1,527 @@
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use foz_log::{
+    CleanShutdown, CompactionError, CompactionLimits, FileHandles, Finished, LogConfig,
+    LogDirectory, LogMove, MoveAct, MoveError, MoveProgress, OpenReport, PageCache, PartitionLog,
+    ReadError, TopicPartition, finish_moves,
+};
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Two data directories of a broker.
+pub(crate) struct Disks {
+    root: tempfile::TempDir,
+    handles: Arc<FileHandles>,
+    pub(crate) config: LogConfig,
+}
+
+pub(crate) type Opened = (Vec<LogDirectory>, Vec<OpenReport>);
+
+impl Disks {
+    pub(crate) fn new(config: LogConfig) -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+            handles: FileHandles::new(64),
+            config,
+        }
+    }
+
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        ["a", "b"].map(|name| self.root.path().join(name)).to_vec()
+    }
+
+    pub(crate) fn open(&self, page_cache: PageCache) -> Opened {
+        finish_moves(&self.paths(), true).unwrap();
+        let config_of = |_: &TopicPartition, _| self.config.clone();
+        let open = |path: PathBuf| {
+            LogDirectory::open(
+                &path,
+                page_cache,
+                1,
+                &self.handles,
+                NOW_MS,
+                &config_of,
+                &|_| {},
+            )
+        };
+        self.paths()
+            .into_iter()
+            .map(|path| open(path).unwrap())
+            .unzip()
+    }
+
+    fn start(&self) -> (Vec<LogDirectory>, Arc<PartitionLog>) {
+        let (directories, _) = self.open(PageCache::Lost);
+        let log = directories[0].create(partition(), TOPIC_ID, self.config.clone(), NOW_MS);
+        (directories, log.unwrap())
+    }
+}
+
+pub(crate) fn copy_all(target: &LogDirectory, it: &LogMove) {
+    for _ in 0..10_000 {
+        let is_cut = it.seen(true).unwrap().is_cut;
+        if !is_cut && it.future().log_end_offset() == it.source().log_end_offset() {
+            return;
+        }
+        it.copy(target, 400, NOW_MS).unwrap();
+    }
+    panic!("the copy does not come to the end of its log");
+}
+
+pub(crate) fn finish(
+    source: &LogDirectory,
+    target: &LogDirectory,
+    it: &LogMove,
+) -> Arc<PartitionLog> {
+    for _ in 0..5 {
+        copy_all(target, it);
+        if let Finished::Moved(log) = source.finish_move(target, it, NOW_MS, |_| {}).unwrap() {
+            return log;
+        }
+    }
+    panic!("the move does not end");
+}
+
+fn finished(source: &LogDirectory, target: &LogDirectory, it: &LogMove) -> Arc<PartitionLog> {
+    match source.finish_move(target, it, NOW_MS, |_| {}).unwrap() {
+        Finished::Moved(log) => log,
+        Finished::NotYet(why) => panic!("{why}"),
+    }
+}
+
+fn names(directory: &LogDirectory) -> Vec<String> {
+    let mut names = files(directory.path(), "");
+    names.retain(|name| directory.path().join(name).is_dir());
+    names
+}
+
+#[test]
+fn a_log_moves_and_is_the_same_in_the_other_directory() {
+    let disks = Disks::new(small_segments(500));
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    append_numbers(&log, 30);
+    log.set_high_watermark(25);
+    log.advance_log_start_offset(7).unwrap();
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    let mut progress = MoveProgress::default();
+    let moved = loop {
+        match progress.next(it.seen(true).unwrap()) {
+            MoveAct::Cut => it.follow_cuts(b, NOW_MS).unwrap(),
+            MoveAct::Copy => drop(it.copy(b, 300, NOW_MS).unwrap()),
+            MoveAct::Flush => it.flush().unwrap(),
+            MoveAct::Wait => panic!("nothing is to be waited for"),
+            MoveAct::Swap => break finished(a, b, &it),
+        }
+    };
+    assert_numbers(&moved, 7, 30);
+    assert_eq!((moved.flushed_offset(), moved.high_watermark()), (30, 25));
+    assert!(a.get(&partition()).is_none() && b.futures().is_empty());
+    assert!(Arc::ptr_eq(&b.get(&partition()).unwrap(), &moved));
+    assert_eq!(moved.directory(), b.path().join("orders-0"));
+    let error = log.read(7, 100, 30, true).unwrap_err();
+    assert!(matches!(error, ReadError::Unusable(..)), "{error}");
+    assert!(matches!(it.seen(true).unwrap_err(), MoveError::Over(..)));
+    append_numbers(&moved, 5);
+    assert!(a.remove_deleted(&|| true).unwrap());
+    a.checkpoint().unwrap();
+    assert_eq!((names(a), names(b)), (vec![], vec!["orders-0".to_owned()]));
+    drop((it, log, moved));
+    for directory in &directories {
+        directory
+            .close_cleanly(CleanShutdown { broker_epoch: 1 })
+            .unwrap();
+    }
+    drop(directories);
+    let (directories, reports) = disks.open(PageCache::Lost);
+    assert!(
+        reports
+            .iter()
+            .all(|it| it.clean_shutdown.is_some() && it.lost.is_empty())
+    );
+    assert_numbers(&directories[1].get(&partition()).unwrap(), 7, 35);
+}
+
+/// The records before it were deleted, and the batch that holds them is there.
+#[test]
+fn a_log_that_starts_within_a_batch_moves_at_once() {
+    for copies_first in [false, true] {
+        let disks = Disks::new(LogConfig::default());
+        let (directories, log) = disks.start();
+        let [a, b] = &directories[..] else { panic!() };
+        append(&log, batch(&[b"0", b"1", b"2", b"3"]));
+        append_numbers(&log, 3);
+        log.set_high_watermark(7);
+        log.advance_log_start_offset(2).unwrap();
+        let it = b.begin_move(&log, NOW_MS).unwrap();
+        let mut progress = MoveProgress::default();
+        assert_eq!(progress.next(it.seen(true).unwrap()), MoveAct::Cut);
+        it.follow_cuts(b, NOW_MS).unwrap();
+        if copies_first {
+            it.copy(b, 100, NOW_MS).unwrap();
+        }
+        assert_eq!(progress.next(it.seen(true).unwrap()), MoveAct::Swap);
+        assert_numbers(&finished(a, b, &it), 2, 7);
+    }
+}
+
+#[test]
+fn an_empty_log_moves_and_the_longest_name_too() {
+    for (name, start) in [
+        (partition(), 0),
+        (TopicPartition::new("t".repeat(249), 12345), 40),
+    ] {
+        let disks = Disks::new(LogConfig::default());
+        let (directories, _) = disks.open(PageCache::Lost);
+        let [a, b] = &directories[..] else { panic!() };
+        let log = a
+            .create(name.clone(), TOPIC_ID, disks.config.clone(), NOW_MS)
+            .unwrap();
+        a.reset(&log, start, NOW_MS).unwrap();
+        let it = b.begin_move(&log, NOW_MS).unwrap();
+        it.copy(b, 100, NOW_MS).unwrap();
+        drop((it, log, directories));
+        let (directories, reports) = disks.open(PageCache::Lost);
+        assert!(reports.iter().all(|it| it.lost.is_empty()), "{reports:?}");
+        let [a, b] = &directories[..] else { panic!() };
+        assert_eq!(b.futures()[0].partition(), &name);
+        let log = a.get(&name).unwrap();
+        let it = b.begin_move(&log, NOW_MS).unwrap();
+        let moved = finish(a, b, &it);
+        assert_eq!(
+            (moved.log_start_offset(), moved.log_end_offset()),
+            (start, start)
+        );
+        append_numbers(&moved, 3);
+        a.checkpoint().unwrap();
+        drop((it, log, moved, directories));
+        let (directories, reports) = disks.open(PageCache::Survived);
+        assert!(reports.iter().all(|it| it.lost.is_empty()), "{reports:?}");
+        assert_numbers(&directories[1].get(&name).unwrap(), start, start + 3);
+    }
+}
+
+#[test]
+fn nothing_is_copied_from_a_damaged_batch_on() {
+    // In a closed segment, and in what is appended to.
+    for (segment_bytes, at) in [(500, 3), (100_000, 3)] {
+        let disks = Disks::new(small_segments(segment_bytes));
+        let (directories, log) = disks.start();
+        let [a, b] = &directories[..] else { panic!() };
+        append_numbers(&log, 30);
+        let path = log.directory().join("00000000000000000000.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let batches: Vec<usize> = foz_protocol::batch::Batches::new(&bytes)
+            .map_while(|it| Some(it.ok()?.1.len()))
+            .collect();
+        let position: usize = batches[..at].iter().sum();
+        bytes[position + batches[at] - 2] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let it = b.begin_move(&log, NOW_MS).unwrap();
+        let error = (0..30).find_map(|_| it.copy(b, 100, NOW_MS).err()).unwrap();
+        assert!(
+            matches!(error, MoveError::Damaged { offset: 3, .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("CRC-32C"), "{error}");
+        assert_eq!(it.future().log_end_offset(), 3);
+        let error = a
+            .finish_move(b, &it, NOW_MS, |_| panic!("moved"))
+            .unwrap_err();
+        assert!(
+            matches!(error, MoveError::Damaged { offset: 3, .. }),
+            "{error}"
+        );
+        assert!(!log.has_failed() && a.get(&partition()).is_some());
+        // It is mended, and goes on.
+        a.quarantine(&log, 3, NOW_MS).unwrap();
+        append_numbers(&log, 4);
+        let moved = finish(a, b, &it);
+        assert_numbers(&moved, 0, 7);
+    }
+}
+
+#[test]
+fn readers_wait_for_the_end_of_a_move_and_see_no_error_but_that_it_is_over() {
+    let disks = Disks::new(small_segments(2_000));
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    append_numbers(&log, 200);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    copy_all(b, &it);
+    let (is_published, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let readers = (0..3).map(|n| {
+            let (log, is_published, is_over) = (&log, &is_published, &is_over);
+            let handles = &disks.handles;
+            scope.spawn(move || {
+                let mut offset = n * 50;
+                while !is_over.load(Ordering::Acquire) {
+                    // What is closed is opened by its name.
+                    handles.close_idle();
+                    match log.read(offset, 100, 200, true) {
+                        Ok(bytes) => assert!(!bytes.is_empty()),
+                        Err(ReadError::Unusable(..)) => {
+                            assert!(
+                                is_published.load(Ordering::Acquire),
+                                "nobody knows where it is"
+                            );
+                            return;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    offset = (offset + 7) % 200;
+                }
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        let publish = |moved: &Arc<PartitionLog>| {
+            assert_numbers(moved, 0, 200);
+            is_published.store(true, Ordering::Release);
+        };
+        let finished = a.finish_move(b, &it, NOW_MS, publish).unwrap();
+        assert!(matches!(finished, Finished::Moved(_)));
+        readers.into_iter().for_each(|it| it.join().unwrap());
+        is_over.store(true, Ordering::Release);
+    });
+}
+
+#[test]
+fn what_the_log_knows_beside_its_batches_moves_with_it() {
+    let disks = Disks::new(small_segments(300));
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    // A producer of which no batch is left, and a leader that wrote nothing.
+    append(&log, idempotent(5, 0, 0, &[b"gone"]));
+    append_numbers(&log, 20);
+    log.set_high_watermark(20);
+    log.advance_log_start_offset(15).unwrap();
+    log.apply_retention(NOW_MS).unwrap();
+    assert!(log.read(0, 1, 20, true).is_err());
+    log.assign_leader_epoch(4, NOW_MS);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    let moved = finish(a, b, &it);
+    assert_numbers(&moved, 15, 21);
+    assert_eq!(moved.latest_epoch(), Some(4));
+    assert_eq!(moved.end_offset_for_epoch(4), Some((4, 21)));
+    let mut again = idempotent(5, 0, 0, &[b"gone"]);
+    let appended = moved.append_as_leader(&mut again, 4, NOW_MS).unwrap();
+    assert_eq!((appended.duplicate, appended.first_offset), (true, 0));
+    assert_eq!(moved.durable_log_start_offset(), 15);
+}
+
+#[test]
+fn a_move_is_given_up_or_begins_anew() {
+    let disks = Disks::new(small_segments(300));
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    append_numbers(&log, 20);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    copy_all(b, &it);
+    let error = a.begin_move(&log, NOW_MS).unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+    b.give_up_future(&partition()).unwrap();
+    b.give_up_future(&partition()).unwrap();
+    assert!(b.futures().is_empty());
+    assert!(matches!(
+        it.copy(b, 100, NOW_MS).unwrap_err(),
+        MoveError::Over(..)
+    ));
+    let over = a.finish_move(b, &it, NOW_MS, |_| {}).unwrap_err();
+    assert!(matches!(over, MoveError::Over(..)), "{over}");
+    drop(it);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    assert_eq!(it.future().log_end_offset(), 0);
+    copy_all(b, &it);
+    // Another topic of that name comes here.
+    drop(it);
+    let id = Uuid::from_u128(99);
+    let other = b
+        .create(partition(), id, disks.config.clone(), NOW_MS)
+        .unwrap();
+    append_numbers(&other, 2);
+    assert!(b.futures().is_empty());
+    b.checkpoint().unwrap();
+    assert!(b.remove_deleted(&|| true).unwrap());
+    b.checkpoint().unwrap();
+    assert_eq!(names(b), ["orders-0"]);
+    drop((other, log, directories));
+    let (directories, reports) = disks.open(PageCache::Survived);
+    assert!(reports.iter().all(|it| it.lost.is_empty()), "{reports:?}");
+    assert_numbers(&directories[0].get(&partition()).unwrap(), 0, 20);
+    assert_numbers(&directories[1].get(&partition()).unwrap(), 0, 2);
+}
+
+#[test]
+fn a_copy_of_the_topic_before_is_not_gone_on_with() {
+    let disks = Disks::new(LogConfig::default());
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    append_numbers(&log, 20);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    copy_all(b, &it);
+    drop(it);
+    a.delete(&partition()).unwrap();
+    let id = Uuid::from_u128(99);
+    let anew = a
+        .create(partition(), id, disks.config.clone(), NOW_MS)
+        .unwrap();
+    append_numbers(&anew, 3);
+    let it = b.begin_move(&anew, NOW_MS).unwrap();
+    assert_eq!(
+        (it.future().topic_id(), it.future().log_end_offset()),
+        (id, 0)
+    );
+    let moved = finish(a, b, &it);
+    assert_numbers(&moved, 0, 3);
+}
+
+#[test]
+fn a_damaged_copy_is_begun_anew_by_the_start() {
+    let disks = Disks::new(small_segments(300));
+    let (directories, log) = disks.start();
+    append_numbers(&log, 20);
+    let it = directories[1].begin_move(&log, NOW_MS).unwrap();
+    copy_all(&directories[1], &it);
+    it.flush().unwrap();
+    directories.iter().for_each(|it| it.checkpoint().unwrap());
+    let name = names(&directories[1]).pop().unwrap();
+    let file = directories[1]
+        .path()
+        .join(name)
+        .join("00000000000000000000.log");
+    drop((it, log, directories));
+    let mut bytes = std::fs::read(&file).unwrap();
+    println!("{file:?} {}", bytes.len());
+    bytes.truncate(10);
+    std::fs::write(&file, bytes).unwrap();
+    let (directories, reports) = disks.open(PageCache::Lost);
+    let is_well = |it: &OpenReport| it.lost.is_empty() && it.offline.is_empty();
+    assert!(reports.iter().all(is_well), "{reports:?}");
+    let [a, b] = &directories[..] else { panic!() };
+    assert_eq!(b.futures()[0].log_end_offset(), 0);
+    let log = a.get(&partition()).unwrap();
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    assert_numbers(&finish(a, b, &it), 0, 20);
+}
+
+#[test]
+fn a_log_that_grows_is_moved_when_what_is_missing_is_little() {
+    let disks = Disks::new(LogConfig::default());
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    let large = vec![7; 900 << 10];
+    for _ in 0..5 {
+        append(&log, batch(&[&large]));
+    }
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    let result = a.finish_move(b, &it, NOW_MS, |_| panic!("moved")).unwrap();
+    assert!(matches!(result, Finished::NotYet(why) if why.contains("too much")));
+    append(&log, batch(&[b"it goes on"]));
+    copy_all(b, &it);
+    it.flush().unwrap();
+    append(&log, batch(&[b"and the last"]));
+    assert_eq!(finished(a, b, &it).log_end_offset(), 7);
+}
+
+const LIMITS: CompactionLimits = CompactionLimits { map_bytes: 1 << 16 };
+
+#[test]
+fn compaction_and_the_end_of_a_move_keep_out_of_each_others_way() {
+    let disks = Disks::new(LogConfig {
+        cleanup_compact: true,
+        ..small_segments(300)
+    });
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    for n in 0..300 {
+        crate::move_model::append_keyed(&log, 0, n, &[(n % 7, true)]);
+    }
+    log.flush().unwrap();
+    log.set_high_watermark(300);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    copy_all(b, &it);
+    let mut asked = 0;
+    let mut proceed = |_| {
+        asked += 1;
+        assert!(it.seen(true).unwrap().is_compacted);
+        let mut progress = MoveProgress::default();
+        assert_eq!(progress.next(it.seen(true).unwrap()), MoveAct::Wait);
+        let result = a.finish_move(b, &it, NOW_MS, |_| panic!("moved")).unwrap();
+        assert!(matches!(result, Finished::NotYet(_)));
+        ControlFlow::Continue(())
+    };
+    log.compact(LIMITS, NOW_MS, &mut proceed).unwrap();
+    assert!(asked > 0);
+    // None begins now.
+    let error = log.compact(LIMITS, NOW_MS, &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(error, Err(CompactionError::Busy)));
+    let moved = finished(a, b, &it);
+    drop(it);
+    moved
+        .compact(LIMITS, NOW_MS, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    // A move that is given up holds up nothing.
+    let back = a.begin_move(&moved, NOW_MS).unwrap();
+    drop(back);
+    moved
+        .compact(LIMITS, NOW_MS, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+}
+
+/// What a tombstone deleted is in the copy already, and the tombstone is not.
+#[test]
+fn a_copy_that_takes_long_brings_no_deleted_key_back() {
+    let disks = Disks::new(LogConfig {
+        cleanup_compact: true,
+        delete_retention_ms: 10,
+        ..small_segments(100)
+    });
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    crate::move_model::append_keyed(&log, 0, 0, &[(1, true)]);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    it.copy(b, 10, NOW_MS).unwrap();
+    assert_eq!(it.future().log_end_offset(), 1);
+    for (n, (key, is_value)) in [(1, false), (2, true), (3, true)].into_iter().enumerate() {
+        crate::move_model::append_keyed(&log, 0, 1 + n as i64, &[(key, is_value)]);
+    }
+    log.flush().unwrap();
+    log.set_high_watermark(4);
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let has_tombstone = |log: &PartitionLog| {
+        crate::move_model::records(log)
+            .iter()
+            .any(|it| it.1 == 1 && it.2.is_none())
+    };
+    log.compact(LIMITS, NOW_MS, go_on).unwrap();
+    crate::move_model::append_keyed(&log, 0, 4, &[(5, true)]);
+    log.flush().unwrap();
+    log.set_high_watermark(5);
+    log.compact(LIMITS, NOW_MS + 1_000, go_on).unwrap();
+    assert!(
+        has_tombstone(&log),
+        "it is older than delete.retention.ms, and needed"
+    );
+    let moved = finish(a, b, &it);
+    assert!(has_tombstone(&moved));
+    drop(it);
+    crate::move_model::append_keyed(&moved, 0, 5, &[(6, true)]);
+    moved.flush().unwrap();
+    moved.set_high_watermark(6);
+    moved.compact(LIMITS, NOW_MS + 2_000, go_on).unwrap();
+    crate::move_model::append_keyed(&moved, 0, 6, &[(7, true)]);
+    moved.flush().unwrap();
+    moved.set_high_watermark(7);
+    moved.compact(LIMITS, NOW_MS + 4_000, go_on).unwrap();
+    assert!(!has_tombstone(&moved), "it goes afterwards");
+    assert!(
+        crate::move_model::records(&moved)
+            .iter()
+            .all(|it| it.1 != 1)
+    );
+}

@@ -234,13 +234,12 @@ impl Life {
 
     fn retain(&mut self, bytes: u64) {
         self.log.set_high_watermark(self.log.log_end_offset());
-        let config = self.disks.config.clone();
         self.log.set_config(LogConfig {
             retention_bytes: Some(bytes),
-            ..config.clone()
+            ..self.disks.config.clone()
         });
         self.log.apply_retention(NOW_MS).unwrap();
-        self.log.set_config(config);
+        self.log.set_config(self.disks.config.clone());
     }
 
     fn compact(&mut self) {
@@ -302,7 +301,9 @@ impl Life {
         for batch in before.batches.iter().rev().take(4) {
             let (header, _) = Batches::new(batch).next().unwrap().unwrap();
             let mut again = batch.clone();
-            if header.record_count > 0 {
+            // What compaction has made anew no client sends.
+            let is_whole = header.record_count == header.last_offset_delta + 1;
+            if is_whole && !header.has_delete_horizon() {
                 let appended = moved
                     .append_as_leader(&mut again, self.epoch, NOW_MS)
                     .unwrap();

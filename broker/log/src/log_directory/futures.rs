@@ -90,11 +90,11 @@ impl LogDirectory {
         };
         future.log.retire();
         let target = rename_to_delete(&self.path, future.log.directory(), partition)?;
+        // First: the checkpoints do not speak of it any more when the last of it goes.
+        self.futures.write().remove(partition);
         self.deleted.lock().add_full(target);
         // Two copies of one log would both be gone on with.
-        flush_directory(&self.path)?;
-        self.futures.write().remove(partition);
-        Ok(())
+        flush_directory(&self.path)
     }
 
     pub(super) fn create_future(

@@ -17,7 +17,8 @@ impl LogDirectory {
     /// its new place: who reads from the old one is held up until then, and hears after it that it was deleted. Everything in
     /// the log is flushed then.
     ///
-    /// Nobody deletes, buries or sets the log aside meanwhile, nor opens it again.
+    /// Nobody deletes, buries or sets the log aside meanwhile, nor opens it again. After [`Finished::NotYet`]
+    /// [`crate::MoveProgress::next`] says what comes first; ask again after a pause where that is the same again.
     ///
     /// # Errors
     /// [`MoveError`]. Where a renaming or its flush failed, both have stopped ([`PartitionLog::has_failed`]) and the next
@@ -111,6 +112,10 @@ impl LogDirectory {
         now_ms: i64,
     ) -> Result<Option<&'static str>, MoveError> {
         let (source, copy) = (&it.source, &it.future.log);
+        if copy.waits_for_checkpoint() {
+            // Its mark would take away what is appended once it is the log.
+            return Ok(Some("the copy waits for the checkpoints"));
+        }
         let seen = it.seen(true)?;
         if seen.is_cut {
             return Ok(Some("it was cut"));

@@ -259,7 +259,7 @@ fn a_mark_that_says_nothing_is_named() {
 }
 
 /// Nothing can be written there: the disk is full.
-fn without_room(path: &std::path::Path) {
+pub(crate) fn without_room(path: &std::path::Path) {
     std::os::unix::fs::symlink("/dev/full", path).unwrap();
 }
 

@@ -10,6 +10,7 @@ use foz_log::{
 };
 use uuid::Uuid;
 
+use crate::burying::without_room;
 use crate::support::*;
 
 /// Two data directories of a broker.
@@ -520,4 +521,38 @@ fn a_copy_that_takes_long_brings_no_deleted_key_back() {
             .iter()
             .all(|it| it.1 != 1)
     );
+}
+
+#[test]
+fn without_room_a_move_waits_and_nothing_has_failed() {
+    let disks = Disks::new(LogConfig::default());
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    append_numbers(&log, 5);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    copy_all(b, &it);
+    let no_room = b.path().join("recovery-point-offset-checkpoint.tmp");
+    without_room(&no_room);
+    let error = a
+        .finish_move(b, &it, NOW_MS, |_| panic!("moved"))
+        .unwrap_err();
+    assert!(error.is_shortage(), "{error}");
+    // The log goes on, and its copy too, which is begun anew with a mark of it.
+    append_numbers(&log, 1);
+    a.reset(&log, 40, NOW_MS).unwrap();
+    without_room(&no_room);
+    it.follow_cuts(b, NOW_MS).unwrap();
+    assert!(!it.seen(true).unwrap().has_room);
+    match a.finish_move(b, &it, NOW_MS, |_| panic!("moved")).unwrap() {
+        Finished::NotYet(why) => assert!(why.contains("checkpoints"), "{why}"),
+        Finished::Moved(_) => panic!("what is appended now goes with a crash"),
+    }
+    std::fs::remove_file(&no_room).ok();
+    b.checkpoint().unwrap();
+    let moved = finished(a, b, &it);
+    append_numbers(&moved, 3);
+    drop((it, log, moved, directories));
+    let (directories, reports) = disks.open(PageCache::Survived);
+    assert!(reports.iter().all(|it| it.lost.is_empty()), "{reports:?}");
+    assert_numbers(&directories[1].get(&partition()).unwrap(), 40, 43);
 }

@@ -210,7 +210,8 @@ fn an_empty_log_moves_and_the_longest_name_too() {
 #[test]
 fn nothing_is_copied_from_a_damaged_batch_on() {
     // In a closed segment, and in what is appended to.
-    for (segment_bytes, at) in [(500, 3), (100_000, 3)] {
+    for (segment_bytes, chunk_bytes, copied) in [(500, 100, 3), (100_000, 1_000, 0)] {
+        let at = 3;
         let disks = Disks::new(small_segments(segment_bytes));
         let (directories, log) = disks.start();
         let [a, b] = &directories[..] else { panic!() };
@@ -224,13 +225,15 @@ fn nothing_is_copied_from_a_damaged_batch_on() {
         bytes[position + batches[at] - 2] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let it = b.begin_move(&log, NOW_MS).unwrap();
-        let error = (0..30).find_map(|_| it.copy(b, 100, NOW_MS).err()).unwrap();
+        let error = (0..30)
+            .find_map(|_| it.copy(b, chunk_bytes, NOW_MS).err())
+            .unwrap();
         assert!(
             matches!(error, MoveError::Damaged { offset: 3, .. }),
             "{error}"
         );
         assert!(error.to_string().contains("CRC-32C"), "{error}");
-        assert_eq!(it.future().log_end_offset(), 3);
+        assert_eq!(it.future().log_end_offset(), copied);
         let error = a
             .finish_move(b, &it, NOW_MS, |_| panic!("moved"))
             .unwrap_err();

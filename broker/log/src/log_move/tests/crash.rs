@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::world::*;
 use crate::file_steps::{FileStep, FileSteps};
 use crate::log_directory::finish_moves_in_steps;
-use crate::{DiskOperations, PageCache};
+use crate::{DiskOperations, FileHandles, LogDirectory, PageCache, TopicPartition, finish_moves};
 
 /// Deleted from, half flushed, and copied but for the end.
 const COPIED: i64 = 30;
@@ -235,4 +235,30 @@ fn a_crash_of_the_start_after_a_crash_changes_nothing() {
         interrupted >= 4,
         "only {interrupted} starts were interrupted"
     );
+}
+
+/// It was decided, and the directory that the log is in now cannot be used.
+#[test]
+fn a_log_that_has_moved_to_where_nobody_can_look_is_not_missed() {
+    let mut seen = 0;
+    let mut at = 0;
+    while let Some(left) = died_before(at) {
+        at += 1;
+        let only = [left.root.path().join("a")];
+        if !names(&only[0]).iter().any(|it| it.ends_with("-moved")) {
+            continue;
+        }
+        seen += 1;
+        let moves = finish_moves(&only, false).unwrap();
+        assert_eq!(moves.waiting, [(TOPIC_ID, 0)]);
+        let handles = FileHandles::new(8);
+        let config_of = |_: &TopicPartition, _| config();
+        let survived = PageCache::Survived;
+        let (_, report) =
+            LogDirectory::open(&only[0], survived, 1, &handles, NOW_MS, &config_of, &|_| {})
+                .unwrap();
+        assert!(report.lost.is_empty(), "{report:?}");
+        left.check(left.root.path(), survived, "it is back");
+    }
+    assert!(seen >= 3, "only {seen} steps left one");
 }

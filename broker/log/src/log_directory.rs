@@ -494,6 +494,12 @@ impl LogDirectory {
             && self.offline.read().is_empty()
             && self.burials.lock().is_empty();
         let mut hasher = DefaultHasher::new();
+        let futures = self.futures.read();
+        futures.len().hash(&mut hasher);
+        for future in futures.values() {
+            future.log.hash_checkpointed(&mut hasher);
+        }
+        drop(futures);
         let logs = self.logs.read();
         logs.len().hash(&mut hasher);
         for log in logs.values() {

@@ -46,12 +46,17 @@ pub struct FutureLog {
     compacted_offset: AtomicI64,
 }
 
-/// A move that is under way. One for each log at a time.
+/// A move that is under way. One for each log at a time: the log keeps what the copy needs for as long as this is held.
 #[derive(Debug)]
 pub struct LogMove {
     pub(crate) source: Arc<PartitionLog>,
     pub(crate) future: Arc<FutureLog>,
+    _claim: Claim,
 }
+
+/// A log that is being moved, by whoever has this.
+#[derive(Debug)]
+pub(crate) struct Claim(Arc<PartitionLog>);
 
 /// What became of [`crate::LogDirectory::finish_move`].
 #[derive(Debug)]
@@ -89,6 +94,12 @@ impl FutureLog {
         self.log.log_end_offset()
     }
 
+    /// Up to here no power failure takes it.
+    #[must_use]
+    pub fn flushed_offset(&self) -> i64 {
+        self.log.flushed_offset()
+    }
+
     /// Bytes of all segments.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
@@ -105,9 +116,12 @@ impl FutureLog {
 }
 
 impl LogMove {
-    pub(crate) fn new(source: Arc<PartitionLog>, future: Arc<FutureLog>) -> Self {
-        source.set_move_stage(MoveStage::Copying);
-        Self { source, future }
+    pub(crate) fn new(claim: Claim, future: Arc<FutureLog>) -> Self {
+        Self {
+            source: Arc::clone(&claim.0),
+            future,
+            _claim: claim,
+        }
     }
 
     /// What is moved.
@@ -123,8 +137,15 @@ impl LogMove {
     }
 }
 
-impl Drop for LogMove {
+impl Claim {
+    /// `None` where somebody has it.
+    pub(crate) fn of(source: &Arc<PartitionLog>) -> Option<Self> {
+        source.claim_for_move().then(|| Self(Arc::clone(source)))
+    }
+}
+
+impl Drop for Claim {
     fn drop(&mut self) {
-        self.source.set_move_stage(MoveStage::None);
+        self.0.set_move_stage(MoveStage::None);
     }
 }

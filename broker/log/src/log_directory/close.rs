@@ -14,7 +14,7 @@ const THREADS: usize = 8;
 
 impl LogDirectory {
     /// Closes every partition and leaves the mark of a clean stop. The caller has stopped all
-    /// appends.
+    /// appends and moves.
     ///
     /// # Errors
     /// The first [`StorageError`]; then no mark is left and the next start recovers. There is none

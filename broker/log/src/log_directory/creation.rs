@@ -25,16 +25,26 @@ impl LogDirectory {
         config: impl Into<Arc<LogConfig>>,
         now_ms: i64,
     ) -> Result<Arc<PartitionLog>, OpenError> {
-        let claim = partition.clone();
-        if !self.creating.lock().insert(claim.clone()) {
-            return Err(self.exists(&partition));
-        }
+        let _creating = self.claim_name(&partition)?;
         let created = self.create_claimed(&partition, topic_id, &config.into(), now_ms);
         if let Ok(log) = &created {
             self.logs.write().insert(partition, Arc::clone(log));
         }
-        self.creating.lock().remove(&claim);
         created
+    }
+
+    /// Nobody else makes anything of that name meanwhile.
+    pub(super) fn claim_name(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<ClaimedName<'_>, OpenError> {
+        if !self.creating.lock().insert(partition.clone()) {
+            return Err(self.exists(partition));
+        }
+        Ok(ClaimedName {
+            directory: self,
+            partition: partition.clone(),
+        })
     }
 
     fn create_claimed(
@@ -75,6 +85,18 @@ impl LogDirectory {
 
     pub(super) fn exists(&self, partition: &TopicPartition) -> OpenError {
         OpenError::Exists(self.path.join(partition.to_string()))
+    }
+}
+
+/// Of a log that is being made, or comes from another data directory.
+pub(super) struct ClaimedName<'a> {
+    directory: &'a LogDirectory,
+    partition: TopicPartition,
+}
+
+impl Drop for ClaimedName<'_> {
+    fn drop(&mut self) {
+        self.directory.creating.lock().remove(&self.partition);
     }
 }
 

@@ -54,10 +54,13 @@ pub(crate) fn finish_moves_in_steps(
     all_usable: bool,
     mut steps: FileSteps<'_>,
 ) -> Result<FinishedMoves, OpenError> {
-    let there = directories.iter().filter(|path| path.is_dir());
-    let _locks = there
-        .map(|path| open::lock(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut locks = Vec::new();
+    for path in directories {
+        // An empty one stays empty: whoever finds files in it takes it for one that was in use.
+        if !is_empty(path)? {
+            locks.push(open::lock(path)?);
+        }
+    }
     let found = find(directories)?;
     let decided = decide(&found, all_usable);
     let mut finished = FinishedMoves {
@@ -79,6 +82,7 @@ fn carry_out(
     finished: &mut FinishedMoves,
 ) -> Result<(), StorageError> {
     match step {
+        MoveStep::Flush(data) => steps.flush_directory(&directories[data])?,
         MoveStep::GiveName(copy) => {
             let data = &directories[copy.data];
             let home = data.join(copy.partition.to_string());
@@ -148,6 +152,14 @@ fn find(directories: &[PathBuf]) -> Result<Vec<Found>, StorageError> {
         }
     }
     Ok(found)
+}
+
+/// Also where the directory is yet to be made.
+fn is_empty(directory: &Path) -> Result<bool, StorageError> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        entries => Ok(entries.at("list", directory)?.next().is_none()),
+    }
 }
 
 /// None where the directory is yet to be made.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::LogDirectory;
-use crate::atomic_file::{self, flush_directory, read_small};
+use crate::atomic_file::{self, read_small};
 use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
-use crate::log_move::{FutureLog, LogMove, MoveError};
+use crate::log_move::{Claim, FutureLog, LogMove, MoveError};
 use crate::names::{
     FILE_NAME_BYTES_MAX, FUTURE_DIRECTORY_SUFFIX, TopicPartition, delete_directory_name,
     future_directory_name, parse_numbered_directory_name,
@@ -32,19 +32,24 @@ pub(crate) struct FutureDirectory {
 
 impl LogDirectory {
     /// Begins to move `source`, which is in another data directory, to this one; or goes on where there is a copy of it
-    /// already, of before a restart too. To be called before the log is compacted, after a start: see [`LogMove::copy`].
+    /// already, of before a restart too. But a log that is compacted is copied anew: while no [`LogMove`] was held, a tombstone
+    /// may have gone from it whose key the copy still has.
     ///
     /// # Errors
-    /// [`MoveError::Copy`] with [`OpenError::Exists`] where a log of that partition is in this directory.
+    /// [`MoveError::UnderWay`]. [`MoveError::Copy`] with [`OpenError::Exists`] where a log of that partition is in this
+    /// directory.
     pub fn begin_move(
         &self,
         source: &Arc<PartitionLog>,
         now_ms: i64,
     ) -> Result<LogMove, MoveError> {
         let partition = source.partition();
+        // First: from here on compaction takes nothing away that the copy needs.
+        let claim = Claim::of(source).ok_or_else(|| MoveError::UnderWay(partition.to_string()))?;
         if let Some(future) = self.future(partition) {
-            if future.topic_id() == source.topic_id() && future.log.is_alive() {
-                let it = LogMove::new(Arc::clone(source), future);
+            let is_of_it = future.topic_id() == source.topic_id() && future.log.is_alive();
+            if is_of_it && !may_have_been_compacted(source) {
+                let it = LogMove::new(claim, future);
                 it.future.log.set_config(source.config());
                 // What is cut from now on is told again.
                 let _ = source.take_lowest_cut();
@@ -64,7 +69,7 @@ impl LogDirectory {
             now_ms,
         );
         let future = created.map_err(MoveError::Copy)?;
-        Ok(LogMove::new(Arc::clone(source), future))
+        Ok(LogMove::new(claim, future))
     }
 
     /// Every copy that is here.
@@ -79,12 +84,18 @@ impl LogDirectory {
         self.futures.read().get(partition).cloned()
     }
 
-    /// Cancels a move: the copy is deleted, its files with [`Self::remove_deleted`]. It is fine when there is none. To be
-    /// called before a move to a third directory begins, and when the log is deleted or buried.
+    /// Cancels a move: the copy is deleted, its files with [`Self::remove_deleted`]. It is fine when there is none, and
+    /// where a move has come to its end meanwhile nothing happens. To be called before a move to a third directory begins, and
+    /// before the log is deleted or buried: a start keeps a copy without a log.
     ///
     /// # Errors
     /// [`StorageError`]: nothing goes on with it, and this is to be asked again.
     pub fn give_up_future(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        if self.future(partition).is_none() {
+            return Ok(());
+        }
+        // Whoever has it brings a move to its end: then the copy is the log.
+        let _written = self.written.lock();
         let Some(future) = self.future(partition) else {
             return Ok(());
         };
@@ -94,7 +105,7 @@ impl LogDirectory {
         self.futures.write().remove(partition);
         self.deleted.lock().add_full(target);
         // Two copies of one log would both be gone on with.
-        flush_directory(&self.path)
+        self.flush_names()
     }
 
     pub(super) fn create_future(
@@ -105,18 +116,14 @@ impl LogDirectory {
         compacted_offset: i64,
         now_ms: i64,
     ) -> Result<Arc<FutureLog>, OpenError> {
-        if !self.creating.lock().insert(partition.clone()) {
-            return Err(self.exists(partition));
-        }
+        let _creating = self.claim_name(partition)?;
         let unique = Uuid::new_v4();
         let created = self.create_future_claimed(partition, unique, topic_id, config, now_ms);
-        let created = created.map(|log| {
+        created.map(|log| {
             let future = Arc::new(FutureLog::new(Arc::new(log), unique, compacted_offset));
             (self.futures.write()).insert(partition.clone(), Arc::clone(&future));
             future
-        });
-        self.creating.lock().remove(partition);
-        created
+        })
     }
 
     fn create_future_claimed(
@@ -152,6 +159,11 @@ impl LogDirectory {
             let _ = fs::remove_dir_all(&directory);
         })
     }
+}
+
+/// Or may be any time: what compaction did before the last start the log tells by how far it came.
+fn may_have_been_compacted(log: &PartitionLog) -> bool {
+    log.config().cleanup_compact || log.compacted_offset() > 0
 }
 
 /// `None` where it is the rest of one that was never begun, or nobody can say whose it is.

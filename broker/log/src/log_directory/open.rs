@@ -35,7 +35,7 @@ use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA_FILE};
 use crate::recovery::{Finding, OpenState, PageCache};
 
-use copies::{add_future, open_copies, set_superseded_copies_aside};
+use copies::{FoundCopy, add_future, open_copies, set_superseded_copies_aside};
 
 mod copies;
 
@@ -61,7 +61,7 @@ struct Contents {
     moved_away: HashSet<(String, &'static str)>,
     buried: BTreeMap<(Uuid, i32), Buried>,
     /// Copies of logs that are to be moved here.
-    futures: BTreeMap<TopicPartition, PathBuf>,
+    futures: BTreeMap<TopicPartition, FoundCopy>,
 }
 
 /// A partition that is open, or why it is not.

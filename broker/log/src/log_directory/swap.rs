@@ -1,21 +1,25 @@
 //! The end of a move: the copy takes the place of the log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::creation::remove_rest_of_creation;
 use super::futures::{remove_partition_name, rename_to_delete};
 use super::{Checkpoints, LogDirectory};
 use crate::error::{OpenError, StorageError};
 use crate::file_steps::{FileStep, FileSteps};
 use crate::log_move::{AppendedToCopy, Finished, LogMove, MISSING_BYTES_MAX, MoveError};
-use crate::names::moved_directory_name;
+use crate::names::{TopicPartition, moved_directory_name};
 use crate::partition_log::{Change, MoveStage, PartitionLog};
+
+const IT_IS_BEING_COMPACTED: &str = "it is being compacted";
 
 impl LogDirectory {
     /// Puts the copy, which is in `target`, in the place of its log, which is here. Writers wait meanwhile, for as long as
     /// at most 4 MiB and four flushes take; who keeps them out before sees none refused. `publish` tells readers of the log in
     /// its new place: who reads from the old one is held up until then, and hears after it that it was deleted. Everything in
-    /// the log is flushed then.
+    /// the log is flushed then, and nothing more happens to the old one: `publish` is also to wake who waits for its records or
+    /// for its flushes, for nobody else does.
     ///
     /// Nobody deletes, buries or sets the log aside meanwhile, nor opens it again. After [`Finished::NotYet`]
     /// [`crate::MoveProgress::next`] says what comes first; ask again after a pause where that is the same again.
@@ -41,13 +45,35 @@ impl LogDirectory {
         it: &LogMove,
         now_ms: i64,
         publish: impl FnOnce(&Arc<PartitionLog>),
+        steps: FileSteps<'_>,
+    ) -> Result<Finished, MoveError> {
+        it.source.set_move_stage(MoveStage::Ending);
+        let result = self.try_finish_move(target, it, now_ms, publish, steps);
+        match result {
+            // Then the pass that is at work is the last one before the end.
+            Ok(Finished::Moved(_) | Finished::NotYet(IT_IS_BEING_COMPACTED)) => {}
+            // The next try may be far away.
+            _ => it.source.set_move_stage(MoveStage::Copying),
+        }
+        result
+    }
+
+    fn try_finish_move(
+        &self,
+        target: &Self,
+        it: &LogMove,
+        now_ms: i64,
+        publish: impl FnOnce(&Arc<PartitionLog>),
         mut steps: FileSteps<'_>,
     ) -> Result<Finished, MoveError> {
         let (source, copy) = (&it.source, &it.future.log);
         let partition = source.partition();
-        source.set_move_stage(MoveStage::Ending);
         let Some(_compacting) = source.keep_compaction_out() else {
-            return Ok(Finished::NotYet("it is being compacted"));
+            return Ok(Finished::NotYet(IT_IS_BEING_COMPACTED));
+        };
+        // Nobody makes a log there: it would take the place of the copy, or a log without records for the rest of another.
+        let Ok(_creating) = target.claim_name(partition) else {
+            return Ok(Finished::NotYet("a log of its name is being made there"));
         };
         // Before the log's own locks, as everybody does.
         let mut written = target.written.lock();
@@ -71,15 +97,17 @@ impl LogDirectory {
         if let Some(why) = target.copy_rest(it, &mut written, now_ms)? {
             return Ok(Finished::NotYet(why));
         }
-        let home = target.path.join(partition.to_string());
-        if home.exists() {
-            return Err(MoveError::Copy(OpenError::Exists(home)));
-        }
+        let home = target
+            .make_way(partition)
+            .map_err(|error| it.copy_failed(error))?;
         (target.make_ready(it, &change, &mut written, &mut steps))
             .map_err(|error| it.copy_failed(error.into()))?;
         let moved = self
             .path
             .join(moved_directory_name(partition, it.future.unique));
+        if !copy.is_usable() {
+            return Err(MoveError::Over(partition.to_string(), "no longer copied"));
+        }
         self.give_away(&change, &moved, &mut steps, copy)?;
         if let Err(error) = take_over(copy.directory(), &home, &target.path, &mut steps) {
             stop_both(&change, copy, &error);
@@ -120,9 +148,10 @@ impl LogDirectory {
         if seen.is_cut {
             return Ok(Some("it was cut"));
         }
+        if seen.is_unchecked {
+            return Ok(Some("the copy is not checked yet"));
+        }
         if seen.missing_bytes.saturating_add(seen.unflushed_bytes) >= MISSING_BYTES_MAX {
-            // Compaction goes on until it is nearer.
-            source.set_move_stage(MoveStage::Copying);
             return Ok(Some("too much is to be copied or flushed"));
         }
         while copy.log_end_offset() < source.log_end_offset() {
@@ -142,6 +171,16 @@ impl LogDirectory {
         it.follow_marks();
         let span = |log: &PartitionLog| (log.log_start_offset(), log.log_end_offset());
         Ok((span(source) != span(copy)).then_some("the copy begins or ends elsewhere"))
+    }
+
+    /// Where the copy is to be. Whoever calls this has claimed the name.
+    fn make_way(&self, partition: &TopicPartition) -> Result<PathBuf, OpenError> {
+        let home = self.path.join(partition.to_string());
+        let is_known = self.get(partition).is_some() || self.is_offline(partition);
+        if home.exists() && (is_known || !remove_rest_of_creation(&home)?) {
+            return Err(OpenError::Exists(home));
+        }
+        Ok(home)
     }
 
     /// Nothing that a crash could take from the log is missing from the copy afterwards.
@@ -206,7 +245,7 @@ fn steps_to_delete(
     moved: &Path,
     log: &PartitionLog,
     steps: &mut FileSteps<'_>,
-) -> Result<std::path::PathBuf, StorageError> {
+) -> Result<PathBuf, StorageError> {
     steps.announce(FileStep::Rename, "rename", moved)?;
     rename_to_delete(data, moved, log.partition())
 }

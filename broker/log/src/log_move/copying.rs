@@ -38,18 +38,26 @@ impl LogMove {
         if let Some(partition) = is_gone(source).or_else(|| is_gone(copy)) {
             return Err(MoveError::Over(partition, "deleted or given up"));
         }
-        Ok(Seen {
-            is_cut: source.is_cut() || align(None, span(source), span(copy)) != Alignment::GoOn,
+        // A copy that was begun anew without room takes no records before the next checkpoint.
+        let waits = copy.waits_for_checkpoint();
+        let is_cut = source.is_cut() || align(None, span(source), span(copy)) != Alignment::GoOn;
+        let seen = Seen {
+            is_cut: is_cut && !waits,
+            is_unchecked: copy.has_unchecked_batches() && !waits,
             missing_bytes: missing_bytes.map_err(MoveError::Source)?,
             unflushed_bytes: unflushed_bytes.map_err(|error| MoveError::Copy(error.into()))?,
             is_compacted: source.is_being_compacted(),
-            // A copy that was begun anew without room takes no records before the next checkpoint.
-            has_room: has_room && !copy.waits_for_checkpoint(),
-        })
+            has_room: has_room && !waits,
+        };
+        if !seen.has_room && seen.missing_bytes > 0 {
+            // Its end may be far away: compaction does not wait for it.
+            source.set_move_stage(MoveStage::Copying);
+        }
+        Ok(seen)
     }
 
     /// Copies what comes next, at most `max_bytes` unless one batch is larger. `target` is the directory that the copy is
-    /// in. Returns how many bytes that were; 0 also where the log was cut meanwhile. Blocks.
+    /// in. Returns how many bytes that were; 0 also where the log was cut meanwhile, or the copy waits for a checkpoint. Blocks.
     ///
     /// # Errors
     /// [`MoveError`].
@@ -60,8 +68,8 @@ impl LogMove {
         now_ms: i64,
     ) -> Result<usize, MoveError> {
         let (source, copy) = (&self.source, &self.future.log);
-        if source.move_stage() == MoveStage::None {
-            source.set_move_stage(MoveStage::Copying);
+        if copy.waits_for_checkpoint() {
+            return Ok(0);
         }
         copy.set_config(source.config());
         self.follow_cuts(target, now_ms)?;
@@ -89,6 +97,9 @@ impl LogMove {
     /// [`MoveError`]; it is done the next time then.
     pub fn follow_cuts(&self, target: &LogDirectory, now_ms: i64) -> Result<(), MoveError> {
         let (source, copy) = (&self.source, &self.future.log);
+        if copy.waits_for_checkpoint() {
+            return Ok(());
+        }
         // Before the log is looked at: what is found then is at least as new.
         let cut = source.take_lowest_cut();
         let (log, copied) = (span(source), span(copy));
@@ -106,6 +117,34 @@ impl LogMove {
             source.was_cut(cut);
         }
         done
+    }
+
+    /// Checks what a start after a crash has put off (ADR 0026): the log is deleted for its copy, so that is to be whole.
+    /// Where it is not it begins anew. Returns how many bytes were read, at most `max_bytes` and a batch. Blocks.
+    ///
+    /// # Errors
+    /// [`MoveError`].
+    pub fn check(
+        &self,
+        target: &LogDirectory,
+        max_bytes: usize,
+        now_ms: i64,
+    ) -> Result<usize, MoveError> {
+        let (source, copy) = (&self.source, &self.future.log);
+        match copy.check_next(max_bytes as u64) {
+            Ok(checked) => Ok(usize::try_from(checked.bytes).unwrap_or(max_bytes)),
+            Err(error @ (ReadError::Corrupt { .. } | ReadError::Malformed { .. })) => {
+                tracing::warn!(partition = %copy.partition(), %error, "the copy of a log that moves is begun anew");
+                self.begin_anew(target, source.log_start_offset(), now_ms)?;
+                Ok(0)
+            }
+            // It was cut meanwhile.
+            Err(ReadError::OffsetOutOfRange { .. }) => Ok(0),
+            Err(ReadError::Unusable(partition, why)) => {
+                Err(self.copy_failed(OpenError::Unusable(partition, why)))
+            }
+            Err(ReadError::Storage(error)) => Err(MoveError::Copy(error.into())),
+        }
     }
 
     /// Makes durable what is copied. Blocks.
@@ -152,8 +191,10 @@ impl LogMove {
     pub(crate) fn read(&self, max_bytes: usize) -> Result<bytes::Bytes, MoveError> {
         let source = &self.source;
         let from = self.future.log.log_end_offset();
+        // Before the read: what is appended during it is not missing from it.
+        let end = source.log_end_offset();
         match source.read(from, max_bytes, i64::MAX, true) {
-            Ok(bytes) if bytes.is_empty() && from < source.log_end_offset() && !source.is_cut() => {
+            Ok(bytes) if bytes.is_empty() && from < end && self.is_still_before(from) => {
                 Err(MoveError::Damaged {
                     offset: from,
                     reason: "there is no batch before the end of the log".to_owned(),
@@ -165,9 +206,20 @@ impl LogMove {
             Err(ReadError::Corrupt { offset, reason, .. }) => {
                 Err(MoveError::Damaged { offset, reason })
             }
+            // Only who looks into records meets that: there is nothing to be mended.
+            Err(ReadError::Malformed { .. }) => Err(MoveError::Over(
+                source.partition().to_string(),
+                "one that cannot be read",
+            )),
             Err(ReadError::Unusable(partition, why)) => Err(MoveError::Over(partition, why)),
             Err(ReadError::Storage(error)) => Err(MoveError::Source(error)),
         }
+    }
+
+    /// The log has not been cut in the meantime. In this order: it is shorter before it is said to be cut, and grows again
+    /// after that.
+    fn is_still_before(&self, from: i64) -> bool {
+        from < self.source.log_end_offset() && !self.source.is_cut()
     }
 
     pub(crate) fn append(&self, bytes: &[u8], now_ms: i64) -> Result<AppendedToCopy, MoveError> {
@@ -191,11 +243,26 @@ impl LogMove {
                 offset: offset.unwrap_or(before.end),
                 reason: source.to_string(),
             }),
-            error => Err(MoveError::Damaged {
-                offset: before.end,
-                reason: error.to_string(),
-            }),
+            // It was told of a leader that wrote nothing ([`crate::partition_log::Change::pass_on_to`]), and its log has
+            // forgotten that one since.
+            AppendError::StaleLeaderEpoch { .. } if self.forgets_leaders_without_records()? => {
+                Ok(AppendedToCopy::Outdated)
+            }
+            // The log took it, so it is the copy that is not as it should be.
+            error => Err(MoveError::Copy(OpenError::Malformed {
+                file: copy.directory().to_path_buf(),
+                reason: format!("it does not take what follows in its log: {error}"),
+            })),
         }
+    }
+
+    /// Whether there were any.
+    fn forgets_leaders_without_records(&self) -> Result<bool, MoveError> {
+        let copy = &self.future.log;
+        let before = copy.latest_epoch();
+        let change = copy.change().map_err(|error| self.copy_failed(error))?;
+        change.forget_leaders_without_records();
+        Ok(copy.latest_epoch() != before)
     }
 
     /// The copy is readable from where the log is, and is known to be committed as far.

@@ -8,6 +8,9 @@ pub enum MoveError {
     /// The log was deleted, buried or closed, or it had to stop; or the copy was given up.
     #[error("the move is over: the log of {0} is {1}")]
     Over(String, &'static str),
+    /// There is a [`crate::LogMove`] of this log: that one is to go first.
+    #[error("the log of {0} is being moved already: that move is to be given up first")]
+    UnderWay(String),
     /// The log is to be fetched again from another replica from there on ([`crate::LogDirectory::quarantine`]). Nothing
     /// of it was copied; the move goes on behind it afterwards.
     #[error("what is to be moved is damaged at offset {offset}: {reason}")]
@@ -20,7 +23,7 @@ pub enum MoveError {
     /// The directory that the log is in.
     #[error("the log that is to be moved: {0}")]
     Source(#[source] StorageError),
-    /// The directory that it is to be in.
+    /// The directory that it is to be in. [`OpenError::Malformed`]: the copy is to be given up, and begun anew.
     #[error("the copy of a log that is to be moved: {0}")]
     Copy(#[source] OpenError),
 }
@@ -32,7 +35,7 @@ impl MoveError {
         match self {
             Self::Source(error) => error.is_shortage(),
             Self::Copy(error) => error.is_shortage(),
-            Self::Over(..) | Self::Damaged { .. } => false,
+            Self::Over(..) | Self::UnderWay(_) | Self::Damaged { .. } => false,
         }
     }
 
@@ -42,7 +45,7 @@ impl MoveError {
         match self {
             Self::Source(error) => error.is_failed_flush(),
             Self::Copy(error) => error.is_failed_flush(),
-            Self::Over(..) | Self::Damaged { .. } => false,
+            Self::Over(..) | Self::UnderWay(_) | Self::Damaged { .. } => false,
         }
     }
 }

@@ -14,6 +14,8 @@ const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
 pub struct Seen {
     /// The log was cut or begun anew since it was copied last, or begins behind the copy.
     pub is_cut: bool,
+    /// A start after a crash has not checked the whole copy yet.
+    pub is_unchecked: bool,
     /// Bytes that are not copied.
     pub missing_bytes: u64,
     /// Bytes of the copy that a power failure could take.
@@ -29,6 +31,8 @@ pub struct Seen {
 pub enum MoveAct {
     /// [`super::LogMove::follow_cuts`].
     Cut,
+    /// [`super::LogMove::check`].
+    Check,
     /// [`super::LogMove::copy`].
     Copy,
     /// [`super::LogMove::flush`].
@@ -50,6 +54,9 @@ impl MoveProgress {
     pub fn next(&mut self, seen: Seen) -> MoveAct {
         if seen.is_cut {
             return MoveAct::Cut;
+        }
+        if seen.is_unchecked {
+            return MoveAct::Check;
         }
         if seen.unflushed_bytes >= UNFLUSHED_BYTES_MAX {
             return MoveAct::Flush;
@@ -79,6 +86,7 @@ mod tests {
 
     const SEEN: Seen = Seen {
         is_cut: false,
+        is_unchecked: false,
         missing_bytes: 0,
         unflushed_bytes: 0,
         is_compacted: false,
@@ -108,10 +116,17 @@ mod tests {
             is_compacted: true,
             ..seen
         };
+        let unchecked = |seen| Seen {
+            is_unchecked: true,
+            ..seen
+        };
         let (late, early) = (MoveProgress { rounds: 10 }, MoveProgress::default());
         for (n, (progress, seen, act)) in [
             (early, SEEN, MoveAct::Swap),
             (early, cut(full(missing(mib))), MoveAct::Cut),
+            (early, cut(unchecked(SEEN)), MoveAct::Cut),
+            (early, unchecked(full(missing(mib))), MoveAct::Check),
+            (late, unchecked(SEEN), MoveAct::Check),
             (early, missing(mib), MoveAct::Copy),
             (early, full(missing(mib)), MoveAct::Wait),
             (early, full(missing(1000)), MoveAct::Wait),

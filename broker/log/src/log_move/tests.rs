@@ -1,5 +1,6 @@
 //! Moves on real files: with a crash before each step, and after anything that a crash may leave.
 
 mod crash;
+mod races;
 mod rows;
 mod world;

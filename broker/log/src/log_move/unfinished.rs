@@ -35,6 +35,9 @@ pub(crate) enum Kind {
 /// In this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MoveStep {
+    /// What was renamed in this data directory before stays so: the process before may have ended without having seen to
+    /// it, and the next step takes away what a power failure would need to undo it.
+    Flush(usize),
     /// The copy is the log.
     GiveName(Found),
     Remove(Found),
@@ -127,6 +130,7 @@ impl Decided {
         match (copy, logs) {
             (_, Logs::Unknown) => drop(self.waiting.insert(key)),
             (Some(copy), Logs::None) if is_name_free(found, copy) => {
+                self.steps.push(MoveStep::Flush(moved.data));
                 self.steps.push(MoveStep::GiveName(copy.clone()));
                 self.remove(moved);
             }
@@ -135,7 +139,10 @@ impl Decided {
                 both.for_each(|it| self.steps.push(MoveStep::SetAside(it.clone())));
                 self.in_doubt.insert(key);
             }
-            (_, Logs::Some(_)) => both.for_each(|it| self.remove(it)),
+            (_, Logs::Some(log)) => {
+                self.steps.push(MoveStep::Flush(log.data));
+                both.for_each(|it| self.remove(it));
+            }
         }
     }
 
@@ -147,13 +154,18 @@ impl Decided {
         key: ReplicaKey,
         all_usable: bool,
     ) -> bool {
-        if !is_name_free(found, copy) {
-            self.remove(copy);
-            return false;
-        }
+        let is_name_free = is_name_free(found, copy);
         match logs_of(found, key.0, &copy.partition, true) {
-            Logs::Some(_) => return true,
-            Logs::None if all_usable => self.remove(copy),
+            Logs::Some(_) if is_name_free => return true,
+            Logs::Some(log) => {
+                self.steps.push(MoveStep::Flush(log.data));
+                self.remove(copy);
+            }
+            // Nobody has looked at it: somebody may have taken the log's disk out, and there may be nothing else.
+            Logs::None if all_usable || !is_name_free => {
+                self.steps.push(MoveStep::SetAside(copy.clone()));
+                self.in_doubt.insert(key);
+            }
             Logs::None | Logs::Unknown => drop(self.waiting.insert(key)),
         }
         false

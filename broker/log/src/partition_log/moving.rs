@@ -10,6 +10,7 @@ use super::truncate::Change;
 use super::{CHANGE_FAILED, DELETED, FLUSH_FAILED, NO_FLUSH_DUE, PartitionLog, USABLE, Writer};
 use crate::config::LogConfig;
 use crate::error::StorageError;
+use crate::unchecked::Unchecked;
 
 /// Of [`PartitionLog::lowest_cut`]: nothing was.
 pub(super) const NOT_CUT: i64 = i64::MAX;
@@ -37,6 +38,14 @@ impl PartitionLog {
 
     pub(crate) fn set_move_stage(&self, stage: MoveStage) {
         self.move_stage.store(stage as u8, Ordering::Release);
+    }
+
+    /// From no stage to [`MoveStage::Copying`]; `false` where it is being moved already.
+    pub(crate) fn claim_for_move(&self) -> bool {
+        let (none, copying) = (MoveStage::None as u8, MoveStage::Copying as u8);
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let claimed = (self.move_stage).compare_exchange(none, copying, order.0, order.1);
+        claimed.is_ok()
     }
 
     pub(crate) fn is_being_compacted(&self) -> bool {
@@ -138,6 +147,7 @@ impl PartitionLog {
             log_end_offset: offset(&self.log_end_offset),
             high_watermark: offset(&self.high_watermark),
             flushed_offset: offset(&self.flushed_offset),
+            unchecked: Unchecked::new(self.unchecked.range()),
             compacted_offset: offset(&self.compacted_offset),
             compacting: Mutex::new(()),
             flushing: Mutex::new(()),
@@ -199,8 +209,11 @@ impl Change<'_> {
         self.log.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// After [`Self::hold_readers`]: the log is out of service, another one has taken its place.
+    /// After [`Self::hold_readers`]: the log is out of service, another one has taken its place, and everything is flushed
+    /// there. Who asks this one afterwards is to hear that, too.
     pub(crate) fn retire(self) {
+        let end = self.log.log_end_offset();
+        self.log.flushed_offset.fetch_max(end, Ordering::AcqRel);
         self.log.usability.store(DELETED, Ordering::Release);
         self.let_readers_go_on();
     }

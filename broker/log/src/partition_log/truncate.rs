@@ -146,8 +146,10 @@ impl Change<'_> {
             end_offset,
         } = cut;
         let later = log.segments.write().split_off(&(segment.base_offset + 1));
+        // Before the end, so that a copy that goes further is not taken for one that nobody knows the like of; and after it:
+        // whoever takes it finds nothing any more of what was cut.
+        log.was_cut(end_offset);
         log.publish_end(end_offset);
-        // After the end: whoever takes it finds nothing any more of what was cut.
         log.was_cut(end_offset);
         segment.set_size(position);
         segment.forget_read_ends();

@@ -15,6 +15,7 @@ mod full_disk;
 mod giving_room;
 mod kafka;
 mod model;
+mod move_compaction;
 mod move_model;
 mod moves;
 mod offsets;

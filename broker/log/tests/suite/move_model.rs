@@ -17,20 +17,40 @@ use crate::support::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { keys: Vec<(i64, bool)> },
+    Append {
+        keys: Vec<(i64, bool)>,
+    },
     NextEpoch,
-    Cut { back: i64 },
-    Reset { offset: i64 },
-    DeleteRecords { back: i64 },
-    Retain { bytes: u64 },
+    Cut {
+        back: i64,
+    },
+    Reset {
+        offset: i64,
+    },
+    DeleteRecords {
+        back: i64,
+    },
+    Retain {
+        bytes: u64,
+    },
     Compact,
     Commit,
     Flush,
     FlushCopy,
     Checkpoint,
-    Copy { bytes: usize },
+    Copy {
+        bytes: usize,
+    },
+    Leave,
     GiveUp,
+    Time {
+        ms: i64,
+    },
     Kill,
+    /// A start without the other directory, in which the log is compacted this often.
+    StartWithoutTarget {
+        passes: i64,
+    },
     LoseTail,
     Finish,
 }
@@ -50,8 +70,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::FlushCopy),
         2 => Just(Step::Checkpoint),
         9 => (1..600_usize).prop_map(|bytes| Step::Copy { bytes }),
+        2 => Just(Step::Leave),
         1 => Just(Step::GiveUp),
+        3 => (1..40_i64).prop_map(|ms| Step::Time { ms }),
         2 => Just(Step::Kill),
+        1 => (0..4_i64).prop_map(|passes| Step::StartWithoutTarget { passes }),
         2 => Just(Step::LoseTail),
         2 => Just(Step::Finish),
     ]
@@ -133,6 +156,7 @@ struct Life {
     directories: Vec<LogDirectory>,
     log: Arc<PartitionLog>,
     it: Option<LogMove>,
+    now_ms: i64,
     /// Where the log is.
     place: usize,
     epoch: i32,
@@ -154,6 +178,7 @@ impl Life {
             directories,
             log: log.unwrap(),
             it: None,
+            now_ms: NOW_MS,
             place: 0,
             epoch: 0,
             producer: 0,
@@ -220,6 +245,9 @@ impl Life {
                     .copy(self.target(), bytes, NOW_MS)
                     .unwrap();
             }
+            Step::Leave => self.it = None,
+            Step::Time { ms } => self.now_ms += ms,
+            Step::StartWithoutTarget { passes } => self.start_without_target(passes),
             Step::GiveUp => {
                 self.it = None;
                 self.target().give_up_future(&partition()).unwrap();
@@ -248,20 +276,48 @@ impl Life {
     }
 
     fn compact(&mut self) {
+        if !self.disks.config.cleanup_compact {
+            return;
+        }
         self.log.flush().unwrap();
         let limits = CompactionLimits { map_bytes: 1 << 16 };
         let done = self
             .log
-            .compact(limits, NOW_MS, &mut |_| ControlFlow::Continue(()));
+            .compact(limits, self.now_ms, &mut |_| ControlFlow::Continue(()));
         let done = done.unwrap();
         self.was_compacted |= done.segments_before > 0;
         self.compacted_to = self.compacted_to.max(done.compacted_offset);
     }
 
+    /// The copy is where nobody can look, and what compaction takes meanwhile it does not hear of.
+    fn start_without_target(&mut self, passes: i64) {
+        self.it = None;
+        self.directories.clear();
+        let here = self.disks.paths().swap_remove(self.place);
+        let (directory, report) = self.disks.open_one(&here, PageCache::Survived);
+        assert!(report.offline.is_empty(), "{report:?}");
+        self.log = directory.get(&partition()).unwrap();
+        for n in 0..passes {
+            let end = self.log.log_end_offset();
+            append_keyed(&self.log, self.epoch, self.producer, &[(n, n % 2 == 0)]);
+            self.producer += 1;
+            self.log.set_high_watermark(end);
+            self.now_ms += 20;
+            self.compact();
+        }
+        directory.checkpoint().unwrap();
+        drop(directory);
+        self.kill(false);
+    }
+
     /// With the power goes what was not flushed, as far as it is in the last segment.
     fn kill(&mut self, loses_tail: bool) {
-        let flushed = self.log.flushed_offset();
-        let directory = self.log.directory().to_path_buf();
+        let copy = self.target_of_kill();
+        let mut ends = vec![(
+            self.log.directory().to_path_buf(),
+            self.log.flushed_offset(),
+        )];
+        ends.extend(copy);
         self.it = None;
         self.directories.clear();
         let page_cache = match loses_tail {
@@ -269,12 +325,14 @@ impl Life {
             true => PageCache::Lost,
         };
         if loses_tail {
-            let last = directory.join(files(&directory, ".log").pop().unwrap());
-            let bytes = std::fs::read(&last).unwrap();
-            let whole = Batches::new(&bytes).map_while(Result::ok);
-            let kept = whole.take_while(|(header, _)| header.base_offset < flushed);
-            let length: usize = kept.map(|(_, batch)| batch.len()).sum();
-            std::fs::write(&last, &bytes[..length]).unwrap();
+            for (directory, flushed) in ends {
+                let last = directory.join(files(&directory, ".log").pop().unwrap());
+                let bytes = std::fs::read(&last).unwrap();
+                let whole = Batches::new(&bytes).map_while(Result::ok);
+                let kept = whole.take_while(|(header, _)| header.base_offset < flushed);
+                let length: usize = kept.map(|(_, batch)| batch.len()).sum();
+                std::fs::write(&last, &bytes[..length]).unwrap();
+            }
             self.epoch += 1;
         }
         let (directories, reports) = self.disks.open(page_cache);
@@ -289,6 +347,15 @@ impl Life {
         if self.target().future(&partition()).is_some() {
             self.begin();
         }
+    }
+
+    /// Where the copy is, and up to where it is flushed.
+    fn target_of_kill(&self) -> Option<(std::path::PathBuf, i64)> {
+        let target = self.directories.get(1 - self.place)?;
+        let future = target.future(&partition())?;
+        let is_copy = |name: &String| name.ends_with("-future");
+        let name = files(target.path(), "").into_iter().find(is_copy)?;
+        Some((target.path().join(name), future.flushed_offset()))
     }
 
     fn finish(&mut self) {
@@ -358,9 +425,11 @@ proptest! {
     fn a_log_is_the_same_wherever_it_has_moved(
         steps in proptest::collection::vec(step(), 1..60),
         segment_bytes in 200_u64..1500,
+        cleanup_compact: bool,
     ) {
         let mut life = Life::new(LogConfig {
-            cleanup_compact: true,
+            cleanup_compact,
+            delete_retention_ms: 30,
             retention_ms: None,
             ..small_segments(segment_bytes)
         });

@@ -1,16 +1,17 @@
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use foz_log::{
-    CleanShutdown, CompactionError, CompactionLimits, FileHandles, Finished, LogConfig,
-    LogDirectory, LogMove, MoveAct, MoveError, MoveProgress, OpenReport, PageCache, PartitionLog,
-    ReadError, TopicPartition, finish_moves,
+    CleanShutdown, FileHandles, Finished, LogConfig, LogDirectory, LogMove, MoveAct, MoveError,
+    MoveProgress, OpenReport, PageCache, PartitionLog, ReadError, Seen, TopicPartition,
+    finish_moves,
 };
 use uuid::Uuid;
 
 use crate::burying::without_room;
+use crate::move_compaction::LIMITS;
 use crate::support::*;
 
 /// Two data directories of a broker.
@@ -38,25 +39,27 @@ impl Disks {
 
     pub(crate) fn open(&self, page_cache: PageCache) -> Opened {
         finish_moves(&self.paths(), true).unwrap();
-        let config_of = |_: &TopicPartition, _| self.config.clone();
-        let open = |path: PathBuf| {
-            LogDirectory::open(
-                &path,
-                page_cache,
-                1,
-                &self.handles,
-                NOW_MS,
-                &config_of,
-                &|_| {},
-            )
-        };
-        self.paths()
-            .into_iter()
-            .map(|path| open(path).unwrap())
-            .unzip()
+        let open = |path: PathBuf| self.open_directory(&path, page_cache);
+        self.paths().into_iter().map(open).unzip()
     }
 
-    fn start(&self) -> (Vec<LogDirectory>, Arc<PartitionLog>) {
+    /// The other one cannot be used.
+    pub(crate) fn open_one(
+        &self,
+        path: &PathBuf,
+        page_cache: PageCache,
+    ) -> (LogDirectory, OpenReport) {
+        finish_moves(std::slice::from_ref(path), false).unwrap();
+        self.open_directory(path, page_cache)
+    }
+
+    fn open_directory(&self, path: &Path, page_cache: PageCache) -> (LogDirectory, OpenReport) {
+        let config_of = |_: &TopicPartition, _| self.config.clone();
+        let handles = &self.handles;
+        LogDirectory::open(path, page_cache, 1, handles, NOW_MS, &config_of, &|_| {}).unwrap()
+    }
+
+    pub(crate) fn start(&self) -> (Vec<LogDirectory>, Arc<PartitionLog>) {
         let (directories, _) = self.open(PageCache::Lost);
         let log = directories[0].create(partition(), TOPIC_ID, self.config.clone(), NOW_MS);
         (directories, log.unwrap())
@@ -65,7 +68,15 @@ impl Disks {
 
 pub(crate) fn copy_all(target: &LogDirectory, it: &LogMove) {
     for _ in 0..10_000 {
-        let is_cut = it.seen(true).unwrap().is_cut;
+        let Seen {
+            is_cut,
+            is_unchecked,
+            ..
+        } = it.seen(true).unwrap();
+        if is_unchecked {
+            it.check(target, 400, NOW_MS).unwrap();
+            continue;
+        }
         if !is_cut && it.future().log_end_offset() == it.source().log_end_offset() {
             return;
         }
@@ -88,7 +99,11 @@ pub(crate) fn finish(
     panic!("the move does not end");
 }
 
-fn finished(source: &LogDirectory, target: &LogDirectory, it: &LogMove) -> Arc<PartitionLog> {
+pub(crate) fn finished(
+    source: &LogDirectory,
+    target: &LogDirectory,
+    it: &LogMove,
+) -> Arc<PartitionLog> {
     match source.finish_move(target, it, NOW_MS, |_| {}).unwrap() {
         Finished::Moved(log) => log,
         Finished::NotYet(why) => panic!("{why}"),
@@ -114,6 +129,7 @@ fn a_log_moves_and_is_the_same_in_the_other_directory() {
     let moved = loop {
         match progress.next(it.seen(true).unwrap()) {
             MoveAct::Cut => it.follow_cuts(b, NOW_MS).unwrap(),
+            MoveAct::Check => panic!("there was no crash"),
             MoveAct::Copy => drop(it.copy(b, 300, NOW_MS).unwrap()),
             MoveAct::Flush => it.flush().unwrap(),
             MoveAct::Wait => panic!("nothing is to be waited for"),
@@ -127,6 +143,8 @@ fn a_log_moves_and_is_the_same_in_the_other_directory() {
     assert_eq!(moved.directory(), b.path().join("orders-0"));
     let error = log.read(7, 100, 30, true).unwrap_err();
     assert!(matches!(error, ReadError::Unusable(..)), "{error}");
+    // Whoever waits for it to be flushed where it was is not told less than is true.
+    assert_eq!((log.flush().unwrap(), log.flushed_offset()), (30, 30));
     assert!(matches!(it.seen(true).unwrap_err(), MoveError::Over(..)));
     append_numbers(&moved, 5);
     assert!(a.remove_deleted(&|| true).unwrap());
@@ -327,8 +345,14 @@ fn a_move_is_given_up_or_begins_anew() {
     append_numbers(&log, 20);
     let it = b.begin_move(&log, NOW_MS).unwrap();
     copy_all(b, &it);
+    let error = b.begin_move(&log, NOW_MS).unwrap_err();
+    assert!(matches!(error, MoveError::UnderWay(_)), "{error}");
+    // It is left, and gone on with.
+    drop(it);
     let error = a.begin_move(&log, NOW_MS).unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    assert_eq!(it.future().log_end_offset(), 20);
     b.give_up_future(&partition()).unwrap();
     b.give_up_future(&partition()).unwrap();
     assert!(b.futures().is_empty());
@@ -428,102 +452,31 @@ fn a_log_that_grows_is_moved_when_what_is_missing_is_little() {
     assert_eq!(finished(a, b, &it).log_end_offset(), 7);
 }
 
-const LIMITS: CompactionLimits = CompactionLimits { map_bytes: 1 << 16 };
-
+/// The end of a move tells the copy of leaders that wrote nothing, and comes to nothing itself.
 #[test]
-fn compaction_and_the_end_of_a_move_keep_out_of_each_others_way() {
-    let disks = Disks::new(LogConfig {
-        cleanup_compact: true,
-        ..small_segments(300)
-    });
+fn a_leader_that_the_log_has_forgotten_is_no_damage() {
+    let disks = Disks::new(LogConfig::default());
     let (directories, log) = disks.start();
     let [a, b] = &directories[..] else { panic!() };
-    for n in 0..300 {
-        crate::move_model::append_keyed(&log, 0, n, &[(n % 7, true)]);
-    }
-    log.flush().unwrap();
-    log.set_high_watermark(300);
+    append_numbers(&log, 5);
+    log.assign_leader_epoch(7, NOW_MS);
     let it = b.begin_move(&log, NOW_MS).unwrap();
     copy_all(b, &it);
-    let mut asked = 0;
-    let mut proceed = |_| {
-        asked += 1;
-        assert!(it.seen(true).unwrap().is_compacted);
-        let mut progress = MoveProgress::default();
-        assert_eq!(progress.next(it.seen(true).unwrap()), MoveAct::Wait);
-        let result = a.finish_move(b, &it, NOW_MS, |_| panic!("moved")).unwrap();
-        assert!(matches!(result, Finished::NotYet(_)));
-        ControlFlow::Continue(())
-    };
-    log.compact(LIMITS, NOW_MS, &mut proceed).unwrap();
-    assert!(asked > 0);
-    // None begins now.
-    let error = log.compact(LIMITS, NOW_MS, &mut |_| ControlFlow::Continue(()));
-    assert!(matches!(error, Err(CompactionError::Busy)));
-    let moved = finished(a, b, &it);
-    drop(it);
-    moved
-        .compact(LIMITS, NOW_MS, &mut |_| ControlFlow::Continue(()))
-        .unwrap();
-    // A move that is given up holds up nothing.
-    let back = a.begin_move(&moved, NOW_MS).unwrap();
-    drop(back);
-    moved
-        .compact(LIMITS, NOW_MS, &mut |_| ControlFlow::Continue(()))
-        .unwrap();
-}
-
-/// What a tombstone deleted is in the copy already, and the tombstone is not.
-#[test]
-fn a_copy_that_takes_long_brings_no_deleted_key_back() {
-    let disks = Disks::new(LogConfig {
-        cleanup_compact: true,
-        delete_retention_ms: 10,
-        ..small_segments(100)
-    });
-    let (directories, log) = disks.start();
-    let [a, b] = &directories[..] else { panic!() };
-    crate::move_model::append_keyed(&log, 0, 0, &[(1, true)]);
-    let it = b.begin_move(&log, NOW_MS).unwrap();
-    it.copy(b, 10, NOW_MS).unwrap();
-    assert_eq!(it.future().log_end_offset(), 1);
-    for (n, (key, is_value)) in [(1, false), (2, true), (3, true)].into_iter().enumerate() {
-        crate::move_model::append_keyed(&log, 0, 1 + n as i64, &[(key, is_value)]);
-    }
-    log.flush().unwrap();
-    log.set_high_watermark(4);
-    let go_on = &mut |_| ControlFlow::Continue(());
-    let has_tombstone = |log: &PartitionLog| {
-        crate::move_model::records(log)
-            .iter()
-            .any(|it| it.1 == 1 && it.2.is_none())
-    };
-    log.compact(LIMITS, NOW_MS, go_on).unwrap();
-    crate::move_model::append_keyed(&log, 0, 4, &[(5, true)]);
-    log.flush().unwrap();
-    log.set_high_watermark(5);
-    log.compact(LIMITS, NOW_MS + 1_000, go_on).unwrap();
-    assert!(
-        has_tombstone(&log),
-        "it is older than delete.retention.ms, and needed"
-    );
+    let no_room = b.path().join("recovery-point-offset-checkpoint.tmp");
+    without_room(&no_room);
+    let error = a
+        .finish_move(b, &it, NOW_MS, |_| panic!("moved"))
+        .unwrap_err();
+    assert!(error.is_shortage(), "{error}");
+    std::fs::remove_file(&no_room).ok();
+    // The next leader was elected without having heard of that one.
+    a.truncate(&log, 5, NOW_MS).unwrap();
+    assert_eq!(log.latest_epoch(), Some(0));
+    let mut next = batch(&[b"5"]);
+    log.append_as_leader(&mut next, 6, NOW_MS).unwrap();
     let moved = finish(a, b, &it);
-    assert!(has_tombstone(&moved));
-    drop(it);
-    crate::move_model::append_keyed(&moved, 0, 5, &[(6, true)]);
-    moved.flush().unwrap();
-    moved.set_high_watermark(6);
-    moved.compact(LIMITS, NOW_MS + 2_000, go_on).unwrap();
-    crate::move_model::append_keyed(&moved, 0, 6, &[(7, true)]);
-    moved.flush().unwrap();
-    moved.set_high_watermark(7);
-    moved.compact(LIMITS, NOW_MS + 4_000, go_on).unwrap();
-    assert!(!has_tombstone(&moved), "it goes afterwards");
-    assert!(
-        crate::move_model::records(&moved)
-            .iter()
-            .all(|it| it.1 != 1)
-    );
+    assert_numbers(&moved, 0, 6);
+    assert_eq!(moved.latest_epoch(), Some(6));
 }
 
 #[test]
@@ -540,19 +493,26 @@ fn without_room_a_move_waits_and_nothing_has_failed() {
         .finish_move(b, &it, NOW_MS, |_| panic!("moved"))
         .unwrap_err();
     assert!(error.is_shortage(), "{error}");
+    // Compaction does not wait for room elsewhere.
+    let go_on = &mut |_| ControlFlow::Continue(());
+    log.compact(LIMITS, NOW_MS, go_on).unwrap();
     // The log goes on, and its copy too, which is begun anew with a mark of it.
     append_numbers(&log, 1);
     a.reset(&log, 40, NOW_MS).unwrap();
     without_room(&no_room);
     it.follow_cuts(b, NOW_MS).unwrap();
-    assert!(!it.seen(true).unwrap().has_room);
+    append_numbers(&log, 1);
+    assert_eq!(it.copy(b, 100, NOW_MS).unwrap(), 0);
+    a.reset(&log, 40, NOW_MS).unwrap();
+    let seen = it.seen(true).unwrap();
+    assert!(!seen.has_room && !seen.is_cut);
     match a.finish_move(b, &it, NOW_MS, |_| panic!("moved")).unwrap() {
         Finished::NotYet(why) => assert!(why.contains("checkpoints"), "{why}"),
         Finished::Moved(_) => panic!("what is appended now goes with a crash"),
     }
     std::fs::remove_file(&no_room).ok();
     b.checkpoint().unwrap();
-    let moved = finished(a, b, &it);
+    let moved = finish(a, b, &it);
     append_numbers(&moved, 3);
     drop((it, log, moved, directories));
     let (directories, reports) = disks.open(PageCache::Survived);

@@ -9,12 +9,19 @@ use uuid::Uuid;
 use super::{Contents, Context, holds_no_records, open_all};
 use crate::config::LogConfig;
 use crate::error::{OpenError, StorageContext, StorageError};
-use crate::log_directory::futures::{read_future_directory, read_topic_id, rename_to_delete};
+use crate::log_directory::futures::{
+    FutureDirectory, read_future_directory, read_topic_id, rename_to_delete,
+};
 use crate::log_directory::{LogDirectory, OpenReport};
 use crate::log_move::FutureLog;
-use crate::names::{
-    FUTURE_DIRECTORY_SUFFIX, TopicPartition, parse_numbered_directory_name, stray_directory_name,
-};
+use crate::names::{TopicPartition, stray_directory_name};
+
+/// A copy that nobody has opened yet.
+pub(super) struct FoundCopy {
+    path: PathBuf,
+    unique: Uuid,
+    topic_id: Uuid,
+}
 
 /// Copies as they are found.
 #[derive(Default)]
@@ -29,21 +36,23 @@ pub(super) struct Copies {
 /// What is lost of a copy is copied again.
 pub(super) fn open_copies(
     path: &Path,
-    futures: BTreeMap<TopicPartition, PathBuf>,
+    mut futures: BTreeMap<TopicPartition, FoundCopy>,
     threads: usize,
     context: &Context<'_>,
     report: &mut OpenReport,
 ) -> Result<Copies, OpenError> {
     let mut copies = Copies::default();
-    for (partition, directory, result) in
-        open_all(futures.into_iter().collect(), threads, context, &|_| {})
-    {
+    let found = futures.iter();
+    let found = found.map(|(partition, copy)| (partition.clone(), copy.path.clone()));
+    for (partition, directory, result) in open_all(found.collect(), threads, context, &|_| {}) {
+        let Some(FoundCopy {
+            unique, topic_id, ..
+        }) = futures.remove(&partition)
+        else {
+            continue;
+        };
         match result {
             Ok((log, _)) => {
-                let name = directory.file_name().and_then(|name| name.to_str());
-                let parsed =
-                    name.and_then(|it| parse_numbered_directory_name(it, FUTURE_DIRECTORY_SUFFIX));
-                let (_, unique) = parsed.expect("it was found by its name");
                 copies.is_shorter |= context.lost_by(&log, &[]).is_some();
                 let compacted_offset = log.compacted_offset();
                 let future = FutureLog::new(Arc::new(log), unique, compacted_offset);
@@ -54,7 +63,6 @@ pub(super) fn open_copies(
                 tracing::warn!(%partition, error = %failed.error, "the copy of a log that moves is begun anew");
                 let given_up = rename_to_delete(path, &directory, &partition)?;
                 report.being_deleted.push(given_up);
-                let topic_id = failed.topic_id.expect("it was read when it was found");
                 copies.unusable.insert(partition, topic_id);
             }
         }
@@ -90,11 +98,16 @@ pub(super) fn add_future(
     path: PathBuf,
     report: &mut OpenReport,
 ) -> Result<(), StorageError> {
-    let found = read_future_directory(&path)?;
-    let is_whole = read_topic_id(&path)?.is_some();
-    let partition = found.map(|found| found.partition);
-    match partition.filter(|it| is_whole && !contents.futures.contains_key(it)) {
-        Some(partition) => drop(contents.futures.insert(partition, path)),
+    let found = read_future_directory(&path)?.zip(read_topic_id(&path)?);
+    match found.filter(|(it, _)| !contents.futures.contains_key(&it.partition)) {
+        Some((FutureDirectory { partition, unique }, topic_id)) => {
+            let copy = FoundCopy {
+                path,
+                unique,
+                topic_id,
+            };
+            contents.futures.insert(partition, copy);
+        }
         None if holds_no_records(&path)? => {
             let nobodys = TopicPartition::new(Uuid::new_v4().simple().to_string(), 0);
             let given_up = rename_to_delete(data, &path, &nobodys)?;
@@ -115,11 +128,11 @@ pub(super) fn add_future(
 /// (`finish_moves` does, before): so it is kept.
 pub(super) fn set_superseded_copies_aside(
     data: &Path,
-    futures: &mut BTreeMap<TopicPartition, PathBuf>,
+    futures: &mut BTreeMap<TopicPartition, FoundCopy>,
     partitions: &[(TopicPartition, PathBuf)],
 ) -> Result<(), StorageError> {
     for (partition, _) in partitions {
-        if let Some(path) = futures.remove(partition) {
+        if let Some(FoundCopy { path, .. }) = futures.remove(partition) {
             let aside = data.join(stray_directory_name(partition, Uuid::new_v4()));
             std::fs::rename(&path, &aside).at("rename", &path)?;
             tracing::error!(

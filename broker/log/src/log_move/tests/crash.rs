@@ -1,5 +1,6 @@
 //! A crash before each step of the end of a move, and before each step of the start after it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,8 +92,13 @@ impl Left {
             let new = names(directory).into_iter().find(is_it).unwrap();
             fs::rename(directory.join(new), &old).unwrap();
         }
+        self.lose_ends(again.path());
+        Some(again)
+    }
+
+    fn lose_ends(&self, root: &Path) {
         let (source, copy) = (END - FLUSHED, END - self.copied_flushed);
-        for path in paths(again.path()) {
+        for path in paths(root) {
             for name in names(&path) {
                 let is_copy = path.ends_with("b");
                 let lost = if is_copy { copy } else { source };
@@ -109,7 +115,36 @@ impl Left {
                 }
             }
         }
-        Some(again)
+    }
+
+    /// A start, up to and without this step of it. What was renamed and not flushed, by it or by the process before: the first
+    /// of its names, by directory. Whether it came to its end.
+    fn start(&self, root: &Path, up_to: usize) -> (BTreeMap<PathBuf, PathBuf>, bool) {
+        let mut unflushed = BTreeMap::new();
+        if let Some(name) = &self.unflushed_name {
+            let name = root.join(name.strip_prefix(self.root.path()).unwrap());
+            unflushed.insert(name.parent().unwrap().to_path_buf(), name);
+        }
+        let mut count = 0;
+        let mut watch = |step: FileStep, path: &Path| {
+            count += 1;
+            if count > up_to {
+                return Err(dead());
+            }
+            match step {
+                FileStep::Rename => {
+                    let directory = path.parent().unwrap().to_path_buf();
+                    unflushed.entry(directory).or_insert(path.to_path_buf());
+                }
+                FileStep::FlushDirectory => drop(unflushed.remove(path)),
+                _ => {}
+            }
+            Ok(())
+        };
+        let operations = DiskOperations::default();
+        let steps = FileSteps::watched(&operations, &mut watch);
+        let is_over = finish_moves_in_steps(&paths(root), true, steps).is_ok();
+        (unflushed, is_over)
     }
 
     /// The log is there once, with all that it must have, and can be moved again.
@@ -235,6 +270,49 @@ fn a_crash_of_the_start_after_a_crash_changes_nothing() {
         interrupted >= 4,
         "only {interrupted} starts were interrupted"
     );
+}
+
+/// The page cache has survived the first, and a start goes by names that may be nowhere else.
+#[test]
+fn a_power_failure_after_the_start_after_a_crash_takes_nothing() {
+    let mut at = 0;
+    let mut taken_back = 0;
+    while let Some(left) = died_before(at) {
+        for start_at in 0.. {
+            let again = left.again();
+            let (unflushed, is_over) = left.start(again.path(), start_at);
+            // Each directory by itself.
+            for chosen in 0..1_u32 << unflushed.len() {
+                let powerless = new_root();
+                copy_tree(again.path(), powerless.path());
+                let chosen = (0..)
+                    .zip(&unflushed)
+                    .filter(|(n, _)| chosen & (1 << n) != 0);
+                for (_, (directory, old)) in chosen {
+                    let here = |path: &Path| {
+                        let path = path.strip_prefix(again.path()).unwrap();
+                        powerless.path().join(path)
+                    };
+                    let directory = here(directory);
+                    let now = names(&directory);
+                    assert_eq!(now.len(), 1, "{now:?}");
+                    fs::rename(directory.join(&now[0]), here(old)).unwrap();
+                    taken_back += 1;
+                }
+                left.lose_ends(powerless.path());
+                let what = format!(
+                    "killed before step {at}, start up to {start_at}, {} left of {unflushed:?}",
+                    powerless.path().display()
+                );
+                left.check(powerless.path(), PageCache::Lost, &what);
+            }
+            if is_over {
+                break;
+            }
+        }
+        at += 1;
+    }
+    assert!(taken_back >= 8, "only {taken_back} names were taken back");
 }
 
 /// It was decided, and the directory that the log is in now cannot be used.

@@ -33,6 +33,7 @@ fn of(topic_id: Option<Uuid>, it: Found) -> Found {
 fn said(decided: &Decided) -> String {
     let steps = decided.steps.iter().map(|step| {
         let (letter, it) = match step {
+            MoveStep::Flush(data) => return format!("F{data} "),
             MoveStep::GiveName(it) => ('N', it),
             MoveStep::Remove(it) => ('R', it),
             MoveStep::SetAside(it) => ('A', it),
@@ -66,26 +67,27 @@ fn each_row_is_decided_as_the_table_says() {
     let m = |data, unique| found(data, moved(unique));
     let l = |data| found(data, log);
     for (n, (found, all_usable, otherwise)) in [
-        (vec![m(0, U), f(1, U)], "Nf1 Rm0", "Nf1 Rm0"),
-        (vec![m(0, U), l(1)], "Rm0", "Rm0"),
+        (vec![m(0, U), f(1, U)], "F0 Nf1 Rm0", "F0 Nf1 Rm0"),
+        (vec![m(0, U), l(1)], "F1 Rm0", "F1 Rm0"),
         (vec![m(0, U)], "Am0 doubt", "wait"),
         (vec![f(1, U), l(0)], "on", "on"),
-        (vec![f(1, U), l(1)], "Rf1", "Rf1"),
-        (vec![f(1, U)], "Rf1", "wait"),
-        (vec![m(0, U), f(1, U), l(2)], "Rf1 Rm0", "Rf1 Rm0"),
-        (vec![m(0, U), f(2, V), l(1)], "Rm0 on", "Rm0 on"),
+        (vec![f(1, U), l(1)], "F1 Rf1", "F1 Rf1"),
+        (vec![f(1, U)], "Af1 doubt", "wait"),
+        (vec![m(0, U), f(1, U), l(2)], "F2 Rf1 Rm0", "F2 Rf1 Rm0"),
+        (vec![m(0, U), f(2, V), l(1)], "F1 Rm0 on", "F1 Rm0 on"),
         // What no crash of ours leaves.
         (vec![], "", ""),
         (vec![l(0)], "", ""),
-        (vec![m(0, U), f(2, V)], "Am0 Rf2 doubt", "wait"),
+        (vec![m(0, U), f(2, V)], "Am0 Af2 doubt", "wait"),
         (vec![f(1, U), f(2, V), l(0)], "Rf1 Rf2", "Rf1 Rf2"),
         // The topic was deleted and made anew.
-        (vec![f(1, U), of(other, l(0))], "Rf1", "wait"),
-        (vec![f(1, U), of(other, l(1)), l(0)], "Rf1", "Rf1"),
+        (vec![f(1, U), of(other, l(0))], "Af1 doubt", "wait"),
+        (vec![f(1, U), of(other, l(1))], "Af1 doubt", "Af1 doubt"),
+        (vec![f(1, U), of(other, l(1)), l(0)], "F0 Rf1", "F0 Rf1"),
         (
             vec![m(0, U), f(1, U), of(other, l(0))],
-            "Nf1 Rm0",
-            "Nf1 Rm0",
+            "F0 Nf1 Rm0",
+            "F0 Nf1 Rm0",
         ),
         (
             vec![m(0, U), f(1, U), of(other, l(1))],
@@ -93,12 +95,13 @@ fn each_row_is_decided_as_the_table_says() {
             "Af1 Am0 doubt",
         ),
         // Directories that do not tell whose they are.
-        (vec![of(None, m(0, U)), f(1, U)], "Nf1 Rm0", "Nf1 Rm0"),
-        (vec![m(0, U), of(None, f(1, U))], "Nf1 Rm0", "Nf1 Rm0"),
+        (vec![of(None, m(0, U)), f(1, U)], "F0 Nf1 Rm0", "F0 Nf1 Rm0"),
+        (vec![m(0, U), of(None, f(1, U))], "F0 Nf1 Rm0", "F0 Nf1 Rm0"),
         (vec![of(None, m(0, U))], "", ""),
         (vec![of(None, f(1, U)), l(0)], "", ""),
         (vec![m(0, U), f(1, U), of(None, l(1))], "wait", "wait"),
         (vec![f(1, U), of(None, l(0))], "wait", "wait"),
+        (vec![f(1, U), of(None, l(1))], "wait", "wait"),
     ]
     .into_iter()
     .enumerate()
@@ -191,7 +194,7 @@ fn each_row_is_carried_out_also_for_the_longest_names() {
                 true,
                 vec!["b delete", "b log"],
             ),
-            (vec![("b", future(U))], true, vec!["b delete"]),
+            (vec![("b", future(U))], true, vec!["b stray"]),
             (vec![("b", future(U))], false, vec!["b future"]),
             (
                 vec![("a", moved(U)), ("b", future(U)), ("a", log)],
@@ -247,6 +250,15 @@ fn a_directory_in_use_is_left_alone() {
     let error = finish_moves(&paths(root.path()), true).unwrap_err();
     assert!(matches!(error, crate::OpenError::InUse(_)), "{error}");
     drop(world);
+}
+
+/// Whoever finds files in a directory takes it for one that was in use.
+#[test]
+fn an_empty_directory_stays_empty() {
+    let root = new_root();
+    fs::create_dir(root.path().join("a")).unwrap();
+    finish_moves(&paths(root.path()), true).unwrap();
+    assert_eq!(fs::read_dir(root.path().join("a")).unwrap().count(), 0);
 }
 
 /// Of a creation that a crash interrupted: nothing that was decided waits for it.

@@ -88,6 +88,9 @@ impl World {
     }
 
     pub(super) fn copy_all(&self, it: &LogMove) {
+        while it.seen(true).unwrap().is_unchecked {
+            it.check(&self.directories[1], 300, NOW_MS).unwrap();
+        }
         while it.source().log_end_offset() > it.future().log_end_offset()
             || it.seen(true).unwrap().is_cut
         {

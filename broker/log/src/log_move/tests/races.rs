@@ -1,0 +1,181 @@
+//! What others do while a move comes to its end, and what a start has left to be checked.
+
+use std::fs;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use foz_protocol::batch::Batches;
+use uuid::Uuid;
+
+use super::world::*;
+use crate::file_steps::FileStep;
+use crate::{Finished, MoveAct, MoveError, MoveProgress, OpenError, PageCache, TopicPartition};
+
+#[test]
+fn a_copy_is_not_given_up_while_it_becomes_the_log() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let it = world.begin(&log);
+    world.copy_all(&it);
+    let (ask, asked) = mpsc::channel();
+    let (answer, answered) = mpsc::channel();
+    let result = std::thread::scope(|scope| {
+        let target = &world.directories[1];
+        scope.spawn(move || {
+            asked.recv().unwrap();
+            answer.send(target.give_up_future(&partition())).unwrap();
+        });
+        let result = world.finish_watched(&it, &mut |step, _| {
+            // The copy is flushed.
+            if step == FileStep::Write {
+                ask.send(()).unwrap();
+                let early = answered.recv_timeout(Duration::from_millis(200));
+                assert!(early.is_err(), "it is given up: {early:?}");
+                // Nor does another one come to where it is to be.
+                let (tell, told) = mpsc::channel();
+                scope.spawn(move || {
+                    let other = Uuid::from_u128(99);
+                    let _ = tell.send(target.create(partition(), other, config(), NOW_MS));
+                });
+                let other = told.recv_timeout(Duration::from_secs(5));
+                let other = other.expect("it waits for the move, and takes the name then");
+                assert!(matches!(other, Err(OpenError::Exists(_))), "{other:?}");
+            }
+            Ok(())
+        });
+        // Where it did not come to that.
+        let _ = ask.send(());
+        result
+    });
+    assert!(matches!(result.unwrap(), Finished::Moved(_)));
+    answered.recv().unwrap().unwrap();
+    let (place, moved) = world.find().unwrap();
+    assert_eq!((place, moved.log_end_offset()), (1, 9));
+    assert_eq!(names(&root.path().join("b")), ["orders-0"]);
+}
+
+/// What a producer appends is not missing from a read that came before it.
+#[test]
+fn what_is_appended_during_a_read_is_no_damage() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    let it = world.begin(&log);
+    let until = Instant::now() + Duration::from_secs(1);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while Instant::now() < until {
+                append(&log, 1);
+            }
+        });
+        while !writer.is_finished() {
+            it.copy(&world.directories[1], 1 << 20, NOW_MS).unwrap();
+        }
+    });
+    assert!(log.log_end_offset() > 100);
+    world.copy_all(&it);
+    assert_eq!(contents(&log), contents(&it.future.log));
+}
+
+#[test]
+fn the_rest_of_a_failed_creation_is_not_in_the_way_of_a_move() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let it = world.begin(&log);
+    world.copy_all(&it);
+    let home = root.path().join("b/orders-0");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("00000000000000000000.log"), "records?").unwrap();
+    let error = world.finish(&it).unwrap_err();
+    let is_taken = matches!(&error, MoveError::Copy(OpenError::Exists(path)) if *path == home);
+    assert!(is_taken, "{error}");
+    fs::write(home.join("00000000000000000000.log"), "").unwrap();
+    assert!(matches!(world.finish(&it).unwrap(), Finished::Moved(_)));
+    assert_eq!(world.find().unwrap().1.log_end_offset(), 9);
+}
+
+/// The log goes for its copy, so what a start has put off comes before that.
+#[test]
+fn a_copy_is_checked_before_it_becomes_the_log() {
+    for is_damaged in [false, true] {
+        let root = new_root();
+        let world = World::open(root.path(), PageCache::Survived);
+        let log = world.create();
+        append(&log, 9);
+        log.set_high_watermark(9);
+        let it = world.begin(&log);
+        world.copy_all(&it);
+        // What is committed and not flushed is put off where the page cache has survived.
+        for directory in &world.directories {
+            directory.checkpoint().unwrap();
+        }
+        let copy = it.future.log.directory().to_path_buf();
+        drop((it, log, world));
+        if is_damaged {
+            let path = copy.join("00000000000000000000.log");
+            let mut bytes = fs::read(&path).unwrap();
+            let first = Batches::new(&bytes).next().unwrap().unwrap().1.len();
+            bytes[first - 2] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+        let world = World::open(root.path(), PageCache::Survived);
+        let (_, log) = world.find().unwrap();
+        let it = world.begin(&log);
+        assert!(it.future.log.has_unchecked_batches());
+        assert_eq!(it.future.log.log_end_offset(), 9);
+        let result = world.finish(&it).unwrap();
+        assert!(matches!(result, Finished::NotYet(why) if why.contains("not checked")));
+        let mut progress = MoveProgress::default();
+        while progress.next(it.seen(true).unwrap()) == MoveAct::Check {
+            it.check(&world.directories[1], 100, NOW_MS).unwrap();
+        }
+        assert_eq!(it.future.log.log_end_offset() == 9, !is_damaged);
+        world.copy_all(&it);
+        assert!(matches!(world.finish(&it).unwrap(), Finished::Moved(_)));
+        let moved = world.find().unwrap().1;
+        assert_eq!(moved.log_end_offset(), 9);
+        assert!(!moved.has_unchecked_batches());
+        contents(&moved);
+    }
+}
+
+/// A copy whose files cannot be read begins anew, whatever it is that cannot be read.
+#[test]
+fn a_copy_that_does_not_even_tell_its_topic_begins_anew() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let it = world.begin(&log);
+    world.copy_all(&it);
+    let copy = it.future.log.directory().to_path_buf();
+    drop((it, log, world));
+    fs::write(copy.join("deleted-topic-checkpoint"), "?").unwrap();
+    let world = World::open(root.path(), PageCache::Survived);
+    world.assert_nothing_is_missed("a copy is no log");
+    let future = world.directories[1].future(&partition()).unwrap();
+    assert_eq!((future.topic_id(), future.log_end_offset()), (TOPIC_ID, 0));
+}
+
+/// Nothing but the copy is in its directory.
+#[test]
+fn checkpoints_speak_of_copies_as_they_are() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    let it = world.begin(&log);
+    for count in [9, 18] {
+        append(&log, 9);
+        world.copy_all(&it);
+        it.flush().unwrap();
+        world.directories[1].checkpoint().unwrap();
+        let file = root.path().join("b/recovery-point-offset-checkpoint");
+        let text = fs::read_to_string(file).unwrap();
+        let TopicPartition { topic, .. } = partition();
+        assert!(text.contains(&format!("{topic} 0 {count}\n")), "{text}");
+    }
+}

@@ -12,6 +12,7 @@ mod deleting_records;
 mod due_partitions;
 mod following;
 mod leading;
+mod located;
 mod offline;
 mod placing;
 mod reading;
@@ -28,15 +29,17 @@ use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
-use foz_log::{AppendError, PartitionLog};
+use foz_log::{AppendError, PartitionLog, TopicPartition};
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
 use parking_lot::{Mutex, RwLock};
 use prometheus::IntGauge;
 use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
 
 use damage::Damage;
 pub(crate) use data_directories::DataDirectories;
@@ -44,6 +47,7 @@ pub(crate) use data_directory::{DataDirectory, Opening, Openings, RoomSeen};
 pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
+use located::Located;
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
 pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Resting};
 pub(crate) use role::Proposed;
@@ -63,9 +67,9 @@ pub(crate) const ACKS_ALL: i16 = -1;
 /// One replica of a partition.
 #[derive(Debug)]
 pub(crate) struct Partition {
-    log: Arc<PartitionLog>,
-    /// Where it is.
-    directory: Arc<DataDirectory>,
+    name: TopicPartition,
+    topic_id: Uuid,
+    located: ArcSwap<Located>,
     role: RwLock<Role>,
     /// Taken before the role by whoever changes it, and by a follower that takes an answer in, which may be long:
     /// who only wants to know the role waits for neither.
@@ -144,8 +148,9 @@ impl Partition {
         reports: Reports,
     ) -> Self {
         Self {
-            log,
-            directory,
+            name: log.partition().clone(),
+            topic_id: log.topic_id(),
+            located: ArcSwap::from_pointee(Located { log, directory }),
             role: RwLock::new(Role::Idle),
             role_change: Mutex::new(()),
             moved: Waiters::default(),
@@ -162,17 +167,20 @@ impl Partition {
 
     /// `topic-index`.
     pub(crate) fn name(&self) -> String {
-        self.log.partition().to_string()
+        self.name.to_string()
+    }
+
+    pub(crate) fn topic_partition(&self) -> &TopicPartition {
+        &self.name
     }
 
     pub(crate) fn topic_and_index(&self) -> (&str, i32) {
-        let name = self.log.partition();
-        (&name.topic, name.partition)
+        (&self.name.topic, self.name.partition)
     }
 
     /// Of all segments.
     pub(crate) fn size_bytes(&self) -> i64 {
-        i64::try_from(self.log.size_bytes()).unwrap_or(i64::MAX)
+        i64::try_from(self.log().size_bytes()).unwrap_or(i64::MAX)
     }
 
     /// While this broker led and before.
@@ -181,20 +189,11 @@ impl Partition {
     }
 
     pub(crate) fn key(&self) -> Key {
-        (self.log.topic_id(), self.log.partition().partition)
-    }
-
-    /// Where its log is.
-    pub(crate) fn directory(&self) -> &Arc<DataDirectory> {
-        &self.directory
-    }
-
-    pub(crate) fn is_in(&self, directory: &Arc<DataDirectory>) -> bool {
-        Arc::ptr_eq(&self.directory, directory)
+        (self.topic_id, self.name.partition)
     }
 
     pub(crate) fn log_start_offset(&self) -> i64 {
-        self.log.log_start_offset()
+        self.log().log_start_offset()
     }
 
     /// Appends what a client produced with these `acks`.
@@ -239,7 +238,8 @@ impl Partition {
             return Err(ProduceError::TooFewHaveRoom);
         }
         let bytes = batches.len();
-        let appended = self
+        let located = self.located();
+        let appended = located
             .log
             .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
             .map_err(|error| {
@@ -251,8 +251,8 @@ impl Partition {
                 }
             })?;
         self.traffic.appended(bytes);
-        self.directory.disk_gate().wrote(bytes);
-        self.after_append(leading);
+        located.directory.disk_gate().wrote(bytes);
+        self.after_append(leading, &located);
         Ok(Produced {
             base_offset: appended.first_offset,
             log_append_time_ms: (appended.log_append_time_ms >= 0)
@@ -265,21 +265,22 @@ impl Partition {
 
     /// For a record of this partition.
     pub(crate) fn has_room(&self) -> bool {
-        let is_internal = is_internal(&self.log.partition().topic);
-        self.directory.disk_gate().takes(is_internal)
+        let is_internal = is_internal(&self.topic_partition().topic);
+        self.located().directory.disk_gate().takes(is_internal)
     }
 
     fn found_no_room(&self, is_shortage: bool) {
         if is_shortage {
-            self.directory.disk_gate().refuse();
+            self.located().directory.disk_gate().refuse();
         }
     }
 
     /// Who goes on to lead with a log that takes nothing keeps others from it.
     fn append_failed(&self, error: &AppendError) {
         if let AppendError::Storage(error) = error {
-            let failure = self.directory.failure();
-            if self.log.has_failed() {
+            let located = self.located();
+            let failure = located.directory.failure();
+            if located.log.has_failed() {
                 let rest = format!("{} was left half-way: {error}", self.name());
                 failure.fail(rest, error.is_failed_flush());
             } else {
@@ -307,7 +308,7 @@ impl Partition {
     /// # Errors
     /// When the leadership of this epoch ends first.
     pub(crate) async fn all_acknowledged(&self, leader_epoch: i32) -> Result<(), ErrorCode> {
-        let end_offset = self.log.log_end_offset();
+        let end_offset = self.log().log_end_offset();
         match self
             .reached(Required::HighWatermark, end_offset, leader_epoch)
             .await
@@ -352,7 +353,7 @@ impl Partition {
             return Some(Err(ErrorCode::NotLeaderOrFollower));
         };
         let reached = Reached {
-            durable_offset: self.durable_offset(),
+            durable_offset: durable_offset(&self.log()),
             high_watermark: self.high_watermark(),
             has_min_insync: leading.leader.lock().has_min_insync(),
         };
@@ -365,16 +366,7 @@ impl Partition {
     }
 
     fn high_watermark(&self) -> i64 {
-        self.log.high_watermark()
-    }
-
-    /// What this replica vouches for by itself.
-    fn durable_offset(&self) -> i64 {
-        if self.log.config().flush_before_acknowledge {
-            self.log.flushed_offset()
-        } else {
-            self.log.log_end_offset()
-        }
+        self.log().high_watermark()
     }
 
     /// KIP-320: a client that knows an older leader must look again, one that knows a newer leader must
@@ -406,6 +398,15 @@ pub(crate) fn wall_clock_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     since_1970.as_millis() as i64
+}
+
+/// What this replica vouches for by itself.
+fn durable_offset(log: &PartitionLog) -> i64 {
+    if log.config().flush_before_acknowledge {
+        log.flushed_offset()
+    } else {
+        log.log_end_offset()
+    }
 }
 
 /// Nothing that is produced can be acknowledged otherwise. This broker's own disk is not asked about.

@@ -12,7 +12,7 @@ use foz_metadata::image::Partition as Assigned;
 use tracing::{error, warn};
 
 use super::role::Role;
-use super::{Partition, wall_clock_ms};
+use super::{Located, Partition, wall_clock_ms};
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,11 @@ impl Partition {
 
     /// Forgets damage in what was deleted for good, once nothing is left that a start has put off. Whether there was some.
     pub(super) fn forget_deleted_damage(&self) -> bool {
-        let start = self.log.durable_log_start_offset();
+        let log = self.log();
+        let start = log.durable_log_start_offset();
         let mut damage = self.damage.lock();
-        let is_deleted = damage.is_some_and(|damage| damage.from_offset < start)
-            && !self.log.has_unchecked_batches();
+        let is_deleted =
+            damage.is_some_and(|damage| damage.from_offset < start) && !log.has_unchecked_batches();
         if is_deleted {
             *damage = None;
             self.log.forget_damage();
@@ -125,15 +126,14 @@ impl Partition {
     }
 
     fn cut_from(&self, from_offset: i64) -> bool {
-        match self
-            .directory
-            .logs()
-            .quarantine(&self.log, from_offset, wall_clock_ms())
-        {
+        let located = self.located();
+        let Located { log, directory } = &**located;
+        let quarantined = (directory.logs()).quarantine(log, from_offset, wall_clock_ms());
+        match quarantined {
             Ok(kept) => {
                 warn!(
                     partition = self.name(),
-                    from_offset = self.log.log_end_offset(),
+                    from_offset = log.log_end_offset(),
                     copies = ?kept,
                     "damaged data was set aside; it is fetched again"
                 );
@@ -147,11 +147,11 @@ impl Partition {
                 if self.said.is_new(error.to_string()) {
                     error!(partition = self.name(), %error, "damaged data cannot be set aside");
                 }
-                if self.log.has_failed() {
-                    let log = self.log.partition();
-                    self.directory.failure().log_stopped(log, &error);
+                if log.has_failed() {
+                    let partition = self.topic_partition();
+                    directory.failure().log_stopped(partition, &error);
                 } else {
-                    self.directory.failure().open_failed(&error);
+                    directory.failure().open_failed(&error);
                 }
                 false
             }

@@ -23,14 +23,14 @@ impl Partition {
         if role.leading().is_none() {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
-        let policy_deletes = self.log.config().cleanup_delete;
+        let log = self.log();
+        let policy_deletes = log.config().cleanup_delete;
         let before = delete_before(asked, policy_deletes, self.high_watermark())?;
-        let from = self.log.log_start_offset();
+        let from = log.log_start_offset();
         if before <= from {
             return Ok(before);
         }
-        self.log
-            .advance_log_start_offset(before)
+        log.advance_log_start_offset(before)
             .map_err(|reason| reason.error_code())?;
         drop(role);
         info!(
@@ -48,7 +48,7 @@ impl Partition {
     pub(crate) fn low_watermark(&self, image: &Image) -> Option<i64> {
         let role = self.role.read();
         let leader = role.leading()?.leader.lock();
-        let start_offset = self.log.durable_log_start_offset();
+        let start_offset = self.log().durable_log_start_offset();
         Some(leader.low_watermark(start_offset, &Nodes::of(image, self.key(), &leader)))
     }
 

@@ -9,7 +9,7 @@ use foz_replication::{
 use tracing::{error, info, warn};
 
 use super::role::{Following, Role};
-use super::{Partition, wall_clock_ms};
+use super::{Located, Partition, durable_offset, wall_clock_ms};
 
 /// Where a follower goes on to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,20 +55,22 @@ impl Partition {
         if self.damage().is_some() {
             return None;
         }
+        let log = self.log();
         Some(FetchPosition {
             leader,
             leader_epoch: epoch,
-            offset: self.log.log_end_offset(),
-            last_fetched_epoch: self.log.latest_epoch().unwrap_or(-1),
+            offset: log.log_end_offset(),
+            last_fetched_epoch: log.latest_epoch().unwrap_or(-1),
             // What the leader hears of must not come back with a crash.
-            log_start_offset: self.log.durable_log_start_offset(),
-            high_watermark: self.log.high_watermark(),
+            log_start_offset: log.durable_log_start_offset(),
+            high_watermark: log.high_watermark(),
         })
     }
 
     /// Everything that was appended is on the disk, where the partition wants it there first.
     pub(crate) fn is_durable(&self) -> bool {
-        self.durable_offset() >= self.log.log_end_offset()
+        let log = self.log();
+        durable_offset(&log) >= log.log_end_offset()
     }
 
     /// Takes the answer of the leader in. Blocks while it writes.
@@ -79,9 +81,11 @@ impl Partition {
         let Some(following) = following.filter(|_| self.damage().is_none()) else {
             return Followed::NoMore;
         };
+        let located = self.located();
+        let Located { log, directory } = &**located;
         let local = self.follower_log(following);
         let epoch_end = |epoch| {
-            let (epoch, end_offset) = self.log.end_offset_for_epoch(epoch)?;
+            let (epoch, end_offset) = log.end_offset_for_epoch(epoch)?;
             Some(EpochEndOffset { epoch, end_offset })
         };
         match next_step(&local, answer, epoch_end) {
@@ -89,9 +93,8 @@ impl Partition {
             Step::Truncate { to } => {
                 let kept = self.keep_committed(&local, to);
                 let cut = kept.and_then(|()| {
-                    self.directory
-                        .logs()
-                        .truncate(&self.log, to, wall_clock_ms())
+                    let logs = directory.logs();
+                    logs.truncate(log, to, wall_clock_ms())
                 });
                 if cut.is_ok() {
                     info!(
@@ -109,8 +112,7 @@ impl Partition {
                     true => Ok(()),
                     false => self.keep_committed(&local, local.start_offset),
                 };
-                let reset =
-                    kept.and_then(|()| self.directory.logs().reset(&self.log, to, wall_clock_ms()));
+                let reset = kept.and_then(|()| directory.logs().reset(log, to, wall_clock_ms()));
                 if reset.is_ok() {
                     // It may be more than what was deleted there, after an unclean election.
                     warn!(
@@ -146,27 +148,25 @@ impl Partition {
         // The answer counts all the same: what the leader deletes is what gives room back.
         let has_room = records.is_empty() || self.has_room();
         let records = if has_room { records } else { &[] };
-        let append = || (self.log).append_as_follower(records, leader, wall_clock_ms());
+        let located = self.located();
+        let Located { log, directory } = &**located;
+        let append = || log.append_as_follower(records, leader, wall_clock_ms());
         let mut appended = append();
         let mut was_begun_anew = false;
         if let Err(AppendError::NotNext { found, expected }) = appended
             && found < expected
-            && self.log.log_start_offset() == self.log.log_end_offset()
+            && log.log_start_offset() == log.log_end_offset()
         {
             // The leader's log begins inside a batch (DeleteRecords): so does this one. To fetch from the
             // batch's own begin, the leader would answer that it is out of range.
-            if let Err(error) = self
-                .directory
-                .logs()
-                .reset(&self.log, found, wall_clock_ms())
-            {
+            if let Err(error) = directory.logs().reset(log, found, wall_clock_ms()) {
                 return self.done(Err(error));
             }
             was_begun_anew = true;
             appended = append();
         }
         match appended {
-            Ok(_) => self.directory.disk_gate().wrote(records.len()),
+            Ok(_) => directory.disk_gate().wrote(records.len()),
             Err(error) => {
                 self.found_no_room(error.is_shortage());
                 if self.said.is_new(error.to_string()) {
@@ -178,24 +178,23 @@ impl Partition {
         }
         self.said.is_over();
         let progress = progress_after_append(&self.follower_log(following), answer);
-        if progress.high_watermark > self.log.high_watermark() {
-            self.log.set_high_watermark(progress.high_watermark);
+        if progress.high_watermark > log.high_watermark() {
+            log.set_high_watermark(progress.high_watermark);
             self.moved.wake();
         }
-        if progress.log_start_offset > self.log.log_start_offset() {
-            self.log
-                .advance_log_start_offset_to(progress.log_start_offset);
+        if progress.log_start_offset > log.log_start_offset() {
+            log.advance_log_start_offset_to(progress.log_start_offset);
             self.moved.wake();
         }
-        if progress.log_start_offset > self.log.durable_log_start_offset() {
-            if was_begun_anew && let Err(error) = self.directory.logs().checkpoint_log_starts() {
+        if progress.log_start_offset > log.durable_log_start_offset() {
+            if was_begun_anew && let Err(error) = directory.logs().checkpoint_log_starts() {
                 // The leader may have counted on the start that was there before the log was begun anew.
                 warn!(partition = self.name(), %error, "where the log starts is not written; it is tried again");
-                self.directory.failure().storage_failed(&error);
+                directory.failure().storage_failed(&error);
             }
-            self.directory.due_starts().add(self.key());
+            directory.due_starts().add(self.key());
         }
-        self.directory.flusher().appended(&self.log);
+        directory.flusher().appended(log);
         if !records.is_empty() {
             self.grew();
         }
@@ -214,10 +213,9 @@ impl Partition {
         if from_offset >= local.high_watermark {
             return Ok(());
         }
-        let copies = self
-            .directory
-            .logs()
-            .quarantine(&self.log, from_offset, wall_clock_ms())?;
+        let located = self.located();
+        let logs = located.directory.logs();
+        let copies = logs.quarantine(&located.log, from_offset, wall_clock_ms())?;
         warn!(
             partition = self.name(),
             from_offset,
@@ -230,16 +228,16 @@ impl Partition {
 
     fn done(&self, outcome: Result<(), OpenError>) -> Followed {
         self.moved.wake();
+        let located = self.located();
+        let failure = located.directory.failure();
         match outcome {
             Ok(()) => {
                 self.said.is_over();
                 Followed::On
             }
-            Err(error) if self.log.has_failed() => {
+            Err(error) if located.log.has_failed() => {
                 error!(partition = self.name(), %error, "log cannot be cut; no longer followed");
-                self.directory
-                    .failure()
-                    .log_stopped(self.log.partition(), &error);
+                failure.log_stopped(self.topic_partition(), &error);
                 Followed::NoMore
             }
             Err(error) => {
@@ -247,18 +245,19 @@ impl Partition {
                 if self.said.is_new(error.to_string()) {
                     warn!(partition = self.name(), %error, "log cannot be cut; it is tried again");
                 }
-                self.directory.failure().open_failed(&error);
+                failure.open_failed(&error);
                 Followed::Later
             }
         }
     }
 
     fn follower_log(&self, following: Following) -> FollowerLog {
+        let log = self.log();
         FollowerLog {
             leader_epoch: following.epoch,
-            start_offset: self.log.log_start_offset(),
-            end_offset: self.log.log_end_offset(),
-            high_watermark: self.log.high_watermark(),
+            start_offset: log.log_start_offset(),
+            end_offset: log.log_end_offset(),
+            high_watermark: log.high_watermark(),
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use super::reading::{Read, ReadError};
 use super::role::{Counted, Leading, Role};
-use super::{Key, Partition, Proposed, wall_clock_ms};
+use super::{Key, Located, Partition, Proposed, durable_offset, wall_clock_ms};
 
 /// What a follower asks for.
 #[derive(Debug, Clone, Copy)]
@@ -114,16 +114,17 @@ impl Partition {
         }
         let _role_change = self.role_change.lock();
         let mut role = self.role.write();
-        self.log.assign_leader_epoch(epoch, wall_clock_ms());
+        let log = self.log();
+        log.assign_leader_epoch(epoch, wall_clock_ms());
         let leader = Leader::new(
             node_id,
             assignment,
             settings,
             self.local_log(),
-            self.log.high_watermark(),
+            log.high_watermark(),
             now_ms,
         );
-        self.log.set_high_watermark(leader.high_watermark());
+        log.set_high_watermark(leader.high_watermark());
         *role = Role::Leads(Leading {
             epoch,
             leader: Mutex::new(Box::new(leader)),
@@ -143,11 +144,11 @@ impl Partition {
     }
 
     /// Records were appended as the leader.
-    pub(super) fn after_append(self: &Arc<Self>, leading: &Leading) {
-        self.directory.flusher().appended(&self.log);
+    pub(super) fn after_append(self: &Arc<Self>, leading: &Leading, located: &Located) {
+        located.directory.flusher().appended(&located.log);
         self.grew();
         self.wake_up();
-        if !self.log.config().flush_before_acknowledge {
+        if !located.log.config().flush_before_acknowledge {
             let mut leader = leading.leader.lock();
             let effects = leader.appended(self.local_log());
             self.carry_out(effects);
@@ -191,7 +192,7 @@ impl Partition {
         let bounds = |leader: &Leader, records| Read {
             records,
             high_watermark: leader.high_watermark(),
-            log_start_offset: self.log.log_start_offset(),
+            log_start_offset: self.log().log_start_offset(),
             preferred_read_replica: None,
         };
         let node_id = wanted.node_id;
@@ -206,7 +207,7 @@ impl Partition {
             }));
         }
         if let Some(diverging) = self
-            .log
+            .log()
             .divergence(wanted.last_fetched_epoch, wanted.offset)
         {
             let end = EpochEndOffset {
@@ -440,7 +441,7 @@ impl Partition {
     /// Under the leader's lock, so that the high watermark of the log never goes back.
     fn carry_out(self: &Arc<Self>, effects: Effects) {
         if let Some(high_watermark) = effects.high_watermark {
-            self.log.set_high_watermark(high_watermark);
+            self.log().set_high_watermark(high_watermark);
             self.moved.wake();
         }
         if let Some(proposal) = effects.propose {
@@ -454,12 +455,13 @@ impl Partition {
 
     fn local_log(&self) -> LocalLog {
         // The end last: it only grows, and nothing may be beyond it.
-        let start_offset = self.log.log_start_offset();
-        let durable_offset = self.durable_offset();
+        let log = self.log();
+        let start_offset = log.log_start_offset();
+        let durable_offset = durable_offset(&log);
         LocalLog {
             start_offset,
             durable_offset,
-            end_offset: self.log.log_end_offset(),
+            end_offset: log.log_end_offset(),
         }
     }
 }

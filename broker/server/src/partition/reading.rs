@@ -94,11 +94,11 @@ impl Partition {
         } = wanted;
         // Bounds before the data, so that an answer never shows records beyond its high watermark.
         let high_watermark = if sings(Canary::ConsumerReadsAboveHighWatermark) {
-            self.log.log_end_offset()
+            self.log().log_end_offset()
         } else {
             self.high_watermark()
         };
-        let log_start_offset = self.log.log_start_offset();
+        let log_start_offset = self.log().log_start_offset();
         let preferred_read_replica =
             self.preferred_read_replica(wanted.selector, wanted.rack, offset, image);
         if preferred_read_replica.is_some() {
@@ -144,7 +144,7 @@ impl Partition {
         end: i64,
         at_least_one: bool,
     ) -> Result<Bytes, LogReadError> {
-        let read = || self.log.read(offset, bytes_max, end, at_least_one);
+        let read = || self.read_log(|log| log.read(offset, bytes_max, end, at_least_one));
         if end.saturating_sub(offset) > TAIL_RECORDS {
             // Perhaps from a disk: others must not wait for it.
             tokio::task::block_in_place(read)
@@ -170,7 +170,8 @@ impl Partition {
         let LogReadError::Storage(error) = reason else {
             return;
         };
-        let failure = self.directory.failure();
+        let directory = self.directory();
+        let failure = directory.failure();
         failure.storage_failed(error);
         if error.is_of_disk() && !failure.has_failed() {
             self.found_damage(offset);
@@ -200,13 +201,16 @@ impl Partition {
         };
         let found = match query {
             OffsetQuery::Earliest => {
-                let start = self.log.log_start_offset();
-                return bound(start, self.log.leader_epoch_at(start));
+                let log = self.log();
+                let start = log.log_start_offset();
+                return bound(start, log.leader_epoch_at(start));
             }
             OffsetQuery::Latest => return bound(high_watermark, Some(leader_epoch)),
-            OffsetQuery::MaxTimestamp => self.log.offset_of_max_timestamp(high_watermark),
+            OffsetQuery::MaxTimestamp => {
+                self.read_log(|log| log.offset_of_max_timestamp(high_watermark))
+            }
             OffsetQuery::Timestamp(timestamp_ms) => {
-                self.log.offset_for_timestamp(timestamp_ms, high_watermark)
+                self.read_log(|log| log.offset_for_timestamp(timestamp_ms, high_watermark))
             }
         };
         match found {
@@ -229,7 +233,7 @@ impl Partition {
         client_epoch: i32,
     ) -> Result<(i32, i64), ErrorCode> {
         self.check_reader(client_epoch, Reader::OfLeader)?;
-        Ok(self.log.end_offset_for_epoch(epoch).unwrap_or((-1, -1)))
+        Ok(self.log().end_offset_for_epoch(epoch).unwrap_or((-1, -1)))
     }
 
     /// The leader epoch of which this broker is part, if `reader` may read here.

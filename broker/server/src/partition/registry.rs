@@ -157,7 +157,7 @@ impl Partitions {
 
     pub(crate) fn begin_writebacks(&self) {
         for partition in self.take(&self.reports.to_write, Partition::forget_growth) {
-            partition.log.begin_writeback();
+            partition.log().begin_writeback();
         }
     }
 

@@ -43,13 +43,12 @@ impl Partition {
     fn replay_all(&self, mut take: impl FnMut(Replayed<'_>)) -> Result<usize, String> {
         // In this order: what is below the first is below the second.
         let high_watermark = self.high_watermark();
-        let end = self.log.log_end_offset();
-        let mut offset = self.log.log_start_offset();
+        let end = self.log().log_end_offset();
+        let mut offset = self.log_start_offset();
         let mut count = 0;
         while offset < end {
             let bytes = self
-                .log
-                .read(offset, STEP_BYTES, end, true)
+                .read_log(|log| log.read(offset, STEP_BYTES, end, true))
                 .map_err(|error| {
                     self.cannot_read(offset, &error);
                     self.read_failed(&error);

@@ -126,17 +126,17 @@ fn without_room_nothing_is_appended_but_what_brokers_write_for_themselves() {
             .append(&Image::default(), ACKS_ALL, batch())
             .unwrap();
         for (space, takes) in [Space::Low, Space::Full].into_iter().zip(takes) {
-            partition.directory.disk_gate().set(space);
-            let before = partition.log.log_end_offset();
+            partition.located().directory.disk_gate().set(space);
+            let before = partition.log().log_end_offset();
             match partition.append(&Image::default(), ACKS_ALL, batch()) {
                 Ok(produced) => assert!(takes && produced.base_offset == before),
                 Err(refused) => {
                     assert!(!takes && matches!(refused, ProduceError::NoRoom));
-                    assert_eq!(partition.log.log_end_offset(), before);
+                    assert_eq!(partition.log().log_end_offset(), before);
                 }
             }
         }
-        partition.directory.disk_gate().set(Space::Roomy);
+        partition.located().directory.disk_gate().set(Space::Roomy);
         partition
             .append(&Image::default(), ACKS_ALL, batch())
             .unwrap();
@@ -176,7 +176,7 @@ fn who_rests_is_looked_at_again_when_something_is_appended() {
         for _ in 0..2 {
             assert_eq!(look(), [partition.key()], "nothing is on the disk yet");
         }
-        partition.log.flush().unwrap();
+        partition.log().flush().unwrap();
         partition.flushed();
         assert_eq!(look(), [partition.key()]);
         assert!(look().is_empty());
@@ -220,7 +220,7 @@ async fn all_is_acknowledged_when_the_last_append_is() {
     partition.flushed();
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished(), "nothing is on the disk yet");
-    partition.log.flush().unwrap();
+    partition.log().flush().unwrap();
     partition.flushed();
     waiting.await.unwrap().unwrap();
     partition

@@ -92,11 +92,9 @@ impl Partitions {
         if sings(Canary::TruncateByHighWatermark)
             && partition.role.read().leader_epoch() != Some(assigned.leader_epoch)
         {
-            let (log, now_ms) = (&partition.log, wall_clock_ms());
-            let _ = partition
-                .directory
-                .logs()
-                .truncate(log, log.high_watermark(), now_ms);
+            let (it, now_ms) = (partition.located(), wall_clock_ms());
+            let logs = it.directory.logs();
+            let _ = logs.truncate(&it.log, it.log.high_watermark(), now_ms);
         }
         match assigned.leader {
             NO_LEADER => {

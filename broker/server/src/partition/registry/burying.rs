@@ -28,7 +28,7 @@ impl Partitions {
             let removed = self.held.write().remove(&key);
             if let Some(partition) = removed {
                 partition.resign();
-                self.bury(&partition.directory, image, topic.id, &name);
+                self.bury(&partition.located().directory, image, topic.id, &name);
             } else if self.offline.remove(&name) {
                 // What is being buried under that name is of the topic before, for which this one waited.
                 let directories = self.directories.usable();

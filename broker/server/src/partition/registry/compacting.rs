@@ -83,21 +83,22 @@ impl Partitions {
         let now_ms = wall_clock_ms();
         let now = Instant::now();
         let held = self.all();
-        resting.retain(&held.iter().map(|it| it.log.partition()).collect());
+        resting.retain(&held.iter().map(|it| it.topic_partition()).collect());
         self.metrics
             .compaction_failing
             .set(resting.failing() as i64);
         let mut needs = Vec::new();
         for partition in &held {
-            if resting.rests(partition.log.partition(), now) {
+            if resting.rests(partition.topic_partition(), now) {
                 continue;
             }
-            match partition.log.compaction_need(now_ms) {
+            let located = partition.located();
+            match located.log.compaction_need(now_ms) {
                 Ok(Some(need)) => needs.push((need, partition)),
                 Ok(None) => {}
                 Err(error) => {
                     warn!(partition = partition.name(), %error, "cannot tell what there is to compact");
-                    resting.failed(partition.log.partition(), now);
+                    resting.failed(partition.topic_partition(), now);
                     self.metrics.compaction_failures.inc();
                 }
             }
@@ -109,8 +110,9 @@ impl Partitions {
             return false;
         };
         let partition = needs[at].1;
-        let before = partition.log.compacted_offset();
-        let error = match partition.log.compact(limits, now_ms, proceed) {
+        let located = partition.located();
+        let before = located.log.compacted_offset();
+        let error = match located.log.compact(limits, now_ms, proceed) {
             Ok(compacted) => {
                 info!(
                     partition = partition.name(),
@@ -120,7 +122,7 @@ impl Partitions {
                     "compacted"
                 );
                 self.metrics.compacted(compacted);
-                let name = partition.log.partition();
+                let name = partition.topic_partition();
                 if compacted.compacted_offset == before {
                     resting.came_nowhere(name, Instant::now());
                 } else {
@@ -131,17 +133,19 @@ impl Partitions {
                     .set(resting.failing() as i64);
                 return true;
             }
-            Err(CompactionError::Stopped | CompactionError::Busy) => return false,
-            // Retention may come between again and again: others are not to wait for it.
-            Err(CompactionError::Disturbed) => {
-                resting.came_nowhere(partition.log.partition(), Instant::now());
+            Err(CompactionError::Stopped) => return false,
+            // Retention may come between again and again, and the end of a move takes its time: others are not to wait for it.
+            Err(CompactionError::Disturbed | CompactionError::Busy) => {
+                resting.came_nowhere(partition.topic_partition(), Instant::now());
                 return false;
             }
+            // It is in another directory by now.
+            Err(_) if !partition.is_at(&located) => return true,
             Err(error) => error,
         };
         warn!(partition = partition.name(), %error, "not compacted");
         self.metrics.compaction_failures.inc();
-        resting.failed(partition.log.partition(), Instant::now());
+        resting.failed(partition.topic_partition(), Instant::now());
         self.metrics
             .compaction_failing
             .set(resting.failing() as i64);
@@ -149,15 +153,15 @@ impl Partitions {
             CompactionError::Read(ReadError::Corrupt { offset, .. }) => {
                 partition.found_damage(offset);
             }
-            CompactionError::Storage(error) if partition.log.has_failed() => {
-                let name = partition.log.partition();
-                partition
+            CompactionError::Storage(error) if located.log.has_failed() => {
+                let name = partition.topic_partition();
+                located
                     .directory
                     .failure()
                     .log_stopped(name, &OpenError::Storage(error));
             }
             CompactionError::Storage(error) | CompactionError::Read(ReadError::Storage(error)) => {
-                partition.directory.failure().storage_failed(&error);
+                located.directory.failure().storage_failed(&error);
             }
             _ => {}
         }

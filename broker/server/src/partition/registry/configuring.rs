@@ -48,10 +48,11 @@ impl Partitions {
             let Some(partition) = self.get(topic.id, index) else {
                 continue;
             };
-            let before = partition.log.config();
+            let located = partition.located();
+            let before = located.log.config();
             self.set_config(&settings, &partition, assigned.original_replica_count());
-            if keeps_less(&before, &partition.log.config()) {
-                partition.directory.due_retention().add(partition.key());
+            if keeps_less(&before, &located.log.config()) {
+                located.directory.due_retention().add(partition.key());
             }
             if partition.led() == Some(assigned.leader_epoch) {
                 Self::lead(broker, &settings, &partition, assigned);
@@ -66,10 +67,11 @@ impl Partitions {
         partition: &Partition,
         replicas: usize,
     ) {
-        let log = &partition.log;
+        let located = partition.located();
+        let log = &located.log;
         log.set_config(settings.log_config(replicas));
         log.set_flush_interval(settings.flush_interval());
-        partition.directory.flusher().appended(log);
+        located.directory.flusher().appended(log);
     }
 }
 

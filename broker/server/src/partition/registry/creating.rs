@@ -111,7 +111,7 @@ impl Partitions {
             partition.found_damage(offset);
         }
         self.held.write().insert(key, Arc::clone(&partition));
-        if partition.log.has_unchecked_batches() {
+        if partition.log().has_unchecked_batches() {
             self.reports.due_checks.add(key);
             self.metrics.unchecked_logs.inc();
         }

@@ -115,7 +115,7 @@ impl Partitions {
         let removed = self.held.write().remove(&key);
         if let Some(partition) = removed {
             partition.resign();
-            remove(&partition.directory, partition.log.partition());
+            remove(&partition.located().directory, partition.topic_partition());
             return true;
         }
         let name = TopicPartition::new(topic.name.to_string(), index);

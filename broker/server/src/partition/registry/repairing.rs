@@ -43,7 +43,7 @@ impl Partitions {
         });
         let found_since = must_leave.map(|partition| InDoubt {
             topic_id: Some(partition.key().0),
-            name: partition.log.partition().clone(),
+            name: partition.topic_partition().clone(),
             is_missing: false,
         });
         damaged.chain(lost).chain(found_since).collect()

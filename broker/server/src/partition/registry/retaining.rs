@@ -50,9 +50,17 @@ impl Partitions {
             if is_start_durable(partition) {
                 broker.fetchers.fetch_anew(partition.key());
             } else if !directory.has_failed() {
-                partition.directory.due_starts().add(partition.key());
+                partition
+                    .located()
+                    .directory
+                    .due_starts()
+                    .add(partition.key());
             }
-            partition.directory.due_retention().add(partition.key());
+            partition
+                .located()
+                .directory
+                .due_retention()
+                .add(partition.key());
         }
         written
     }
@@ -73,7 +81,11 @@ impl Partitions {
     /// removed soon. Those in whose directory that cannot be written down: it is deleted, but may come back. Blocks.
     pub(crate) fn delete_durably(&self, partitions: &[Arc<Partition>]) -> BTreeSet<Key> {
         for partition in partitions {
-            partition.directory.due_retention().add(partition.key());
+            partition
+                .located()
+                .directory
+                .due_retention()
+                .add(partition.key());
         }
         let mut may_come_back = BTreeSet::new();
         for directory in self.directories.all() {
@@ -104,12 +116,14 @@ fn write_starts(directory: &DataDirectory) -> Result<(), StorageError> {
 }
 
 fn is_start_durable(partition: &Arc<Partition>) -> bool {
-    partition.log.durable_log_start_offset() >= partition.log.log_start_offset()
+    let log = partition.log();
+    log.durable_log_start_offset() >= log.log_start_offset()
 }
 
 fn retain(partition: &Partition) {
-    if let Err(error) = partition.log.apply_retention(wall_clock_ms()) {
+    let located = partition.located();
+    if let Err(error) = located.log.apply_retention(wall_clock_ms()) {
         warn!(partition = partition.name(), %error, "retention not applied");
-        partition.directory.failure().storage_failed(&error);
+        located.directory.failure().storage_failed(&error);
     }
 }

@@ -20,7 +20,7 @@ impl Partitions {
             broker.fetchers.leave(partition.key());
             partition.resign();
             // Before it is not found: who asks is told why.
-            self.offline.add_offline(partition.log.partition());
+            self.offline.add_offline(partition.topic_partition());
             self.held.write().remove(&partition.key());
         }
         for name in directory.logs().offline() {

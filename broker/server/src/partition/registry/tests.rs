@@ -198,7 +198,7 @@ impl World {
 
     fn flushes_first(&self) -> bool {
         let partition = self.partitions().get(TOPIC_ID, 0).unwrap();
-        partition.log.config().flush_before_acknowledge
+        partition.log().config().flush_before_acknowledge
     }
 
     fn offline(&self) -> i64 {
@@ -383,7 +383,7 @@ async fn replicas_that_come_or_go_change_what_is_flushed_before_it_is_acknowledg
 /// Broker 0 follows broker 1 and has three records, all flushed.
 fn follower() -> (World, Arc<Partition>) {
     let (world, partition) = unflushed_follower();
-    partition.log.flush().unwrap();
+    partition.log().flush().unwrap();
     world.directory().logs().checkpoint().unwrap();
     (world, partition)
 }
@@ -432,7 +432,7 @@ async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_ne
     assert_eq!(partition.leader(0), None);
     assert!(partition.fetch_position().is_none());
     // Who has just found it reads no more of it, and goes elsewhere.
-    let gone = partition.log.read(0, 100, 3, true).unwrap_err();
+    let gone = partition.log().read(0, 100, 3, true).unwrap_err();
     let told = partition.read_failed(&gone);
     assert_eq!(told, ErrorCode::NotLeaderOrFollower);
     let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
@@ -461,7 +461,7 @@ async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_ne
 
     world.change(moved_to(&[1, 2, 0], 1));
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
-    assert_eq!(partition.log.log_end_offset(), 0);
+    assert_eq!(partition.log().log_end_offset(), 0);
     assert_eq!(partition.fetch_position().unwrap().offset, 0);
     assert!(world.fatal.try_recv().is_err());
 }
@@ -570,12 +570,12 @@ async fn a_cut_that_changed_nothing_is_tried_again() {
     for _ in 0..2 {
         let followed = partition.take(&diverging, b"");
         assert_eq!(followed, Followed::Later);
-        assert_eq!(partition.log.log_end_offset(), 3);
+        assert_eq!(partition.log().log_end_offset(), 3);
     }
     fs::remove_dir(&in_the_way).unwrap();
     let followed = partition.take(&diverging, b"");
     assert_eq!(followed, Followed::On);
-    assert_eq!(partition.log.log_end_offset(), 1);
+    assert_eq!(partition.log().log_end_offset(), 1);
     assert!(world.fatal.try_recv().is_err());
 }
 
@@ -591,7 +591,7 @@ async fn a_reset_left_half_way_ends_the_process() {
     };
     let followed = partition.take(&out_of_range, b"");
     assert_eq!(followed, Followed::NoMore);
-    assert!(partition.log.has_failed());
+    assert!(partition.log().has_failed());
     let reason = world.fatal.try_recv().unwrap();
     assert!(reason.contains("orders-0 was left half-way"), "{reason}");
     assert!(

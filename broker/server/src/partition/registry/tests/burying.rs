@@ -68,7 +68,7 @@ fn buried() -> String {
 
 fn end_offset(world: &World) -> i64 {
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
-    partition.log.log_end_offset()
+    partition.log().log_end_offset()
 }
 
 impl World {
@@ -107,11 +107,11 @@ async fn what_is_deleted_comes_back_with_its_records_beside_a_new_topic_of_the_n
     assert_eq!(directories(&world), [buried()]);
     world.commit(another());
     let new = world.partitions().get(Uuid::from_u128(8), 0).unwrap();
-    assert_eq!((new.led(), new.log.log_end_offset()), (Some(0), 0));
+    assert_eq!((new.led(), new.log().log_end_offset()), (Some(0), 0));
 
     world.commit(restoration("old"));
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
-    assert_eq!(partition.log.log_end_offset(), 3);
+    assert_eq!(partition.log().log_end_offset(), 3);
     assert_eq!(partition.fetch_position().unwrap().offset, 3);
     assert_eq!(partition.name(), "old-0");
     assert_eq!(directories(&world), ["orders-0"]);
@@ -379,7 +379,7 @@ async fn a_partition_that_was_added_to_a_restored_topic_gets_its_log_whatever_it
     });
     let world = world.restart_after(vec![vec![added.into()]]).await;
     let added = world.partitions().get(TOPIC_ID, 1).unwrap();
-    assert_eq!((added.log.log_end_offset(), world.offline()), (0, 0));
+    assert_eq!((added.log().log_end_offset(), world.offline()), (0, 0));
 }
 
 #[tokio::test]

@@ -20,10 +20,10 @@ fn single() -> (World, Arc<Partition>) {
         let batch = BytesMut::from(&builder.build().unwrap()[..]);
         partition.append(&world.image, 1, batch).unwrap();
     }
-    partition.log.flush().unwrap();
+    partition.log().flush().unwrap();
     partition.flushed();
     assert_eq!(partition.high_watermark(), 3);
-    partition.log.set_high_watermark(3);
+    partition.log().set_high_watermark(3);
     (world, partition)
 }
 
@@ -47,10 +47,10 @@ async fn damage_that_was_deleted_is_forgotten_once_no_crash_brings_it_back() {
     partition.found_damage(1);
     assert!(!partition.is_new_damage(1) && partition.is_new_damage(0));
     assert_eq!(damaged(&world), 1);
-    partition.log.advance_log_start_offset(1).unwrap();
+    partition.log().advance_log_start_offset(1).unwrap();
     directory.checkpoint_log_starts().unwrap();
     assert_eq!(damaged(&world), 1, "it is the first that is left");
-    partition.log.advance_log_start_offset(2).unwrap();
+    partition.log().advance_log_start_offset(2).unwrap();
     assert_eq!(damaged(&world), 1, "a crash brings it back");
     directory.checkpoint_log_starts().unwrap();
     assert_eq!(damaged(&world), 0);

@@ -85,7 +85,7 @@ async fn what_it_held_is_out_of_service_and_everything_else_goes_on() {
         assert_eq!(found(&world, index), expected, "{index}");
     }
     assert_eq!(stopped.led(), None);
-    assert!(stopped.log.is_deleted());
+    assert!(stopped.log().is_deleted());
     assert_eq!(world.offline(), 3);
     assert_eq!(failed(&world), keys(TOPIC_ID, &gone));
 

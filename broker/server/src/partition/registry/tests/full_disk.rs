@@ -43,12 +43,12 @@ async fn where_too_few_have_room_acks_all_is_refused_before_anything_is_written(
         for node_id in 0..3 {
             report(&mut world, node_id, short.contains(&node_id));
         }
-        let before = partition.log.log_end_offset();
+        let before = partition.log().log_end_offset();
         match produce(&world, ACKS_ALL) {
             Ok(()) => assert!(!is_refused, "{short:?}"),
             Err(ProduceError::TooFewHaveRoom) => {
                 assert!(is_refused, "{short:?}");
-                assert_eq!(partition.log.log_end_offset(), before);
+                assert_eq!(partition.log().log_end_offset(), before);
             }
             Err(error) => panic!("{short:?}: {error:?}"),
         }
@@ -58,10 +58,10 @@ async fn where_too_few_have_room_acks_all_is_refused_before_anything_is_written(
     for node_id in [1, 2] {
         report(&mut world, node_id, true);
     }
-    partition.directory.disk_gate().set(Space::Low);
+    partition.located().directory.disk_gate().set(Space::Low);
     let refused = produce(&world, ACKS_ALL).unwrap_err();
     assert!(matches!(refused, ProduceError::NoRoom), "{refused:?}");
-    partition.directory.disk_gate().set(Space::Roomy);
+    partition.located().directory.disk_gate().set(Space::Roomy);
     world.change(PartitionChangeRecord {
         isr: Some(NodeIds::from(vec![0])),
         ..PartitionChangeRecord::default()
@@ -76,7 +76,7 @@ async fn a_reset_whose_mark_may_come_back_stops_the_process() {
     let checkpoint = "recovery-point-offset-checkpoint.tmp";
     std::os::unix::fs::symlink("/dev/full", world.data.path().join(checkpoint)).unwrap();
     let directory = world.directory().logs();
-    directory.reset(&partition.log, 9, 0).unwrap();
+    directory.reset(&partition.log(), 9, 0).unwrap();
     let (here, elsewhere) = (
         world.data.path().join("orders-0"),
         world.data.path().join("elsewhere"),
@@ -86,7 +86,7 @@ async fn a_reset_whose_mark_may_come_back_stops_the_process() {
     fs::rename(&elsewhere, &here).unwrap();
     let reason = world.fatal.try_recv().unwrap();
     assert!(reason.contains("orders-0 cannot be flushed"), "{reason}");
-    assert!(partition.log.has_failed_flush());
+    assert!(partition.log().has_failed_flush());
 }
 
 /// One with room may be elected by what another broker says, and acknowledge alone.

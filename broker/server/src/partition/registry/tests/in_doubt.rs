@@ -200,7 +200,7 @@ async fn a_log_is_missing_where_some_of_it_was_on_the_disk() {
             true => follower(),
             false => unflushed_follower(),
         };
-        partition.log.set_high_watermark(3);
+        partition.log().set_high_watermark(3);
         world.checkpoint();
         drop(partition);
         let world = world

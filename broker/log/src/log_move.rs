@@ -100,6 +100,12 @@ impl FutureLog {
         self.log.flushed_offset()
     }
 
+    /// See [`PartitionLog::has_failed`].
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.log.has_failed()
+    }
+
     /// Bytes of all segments.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

@@ -19,6 +19,7 @@ mod broker;
 mod config;
 mod config_view;
 mod coordinator;
+mod debt;
 mod directory_failure;
 mod disk_gate;
 mod disk_room;

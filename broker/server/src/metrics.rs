@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     pub(crate) unchecked_logs: IntGauge,
     pub(crate) log_directories: IntGauge,
     pub(crate) offline_log_directories: IntGauge,
+    pub(crate) log_moves: IntGauge,
+    pub(crate) log_moved_bytes: IntCounter,
     disk_total_bytes: IntGaugeVec,
     disk_available_bytes: IntGaugeVec,
     disk_refusing_writes: IntGaugeVec,
@@ -118,6 +120,14 @@ impl Metrics {
             offline_log_directories: gauge(
                 "foz_offline_log_directories",
                 "Data directories of this broker that cannot be used, or have failed.",
+            )?,
+            log_moves: gauge(
+                "foz_log_moves",
+                "Partitions whose log is to move to another data directory of this broker.",
+            )?,
+            log_moved_bytes: counter(
+                "foz_log_moved_bytes_total",
+                "Bytes of record batches copied from one data directory to another.",
             )?,
             disk_total_bytes: by_directory(
                 "foz_disk_total_bytes",

@@ -13,6 +13,8 @@ mod due_partitions;
 mod following;
 mod leading;
 mod located;
+mod log_move;
+mod log_moves;
 mod offline;
 mod placing;
 mod reading;
@@ -48,6 +50,8 @@ pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
 use located::Located;
+pub(crate) use log_move::Next;
+pub(crate) use log_moves::LogMoves;
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
 pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Resting};
 pub(crate) use role::Proposed;
@@ -190,6 +194,10 @@ impl Partition {
 
     pub(crate) fn key(&self) -> Key {
         (self.topic_id, self.name.partition)
+    }
+
+    pub(crate) fn log_end_offset(&self) -> i64 {
+        self.log().log_end_offset()
     }
 
     pub(crate) fn log_start_offset(&self) -> i64 {

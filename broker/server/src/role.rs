@@ -10,6 +10,7 @@ mod image_applier;
 mod lease;
 mod lease_freshness;
 mod load_report;
+mod log_moves;
 mod membership;
 mod observer;
 mod offline_replicas;

@@ -141,7 +141,10 @@ impl LogDirectory {
         let failed = buried.any(|it| matches!(&it.what, What::Log(log) if log.has_failed_flush()));
         failed
             || self.deleted.lock().has_failed_flush
-            || self.logs_and_copies().iter().any(|it| it.has_failed_flush())
+            || self
+                .logs_and_copies()
+                .iter()
+                .any(|it| it.has_failed_flush())
     }
 
     /// Of a partition that is offline, where its files tell.

@@ -30,8 +30,8 @@ pub struct FinishedMoves {
     pub removed: Vec<PathBuf>,
     /// What may be all that there is of a replica, and may be stale: under its new name.
     pub set_aside: Vec<PathBuf>,
-    /// Of which replicas, by topic id and partition: they are not to be counted on.
-    pub in_doubt: Vec<(Uuid, i32)>,
+    /// Of which replicas, with the topic's id: they are not to be counted on.
+    pub in_doubt: Vec<(Uuid, TopicPartition)>,
     /// Replicas whose log is in a directory that cannot be used: they are not to be made anew.
     pub waiting: Vec<(Uuid, i32)>,
     /// Moves that go on: [`crate::LogDirectory::begin_move`].
@@ -64,7 +64,7 @@ pub(crate) fn finish_moves_in_steps(
     let found = find(directories)?;
     let decided = decide(&found, all_usable);
     let mut finished = FinishedMoves {
-        in_doubt: decided.in_doubt.into_iter().collect(),
+        in_doubt: decided.named_in_doubt(),
         waiting: decided.waiting.into_iter().collect(),
         going_on: decided.going_on.into_iter().collect(),
         ..FinishedMoves::default()

@@ -26,7 +26,8 @@ impl LogDirectory {
     ///
     /// # Errors
     /// [`MoveError`]. Where a renaming or its flush failed, both have stopped ([`PartitionLog::has_failed`]) and the next
-    /// start finds out which of them is the log; otherwise the log is as it was.
+    /// start finds out which of them is the log: until then it is [here](Self::get) after [`MoveError::Source`], and in
+    /// `target` after [`MoveError::Copy`]. Otherwise the log is as it was.
     pub fn finish_move(
         &self,
         target: &Self,
@@ -111,6 +112,10 @@ impl LogDirectory {
         self.give_away(&change, &moved, &mut steps, copy)?;
         if let Err(error) = take_over(copy.directory(), &home, &target.path, &mut steps) {
             stop_both(&change, copy, &error);
+            // As a start finds it: what fails with that directory is this log.
+            (target.logs.write()).insert(partition.clone(), Arc::clone(copy));
+            target.futures.write().remove(partition);
+            self.logs.write().remove(partition);
             return Err(MoveError::Copy(error.into()));
         }
         let log = Arc::new(copy.renamed(home));

@@ -106,6 +106,21 @@ pub(crate) fn decide(found: &[Found], all_usable: bool) -> Decided {
 }
 
 impl Decided {
+    /// Each of which something is set aside.
+    pub(crate) fn named_in_doubt(&self) -> Vec<(Uuid, TopicPartition)> {
+        let named = self.in_doubt.iter().filter_map(|(topic_id, index)| {
+            let mut set_aside = self.steps.iter().filter_map(|step| match step {
+                MoveStep::SetAside(it) => Some(it),
+                _ => None,
+            });
+            let of_it = set_aside.find(|it| {
+                it.partition.partition == *index && it.topic_id.is_none_or(|id| id == *topic_id)
+            })?;
+            Some((*topic_id, of_it.partition.clone()))
+        });
+        named.collect()
+    }
+
     fn decide_moved(
         &mut self,
         found: &[Found],

@@ -1,8 +1,8 @@
-//! AlterReplicaLogDirs (34, KIP-113): a replica that is to come is made where it is asked for. One that is here stays
-//! where it is. `kafka-reassign-partitions` asks also when it is to go back to what it printed before.
+//! AlterReplicaLogDirs (34, KIP-113): a log moves to another data directory, and one that is to come is made where it is
+//! asked for. The directory that the log is in cancels a move, another one begins it anew.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foz_log::TopicPartition;
 use foz_protocol::error::ErrorCode;
@@ -12,9 +12,10 @@ use kafka_protocol::messages::alter_replica_log_dirs_response::{
 use kafka_protocol::messages::{
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, TopicName,
 };
-use tracing::warn;
 
 use crate::authorizer::{Operation, Resource};
+use crate::blocking::blocking;
+use crate::broker::Broker;
 use crate::request::RequestContext;
 
 pub(crate) async fn handle(
@@ -22,60 +23,54 @@ pub(crate) async fn handle(
     request: AlterReplicaLogDirsRequest,
 ) -> AlterReplicaLogDirsResponse {
     let may_alter = context.allows(Operation::Alter, &Resource::Cluster);
-    let directories = context.broker.partitions.directories();
-    let mut topics: BTreeMap<&TopicName, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
-    for directory in &request.dirs {
-        let path = Path::new(directory.path.as_str());
-        let target = directories.named(path);
-        let is_offline = directories.is_offline(path);
-        for topic in &directory.topics {
-            let outcomes = topics.entry(&topic.name).or_default();
-            for index in &topic.partitions {
-                let outcome = match (may_alter, target) {
-                    (false, _) => ErrorCode::ClusterAuthorizationFailed,
-                    (true, _) if is_offline => ErrorCode::KafkaStorageError,
-                    (true, None) => ErrorCode::LogDirNotFound,
-                    (true, Some(target)) => put(&context, &topic.name, *index, target),
-                };
-                outcomes.insert(*index, outcome);
+    // Of several of one replica the last one counts, as in Kafka.
+    let mut asked: BTreeMap<(TopicName, i32), PathBuf> = BTreeMap::new();
+    for directory in request.dirs {
+        for topic in directory.topics {
+            for index in topic.partitions {
+                let path = PathBuf::from(directory.path.as_str());
+                asked.insert((topic.name.clone(), index), path);
             }
         }
     }
-    let results = topics.into_iter().map(|(name, outcomes)| {
-        let partitions = outcomes.into_iter().map(|(index, outcome)| {
-            AlterReplicaLogDirPartitionResult::default()
-                .with_partition_index(index)
-                .with_error_code(outcome.code())
-        });
+    let broker = context.broker;
+    let put = move |((name, index), path): ((TopicName, i32), PathBuf)| {
+        let outcome = match may_alter {
+            true => put(&broker, &name, index, &path),
+            false => Err(ErrorCode::ClusterAuthorizationFailed),
+        };
+        let result = AlterReplicaLogDirPartitionResult::default()
+            .with_partition_index(index)
+            .with_error_code(outcome.err().unwrap_or(ErrorCode::None).code());
+        (name, result)
+    };
+    // A move that is given up comes to its end first.
+    let outcomes = blocking(move || asked.into_iter().map(put).collect::<Vec<_>>()).await;
+    let results = outcomes.chunk_by(|(one, _), (other, _)| one == other);
+    let results = results.map(|of_topic| {
+        let partitions = of_topic.iter().map(|(_, result)| result.clone());
         AlterReplicaLogDirTopicResult::default()
-            .with_topic_name(name.clone())
+            .with_topic_name(of_topic[0].0.clone())
             .with_partitions(partitions.collect())
     });
     AlterReplicaLogDirsResponse::default().with_results(results.collect())
 }
 
 /// As in Kafka, one that is yet to come is not available, which its tool takes for good: it is made there.
-fn put(context: &RequestContext, topic: &str, index: i32, target: usize) -> ErrorCode {
-    let image = context.broker.image();
-    let Some(topic) = image.topic(topic) else {
-        return ErrorCode::UnknownTopicOrPartition;
-    };
-    let partitions = &context.broker.partitions;
+fn put(broker: &Broker, topic: &str, index: i32, path: &Path) -> Result<(), ErrorCode> {
+    let partitions = &broker.partitions;
     let directories = partitions.directories();
+    if directories.is_offline(path) {
+        return Err(ErrorCode::KafkaStorageError);
+    }
+    let target = directories.named(path).ok_or(ErrorCode::LogDirNotFound)?;
+    let image = broker.image();
+    let topic = (image.topic(topic)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     match partitions.find(topic, index) {
-        Ok(partition) if partition.is_in(&directories.all()[target]) => ErrorCode::None,
-        Ok(partition) => {
-            warn!(
-                partition = partition.name(),
-                from = %partition.directory().path().display(),
-                to = %directories.all()[target].path().display(),
-                "a log that is here is not moved to another data directory: that is not supported yet"
-            );
-            ErrorCode::KafkaStorageError
-        }
+        Ok(partition) => partitions.move_log(&partition, &directories.all()[target]),
         Err(ErrorCode::NotLeaderOrFollower) => {
             directories.want((topic.id, index), target);
-            ErrorCode::ReplicaNotAvailable
+            Err(ErrorCode::ReplicaNotAvailable)
         }
         Err(error) => {
             // It could not be made where it was tried, or where somebody wanted it before.
@@ -83,7 +78,7 @@ fn put(context: &RequestContext, topic: &str, index: i32, target: usize) -> Erro
             if partitions.is_not_made(&name) {
                 directories.want((topic.id, index), target);
             }
-            error
+            Err(error)
         }
     }
 }

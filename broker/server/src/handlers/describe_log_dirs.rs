@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foz_log::TopicPartition;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -117,30 +118,43 @@ fn unusable(path: &Path) -> DescribeLogDirsResult {
         .with_error_code(ErrorCode::KafkaStorageError.code())
 }
 
-/// Of the logs that are asked for and there.
+/// Of the logs that are asked for and there, and of the copies of logs that are to move here.
 fn sizes(
     context: &RequestContext,
     asked: &Asked<'_>,
     directory: &Arc<DataDirectory>,
 ) -> Vec<DescribeLogDirsTopic> {
-    let mut topics: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
-    for partition in context.broker.partitions.all_in(directory) {
+    let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    let partitions = &context.broker.partitions;
+    for partition in partitions.all_in(directory) {
         let (topic, index) = partition.topic_and_index();
         if asked.is(topic, index) {
-            let sizes = topics.entry(topic.to_owned()).or_default();
-            sizes.insert(index, partition.size_bytes());
+            // No replica lacks what it knows to be committed.
+            let described = DescribeLogDirsPartition::default()
+                .with_partition_index(index)
+                .with_partition_size(partition.size_bytes());
+            topics.entry(topic.to_owned()).or_default().push(described);
         }
     }
-    let topics = topics.into_iter().map(|(topic, sizes)| {
-        // No replica lacks what it knows to be committed, and none is on its way to another directory.
-        let partitions = sizes.into_iter().map(|(index, size)| {
-            DescribeLogDirsPartition::default()
-                .with_partition_index(index)
-                .with_partition_size(size)
-        });
+    for future in directory.logs().futures() {
+        let TopicPartition { topic, partition } = future.partition();
+        let held = partitions.get(future.topic_id(), *partition);
+        // Without its log nobody knows how much it lacks.
+        if let Some(held) = held.filter(|_| asked.is(topic, *partition)) {
+            let lag = held.log_end_offset() - future.log_end_offset();
+            let described = DescribeLogDirsPartition::default()
+                .with_partition_index(*partition)
+                .with_partition_size(i64::try_from(future.size_bytes()).unwrap_or(i64::MAX))
+                .with_offset_lag(lag.max(0))
+                .with_is_future_key(true);
+            topics.entry(topic.clone()).or_default().push(described);
+        }
+    }
+    let topics = topics.into_iter().map(|(topic, mut partitions)| {
+        partitions.sort_by_key(|it| it.partition_index);
         DescribeLogDirsTopic::default()
             .with_name(TopicName(text(topic)))
-            .with_partitions(partitions.collect())
+            .with_partitions(partitions)
     });
     topics.collect()
 }

@@ -249,12 +249,12 @@ impl DataDirectories {
             let seen = directory.room();
             let bytes_free =
                 seen.map_or(0, |it| it.room.bytes_free.saturating_sub(it.reserve_bytes));
-            let logs = directory.logs().logs();
+            let logs = directory.logs();
             Room {
                 bytes_free,
                 is_roomy: directory.disk_gate().space() == Space::Roomy
                     && !refused.contains_key(at),
-                log_bytes: logs.iter().map(|log| log.size_bytes()).collect(),
+                log_bytes: logs.logs().iter().map(|log| log.size_bytes()).collect(),
             }
         });
         rooms.collect()

@@ -25,6 +25,7 @@ pub(crate) struct DataDirectory {
     due_starts: DuePartitions,
     due_retention: DuePartitions,
     deletions: Notify,
+    moves: Notify,
 }
 
 /// What a start found.
@@ -84,6 +85,7 @@ impl DataDirectory {
             due_starts: DuePartitions::default(),
             due_retention: DuePartitions::default(),
             deletions: Notify::new(),
+            moves: Notify::new(),
         }
     }
 
@@ -143,6 +145,11 @@ impl DataDirectory {
     /// Woken when there is something to do for [`Partitions::remove_deleted`](super::Partitions).
     pub(crate) fn deletions(&self) -> &Notify {
         &self.deletions
+    }
+
+    /// Woken when a log is to come here.
+    pub(crate) fn moves(&self) -> &Notify {
+        &self.moves
     }
 }
 

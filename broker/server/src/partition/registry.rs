@@ -6,6 +6,7 @@ mod compacting;
 mod configuring;
 mod creating;
 mod deleting;
+mod moving;
 mod opening;
 mod repairing;
 mod retaining;
@@ -24,7 +25,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::offline::Offline;
-use super::{DataDirectories, DataDirectory, DuePartitions, Partition, Reports, Touched};
+use super::{DataDirectories, DataDirectory, DuePartitions, LogMoves, Partition, Reports, Touched};
 use crate::metrics::Metrics;
 
 pub(crate) use compacting::Resting;
@@ -45,6 +46,7 @@ pub(crate) struct Partitions {
     offline: Offline,
     /// Replicas whose logs were in directories that failed, and are not theirs any more: they went to other brokers.
     given_up: Mutex<HashSet<Key>>,
+    moves: LogMoves,
     /// With which `held` is in line. Locked by whoever changes what is held.
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,

@@ -28,6 +28,7 @@ use super::due_partitions::{keep_due_retention, keep_due_starts};
 use super::housekeeping::{begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
+use super::log_moves::keep_moving;
 use super::membership::{Membership, Ports};
 use super::observer::{self, Observer};
 use super::offline_replicas::keep_reporting;
@@ -218,6 +219,8 @@ pub(crate) async fn start_broker(
         background.spawn(keep_retention(broker, directory, stop));
         let (broker, directory, stop) = of_one();
         background.spawn(keep_deleting(broker, directory, stop));
+        let (broker, directory, stop) = of_one();
+        background.spawn(keep_moving(broker, directory, stop));
     }
     background.spawn(keep_house(Arc::clone(&broker), stop_background.clone()));
     background.spawn(begin_writebacks(

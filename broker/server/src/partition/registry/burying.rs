@@ -52,6 +52,7 @@ impl Partitions {
         topic_id: Uuid,
         name: &TopicPartition,
     ) {
+        self.give_up_copies(topic_id, name);
         // One that was brought back under another name goes there next, and is given up by nobody.
         let deleted = image.deleted_topic(topic_id);
         let grace_ends_at_ms = deleted.map_or(i64::MAX, |it| it.grace_ends_at_ms);

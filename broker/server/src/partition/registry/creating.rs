@@ -111,6 +111,7 @@ impl Partitions {
             partition.found_damage(offset);
         }
         self.held.write().insert(key, Arc::clone(&partition));
+        self.go_on_with_move(&partition);
         if partition.log().has_unchecked_batches() {
             self.reports.due_checks.add(key);
             self.metrics.unchecked_logs.inc();

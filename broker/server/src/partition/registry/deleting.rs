@@ -111,14 +111,15 @@ impl Partitions {
             self.remove_buried(topic.id, Some(index));
         }
         let key = (topic.id, index);
+        let name = TopicPartition::new(topic.name.to_string(), index);
         broker.fetchers.leave(key);
+        self.give_up_copies(topic.id, &name);
         let removed = self.held.write().remove(&key);
         if let Some(partition) = removed {
             partition.resign();
             remove(&partition.located().directory, partition.topic_partition());
             return true;
         }
-        let name = TopicPartition::new(topic.name.to_string(), index);
         if self.directories.is_in_failed(&name, key) {
             // Should it come back to this broker, it is made anew.
             self.given_up.lock().insert(key);
@@ -151,6 +152,9 @@ impl Partitions {
         partition: &TopicPartition,
         reason: &str,
     ) -> bool {
+        if let Some(log) = directory.logs().get(partition) {
+            self.give_up_copies(log.topic_id(), partition);
+        }
         match directory.logs().set_aside(partition) {
             Ok(path) => {
                 warn!(%partition, reason, path = %path.display(), "log set aside; remove it when nobody needs it");

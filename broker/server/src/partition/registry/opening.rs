@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use foz_log::{
-    FileHandles, FlushObserver, Flusher, FoundDirectory, LogConfig, LogDirectory, OpenReport,
-    PageCache, PartitionLog, StorageError, TopicPartition, reconcile,
+    FileHandles, FinishedMoves, FlushObserver, Flusher, FoundDirectory, LogConfig, LogDirectory,
+    OpenError, OpenReport, PageCache, PartitionLog, StorageError, TopicPartition, finish_moves,
+    reconcile,
 };
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
@@ -18,7 +19,9 @@ use crate::identity::{OfflineDirectory, is_of_disk};
 use crate::metrics::Metrics;
 use crate::partition::data_directory::Found;
 use crate::partition::offline::Offline;
-use crate::partition::{DataDirectories, DataDirectory, Opening, Openings, Reports, wall_clock_ms};
+use crate::partition::{
+    DataDirectories, DataDirectory, LogMoves, Opening, Openings, Reports, wall_clock_ms,
+};
 use crate::recovery_progress::RecoveryProgress;
 
 /// Files of logs that are open at once. Kafka keeps three for each segment; here they are opened when
@@ -65,9 +68,10 @@ impl Partitions {
         recovery: &RecoveryProgress,
     ) -> anyhow::Result<Self> {
         let Openings {
-            usable: directories,
+            usable: mut directories,
             mut offline,
         } = directories;
+        let moves = finish_decided_moves(&mut directories, &mut offline)?;
         let handles = FileHandles::new(OPEN_FILES_MAX);
         let numbered: Vec<_> = directories.iter().enumerate().collect();
         let opened = for_each_at_once(&numbered, |(at, opening)| {
@@ -76,6 +80,7 @@ impl Partitions {
         });
         let (directories, mut opened) = without_failed(directories, opened, &mut offline)?;
         hold_together(&directories, &mut opened)?;
+        let mut set_aside: Vec<_> = set_aside_by(&moves).collect();
         let mut damaged = Vec::new();
         let held = Map::default();
         let mut all = Vec::new();
@@ -84,7 +89,9 @@ impl Partitions {
             let found = Found {
                 disk_epoch: opening.claimed.disk_epoch,
                 has_all_written: has_all_written(&opening, &report),
-                in_doubt: in_doubt(&logs, &report).collect(),
+                in_doubt: in_doubt(&logs, &report)
+                    .chain(set_aside.drain(..))
+                    .collect(),
                 logs: Mutex::new(logs.listed()),
             };
             let observer = Observer {
@@ -96,6 +103,7 @@ impl Partitions {
             all.push(Arc::new(DataDirectory::new(opening, logs, flusher, found)));
         }
         let directories = DataDirectories::new(all, offline);
+        let moves = LogMoves::new(metrics.log_moves.clone());
         let offline = Offline::new(damaged.into_iter(), metrics.offline_log_partitions.clone());
         Ok(Self {
             directories,
@@ -103,11 +111,69 @@ impl Partitions {
             held,
             offline,
             given_up: Mutex::default(),
+            moves,
             applied: Mutex::default(),
             metrics,
             reports,
         })
     }
+}
+
+/// What was decided of the moves of the process before this one is carried out before anything is opened.
+fn finish_decided_moves(
+    directories: &mut Vec<Opening>,
+    offline: &mut Vec<OfflineDirectory>,
+) -> anyhow::Result<FinishedMoves> {
+    let moves = loop {
+        let paths = directories.iter();
+        let paths = paths.map(|it| it.claimed.identity.data_dir().to_owned());
+        let error = match finish_moves(&paths.collect::<Vec<_>>(), offline.is_empty()) {
+            Ok(moves) => break moves,
+            Err(error) => error,
+        };
+        let failed = match &error {
+            OpenError::Storage(error) if error.is_of_disk() => directories
+                .iter()
+                .position(|it| error.path.starts_with(it.claimed.identity.data_dir())),
+            _ => None,
+        };
+        let reason = format!("a move to another data directory cannot be finished: {error}");
+        match failed {
+            Some(at) if directories[at].failure.fail(reason.clone(), true) => {
+                let path = directories
+                    .remove(at)
+                    .claimed
+                    .identity
+                    .data_dir()
+                    .to_owned();
+                offline.push(OfflineDirectory { path, reason });
+            }
+            _ => return Err(error).context("cannot finish what moved to another data directory"),
+        }
+    };
+    for path in &moves.named {
+        info!(path = %path.display(), "a log is in another data directory now, as was decided before this start");
+    }
+    for path in &moves.set_aside {
+        warn!(path = %path.display(), "what a move to another data directory has left was set aside, and there is no other log of it; remove it when nobody needs it");
+    }
+    for (topic_id, index) in &moves.waiting {
+        warn!(%topic_id, index, "the log that a move to another data directory has left is where nobody can look");
+    }
+    if !moves.going_on.is_empty() {
+        let logs = moves.going_on.len();
+        info!(logs, "logs go on to move to other data directories");
+    }
+    Ok(moves)
+}
+
+/// Nothing is left of these where they are looked for.
+fn set_aside_by(moves: &FinishedMoves) -> impl Iterator<Item = InDoubt> {
+    moves.in_doubt.iter().map(|(topic_id, name)| InDoubt {
+        name: name.clone(),
+        topic_id: Some(*topic_id),
+        is_missing: true,
+    })
 }
 
 /// DESIGN: a crash of the process is no loss of data while the kernel lives. What the disk itself has lost is told of each

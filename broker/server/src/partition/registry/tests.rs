@@ -6,6 +6,7 @@ mod failing_directory;
 mod full_disk;
 mod in_doubt;
 mod many_partitions;
+mod moving;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,116 @@
+//! What becomes of a move to another data directory after each step. Pure.
+
+use std::time::Duration;
+
+use foz_log::{MoveAct, MoveError, OpenError};
+
+/// Near its end a move waits so long for a pass of compaction, or for a log that grows fast.
+const END_PAUSE: Duration = Duration::from_millis(50);
+/// For room, for damage that is mended, for an earlier move that ends.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// After a failure, and before a copy is begun anew.
+const FAILURE_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same log, after this time.
+    Same(Duration),
+    /// Others that are to come to that directory may come first for so long.
+    Others(Duration),
+    /// As above, and what was copied is not to be believed.
+    Anew(Duration),
+    Over,
+}
+
+impl Next {
+    /// Where there is something to be waited for that another log need not wait for.
+    pub(super) const AFTER_ANOTHER: Self = Self::Others(LOOK_PAUSE);
+}
+
+/// Where the act was carried out; a swap that was not: it is not near enough to its end after all.
+pub(super) fn after(act: MoveAct, has_room: bool) -> Next {
+    match act {
+        MoveAct::Cut | MoveAct::Check | MoveAct::Copy | MoveAct::Flush => {
+            Next::Same(Duration::ZERO)
+        }
+        MoveAct::Swap => Next::Same(END_PAUSE),
+        MoveAct::Wait if has_room => Next::Same(END_PAUSE),
+        MoveAct::Wait => Next::Others(LOOK_PAUSE),
+    }
+}
+
+/// `is_out_of_use`: that of one of the two directories, or the log has stopped.
+pub(super) fn after_error(error: &MoveError, is_out_of_use: bool) -> Next {
+    if is_out_of_use {
+        return Next::Over;
+    }
+    match error {
+        MoveError::Over(..) | MoveError::Copy(OpenError::Exists(_)) => Next::Over,
+        MoveError::UnderWay(_) | MoveError::Damaged { .. } => Next::Others(LOOK_PAUSE),
+        error if error.is_shortage() => Next::Others(LOOK_PAUSE),
+        MoveError::Copy(OpenError::Malformed { .. }) => Next::Anew(FAILURE_PAUSE),
+        MoveError::Source(_) | MoveError::Copy(_) => Next::Others(FAILURE_PAUSE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+    use std::path::PathBuf;
+
+    use foz_log::StorageError;
+
+    use super::*;
+
+    #[test]
+    fn after_each_act_it_goes_on() {
+        use MoveAct::{Check, Copy, Cut, Flush, Swap, Wait};
+        for act in [Cut, Check, Copy, Flush] {
+            assert_eq!(after(act, true), Next::Same(Duration::ZERO), "{act:?}");
+        }
+        assert_eq!(after(Swap, true), Next::Same(END_PAUSE));
+        assert_eq!(after(Wait, true), Next::Same(END_PAUSE));
+        assert_eq!(after(Wait, false), Next::Others(LOOK_PAUSE));
+    }
+
+    #[test]
+    fn each_error_says_what_comes_next() {
+        let storage = |kind| StorageError {
+            action: "write",
+            path: PathBuf::from("orders-0"),
+            source: Error::from(kind),
+        };
+        let malformed = || OpenError::Malformed {
+            file: PathBuf::from("orders-0"),
+            reason: "it is not as its log".to_owned(),
+        };
+        let name = || "orders-0".to_owned();
+        let damaged = || MoveError::Damaged {
+            offset: 7,
+            reason: "crc".to_owned(),
+        };
+        let (full, broken) = (ErrorKind::StorageFull, ErrorKind::Other);
+        let (soon, later) = (Next::Others(LOOK_PAUSE), Next::Others(FAILURE_PAUSE));
+        for (error, next) in [
+            (MoveError::Over(name(), "deleted"), Next::Over),
+            (MoveError::UnderWay(name()), soon),
+            (damaged(), soon),
+            (MoveError::Source(storage(full)), soon),
+            (MoveError::Source(storage(broken)), later),
+            (MoveError::Copy(storage(full).into()), soon),
+            (MoveError::Copy(storage(broken).into()), later),
+            (MoveError::Copy(malformed()), Next::Anew(FAILURE_PAUSE)),
+            (
+                MoveError::Copy(OpenError::Unusable(name(), "closed")),
+                later,
+            ),
+            (
+                MoveError::Copy(OpenError::Exists(PathBuf::from("orders-0"))),
+                Next::Over,
+            ),
+        ] {
+            assert_eq!(after_error(&error, false), next, "{error}");
+            assert_eq!(after_error(&error, true), Next::Over, "{error}");
+        }
+    }
+}

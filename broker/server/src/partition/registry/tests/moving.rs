@@ -1,0 +1,411 @@
+//! Logs move to other data directories.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::BytesMut;
+use foz_protocol::batch::Batches;
+use foz_protocol::record::{Records, record_bytes};
+
+use super::directories::{deletion, place, spread, topic, world_of};
+use super::*;
+use crate::disk_space::Space;
+use crate::partition::{ACKS_ALL, Next};
+
+/// So that a move of [`MANY`] records takes several steps.
+const STEP_BYTES: usize = 10 << 10;
+const MANY: i64 = 1000;
+
+/// The log of `orders-0` is in the first of so many directories.
+fn world(directories: usize) -> (World, Arc<Partition>) {
+    let mut world = world_of(directories);
+    world.commit(topic(TOPIC_ID, 1));
+    assert_eq!(place(&world, 0), 0);
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    (world, partition)
+}
+
+fn batch(value: i64) -> BytesMut {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let value = format!("{value:1000}");
+    builder.push(&RecordToWrite {
+        value: Some(value.as_bytes()),
+        ..RecordToWrite::default()
+    });
+    BytesMut::from(builder.build().unwrap().as_slice())
+}
+
+/// Each record says its offset.
+fn append(partition: &Arc<Partition>, image: &Image, records: i64) {
+    for _ in 0..records {
+        let offset = partition.log_end_offset();
+        let produced = partition.append(image, ACKS_ALL, batch(offset)).unwrap();
+        assert_eq!(produced.base_offset, offset);
+    }
+}
+
+fn values(partition: &Partition, from: i64) -> Vec<i64> {
+    let read = |log: &foz_log::PartitionLog| log.read(from, 1 << 20, i64::MAX, true);
+    let bytes = partition.read_log(read).unwrap();
+    let mut values = Vec::new();
+    for batch in Batches::new(&bytes) {
+        let (header, batch) = batch.unwrap();
+        let records = record_bytes(&header, batch, 1 << 20).unwrap();
+        for record in Records::new(&header, &records) {
+            let value = record.unwrap().value.unwrap();
+            values.push(str::from_utf8(value).unwrap().trim().parse().unwrap());
+        }
+    }
+    values
+}
+
+/// Every record, each one time.
+fn check(partition: &Partition, records: i64) {
+    let mut read = Vec::new();
+    while (read.len() as i64) < partition.log_end_offset() {
+        read.extend(values(partition, read.len() as i64));
+    }
+    assert_eq!(read, (0..records).collect::<Vec<_>>());
+}
+
+impl World {
+    fn ask(&self, target: usize) -> Result<(), ErrorCode> {
+        let partition = self.partitions().get(TOPIC_ID, 0).unwrap();
+        let target = &self.partitions().directories().all()[target];
+        self.partitions().move_log(&partition, target)
+    }
+
+    /// One step of the move that comes first there. `None`: there is nothing to move.
+    fn step(&self, target: usize) -> Option<Next> {
+        let target = &self.partitions().directories().all()[target];
+        let wanted = (self.partitions().moves()).first_to(target, &[].into())?;
+        Some(self.partitions().move_on(&wanted, STEP_BYTES).next)
+    }
+
+    /// Until it is over.
+    fn finish_moving(&self, target: usize) {
+        for _ in 0..10_000 {
+            match self.step(target) {
+                None => return,
+                Some(Next::Over | Next::Same(_)) => {}
+                Some(next) => panic!("{next:?}"),
+            }
+        }
+        panic!("it does not end");
+    }
+
+    fn remove_all_deleted(&self) {
+        for directory in self.partitions().directories().all() {
+            assert!(self.partitions().remove_deleted(directory, &|| true));
+            self.partitions().checkpoint(directory);
+        }
+    }
+
+    /// How many logs are there, and on their way.
+    fn moving(&self) -> i64 {
+        self.broker.metrics.log_moves.get()
+    }
+
+    async fn reopened(self) -> Self {
+        let world = self.restart(|_| {}).await;
+        let image = Arc::clone(&world.image);
+        world.partitions().set_strays_aside(&image, 0);
+        let changes = Changes::between(&Image::default(), &image);
+        world.partitions().apply(&world.broker, &image, &changes);
+        world
+    }
+}
+
+fn only_there(target: usize, directories: usize) -> Vec<Vec<String>> {
+    let mut expected = vec![Vec::new(); directories];
+    expected[target].push("orders-0".to_owned());
+    expected
+}
+
+#[tokio::test]
+async fn a_log_moves_while_it_is_written_and_read() {
+    let (mut world, partition) = world(2);
+    append(&partition, &world.image, 100);
+    let (image, done) = (Arc::clone(&world.image), AtomicBool::new(false));
+    let appended = std::thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                append(&partition, &image, 1);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            append(&partition, &image, 10);
+            partition.log_end_offset()
+        });
+        let reading = scope.spawn(|| {
+            let (mut from, mut reads) = (0, 0_u64);
+            while !done.load(Ordering::Acquire) {
+                let read = values(&partition, from);
+                let end = from + read.len() as i64;
+                assert_eq!(read, (from..end).collect::<Vec<_>>());
+                from = if end > 200 { 0 } else { end };
+                reads += 1;
+            }
+            reads
+        });
+        for round in 0..20 {
+            let target = 1 - round % 2;
+            world.ask(target).unwrap();
+            assert_eq!(world.moving(), 1);
+            world.finish_moving(target);
+            assert_eq!(place(&world, 0), target);
+            world.remove_all_deleted();
+        }
+        done.store(true, Ordering::Release);
+        assert!(reading.join().unwrap() > 20);
+        appending.join().unwrap()
+    });
+    assert_eq!(world.moving(), 0);
+    check(&partition, appended);
+    assert_eq!(spread(&world), only_there(0, 2));
+    assert!(world.broker.metrics.log_moved_bytes.get() > 100_000);
+    assert!(world.fatal.try_recv().is_err());
+    drop(partition);
+    let world = world.reopened().await;
+    check(&world.partitions().get(TOPIC_ID, 0).unwrap(), appended);
+}
+
+/// Who waits for a flush of the old log is told of the new one's.
+#[tokio::test]
+async fn who_waits_for_a_flush_hears_of_the_move() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, 1);
+    world.ask(1).unwrap();
+    // Nothing flushes it but the move.
+    let config = foz_log::LogConfig {
+        flush_before_acknowledge: true,
+        ..foz_log::LogConfig::clone(&partition.log().config())
+    };
+    partition.log().set_config(Arc::new(config));
+    let image = Arc::clone(&world.image);
+    let waiting = {
+        let partition = Arc::clone(&partition);
+        tokio::spawn(async move {
+            let appended = partition.append(&image, ACKS_ALL, batch(1)).unwrap();
+            partition.acknowledged(&appended).await
+        })
+    };
+    tokio::task::yield_now().await;
+    world.finish_moving(1);
+    let acknowledged = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert_eq!(acknowledged.unwrap().unwrap(), Ok(()));
+    assert_eq!(partition.log().high_watermark(), 2);
+}
+
+#[tokio::test]
+async fn the_directory_that_it_is_in_cancels_a_move() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, MANY);
+    world.ask(0).unwrap();
+    assert_eq!((world.moving(), world.step(1)), (0, None), "it is there");
+    for _ in 0..2 {
+        world.ask(1).unwrap();
+        world.ask(1).unwrap();
+        for _ in 0..3 {
+            assert_eq!(world.step(1), Some(Next::Same(Duration::ZERO)));
+        }
+        let there = &spread(&world)[1];
+        assert!(there.iter().any(|it| it.ends_with("-future")), "{there:?}");
+        world.ask(0).unwrap();
+        assert_eq!((world.moving(), world.step(1)), (0, None));
+        world.remove_all_deleted();
+        assert_eq!(spread(&world), only_there(0, 2));
+    }
+    append(&partition, &world.image, 10);
+    check(&partition, MANY + 10);
+    world.ask(1).unwrap();
+    world.finish_moving(1);
+    check(&partition, MANY + 10);
+}
+
+#[tokio::test]
+async fn another_directory_begins_it_anew() {
+    let (world, partition) = world(3);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    world.step(1);
+    world.ask(2).unwrap();
+    assert_eq!((world.moving(), world.step(1)), (1, None));
+    world.finish_moving(2);
+    world.remove_all_deleted();
+    assert_eq!(spread(&world), only_there(2, 3));
+    check(&partition, MANY);
+}
+
+#[tokio::test]
+async fn a_log_that_goes_takes_its_copy_along() {
+    for (records, is_kept) in [(vec![deletion(TOPIC_ID)], true), (vec![], false)] {
+        let (mut world, partition) = world(2);
+        append(&partition, &world.image, MANY);
+        world.ask(1).unwrap();
+        world.step(1);
+        match is_kept {
+            true => world.commit(records),
+            false => world.change(moved_to(&[1, 2], 1)),
+        }
+        assert_eq!((world.moving(), world.step(1)), (0, None));
+        world.remove_all_deleted();
+        let left = spread(&world);
+        assert!(left[1].is_empty(), "{left:?}");
+        assert!(world.fatal.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_start_goes_on_with_a_move() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    for _ in 0..4 {
+        world.step(1);
+    }
+    let target = &world.partitions().directories().all()[1];
+    let copied = target.logs().futures()[0].log_end_offset();
+    assert!((20..100).contains(&copied), "{copied}");
+    drop(partition);
+    let mut world = world.reopened().await;
+    assert_eq!((world.moving(), place(&world, 0)), (1, 0));
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    append(&partition, &world.image, 10);
+    // The step that begins it copies nothing, and nothing begins anew.
+    world.step(1);
+    let target = &world.partitions().directories().all()[1];
+    assert_eq!(target.logs().futures()[0].log_end_offset(), copied);
+    world.finish_moving(1);
+    world.remove_all_deleted();
+    assert_eq!(spread(&world), only_there(1, 2));
+    check(&partition, MANY + 10);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn without_room_it_waits() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    let target = &world.partitions().directories().all()[1];
+    target.disk_gate().set(Space::Full);
+    for _ in 0..3 {
+        assert!(matches!(world.step(1), Some(Next::Others(_))));
+    }
+    assert_eq!(target.logs().futures()[0].log_end_offset(), 0);
+    target.disk_gate().set(Space::Roomy);
+    world.finish_moving(1);
+    check(&partition, MANY);
+}
+
+fn fail(world: &World, at: usize) {
+    let directory = &world.partitions().directories().all()[at];
+    assert!(
+        directory
+            .failure()
+            .fail("its disk is gone".to_owned(), false)
+    );
+    while !directory.failure().distrusts_page_cache() {
+        // Another thread writes that down.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    world.partitions().take_offline(&world.broker, directory);
+}
+
+#[tokio::test]
+async fn a_target_that_fails_takes_the_copy_and_not_the_log() {
+    let (mut world, partition) = world(3);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    world.step(1);
+    fail(&world, 1);
+    assert_eq!(world.step(1), Some(Next::Over));
+    assert_eq!((world.moving(), world.step(1)), (0, None));
+    assert_eq!(world.ask(1), Err(ErrorCode::KafkaStorageError));
+    append(&partition, &world.image, 10);
+    world.ask(2).unwrap();
+    world.finish_moving(2);
+    assert_eq!(place(&world, 0), 2);
+    check(&partition, MANY + 10);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn where_the_log_fails_its_copy_stays_and_nobody_makes_it_the_log() {
+    let (mut world, partition) = world(2);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    world.step(1);
+    fail(&world, 0);
+    assert_eq!(world.step(1), Some(Next::Over));
+    assert_eq!((world.moving(), world.step(1)), (0, None));
+    assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+    let failed = world.partitions().failed_replicas();
+    assert_eq!(failed.into_iter().collect::<Vec<_>>(), [(TOPIC_ID, 0)]);
+    assert!(spread(&world)[1][0].ends_with("-future"));
+    // Other brokers have it: the copy is of no use.
+    world.change(moved_to(&[1, 2], 1));
+    assert!(
+        world.partitions().directories().all()[1]
+            .logs()
+            .futures()
+            .is_empty()
+    );
+    assert!(world.fatal.try_recv().is_err());
+}
+
+/// The log has no name any more, and its copy gets none: that directory has failed, and the replica with it.
+#[tokio::test]
+async fn a_target_that_fails_at_the_very_end_takes_the_log_along() {
+    let (world, partition) = world(3);
+    append(&partition, &world.image, 100);
+    world.ask(1).unwrap();
+    let target = &world.partitions().directories().all()[1];
+    let in_the_way = target.path().join("orders-0");
+    std::os::unix::fs::symlink("nowhere", &in_the_way).unwrap();
+    assert_eq!(world.step(1), Some(Next::Over));
+    assert!(target.has_failed());
+    assert_eq!(place(&world, 0), 1);
+    let refused = partition.append(&world.image, ACKS_ALL, batch(100));
+    assert!(refused.is_err(), "{refused:?}");
+    fail(&world, 1);
+    assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+    let failed = world.partitions().failed_replicas();
+    assert_eq!(failed.into_iter().collect::<Vec<_>>(), [(TOPIC_ID, 0)]);
+    let left = spread(&world);
+    assert!(left[0][0].ends_with("-moved"), "{left:?}");
+    drop(partition);
+    fs::remove_file(in_the_way).unwrap();
+    let world = world.reopened().await;
+    assert_eq!(place(&world, 0), 1);
+    check(&world.partitions().get(TOPIC_ID, 0).unwrap(), 100);
+    world.remove_all_deleted();
+    assert_eq!(spread(&world), only_there(1, 3));
+}
+
+/// It is fetched again from nobody: what can be read stays in service where it is.
+#[tokio::test]
+async fn what_is_damaged_is_not_copied() {
+    let (mut world, partition) = world(2);
+    append(&partition, &world.image, MANY);
+    partition.log().flush().unwrap();
+    let path = world.partitions().directories().all()[0].path();
+    let path = path.join("orders-0/00000000000000000000.log");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = usize::try_from(partition.size_bytes() / 2).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    world.ask(1).unwrap();
+    let mut steps = 0;
+    while world.step(1) == Some(Next::Same(Duration::ZERO)) {
+        steps += 1;
+        assert!(steps < 100);
+    }
+    assert!(partition.damage().is_some());
+    assert!(matches!(world.step(1), Some(Next::Others(_))));
+    let target = &world.partitions().directories().all()[1];
+    let copied = target.logs().futures()[0].log_end_offset();
+    assert!(copied <= MANY / 2, "{copied}");
+    assert_eq!((place(&world, 0), world.moving()), (0, 1));
+    append(&partition, &world.image, 1);
+    assert!(world.fatal.try_recv().is_err());
+}

@@ -414,7 +414,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         long(0),
         Some("9223372036854775807"),
         Applied,
-        "Accepted for Kafka's tools: a broker has one directory, so nothing is copied to another.",
+        "The most bytes in a second that the broker copies from one of its data directories to another.",
     ),
     ConfigKey::broker(
         "replica.fetch.backoff.ms",

@@ -96,6 +96,8 @@ fn on_small_disks(brokers: usize) -> (Testbed, Vec<SmallDisk>) {
 /// One message after the other with acks=all, each with its number; when each was acknowledged.
 pub(crate) struct Load {
     acknowledged: Arc<Mutex<Vec<Instant>>>,
+    /// How long each was waited for.
+    waits: Arc<Mutex<Vec<Duration>>>,
     is_over: Arc<AtomicBool>,
     sending: JoinHandle<()>,
 }
@@ -103,19 +105,27 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn on(client: &Client) -> Self {
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        let waits = Arc::default();
         let is_over = Arc::new(AtomicBool::new(false));
         let (done, ends, client) = (acknowledged.clone(), is_over.clone(), client.clone());
+        let waited = Arc::clone(&waits);
         let runtime = tokio::runtime::Handle::current();
         let sending =
-            std::thread::spawn(move || runtime.block_on(Self::send(client, &done, &ends)));
+            std::thread::spawn(move || runtime.block_on(Self::send(client, &done, &waited, &ends)));
         Self {
             acknowledged,
+            waits,
             is_over,
             sending,
         }
     }
 
-    async fn send(client: Client, done: &Mutex<Vec<Instant>>, ends: &AtomicBool) {
+    async fn send(
+        client: Client,
+        done: &Mutex<Vec<Instant>>,
+        waits: &Mutex<Vec<Duration>>,
+        ends: &AtomicBool,
+    ) {
         let config = ProducerConfig {
             delivery_timeout: 4 * PATIENCE,
             ..ProducerConfig::default()
@@ -128,8 +138,10 @@ impl Load {
                 partition: Some(number % 3),
                 ..Message::default()
             };
+            let sent = Instant::now();
             producer.send(TOPIC, message).await.unwrap();
             producer.flush().await.unwrap();
+            waits.lock().push(sent.elapsed());
             done.lock().push(Instant::now());
             number += 1;
             sleep(Duration::from_millis(10)).await;
@@ -138,6 +150,12 @@ impl Load {
 
     pub(crate) fn count(&self) -> usize {
         self.acknowledged.lock().len()
+    }
+
+    /// How long each was waited for, of the first so many, without the very first ones, and of those after them.
+    pub(crate) fn waits(&self, first: usize) -> (Vec<Duration>, Vec<Duration>) {
+        let waits = self.waits.lock();
+        (waits[6.min(first)..first].to_vec(), waits[first..].to_vec())
     }
 
     /// How long until this many more are acknowledged.

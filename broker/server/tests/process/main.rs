@@ -23,6 +23,7 @@ mod identity;
 mod internal_topics;
 mod late_fetches;
 mod lifecycle;
+mod log_moves;
 mod newest_end;
 mod older_directories;
 mod reassignments;

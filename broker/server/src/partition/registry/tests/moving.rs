@@ -130,7 +130,7 @@ async fn a_log_moves_while_it_is_written_and_read() {
         let appending = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 append(&partition, &image, 1);
-                std::thread::sleep(Duration::from_micros(200));
+                std::thread::yield_now();
             }
             append(&partition, &image, 10);
             partition.log_end_offset()
@@ -306,7 +306,7 @@ fn fail(world: &World, at: usize) {
     );
     while !directory.failure().distrusts_page_cache() {
         // Another thread writes that down.
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
     world.partitions().take_offline(&world.broker, directory);
 }

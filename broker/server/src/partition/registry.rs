@@ -47,6 +47,8 @@ pub(crate) struct Partitions {
     /// Replicas whose logs were in directories that failed, and are not theirs any more: they went to other brokers.
     given_up: Mutex<HashSet<Key>>,
     moves: LogMoves,
+    /// See [`Self::keep_in_place`].
+    listing: RwLock<()>,
     /// With which `held` is in line. Locked by whoever changes what is held.
     applied: Mutex<Arc<Image>>,
     metrics: Metrics,

@@ -355,6 +355,7 @@ impl Logs {
     fn of(broker: &Broker, registered: Option<i64>) -> Self {
         let partitions = &broker.partitions;
         let all = partitions.directories();
+        let _each_once = partitions.keep_in_place();
         // One that fails meanwhile is told of afterwards.
         let directories: Vec<_> = all.usable().cloned().collect();
         let named = all.all().len() + all.offline_from_start().len();

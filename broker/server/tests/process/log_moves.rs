@@ -113,6 +113,24 @@ async fn check(client: &Client, acknowledged: usize) {
     assert_eq!(numbers, (0..acknowledged).collect());
 }
 
+/// How long writers were kept out, by what the broker says of each move.
+fn held_up(broker: &Node) -> Vec<Duration> {
+    let log = broker.log();
+    let said = log.split("held_up_us").skip(1).map(|said| {
+        // In colours.
+        let number = said.split_whitespace().next().unwrap().rsplit(['m', '=']);
+        Duration::from_micros(number.into_iter().next().unwrap().parse().unwrap())
+    });
+    said.collect()
+}
+
+fn said(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    let (count, half, most) = (times.len(), at(50), at(100));
+    format!("{count}: {half:?} (p50) {:?} (p99) {most:?} (most)", at(99))
+}
+
 /// Every log of every broker to and fro, leaders and followers. How long producers waited is said.
 async fn move_all_under_load(brokers: usize, rounds: usize) {
     let mut testbed = prepare(brokers);
@@ -143,20 +161,12 @@ async fn move_all_under_load(brokers: usize, rounds: usize) {
     load.goes_on().await;
     await_isr(&testbed, &all).await;
     let (calm, moving) = load.waits(before);
-    let said = |waits: &mut [Duration]| {
-        waits.sort_unstable();
-        let at = |part: usize| waits[(waits.len() - 1) * part / 100];
-        format!(
-            "{} waited {:?} (p50) {:?} (p99) {:?} (most)",
-            waits.len(),
-            at(50),
-            at(99),
-            at(100)
-        )
-    };
-    let (mut calm, mut moving) = (calm, moving);
-    eprintln!("without moves: {}", said(&mut calm));
-    eprintln!("with {} moves: {}", rounds * brokers * 3, said(&mut moving));
+    let moves = rounds * brokers * PARTITIONS as usize;
+    eprintln!("without moves: {}", said(calm));
+    eprintln!("with {moves} moves: {}", said(moving));
+    let held_up: Vec<_> = testbed.brokers.iter().flat_map(held_up).collect();
+    assert_eq!(held_up.len(), moves);
+    eprintln!("held up: {}", said(held_up));
     let acknowledged = block_in_place(|| load.end());
     check(&client, acknowledged).await;
     for broker in &mut testbed.brokers {
@@ -170,15 +180,15 @@ async fn move_all_under_load(brokers: usize, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn single_replicas_move_under_load() {
-    move_all_under_load(1, 8).await;
+    move_all_under_load(1, 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_and_followers_move_under_load() {
-    move_all_under_load(3, 4).await;
+    move_all_under_load(3, 10).await;
 }
 
-/// In the middle of moves, wherever that is.
+/// In the middle of moves, wherever that is; and so after a clean stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_goes_on_after_a_kill_and_nothing_is_lost() {
     let mut testbed = prepare(1);
@@ -204,7 +214,11 @@ async fn a_move_goes_on_after_a_kill_and_nothing_is_lost() {
         // Twelve MiB take a second and a half.
         sleep(Duration::from_millis(40 + 170 * round)).await;
         block_in_place(|| {
-            broker.kill();
+            if round % 4 == 3 {
+                assert!(broker.stop());
+            } else {
+                broker.kill();
+            }
             broker.spawn();
             broker.wait_ready();
         });

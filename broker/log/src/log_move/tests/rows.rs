@@ -56,6 +56,9 @@ fn said(decided: &Decided) -> String {
             said += word;
         }
     }
+    let named = decided.named_in_doubt().into_iter();
+    let named = named.map(|(topic_id, name)| (topic_id, name.partition));
+    assert!(named.eq(decided.in_doubt.iter().copied()));
     said.trim().to_owned()
 }
 

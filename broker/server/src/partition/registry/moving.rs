@@ -1,7 +1,7 @@
 //! Moves logs to other data directories (AlterReplicaLogDirs, KIP-113).
 //!
 //! Whoever deletes, buries or sets a log aside gives its copy up first, and holds `applied` as does the end of a move: so
-//! neither comes between the other. Locks are taken in this order: `applied`, the state of the move, the role.
+//! neither comes between the other. Locks are taken in this order: `applied`, the state of the move, `listing`, the role.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use foz_log::{
     Finished, LogMove, MoveAct, MoveError, OpenError, PartitionLog, StorageError, TopicPartition,
 };
 use foz_protocol::error::ErrorCode;
+use parking_lot::RwLockReadGuard;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -39,6 +40,11 @@ impl From<Next> for Moved {
 impl Partitions {
     pub(crate) fn moves(&self) -> &LogMoves {
         &self.moves
+    }
+
+    /// While this is held no log goes from one directory to another: each is found in one of them.
+    pub(crate) fn keep_in_place(&self) -> RwLockReadGuard<'_, ()> {
+        self.listing.read()
     }
 
     /// The log is to be in that directory; what was asked for before does not count any more. It is copied there in the
@@ -107,7 +113,7 @@ impl Partitions {
         if let Some(wanted) = self.moves.get((topic_id, name.partition)) {
             self.moves.end(&wanted);
         }
-        // What stays, a start clears away.
+        // What stays, a start sets aside: the log is gone by then.
         let _ = self.give_up_files(topic_id, name);
     }
 
@@ -227,7 +233,10 @@ impl Partitions {
         if wanted.is_over() || partition.is_in(&wanted.target) {
             return Ok(Next::Over.into());
         }
-        begin(wanted, &mut state, &partition)?;
+        // Whoever asked for it may have been faster.
+        if state.it.is_none() {
+            begin(wanted, &mut state, &partition)?;
+        }
         Ok(Next::Same(Duration::ZERO).into())
     }
 
@@ -245,6 +254,7 @@ impl Partitions {
         let Some(it) = state.it.as_ref().filter(|_| is_held && !wanted.is_over()) else {
             return Ok(Next::Over.into());
         };
+        let _listed_once = self.listing.write();
         let began = Instant::now();
         let finished = partition.swap(it, &wanted.target);
         let held_up = began.elapsed();

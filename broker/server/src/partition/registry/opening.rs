@@ -8,7 +8,7 @@ use foz_log::{
     OpenError, OpenReport, PageCache, PartitionLog, StorageError, TopicPartition, finish_moves,
     reconcile,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -112,6 +112,7 @@ impl Partitions {
             offline,
             given_up: Mutex::default(),
             moves,
+            listing: RwLock::default(),
             applied: Mutex::default(),
             metrics,
             reports,

@@ -1,6 +1,7 @@
 //! Logs move to other data directories.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 
 use bytes::BytesMut;
 use foz_protocol::batch::Batches;
@@ -14,6 +15,8 @@ use crate::partition::{ACKS_ALL, Next};
 /// So that a move of [`MANY`] records takes several steps.
 const STEP_BYTES: usize = 10 << 10;
 const MANY: i64 = 1000;
+/// Between two records that are appended meanwhile.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// The log of `orders-0` is in the first of so many directories.
 fn world(directories: usize) -> (World, Arc<Partition>) {
@@ -127,13 +130,14 @@ async fn a_log_moves_while_it_is_written_and_read() {
     append(&partition, &world.image, 100);
     let (image, done) = (Arc::clone(&world.image), AtomicBool::new(false));
     let appended = std::thread::scope(|scope| {
-        let appending = scope.spawn(|| {
-            while !done.load(Ordering::Acquire) {
-                append(&partition, &image, 1);
-                std::thread::yield_now();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (appended, image) = (&partition, &image);
+        let appending = scope.spawn(move || {
+            while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                append(appended, image, 1);
             }
-            append(&partition, &image, 10);
-            partition.log_end_offset()
+            append(appended, image, 10);
+            appended.log_end_offset()
         });
         let reading = scope.spawn(|| {
             let (mut from, mut reads) = (0, 0_u64);
@@ -154,6 +158,7 @@ async fn a_log_moves_while_it_is_written_and_read() {
             assert_eq!(place(&world, 0), target);
             world.remove_all_deleted();
         }
+        drop(stop);
         done.store(true, Ordering::Release);
         assert!(reading.join().unwrap() > 20);
         appending.join().unwrap()
@@ -408,4 +413,26 @@ async fn what_is_damaged_is_not_copied() {
     assert_eq!((place(&world, 0), world.moving()), (0, 1));
     append(&partition, &world.image, 1);
     assert!(world.fatal.try_recv().is_err());
+}
+
+/// Nobody knows whether it has all that it had, and an empty log takes its place only where the quorum knows.
+#[tokio::test]
+async fn what_a_move_has_left_alone_is_set_aside_and_told() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, 10);
+    drop(partition);
+    let rename = |data: &Path| {
+        let left = format!("orders-0.{}-moved", Uuid::from_u128(1).simple());
+        let data = data.join("data-0");
+        fs::rename(data.join("orders-0"), data.join(left)).unwrap();
+    };
+    let world = world.restart(rename).await;
+    let left = spread(&world);
+    assert!(left[0][0].ends_with("-stray"), "{left:?}");
+    let in_doubt = &world.partitions().recovered().in_doubt;
+    let told = in_doubt.iter();
+    let told: Vec<_> = told
+        .map(|it| (it.name.to_string(), it.topic_id, it.is_missing))
+        .collect();
+    assert_eq!(told, [("orders-0".to_owned(), Some(TOPIC_ID), true)]);
 }

@@ -1,5 +1,6 @@
 //! Logs move to other data directories.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 
@@ -179,7 +180,7 @@ async fn who_waits_for_a_flush_hears_of_the_move() {
     let (world, partition) = world(2);
     append(&partition, &world.image, 1);
     world.ask(1).unwrap();
-    // Nothing flushes it but the move.
+    // By whom it is flushed, the old flusher, the new one or the move, does not matter.
     let config = foz_log::LogConfig {
         flush_before_acknowledge: true,
         ..foz_log::LogConfig::clone(&partition.log().config())
@@ -198,6 +199,27 @@ async fn who_waits_for_a_flush_hears_of_the_move() {
     let acknowledged = tokio::time::timeout(Duration::from_secs(5), waiting).await;
     assert_eq!(acknowledged.unwrap().unwrap(), Ok(()));
     assert_eq!(partition.log().high_watermark(), 2);
+}
+
+#[tokio::test]
+async fn who_began_to_read_before_the_move_reads_where_the_log_is_now() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, 10);
+    world.ask(1).unwrap();
+    let mut reads = 0;
+    let read = RefCell::new(|log: &foz_log::PartitionLog| {
+        reads += 1;
+        world.finish_moving(1);
+        log.read(0, 1 << 20, i64::MAX, true)
+    });
+    let read = partition.read_log(|log| (read.borrow_mut())(log));
+    assert!(!read.unwrap().is_empty());
+    assert_eq!((reads, place(&world, 0)), (2, 1));
+    // One that was deleted is not looked for elsewhere.
+    partition.log().read(0, 1, 0, true).unwrap();
+    world.partitions().directories().all()[1].logs().abandon();
+    let refused = partition.read_log(|log| log.read(0, 1 << 20, i64::MAX, true));
+    assert!(matches!(refused, Err(foz_log::ReadError::Unusable(..))));
 }
 
 #[tokio::test]

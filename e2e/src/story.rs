@@ -260,6 +260,11 @@ pub fn chaos() -> Vec<Story> {
             volumes::replace,
         ),
         story(
+            "a volume is added under load, gets new partitions, and is replaced alone",
+            20,
+            volumes::added::under_load,
+        ),
+        story(
             "a Cluster is suspended, and has its messages when it is resumed",
             8,
             suspended::and_resumed,

@@ -22,3 +22,15 @@ size: {{ .size | quote }}
 className: {{ . | quote }}
 {{- end }}
 {{- end }}
+
+{{/* The volumes of a broker. */}}
+{{- define "foz-cluster.brokerStorage" -}}
+{{- include "foz-cluster.storage" . }}
+{{- with .volumes }}
+volumes:
+  {{- range . }}
+  - id: {{ .id }}
+    {{- include "foz-cluster.storage" . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -30,18 +30,23 @@ pub(super) fn ten_thousand(world: &World) -> Result<()> {
 
 /// Produces messages that are a function of their number; see `e2e/java/Messages.java`.
 pub(super) fn produce(world: &World, topic: &str, count: u32) -> Result<()> {
-    run(world, "produce", topic, count)
+    run(world, "produce", BOOTSTRAP, topic, count)
 }
 
 /// Consumes them from the beginning: each once, unchanged, in order.
 pub(super) fn verify(world: &World, topic: &str, count: u32) -> Result<()> {
-    run(world, "consume", topic, count)
+    verify_at(world, BOOTSTRAP, topic, count)
 }
 
-fn run(world: &World, what: &str, topic: &str, count: u32) -> Result<()> {
+/// The same on another Cluster.
+pub(super) fn verify_at(world: &World, bootstrap: &str, topic: &str, count: u32) -> Result<()> {
+    run(world, "consume", bootstrap, topic, count)
+}
+
+fn run(world: &World, what: &str, bootstrap: &str, topic: &str, count: u32) -> Result<()> {
     let java = world
         .java("Messages.java")?
-        .args([what, BOOTSTRAP, topic, &count.to_string()]);
+        .args([what, bootstrap, topic, &count.to_string()]);
     java.limit(PRODUCE_LIMIT).run().map(drop)
 }
 

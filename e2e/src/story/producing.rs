@@ -22,15 +22,25 @@ pub(super) fn while_producing<T>(
     topic: &str,
     act: impl FnOnce() -> Result<T>,
 ) -> Result<(T, u32)> {
+    while_producing_at(world, BOOTSTRAP, topic, act)
+}
+
+/// The same on another Cluster.
+pub(super) fn while_producing_at<T>(
+    world: &World,
+    bootstrap: &str,
+    topic: &str,
+    act: impl FnOnce() -> Result<T>,
+) -> Result<(T, u32)> {
     let (reader, writer) = std::io::pipe()?;
     let java = world
         .java("Messages.java")?
-        .args(["produce-until-input-ends", BOOTSTRAP, topic])
+        .args(["produce-until-input-ends", bootstrap, topic])
         .arg(MESSAGES_PER_SECOND.to_string())
         .stdin_pipe(reader)
         .limit(LIMIT);
     let producer = thread::spawn(move || java.run());
-    let acted = await_messages(world, topic).and_then(|()| {
+    let acted = await_messages(world, bootstrap, topic).and_then(|()| {
         let acted = act()?;
         ensure!(
             !producer.is_finished(),
@@ -49,10 +59,11 @@ pub(super) fn while_producing<T>(
 }
 
 /// Waits until there are messages.
-fn await_messages(world: &World, topic: &str) -> Result<()> {
+fn await_messages(world: &World, bootstrap: &str, topic: &str) -> Result<()> {
     let end = format!("{topic}:0:-1");
     wait_until("the first messages", BEGUN_LIMIT, || {
-        let said = world.kcat()?.args(["-Q", "-t", &end]).run_any()?;
+        let kcat = world.kcat_at(bootstrap)?;
+        let said = kcat.args(["-Q", "-t", &end]).run_any()?;
         let (said, error) = (said.text(), said.error_text());
         Ok(match end_offset(&said) {
             Some(offset) if offset > 0 => Ok(()),

@@ -1,4 +1,4 @@
-//! Volumes that grow, and one that is given up.
+//! Volumes that grow, one that is given up, and one that is added.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use super::world::{CLUSTER, World, lines, replicated_topic_manifest};
 use crate::foz::ensure_same_messages;
 use crate::objects::name;
 use crate::wait::wait_until;
+
+pub(super) mod added;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SET: &str = "statefulset/demo-broker";

@@ -128,7 +128,12 @@ impl World {
 
     /// kcat inside the cluster's network, on the Cluster `demo`.
     pub fn kcat(&self) -> Result<External> {
-        Ok(self.cluster()?.client("kcat").args(["-b", BOOTSTRAP]))
+        self.kcat_at(BOOTSTRAP)
+    }
+
+    /// The same on another Cluster.
+    pub fn kcat_at(&self, bootstrap: &str) -> Result<External> {
+        Ok(self.cluster()?.client("kcat").args(["-b", bootstrap]))
     }
 
     /// A Java tool or source file inside the cluster's network.

@@ -8,6 +8,7 @@ mod execute;
 mod feature_levels;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod further_volumes;
 pub mod missing_pods;
 mod moving;
 pub mod observed;

@@ -39,4 +39,5 @@ pub mod sentence;
 pub mod term;
 pub mod topic;
 pub mod trigger;
+pub mod volume_id;
 pub mod world;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::volume_id::VolumeId;
+
 /// What Kafka clients connect to.
 pub const KAFKA_PORT: i32 = 9092;
 /// What the brokers of a Cluster fetch from each other on.
@@ -31,7 +33,8 @@ pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 pub const RESTART_ANNOTATION: &str = "foz.dev/restart";
 /// On a pod: restart it now, whatever that costs.
 pub const FORCE_RESTART_ANNOTATION: &str = "foz.dev/force-restart";
-/// On a pod: give it an empty volume in the place of the one that it has, when nothing is lost by that.
+/// On a pod: give it an empty volume in the place of the one that it has, when nothing is lost by that. Of several, its
+/// value says which.
 pub const REPLACE_VOLUME_ANNOTATION: &str = "foz.dev/replace-volume";
 /// On a Topic: where the cluster has no topic of its name, this deleted one comes back in its place, `latest` or an id.
 pub const RESTORE_DELETED_ANNOTATION: &str = "foz.dev/restore-deleted";
@@ -119,8 +122,8 @@ impl ClusterName {
 
     /// The claim of a pod's volume.
     #[must_use]
-    pub fn claim(&self, role: Role, ordinal: i32) -> String {
-        format!("data-{}", self.pod(role, ordinal))
+    pub fn claim(&self, role: Role, ordinal: i32, volume: VolumeId) -> String {
+        format!("{}-{}", volume.template(), self.pod(role, ordinal))
     }
 
     /// `id@host:port` of each controller, as `controller.quorum.voters` wants it.

@@ -228,6 +228,7 @@ impl Quorum {
                 broker_config: view.broker_config.clone(),
                 replicas: view.replicas.clone(),
                 moving: view.moving,
+                offline_replicas: view.offline_replicas.clone(),
                 rebalances: view.rebalances.clone(),
                 voters: view.voters.clone(),
                 features: view.features.clone(),

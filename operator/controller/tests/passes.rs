@@ -112,7 +112,10 @@ impl Stage {
             &path,
             json!({
                 "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-                "spec": {"containers": [], "nodeName": "node-1"},
+                "spec": {
+                    "containers": [], "nodeName": "node-1",
+                    "volumes": kubernetes::volumes(&set, &format!("demo-{role}-{ordinal}")),
+                },
                 "status": {
                     "podIP": self.address.to_string(),
                     "conditions": [{"type": "Ready", "status": "True"}],

@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::balancing::{RebalancePolicy, ScalingStatus};
+use crate::storage::{BrokerStorageSpec, StorageSpec};
 
 /// Who wants to hold more of them wants `paused`.
 const HOLD_MAX: u32 = 64;
@@ -132,8 +133,8 @@ pub struct ClusterSpec {
     #[serde(default)]
     pub controllers: ControllersSpec,
 
-    /// The volume of each broker.
-    pub storage: StorageSpec,
+    /// The volumes of each broker.
+    pub storage: BrokerStorageSpec,
 
     /// The container image of brokers and controllers. Default: the one that the operator was
     /// installed with.
@@ -269,25 +270,6 @@ pub enum Unavailable {
     #[default]
     Allow,
     Deny,
-}
-
-/// The volume of each pod of a role.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("isQuantity(self.size) && quantity(self.size).compareTo(quantity('16Mi')) >= 0")
-    .message("size must be a quantity of at least 16Mi, for example 10Gi: a number without a unit counts bytes"))]
-pub struct StorageSpec {
-    /// The size of the volume, for example 10Gi. It can grow, where the storage class allows it, and
-    /// never shrinks.
-    #[schemars(length(min = 1, max = 32))]
-    pub size: String,
-
-    /// The storage class. Default: the default class of the Kubernetes cluster. Cannot change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
-        .message("className must be the name of a storage class: lower case letters, digits, '-' and '.'"))]
-    pub class_name: Option<String>,
 }
 
 /// Processor and memory of a container.
@@ -426,6 +408,10 @@ pub struct ClusterStatus {
     /// Partitions with fewer in-sync replicas than replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_replicated_partitions: Option<i64>,
+
+    /// Replicas that their brokers cannot use: a disk has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline_replicas: Option<i64>,
 
     /// Since when there have been under-replicated partitions; unset while there are none. `Degraded`
     /// says `UnderReplicated` once that has lasted for 30 seconds: a broker that restarts is back by then.

@@ -20,6 +20,7 @@ pub mod definitions;
 mod maps;
 pub mod quantity;
 pub mod rebalance;
+pub mod storage;
 pub mod topic;
 
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};

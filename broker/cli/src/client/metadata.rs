@@ -45,6 +45,8 @@ pub struct Partition {
     pub replicas: Vec<i32>,
     /// Node ids.
     pub isr: Vec<i32>,
+    /// Node ids: replicas that cannot be used, as their broker is down or one of its disks has failed.
+    pub offline_replicas: Vec<i32>,
 }
 
 impl Cluster {
@@ -74,6 +76,7 @@ impl Cluster {
                             leader_epoch: partition.leader_epoch,
                             replicas: ids(&partition.replica_nodes),
                             isr: ids(&partition.isr_nodes),
+                            offline_replicas: ids(&partition.offline_replicas),
                         };
                         (partition.partition_index, known)
                     })

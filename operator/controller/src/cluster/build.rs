@@ -137,6 +137,28 @@ mod tests {
         }
     }
 
+    /// What else there is of brokers, and all of the controllers, is as with one volume.
+    #[test]
+    fn further_volumes_are_in_the_set_and_in_the_file_of_brokers_alone() {
+        let one: Vec<_> = desired(&fixtures::validated());
+        let several = desired(&fixtures::validated_with_volumes());
+        let differ: Vec<_> = several.iter().filter(|it| !one.contains(it)).collect();
+        let [file, set] = differ.as_slice() else {
+            panic!("{differ:?}");
+        };
+        let text = file.manifest["data"]["server.properties"]
+            .as_str()
+            .expect("a file");
+        let log_dirs = text.lines().find(|line| line.starts_with("log.dirs="));
+        let expected = "log.dirs=/var/lib/foz/data,/var/lib/foz-1/data,/var/lib/foz-4/data";
+        assert_eq!(log_dirs, Some(expected));
+        let yaml = serde_yaml::to_string(&set.manifest["spec"]["volumeClaimTemplates"]);
+        insta::assert_snapshot!("further_volumes_claims", yaml.expect("YAML"));
+        let mounts = &set.manifest["spec"]["template"]["spec"]["containers"][0]["volumeMounts"];
+        let yaml = serde_yaml::to_string(mounts);
+        insta::assert_snapshot!("further_volumes_mounts", yaml.expect("YAML"));
+    }
+
     /// Every pod would ask to be restarted as soon as it is made.
     #[test]
     fn overrides_ask_for_no_restart() {

@@ -9,13 +9,14 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::cluster::missing_pods;
-use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, SetState};
+use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, SetState, claims_of};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::validate::ControllerCount;
 use crate::cluster::volumes::without_set;
 use crate::context::Context;
 use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, Role};
 use crate::rebalance::claim::{Claim, claims};
+use crate::volume_id::VolumeId;
 use crate::world::get;
 use crate::world::warnings::Warned;
 
@@ -75,6 +76,7 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         if role == Role::Controller && set.is_none() {
             observed.controller_volumes = controller_volumes(&name, context);
         }
+        let volumes = volumes(cluster, role, observed.sets.get(&role));
         let places = wanted.max(running).max(last).max(known);
         for ordinal in 0..CONTROLLER_NODE_ID_BASE {
             let pod = get(&world.pods, &name.namespace, &name.pod(role, ordinal));
@@ -87,8 +89,10 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
                 state.deleting |= context.deleted.contains(&state.uid);
                 observed.pods.insert((role, ordinal), state);
             }
-            if let Some(claim) = claim(&name, role, ordinal, context) {
-                observed.claims.insert((role, ordinal), claim);
+            for volume in &volumes {
+                if let Some(claim) = claim(&name, role, ordinal, *volume, context) {
+                    observed.claims.insert((role, ordinal, *volume), claim);
+                }
             }
         }
         if let Some(set) = observed.sets.get_mut(&role) {
@@ -109,8 +113,8 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         }
     }
     for (place, pod) in &observed.pods {
-        let claim = observed.claims.get(place);
-        let may_go = pod.replace_asked || claim.is_some_and(|claim| claim.deleting);
+        let mut claims = claims_of(&observed.claims, place.0, place.1);
+        let may_go = pod.replace_asked.is_some() || claims.any(|(_, claim)| claim.deleting);
         let quorum = context.quorums.get(&name);
         let copies = quorum.filter(|_| may_go && place.0 == Role::Broker);
         if let Some(copies) = copies.and_then(|quorum| quorum.only_copies(place.1)) {
@@ -143,8 +147,32 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
     observed
 }
 
-fn claim(name: &ClusterName, role: Role, ordinal: i32, context: &Context) -> Option<ClaimState> {
-    let (world, claim) = (&context.world, name.claim(role, ordinal));
+/// Those that pods of a role may have. While no StatefulSet says so, they may have any.
+fn volumes(cluster: &Cluster, role: Role, set: Option<&SetState>) -> BTreeSet<VolumeId> {
+    let wanted = cluster.spec.storage.volumes.iter();
+    let wanted = wanted.filter_map(|volume| VolumeId::new(volume.id));
+    match (role, set) {
+        (Role::Controller, _) => [VolumeId::FIRST].into(),
+        (Role::Broker, None) => VolumeId::all().collect(),
+        (Role::Broker, Some(set)) => {
+            let live = set.volumes.iter().copied();
+            [VolumeId::FIRST]
+                .into_iter()
+                .chain(live)
+                .chain(wanted)
+                .collect()
+        }
+    }
+}
+
+fn claim(
+    name: &ClusterName,
+    role: Role,
+    ordinal: i32,
+    volume: VolumeId,
+    context: &Context,
+) -> Option<ClaimState> {
+    let (world, claim) = (&context.world, name.claim(role, ordinal, volume));
     let found = get(&world.claims, &name.namespace, &claim)?;
     let mut state = ClaimState::from(&*found);
     state.deleting |= context.deleted.contains(&state.uid);
@@ -160,7 +188,7 @@ fn claim(name: &ClusterName, role: Role, ordinal: i32, context: &Context) -> Opt
 fn controller_volumes(name: &ClusterName, context: &Context) -> i32 {
     let places = 0..ControllerCount::MAX;
     let kept = places.filter(|ordinal| {
-        let claim = claim(name, Role::Controller, *ordinal, context);
+        let claim = claim(name, Role::Controller, *ordinal, VolumeId::FIRST, context);
         // A claim that no volume was ever made for holds nothing.
         claim.is_some_and(|claim| !claim.deleting && !claim.is_pending())
     });

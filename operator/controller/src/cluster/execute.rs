@@ -252,8 +252,9 @@ async fn orphan(
             ));
         }
         Ok(_) => {
-            let note =
-                format!("{name} is made anew around its pods, none of which restarts: {reason}");
+            let note = format!(
+                "{name} is made anew around its pods, none of which restarts by that: {reason}"
+            );
             let notice = Notice::done("StatefulSetReplaced", note);
             executed.notices.push(notice);
         }

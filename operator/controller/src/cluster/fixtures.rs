@@ -23,6 +23,16 @@ pub(crate) fn validated() -> ValidatedCluster {
     validate(&cluster(), "localhost/foz-broker:0.1.0").expect("a good Cluster")
 }
 
+/// With volumes 1 and 4.
+pub(crate) fn validated_with_volumes() -> ValidatedCluster {
+    let mut cluster = cluster();
+    cluster.spec.storage.volumes = serde_json::from_value(json!([
+        {"id": 4, "size": "30Gi"}, {"id": 1, "size": "20Gi", "className": "fast"},
+    ]))
+    .expect("volumes");
+    validate(&cluster, "localhost/foz-broker:0.1.0").expect("a good Cluster")
+}
+
 pub(crate) fn validated_with_overrides() -> ValidatedCluster {
     let mut cluster = cluster();
     cluster.spec.pod_overrides = serde_json::from_value(json!({

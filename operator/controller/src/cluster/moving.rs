@@ -111,8 +111,7 @@ async fn unregister(
 ) -> Result<(), ReconcileError> {
     match pass.quorum()?.unregister_broker(node_id).await? {
         Ok(()) => {
-            let volume = pass.name.claim(Role::Broker, node_id);
-            let note = format!("broker {node_id} has left; its volume {volume} stays");
+            let note = format!("broker {node_id} has left; its volumes stay");
             executed
                 .notices
                 .push(Notice::done("BrokerUnregistered", note));

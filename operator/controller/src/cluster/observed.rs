@@ -16,10 +16,24 @@ use crate::names::{
 };
 use crate::quorum::rebalance::{Goal, RebalanceView};
 use crate::quorum::view::{BrokerView, GrantView, VotersView};
+use crate::volume_id::VolumeId;
 use crate::world::warnings::Warning;
 
 /// The scheduler's: the node that a volume is made for.
 const SELECTED_NODE_ANNOTATION: &str = "volume.kubernetes.io/selected-node";
+
+/// Claims by role, ordinal and volume.
+pub type Claims = BTreeMap<(Role, i32, VolumeId), ClaimState>;
+
+/// Those of one pod.
+pub fn claims_of(
+    claims: &Claims,
+    role: Role,
+    ordinal: i32,
+) -> impl Iterator<Item = (VolumeId, &ClaimState)> {
+    let range = (role, ordinal, VolumeId::FIRST)..=(role, ordinal, VolumeId::LAST);
+    claims.range(range).map(|((_, _, id), claim)| (*id, claim))
+}
 
 /// The world as one pass sees it.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +48,8 @@ pub struct Observed {
     pub sets: BTreeMap<Role, SetState>,
     /// The pods, by role and ordinal.
     pub pods: BTreeMap<(Role, i32), PodState>,
-    /// The claims, by role and ordinal.
-    pub claims: BTreeMap<(Role, i32), ClaimState>,
+    /// The claims.
+    pub claims: Claims,
     /// For how many controllers there are volumes, up to the last one; looked at only while no StatefulSet of them is there.
     pub controller_volumes: i32,
     /// The zones of nodes that have one.
@@ -101,6 +115,8 @@ pub struct QuorumView {
     pub under_replicated: i64,
     /// By node id: replicas on a broker, also those that it is getting or losing. No entry for none.
     pub replicas: BTreeMap<i32, i64>,
+    /// By node id: those of them that the broker cannot use. No entry for none.
+    pub offline_replicas: BTreeMap<i32, i64>,
     /// Partitions that are on their way to other brokers.
     pub moving: i64,
     /// The newest rebalances, by their number; the last one may run.
@@ -153,6 +169,8 @@ pub struct SetState {
     pub image: Option<String>,
     /// What the newest template says of [`RESTART_ANNOTATION`] on the Cluster.
     pub restarted_for: Option<String>,
+    /// The volumes that it makes claims for.
+    pub volumes: BTreeSet<VolumeId>,
     /// What Kubernetes warns of: why it cannot make a pod, for example.
     pub warning: Option<Warning>,
 }
@@ -188,8 +206,10 @@ pub struct PodState {
     pub restart_asked: bool,
     /// Somebody has put [`FORCE_RESTART_ANNOTATION`] on it: restart it whatever it costs.
     pub force_asked: bool,
-    /// Somebody has put [`REPLACE_VOLUME_ANNOTATION`] on it: give it an empty volume.
-    pub replace_asked: bool,
+    /// The value of [`REPLACE_VOLUME_ANNOTATION`] that somebody has put on it: give it an empty volume.
+    pub replace_asked: Option<String>,
+    /// The volumes that it was made with.
+    pub volumes: BTreeSet<VolumeId>,
 }
 
 /// A claim of a volume.
@@ -197,6 +217,8 @@ pub struct PodState {
 pub struct ClaimState {
     /// The size asked for, as text.
     pub requested: String,
+    /// Its storage class.
+    pub class_name: Option<String>,
     /// The size of the volume, once there is one.
     pub capacity: Option<String>,
     /// It is being deleted.
@@ -271,6 +293,7 @@ impl From<&StatefulSet> for SetState {
                 .and_then(|template| template.metadata.as_ref())
                 .and_then(|metadata| metadata.annotations.as_ref())
                 .and_then(|annotations| annotations.get(RESTARTED_FOR_ANNOTATION).cloned()),
+            volumes: volumes_of_set(set),
             warning: None,
         }
     }
@@ -314,9 +337,32 @@ impl From<&Pod> for PodState {
             restarted_for: annotation(RESTARTED_FOR_ANNOTATION).cloned(),
             restart_asked: annotation(RESTART_ANNOTATION).is_some(),
             force_asked: annotation(FORCE_RESTART_ANNOTATION).is_some(),
-            replace_asked: annotation(REPLACE_VOLUME_ANNOTATION).is_some(),
+            replace_asked: annotation(REPLACE_VOLUME_ANNOTATION).cloned(),
+            volumes: pod.spec.as_ref().map(volumes_of_pod).unwrap_or_default(),
         }
     }
+}
+
+fn volumes_of_set(set: &StatefulSet) -> BTreeSet<VolumeId> {
+    let templates = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_claim_templates.as_ref());
+    let names = templates
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it.metadata.name.as_ref());
+    names
+        .filter_map(|name| VolumeId::of_template(name))
+        .collect()
+}
+
+fn volumes_of_pod(pod: &PodSpec) -> BTreeSet<VolumeId> {
+    let volumes = pod.volumes.iter().flatten();
+    let claimed = volumes.filter(|volume| volume.persistent_volume_claim.is_some());
+    claimed
+        .filter_map(|volume| VolumeId::of_template(&volume.name))
+        .collect()
 }
 
 fn image(pod: &PodSpec) -> Option<String> {
@@ -341,6 +387,10 @@ impl From<&PersistentVolumeClaim> for ClaimState {
             requested: requested
                 .map(|quantity| quantity.0.clone())
                 .unwrap_or_default(),
+            class_name: claim
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.storage_class_name.clone()),
             capacity: capacity.map(|quantity| quantity.0.clone()),
             deleting: claim.metadata.deletion_timestamp.is_some(),
             uid: claim.metadata.uid.clone().unwrap_or_default(),

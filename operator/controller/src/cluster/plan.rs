@@ -20,7 +20,7 @@ use crate::cluster::scaling::{Scaling, Step, scaling};
 use crate::cluster::validate::ValidatedCluster;
 use crate::cluster::volumes::{self, Templates};
 use crate::cluster::voters::voters;
-use crate::cluster::{missing_pods, suspend};
+use crate::cluster::{further_volumes, missing_pods, suspend};
 use crate::conditions::Finding;
 use crate::config_diff::{self, ConfigDiff};
 use crate::events::Notice;
@@ -134,8 +134,13 @@ pub struct Plan {
 /// Decides what to do.
 #[must_use]
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterStatus) -> Plan {
+    let mut cluster = cluster.clone();
+    let kept = further_volumes::keep(&mut cluster, observed);
+    let cluster = &cluster;
     if cluster.suspended && !cluster.paused {
-        return plan_suspended(cluster, observed, status);
+        let mut plan = plan_suspended(cluster, observed, status);
+        plan.degraded.extend(kept);
+        return plan;
     }
     let scaling = scaling(cluster, observed, status);
     let view = observed.quorum.current();
@@ -165,6 +170,8 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     pods_trouble(&now, observed, &mut plan);
     missing_pods::report(&now, observed, &mut plan);
     volumes::report(&now, observed, &mut plan);
+    further_volumes::report(&now, observed, &mut plan);
+    plan.degraded.extend(kept);
     if cluster.paused {
         let message = "spec.paused is true: nothing is changed";
         plan.progressing.insert(0, Finding::new("Paused", message));
@@ -224,7 +231,7 @@ fn objects(
     plan: &mut Plan,
 ) {
     let mut waiting = Vec::new();
-    for Desired { key, mut manifest } in desired(cluster) {
+    for Desired { key, mut manifest } in desired(&further_volumes::as_live(cluster, observed)) {
         let Some(live) = observed.live.get(&key) else {
             let reason = "is missing".to_owned();
             plan.actions.push(Action::Apply {

@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 
 use crate::cluster::build::desired;
 use crate::cluster::defaults::with_defaults;
-use crate::cluster::fixtures::{validated, validated_with_overrides};
+use crate::cluster::fixtures::{validated, validated_with_overrides, validated_with_volumes};
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, QuorumView, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Plan, Scaled, plan};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::{BrokerView, VotersView};
+use crate::volume_id::VolumeId;
 
 mod feature_levels;
+mod further_volumes;
 mod restarts;
 mod settings;
 mod suspend;
@@ -36,21 +38,32 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         (Role::Controller, cluster.controllers.get(), "1Gi"),
     ];
     for (role, replicas, size) in sizes {
+        let volumes = cluster.volumes_of(role);
         let set = SetState {
             replicas,
             update_revision: Some("new".into()),
+            volumes: volumes.keys().copied().collect(),
             ..SetState::default()
         };
-        observed.sets.insert(role, set);
         for ordinal in 0..replicas {
-            observed.pods.insert((role, ordinal), pod("new", true));
-            let claim = ClaimState {
-                requested: size.into(),
-                capacity: Some(size.into()),
-                ..ClaimState::default()
-            };
-            observed.claims.insert((role, ordinal), claim);
+            let mut pod = pod("new", true);
+            pod.volumes = set.volumes.clone();
+            observed.pods.insert((role, ordinal), pod);
+            for (id, volume) in &volumes {
+                let size = match *id {
+                    VolumeId::FIRST => size,
+                    _ => volume.size.0.as_str(),
+                };
+                let claim = ClaimState {
+                    requested: size.into(),
+                    class_name: volume.class_name.clone(),
+                    capacity: Some(size.into()),
+                    ..ClaimState::default()
+                };
+                observed.claims.insert((role, ordinal, *id), claim);
+            }
         }
+        observed.sets.insert(role, set);
     }
     let broker = |id: i32| BrokerView {
         incarnation: format!("i{id}"),
@@ -107,6 +120,7 @@ pub(super) fn pod(revision: &str, running: bool) -> PodState {
         running,
         node: Some("node-1".into()),
         ip: Some("10.0.0.1".into()),
+        volumes: [VolumeId::FIRST].into(),
         ..PodState::default()
     }
 }
@@ -159,7 +173,11 @@ fn scaled(plan: &Plan) -> Vec<Scaled> {
 
 #[test]
 fn a_world_that_is_as_it_should_be_needs_nothing() {
-    for cluster in [validated(), validated_with_overrides()] {
+    for cluster in [
+        validated(),
+        validated_with_overrides(),
+        validated_with_volumes(),
+    ] {
         let plan = plan_of(&cluster, &settled(&cluster));
         assert_eq!(
             plan,

@@ -8,7 +8,9 @@
 //!   asked to. [`Step::Release`] stops nothing.
 //! - A process that serves is stopped with the quorum's grant alone, or because a person insists
 //!   (`foz.dev/force-restart` on the pod).
-//! - A pod that loses its volume by being restarted is restarted when nothing is lost by that: see [`volume`].
+//! - A pod that loses a volume by being restarted is restarted when nothing is lost by that: see [`volume`].
+//! - No pod is stopped that Kubernetes would not make anew: while one lacks a volume of the newest template, none behind
+//!   it, and those that are missing there are not waited for. See [`crate::cluster::further_volumes`].
 //! - A pod that does not come up from the newest template stops the roll: one is affected, not all.
 //!
 //! Start with [`roll`]; [`input`] is what it sees, [`node`] what it makes of each pod.
@@ -66,8 +68,8 @@ pub enum Step {
         uid: String,
         /// Why.
         reason: String,
-        /// The volume that it loses.
-        volume: Option<LostVolume>,
+        /// The volumes that it loses.
+        volumes: Vec<LostVolume>,
     },
     /// Ask the quorum for a grant, and delete the pod while it has one.
     Restart {
@@ -83,8 +85,8 @@ pub enum Step {
         reason: String,
         /// A person wants it whatever it costs.
         insist: bool,
-        /// The volume that it loses.
-        volume: Option<LostVolume>,
+        /// The volumes that it loses.
+        volumes: Vec<LostVolume>,
     },
     /// End a grant that nobody needs any more.
     Release {
@@ -141,10 +143,13 @@ pub fn roll(input: &RollInput) -> Roll {
         .copied()
         .chain(held)
         .map(|node| node.name.clone());
-    Roll {
-        left: left.collect(),
-        next: next(input, &nodes, &due),
-    }
+    let left = left.collect();
+    let due: Vec<_> = due
+        .into_iter()
+        .filter(|node| !is_behind(node, &nodes))
+        .collect();
+    let next = next(input, &nodes, &due);
+    Roll { left, next }
 }
 
 /// The nodes that are to be restarted and are not held: those that do not serve, then brokers, then controllers,
@@ -163,6 +168,14 @@ fn in_order<'node, 'input>(nodes: &'node [Node<'input>]) -> Vec<&'node Node<'inp
     due
 }
 
+/// Kubernetes would not make it anew before another that lacks a volume.
+fn is_behind(node: &Node<'_>, nodes: &[Node<'_>]) -> bool {
+    let mut before = nodes
+        .iter()
+        .filter(|other| other.role == node.role && other.ordinal < node.ordinal);
+    before.any(|other| !other.lacks.is_empty())
+}
+
 fn next(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
     if let Some(step) = forced(input, due).or_else(|| without_grant(nodes, due)) {
         return Next::Do(step);
@@ -174,7 +187,7 @@ fn next(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
         return Next::Do(step);
     }
     if due.is_empty() {
-        let held = nodes.iter().filter(|node| node.is_due());
+        let held = nodes.iter().filter(|node| node.is_due() && node.held);
         let held: Vec<String> = held.map(|node| node.name.clone()).collect();
         return if held.is_empty() {
             Next::Nothing
@@ -239,8 +252,8 @@ fn without_grant(nodes: &[Node<'_>], due: &[&Node<'_>]) -> Option<Step> {
         of_role.any(Node::fails)
     };
     let may_replace = |node: &&&Node<'_>| {
-        let keeps_volume = node.volume.is_none();
-        keeps_volume && !node.runs() && (node.trouble().is_some() || !is_bad(node.role))
+        let keeps_volumes = node.volumes.is_empty();
+        keeps_volumes && !node.runs() && (node.trouble().is_some() || !is_bad(node.role))
     };
     let node = due.iter().find(may_replace)?;
     Some(node.replace("; its container does not run"))
@@ -266,11 +279,15 @@ fn under_way(quorum: &QuorumView, nodes: &[Node<'_>], stopped: bool) -> Option<S
         }
         if node.is_due() && !node.held && !stopped {
             // The grant was given when all others were there; asked again, it is not weighed again.
-            let mut others = nodes.iter().filter(|other| other.node_id != *node_id);
+            let others = nodes.iter().filter(|other| other.node_id != *node_id);
             if node.keeps_volume.is_some() {
                 return Some(release("it keeps its volume"));
             }
-            return Some(match others.find(|other| !other.serves()) {
+            if is_behind(node, nodes) {
+                return Some(release("Kubernetes would not make it anew yet"));
+            }
+            let mut away = others.filter(|other| !other.serves() && !is_to_come(other, nodes));
+            return Some(match away.next() {
                 None => node.restart(false),
                 Some(other) => release(&format!("{} is away", other.name)),
             });
@@ -307,9 +324,15 @@ fn stopped(nodes: &[Node<'_>]) -> Option<Waiting> {
     })
 }
 
+/// It is missing, and comes when another has been restarted.
+fn is_to_come(node: &Node<'_>, nodes: &[Node<'_>]) -> bool {
+    node.pod.is_none() && is_behind(node, nodes)
+}
+
 /// A pod that is not to be restarted, and is not there.
 fn away(nodes: &[Node<'_>]) -> Option<Waiting> {
     let others = nodes.iter().filter(|node| !node.held && !node.is_due());
+    let others = others.filter(|node| !is_to_come(node, nodes));
     let mut away = others.filter_map(|node| Some((node, node.away()?)));
     away.next().map(|(node, wait)| Waiting::Pod {
         pod: node.name.clone(),

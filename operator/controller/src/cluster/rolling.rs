@@ -83,12 +83,10 @@ async fn take(
             pod,
             uid,
             reason,
-            volume,
+            volumes,
         } => {
             tracing::info!(pod, reason, "replaces a pod that serves nobody");
-            if let Some(volume) = volume {
-                give_up(pass, pod, volume, executed).await?;
-            }
+            give_up(pass, pod, volumes, executed).await?;
             pass.context.metrics.acted("Cluster", "replace_pod");
             if delete_pod(pass, pod, uid, GRACE_OF_REPLACED).await? {
                 let notice = Notice::done("PodReplaced", format!("{pod}: {reason}"));
@@ -103,7 +101,7 @@ async fn take(
             uid,
             reason,
             insist,
-            volume,
+            volumes,
         } => {
             let question = RestartQuestion {
                 node_id: *node_id,
@@ -112,7 +110,7 @@ async fn take(
                 allow_unavailable: unavailable == Unavailable::Allow,
                 insist: *insist,
             };
-            let pod = (pod.as_str(), uid.as_str(), volume.as_ref());
+            let pod = (pod.as_str(), uid.as_str(), volumes.as_slice());
             restart(pass, &question, pod, input, executed).await
         }
         Step::Release {
@@ -131,7 +129,7 @@ async fn take(
 async fn restart(
     pass: &Pass<'_>,
     question: &RestartQuestion,
-    (pod, uid, volume): (&str, &str, Option<&LostVolume>),
+    (pod, uid, volumes): (&str, &str, &[LostVolume]),
     input: &RollInput,
     executed: &mut Executed,
 ) -> Result<Done, ReconcileError> {
@@ -163,18 +161,18 @@ async fn restart(
         executed.look_again = Some(LOOK_AGAIN_AFTER);
         return Ok(Done::Yes);
     }
-    if let Some(volume) = volume.filter(|_| !question.insist) {
+    if !volumes.is_empty() && !question.insist {
         // As of the grant: from here on nobody else may stop who has what this one has.
         let copies = quorum
             .only_copies(node_id)
             .filter(|_| node_id < CONTROLLER_NODE_ID_BASE);
         if let Some(message) = copies.as_deref().and_then(only_copies) {
-            tracing::info!(pod, message, "a pod keeps its volume");
+            tracing::info!(pod, message, "a pod keeps its volumes");
             quorum.end_restart(node_id, grant_epoch).await?;
             executed.look_again = Some(LOOK_AGAIN_AFTER);
             return Ok(Done::Yes);
         }
-        give_up(pass, pod, volume, executed).await?;
+        give_up(pass, pod, volumes, executed).await?;
     }
     let reason = &question.reason;
     tracing::info!(pod, grant_epoch, reason, ?unprotected, "restarts a pod");
@@ -193,24 +191,23 @@ async fn restart(
     Ok(Done::Yes)
 }
 
-/// Deletes the claim of a volume. Kubernetes keeps it until its pod is gone, and makes another for the next pod.
+/// Deletes the claims of volumes. Kubernetes keeps each until its pod is gone, and makes another for the next pod.
 async fn give_up(
     pass: &Pass<'_>,
     pod: &str,
-    volume: &LostVolume,
+    volumes: &[LostVolume],
     executed: &mut Executed,
 ) -> Result<(), ReconcileError> {
-    let claim = &volume.claim;
-    if !volume.delete {
-        return Ok(());
-    }
-    tracing::info!(pod, claim, "gives up a volume");
-    pass.context.metrics.acted("Cluster", "replace_volume");
-    if delete_claim(pass, claim, &volume.uid).await? {
-        let note = format!(
-            "{pod} comes back with an empty volume in the place of {claim}, and copies everything from the others"
-        );
-        executed.notices.push(Notice::done("VolumeReplaced", note));
+    for volume in volumes.iter().filter(|volume| volume.delete) {
+        let claim = &volume.claim;
+        tracing::info!(pod, claim, "gives up a volume");
+        pass.context.metrics.acted("Cluster", "replace_volume");
+        if delete_claim(pass, claim, &volume.uid).await? {
+            let note = format!(
+                "{pod} comes back with an empty volume in the place of {claim}, and copies what was on it from the others"
+            );
+            executed.notices.push(Notice::done("VolumeReplaced", note));
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::cluster::suspend;
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
 use crate::conditions::{Finding, Findings, whole_seconds};
 use crate::config_diff;
-use crate::names::{CONTROLLER_NODE_ID_BASE, Role};
+use crate::names::{CONTROLLER_NODE_ID_BASE, REPLACE_VOLUME_ANNOTATION, RESTART_ANNOTATION, Role};
 
 /// A broker that restarts is back in every ISR within seconds, and a follower that a slow disk held up
 /// catches up by itself: only what lasts longer needs a person. It is what Kafka gives a follower to catch
@@ -102,6 +102,10 @@ pub fn status(
         under_replicated_partitions: seen(
             |view| view.under_replicated,
             previous.under_replicated_partitions,
+        ),
+        offline_replicas: seen(
+            |view| view.offline_replicas.values().sum(),
+            previous.offline_replicas,
         ),
         under_replicated_since,
         scaling: plan.scaling.clone(),
@@ -189,6 +193,7 @@ fn findings(
                 );
                 degraded.push(Finding::new("OfflinePartitions", message));
             }
+            degraded.extend(offline_replicas(cluster, view));
         }
         QuorumState::Unknown | QuorumState::Lost(_) if previous.cluster_id.is_none() => {
             let mut message = "the controllers have not formed a quorum yet".to_owned();
@@ -270,6 +275,20 @@ fn under_replication(view: &QuorumView) -> Option<Finding> {
         view.partitions
     );
     (count > 0).then(|| Finding::new("UnderReplicated", message))
+}
+
+/// Brokers of which a disk has failed.
+fn offline_replicas(cluster: &ValidatedCluster, view: &QuorumView) -> Option<Finding> {
+    let of_broker = |(node_id, count): (&i32, &i64)| {
+        let pod = cluster.name.pod(Role::Broker, *node_id);
+        format!("{pod} cannot use {count} of its replicas")
+    };
+    let brokers: Vec<String> = view.offline_replicas.iter().map(of_broker).collect();
+    let message = format!(
+        "{}: a disk has failed, and its log says which; a restart of the pod ({RESTART_ANNOTATION}) tries the disk again, {REPLACE_VOLUME_ANNOTATION}=NUMBER on the pod gives it an empty one, which is filled from the others",
+        brokers.join(", ")
+    );
+    (!brokers.is_empty()).then(|| Finding::new("ReplicasOffline", message))
 }
 
 /// The id lives on the controllers' volumes. Another one than before means other volumes.

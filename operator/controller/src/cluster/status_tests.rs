@@ -165,6 +165,29 @@ fn partitions_without_a_leader_are_counted() {
     );
 }
 
+#[test]
+fn replicas_that_a_failed_disk_took_along_are_told_with_their_broker() {
+    let mut observed = settled(&validated());
+    view_mut(&mut observed).offline_replicas = [(1, 37), (2, 4)].into();
+    let found = status_of(
+        &validated(),
+        &observed,
+        &Outcome::default(),
+        &settled_status(&validated()),
+    );
+    assert_eq!(found.offline_replicas, Some(41));
+    let (_, reason, message) = condition(&found, "Degraded");
+    assert_eq!(reason, "ReplicasOffline");
+    assert!(
+        message.starts_with("demo-broker-1 cannot use 37 of its replicas, demo-broker-2 cannot use 4 of its replicas: a disk has failed"),
+        "{message}"
+    );
+    assert!(
+        message.contains("foz.dev/replace-volume=NUMBER"),
+        "{message}"
+    );
+}
+
 /// Told at once, and a person's business when it lasts; the pass that says so comes by itself.
 #[test]
 fn under_replication_is_progress_at_first_and_degraded_when_it_lasts() {
@@ -320,7 +343,7 @@ fn a_roll_is_told_in_the_conditions() {
         uid: "u".into(),
         reason: "image foz:1 to foz:2".into(),
         insist: false,
-        volume: None,
+        volumes: Vec::new(),
     };
     let (reason, message, degraded) = found(Next::Do(restart));
     let said = format!("demo-broker-0 restarts: image foz:1 to foz:2; {left}");

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foz_crd::Cluster;
 use foz_crd::balancing::RebalancePolicy;
-use foz_crd::cluster::{PodOverrides, Resources, StorageSpec, Unavailable};
+use foz_crd::cluster::{PodOverrides, Resources, Unavailable};
 use foz_crd::quantity::quantity_millis;
+use foz_crd::storage::BrokerStorageSpec;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 
 use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, RESTART_ANNOTATION, Role};
+use crate::volume_id::VolumeId;
 
 /// A Cluster whose fields have all been checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +30,10 @@ pub struct ValidatedCluster {
     pub controllers: ControllerCount,
     /// The image of both.
     pub image: String,
-    /// The volume of each broker.
+    /// The first volume of each broker.
     pub broker_volume: VolumeSpec,
+    /// Its further ones.
+    pub further_volumes: BTreeMap<VolumeId, VolumeSpec>,
     /// The volume of each controller.
     pub controller_volume: VolumeSpec,
     /// Processor and memory of each broker.
@@ -54,6 +58,22 @@ pub struct ValidatedCluster {
     pub suspended: bool,
     /// Roles of which no pod is to run now: see [`crate::cluster::suspend`].
     pub stopped: BTreeSet<Role>,
+}
+
+impl ValidatedCluster {
+    /// The volumes of each pod of a role.
+    #[must_use]
+    pub fn volumes_of(&self, role: Role) -> BTreeMap<VolumeId, &VolumeSpec> {
+        let (first, further) = match role {
+            Role::Broker => (&self.broker_volume, Some(&self.further_volumes)),
+            Role::Controller => (&self.controller_volume, None),
+        };
+        let further = further.into_iter().flatten().map(|(id, it)| (*id, it));
+        [(VolumeId::FIRST, first)]
+            .into_iter()
+            .chain(further)
+            .collect()
+    }
 }
 
 /// 1, 3 or 5.
@@ -171,10 +191,17 @@ pub fn validate(
         brokers: spec.replicas,
         controllers,
         image,
-        broker_volume: volume("spec.storage", &spec.storage, &mut wrong),
+        broker_volume: volume(
+            "spec.storage",
+            &spec.storage.size,
+            spec.storage.class_name.as_ref(),
+            &mut wrong,
+        ),
+        further_volumes: further_volumes(&spec.storage, &mut wrong),
         controller_volume: volume(
             "spec.controllers.storage",
-            &spec.controllers.storage,
+            &spec.controllers.storage.size,
+            spec.controllers.storage.class_name.as_ref(),
             &mut wrong,
         ),
         broker_resources: resources(
@@ -230,16 +257,39 @@ fn is_pod(cluster: &ClusterName, name: &str) -> bool {
     })
 }
 
-fn volume(field: &str, storage: &StorageSpec, wrong: &mut Vec<InvalidField>) -> VolumeSpec {
-    let millis = quantity_millis(&storage.size);
-    if !millis.is_ok_and(|millis| millis > 0) {
+fn volume(
+    field: &str,
+    size: &str,
+    class_name: Option<&String>,
+    wrong: &mut Vec<InvalidField>,
+) -> VolumeSpec {
+    if !quantity_millis(size).is_ok_and(|millis| millis > 0) {
         let right = "right is a quantity above zero, for example 10Gi";
-        wrong.push(invalid(&format!("{field}.size"), &storage.size, right));
+        wrong.push(invalid(&format!("{field}.size"), size, right));
     }
     VolumeSpec {
-        size: Quantity(storage.size.clone()),
-        class_name: storage.class_name.clone(),
+        size: Quantity(size.to_owned()),
+        class_name: class_name.cloned(),
     }
+}
+
+fn further_volumes(
+    storage: &BrokerStorageSpec,
+    wrong: &mut Vec<InvalidField>,
+) -> BTreeMap<VolumeId, VolumeSpec> {
+    let mut volumes = BTreeMap::new();
+    for (index, entry) in storage.volumes.iter().enumerate() {
+        let field = format!("spec.storage.volumes[{index}]");
+        let found = volume(&field, &entry.size, entry.class_name.as_ref(), wrong);
+        let id = VolumeId::new(entry.id).filter(|id| *id != VolumeId::FIRST);
+        let right = match id.map(|id| volumes.insert(id, found)) {
+            Some(None) => continue,
+            Some(Some(_)) => "right is an id that no other entry has",
+            None => "right is 1 to 15",
+        };
+        wrong.push(invalid(&format!("{field}.id"), &entry.id, right));
+    }
+    volumes
 }
 
 /// What is given replaces the default as a whole: half of each would be a mixture nobody asked for.
@@ -363,6 +413,37 @@ mod tests {
         }
         assert!(
             refusals(|cluster| cluster.spec.image = Some(" ".into())).starts_with("spec.image")
+        );
+    }
+
+    #[test]
+    fn further_volumes_have_ids_of_their_own() {
+        let with = |volumes: &[(i32, &str)]| {
+            let volumes = volumes
+                .iter()
+                .map(|(id, size)| foz_crd::storage::FurtherVolumeSpec {
+                    id: *id,
+                    size: (*size).to_owned(),
+                    class_name: None,
+                });
+            let volumes = volumes.collect();
+            refusals(|cluster| cluster.spec.storage.volumes = volumes)
+        };
+        assert_eq!(with(&[(15, "1Gi"), (1, "2Gi")]), "");
+        for id in [0, -1, 16, 300] {
+            assert_eq!(
+                with(&[(1, "1Gi"), (id, "1Gi")]),
+                format!("spec.storage.volumes[1].id is {id}; right is 1 to 15")
+            );
+        }
+        assert_eq!(
+            with(&[(1, "1Gi"), (2, "1Gi"), (1, "1Gi")]),
+            "spec.storage.volumes[2].id is 1; right is an id that no other entry has"
+        );
+        let found = with(&[(1, "ten")]);
+        assert!(
+            found.starts_with("spec.storage.volumes[0].size is ten; right"),
+            "{found}"
         );
     }
 

@@ -4,20 +4,24 @@
 //! which is added later gets the new size, the StatefulSet is made anew around its pods: deleted with its pods
 //! orphaned, and applied with the new templates. The pods' template stays what it was, and with it the revision: the
 //! pods are adopted again and none is restarted. Whoever stops in between leaves pods without a StatefulSet, which the
-//! next pass makes: see [`without_set`].
+//! next pass makes: see [`without_set`]. A volume that is added comes the same way, and the pods' template with it: they are
+//! restarted after that, one by one. See [`super::further_volumes`].
 
 use foz_crd::ClusterStatus;
 use foz_crd::quantity::quantity_millis;
 use serde_json::{Value, json};
 
-use crate::cluster::observed::{ClaimState, Observed, PodState, SetState};
+use crate::cluster::further_volumes::of_templates;
+use crate::cluster::observed::{ClaimState, Observed, PodState, SetState, claims_of};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Plan};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::roll;
-use crate::cluster::validate::ValidatedCluster;
+use crate::cluster::roll::volume::{has, meant};
+use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::conditions::Finding;
 use crate::names::{REPLACE_VOLUME_ANNOTATION, Role};
+use crate::volume_id::VolumeId;
 
 /// What becomes of the claim templates of a StatefulSet.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,16 +46,15 @@ pub(super) fn claim_templates(
     role: Role,
     live: &Value,
 ) -> Templates {
-    let wanted = wanted_size(cluster, role);
-    let template = &live["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"];
-    let has = template["storage"].as_str().unwrap_or_default();
-    if has.is_empty() || value(has) >= value(wanted) {
+    let changes = changes(cluster, role, live);
+    if changes.is_empty() {
         return Templates::Stay(None);
     }
+    let changes = changes.join(", ");
     if let Some(waits) = in_the_way(cluster, observed, status, role) {
         let name = cluster.name.of_role(role);
         return Templates::Stay(Some(format!(
-            "StatefulSet {name} takes the size {wanted} for new volumes when {waits}"
+            "StatefulSet {name} is made anew around its pods when {waits}: {changes}"
         )));
     }
     Templates::Change {
@@ -59,8 +62,30 @@ pub(super) fn claim_templates(
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-        reason: format!("new volumes are to have {wanted} in place of {has}"),
+        reason: changes,
     }
+}
+
+/// What is to become of the claim templates, in words.
+fn changes(cluster: &ValidatedCluster, role: Role, live: &Value) -> Vec<String> {
+    let live = of_templates(live);
+    if live.is_empty() {
+        return Vec::new();
+    }
+    let change = |(id, wanted): (VolumeId, &VolumeSpec)| {
+        let wanted = &wanted.size.0;
+        let Some(has) = live.get(&id).map(|it| &it.size.0) else {
+            return Some(format!("volume {id} ({wanted}) is added"));
+        };
+        let of = match id {
+            VolumeId::FIRST => "new volumes".to_owned(),
+            _ => format!("new volumes {id}"),
+        };
+        let grows = value(has) < value(wanted);
+        grows.then(|| format!("{of} are to have {wanted} in place of {has}"))
+    };
+    let volumes = cluster.volumes_of(role).into_iter();
+    volumes.filter_map(change).collect()
 }
 
 fn in_the_way(
@@ -107,35 +132,37 @@ pub fn without_set<'pod>(pods: impl Iterator<Item = (i32, &'pod PodState)>) -> O
 
 /// Grows claims, and says how that goes.
 pub(super) fn grow(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
-    for role in Role::ALL {
-        let wanted = wanted_size(cluster, role);
-        let mut too_small = Vec::new();
-        for ((_, ordinal), claim) in observed.claims.iter().filter(|((of, _), _)| *of == role) {
-            if claim.deleting {
-                continue;
-            }
-            // A volume that somebody grew further is left as it is.
-            if value(&claim.requested) < value(wanted) {
-                too_small.push(cluster.name.claim(role, *ordinal));
-            }
-        }
-        if !too_small.is_empty() {
-            plan.actions.push(Action::ExpandVolumes {
-                claims: too_small,
-                size: wanted.to_owned(),
-            });
+    let volumes = |role| {
+        cluster
+            .volumes_of(role)
+            .into_iter()
+            .map(move |it| (role, it))
+    };
+    for (role, (id, volume)) in Role::ALL.into_iter().flat_map(volumes) {
+        let wanted = &volume.size.0;
+        // A volume that somebody grew further is left as it is.
+        let is_too_small =
+            |claim: &ClaimState| !claim.deleting && value(&claim.requested) < value(wanted);
+        let claims = observed.claims.iter();
+        let too_small = claims
+            .filter(|((of, _, volume), claim)| (*of, *volume) == (role, id) && is_too_small(claim));
+        let claims: Vec<String> = too_small
+            .map(|((_, ordinal, _), _)| cluster.name.claim(role, *ordinal, id))
+            .collect();
+        if !claims.is_empty() {
+            let size = wanted.clone();
+            plan.actions.push(Action::ExpandVolumes { claims, size });
         }
     }
 }
 
 /// What of the volumes is under way, and what needs a person. Told also of a Cluster that is paused.
 pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    unclear(cluster, observed, plan);
     let mut growing = Vec::new();
-    for ((role, ordinal), claim) in &observed.claims {
-        let name = cluster.name.claim(*role, *ordinal);
-        let pod_name = cluster.name.pod(*role, *ordinal);
-        let pod = observed.pods.get(&(*role, *ordinal));
-        if let Some(finding) = gone(&name, &pod_name, claim, pod) {
+    for ((role, ordinal, id), claim) in &observed.claims {
+        let name = cluster.name.claim(*role, *ordinal, *id);
+        if let Some(finding) = gone(cluster, observed, (*role, *ordinal, *id), claim) {
             plan.degraded.push(finding);
             continue;
         }
@@ -169,17 +196,50 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
     }
 }
 
+/// Pods that are to get an empty volume, and it is not said which.
+fn unclear(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    for (&(role, ordinal), pod) in &observed.pods {
+        let has = has(pod, &observed.claims, role, ordinal);
+        let Some(value) = &pod.replace_asked else {
+            continue;
+        };
+        if meant(value, &has).is_none() {
+            let ids: Vec<String> = has.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{REPLACE_VOLUME_ANNOTATION} on pod {} is {value:?}; right are numbers of its volumes ({}) with commas between, or all",
+                cluster.name.pod(role, ordinal),
+                ids.join(", ")
+            );
+            let finding = Finding::new("ReplaceVolumeUnclear", message);
+            plan.degraded.push(finding);
+        }
+    }
+}
+
 /// The volume is gone, or goes. What to do is said, and what it costs.
-fn gone(name: &str, pod_name: &str, claim: &ClaimState, pod: Option<&PodState>) -> Option<Finding> {
+fn gone(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    (role, ordinal, id): (Role, i32, VolumeId),
+    claim: &ClaimState,
+) -> Option<Finding> {
+    let name = cluster.name.claim(role, ordinal, id);
+    let pod_name = cluster.name.pod(role, ordinal);
+    let pod = observed.pods.get(&(role, ordinal));
+    let of_pod = || claims_of(&observed.claims, role, ordinal);
+    let annotation = match of_pod().count() {
+        0 | 1 => REPLACE_VOLUME_ANNOTATION.to_owned(),
+        _ => format!("{REPLACE_VOLUME_ANNOTATION}={id}"),
+    };
     if claim.deleting {
         let message = format!(
-            "{name} is being deleted: {pod_name} loses its volume with its next restart, and is filled from the others then; the annotation {REPLACE_VOLUME_ANNOTATION} on the pod does that at once, where nothing is lost by it"
+            "{name} is being deleted: {pod_name} loses its volume with its next restart, and is filled from the others then; the annotation {annotation} on the pod does that at once, where nothing is lost by it"
         );
         return Some(Finding::new("VolumeDeleting", message));
     }
     if claim.phase.as_deref() == Some("Lost") {
         let message = format!(
-            "the volume of {name} does not exist any more; the annotation {REPLACE_VOLUME_ANNOTATION} on pod {pod_name} gives it an empty one, to be filled from the others"
+            "the volume of {name} does not exist any more; the annotation {annotation} on pod {pod_name} gives it an empty one, to be filled from the others"
         );
         return Some(Finding::new("VolumeLost", message));
     }
@@ -187,13 +247,17 @@ fn gone(name: &str, pod_name: &str, claim: &ClaimState, pod: Option<&PodState>) 
         .trouble
         .as_ref()
         .filter(|(_, words)| is_elsewhere(words))?;
+    // Of several volumes, one whose node is gone is the one in the way.
+    if !claim.node_is_gone && of_pod().any(|(_, claim)| claim.node_is_gone) {
+        return None;
+    }
     let node = match (&claim.node, claim.node_is_gone) {
         (Some(node), true) => format!("node {node}, which is not there any more"),
         (Some(node), false) => format!("node {node}"),
         (None, _) => "another node".to_owned(),
     };
     let message = format!(
-        "{pod_name} cannot run where its volume {name} is ({node}): {words}; it runs when the node is back, and the annotation {REPLACE_VOLUME_ANNOTATION} on the pod gives up what is on the volume, where nothing is lost by that"
+        "{pod_name} cannot run where its volume {name} is ({node}): {words}; it runs when the node is back, and the annotation {annotation} on the pod gives up what is on the volume, where nothing is lost by that"
     );
     Some(Finding::new("VolumeUnreachable", message))
 }
@@ -233,13 +297,6 @@ pub(super) fn role_of(cluster: &ValidatedCluster, key: &ObjectKey) -> Option<Rol
 #[must_use]
 pub fn expansion(size: &str) -> Value {
     json!({"spec": {"resources": {"requests": {"storage": size}}}})
-}
-
-fn wanted_size(cluster: &ValidatedCluster, role: Role) -> &str {
-    match role {
-        Role::Broker => &cluster.broker_volume.size.0,
-        Role::Controller => &cluster.controller_volume.size.0,
-    }
 }
 
 fn value(text: &str) -> i128 {

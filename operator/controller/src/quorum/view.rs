@@ -38,6 +38,8 @@ pub struct TopicView {
     pub on_brokers: Vec<(i32, i32)>,
     /// Partitions that are on their way to other brokers.
     pub moving: i32,
+    /// By node id: replicas that the broker cannot use.
+    pub offline_replicas: Vec<(i32, i32)>,
 }
 
 /// Partitions of a topic that have equally many replicas, and are to have equally many.
@@ -123,6 +125,8 @@ pub struct View {
     pub moving: i64,
     /// By node id: replicas on a broker, also those that it is getting or losing. No entry for none.
     pub replicas: BTreeMap<i32, i64>,
+    /// By node id: those of them that the broker cannot use. No entry for none.
+    pub offline_replicas: BTreeMap<i32, i64>,
     /// The newest rebalances that were told of, by their number; the last one may run.
     pub rebalances: BTreeMap<i64, RebalanceView>,
 }
@@ -254,11 +258,16 @@ impl View {
         self.offline += sign * i64::from(topic.offline);
         self.under_replicated += sign * i64::from(topic.under_replicated);
         self.moving += sign * i64::from(topic.moving);
-        for (broker, count) in &topic.on_brokers {
-            let replicas = self.replicas.entry(*broker).or_default();
-            *replicas += sign * i64::from(*count);
-            if *replicas == 0 {
-                self.replicas.remove(broker);
+        for (counted, counts) in [
+            (&mut self.replicas, &topic.on_brokers),
+            (&mut self.offline_replicas, &topic.offline_replicas),
+        ] {
+            for (broker, count) in counts {
+                let replicas = counted.entry(*broker).or_default();
+                *replicas += sign * i64::from(*count);
+                if *replicas == 0 {
+                    counted.remove(broker);
+                }
             }
         }
     }
@@ -321,10 +330,13 @@ pub fn topic_view(topic: Topic) -> TopicView {
             .count();
         i32::try_from(found).unwrap_or(i32::MAX)
     };
-    let mut on_brokers: BTreeMap<i32, i32> = BTreeMap::new();
-    for broker in topic.partitions.iter().flat_map(|it| &it.replicas) {
-        *on_brokers.entry(*broker).or_default() += 1;
-    }
+    let by_broker = |of: fn(&Partition) -> &[i32]| {
+        let mut counts: BTreeMap<i32, i32> = BTreeMap::new();
+        for broker in topic.partitions.iter().flat_map(of) {
+            *counts.entry(*broker).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    };
     let moves = |partition: &Partition| {
         !(partition.adding_replicas.is_empty() && partition.removing_replicas.is_empty())
     };
@@ -333,7 +345,8 @@ pub fn topic_view(topic: Topic) -> TopicView {
     let most = factors.iter().map(|factor| factor.target).max();
     TopicView {
         replicas_max: most.unwrap_or_default(),
-        on_brokers: on_brokers.into_iter().collect(),
+        on_brokers: by_broker(|partition| &partition.replicas),
+        offline_replicas: by_broker(|partition| &partition.offline),
         moving: count(&moves),
         partitions: count(&|_| true),
         offline: count(&|partition| partition.leader < 0),

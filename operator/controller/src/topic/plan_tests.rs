@@ -42,6 +42,7 @@ fn live() -> TopicView {
         internal: false,
         replicas_max: 1,
         on_brokers: vec![(0, 4)],
+        offline_replicas: Vec::new(),
         moving: 0,
     }
 }

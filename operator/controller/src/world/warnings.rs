@@ -24,6 +24,10 @@ const KINDS: [Warned; 2] = [Warned::StatefulSet, Warned::PersistentVolumeClaim];
 /// Each object has a few kinds of Events; Kubernetes forgets them after an hour.
 const EVENTS_MAX: usize = 4096;
 
+/// The reason of the StatefulSet controller's Events when it tries in vain to add a volume to a pod that is there. It comes
+/// with each try, beside what keeps other pods from being made, and is told otherwise: [`crate::cluster::further_volumes`].
+const FAILED_UPDATE: &str = "FailedUpdate";
+
 /// What a Warning is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warned {
@@ -75,7 +79,10 @@ impl Warnings {
         let about = all
             .iter()
             .filter(|((of, _), told)| {
-                of == namespace && told.name == name && told.kind == kind.kind()
+                of == namespace
+                    && told.name == name
+                    && told.kind == kind.kind()
+                    && told.warning.reason != FAILED_UPDATE
             })
             .map(|(_, told)| &told.warning);
         about.max_by_key(|warning| warning.at).cloned()
@@ -160,7 +167,11 @@ fn cluster_of(name: &str) -> Option<String> {
     let of_claim = || {
         let (set, ordinal) = name.strip_prefix("data-")?.rsplit_once('-')?;
         ordinal.parse::<u16>().ok()?;
-        of_set(set)
+        // No Cluster's name begins with a digit: that is a further volume's number.
+        let further = set
+            .split_once('-')
+            .filter(|(id, _)| id.parse::<u8>().is_ok());
+        of_set(further.map_or(set, |(_, set)| set))
     };
     of_claim().or_else(|| of_set(name))
 }
@@ -224,6 +235,11 @@ mod tests {
         );
         assert_eq!(about("demo-broker").expect("one").message, "b");
         assert_eq!(about("demo-controller"), None);
+        let later = json!({"lastTimestamp": "2026-01-01T00:00:08Z"});
+        let mut update = event("c", "StatefulSet", "demo-broker", &later);
+        update.reason = Some("FailedUpdate".into());
+        warnings.insert(&update);
+        assert_eq!(about("demo-broker").expect("one").message, "b");
         assert_eq!(
             warnings.about(Warned::PersistentVolumeClaim, "kafka", "demo-broker"),
             None
@@ -242,6 +258,8 @@ mod tests {
             ("demo-broker", Some("demo")),
             ("my-broker-controller", Some("my-broker")),
             ("data-demo-broker-12", Some("demo")),
+            ("data-15-demo-broker-12", Some("demo")),
+            ("data-1-my-broker-broker-0", Some("my-broker")),
             ("data-demo-controller-0", Some("demo")),
             ("demo", None),
             ("broker", None),

@@ -5,19 +5,20 @@
 mod life;
 #[path = "crashes/scaling.rs"]
 mod scaling;
+#[path = "crashes/volumes.rs"]
+mod volumes;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use foz_operator::names::Role;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
 use super::faults::{Faults, When};
-use super::kubernetes::{Kubernetes, claim_path, pod_path, set_path};
+use super::kubernetes::{Kubernetes, claim_path, pod_path};
 use super::quorum::Quorum;
 use super::{CLUSTER, SERVICES, TOPIC, act};
 
@@ -54,6 +55,8 @@ enum Begins {
     Even(i32),
     /// No pod runs.
     Suspended,
+    /// Brokers have two volumes.
+    Volumes,
 }
 
 impl Scenario {
@@ -231,6 +234,14 @@ async fn begin(begins: Begins, server: &ApiServer, quorum: &Quorum) {
             tokio::time::sleep(REST).await;
             assert!(is_even(server, quorum, brokers));
         }
+        Begins::Volumes => {
+            edit_spec(server, |spec| {
+                spec["storage"]["volumes"] = json!([{"id": 1, "size": "2Gi"}]);
+            });
+            let has = || volumes::have_volume_1(server, 3) && is_settled(server);
+            until("there are two volumes", server, has).await;
+            tokio::time::sleep(REST).await;
+        }
         Begins::Suspended => {
             edit_spec(server, |spec| spec["suspend"] = json!(true));
             until("it sleeps", server, || is_suspended(server)).await;
@@ -350,52 +361,6 @@ async fn while_pods_are_rolled() {
             let all = (0..3).all(|it| is_new(&format!("demo-broker-{it}")))
                 && (0..3).all(|it| is_new(&format!("demo-controller-{it}")));
             all && is_settled(server)
-        },
-        away_most: 1,
-        ..Scenario::WELL
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn while_volumes_grow() {
-    crash_everywhere(Scenario {
-        number: 96,
-        edit: |server| edit_spec(server, |spec| spec["storage"]["size"] = json!("2Gi")),
-        is_done: |server, _| {
-            let set = server.get(&set_path(Role::Broker)).unwrap_or_default();
-            let template = &set["spec"]["volumeClaimTemplates"][0]["spec"];
-            let has_grown = |ordinal: i32| {
-                let claim = server.get(&claim_path(&format!("demo-broker-{ordinal}")));
-                claim.is_some_and(|claim| claim["status"]["capacity"]["storage"] == "2Gi")
-            };
-            template["resources"]["requests"]["storage"] == "2Gi"
-                && (0..3).all(has_grown)
-                && is_settled(server)
-        },
-        ..Scenario::WELL
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn while_a_volume_is_replaced() {
-    crash_everywhere(Scenario {
-        number: 98,
-        edit: |server| {
-            let path = pod_path("demo-broker-1");
-            let mut pod = server.get(&path).expect("the pod");
-            pod["metadata"]["annotations"]["foz.dev/replace-volume"] = json!("");
-            server.put(&path, pod);
-            let path = claim_path("demo-broker-1");
-            let mut claim = server.get(&path).expect("the claim");
-            claim["metadata"]["annotations"]["old"] = json!("yes");
-            server.put(&path, claim);
-        },
-        is_done: |server, _| {
-            let claim = server.get(&claim_path("demo-broker-1"));
-            claim.is_some_and(|claim| claim["metadata"]["annotations"]["old"].is_null())
-                && is_settled(server)
         },
         away_most: 1,
         ..Scenario::WELL

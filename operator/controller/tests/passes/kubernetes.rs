@@ -1,5 +1,8 @@
 //! Plays the StatefulSet controller, the kubelet, the storage and the brokers: pods are made from the newest template,
 //! with their claims, and come up; claims that are asked to grow do. Each step takes everything a little further.
+//!
+//! A pod that was made without a volume of the newest template holds up the StatefulSet controller: it makes and takes
+//! away no pod of a greater number (Kubernetes makes some of them; which, goes by the sizes of its batches).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -33,6 +36,10 @@ pub(crate) fn pod_path(name: &str) -> String {
 
 pub(crate) fn claim_path(pod: &str) -> String {
     format!("{NAMESPACE}/persistentvolumeclaims/data-{pod}")
+}
+
+pub(crate) fn further_claim_path(volume: u8, pod: &str) -> String {
+    format!("{NAMESPACE}/persistentvolumeclaims/data-{volume}-{pod}")
 }
 
 pub(crate) fn set_path(role: Role) -> String {
@@ -96,10 +103,18 @@ impl Kubernetes {
             self.server.put(&set_path(role), set.clone());
         }
         let replicas = set["spec"]["replicas"].as_i64().expect("a number");
+        let mut is_stuck = false;
         for ordinal in 0..6 {
             let name = format!("demo-{}-{ordinal}", role.as_str());
             let pod = self.server.get(&pod_path(&name));
+            let lacks = pod.as_ref().is_some_and(|pod| lacks_a_volume(&set, pod));
+            if lacks && ordinal < replicas && !is_stuck {
+                self.make_claims(&set, &name);
+                is_stuck = true;
+            }
             match pod {
+                Some(_) if ordinal >= replicas && is_stuck => {}
+                None if is_stuck => {}
                 Some(_) if ordinal >= replicas => {
                     let node_id = i32::try_from(ordinal).expect("small");
                     let on = self.quorum.replicas_on(node_id);
@@ -156,35 +171,64 @@ impl Kubernetes {
         }
     }
 
-    fn make(&mut self, set: &Value, name: &str, revision: &str) {
-        let claim = self.server.get(&claim_path(name));
-        match claim {
-            // Its pod waits until it is gone.
-            Some(claim) if !claim["metadata"]["deletionTimestamp"].is_null() => return,
-            Some(_) => {}
-            None => {
-                let template = &set["spec"]["volumeClaimTemplates"][0];
-                let size = &template["spec"]["resources"]["requests"]["storage"];
-                self.server.put(
-                    &claim_path(name),
-                    json!({
-                        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                        "metadata": {"labels": template["metadata"]["labels"], "finalizers": [PROTECTION]},
-                        "spec": {"resources": {"requests": {"storage": size}}},
-                        "status": {"phase": "Bound", "capacity": {"storage": size}},
-                    }),
-                );
+    /// Those that there are none of yet. Says whether each is there to stay: a pod waits for one that goes.
+    fn make_claims(&self, set: &Value, name: &str) -> bool {
+        let mut stay = true;
+        for template in set["spec"]["volumeClaimTemplates"]
+            .as_array()
+            .expect("templates")
+        {
+            let path = format!(
+                "{NAMESPACE}/persistentvolumeclaims/{}",
+                claim_name(template, name)
+            );
+            if let Some(claim) = self.server.get(&path) {
+                stay &= claim["metadata"]["deletionTimestamp"].is_null();
+                continue;
             }
+            let size = &template["spec"]["resources"]["requests"]["storage"];
+            self.server.put(
+                &path,
+                json!({
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                    "metadata": {"labels": template["metadata"]["labels"], "finalizers": [PROTECTION]},
+                    "spec": {
+                        "resources": {"requests": {"storage": size}},
+                        "storageClassName": template["spec"]["storageClassName"],
+                    },
+                    "status": {"phase": "Bound", "capacity": {"storage": size}},
+                }),
+            );
+        }
+        stay
+    }
+
+    fn make(&mut self, set: &Value, name: &str, revision: &str) {
+        if !self.make_claims(set, name) {
+            return;
+        }
+        let volumes = volumes(set, name);
+        let container = &set["spec"]["template"]["spec"]["containers"][0];
+        for mount in container["volumeMounts"].as_array().expect("mounts") {
+            let is_there = |volume: &Value| volume["name"] == mount["name"];
+            let is_known = mount["name"] == "config" || mount["name"] == "tmp";
+            assert!(
+                is_known || volumes.iter().any(is_there),
+                "{name} cannot be made: {mount} is of no volume"
+            );
         }
         *self.births.entry(name.to_owned()).or_default() += 1;
         let mut metadata = set["spec"]["template"]["metadata"].clone();
         metadata["labels"]["controller-revision-hash"] = json!(revision);
-        let image = &set["spec"]["template"]["spec"]["containers"][0]["image"];
+        let image = &container["image"];
         self.server.put(
             &pod_path(name),
             json!({
                 "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-                "spec": {"containers": [{"name": "foz", "image": image}], "nodeName": "node-1"},
+                "spec": {
+                    "containers": [{"name": "foz", "image": image}], "nodeName": "node-1",
+                    "volumes": volumes,
+                },
                 "status": {},
             }),
         );
@@ -219,7 +263,8 @@ impl Kubernetes {
         let Some(mut claim) = self.server.get(path) else {
             return;
         };
-        let pod = path.rsplit("/data-").next().expect("its pod");
+        let name = path.rsplit("/data-").next().expect("its name");
+        let pod = name.trim_start_matches(|it: char| it.is_ascii_digit() || it == '-');
         if !claim["metadata"]["deletionTimestamp"].is_null() {
             if self.server.get(&pod_path(pod)).is_none() {
                 claim["metadata"]["finalizers"] = json!([]);
@@ -233,6 +278,29 @@ impl Kubernetes {
             self.server.put(path, claim);
         }
     }
+}
+
+fn claim_name(template: &Value, pod: &str) -> String {
+    let template = template["metadata"]["name"].as_str().expect("a name");
+    format!("{template}-{pod}")
+}
+
+/// Those of a pod that its StatefulSet makes claims for.
+pub(crate) fn volumes(set: &Value, pod: &str) -> Vec<Value> {
+    let templates = set["spec"]["volumeClaimTemplates"].as_array();
+    let volume = |template: &Value| {
+        let claim = claim_name(template, pod);
+        json!({"name": template["metadata"]["name"], "persistentVolumeClaim": {"claimName": claim}})
+    };
+    templates.expect("templates").iter().map(volume).collect()
+}
+
+fn lacks_a_volume(set: &Value, pod: &Value) -> bool {
+    let has = pod["spec"]["volumes"].as_array().expect("volumes");
+    let name = pod["metadata"]["name"].as_str().expect("a name");
+    volumes(set, name)
+        .iter()
+        .any(|volume| !has.contains(volume))
 }
 
 fn is_ready(pod: &Value) -> bool {

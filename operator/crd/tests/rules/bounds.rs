@@ -17,6 +17,14 @@ fn bounds_are_in_the_schema() {
     assert_eq!(unavailable["default"], "Allow");
     assert_eq!(cluster["hold"]["x-kubernetes-list-type"], "set");
     assert_eq!(cluster["hold"]["items"]["maxLength"], 63);
+    let volumes = &cluster["storage"]["properties"]["volumes"];
+    assert_eq!(volumes["x-kubernetes-list-type"], "map");
+    assert_eq!(volumes["x-kubernetes-list-map-keys"], json!(["id"]));
+    assert_eq!(volumes["maxItems"], 15);
+    let id = &volumes["items"]["properties"]["id"];
+    assert_eq!(id["minimum"].as_f64(), Some(1.0));
+    assert_eq!(id["maximum"].as_f64(), Some(15.0));
+    assert_eq!(volumes["items"]["required"], json!(["id", "size"]));
     let policy = &cluster["rebalance"]["properties"];
     assert_eq!(policy["mode"]["enum"], json!(["Automatic", "Manual"]));
     assert_eq!(policy["threshold"]["minimum"].as_f64(), Some(1.0));

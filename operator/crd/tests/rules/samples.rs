@@ -74,6 +74,9 @@ const SHRINK: &str = "storage.size cannot shrink";
 const CLASS: &str = "storage.className cannot change";
 const CONTROLLER_SHRINK: &str = "controllers.storage.size cannot shrink";
 const CONTROLLER_CLASS: &str = "controllers.storage.className cannot change";
+const VOLUME_TAKEN_AWAY: &str = "storage.volumes cannot be taken away";
+const VOLUME_SHRINK: &str = "the size of storage.volumes cannot shrink";
+const VOLUME_CLASS: &str = "the className of storage.volumes cannot change";
 const CONTROLLERS: &str = "controllers.replicas must be 1, 3 or 5";
 const CLASS_NAME: &str = "className must be the name of a storage class";
 const IMAGE: &str = "image must be the name of an image";
@@ -111,6 +114,7 @@ fn cluster_samples() -> Vec<Sample> {
     let named = |name| created("Cluster", name, cluster(json!({})));
     let size = |size| json!({"storage": {"size": size}});
     let class = |class| json!({"storage": {"size": "10Gi", "className": class}});
+    let volumes = |volumes: Value| json!({"storage": {"size": "10Gi", "volumes": volumes}});
     let config = |key: &str, value: &str| json!({"config": {key: value}});
     let copies = |min: &str, default: &str, brokers: i32| {
         let keys = json!({"min.insync.replicas": min, "default.replication.factor": default});
@@ -153,6 +157,47 @@ fn cluster_samples() -> Vec<Sample> {
         change(controller_size("2Gi"), json!({})).refused(CONTROLLER_SHRINK),
         change(controller_class("fast"), controller_class("fast")),
         change(controller_class("fast"), json!({})).refused(CONTROLLER_CLASS),
+        create(volumes(json!([]))),
+        create(volumes(
+            json!([{"id": 15, "size": "1Gi"}, {"id": 1, "size": "16Mi", "className": "gp3"}]),
+        )),
+        create(volumes(
+            json!([{"id": 1, "size": "1Gi"}, {"id": 2, "size": "none"}]),
+        ))
+        .refused(SIZE),
+        create(volumes(json!([{"id": 1, "size": "1Gi", "className": ""}]))).refused(CLASS_NAME),
+        change(size("10Gi"), volumes(json!([{"id": 1, "size": "1Gi"}]))),
+        change(volumes(json!([])), size("10Gi")),
+        change(
+            volumes(json!([{"id": 1, "size": "1Gi"}])),
+            volumes(json!([{"id": 3, "size": "1Gi"}, {"id": 1, "size": "1024Mi"}])),
+        ),
+        change(volumes(json!([{"id": 1, "size": "1Gi"}])), size("10Gi")).refused(VOLUME_TAKEN_AWAY),
+        change(
+            volumes(json!([{"id": 1, "size": "1Gi"}])),
+            volumes(json!([])),
+        )
+        .refused(VOLUME_TAKEN_AWAY),
+        change(
+            volumes(json!([{"id": 1, "size": "1Gi"}])),
+            volumes(json!([{"id": 2, "size": "1Gi"}])),
+        )
+        .refused(VOLUME_TAKEN_AWAY),
+        change(
+            volumes(json!([{"id": 1, "size": "1Gi"}, {"id": 2, "size": "2Gi"}])),
+            volumes(json!([{"id": 2, "size": "2Gi"}, {"id": 1, "size": "1023Mi"}])),
+        )
+        .refused(VOLUME_SHRINK),
+        change(
+            volumes(json!([{"id": 1, "size": "1Gi"}])),
+            volumes(json!([{"id": 1, "size": "1Gi", "className": "fast"}])),
+        )
+        .refused(VOLUME_CLASS),
+        change(
+            volumes(json!([{"id": 1, "size": "1Gi", "className": "fast"}])),
+            volumes(json!([{"id": 1, "size": "1Gi", "className": "slow"}])),
+        )
+        .refused(VOLUME_CLASS),
         create(controllers(1)),
         create(controllers(3)),
         create(controllers(5)),

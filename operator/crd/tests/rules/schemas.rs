@@ -74,10 +74,21 @@ pub(crate) fn broken(schema: &Value, before: Option<&Value>, object: &Value) -> 
             "a rule that cannot be evaluated: {error:?}"
         );
         RuleAt {
-            path: error.field_path.clone(),
+            path: without_numbers(&error.field_path),
             message: error.message.clone(),
             rule: error.rule.clone(),
         }
     };
     errors.iter().map(rule_at).collect()
+}
+
+/// `volumes[0]` is what [`rules`] calls `volumes[]`.
+fn without_numbers(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push('[');
+        plain.push_str(part.trim_start_matches(|character: char| character.is_ascii_digit()));
+    }
+    plain
 }

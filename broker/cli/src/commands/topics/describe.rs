@@ -88,6 +88,8 @@ impl Details {
             let value = config.value.as_deref().unwrap_or("(hidden)");
             text.push_str(&format!("config {}={value}\n", config.name));
         }
+        let mut partitions = topic.partitions.values();
+        let some_are_offline = partitions.any(|it| !it.offline_replicas.is_empty());
         let rows: Vec<Vec<String>> = topic
             .partitions
             .iter()
@@ -103,24 +105,19 @@ impl Details {
                 };
                 let (earliest, latest) = (offset(&self.earliest), offset(&self.latest));
                 let replicas = ids(&partition.replicas);
-                vec![
-                    index.to_string(),
-                    leader,
-                    replicas,
-                    ids(&partition.isr),
-                    earliest,
-                    latest,
-                ]
+                let mut row = vec![index.to_string(), leader, replicas, ids(&partition.isr)];
+                if some_are_offline {
+                    row.push(ids(&partition.offline_replicas));
+                }
+                row.extend([earliest, latest]);
+                row
             })
             .collect();
-        let head = [
-            "PARTITION",
-            "LEADER",
-            "REPLICAS",
-            "IN SYNC",
-            "FIRST OFFSET",
-            "NEXT OFFSET",
-        ];
+        let mut head = vec!["PARTITION", "LEADER", "REPLICAS", "IN SYNC"];
+        if some_are_offline {
+            head.push("OFFLINE");
+        }
+        head.extend(["FIRST OFFSET", "NEXT OFFSET"]);
         text.push_str(&table::render(&head, &rows));
         text
     }
@@ -137,6 +134,7 @@ impl Details {
                     "leader_epoch": partition.leader_epoch,
                     "replicas": partition.replicas,
                     "isr": partition.isr,
+                    "offline_replicas": partition.offline_replicas,
                     "earliest_offset": self.earliest.get(index),
                     "latest_offset": self.latest.get(index),
                 })
@@ -180,6 +178,7 @@ mod tests {
             leader_epoch: 4,
             replicas: vec![1, 2],
             isr: isr.to_vec(),
+            offline_replicas: Vec::new(),
         };
         let partitions = [(0, partition(1, &[1, 2])), (1, partition(-1, &[2]))].into();
         Details {
@@ -223,6 +222,26 @@ mod tests {
                 .to_text(true)
                 .contains("config segment.ms=(hidden)\n")
         );
+    }
+
+    #[test]
+    fn offline_replicas_have_a_column_where_there_are_any() {
+        let mut example = example();
+        let partition = example.topic.partitions.get_mut(&1).expect("1");
+        partition.offline_replicas = vec![1];
+        let text = example.to_text(false);
+        let table: Vec<&str> = text.lines().skip(3).collect();
+        assert_eq!(
+            table,
+            [
+                "PARTITION  LEADER  REPLICAS  IN SYNC  OFFLINE  FIRST OFFSET  NEXT OFFSET",
+                "0          1       1,2       1,2               3             12",
+                "1          none    1,2       2        1        ?             ?",
+            ]
+        );
+        let json = example.to_json();
+        assert_eq!(json["partition_details"][0]["offline_replicas"], json!([]));
+        assert_eq!(json["partition_details"][1]["offline_replicas"], json!([1]));
     }
 
     #[test]

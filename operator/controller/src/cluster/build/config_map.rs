@@ -15,9 +15,6 @@ use crate::names::{
 
 /// The file's name, in the ConfigMap and in the container.
 pub(super) const FILE: &str = "server.properties";
-/// Where the volume with the logs is mounted.
-pub(super) const DATA_FOLDER: &str = "/var/lib/foz";
-
 /// The name of the listener that only the Cluster's own brokers connect to.
 const NODES: &str = "REPLICATION";
 
@@ -48,13 +45,20 @@ pub(super) fn properties_of_a_process(cluster: &ValidatedCluster, role: Role) ->
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// One on each volume. What is mounted may hold more than that: `lost+found`, for example.
+fn log_dirs(cluster: &ValidatedCluster, role: Role) -> String {
+    let volumes = cluster.volumes_of(role).into_keys();
+    let folders: Vec<String> = volumes.map(|it| format!("{}/data", it.folder())).collect();
+    folders.join(",")
+}
+
 /// `${NAME}` is replaced by the process with the environment variable of that name: one file serves
 /// all pods of a role.
 pub(super) fn properties(cluster: &ValidatedCluster, role: Role) -> String {
     let voters = cluster.name.quorum_voters(cluster.controllers.get());
     let mut lines = vec![
         ("node.id", "${POD_INDEX}".to_owned()),
-        ("log.dirs", format!("{DATA_FOLDER}/data")),
+        ("log.dirs", log_dirs(cluster, role)),
         (VOTERS, voters),
         ("foz.http.listener", format!("0.0.0.0:{HTTP_PORT}")),
         (

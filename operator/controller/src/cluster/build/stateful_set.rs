@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::cluster::build::config_map::{DATA_FOLDER, FILE, properties_of_a_process};
+use crate::cluster::build::config_map::{FILE, properties_of_a_process};
 use crate::cluster::build::metadata;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::hash::fingerprint;
@@ -24,9 +24,8 @@ use crate::names::{
     ANNOTATION_PREFIX, CONTAINER, CONTROLLER_PORT, HTTP_PORT, KAFKA_PORT, REPLICATION_PORT,
     RESTARTED_FOR_ANNOTATION, Role, ZONE_LABEL,
 };
+use crate::volume_id::VolumeId;
 
-/// The claim template of the data volume; claims are called `data-POD`.
-const DATA_VOLUME: &str = "data";
 const CONFIG_VOLUME: &str = "config";
 const CONFIG_FOLDER: &str = "/etc/foz";
 /// Changes when a file changes that is read at start only.
@@ -38,10 +37,12 @@ const USER_ID: i64 = 65_532;
 pub(super) const TERMINATION_GRACE_PERIOD_SECONDS: i64 = 600;
 
 pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> StatefulSet {
-    let (replicas, volume) = match role {
-        Role::Broker => (cluster.brokers, &cluster.broker_volume),
-        Role::Controller => (cluster.controllers.get(), &cluster.controller_volume),
+    let replicas = match role {
+        Role::Broker => cluster.brokers,
+        Role::Controller => cluster.controllers.get(),
     };
+    let volumes = cluster.volumes_of(role).into_iter();
+    let claim_templates = volumes.map(|(id, volume)| claim_template(cluster, role, id, volume));
     StatefulSet {
         metadata: metadata(cluster, role, cluster.name.of_role(role)),
         spec: Some(StatefulSetSpec {
@@ -69,7 +70,7 @@ pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> StatefulSet {
                 ..LabelSelector::default()
             },
             template: pod_template(cluster, role),
-            volume_claim_templates: Some(vec![claim_template(cluster, role, volume)]),
+            volume_claim_templates: Some(claim_templates.collect()),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
@@ -157,13 +158,19 @@ fn container(cluster: &ValidatedCluster, role: Role) -> Container {
         resources: Some(resources.clone()),
         security_context: Some(container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(vec![
-            mount(DATA_VOLUME, DATA_FOLDER, None),
-            mount(CONFIG_VOLUME, CONFIG_FOLDER, Some(true)),
-            mount("tmp", "/tmp", None),
-        ]),
+        volume_mounts: Some(mounts(cluster, role)),
         ..Container::default()
     }
+}
+
+fn mounts(cluster: &ValidatedCluster, role: Role) -> Vec<VolumeMount> {
+    let volumes = cluster.volumes_of(role).into_keys();
+    let mut mounts: Vec<VolumeMount> = volumes
+        .map(|id| mount(&id.template(), &id.folder(), None))
+        .collect();
+    mounts.push(mount(CONFIG_VOLUME, CONFIG_FOLDER, Some(true)));
+    mounts.push(mount("tmp", "/tmp", None));
+    mounts
 }
 
 fn probe(path: &str, timeout_seconds: i32, failure_threshold: i32) -> Probe {
@@ -251,11 +258,12 @@ fn volumes(cluster: &ValidatedCluster, role: Role) -> Vec<Volume> {
 fn claim_template(
     cluster: &ValidatedCluster,
     role: Role,
+    id: VolumeId,
     volume: &VolumeSpec,
 ) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
         metadata: ObjectMeta {
-            name: Some(DATA_VOLUME.to_owned()),
+            name: Some(id.template()),
             labels: Some(cluster.name.labels(role)),
             ..ObjectMeta::default()
         },

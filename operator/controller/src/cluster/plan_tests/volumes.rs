@@ -11,6 +11,7 @@ use crate::cluster::validate::ValidatedCluster;
 use crate::cluster::volumes::without_set;
 use crate::names::Role;
 use crate::quorum::view::GrantView;
+use crate::volume_id::VolumeId;
 use crate::world::warnings::Warning;
 
 /// Brokers are to have 20Gi each, and have 10.
@@ -36,7 +37,9 @@ fn orphaned(plan: &Plan) -> Vec<(&str, &str)> {
 }
 
 fn claim_mut(observed: &mut Observed, ordinal: i32) -> &mut ClaimState {
-    let claim = observed.claims.get_mut(&(Role::Broker, ordinal));
+    let claim = observed
+        .claims
+        .get_mut(&(Role::Broker, ordinal, VolumeId::FIRST));
     claim.expect("a claim")
 }
 

@@ -342,7 +342,7 @@ fn controllers_that_were_removed_are_neither_restarted_nor_waited_for() {
 fn the_only_voter_keeps_its_volume_while_others_are_about_to_join() {
     let mut observed = settled(&with(3));
     let asked = observed.pods.get_mut(&(Role::Controller, 0));
-    asked.expect("settled").replace_asked = true;
+    asked.expect("settled").replace_asked = Some(String::new());
     let next = |observed: &Observed| {
         let input = plan_of(&with(3), observed).roll.expect("one is due");
         roll(&input).next

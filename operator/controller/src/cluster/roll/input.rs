@@ -6,7 +6,7 @@ use foz_crd::ClusterStatus;
 use foz_crd::cluster::PendingRestart;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumView, SetState};
+use crate::cluster::observed::{Claims, Observed, PodState, QuorumView, SetState};
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::{ClusterName, Role};
 
@@ -30,7 +30,7 @@ pub struct RollInput {
     /// By node id: what the quorum has denied lately. Forgotten after a while, as a question is worth asking again.
     pub denied: BTreeMap<i32, Denial>,
     /// The claims of the pods' volumes.
-    pub claims: BTreeMap<(Role, i32), ClaimState>,
+    pub claims: Claims,
     /// By node id: partitions that no other broker has in sync. Of those alone whose volume may go.
     pub only_copies: BTreeMap<i32, Vec<String>>,
 }

@@ -1,11 +1,13 @@
 //! A place for a pod, and what a roll makes of it.
 
+use crate::cluster::further_volumes::lacking;
 use crate::cluster::observed::{PodState, SetState};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::volume::{self, LostVolume};
 use crate::cluster::roll::{PodWait, Step};
 use crate::names::Role;
 use crate::quorum::view::GrantView;
+use crate::volume_id::VolumeId;
 
 /// A container that is started so often without getting ready will not get there: one start may have met something
 /// that is gone.
@@ -27,10 +29,12 @@ pub(super) struct Node<'input> {
     /// A broker that the quorum, which answers, does not know.
     pub(super) is_unknown_broker: bool,
     pub(super) held: bool,
-    /// The volume that it loses when it is restarted.
-    pub(super) volume: Option<LostVolume>,
-    /// Why it must not lose that.
+    /// The volumes that it loses when it is restarted.
+    pub(super) volumes: Vec<LostVolume>,
+    /// Why it must not lose them.
     pub(super) keeps_volume: Option<String>,
+    /// The volumes that its pod was made without, and that one from the newest template has.
+    pub(super) lacks: Vec<VolumeId>,
     /// Its pod is of the newest template; `None` when that is not known.
     newest: Option<bool>,
     /// A broker without a lease.
@@ -68,11 +72,12 @@ fn node<'input>(
     let newest = pod
         .zip(set.update_revision.as_ref())
         .map(|(pod, newest)| pod.revision.as_ref() == Some(newest));
-    let volume = volume::lost(input, role, ordinal);
-    let refusal = volume.as_ref();
+    let volumes = volume::lost(input, role, ordinal);
+    let first = volumes.first();
     let mut node = Node {
-        keeps_volume: refusal.and_then(|_| volume::refusal(input, role, node_id)),
-        volume,
+        keeps_volume: first.and_then(|_| volume::refusal(input, role, node_id)),
+        volumes,
+        lacks: pod.map(|pod| lacking(set, pod)).unwrap_or_default(),
         held: input.hold.contains(&name),
         process: input.process(role, ordinal),
         is_active: quorum.is_some_and(|quorum| quorum.active_node_id == node_id),
@@ -96,7 +101,9 @@ fn reasons(input: &RollInput, node: &Node<'_>, set: &SetState) -> Vec<String> {
         return Vec::new();
     };
     let mut reasons = Vec::new();
-    if node.newest == Some(false) {
+    if !node.lacks.is_empty() {
+        reasons.push(format!("it lacks volume {}", numbers(&node.lacks)));
+    } else if node.newest == Some(false) {
         reasons.push(template_changed(pod, set));
     }
     let keys = pending_keys(input, node);
@@ -106,13 +113,24 @@ fn reasons(input: &RollInput, node: &Node<'_>, set: &SetState) -> Vec<String> {
     if pod.restart_asked {
         reasons.push("foz.dev/restart is on the pod".to_owned());
     }
-    if pod.replace_asked {
-        reasons.push("foz.dev/replace-volume is on the pod".to_owned());
+    let has = volume::has(pod, &input.claims, node.role, node.ordinal);
+    let asked: Vec<VolumeId> = volume::asked(pod, &has).into_iter().collect();
+    if !asked.is_empty() {
+        let of_several = match has.len() {
+            1 => String::new(),
+            _ => format!(" for volume {}", numbers(&asked)),
+        };
+        reasons.push(format!("foz.dev/replace-volume is on the pod{of_several}"));
     }
     if pod.force_asked {
         reasons.push("foz.dev/force-restart is on the pod".to_owned());
     }
     reasons
+}
+
+fn numbers(volumes: &[VolumeId]) -> String {
+    let numbers: Vec<String> = volumes.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
 }
 
 fn template_changed(pod: &PodState, set: &SetState) -> String {
@@ -212,7 +230,7 @@ impl Node<'_> {
             pod: self.name.clone(),
             uid: self.uid(),
             reason: format!("{}{more}", self.reasons.join("; ")),
-            volume: self.volume.clone(),
+            volumes: self.volumes.clone(),
         }
     }
 
@@ -228,7 +246,7 @@ impl Node<'_> {
             uid: self.uid(),
             reason: self.reasons.join("; "),
             insist,
-            volume: self.volume.clone(),
+            volumes: self.volumes.clone(),
         }
     }
 

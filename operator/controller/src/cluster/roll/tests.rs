@@ -10,6 +10,7 @@ use crate::names::{CONTROLLER_NODE_ID_BASE, ClusterName, Role};
 use crate::quorum::view::{BrokerView, GrantView};
 
 mod bad_templates;
+mod further_volumes;
 mod grants;
 mod volumes;
 mod walk;
@@ -209,7 +210,7 @@ fn a_restart_says_which_process_of_which_pod_and_why() {
             uid: uid.into(),
             reason: "image foz:old to foz:new".into(),
             insist: false,
-            volume: None,
+            volumes: Vec::new(),
         })
     };
     let of_broker = restart(0, "process-0-0", "demo-broker-0", "uid-broker-0-0");

@@ -61,6 +61,31 @@ fn counts_follow_the_events() {
 }
 
 #[test]
+fn replicas_that_their_brokers_cannot_use_are_counted_by_broker() {
+    let mut view = View::default();
+    let told = |name: &str, offline: &[&[i32]]| {
+        let partition = |offline: &&[i32]| Partition {
+            replicas: vec![0, 1, 2],
+            isr: vec![0],
+            offline: offline.to_vec(),
+            ..Partition::default()
+        };
+        event(Event::TopicChanged(Topic {
+            name: name.into(),
+            partitions: offline.iter().map(partition).collect(),
+            ..Topic::default()
+        }))
+    };
+    view.apply(told("a", &[&[1], &[1, 2], &[]]));
+    view.apply(told("b", &[&[1]]));
+    assert_eq!(view.offline_replicas, [(1, 3), (2, 1)].into());
+    view.apply(told("a", &[&[], &[], &[]]));
+    assert_eq!(view.offline_replicas, [(1, 1)].into());
+    view.apply(told("b", &[&[]]));
+    assert_eq!(view.offline_replicas, [].into());
+}
+
+#[test]
 fn replicas_that_are_still_copied_are_on_their_way_and_not_missing() {
     let moving = |index, isr: &[i32]| Partition {
         index,

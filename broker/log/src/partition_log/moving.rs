@@ -148,6 +148,7 @@ impl PartitionLog {
             high_watermark: offset(&self.high_watermark),
             flushed_offset: offset(&self.flushed_offset),
             unchecked: Unchecked::new(self.unchecked.range()),
+            damaged_from: offset(&self.damaged_from),
             compacted_offset: offset(&self.compacted_offset),
             compacting: Mutex::new(()),
             flushing: Mutex::new(()),

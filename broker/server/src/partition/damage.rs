@@ -75,7 +75,7 @@ impl Partition {
             broker_epoch,
         });
         known.from_offset = known.from_offset.min(from_offset);
-        self.log.found_damage(known.from_offset);
+        self.log().found_damage(known.from_offset);
         drop(damage);
         self.reports.damage.notify_one();
     }
@@ -93,7 +93,7 @@ impl Partition {
             damage.is_some_and(|damage| damage.from_offset < start) && !log.has_unchecked_batches();
         if is_deleted {
             *damage = None;
-            self.log.forget_damage();
+            log.forget_damage();
         }
         is_deleted
     }
@@ -139,7 +139,7 @@ impl Partition {
                 );
                 let mut damage = self.damage.lock();
                 *damage = None;
-                self.log.forget_damage();
+                log.forget_damage();
                 true
             }
             Err(OpenError::Unusable(..)) => false,

@@ -430,7 +430,7 @@ fn name_of<K: Resource>(object: &K) -> ClusterName {
     }
 }
 
-/// Of a pod's spec only the node and the image are read, and of its annotations the operator's own.
+/// Of a pod's spec only the node, the image and its claims are read, and of its annotations the operator's own.
 fn trim_pod(pod: &mut Pod) {
     if let Some(annotations) = &mut pod.metadata.annotations {
         annotations.retain(|key, _| key.starts_with(ANNOTATION_PREFIX));
@@ -444,7 +444,12 @@ fn trim_pod(pod: &mut Pod) {
             image: container.image,
             ..Container::default()
         };
+        let mut volumes = spec.volumes.take();
+        if let Some(volumes) = &mut volumes {
+            volumes.retain(|volume| volume.persistent_volume_claim.is_some());
+        }
         *spec = PodSpec {
+            volumes,
             node_name,
             containers: containers.into_iter().map(image).collect(),
             ..PodSpec::default()
@@ -469,6 +474,10 @@ mod tests {
             "spec": {
                 "nodeName": "node-1",
                 "containers": [{"name": "foz", "image": "foz:1", "command": ["foz-broker"]}, {"name": "injected"}],
+                "volumes": [
+                    {"name": "data-1", "persistentVolumeClaim": {"claimName": "data-1-demo-broker-0"}},
+                    {"name": "tmp", "emptyDir": {}},
+                ],
             },
         });
         let mut pod = serde_json::from_value(whole).expect("a pod");
@@ -477,7 +486,8 @@ mod tests {
         assert_eq!(PodState::from(&pod), before);
         assert!(before.restart_asked && before.image.is_some());
         let left = serde_json::to_string(&pod).expect("JSON");
-        for dropped in ["command", "injected", "\"a\""] {
+        assert_eq!(before.volumes.len(), 1);
+        for dropped in ["command", "injected", "\"a\"", "emptyDir"] {
             assert!(!left.contains(dropped), "{left}");
         }
     }

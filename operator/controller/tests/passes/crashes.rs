@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
 use super::faults::{Faults, When};
-use super::kubernetes::{Kubernetes, claim_path, pod_path};
+use super::kubernetes::{Kubernetes, pod_path};
 use super::quorum::Quorum;
 use super::{CLUSTER, SERVICES, TOPIC, act};
 

@@ -106,7 +106,7 @@ impl Partitions {
         let directory = Arc::clone(directory);
         let partition = Partition::new(log, directory, replicas, self.reports.clone());
         let partition = Arc::new(partition);
-        if let Some(offset) = partition.log.damaged_from() {
+        if let Some(offset) = partition.log().damaged_from() {
             // Found while it was held before.
             partition.found_damage(offset);
         }

@@ -55,7 +55,7 @@ async fn damage_that_was_deleted_is_forgotten_once_no_crash_brings_it_back() {
     directory.checkpoint_log_starts().unwrap();
     assert_eq!(damaged(&world), 0);
     assert!(partition.damage().is_none() && partition.is_new_damage(2));
-    assert_eq!(partition.log.damaged_from(), None);
+    assert_eq!(partition.log().damaged_from(), None);
 }
 
 /// As a fetch does it.

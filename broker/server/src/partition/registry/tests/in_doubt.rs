@@ -220,13 +220,13 @@ async fn damage_is_known_after_a_clean_stop_and_its_neighbours_are_not_doubted()
         (Some(1), Some(1), false),
     ] {
         let (mut world, partition) = follower();
-        let end = partition.log.log_end_offset();
+        let end = partition.log().log_end_offset();
         if let Some(from) = from {
             partition.found_damage(from);
         }
         if let Some(offset) = cut {
             let logs = world.directory().logs();
-            logs.truncate(&partition.log, offset, 0).unwrap();
+            logs.truncate(&partition.log(), offset, 0).unwrap();
         }
         drop(partition);
         world.partitions().close(&[Some(5)]).unwrap();
@@ -243,7 +243,7 @@ async fn damage_is_known_after_a_clean_stop_and_its_neighbours_are_not_doubted()
             "{from:?} {cut:?}"
         );
         if is_told {
-            assert_eq!(partition.log.log_end_offset(), end);
+            assert_eq!(partition.log().log_end_offset(), end);
             let due = world.partitions().due_checks().take();
             assert_eq!(due, [(TOPIC_ID, 0)].into());
         }

@@ -451,7 +451,7 @@ async fn what_a_move_has_left_alone_is_set_aside_and_told() {
     let world = world.restart(rename).await;
     let left = spread(&world);
     assert!(left[0][0].ends_with("-stray"), "{left:?}");
-    let in_doubt = &world.partitions().recovered().in_doubt;
+    let in_doubt = world.partitions().found_in_doubt();
     let told = in_doubt.iter();
     let told: Vec<_> = told
         .map(|it| (it.name.to_string(), it.topic_id, it.is_missing))

@@ -23,7 +23,7 @@ use crate::versions::connection::{Answered, Connection, Topic, batch, error, pro
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// An ext4 in a file, until this is dropped.
-struct Disk {
+pub(crate) struct Disk {
     image: PathBuf,
     path: PathBuf,
 }
@@ -53,7 +53,7 @@ impl Disk {
     }
 
     /// From now on it refuses everything but to be read.
-    fn fail(&self) {
+    pub(crate) fn fail(&self) {
         let source = run(Command::new("findmnt")
             .args(["-n", "-o", "SOURCE"])
             .arg(&self.path));
@@ -77,7 +77,7 @@ impl Disk {
     }
 
     /// Somebody has pulled the plug and put it in again.
-    fn come_back(&self) {
+    pub(crate) fn come_back(&self) {
         run(Command::new("umount").arg(&self.path));
         self.mount();
     }
@@ -104,7 +104,7 @@ fn run(command: &mut Command) -> String {
 }
 
 /// None is started. The directories of the first broker have these names, and each is a disk.
-fn on_disks(brokers: usize, names: &[&str]) -> (Testbed, Vec<Disk>) {
+pub(crate) fn on_disks(brokers: usize, names: &[&str]) -> (Testbed, Vec<Disk>) {
     let testbed = Testbed::prepare(1, brokers);
     let broker = &testbed.brokers[0];
     broker.configure(&format!("foz.disk.reserve.bytes={RESERVE_BYTES}"));

@@ -9,7 +9,8 @@ use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsPartiti
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use crate::directories::{describe, keep_in, logs_in, put};
+use crate::directories::{describe, keep_in, leaders, logs_in, put};
+use crate::failing_directory::on_disks;
 use crate::full_disk::{Load, TOPIC, await_isr, gauge};
 use crate::testbed::{Node, PATIENCE, Testbed, read_all, topic};
 use crate::versions::connection::{Answered, Connection, Topic, batch, error};
@@ -41,9 +42,13 @@ async fn create(client: &Client, replicas: i16) {
 }
 
 /// So many MiB in each partition, in records that are no numbers.
-fn fill(broker: &Node, mib: usize) {
+fn fill(testbed: &Testbed, mib: usize) {
     let answered = Answered::default();
-    let mut connection = Connection::open(broker, &answered);
+    let mut connections: Vec<_> = (testbed.brokers.iter())
+        .map(|broker| Connection::open(broker, &answered))
+        .collect();
+    let connection = &mut connections[0];
+    let leaders = leaders(connection, TOPIC);
     let id = connection.topic(13, TOPIC).topic_id;
     let orders = Topic {
         name: TOPIC.to_owned(),
@@ -52,7 +57,8 @@ fn fill(broker: &Node, mib: usize) {
     let value = "x".repeat(512 << 10);
     for index in 0..PARTITIONS {
         for _ in 0..2 * mib {
-            connection.produce(&orders, index, batch(1, &[&value]));
+            let leader = &mut connections[leaders[&index] as usize];
+            leader.produce(&orders, index, batch(1, &[&value]));
         }
     }
 }
@@ -197,7 +203,7 @@ async fn a_move_goes_on_after_a_kill_and_nothing_is_lost() {
     let client = testbed.client().await;
     create(&client, 1).await;
     await_isr(&testbed, &[0]).await;
-    block_in_place(|| fill(&testbed.brokers[0], 4));
+    block_in_place(|| fill(&testbed, 4));
     let load = Load::on(&client);
     let mut went_on = 0;
     for round in 0..10 {
@@ -243,7 +249,7 @@ async fn a_move_takes_its_time_and_can_be_cancelled() {
     await_isr(&testbed, &[0]).await;
     let broker = &testbed.brokers[0];
     let from = block_in_place(|| {
-        fill(broker, 12);
+        fill(&testbed, 12);
         place(broker, 0)
     });
     block_in_place(|| {
@@ -285,4 +291,50 @@ async fn a_move_takes_its_time_and_can_be_cancelled() {
     );
     assert_eq!(place(broker, 0), other(from));
     assert_eq!(read_all(&client, TOPIC).await.len(), 24 * 3);
+}
+
+/// The disk of the target, or of the log, fails in the middle of a move. Needs root, as `failing_directory`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_ends_the_moves_to_it_and_from_it() {
+    let (mut testbed, disks) = on_disks(3, &["a", "b"]);
+    testbed.brokers[0].configure(&format!("{RATE}={}", 1 << 20));
+    testbed.start_all();
+    let client = testbed.client().await;
+    create(&client, 3).await;
+    await_isr(&testbed, &[0, 1, 2]).await;
+    block_in_place(|| fill(&testbed, 4));
+    let load = Load::on(&client);
+    load.goes_on().await;
+    let broker = &testbed.brokers[0];
+    let before: Vec<_> = (0..PARTITIONS).map(|it| place(broker, it)).collect();
+    // Both ways at once.
+    block_in_place(|| {
+        for (index, place) in (0..).zip(&before) {
+            assert_eq!(ask(broker, index, other(place)), ErrorCode::None);
+        }
+    });
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(gauge(broker, "foz_log_moves"), Some(3.0));
+    disks[1].fail();
+    load.goes_on().await;
+    until_moved(broker).await;
+    for (index, place) in (0..).zip(before) {
+        let is_here = logs_in(broker, "a", TOPIC).contains(&index);
+        assert_eq!(is_here, place == "a", "{index}");
+    }
+    assert_eq!(gauge(broker, "foz_offline_log_directories"), Some(1.0));
+    // Back, and nothing of what was left is in the way.
+    let broker = &mut testbed.brokers[0];
+    block_in_place(|| {
+        assert!(broker.stop());
+        disks[1].come_back();
+        broker.configure(&format!("{RATE}={}", 100 << 20));
+        broker.spawn();
+        broker.wait_ready();
+    });
+    await_isr(&testbed, &[0, 1, 2]).await;
+    until_moved(&testbed.brokers[0]).await;
+    load.goes_on().await;
+    let acknowledged = block_in_place(|| load.end());
+    check(&client, acknowledged).await;
 }

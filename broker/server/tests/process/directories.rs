@@ -253,14 +253,28 @@ fn each_directory_tells_of_itself() {
 
 /// Asks for one replica.
 pub(crate) fn put(connection: &mut Connection, path: &str, topic: &str, index: i32) -> ErrorCode {
+    put_in_turn(connection, &[path], topic, index)
+}
+
+/// Asks for one replica in several directories with one request.
+pub(crate) fn put_in_turn(
+    connection: &mut Connection,
+    paths: &[&str],
+    topic: &str,
+    index: i32,
+) -> ErrorCode {
     let topics = AlterReplicaLogDirTopic::default()
         .with_name(topic_name(topic))
         .with_partitions(vec![index]);
-    let directory = AlterReplicaLogDir::default()
-        .with_path(text(path))
-        .with_topics(vec![topics]);
-    let request = AlterReplicaLogDirsRequest::default().with_dirs(vec![directory]);
+    let directories = paths.iter().map(|path| {
+        AlterReplicaLogDir::default()
+            .with_path(text(path))
+            .with_topics(vec![topics.clone()])
+    });
+    let request = AlterReplicaLogDirsRequest::default().with_dirs(directories.collect());
     let response = connection.call(2, &request);
+    assert_eq!(response.results.len(), 1);
+    assert_eq!(response.results[0].partitions.len(), 1);
     error(response.results[0].partitions[0].error_code)
 }
 

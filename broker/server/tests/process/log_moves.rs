@@ -9,7 +9,7 @@ use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsPartiti
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use crate::directories::{describe, keep_in, leaders, logs_in, put};
+use crate::directories::{describe, keep_in, leaders, logs_in, put, put_in_turn};
 use crate::failing_directory::on_disks;
 use crate::full_disk::{Load, TOPIC, await_isr, gauge};
 use crate::testbed::{Node, PATIENCE, Testbed, read_all, topic};
@@ -273,6 +273,21 @@ async fn a_move_takes_its_time_and_can_be_cancelled() {
     assert_eq!(gauge(broker, "foz_log_moves"), Some(0.0));
     assert_eq!(block_in_place(|| copies(broker)), []);
     assert_eq!(place(broker, 0), from);
+    // Of two in one request the last one counts.
+    for (paths, moves) in [([other(from), from], 0.0), ([from, other(from)], 1.0)] {
+        let answered = block_in_place(|| {
+            let answered = Answered::default();
+            let mut connection = Connection::open(broker, &answered);
+            let paths = paths.map(|it| broker.directory.join(it).display().to_string());
+            let paths = [paths[0].as_str(), paths[1].as_str()];
+            put_in_turn(&mut connection, &paths, TOPIC, 0)
+        });
+        assert_eq!(answered, ErrorCode::None);
+        assert_eq!(gauge(broker, "foz_log_moves"), Some(moves));
+    }
+    assert_eq!(block_in_place(|| ask(broker, 0, from)), ErrorCode::None);
+    // What was copied meanwhile is waited for.
+    sleep(Duration::from_millis(500)).await;
 
     let moved = |broker: &Node| gauge(broker, "foz_log_moved_bytes_total").unwrap();
     let (before, since) = (moved(broker), Instant::now());

@@ -537,6 +537,12 @@ async fn a_whole_roll_goes_through_while_a_replica_is_offline() {
     disks[1].die();
     load.goes_on().await;
     await_offline(&testbed, &gone).await;
+    // In the other directory. Of this one nobody may stop before the one that stopped last is done with its restart.
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[1], &answered);
+    connection.create_on("later", &[0, 1, 2], &[("min.insync.replicas", "2")]);
+    connection.await_partition("later", |it| it.isr_nodes.len() == 3);
+    drop(connection);
     for broker in &mut testbed.brokers {
         assert!(broker.stop());
         start_again(broker);

@@ -54,7 +54,7 @@ pub struct LogDirectory {
     futures: RwLock<HashMap<TopicPartition, Arc<FutureLog>>>,
     /// Partitions that could not be opened, with what the checkpoints say about them: that must not
     /// be forgotten, or the next start would take damage for a torn tail.
-    offline: RwLock<HashMap<TopicPartition, OpenState>>,
+    offline: RwLock<HashMap<TopicPartition, Offline>>,
     written: Mutex<Checkpoints>,
     /// Partitions without a directory, with what the checkpoints say about them: see
     /// [`Self::forget_lost`].
@@ -64,6 +64,8 @@ pub struct LogDirectory {
     deleted: Mutex<Deleted>,
     /// Partitions that are being made.
     creating: Mutex<HashSet<TopicPartition>>,
+    /// Held by who gives a deleted partition's directory its new name.
+    renaming: Mutex<()>,
     /// Held by who removes files of deleted partitions.
     removing: Mutex<()>,
     /// Of deleted topics, on their way to be buried.
@@ -73,6 +75,14 @@ pub struct LogDirectory {
     /// Those of them that are being opened again.
     coming_back: Mutex<BTreeSet<(Uuid, i32)>>,
     _lock: File,
+}
+
+/// A log that could not be opened.
+#[derive(Debug, Clone, Copy)]
+struct Offline {
+    state: OpenState,
+    /// Where its files told.
+    topic_id: Option<Uuid>,
 }
 
 /// The checkpoint files.
@@ -303,7 +313,7 @@ impl LogDirectory {
         let state = OpenState {
             clean_shutdown: false,
             keep_damaged: true,
-            ..known.unwrap_or_default()
+            ..known.map(|it| it.state).unwrap_or_default()
         };
         let (log, findings) = open::open_partition(
             &directory,
@@ -326,7 +336,7 @@ impl LogDirectory {
                 tracing::warn!(%error, "no room for checkpoints: they are written later");
             }
             Err(error) => {
-                let back = offline.map(|state| (partition.clone(), state));
+                let back = offline.map(|it| (partition.clone(), it));
                 self.offline.write().extend(back);
                 self.logs.write().remove(partition);
                 return Err(error.into());
@@ -513,7 +523,8 @@ impl LogDirectory {
         // A log that goes from one to the other meanwhile is in one at least.
         let (missing, offline) = (self.missing.read(), self.offline.read());
         let burials = self.burials.lock();
-        for (partition, state) in missing.iter().chain(offline.iter()) {
+        let offline = offline.iter().map(|(name, it)| (name, &it.state));
+        for (partition, state) in missing.iter().chain(offline) {
             checkpoints.add_unopened(partition, state);
         }
         let unmarked = burials.iter().filter(|(_, burial)| !burial.is_marked());

@@ -21,7 +21,6 @@ use crate::burial_mark::BurialMark;
 use crate::error::{StorageContext, StorageError};
 use crate::names::{TopicPartition, buried_directory_name, stray_directory_name};
 use crate::partition_log::PartitionLog;
-use crate::partition_metadata;
 use crate::recovery::OpenState;
 
 /// Threads that bury logs; they mostly wait for the disk.
@@ -79,7 +78,7 @@ impl LogDirectory {
         let what = match self.logs.write().remove(partition) {
             Some(log) => What::Log(log),
             None => match offline.remove(partition) {
-                Some(state) => What::Offline(state),
+                Some(offline) => What::Offline(offline.state),
                 None => return false,
             },
         };
@@ -147,10 +146,18 @@ impl LogDirectory {
                 .any(|it| it.has_failed_flush())
     }
 
-    /// Of a partition that is offline, where its files tell.
+    /// Of a partition that is here, online or not, where its files tell.
+    #[must_use]
+    pub fn topic_id_of(&self, partition: &TopicPartition) -> Option<Uuid> {
+        let log = self.get(partition).map(|log| log.topic_id());
+        log.or_else(|| self.topic_id_of_offline(partition))
+    }
+
+    /// Of a partition that is offline, where its files told when it was to be opened: a disk that has failed since says
+    /// nothing.
     #[must_use]
     pub fn topic_id_of_offline(&self, partition: &TopicPartition) -> Option<Uuid> {
-        partition_metadata::read(&self.path.join(partition.to_string())).ok()?
+        self.offline.read().get(partition)?.topic_id
     }
 
     /// Deletes what is kept of a topic, or of one of its partitions; it is fine when that is nothing. Files are there until
@@ -169,7 +176,8 @@ impl LogDirectory {
                 if let What::Log(log) = &burial.what {
                     log.retire();
                 }
-                self.deleted.lock().add_unnamed(name.clone());
+                let topic_id = Some(burial.topic_id);
+                self.deleted.lock().add_unnamed(name.clone(), topic_id);
                 self.burials.lock().remove(&name);
                 *step = Step::Over;
                 self.rename_deleted(&name)?;

@@ -21,10 +21,11 @@ use crate::names::{TopicPartition, delete_directory_name, stray_directory_name};
 /// What is left of deleted partitions.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
-    /// Whose directories still have their names: no partition of that name can be made before they are renamed.
-    unnamed: HashSet<TopicPartition>,
-    /// Whose directories have new names, or are gone, and a power failure may bring them back: by which change that was.
-    unflushed: HashMap<TopicPartition, u64>,
+    /// Whose directories still have their names: no partition of that name can be made before they are renamed. With the
+    /// topic's id where it is known.
+    unnamed: HashMap<TopicPartition, Option<Uuid>>,
+    /// Whose directories have new names, or are gone, and a power failure may bring them back.
+    unflushed: HashMap<TopicPartition, Unflushed>,
     /// The number of the newest of those changes.
     changes: u64,
     /// What another flush says is not to be believed.
@@ -35,10 +36,18 @@ pub(super) struct Deleted {
     pub(super) emptied: Vec<PathBuf>,
 }
 
+#[derive(Debug)]
+struct Unflushed {
+    /// By which change that was.
+    change: u64,
+    /// Where it is known.
+    topic_id: Option<Uuid>,
+}
+
 impl Deleted {
     /// One that nobody serves any more, under its old name.
-    pub(super) fn add_unnamed(&mut self, partition: TopicPartition) {
-        self.unnamed.insert(partition);
+    pub(super) fn add_unnamed(&mut self, partition: TopicPartition, topic_id: Option<Uuid>) {
+        self.unnamed.insert(partition, topic_id);
     }
 
     /// A directory that has its new name.
@@ -46,9 +55,11 @@ impl Deleted {
         self.full.insert(directory);
     }
 
-    fn add_unflushed(&mut self, partition: TopicPartition) {
+    fn add_unflushed(&mut self, partition: TopicPartition, topic_id: Option<Uuid>) {
         self.changes += 1;
-        self.unflushed.insert(partition, self.changes);
+        let change = self.changes;
+        let unflushed = Unflushed { change, topic_id };
+        self.unflushed.insert(partition, unflushed);
     }
 
     /// Begins with what an opening found.
@@ -70,12 +81,19 @@ impl LogDirectory {
     pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         // Who looks for another log does not wait until this one is at rest.
         let log = self.logs.write().remove(partition);
-        match log {
-            Some(log) => log.retire(),
-            None if self.offline.write().remove(partition).is_some() => {}
-            None => return Ok(()),
-        }
-        self.deleted.lock().add_unnamed(partition.clone());
+        let topic_id = match log {
+            Some(log) => {
+                log.retire();
+                Some(log.topic_id())
+            }
+            None => match self.offline.write().remove(partition) {
+                Some(offline) => offline.topic_id,
+                None => return Ok(()),
+            },
+        };
+        let mut deleted = self.deleted.lock();
+        deleted.add_unnamed(partition.clone(), topic_id);
+        drop(deleted);
         self.rename_deleted(partition)
     }
 
@@ -88,7 +106,7 @@ impl LogDirectory {
     pub fn remove_deleted(&self, proceed: &dyn Fn() -> bool) -> Result<bool, StorageError> {
         let _one_at_a_time = self.removing.lock();
         let mut failed = None;
-        let unnamed: Vec<_> = self.deleted.lock().unnamed.iter().cloned().collect();
+        let unnamed: Vec<_> = self.deleted.lock().unnamed.keys().cloned().collect();
         for partition in unnamed {
             failed = failed.or(self.rename_deleted(&partition).err());
         }
@@ -111,6 +129,16 @@ impl LogDirectory {
         failed.map_or(Ok(true), Err)
     }
 
+    /// This topic's log of that name was taken away, and its disk may not know that yet.
+    #[must_use]
+    pub fn may_come_back(&self, partition: &TopicPartition, topic_id: Uuid) -> bool {
+        let deleted = self.deleted.lock();
+        let unflushed = deleted.unflushed.get(partition).map(|it| it.topic_id);
+        let topic_ids = [deleted.unnamed.get(partition).copied(), unflushed];
+        let mut topic_ids = topic_ids.into_iter().flatten();
+        topic_ids.any(|it| it.is_none_or(|it| it == topic_id))
+    }
+
     /// Nothing of this name is here, a power failure brings nothing back, and the checkpoints do not speak of it: what was
     /// deleted, what waits to be buried, and the rest of a creation that failed. To be called before a log of it is made in
     /// another data directory, or a start would find two.
@@ -130,7 +158,8 @@ impl LogDirectory {
             if !remove_rest_of_creation(&directory)? {
                 return Err(self.exists(partition));
             }
-            self.deleted.lock().add_unflushed(partition.clone());
+            let mut deleted = self.deleted.lock();
+            deleted.add_unflushed(partition.clone(), None);
         }
         if self.deleted.lock().unflushed.contains_key(partition) {
             self.flush_names()?;
@@ -146,29 +175,39 @@ impl LogDirectory {
     /// [`StorageError`]: it is out of service all the same, and this is to be asked again. `NotFound` also for a partition
     /// that is not here.
     pub fn set_aside(&self, partition: &TopicPartition) -> Result<PathBuf, StorageError> {
-        if let Some(log) = self.get(partition) {
+        let log = self.get(partition);
+        if let Some(log) = &log {
             log.retire();
         }
         let target = stray_directory_name(partition, Uuid::new_v4());
         let target = self.rename(partition, &target)?;
         self.logs.write().remove(partition);
-        self.offline.write().remove(partition);
-        self.deleted.lock().add_unflushed(partition.clone());
+        let offline = self.offline.write().remove(partition);
+        let topic_id = log.map(|log| log.topic_id());
+        let topic_id = topic_id.or_else(|| offline?.topic_id);
+        let mut deleted = self.deleted.lock();
+        deleted.add_unflushed(partition.clone(), topic_id);
+        drop(deleted);
         self.flush_names()?;
         Ok(target)
     }
 
     /// Where it was deleted and still has its name.
     pub(super) fn rename_deleted(&self, partition: &TopicPartition) -> Result<(), StorageError> {
-        let mut deleted = self.deleted.lock();
-        if deleted.unnamed.contains(partition) {
+        let _one_at_a_time = self.renaming.lock();
+        let unnamed = self.deleted.lock().unnamed.get(partition).copied();
+        if let Some(topic_id) = unnamed {
             let target = delete_directory_name(partition, Uuid::new_v4());
-            match self.rename(partition, &target) {
+            let renamed = self.rename(partition, &target);
+            if renamed.is_err() && self.path.join(partition.to_string()).exists() {
+                return renamed.map(|_| ());
+            }
+            let mut deleted = self.deleted.lock();
+            match renamed {
                 Ok(target) => {
                     deleted.full.insert(target);
-                    deleted.add_unflushed(partition.clone());
+                    deleted.add_unflushed(partition.clone(), topic_id);
                 }
-                Err(error) if self.path.join(partition.to_string()).exists() => return Err(error),
                 // Somebody was faster.
                 Err(_) => {}
             }
@@ -203,7 +242,7 @@ impl LogDirectory {
         };
         let mut deleted = self.deleted.lock();
         match flushed {
-            Ok(()) => deleted.unflushed.retain(|_, change| *change > until),
+            Ok(()) => deleted.unflushed.retain(|_, it| it.change > until),
             Err(_) => deleted.has_failed_flush = true,
         }
         flushed

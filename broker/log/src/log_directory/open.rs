@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::burying::{Buried, set_directory_aside};
 use super::futures::PARTITION_NAME_FILE;
 use super::{
-    Checkpoints, Deleted, LogDirectory, LostData, OfflinePartition, OpenProgress, OpenReport,
+    Checkpoints, Deleted, LogDirectory, LostData, Offline, OfflinePartition, OpenProgress,
+    OpenReport,
 };
 use crate::atomic_file::flush_directory;
 use crate::burial_mark::BurialMark;
@@ -129,7 +130,11 @@ pub(super) fn open(
             // room for it.
             Err(failed) if failed.error.is_shortage() => return Err(failed.error),
             Err(failed) => {
-                offline.insert(partition.clone(), context.state_of(&partition));
+                let kept = Offline {
+                    state: context.state_of(&partition),
+                    topic_id: failed.topic_id,
+                };
+                offline.insert(partition, kept);
                 report.offline.push(failed);
             }
         }
@@ -169,6 +174,7 @@ pub(super) fn open(
         unknown: RwLock::new(report.unknown.iter().cloned().collect()),
         deleted: Mutex::new(Deleted::found(&report.being_deleted)),
         creating: Mutex::default(),
+        renaming: Mutex::default(),
         removing: Mutex::default(),
         burials: Mutex::default(),
         buried: Mutex::new(buried),
@@ -484,7 +490,7 @@ impl Context<'_> {
             Err(error) => {
                 return Err(OfflinePartition {
                     partition: partition.clone(),
-                    topic_id: None,
+                    topic_id: partition_metadata::read(directory).ok().flatten(),
                     error,
                 });
             }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::burying::{Buried, Step, What};
 use super::creation::remove_rest_of_creation;
-use super::{LogDirectory, open};
+use super::{LogDirectory, Offline, open};
 use crate::atomic_file::flush_directory;
 use crate::burial_mark::BurialMark;
 use crate::config::LogConfig;
@@ -73,7 +73,9 @@ impl LogDirectory {
                 Err(error)
             }
             Err((state, error)) => {
-                self.offline.write().insert(partition.clone(), state);
+                let topic_id = Some(topic_id);
+                let offline = Offline { state, topic_id };
+                self.offline.write().insert(partition.clone(), offline);
                 Err(error)
             }
             Ok(unburied) => Ok(Some(unburied)),

@@ -220,8 +220,12 @@ impl DirectoryFailure {
             }
             match other.identity().doubt(id) {
                 Ok(()) => {
-                    self.all.states.lock()[self.at].doubted_by = Some(at);
-                    return true;
+                    let mut states = self.all.states.lock();
+                    states[self.at].doubted_by = Some(at);
+                    // One that has failed meanwhile may have passed on what it knew before that.
+                    if !states[at].has_failed {
+                        return true;
+                    }
                 }
                 Err(error) => {
                     let directory = other.identity().data_dir().display();

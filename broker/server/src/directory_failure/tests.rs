@@ -208,6 +208,26 @@ fn of_two_at_once_one_is_the_last() {
     }
 }
 
+/// Each may have said of the other what goes with it.
+#[test]
+fn of_three_two_at_once_are_known_to_the_third() {
+    for _ in 0..50 {
+        let world = World::of(3);
+        std::thread::scope(|scope| {
+            for at in [0, 1] {
+                let world = &world;
+                scope.spawn(move || assert!(world.fail(at)));
+            }
+        });
+        let known = std::fs::read_to_string(world.data_dirs[2].join("meta.properties")).unwrap();
+        for failure in &world.all[..2] {
+            let id = failure.identity().directory_id().to_string();
+            let doubts = known.lines().find(|it| it.starts_with("foz.doubted"));
+            assert!(doubts.is_some_and(|it| it.contains(&id)), "{known}");
+        }
+    }
+}
+
 #[test]
 fn where_no_other_one_has_a_place_for_it_it_is_known_to_be_unsaid() {
     let world = World::of(2);

@@ -203,13 +203,10 @@ impl LogDirectory {
                 return renamed.map(|_| ());
             }
             let mut deleted = self.deleted.lock();
-            match renamed {
-                Ok(target) => {
-                    deleted.full.insert(target);
-                    deleted.add_unflushed(partition.clone(), topic_id);
-                }
-                // Somebody was faster.
-                Err(_) => {}
+            // Otherwise somebody was faster.
+            if let Ok(target) = renamed {
+                deleted.full.insert(target);
+                deleted.add_unflushed(partition.clone(), topic_id);
             }
             deleted.unnamed.remove(partition);
         }

@@ -9,6 +9,7 @@ use foz_log::{LogConfig, OpenError, PartitionLog, TopicPartition};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::data_directory::InFailed;
 use super::placing::{Placing, Room};
 use super::{DataDirectory, Key, wall_clock_ms};
 use crate::disk_space::Space;
@@ -83,17 +84,10 @@ impl DataDirectories {
         self.offline.len() + self.failed().count()
     }
 
-    /// Its log was in a directory that has failed, in use or not: none is made in its place.
-    pub(super) fn is_in_failed(&self, name: &TopicPartition, (topic_id, index): Key) -> bool {
-        self.failed().any(|directory| {
-            let logs = directory.logs();
-            let is_its = |log: Arc<PartitionLog>| log.topic_id() == topic_id;
-            logs.get(name).is_some_and(is_its)
-                || logs.is_buried(topic_id, index)
-                // Where nobody can tell of which topic it is, it may be this one.
-                || logs.is_offline(name)
-                    && logs.topic_id_of_offline(name).is_none_or(|id| id == topic_id)
-        })
+    /// What those that failed have of a replica.
+    pub(super) fn in_failed(&self, name: &TopicPartition, key: Key) -> InFailed {
+        let found = self.failed().map(|it| it.in_failed(name, key));
+        found.max().unwrap_or(InFailed::Nothing)
     }
 
     /// The directory that is named so, from the root on.

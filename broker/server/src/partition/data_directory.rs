@@ -1,9 +1,11 @@
 //! One of `log.dirs`: its logs, and whatever is of one disk.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use foz_log::{Flusher, LogDirectory};
+use foz_log::{Flusher, LogDirectory, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -26,6 +28,20 @@ pub(crate) struct DataDirectory {
     due_retention: DuePartitions,
     deletions: Notify,
     moves: Notify,
+    /// Replicas whose logs are here, and are not theirs any more: they went to other brokers after it had failed.
+    given_up: Mutex<HashSet<Key>>,
+    is_older: AtomicBool,
+}
+
+/// What a directory that failed has of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum InFailed {
+    Nothing,
+    /// A log that is not the replica's any more. Where one that is made elsewhere now is lost, the next start would take
+    /// this one for it: both directories were part of the same registration.
+    GivenUp,
+    /// Its log, in use or not: none is made in its place.
+    Its,
 }
 
 /// What a start found.
@@ -86,6 +102,8 @@ impl DataDirectory {
             due_retention: DuePartitions::default(),
             deletions: Notify::new(),
             moves: Notify::new(),
+            given_up: Mutex::default(),
+            is_older: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +158,53 @@ impl DataDirectory {
     /// Where there may be something to remove: see [`Partitions::apply_due_retention`](super::Partitions).
     pub(crate) fn due_retention(&self) -> &DuePartitions {
         &self.due_retention
+    }
+
+    /// Of a directory that has failed.
+    pub(super) fn in_failed(&self, name: &TopicPartition, key: Key) -> InFailed {
+        let is_listed = self.has(name, key);
+        if is_listed && !self.given_up.lock().contains(&key) {
+            return InFailed::Its;
+        }
+        match (is_listed || self.logs.may_come_back(name, key.0)) && !self.is_older() {
+            true => InFailed::GivenUp,
+            false => InFailed::Nothing,
+        }
+    }
+
+    /// Should the replica come back to this broker, it is made anew.
+    pub(super) fn give_up(&self, name: &TopicPartition, key: Key) {
+        if self.has(name, key) {
+            self.given_up.lock().insert(key);
+        }
+    }
+
+    /// The replicas that cannot be used because it has failed: in service, damaged, or kept of deleted topics.
+    pub(super) fn failed_replicas(&self) -> Vec<Key> {
+        let mut replicas = self.logs.listed();
+        let given_up = self.given_up.lock();
+        replicas.retain(|key| !given_up.contains(key));
+        replicas
+    }
+
+    fn has(&self, name: &TopicPartition, (topic_id, index): Key) -> bool {
+        let log = self.logs.get(name);
+        log.is_some_and(|log| log.topic_id() == topic_id)
+            || self.logs.is_buried(topic_id, index)
+            // Where nobody can tell of which topic it is, it may be this one.
+            || self.logs.is_offline(name)
+                && self.logs.topic_id_of_offline(name).is_none_or(|id| id == topic_id)
+    }
+
+    /// The broker was registered without it since it failed: a log that is made in another directory from now on is newer
+    /// than anything here.
+    fn is_older(&self) -> bool {
+        self.is_older.load(Ordering::Acquire)
+    }
+
+    /// See [`Self::is_older`].
+    pub(crate) fn set_older(&self) {
+        self.is_older.store(true, Ordering::Release);
     }
 
     /// Woken when there is something to do for [`Partitions::remove_deleted`](super::Partitions).

@@ -12,7 +12,7 @@ mod repairing;
 mod retaining;
 mod taking_offline;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use foz_log::{CleanShutdown, FileHandles, OpenError, StorageError, TopicPartition};
@@ -44,8 +44,6 @@ pub(crate) struct Partitions {
     handles: Arc<FileHandles>,
     held: Map,
     offline: Offline,
-    /// Replicas whose logs were in directories that failed, and are not theirs any more: they went to other brokers.
-    given_up: Mutex<HashSet<Key>>,
     moves: LogMoves,
     /// See [`Self::keep_in_place`].
     listing: RwLock<()>,

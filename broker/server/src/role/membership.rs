@@ -126,9 +126,10 @@ impl Membership {
         loop {
             let registering = async {
                 let request = self.request().await;
-                registration::register(&self.broker.controllers, &request).await
+                let answer = registration::register(&self.broker.controllers, &request).await;
+                (request.directories, answer)
             };
-            let registered = tokio::select! {
+            let (named, registered) = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 registered = registering => registered,
             };
@@ -142,6 +143,7 @@ impl Membership {
             if !self.join(&registered).await? {
                 return Ok(());
             }
+            self.tell_older(&named);
             // From here on this process itself wrote all there is.
             (self.registered, self.is_vouched_for) = (Some(registered.broker_epoch), true);
             // Not sooner: until the disk names this epoch, the mark is what tells a process that comes after
@@ -179,6 +181,18 @@ impl Membership {
                     self.repairs_from = Instant::now() + REPAIR_PAUSE;
                 }
             }
+        }
+    }
+
+    /// The directories that this registration does not name had failed before, whatever became of those in between: the
+    /// quorum may have taken one that names them in without an answer.
+    fn tell_older(&self, named: &[api::DataDirectory]) {
+        let all = self.broker.partitions.directories().all().iter();
+        let is_named = |it: &DataDirectory| named.iter().any(|named| named.id == id_of(it));
+        for directory in all.filter(|it| !is_named(it)) {
+            directory.set_older();
+            // What waits for that.
+            self.broker.partitions.damage_found().notify_one();
         }
     }
 

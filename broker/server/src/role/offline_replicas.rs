@@ -13,13 +13,15 @@ use tracing::{info, warn};
 use super::membership::by_topic;
 use crate::blocking::blocking;
 use crate::broker::Broker;
-use crate::partition::Key;
+use crate::partition::{Key, Partitions};
 
 /// As many as the controller takes in one call.
 const PARTITIONS_PER_CALL_MAX: usize = 10_000;
 /// For one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Before a directory that had no room is asked again to write down which others have failed.
+const UNSAID_PAUSE: Duration = Duration::from_secs(1);
 
 /// Until `stop`. The quorum is told with each registration anew: what that one said of the logs may have been gathered
 /// before a directory failed, and to be told twice changes nothing.
@@ -35,6 +37,10 @@ pub(super) async fn keep_reporting(broker: Arc<Broker>, stop: CancellationToken)
         let step = async {
             match reporter.is_due() {
                 true => reporter.report().await,
+                false if reporter.is_unsaid => {
+                    tokio::time::sleep(UNSAID_PAUSE).await;
+                    reporter.say().await;
+                }
                 false => std::future::pending().await,
             }
         };
@@ -53,6 +59,8 @@ struct Reporter {
     offline: BTreeSet<usize>,
     /// With which registration the quorum was told of how many.
     told: Option<(i64, usize)>,
+    /// No directory has written down yet that another one is not to be believed.
+    is_unsaid: bool,
     last_said: String,
 }
 
@@ -62,16 +70,35 @@ impl Reporter {
             broker,
             offline: BTreeSet::new(),
             told: None,
+            is_unsaid: false,
             last_said: String::new(),
         }
     }
 
+    /// Before anything is made known by which its replicas may be made anew: who took a directory out of use may be about to
+    /// write that down, or found no room.
+    async fn say(&mut self) {
+        let broker = Arc::clone(&self.broker);
+        self.is_unsaid = blocking(move || {
+            let failed = broker.partitions.directories().failed();
+            let unsaid = failed.filter(|it| !it.failure().doubt());
+            unsaid.count() > 0
+        })
+        .await;
+    }
+
     async fn take_offline(&mut self) {
-        let all = self.broker.partitions.directories().all();
-        for (at, directory) in all.iter().enumerate() {
+        let all = self.broker.partitions.directories().all().to_vec();
+        for (at, directory) in all.into_iter().enumerate() {
             if directory.has_failed() && self.offline.insert(at) {
-                let (broker, directory) = (Arc::clone(&self.broker), Arc::clone(directory));
-                blocking(move || broker.partitions.take_offline(&broker, &directory)).await;
+                self.say().await;
+                let broker = Arc::clone(&self.broker);
+                blocking(move || {
+                    let held = broker.partitions.take_offline(&broker, &directory);
+                    // Nothing waits for a write that hangs, the end of the process neither.
+                    std::thread::spawn(move || Partitions::put_to_rest(&directory, &held));
+                })
+                .await;
             }
         }
         let directories = self.broker.partitions.directories();
@@ -89,6 +116,9 @@ impl Reporter {
     }
 
     async fn report(&mut self) {
+        if self.is_unsaid {
+            self.say().await;
+        }
         let epoch = self.broker.epoch();
         let broker = Arc::clone(&self.broker);
         let replicas = blocking(move || broker.partitions.failed_replicas()).await;

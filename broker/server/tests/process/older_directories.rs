@@ -1,6 +1,7 @@
 //! A data directory that missed what was done in one that is away now.
 
 use std::fs;
+use std::path::PathBuf;
 
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::{AlterPartitionReassignmentsRequest, BrokerId};
@@ -117,4 +118,83 @@ fn it_is_not_used_and_what_it_has_counts_for_nothing() {
         assert_eq!(connection.latest_offset(name, 0), Ok(1), "{name}");
     }
     assert!(logs_in(broker, "b", stale).is_empty(), "set aside");
+}
+
+/// Another directory is in its place, and what it holds is kept beside it.
+fn take_away(broker: &Node, directory: &str) {
+    let (path, kept) = (broker.directory.join(directory), kept(broker, directory));
+    fs::rename(&path, kept).unwrap();
+    fs::create_dir(path).unwrap();
+}
+
+fn put_back(broker: &Node, directory: &str) {
+    let path = broker.directory.join(directory);
+    fs::remove_dir_all(&path).unwrap();
+    fs::rename(kept(broker, directory), path).unwrap();
+}
+
+fn kept(broker: &Node, directory: &str) -> PathBuf {
+    broker.directory.join(format!("{directory}.kept"))
+}
+
+/// As above, in one process.
+#[test]
+fn one_that_failed_in_the_same_process_before_the_other_is_not_used_either() {
+    let names = ["a", "b", "c"];
+    let mut testbed = Testbed::prepare(1, 2);
+    keep_in(&testbed.brokers[0], &names);
+    testbed.start_all();
+    let answered = Answered::default();
+    let [broker, other] = &mut testbed.brokers[..] else {
+        panic!("two brokers");
+    };
+    let place = |broker: &Node| {
+        let holds = |name: &&str| !logs_in(broker, name, "one").is_empty();
+        names.into_iter().find(holds).unwrap()
+    };
+    let mut of_other = Connection::open(other, &answered);
+    let one = [of_other.create_on("one", &[1, 0], &[("min.insync.replicas", "1")])];
+    of_other.await_partition("one", |it| sorted(&it.isr_nodes) == [0, 1]);
+    produce(&mut of_other, &one, "old");
+
+    let first = place(broker);
+    take_away(broker, first);
+    of_other.await_partition("one", |it| it.offline_replicas == [BrokerId(0)]);
+    reassign(&mut of_other, "one", &[1]);
+    of_other.await_partition("one", |it| it.replica_nodes == [BrokerId(1)]);
+    reassign(&mut of_other, "one", &[1, 0]);
+    of_other.await_partition("one", |it| sorted(&it.isr_nodes) == [0, 1]);
+    let second = place(broker);
+    assert_ne!(first, second);
+    produce(&mut of_other, &one, "new");
+    drop(of_other);
+    assert!(other.stop());
+    // Alone in sync, with what only the second has.
+    let mut connection = Connection::open(broker, &answered);
+    connection.await_partition("one", |it| sorted(&it.isr_nodes) == [0]);
+    produce(&mut connection, &one, "newest");
+    take_away(broker, second);
+    connection.await_partition("one", |it| it.leader_id == -1);
+    drop(connection);
+    assert!(broker.stop());
+
+    put_back(broker, first);
+    let left = names.map(|name| if name == second { DEAD } else { name });
+    keep_in(broker, &left);
+    broker.spawn();
+    broker.wait_ready();
+    assert_eq!(gauge(broker, "foz_offline_log_directories"), Some(2.0));
+    let mut connection = Connection::open(broker, &answered);
+    connection.await_partition("one", |it| it.leader_id == -1);
+    drop(connection);
+    assert!(broker.stop());
+
+    put_back(broker, second);
+    keep_in(broker, &names);
+    broker.spawn();
+    broker.wait_ready();
+    let mut connection = Connection::open(broker, &answered);
+    connection.await_partition("one", |it| it.leader_id == 0);
+    assert_eq!(connection.latest_offset("one", 0), Ok(3));
+    assert!(logs_in(broker, first, "one").is_empty(), "set aside");
 }

@@ -33,7 +33,7 @@ impl Partitions {
                 // What is being buried under that name is of the topic before, for which this one waited.
                 let directories = self.directories.usable();
                 for directory in directories.filter(|it| !it.logs().is_being_buried(&name)) {
-                    match directory.logs().topic_id_of_offline(&name) {
+                    match directory.logs().topic_id_of(&name) {
                         Some(other) if other != topic.id => {
                             self.set_aside(directory, &name, OF_ANOTHER_TOPIC);
                         }

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::burying::has_lost_log;
 use super::{Key, Partitions};
 use crate::broker::Broker;
+use crate::partition::data_directory::InFailed;
 use crate::partition::topic_settings::TopicSettings;
 use crate::partition::{DataDirectory, Partition, wall_clock_ms};
 
@@ -42,7 +43,12 @@ impl Partitions {
             }
         }
         self.free_names(&new.iter().map(|(name, _, _)| name));
-        new.retain(|(name, topic_id, _)| !self.is_in_failed(name, (*topic_id, name.partition)));
+        new.retain(|(name, topic_id, _)| {
+            let found = self
+                .directories
+                .in_failed(name, (*topic_id, name.partition));
+            found == InFailed::Nothing
+        });
         let threads = (new.len() / LOGS_PER_THREAD).min(CREATING_THREADS);
         if threads < 2 {
             // Whoever takes them on makes them.
@@ -74,7 +80,7 @@ impl Partitions {
         let name = TopicPartition::new(topic.name.to_string(), key.1);
         let replicas = assigned.original_replica_count();
         let config = settings.log_config(replicas);
-        if self.is_in_failed(&name, key) {
+        if self.directories.in_failed(&name, key) == InFailed::Its {
             self.offline.add_offline(&name);
             return None;
         }
@@ -163,6 +169,12 @@ impl Partitions {
         name: &TopicPartition,
         config: Arc<LogConfig>,
     ) -> Option<InDirectory<'_>> {
+        if self.directories.in_failed(name, (topic.id, name.partition)) == InFailed::GivenUp {
+            // Until the broker is registered anew.
+            self.offline.add_offline(name);
+            self.reports.damage.notify_one();
+            return None;
+        }
         let (directory, created) = self.directories.create(name, topic.id, config);
         match created {
             Ok(log) => {

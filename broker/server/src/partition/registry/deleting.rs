@@ -120,9 +120,8 @@ impl Partitions {
             remove(&partition.located().directory, partition.topic_partition());
             return true;
         }
-        if self.directories.is_in_failed(&name, key) {
-            // Should it come back to this broker, it is made anew.
-            self.given_up.lock().insert(key);
+        for directory in self.directories.failed() {
+            directory.give_up(&name, key);
         }
         let was_offline = self.offline.remove(&name);
         if was_offline {

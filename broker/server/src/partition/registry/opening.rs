@@ -110,7 +110,6 @@ impl Partitions {
             handles,
             held,
             offline,
-            given_up: Mutex::default(),
             moves,
             listing: RwLock::default(),
             applied: Mutex::default(),

@@ -9,6 +9,7 @@ use super::{InDoubt, Partitions};
 use crate::broker::Broker;
 use crate::partition::Partition;
 use crate::partition::damage::{Repair, repair};
+use crate::partition::data_directory::InFailed;
 use crate::partition::offline::{must_leave, must_tell_of_loss};
 use crate::partition::topic_settings::TopicSettings;
 
@@ -127,10 +128,24 @@ impl Partitions {
             }
         }
         for name in self.offline.offline() {
-            // The quorum does not know of it: it was made while this broker registered. The next registration names it.
             let topic = image.topic(&name.topic);
-            if topic.is_some_and(|topic| self.is_here(&name, (topic.id, name.partition))) {
-                leave = Some(Leave::WithAllData);
+            let Some((topic, assigned)) =
+                topic.and_then(|t| Some((t, t.partition(name.partition)?)))
+            else {
+                continue;
+            };
+            let key = (topic.id, name.partition);
+            match self.directories.in_failed(&name, key) {
+                InFailed::Its => {}
+                // Once this broker is registered without that directory, one that is made now is the newer one.
+                InFailed::GivenUp => leave = Some(Leave::WithAllData),
+                InFailed::Nothing if !assigned.offline.contains(&broker.node_id) => {
+                    let settings = TopicSettings::on(broker, &image, topic);
+                    self.follow(broker, &settings, name.partition, assigned);
+                }
+                // The quorum does not know of it: it was made while this broker registered. The next registration names it.
+                InFailed::Nothing if self.is_here(&name, key) => leave = Some(Leave::WithAllData),
+                InFailed::Nothing => {}
             }
         }
         for name in self.offline.without_data() {

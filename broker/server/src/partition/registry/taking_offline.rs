@@ -7,18 +7,23 @@ use tracing::warn;
 
 use super::{Key, Partitions};
 use crate::broker::Broker;
-use crate::partition::DataDirectory;
+use crate::partition::{DataDirectory, Partition};
 
 impl Partitions {
     /// Takes every replica of a directory that failed out of service, and touches no file of it. No log is made in the place
-    /// of any of them. Blocks until nobody writes there.
-    pub(crate) fn take_offline(&self, broker: &Broker, directory: &Arc<DataDirectory>) {
+    /// of any of them. Returns those that are to be [put to rest](Self::put_to_rest): who writes there may hang, and
+    /// nobody waits for that here.
+    #[must_use]
+    pub(crate) fn take_offline(
+        &self,
+        broker: &Broker,
+        directory: &Arc<DataDirectory>,
+    ) -> Vec<Arc<Partition>> {
         // Nobody opens anything meanwhile, and what comes afterwards knows that the directory has failed.
         let _applied = self.applied.lock();
         let held = self.all_in(directory);
         for partition in &held {
             broker.fetchers.leave(partition.key());
-            partition.resign();
             // Before it is not found: who asks is told why.
             self.offline.add_offline(partition.topic_partition());
             self.held.write().remove(&partition.key());
@@ -29,30 +34,29 @@ impl Partitions {
                 self.offline.add_offline(&name);
             }
         }
-        directory.logs().abandon();
         let (path, replicas) = (directory.path().display(), held.len());
         warn!(directory = %path, replicas, "the replicas of a data directory that failed are out of service");
         // What could not be made there is made in another.
         self.reports.damage.notify_one();
+        held
     }
 
-    /// Replicas that this broker cannot use, as their directories have failed: in service, damaged, or kept of deleted
-    /// topics. None of which another directory has the log: that is what counts, and each registration would take back what
-    /// was told. May read files.
+    /// Tells those who wait for these partitions, which nobody finds any more. Blocks until nobody writes in their directory.
+    pub(crate) fn put_to_rest(directory: &DataDirectory, held: &[Arc<Partition>]) {
+        for partition in held {
+            partition.resign();
+        }
+        directory.logs().abandon();
+    }
+
+    /// Replicas that this broker cannot use, as their directories have failed. None of which another directory has the log:
+    /// that is what counts, and each registration would take back what was told.
     pub(crate) fn failed_replicas(&self) -> BTreeSet<Key> {
         let failed = self.directories.failed();
-        let mut replicas: BTreeSet<_> = failed.flat_map(|it| it.logs().listed()).collect();
-        for key in self.given_up.lock().iter() {
-            replicas.remove(key);
-        }
+        let mut replicas: BTreeSet<_> = failed.flat_map(|it| it.failed_replicas()).collect();
         for key in self.directories.usable().flat_map(|it| it.logs().listed()) {
             replicas.remove(&key);
         }
         replicas
-    }
-
-    /// Its log was in a directory that has failed, and is still this replica's.
-    pub(super) fn is_in_failed(&self, name: &foz_log::TopicPartition, key: Key) -> bool {
-        self.directories.is_in_failed(name, key) && !self.given_up.lock().contains(&key)
     }
 }

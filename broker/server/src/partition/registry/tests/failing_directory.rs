@@ -23,7 +23,15 @@ fn fail(world: &World, at: usize) {
 
 fn take_offline(world: &World) {
     for directory in world.partitions().directories().failed() {
-        world.partitions().take_offline(&world.broker, directory);
+        let held = world.partitions().take_offline(&world.broker, directory);
+        Partitions::put_to_rest(directory, &held);
+    }
+}
+
+/// What follows from a registration.
+fn register_anew(world: &World) {
+    for directory in world.partitions().directories().failed() {
+        directory.set_older();
     }
 }
 
@@ -211,7 +219,13 @@ async fn a_replica_that_left_and_comes_back_is_made_anew() {
         leader_epoch: Some(2),
         ..replicas(&[1, 0])
     });
-    assert_eq!(place(&world, 0), 1 - at);
+    // Both directories are part of the same registration: the next start could not tell which is the newer one.
+    assert_eq!(found(&world, 0), Err(ErrorCode::KafkaStorageError));
+    assert_eq!(world.repair(), Some(Leave::WithAllData));
+    assert_eq!(spread(&world)[1 - at], Vec::<String>::new());
+    register_anew(&world);
+    assert_eq!(world.repair(), None);
+    assert_eq!((place(&world, 0), world.offline()), (1 - at, 0));
     assert_eq!(failed(&world), []);
     take_three(&world.partitions().get(TOPIC_ID, 0).unwrap());
     // The next process finds both, and knows which is the newer one.
@@ -224,6 +238,122 @@ async fn a_replica_that_left_and_comes_back_is_made_anew() {
     assert_eq!(held.iter().filter(|it| **it).count(), 1);
     let log = directories[1 - at].logs().get(&name).unwrap();
     assert_eq!(log.log_end_offset(), 3);
+}
+
+fn moved_to(replicas: &[i32], leader_epoch: i32) -> PartitionChangeRecord {
+    PartitionChangeRecord {
+        replicas: Some(NodeIds::from(replicas.to_vec())),
+        isr: Some(NodeIds::from(vec![1])),
+        leader: Some(1),
+        leader_epoch: Some(leader_epoch),
+        offline: Some(NodeIds::from(vec![])),
+        ..PartitionChangeRecord::default()
+    }
+}
+
+/// What was given up in the first is not given up in the second.
+#[tokio::test]
+async fn a_replica_that_was_made_anew_fails_as_any_other() {
+    let mut world = world_of(3);
+    world.commit(topic(TOPIC_ID, 1));
+    fail(&world, place(&world, 0));
+    world.change(moved_to(&[1], 1));
+    register_anew(&world);
+    world.change(moved_to(&[1, 0], 2));
+    fail(&world, place(&world, 0));
+    assert_eq!(failed(&world), keys(TOPIC_ID, &[0]));
+    let before = spread(&world);
+    register_anew(&world);
+    world.change(PartitionChangeRecord {
+        isr: Some(NodeIds::from(vec![0])),
+        leader: Some(0),
+        leader_epoch: Some(3),
+        ..PartitionChangeRecord::default()
+    });
+    assert_eq!(world.repair(), None);
+    assert_eq!(found(&world, 0), Err(ErrorCode::KafkaStorageError));
+    assert_eq!(spread(&world), before);
+    let gone: Vec<_> = spread(&world).into_iter().filter(Vec::is_empty).collect();
+    assert_eq!(gone.len(), 1, "the third has none");
+}
+
+/// Its directory has another name, and the disk need not know that.
+#[tokio::test]
+async fn what_left_just_before_is_made_anew_as_late() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 1));
+    let at = place(&world, 0);
+    world.change(moved_to(&[1], 1));
+    fail(&world, at);
+    assert_eq!(failed(&world), []);
+    world.change(moved_to(&[1, 0], 2));
+    assert_eq!(found(&world, 0), Err(ErrorCode::KafkaStorageError));
+    assert_eq!(world.repair(), Some(Leave::WithAllData));
+    register_anew(&world);
+    assert_eq!(world.repair(), None);
+    assert_eq!(place(&world, 0), 1 - at);
+}
+
+/// A topic of the same name never was there.
+#[tokio::test]
+async fn what_another_topic_left_keeps_none_from_being_made() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 1));
+    let at = place(&world, 0);
+    world.change(moved_to(&[1], 1));
+    fail(&world, at);
+    world.commit(vec![deletion(TOPIC_ID)]);
+    world.commit(topic(Uuid::from_u128(8), 1));
+    assert_eq!(found(&world, 0), Ok(()));
+    assert_eq!(world.repair(), None);
+}
+
+/// It was moved away while this broker was, and its directory fails before anything is looked after.
+#[tokio::test]
+async fn a_stray_in_a_failed_directory_is_no_replica() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 1));
+    let at = place(&world, 0);
+    let mut world = world.restart(|_| {}).await;
+    let image = Arc::new(world.image_after(moved_to(&[1], 1)));
+    let directory = &world.partitions().directories().all()[at];
+    assert!(directory.failure().fail(REASON.to_owned(), false));
+    world.partitions().set_strays_aside(&image, 0);
+    let changes = Changes::between(&Image::default(), &image);
+    world.partitions().apply(&world.broker, &image, &changes);
+    world.image = image;
+    take_offline(&world);
+    assert_eq!(failed(&world), []);
+    assert_eq!(world.offline(), 0);
+    world.change(moved_to(&[1, 0], 2));
+    assert_eq!(world.repair(), Some(Leave::WithAllData));
+    register_anew(&world);
+    assert_eq!(world.repair(), None);
+    assert_eq!(place(&world, 0), 1 - at);
+}
+
+/// Others gave an error, and one write hangs.
+#[tokio::test]
+async fn nobody_waits_for_who_writes_there() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 4));
+    let gone = logs_in(&world, 0, 4);
+    let hangs = world.partitions().get(TOPIC_ID, gone[0]).unwrap();
+    let writing = hangs.role.read();
+    let directory = &world.partitions().directories().all()[0];
+    assert!(directory.failure().fail(REASON.to_owned(), false));
+    let held = world.partitions().take_offline(&world.broker, directory);
+    assert_eq!(held.len(), gone.len());
+    assert_eq!(failed(&world), keys(TOPIC_ID, &gone));
+    for index in gone {
+        assert_eq!(found(&world, index), Err(ErrorCode::KafkaStorageError));
+    }
+    world.commit(vec![deletion(TOPIC_ID)]);
+    drop(writing);
+    let directory = &world.partitions().directories().all()[0];
+    Partitions::put_to_rest(directory, &held);
+    assert_eq!(hangs.led(), None);
+    assert!(hangs.log().is_deleted());
 }
 
 #[tokio::test]

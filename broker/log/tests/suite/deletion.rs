@@ -45,6 +45,25 @@ fn what_could_not_be_set_aside_is_set_aside_when_that_is_asked_again() {
 }
 
 #[test]
+fn what_was_taken_away_may_come_back_until_that_is_flushed() {
+    for is_deleted in [true, false] {
+        let world = World::new(LogConfig::default());
+        let (directory, _log) = world.log();
+        let may_come_back = |id| directory.may_come_back(&partition(), id);
+        assert!(!may_come_back(TOPIC_ID));
+        if is_deleted {
+            directory.delete(&partition()).unwrap();
+            assert!(may_come_back(TOPIC_ID));
+            assert!(!may_come_back(Uuid::from_u128(9)), "another topic");
+            assert!(directory.remove_deleted(&|| true).unwrap());
+        } else {
+            directory.set_aside(&partition()).unwrap();
+        }
+        assert!(!may_come_back(TOPIC_ID));
+    }
+}
+
+#[test]
 fn files_go_one_by_one_for_as_long_as_they_may_and_the_next_start_goes_on() {
     let world = World::new(small_segments(250));
     let (directory, log) = world.log();

@@ -238,6 +238,11 @@ fn a_damaged_log_and_a_buried_one_are_told_with_their_topics() {
         end_offset: None,
     };
     assert_eq!(found.logs, [damaged]);
+    // Its disk has failed since.
+    fs::remove_file(world.partition_dir().join("partition.metadata")).unwrap();
+    let id = directory.topic_id_of_offline(&partition());
+    assert_eq!(id, Some(TOPIC_ID));
+    assert!(directory.listed().contains(&(TOPIC_ID, 0)));
     assert_eq!(found.buried, [(TOPIC_ID, 1)]);
     assert_eq!(found.missing, []);
 }

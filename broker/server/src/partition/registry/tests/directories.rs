@@ -285,7 +285,12 @@ async fn a_directory_whose_names_cannot_be_flushed_is_out_of_use() {
         assert!(all[from].has_failed() && !all[1 - from].has_failed());
         assert!(all[from].failure().doubt(), "another one says it");
         world.change(moved_to(&[0], 3));
-        world.repair();
+        // Not as long as both directories are of one registration.
+        assert_eq!(world.repair(), Some(Leave::WithAllData));
+        assert!(world.partitions().get(TOPIC_ID, 0).is_none());
+        let all = world.partitions().directories().all();
+        all[from].set_older();
+        assert_eq!(world.repair(), None);
         assert_eq!(place(&world, 0), 1 - from);
         // Without the last one the process ends.
         world.change(moved_to(&[1], 4));

@@ -332,6 +332,27 @@ async fn a_stray_in_a_failed_directory_is_no_replica() {
     assert_eq!(place(&world, 0), 1 - at);
 }
 
+/// Its files say nothing any more.
+#[tokio::test]
+async fn of_which_topic_a_damaged_log_is_was_read_before() {
+    let mut world = world_of(2);
+    world.commit(topic(TOPIC_ID, 1));
+    let at = place(&world, 0);
+    let image = Arc::clone(&world.image);
+    let mark = "orders-0/deleted-topic-checkpoint";
+    let damage = |data: &Path| fs::write(data_dirs(data)[at].join(mark), "?").unwrap();
+    let mut world = world.restart(damage).await;
+    let changes = Changes::between(&Image::default(), &image);
+    world.partitions().apply(&world.broker, &image, &changes);
+    fs::remove_dir_all(data_dirs(world.data.path())[at].join("orders-0")).unwrap();
+    fail(&world, at);
+    assert_eq!(failed(&world), keys(TOPIC_ID, &[0]));
+    // Another topic of its name has nothing to do with it.
+    world.commit(vec![deletion(TOPIC_ID)]);
+    world.commit(topic(Uuid::from_u128(8), 1));
+    assert_eq!(found(&world, 0), Ok(()));
+}
+
 /// Others gave an error, and one write hangs.
 #[tokio::test]
 async fn nobody_waits_for_who_writes_there() {

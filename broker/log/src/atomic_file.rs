@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{StorageContext, StorageError, says_no_room};
+use crate::error::{StorageContext, StorageError, says_no_handle, says_no_room};
 use crate::names::TEMPORARY_SUFFIX;
 
 /// What is read of a small file at most: a checkpoint of a million partitions stays below.
@@ -58,15 +58,28 @@ pub(crate) fn replace_unflushed(path: &Path, contents: &[u8]) -> Result<(), Stor
 
 /// Makes the contents of a file durable.
 pub(crate) fn flush_file(path: &Path) -> Result<(), StorageError> {
-    // Where it cannot be opened nothing was flushed, and nothing dropped.
-    let file = File::open(path).at("open", path)?;
-    file.sync_data().at("flush", path)
+    open_to_flush(path)?.sync_data().at("flush", path)
 }
 
 /// Makes creations, renames and removals in `directory` durable.
 pub(crate) fn flush_directory(directory: &Path) -> Result<(), StorageError> {
-    let opened = File::open(directory).at("open", directory)?;
-    opened.sync_all().at("flush", directory)
+    open_to_flush(directory)?.sync_all().at("flush", directory)
+}
+
+/// What is not there, or not readable, was not flushed. Who has no open files left has tried nothing, and dropped nothing.
+fn open_to_flush(path: &Path) -> Result<File, StorageError> {
+    File::open(path).map_err(|source| {
+        let action = match says_no_handle(&source) {
+            true => "open",
+            false => "flush",
+        };
+        let path = path.to_path_buf();
+        StorageError {
+            action,
+            path,
+            source,
+        }
+    })
 }
 
 /// The whole of a small file; `None` when it does not exist.

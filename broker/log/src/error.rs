@@ -38,10 +38,7 @@ impl StorageError {
     /// files or no memory left when something was to be opened (EMFILE, ENFILE, ENOMEM).
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        const NO_HANDLE: [i32; 3] = [12, 23, 24];
-        let errno = self.source.raw_os_error();
-        let is_unopened = errno.is_some_and(|errno| NO_HANDLE.contains(&errno));
-        self.is_shortage() || self.action == "open" && is_unopened
+        self.is_shortage() || self.action == "open" && says_no_handle(&self.source)
     }
 
     /// The disk does not do what it is told, whatever is asked of it next: a flush failed, or
@@ -65,6 +62,12 @@ pub fn says_disk_failed(error: &io::Error) -> bool {
     const OUT_OF_ORDER: [i32; 7] = [5, 6, 19, 30, 116, 117, 121];
     let errno = error.raw_os_error();
     errno.is_some_and(|errno| OUT_OF_ORDER.contains(&errno))
+}
+
+/// ENOMEM, ENFILE, EMFILE.
+pub(crate) fn says_no_handle(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    errno.is_some_and(|errno| [12, 23, 24].contains(&errno))
 }
 
 /// ENOSPC, EDQUOT.

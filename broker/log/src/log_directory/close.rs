@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::LogDirectory;
+use super::burying::What;
 use crate::clean_shutdown::{self, CleanShutdown};
 use crate::error::{StorageError, unless_short};
 use crate::partition_log::PartitionLog;
@@ -51,7 +52,14 @@ impl LogDirectory {
     /// Takes every log out of service and touches no file: the disk has failed. The lock stays held, so that nobody else
     /// takes the directory, and what is here is still [listed](Self::listed). There is nothing to be closed then.
     pub fn abandon(&self) {
-        for log in self.logs() {
+        let mut logs = self.logs_and_copies();
+        let burials = self.burials.lock();
+        logs.extend(burials.values().filter_map(|it| match &it.what {
+            What::Log(log) => Some(Arc::clone(log)),
+            What::Offline(_) => None,
+        }));
+        drop(burials);
+        for log in logs {
             log.retire();
         }
     }

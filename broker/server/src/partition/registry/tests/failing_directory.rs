@@ -11,7 +11,7 @@ use crate::identity::Claimed;
 const REASON: &str = "its disk is gone";
 
 /// As the task does that hears of it.
-fn fail(world: &World, at: usize) {
+pub(super) fn fail(world: &World, at: usize) {
     let directory = &world.partitions().directories().all()[at];
     assert!(directory.failure().fail(REASON.to_owned(), false));
     while !directory.failure().distrusts_page_cache() {

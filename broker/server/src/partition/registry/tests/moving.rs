@@ -9,6 +9,7 @@ use foz_protocol::batch::Batches;
 use foz_protocol::record::{Records, record_bytes};
 
 use super::directories::{deletion, place, spread, topic, world_of};
+use super::failing_directory::fail;
 use super::*;
 use crate::disk_space::Space;
 use crate::partition::{ACKS_ALL, Next};
@@ -322,20 +323,6 @@ async fn without_room_it_waits() {
     target.disk_gate().set(Space::Roomy);
     world.finish_moving(1);
     check(&partition, MANY);
-}
-
-fn fail(world: &World, at: usize) {
-    let directory = &world.partitions().directories().all()[at];
-    assert!(
-        directory
-            .failure()
-            .fail("its disk is gone".to_owned(), false)
-    );
-    while !directory.failure().distrusts_page_cache() {
-        // Another thread writes that down.
-        std::thread::yield_now();
-    }
-    world.partitions().take_offline(&world.broker, directory);
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ impl PartitionLog {
         timestamp_ms: i64,
         upper_bound_offset: i64,
     ) -> Result<Option<TimestampAndOffset>, ReadError> {
-        self.undisturbed(|| self.find_timestamp(timestamp_ms, upper_bound_offset))
+        self.between_changes(|| self.find_timestamp(timestamp_ms, upper_bound_offset))
     }
 
     fn find_timestamp(
@@ -67,7 +67,7 @@ impl PartitionLog {
         &self,
         upper_bound_offset: i64,
     ) -> Result<Option<TimestampAndOffset>, ReadError> {
-        self.undisturbed(|| self.find_max_timestamp(upper_bound_offset))
+        self.between_changes(|| self.find_max_timestamp(upper_bound_offset))
     }
 
     fn find_max_timestamp(

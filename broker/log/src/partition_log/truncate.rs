@@ -53,16 +53,33 @@ impl PartitionLog {
         &self,
         read: impl Fn() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
+        // In one segment, there is what was there before or what is there afterwards; files follow.
+        self.read_again_until(read, |result, is_changing| result.is_ok() || !is_changing)
+    }
+
+    /// As [`Self::undisturbed`], for who looks into one segment after the other: in the middle of a change the second one may
+    /// still be there when the first one has been cut.
+    pub(super) fn between_changes<T>(
+        &self,
+        read: impl Fn() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        self.read_again_until(read, |_, is_changing| !is_changing)
+    }
+
+    fn read_again_until<T>(
+        &self,
+        read: impl Fn() -> Result<T, ReadError>,
+        counts: impl Fn(&Result<T, ReadError>, bool) -> bool,
+    ) -> Result<T, ReadError> {
         loop {
             let before = self.changes.load(Ordering::Acquire);
             let result = read();
             let after = self.changes.load(Ordering::Acquire);
-            let changing = after % 2 == 1;
-            // What readers find is consistent from the beginning of a change on; files follow.
-            if before == after && (result.is_ok() || !changing) {
+            let is_changing = after % 2 == 1;
+            if before == after && counts(&result, is_changing) {
                 return result;
             }
-            if changing {
+            if is_changing {
                 drop(self.flushing.lock());
             }
         }
@@ -145,6 +162,7 @@ impl Change<'_> {
             position,
             end_offset,
         } = cut;
+        self.begin();
         let later = log.segments.write().split_off(&(segment.base_offset + 1));
         // Before the end, so that a copy that goes further is not taken for one that nobody knows the like of; and after it:
         // whoever takes it finds nothing any more of what was cut.
@@ -153,7 +171,6 @@ impl Change<'_> {
         log.was_cut(end_offset);
         segment.set_size(position);
         segment.forget_read_ends();
-        self.begin();
 
         // The last one first: what a crash leaves has no hole.
         for segment in later.values().rev() {
@@ -278,7 +295,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Files change from now on.
+    /// What readers find changes from now on.
     pub(super) fn begin(&self) {
         self.log.changes.fetch_add(1, Ordering::AcqRel);
     }

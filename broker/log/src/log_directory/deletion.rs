@@ -238,9 +238,9 @@ impl LogDirectory {
             false => flush_directory(&self.path),
         };
         let mut deleted = self.deleted.lock();
-        match flushed {
+        match &flushed {
             Ok(()) => deleted.unflushed.retain(|_, it| it.change > until),
-            Err(_) => deleted.has_failed_flush = true,
+            Err(error) => deleted.has_failed_flush |= !error.is_passing(),
         }
         flushed
     }

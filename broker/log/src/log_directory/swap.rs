@@ -111,11 +111,13 @@ impl LogDirectory {
         }
         self.give_away(&change, &moved, &mut steps, copy)?;
         if let Err(error) = take_over(copy.directory(), &home, &target.path, &mut steps) {
-            stop_both(&change, copy, &error);
-            // As a start finds it: what fails with that directory is this log.
+            copy.stop_after(&error);
+            // As a start finds it: what fails with that directory is this log. The one before is given away, and all of it
+            // flushed: whoever is to flush it must not find a failure in a directory that is well.
             (target.logs.write()).insert(partition.clone(), Arc::clone(copy));
             target.futures.write().remove(partition);
             self.logs.write().remove(partition);
+            change.retire();
             return Err(MoveError::Copy(error.into()));
         }
         let log = Arc::new(copy.renamed(home));

@@ -345,7 +345,7 @@ impl Partition {
         let source = located.directory.logs();
         let finished = source.finish_move(target.logs(), it, wall_clock_ms(), publish);
         if let Err(MoveError::Copy(_)) = &finished
-            && located.log.has_failed()
+            && located.log.is_deleted()
             && let Some(log) = target.logs().get(&self.name)
         {
             // What is left of it fails with that directory.

@@ -373,11 +373,16 @@ async fn a_target_that_fails_at_the_very_end_takes_the_log_along() {
     let (world, partition) = world(3);
     append(&partition, &world.image, 100);
     world.ask(1).unwrap();
-    let target = &world.partitions().directories().all()[1];
+    let all = world.partitions().directories().all();
+    let (before, target) = (partition.located(), &all[1]);
     let in_the_way = target.path().join("orders-0");
     std::os::unix::fs::symlink("nowhere", &in_the_way).unwrap();
     assert_eq!(world.step(1), Some(Next::Over));
     assert!(target.has_failed());
+    // A flush that was asked for before finds nothing wrong where it came from.
+    before.log.flush().unwrap();
+    assert!(!before.directory.logs().has_failed_flush() && !all[0].has_failed());
+    drop(before);
     assert_eq!(place(&world, 0), 1);
     let refused = partition.append(&world.image, ACKS_ALL, batch(100));
     assert!(refused.is_err(), "{refused:?}");

@@ -30,8 +30,8 @@ pub(crate) struct DirectoryFailure {
 struct DirectoryFailures {
     identities: Vec<Arc<Identity>>,
     states: Mutex<Vec<State>>,
-    /// Of each, held while it is tried.
-    probing: Vec<Mutex<()>>,
+    /// Of each, when it was tried whether it can be written, and whether it could. Held meanwhile.
+    probed: Vec<Mutex<Option<(Instant, bool)>>>,
     /// Stops the broker. One reason is enough: who comes later is not heard.
     reasons: mpsc::Sender<String>,
     /// A directory failed without which the broker goes on.
@@ -45,8 +45,6 @@ struct State {
     is_left_out: bool,
     /// In which directory it is written that it failed.
     doubted_by: Option<usize>,
-    /// When it was tried, and whether it could be written.
-    probed: Option<(Instant, bool)>,
 }
 
 impl DirectoryFailure {
@@ -56,7 +54,7 @@ impl DirectoryFailure {
         let all = Arc::new(DirectoryFailures {
             identities: identities.collect(),
             states: Mutex::new(claimed.iter().map(|_| State::default()).collect()),
-            probing: claimed.iter().map(|_| Mutex::default()).collect(),
+            probed: claimed.iter().map(|_| Mutex::default()).collect(),
             reasons,
             news: Arc::default(),
         });
@@ -113,10 +111,9 @@ impl DirectoryFailure {
     pub(crate) fn fail(&self, reason: String, is_flush: bool) -> bool {
         let is_first = {
             let mut states = self.all.states.lock();
-            let mut others = states.iter().enumerate().filter(|(at, _)| *at != self.at);
-            let is_last = others.all(|(_, it)| it.has_failed);
-            // That stays in use until the process ends.
-            (!is_last).then(|| !std::mem::replace(&mut states[self.at].has_failed, true))
+            // The last one stays in use until the process ends.
+            (!is_last(self.at, &states))
+                .then(|| !std::mem::replace(&mut states[self.at].has_failed, true))
         };
         let Some(is_first) = is_first else {
             if is_flush {
@@ -145,8 +142,7 @@ impl DirectoryFailure {
     pub(crate) fn leave_out(&self, reason: &str) -> bool {
         {
             let mut states = self.all.states.lock();
-            let mut others = states.iter().enumerate().filter(|(at, _)| *at != self.at);
-            if others.all(|(_, it)| it.has_failed) {
+            if is_last(self.at, &states) {
                 return false;
             }
             let state = &mut states[self.at];
@@ -176,9 +172,8 @@ impl DirectoryFailure {
     /// The disk can be written: if something there cannot be read, that alone is damaged. Blocks; of many that ask at the same
     /// time one looks.
     pub(crate) fn survives_probe(&self) -> bool {
-        let _probing = self.all.probing[self.at].lock();
-        let probed = self.all.states.lock()[self.at].probed;
-        if let Some((at, survives)) = probed
+        let mut probed = self.all.probed[self.at].lock();
+        if let Some((at, survives)) = *probed
             && at.elapsed() < PROBE_PAUSE
         {
             return survives;
@@ -187,7 +182,7 @@ impl DirectoryFailure {
             Err(error) if says_disk_failed(&error) => false,
             Ok(()) | Err(_) => true,
         };
-        self.all.states.lock()[self.at].probed = Some((Instant::now(), survives));
+        *probed = Some((Instant::now(), survives));
         survives
     }
 
@@ -266,6 +261,12 @@ impl DirectoryFailure {
     fn identity(&self) -> &Identity {
         &self.all.identities[self.at]
     }
+}
+
+/// Without this one there is none left.
+fn is_last(at: usize, states: &[State]) -> bool {
+    let mut others = states.iter().enumerate().filter(|(other, _)| *other != at);
+    others.all(|(_, it)| it.has_failed)
 }
 
 /// One byte, written and flushed.

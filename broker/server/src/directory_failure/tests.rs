@@ -247,7 +247,7 @@ fn what_cannot_be_read_on_a_disk_that_can_be_written_is_damage() {
     let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left, ["meta.properties"], "the probe is gone");
     // What was found is believed for a while.
-    world.all[0].all.states.lock()[0].probed = Some((Instant::now(), false));
+    *world.all[0].all.probed[0].lock() = Some((Instant::now(), false));
     world.all[0].storage_failed(&failed("read"));
     assert!(world.all[0].has_failed());
 

@@ -67,7 +67,7 @@ pub(crate) fn flush_directory(directory: &Path) -> Result<(), StorageError> {
 }
 
 /// What is not there, or not readable, was not flushed. Who has no open files left has tried nothing, and dropped nothing.
-fn open_to_flush(path: &Path) -> Result<File, StorageError> {
+pub(crate) fn open_to_flush(path: &Path) -> Result<File, StorageError> {
     File::open(path).map_err(|source| {
         let action = match says_no_handle(&source) {
             true => "open",

@@ -35,10 +35,11 @@ impl StorageError {
     }
 
     /// What was tried may work later, and nothing was done of it: a [shortage](Self::is_shortage) of room, or there were no open
-    /// files or no memory left when something was to be opened (EMFILE, ENFILE, ENOMEM).
+    /// files or no memory left when something was to be opened or renamed (EMFILE, ENFILE, ENOMEM).
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        self.is_shortage() || self.action == "open" && says_no_handle(&self.source)
+        let is_done_at_once = ["open", "rename"].contains(&self.action);
+        self.is_shortage() || is_done_at_once && says_no_handle(&self.source)
     }
 
     /// The disk does not do what it is told, whatever is asked of it next: a flush failed, or
@@ -444,6 +445,7 @@ mod tests {
             assert!(!failed("flush", errno).is_passing(), "{errno}");
             let is_passing = [12, 23, 24, 28, 122].contains(&errno);
             assert_eq!(failed("open", errno).is_passing(), is_passing, "{errno}");
+            assert_eq!(failed("rename", errno).is_passing(), is_passing, "{errno}");
         }
         let no_number = StorageError {
             source: io::Error::other("?"),

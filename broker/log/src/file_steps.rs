@@ -101,6 +101,17 @@ impl<'a> FileSteps<'a> {
         crate::atomic_file::flush_directory(directory)
     }
 
+    /// As above, where too many open files must not come between.
+    pub(crate) fn flush_opened(
+        &mut self,
+        opened: &File,
+        directory: &Path,
+    ) -> Result<(), StorageError> {
+        self.announce(FileStep::FlushDirectory, "flush", directory)?;
+        let _under_way = self.operations.begin(DiskOperation::Flush);
+        opened.sync_all().at("flush", directory)
+    }
+
     /// A step that somebody else takes.
     pub(crate) fn announce(
         &mut self,

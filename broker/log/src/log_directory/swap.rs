@@ -1,11 +1,14 @@
 //! The end of a move: the copy takes the place of the log.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::creation::remove_rest_of_creation;
 use super::futures::{remove_partition_name, rename_to_delete};
 use super::{Checkpoints, LogDirectory};
+use crate::atomic_file::open_to_flush;
 use crate::error::{OpenError, StorageError};
 use crate::file_steps::{FileStep, FileSteps};
 use crate::log_move::{AppendedToCopy, Finished, LogMove, MISSING_BYTES_MAX, MoveError};
@@ -14,9 +17,14 @@ use crate::partition_log::{Change, MoveStage, PartitionLog};
 
 const IT_IS_BEING_COMPACTED: &str = "it is being compacted";
 
+/// So long it waits for a flush or a checkpoint that is under way, with writers kept out: there is always one under load,
+/// but that of a large segment, or copies of damaged data, take far longer.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 impl LogDirectory {
     /// Puts the copy, which is in `target`, in the place of its log, which is here. Writers wait meanwhile, for as long as
-    /// at most 4 MiB and four flushes take; who keeps them out before sees none refused. `publish` tells readers of the log in
+    /// at most 4 MiB and four flushes take, and for at most twice 100 ms for what others do with the same files; who keeps them
+    /// out before sees none refused. `publish` tells readers of the log in
     /// its new place: who reads from the old one is held up until then, and hears after it that it was deleted. Everything in
     /// the log is flushed then, and nothing more happens to the old one: `publish` is also to wake who waits for its records or
     /// for its flushes, for nobody else does.
@@ -25,9 +33,9 @@ impl LogDirectory {
     /// [`crate::MoveProgress::next`] says what comes first; ask again after a pause where that is the same again.
     ///
     /// # Errors
-    /// [`MoveError`]. Where a renaming or its flush failed, both have stopped ([`PartitionLog::has_failed`]) and the next
-    /// start finds out which of them is the log: until then it is [here](Self::get) after [`MoveError::Source`], and in
-    /// `target` after [`MoveError::Copy`]. Otherwise the log is as it was.
+    /// [`MoveError`]. Where a renaming or its flush failed, but for [what goes by](StorageError::is_passing), the log has stopped
+    /// ([`PartitionLog::has_failed`]) and the next start finds out which of them it is: until then it is [here](Self::get) after
+    /// [`MoveError::Source`], and in `target` after [`MoveError::Copy`]. Otherwise the log is as it was.
     pub fn finish_move(
         &self,
         target: &Self,
@@ -77,9 +85,12 @@ impl LogDirectory {
             return Ok(Finished::NotYet("a log of its name is being made there"));
         };
         // Before the log's own locks, as everybody does.
-        let mut written = target.written.lock();
-        let change = match source.change() {
-            Ok(change) => change,
+        let Some(mut written) = target.written.try_lock_for(PATIENCE) else {
+            return Ok(Finished::NotYet("checkpoints are being written there"));
+        };
+        let change = match source.change_within(PATIENCE) {
+            Ok(Some(change)) => change,
+            Ok(None) => return Ok(Finished::NotYet("it is being flushed")),
             Err(_) if source.waits_for_checkpoint() => {
                 return Ok(Finished::NotYet("it waits for the checkpoints"));
             }
@@ -109,8 +120,18 @@ impl LogDirectory {
         if !copy.is_usable() {
             return Err(MoveError::Over(partition.to_string(), "no longer copied"));
         }
-        self.give_away(&change, &moved, &mut steps, copy)?;
-        if let Err(error) = take_over(copy.directory(), &home, &target.path, &mut steps) {
+        let here = open_to_flush(&self.path).map_err(MoveError::Source)?;
+        let there = open_to_flush(&target.path).map_err(|error| it.copy_failed(error.into()))?;
+        self.give_away(&change, &moved, &here, &mut steps)?;
+        let named = match steps.rename(copy.directory(), &home) {
+            Err(error)
+                if error.is_passing() && self.take_back(&change, &moved, &here, &mut steps)? =>
+            {
+                return Err(MoveError::Copy(error.into()));
+            }
+            renamed => renamed.and_then(|()| steps.flush_opened(&there, &target.path)),
+        };
+        if let Err(error) = named {
             copy.stop_after(&error);
             // As a start finds it: what fails with that directory is this log. The one before is given away, and all of it
             // flushed: whoever is to flush it must not find a failure in a directory that is well.
@@ -212,39 +233,45 @@ impl LogDirectory {
         &self,
         change: &Change<'_>,
         moved: &Path,
+        here: &File,
         steps: &mut FileSteps<'_>,
-        copy: &PartitionLog,
     ) -> Result<(), MoveError> {
         change.hold_readers();
         match steps.rename(change.log().directory(), moved) {
-            Err(error) if error.is_shortage() => {
+            Err(error) if error.is_passing() => {
                 change.let_readers_go_on();
-                return Err(MoveError::Source(error));
+                Err(MoveError::Source(error))
             }
-            renamed => renamed.and_then(|()| steps.flush_directory(&self.path)),
+            renamed => renamed
+                .and_then(|()| steps.flush_opened(here, &self.path))
+                .map_err(|error| stop(change, error)),
         }
-        .map_err(|error| {
-            stop_both(change, copy, &error);
-            MoveError::Source(error)
-        })
+    }
+
+    /// The copy does not get the name now: the log is what it was. False where it is not.
+    fn take_back(
+        &self,
+        change: &Change<'_>,
+        moved: &Path,
+        here: &File,
+        steps: &mut FileSteps<'_>,
+    ) -> Result<bool, MoveError> {
+        if steps.rename(moved, change.log().directory()).is_err() {
+            return Ok(false);
+        }
+        // Before anything is written that the copy does not have.
+        (steps.flush_opened(here, &self.path)).map_err(|error| stop(change, error))?;
+        change.let_readers_go_on();
+        Ok(true)
     }
 }
 
-fn take_over(
-    copy: &Path,
-    home: &Path,
-    data: &Path,
-    steps: &mut FileSteps<'_>,
-) -> Result<(), StorageError> {
-    steps.rename(copy, home)?;
-    steps.flush_directory(data)
-}
-
-/// Only a start finds out which of them is the log.
-fn stop_both(change: &Change<'_>, copy: &PartitionLog, error: &StorageError) {
-    change.log().stop_after(error);
-    copy.stop_after(error);
+/// Only a start finds out which of them is the log. The copy is left as any whose log has failed: its directory is well, and
+/// stops in good order.
+fn stop(change: &Change<'_>, error: StorageError) -> MoveError {
+    change.log().stop_after(&error);
     change.let_readers_go_on();
+    MoveError::Source(error)
 }
 
 fn steps_to_delete(

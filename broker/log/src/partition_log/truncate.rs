@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
@@ -37,7 +38,20 @@ pub(crate) struct Cut {
 
 impl PartitionLog {
     pub(crate) fn change(&self) -> Result<Change<'_>, OpenError> {
-        let flushing = self.flushing.lock();
+        self.change_after(self.flushing.lock())
+    }
+
+    /// `None` where it is being flushed for longer than that.
+    pub(crate) fn change_within(
+        &self,
+        patience: Duration,
+    ) -> Result<Option<Change<'_>>, OpenError> {
+        let flushing = self.flushing.try_lock_for(patience);
+        let change = flushing.map(|flushing| self.change_after(flushing));
+        change.transpose()
+    }
+
+    fn change_after<'a>(&'a self, flushing: MutexGuard<'a, ()>) -> Result<Change<'a>, OpenError> {
         let writer = self.writer.lock();
         self.check_usable()
             .map_err(|why| OpenError::Unusable(self.partition.to_string(), why))?;
@@ -82,6 +96,16 @@ impl PartitionLog {
             if is_changing {
                 drop(self.flushing.lock());
             }
+        }
+    }
+}
+
+impl Drop for Change<'_> {
+    /// A panic in the middle of it: who reads does not wait for ever.
+    fn drop(&mut self) {
+        if self.log.changes.load(Ordering::Acquire) % 2 == 1 {
+            self.fail(());
+            self.log.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What others do while a move comes to its end, and what a start has left to be checked.
 
 use std::fs;
+use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use uuid::Uuid;
 
 use super::world::*;
 use crate::file_steps::FileStep;
-use crate::{Finished, MoveAct, MoveError, MoveProgress, OpenError, PageCache, TopicPartition};
+use crate::{
+    CleanShutdown, Finished, MoveAct, MoveError, MoveProgress, OpenError, PageCache, TopicPartition,
+};
 
 #[test]
 fn a_copy_is_not_given_up_while_it_becomes_the_log() {
@@ -178,4 +181,207 @@ fn checkpoints_speak_of_copies_as_they_are() {
         let TopicPartition { topic, .. } = partition();
         assert!(text.contains(&format!("{topic} 0 {count}\n")), "{text}");
     }
+}
+
+/// The directory that the log is in has failed, and the other one is well: it stops in good order.
+#[test]
+fn a_source_that_fails_at_the_end_of_a_move_leaves_the_copy_as_it_is() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let it = world.begin(&log);
+    world.copy_all(&it);
+    let refused = world.finish_watched(&it, &mut |step, _| match step {
+        FileStep::Rename => Err(dead()),
+        _ => Ok(()),
+    });
+    assert!(matches!(refused, Err(MoveError::Source(_))), "{refused:?}");
+    assert!(log.has_failed() && !it.future().has_failed());
+    let mark = CleanShutdown { broker_epoch: 7 };
+    for directory in &world.directories {
+        directory.close_cleanly(mark).unwrap();
+    }
+    drop((it, log, world));
+    let world = World::open(root.path(), PageCache::Lost);
+    let marks = world.reports.iter().map(|it| it.clean_shutdown);
+    assert_eq!(marks.collect::<Vec<_>>(), [None, Some(mark)]);
+    let (place, log) = world.find().unwrap();
+    assert_eq!((place, log.log_end_offset()), (0, 9));
+    world.move_all(&log);
+    assert_eq!(world.find().unwrap().0, 1);
+}
+
+const ENOMEM: i32 = 12;
+const ENOSPC: i32 = 28;
+
+fn out_of(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+/// Neither directory is to blame, and the log goes on where it was.
+#[test]
+fn a_renaming_without_room_or_memory_undoes_the_end_of_a_move() {
+    for (at, errno) in [(1, ENOSPC), (1, ENOMEM), (2, ENOSPC), (2, ENOMEM)] {
+        let root = new_root();
+        let world = World::open(root.path(), PageCache::Survived);
+        let log = world.create();
+        append(&log, 9);
+        let it = world.begin(&log);
+        world.copy_all(&it);
+        let (mut renamings, mut unflushed) = (0, false);
+        let refused = world.finish_watched(&it, &mut |step, _| {
+            match step {
+                FileStep::Rename => {
+                    renamings += 1;
+                    if renamings == at {
+                        return Err(out_of(errno));
+                    }
+                    unflushed = true;
+                }
+                FileStep::FlushDirectory => unflushed = false,
+                _ => {}
+            }
+            Ok(())
+        });
+        let is_expected = match &refused {
+            Err(MoveError::Source(_)) => at == 1,
+            Err(MoveError::Copy(_)) => at == 2,
+            _ => false,
+        };
+        assert!(is_expected && !unflushed, "{at} {errno}: {refused:?}");
+        assert!(!log.has_failed() && !log.is_deleted() && !it.future().has_failed());
+        assert_eq!(names(&root.path().join("a")), ["orders-0"]);
+        append(&log, 3);
+        contents(&log);
+        world.copy_all(&it);
+        assert!(matches!(world.finish(&it).unwrap(), Finished::Moved(_)));
+        assert_eq!(world.find().unwrap().1.log_end_offset(), 12);
+    }
+}
+
+/// The log has no name, or may have none after a crash: only a start finds out.
+#[test]
+fn what_cannot_be_undone_stops_what_is_to_blame() {
+    // The renaming back, and its flush.
+    for (renamings_max, flushes_max) in [(2, 9), (9, 1)] {
+        let root = new_root();
+        let world = World::open(root.path(), PageCache::Survived);
+        let log = world.create();
+        append(&log, 9);
+        let it = world.begin(&log);
+        world.copy_all(&it);
+        let (mut renamings, mut flushes) = (0, 0);
+        let refused = world.finish_watched(&it, &mut |step, _| {
+            match step {
+                FileStep::Rename => {
+                    renamings += 1;
+                    if renamings == 2 {
+                        return Err(out_of(ENOSPC));
+                    }
+                }
+                FileStep::FlushDirectory => flushes += 1,
+                _ => {}
+            }
+            match renamings > renamings_max || flushes > flushes_max {
+                true => Err(dead()),
+                false => Ok(()),
+            }
+        });
+        let (place, there) = world.find().unwrap();
+        match &refused {
+            Err(MoveError::Copy(_)) => {
+                assert_eq!((renamings_max, place), (2, 1));
+                assert!(log.is_deleted() && there.has_failed());
+            }
+            Err(MoveError::Source(error)) => {
+                assert_eq!((flushes_max, place), (1, 0));
+                assert!(error.is_failed_flush() && there.has_failed());
+            }
+            other => panic!("{other:?}"),
+        }
+        drop((it, log, there, world));
+        let world = World::open(root.path(), PageCache::Survived);
+        let (_, log) = world.find().unwrap();
+        assert_eq!(log.log_end_offset(), 9);
+        world.assert_nothing_is_missed("what a move has left half-way");
+    }
+}
+
+/// What has its new name is flushed, however many files are open by then.
+#[test]
+fn the_end_of_a_move_opens_nothing_once_names_change() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let it = world.begin(&log);
+    world.copy_all(&it);
+    let away = root.path().join("away");
+    let mut was = None;
+    let moved = world.finish_watched(&it, &mut |step, path| {
+        if let Some(was) = was.take() {
+            fs::rename(&away, was).unwrap();
+        }
+        if step == FileStep::FlushDirectory {
+            fs::rename(path, &away).unwrap();
+            was = Some(path.to_path_buf());
+        }
+        Ok(())
+    });
+    assert!(matches!(moved.unwrap(), Finished::Moved(_)));
+    assert_eq!(world.find().unwrap().0, 1);
+}
+
+/// Writers are kept out for as long.
+#[test]
+fn the_end_of_a_move_does_not_wait_for_a_long_flush() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let it = world.begin(&log);
+    world.copy_all(&it);
+    let other = TopicPartition::new("payments", 0);
+    let other = world.directories[0].create(other, TOPIC_ID, config(), NOW_MS);
+    let other = other.unwrap();
+    let of_other = world.begin(&other);
+    let flushing = log.change().unwrap();
+    let result = world.finish(&it).unwrap();
+    assert!(matches!(result, Finished::NotYet(why) if why.contains("flushed")));
+    drop(flushing);
+    let mut in_it = None;
+    let (source, target) = (&world.directories[0], &world.directories[1]);
+    let publish = |_: &_| in_it = Some(source.finish_move(target, &of_other, NOW_MS, |_| {}));
+    let moved = source.finish_move(target, &it, NOW_MS, publish).unwrap();
+    assert!(matches!(moved, Finished::Moved(_)));
+    let in_it = in_it.unwrap().unwrap();
+    assert!(matches!(in_it, Finished::NotYet(why) if why.contains("checkpoints")));
+    assert!(matches!(
+        world.finish(&of_other).unwrap(),
+        Finished::Moved(_)
+    ));
+}
+
+/// Nobody waits for ever for what a panic has left half-way.
+#[test]
+fn a_panic_in_the_middle_of_a_change_stops_the_log() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 9);
+    let panicked = std::thread::scope(|scope| {
+        let change = || {
+            let change = log.change().unwrap();
+            change.hold_readers();
+            assert!(log.log_end_offset() != 9, "half-way");
+        };
+        scope.spawn(change).join()
+    });
+    assert!(panicked.is_err());
+    let (tell, told) = mpsc::channel();
+    let reader = std::sync::Arc::clone(&log);
+    std::thread::spawn(move || tell.send(reader.offset_of_max_timestamp(9).is_err()));
+    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(true));
+    assert!(log.has_failed());
 }

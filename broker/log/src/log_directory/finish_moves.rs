@@ -2,7 +2,7 @@
 //! directory by itself does not tell which of a log and its copy counts.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -16,10 +16,14 @@ use crate::atomic_file::flush_directory;
 use crate::disk_operations::DiskOperations;
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_steps::{FileStep, FileSteps};
-use crate::log_move::unfinished::{Found, Kind, MoveStep, decide};
+use crate::log_move::unfinished::{Found, Kind, MoveStep, Records, decide};
 use crate::names::{
-    MOVED_DIRECTORY_SUFFIX, TopicPartition, parse_numbered_directory_name, stray_directory_name,
+    LOG_SUFFIX, MOVED_DIRECTORY_SUFFIX, TopicPartition, parse_numbered_directory_name,
+    parse_offset_file, stray_directory_name,
 };
+
+/// Its offset and its length, which is not 0.
+const BATCH_BEGIN_BYTES: u64 = 12;
 
 /// What [`finish_moves`] has found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,7 +32,8 @@ pub struct FinishedMoves {
     pub named: Vec<PathBuf>,
     /// Rests that go with [`crate::LogDirectory::remove_deleted`].
     pub removed: Vec<PathBuf>,
-    /// What may be all that there is of a replica, and may be stale: under its new name.
+    /// What may be all that there is of a replica, and may be stale: under its new name. There is no log of it, or one that
+    /// never held a record.
     pub set_aside: Vec<PathBuf>,
     /// Of which replicas, with the topic's id: they are not to be counted on.
     pub in_doubt: Vec<(Uuid, TopicPartition)>,
@@ -129,6 +134,7 @@ fn find(directories: &[PathBuf]) -> Result<Vec<Found>, StorageError> {
             found.push(Found {
                 data,
                 topic_id: read_topic_id(&path)?,
+                records: records(&path),
                 path,
                 kind,
                 partition,
@@ -145,6 +151,7 @@ fn find(directories: &[PathBuf]) -> Result<Vec<Found>, StorageError> {
             found.push(Found {
                 data,
                 topic_id: read_topic_id(&path)?,
+                records: records(&path),
                 path,
                 kind: Kind::Log,
                 partition,
@@ -152,6 +159,36 @@ fn find(directories: &[PathBuf]) -> Result<Vec<Found>, StorageError> {
         }
     }
     Ok(found)
+}
+
+fn records(log: &Path) -> Records {
+    match has_records(log) {
+        Ok(true) => Records::Some,
+        Ok(false) => Records::NeverAny,
+        Err(error) => {
+            tracing::warn!(path = %log.display(), %error, "what a move has left is kept");
+            Records::Unknown
+        }
+    }
+}
+
+/// Or had some, where it does not begin at 0. What is allocated ahead is full of zeros, and no batch begins with that many.
+fn has_records(log: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(log)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let segment = name.to_str().and_then(parse_offset_file);
+        let Some((base_offset, LOG_SUFFIX)) = segment else {
+            continue;
+        };
+        let mut begin = Vec::new();
+        let file = fs::File::open(entry.path())?;
+        file.take(BATCH_BEGIN_BYTES).read_to_end(&mut begin)?;
+        if base_offset > 0 || begin.iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Also where the directory is yet to be made.

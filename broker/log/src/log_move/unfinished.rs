@@ -21,6 +21,17 @@ pub(crate) struct Found {
     pub(crate) topic_id: Option<Uuid>,
     /// Of a log that was moved only what its name has kept.
     pub(crate) partition: TopicPartition,
+    pub(crate) records: Records,
+}
+
+/// What a directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Records {
+    /// It is empty, and begins at offset 0.
+    NeverAny,
+    Some,
+    /// It cannot be read.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +167,7 @@ impl Decided {
             }
             (_, Logs::Some(log)) => {
                 self.steps.push(MoveStep::Flush(log.data));
-                both.for_each(|it| self.remove(it));
+                both.for_each(|it| self.remove_for(log, it));
             }
         }
     }
@@ -174,7 +185,7 @@ impl Decided {
             Logs::Some(_) if is_name_free => return true,
             Logs::Some(log) => {
                 self.steps.push(MoveStep::Flush(log.data));
-                self.remove(copy);
+                self.remove_for(log, copy);
             }
             // Nobody has looked at it: somebody may have taken the log's disk out, and there may be nothing else.
             Logs::None if all_usable || !is_name_free => {
@@ -184,6 +195,15 @@ impl Decided {
             Logs::None | Logs::Unknown => drop(self.waiting.insert(key)),
         }
         false
+    }
+
+    /// One that was made anew and never came to hold a record is worth nothing beside what a move has left
+    /// ([`crate::reconcile`] goes by the same).
+    fn remove_for(&mut self, log: &Found, it: &Found) {
+        match log.records == Records::Some || it.records == Records::NeverAny {
+            true => self.remove(it),
+            false => self.steps.push(MoveStep::SetAside(it.clone())),
+        }
     }
 
     fn remove(&mut self, it: &Found) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::world::*;
-use crate::log_move::unfinished::{Decided, Found, Kind, MoveStep, decide};
+use crate::log_move::unfinished::{Decided, Found, Kind, MoveStep, Records, decide};
 use crate::names::{future_directory_name, moved_directory_name};
 use crate::{PageCache, TopicPartition, finish_moves};
 
@@ -22,7 +22,12 @@ fn found(data: usize, kind: Kind) -> Found {
         kind,
         topic_id: Some(TOPIC_ID),
         partition: partition(),
+        records: Records::Some,
     }
+}
+
+fn with(records: Records, it: Found) -> Found {
+    Found { records, ..it }
 }
 
 fn of(topic_id: Option<Uuid>, it: Found) -> Found {
@@ -69,6 +74,8 @@ fn each_row_is_decided_as_the_table_says() {
     let f = |data, unique| found(data, future(unique));
     let m = |data, unique| found(data, moved(unique));
     let l = |data| found(data, log);
+    let empty = |it| with(Records::NeverAny, it);
+    let unknown = |it| with(Records::Unknown, it);
     for (n, (found, all_usable, otherwise)) in [
         (vec![m(0, U), f(1, U)], "F0 Nf1 Rm0", "F0 Nf1 Rm0"),
         (vec![m(0, U), l(1)], "F1 Rm0", "F1 Rm0"),
@@ -105,6 +112,23 @@ fn each_row_is_decided_as_the_table_says() {
         (vec![m(0, U), f(1, U), of(None, l(1))], "wait", "wait"),
         (vec![f(1, U), of(None, l(0))], "wait", "wait"),
         (vec![f(1, U), of(None, l(1))], "wait", "wait"),
+        // The log was made anew while the others were away, and nobody has written to it.
+        (vec![m(0, U), empty(l(1))], "F1 Am0", "F1 Am0"),
+        (
+            vec![m(0, U), f(1, U), empty(l(2))],
+            "F2 Af1 Am0",
+            "F2 Af1 Am0",
+        ),
+        (vec![f(1, U), empty(l(1))], "F1 Af1", "F1 Af1"),
+        (
+            vec![m(0, U), f(1, U), unknown(l(2))],
+            "F2 Af1 Am0",
+            "F2 Af1 Am0",
+        ),
+        (vec![unknown(m(0, U)), empty(l(1))], "F1 Am0", "F1 Am0"),
+        (vec![unknown(m(0, U)), l(1)], "F1 Rm0", "F1 Rm0"),
+        (vec![empty(m(0, U)), empty(l(1))], "F1 Rm0", "F1 Rm0"),
+        (vec![f(1, U), empty(l(0))], "on", "on"),
     ]
     .into_iter()
     .enumerate()
@@ -243,6 +267,42 @@ fn each_row_is_carried_out_also_for_the_longest_names() {
                 count("future")
             );
         }
+    }
+}
+
+/// It was made anew while what the move has left was away: that may be all that there is.
+#[test]
+fn what_a_move_has_left_goes_only_for_a_log_that_has_held_records() {
+    for records in [0, 1] {
+        let root = new_root();
+        let left = [("b", Kind::Moved(U)), ("b", Kind::Future(U))];
+        prepare(root.path(), &partition(), &left);
+        let a = root.path().join("a");
+        {
+            let config_of = |_: &TopicPartition, _| config();
+            let handles = crate::FileHandles::new(8);
+            let lost = PageCache::Lost;
+            let (directory, _) =
+                crate::LogDirectory::open(&a, lost, 1, &handles, NOW_MS, &config_of, &|_| {})
+                    .unwrap();
+            let log = directory.create(partition(), TOPIC_ID, config(), NOW_MS);
+            let log = log.unwrap();
+            log.assign_leader_epoch(3, NOW_MS);
+            append(&log, records);
+            log.flush().unwrap();
+        }
+        if records == 0 {
+            // Allocated ahead.
+            let path = a.join("orders-0/00000000000000000000.log");
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(4096).unwrap();
+        }
+        let moves = finish_moves(&paths(root.path()), true).unwrap();
+        let end = ["b stray", "b delete"][records as usize];
+        assert_eq!(ends(root.path()), ["a log", end, end], "{records}");
+        assert!(moves.in_doubt.is_empty(), "the log counts");
+        let world = World::open_only(root.path(), PageCache::Survived, moves);
+        assert_eq!(world.find().unwrap().1.log_end_offset(), records);
     }
 }
 

@@ -155,7 +155,7 @@ fn finish_decided_moves(
         info!(path = %path.display(), "a log is in another data directory now, as was decided before this start");
     }
     for path in &moves.set_aside {
-        warn!(path = %path.display(), "what a move to another data directory has left was set aside, and there is no other log of it; remove it when nobody needs it");
+        warn!(path = %path.display(), "what a move to another data directory has left was set aside, and there is no other log that has held records; remove it when nobody needs it");
     }
     for (topic_id, index) in &moves.waiting {
         warn!(%topic_id, index, "the log that a move to another data directory has left is where nobody can look");

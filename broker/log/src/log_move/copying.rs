@@ -38,8 +38,9 @@ impl LogMove {
         if let Some(partition) = is_gone(source).or_else(|| is_gone(copy)) {
             return Err(MoveError::Over(partition, "deleted or given up"));
         }
-        // A copy that was begun anew without room takes no records before the next checkpoint.
+        // What was begun anew without room takes no records before the next checkpoint.
         let waits = copy.waits_for_checkpoint();
+        let waits_for_checkpoint = waits || source.waits_for_checkpoint();
         let is_cut = source.is_cut() || align(None, span(source), span(copy)) != Alignment::GoOn;
         let seen = Seen {
             is_cut: is_cut && !waits,
@@ -47,13 +48,18 @@ impl LogMove {
             missing_bytes: missing_bytes.map_err(MoveError::Source)?,
             unflushed_bytes: unflushed_bytes.map_err(|error| MoveError::Copy(error.into()))?,
             is_compacted: source.is_being_compacted(),
-            has_room: has_room && !waits,
+            has_room: has_room && !waits_for_checkpoint,
+            waits_for_checkpoint,
         };
-        if !seen.has_room && seen.missing_bytes > 0 {
-            // Its end may be far away: compaction does not wait for it.
-            source.set_move_stage(MoveStage::Copying);
+        if waits_for_checkpoint || !seen.has_room && seen.missing_bytes > 0 {
+            self.rest();
         }
         Ok(seen)
+    }
+
+    /// Its end may be far away: compaction does not wait for it.
+    pub fn rest(&self) {
+        self.source.set_move_stage(MoveStage::Copying);
     }
 
     /// Copies what comes next, at most `max_bytes` unless one batch is larger. `target` is the directory that the copy is

@@ -22,8 +22,10 @@ pub struct Seen {
     pub unflushed_bytes: u64,
     /// A pass of compaction is at work on the log.
     pub is_compacted: bool,
-    /// The other directory has room for more.
+    /// The other directory has room for more, and neither of the two waits for checkpoints.
     pub has_room: bool,
+    /// The log or its copy was begun anew, and there was no room yet to say so.
+    pub waits_for_checkpoint: bool,
 }
 
 /// What is to be done.
@@ -58,6 +60,9 @@ impl MoveProgress {
         if seen.is_unchecked {
             return MoveAct::Check;
         }
+        if seen.waits_for_checkpoint {
+            return MoveAct::Wait;
+        }
         if seen.unflushed_bytes >= UNFLUSHED_BYTES_MAX {
             return MoveAct::Flush;
         }
@@ -91,6 +96,7 @@ mod tests {
         unflushed_bytes: 0,
         is_compacted: false,
         has_room: true,
+        waits_for_checkpoint: false,
     };
 
     #[test]
@@ -120,6 +126,11 @@ mod tests {
             is_unchecked: true,
             ..seen
         };
+        let waiting = |seen| Seen {
+            has_room: false,
+            waits_for_checkpoint: true,
+            ..seen
+        };
         let (late, early) = (MoveProgress { rounds: 10 }, MoveProgress::default());
         for (n, (progress, seen, act)) in [
             (early, SEEN, MoveAct::Swap),
@@ -147,6 +158,10 @@ mod tests {
             (late, unflushed(4 * mib, missing(0)), MoveAct::Flush),
             (early, compacted(SEEN), MoveAct::Wait),
             (early, compacted(missing(mib)), MoveAct::Copy),
+            (early, waiting(SEEN), MoveAct::Wait),
+            (late, waiting(unflushed(mib, SEEN)), MoveAct::Wait),
+            (early, waiting(cut(SEEN)), MoveAct::Cut),
+            (early, waiting(unchecked(SEEN)), MoveAct::Check),
         ]
         .into_iter()
         .enumerate()

@@ -506,6 +506,7 @@ fn without_room_a_move_waits_and_nothing_has_failed() {
     a.reset(&log, 40, NOW_MS).unwrap();
     let seen = it.seen(true).unwrap();
     assert!(!seen.has_room && !seen.is_cut);
+    assert_eq!(MoveProgress::default().next(seen), MoveAct::Wait);
     match a.finish_move(b, &it, NOW_MS, |_| panic!("moved")).unwrap() {
         Finished::NotYet(why) => assert!(why.contains("checkpoints"), "{why}"),
         Finished::Moved(_) => panic!("what is appended now goes with a crash"),
@@ -518,4 +519,28 @@ fn without_room_a_move_waits_and_nothing_has_failed() {
     let (directories, reports) = disks.open(PageCache::Survived);
     assert!(reports.iter().all(|it| it.lost.is_empty()), "{reports:?}");
     assert_numbers(&directories[1].get(&partition()).unwrap(), 40, 43);
+}
+
+#[test]
+fn a_log_that_waits_for_checkpoints_is_not_moved_before_them() {
+    let disks = Disks::new(LogConfig::default());
+    let (directories, log) = disks.start();
+    let [a, b] = &directories[..] else { panic!() };
+    append_numbers(&log, 5);
+    let it = b.begin_move(&log, NOW_MS).unwrap();
+    copy_all(b, &it);
+    let no_room = a.path().join("recovery-point-offset-checkpoint.tmp");
+    without_room(&no_room);
+    a.reset(&log, 40, NOW_MS).unwrap();
+    let mut progress = MoveProgress::default();
+    assert_eq!(progress.next(it.seen(true).unwrap()), MoveAct::Cut);
+    it.follow_cuts(b, NOW_MS).unwrap();
+    let seen = it.seen(true).unwrap();
+    assert!(seen.waits_for_checkpoint && !seen.has_room, "{seen:?}");
+    assert_eq!(progress.next(seen), MoveAct::Wait);
+    std::fs::remove_file(&no_room).ok();
+    a.checkpoint().unwrap();
+    assert_eq!(progress.next(it.seen(true).unwrap()), MoveAct::Swap);
+    append_numbers(&log, 3);
+    assert_numbers(&finish(a, b, &it), 40, 43);
 }

@@ -49,6 +49,7 @@ pub(crate) use data_directory::{DataDirectory, Opening, Openings, RoomSeen};
 pub(crate) use due_partitions::DuePartitions;
 pub(crate) use following::Followed;
 pub(crate) use leading::{FollowerAnswer, FollowerRead};
+pub(crate) use located::FailedRead;
 use located::Located;
 pub(crate) use log_move::Next;
 pub(crate) use log_moves::LogMoves;

@@ -35,20 +35,31 @@ pub(crate) async fn handle(
             response
         };
     }
-    let all = context.broker.partitions.directories();
-    let directories = all.all();
-    let paths: Vec<_> = directories.iter().map(|it| it.path().to_owned()).collect();
     // A disk that does not answer holds up nobody else.
-    let rooms = blocking(move || paths.iter().map(|path| room(path)).collect::<Vec<_>>()).await;
-    let asked = Asked::of(&request);
+    let results = blocking(move || results(&context, &request)).await;
+    response.with_results(results)
+}
+
+/// Blocks.
+fn results(
+    context: &RequestContext,
+    request: &DescribeLogDirsRequest,
+) -> Vec<DescribeLogDirsResult> {
+    let partitions = &context.broker.partitions;
+    let all = partitions.directories();
+    let directories = all.all();
+    let rooms: Vec<_> = directories.iter().map(|it| room(it.path())).collect();
+    let asked = Asked::of(request);
+    // A log that moves is in one of two directories, not in both nor in none.
+    let _in_place = partitions.keep_in_place();
     let results = directories.iter().zip(rooms);
     let results = results.map(|(directory, room)| match directory.has_failed() {
         true => unusable(directory.path()),
-        false => described(&context, &asked, directory, room),
+        false => described(context, &asked, directory, room),
     });
     let offline = all.offline_from_start().iter();
     let offline = offline.map(|it| unusable(&it.path));
-    response.with_results(results.chain(offline).collect())
+    results.chain(offline).collect()
 }
 
 /// Where it is, for people.

@@ -5,6 +5,7 @@
 //! the damage. From the discovery to the cut this replica fetches nothing, so that nobody takes it into an
 //! ISR meanwhile, and a proposal on its way names the earlier registration and is refused (KIP-903).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use foz_log::OpenError;
@@ -66,16 +67,20 @@ impl Partition {
         known.is_none_or(|known| from_offset < known.from_offset)
     }
 
-    /// From this offset on the log is not what was written.
-    pub(crate) fn found_damage(&self, from_offset: i64) {
+    /// From this offset on the log is not what was written. Where it has moved since, that is of no account: what was copied
+    /// was checked, and the end of a move keeps this waiting.
+    pub(crate) fn found_damage(&self, located: &Located, from_offset: i64) {
         let mut damage = self.damage.lock();
+        if !Arc::ptr_eq(&located.log, &self.log()) {
+            return;
+        }
         let broker_epoch = self.reports.broker_epoch.load(Ordering::Acquire);
         let known = damage.get_or_insert(Damage {
             from_offset,
             broker_epoch,
         });
         known.from_offset = known.from_offset.min(from_offset);
-        self.log().found_damage(known.from_offset);
+        located.log.found_damage(known.from_offset);
         drop(damage);
         self.reports.damage.notify_one();
     }

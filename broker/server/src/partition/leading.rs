@@ -305,10 +305,11 @@ impl Partition {
                     lacks,
                 })
             }
-            Err(reason) => {
+            Err(read) => {
+                let reason = &read.reason;
                 error!(partition = self.name(), offset = wanted.offset, %reason, "read for a follower failed");
-                self.cannot_read(wanted.offset, &reason);
-                Err(failed(self.read_failed(&reason)))
+                self.cannot_read(wanted.offset, &read);
+                Err(failed(self.read_failed(&read)))
             }
         }
     }

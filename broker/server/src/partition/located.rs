@@ -12,8 +12,15 @@ use super::{DataDirectory, Partition};
 /// holds the role.
 #[derive(Debug)]
 pub(crate) struct Located {
-    pub(super) log: Arc<PartitionLog>,
-    pub(super) directory: Arc<DataDirectory>,
+    pub(crate) log: Arc<PartitionLog>,
+    pub(crate) directory: Arc<DataDirectory>,
+}
+
+/// Why a log could not be read, and where it was then: it may have moved since.
+#[derive(Debug)]
+pub(crate) struct FailedRead {
+    pub(crate) located: Arc<Located>,
+    pub(crate) reason: ReadError,
 }
 
 /// The log that counts at this moment.
@@ -56,11 +63,17 @@ impl Partition {
     pub(super) fn read_log<T>(
         &self,
         read: impl Fn(&PartitionLog) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
-        let before = self.log();
-        match read(&before) {
-            Err(ReadError::Unusable(..)) if !Arc::ptr_eq(&before, &self.log()) => read(&self.log()),
-            done => done,
+    ) -> Result<T, FailedRead> {
+        let before = self.located.load_full();
+        match read(&before.log) {
+            Err(ReadError::Unusable(..)) if !self.is_at(&before) => {
+                let located = self.located.load_full();
+                read(&located.log).map_err(|reason| FailedRead { located, reason })
+            }
+            done => done.map_err(|reason| FailedRead {
+                located: before,
+                reason,
+            }),
         }
     }
 }

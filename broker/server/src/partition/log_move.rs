@@ -6,6 +6,8 @@ use foz_log::{MoveAct, MoveError, OpenError};
 
 /// Near its end a move waits so long for a pass of compaction, or for a log that grows fast.
 const END_PAUSE: Duration = Duration::from_millis(50);
+/// Where it comes to its end in vain, writers wait for a tenth of the time at most.
+const PAUSE_FOR_EACH_HELD_UP: u32 = 9;
 /// For room, for damage that is mended, for an earlier move that ends.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// After a failure, and before a copy is begun anew.
@@ -27,15 +29,27 @@ impl Next {
     pub(super) const AFTER_ANOTHER: Self = Self::Others(LOOK_PAUSE);
 }
 
-/// Where the act was carried out; a swap that was not: it is not near enough to its end after all.
+/// Where the act was carried out.
 pub(super) fn after(act: MoveAct, has_room: bool) -> Next {
     match act {
         MoveAct::Cut | MoveAct::Check | MoveAct::Copy | MoveAct::Flush => {
             Next::Same(Duration::ZERO)
         }
-        MoveAct::Swap => Next::Same(END_PAUSE),
-        MoveAct::Wait if has_room => Next::Same(END_PAUSE),
+        MoveAct::Swap => Next::Over,
+        // A pass over a large log takes hours.
+        MoveAct::Wait if has_room => Next::Others(END_PAUSE),
         MoveAct::Wait => Next::Others(LOOK_PAUSE),
+    }
+}
+
+/// A swap that was not carried out, and for which writers were held up for so long: the move is not near enough to its end
+/// after all, or somebody else is at work on the same files.
+pub(super) fn after_not_yet(held_up: Duration) -> Next {
+    let pause = held_up.saturating_mul(PAUSE_FOR_EACH_HELD_UP);
+    let pause = pause.min(FAILURE_PAUSE);
+    match pause <= END_PAUSE {
+        true => Next::Same(END_PAUSE),
+        false => Next::Others(pause),
     }
 }
 
@@ -68,9 +82,23 @@ mod tests {
         for act in [Cut, Check, Copy, Flush] {
             assert_eq!(after(act, true), Next::Same(Duration::ZERO), "{act:?}");
         }
-        assert_eq!(after(Swap, true), Next::Same(END_PAUSE));
-        assert_eq!(after(Wait, true), Next::Same(END_PAUSE));
+        assert_eq!(after(Swap, true), Next::Over);
+        assert_eq!(after(Wait, true), Next::Others(END_PAUSE));
         assert_eq!(after(Wait, false), Next::Others(LOOK_PAUSE));
+    }
+
+    #[test]
+    fn who_was_held_up_in_vain_is_left_alone_for_longer() {
+        let ms = Duration::from_millis;
+        for (held_up, next) in [
+            (ms(0), Next::Same(END_PAUSE)),
+            (ms(5), Next::Same(END_PAUSE)),
+            (ms(6), Next::Others(ms(54))),
+            (ms(100), Next::Others(ms(900))),
+            (Duration::MAX, Next::Others(FAILURE_PAUSE)),
+        ] {
+            assert_eq!(after_not_yet(held_up), next, "{held_up:?}");
+        }
     }
 
     #[test]

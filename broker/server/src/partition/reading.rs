@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use foz_canary::{Canary, sings};
-use foz_log::ReadError as LogReadError;
+use foz_log::{ReadError as LogReadError, StorageError};
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_replication::ReplicaSelector;
 use tracing::error;
 
-use super::Partition;
+use super::{FailedRead, Located, Partition};
 
 /// Whoever is not further behind reads what was written a moment ago, from the page cache: that takes
 /// less than handing over to another thread would.
@@ -123,15 +123,19 @@ impl Partition {
                     preferred_read_replica: None,
                 })
             }
-            Err(LogReadError::OffsetOutOfRange { .. }) => Err(ReadError {
+            Err(FailedRead {
+                reason: LogReadError::OffsetOutOfRange { .. },
+                ..
+            }) => Err(ReadError {
                 error: ErrorCode::OffsetOutOfRange,
                 high_watermark,
                 log_start_offset,
             }),
-            Err(reason) => {
+            Err(read) => {
+                let reason = &read.reason;
                 error!(partition = self.name(), offset, %reason, "read failed");
-                self.cannot_read(offset, &reason);
-                Err(failed(self.read_failed(&reason)))
+                self.cannot_read(offset, &read);
+                Err(failed(self.read_failed(&read)))
             }
         }
     }
@@ -143,7 +147,7 @@ impl Partition {
         bytes_max: usize,
         end: i64,
         at_least_one: bool,
-    ) -> Result<Bytes, LogReadError> {
+    ) -> Result<Bytes, FailedRead> {
         let read = || self.read_log(|log| log.read(offset, bytes_max, end, at_least_one));
         if end.saturating_sub(offset) > TAIL_RECORDS {
             // Perhaps from a disk: others must not wait for it.
@@ -154,27 +158,30 @@ impl Partition {
     }
 
     /// What to tell whoever wanted to read; damage is seen to.
-    pub(super) fn read_failed(&self, reason: &LogReadError) -> ErrorCode {
+    pub(super) fn read_failed(&self, read: &FailedRead) -> ErrorCode {
         if self.role.read().leader_epoch().is_none() {
             // The log went away in the middle of the read: it was deleted, or its replica moved elsewhere.
             return ErrorCode::NotLeaderOrFollower;
         }
-        if let LogReadError::Corrupt { offset, .. } = reason {
-            self.found_damage(*offset);
+        if let LogReadError::Corrupt { offset, .. } = read.reason {
+            self.found_damage(&read.located, offset);
         }
-        reason.error_code()
+        read.reason.error_code()
+    }
+
+    /// See [`Self::disk_does_not_give`].
+    pub(super) fn cannot_read(&self, offset: i64, read: &FailedRead) {
+        if let LogReadError::Storage(error) = &read.reason {
+            self.disk_does_not_give(&read.located, offset, error);
+        }
     }
 
     /// What the disk does not give, though it takes what is written, is damaged.
-    pub(super) fn cannot_read(&self, offset: i64, reason: &LogReadError) {
-        let LogReadError::Storage(error) = reason else {
-            return;
-        };
-        let directory = self.directory();
-        let failure = directory.failure();
+    pub(super) fn disk_does_not_give(&self, located: &Located, offset: i64, error: &StorageError) {
+        let failure = located.directory.failure();
         failure.storage_failed(error);
         if error.is_of_disk() && !failure.has_failed() {
-            self.found_damage(offset);
+            self.found_damage(located, offset);
         }
     }
 
@@ -219,9 +226,10 @@ impl Partition {
                 timestamp_ms: found.timestamp_ms,
                 leader_epoch: found.leader_epoch,
             })),
-            Err(reason) => {
+            Err(read) => {
+                let reason = &read.reason;
                 error!(partition = self.name(), %reason, "search by time failed");
-                Err(self.read_failed(&reason))
+                Err(self.read_failed(&read))
             }
         }
     }

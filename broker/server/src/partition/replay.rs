@@ -49,10 +49,10 @@ impl Partition {
         while offset < end {
             let bytes = self
                 .read_log(|log| log.read(offset, STEP_BYTES, end, true))
-                .map_err(|error| {
-                    self.cannot_read(offset, &error);
-                    self.read_failed(&error);
-                    error.to_string()
+                .map_err(|read| {
+                    self.cannot_read(offset, &read);
+                    self.read_failed(&read);
+                    read.reason.to_string()
                 })?;
             if bytes.is_empty() {
                 break;

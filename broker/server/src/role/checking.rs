@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::broker::Broker;
-use crate::partition::{Key, Partition};
+use crate::partition::{FailedRead, Key, Partition};
 
 /// Read in one go.
 const STEP_BYTES: u64 = 4 << 20;
@@ -56,6 +56,7 @@ struct Round {
 struct Found {
     at: Instant,
     partition: Arc<Partition>,
+    read: FailedRead,
     offset: i64,
 }
 
@@ -143,23 +144,7 @@ impl Round {
                     self.checked_bytes += checked.bytes;
                     checked.is_done.then_some(Outcome::Over)
                 }
-                Ok((_, Err(ReadError::Unusable(..)))) => Some(Outcome::Over),
-                Ok((partition, Err(ReadError::Corrupt { offset, .. }))) => {
-                    self.damaged.push(Found {
-                        at: Instant::now(),
-                        partition,
-                        offset,
-                    });
-                    Some(Outcome::Failed)
-                }
-                Ok((partition, Err(error))) => {
-                    if let ReadError::Storage(error) = &error {
-                        partition.directory().failure().storage_failed(error);
-                    }
-                    let partition = partition.name();
-                    warn!(partition, %error, "a log cannot be checked; it is tried again");
-                    Some(Outcome::Failed)
-                }
+                Ok((partition, Err(read))) => Some(self.failed(partition, read)),
                 Err(error) => {
                     warn!(%error, "a check failed");
                     Some(Outcome::Failed)
@@ -175,9 +160,33 @@ impl Round {
         }
     }
 
+    fn failed(&mut self, partition: Arc<Partition>, read: FailedRead) -> Outcome {
+        match &read.reason {
+            ReadError::Unusable(..) => return Outcome::Over,
+            ReadError::Corrupt { offset, .. } => {
+                let offset = *offset;
+                self.damaged.push(Found {
+                    at: Instant::now(),
+                    partition,
+                    read,
+                    offset,
+                });
+            }
+            error => {
+                if let ReadError::Storage(error) = error {
+                    read.located.directory.failure().storage_failed(error);
+                }
+                let partition = partition.name();
+                warn!(partition, %error, "a log cannot be checked; it is tried again");
+            }
+        }
+        Outcome::Failed
+    }
+
+    /// But not of a log that has moved meanwhile: its copy was checked.
     fn tell_damage(&mut self) {
         for found in self.damaged.drain(..) {
-            found.partition.found_damage(found.offset);
+            (found.partition).found_damage(&found.read.located, found.offset);
         }
     }
 

@@ -151,7 +151,7 @@ impl Partitions {
             .set(resting.failing() as i64);
         match error {
             CompactionError::Read(ReadError::Corrupt { offset, .. }) => {
-                partition.found_damage(offset);
+                partition.found_damage(&located, offset);
             }
             CompactionError::Storage(error) if located.log.has_failed() => {
                 let name = partition.topic_partition();

@@ -114,7 +114,7 @@ impl Partitions {
         let partition = Arc::new(partition);
         if let Some(offset) = partition.log().damaged_from() {
             // Found while it was held before.
-            partition.found_damage(offset);
+            partition.found_damage(&partition.located(), offset);
         }
         self.held.write().insert(key, Arc::clone(&partition));
         self.go_on_with_move(&partition);

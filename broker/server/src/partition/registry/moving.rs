@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{Key, Partitions};
 use crate::disk_space::Space;
 use crate::partition::located::Located;
-use crate::partition::log_move::{Next, after, after_error};
+use crate::partition::log_move::{Next, after, after_error, after_not_yet};
 use crate::partition::log_moves::{MoveState, WantedMove};
 use crate::partition::{DataDirectory, LogMoves, Partition, wall_clock_ms};
 
@@ -76,12 +76,13 @@ impl Partitions {
             // Somebody asks for something else at the same time: who comes last counts.
             return Err(ErrorCode::KafkaStorageError);
         };
+        let located = partition.located.load_full();
         let begun = begin(&wanted, &mut wanted.state.lock(), &partition);
         // From here on a restart knows of it.
         match begun {
             Ok(()) | Err(MoveError::UnderWay(_)) => {}
             Err(error) => {
-                self.move_failed(&wanted, &partition, &error);
+                self.move_failed(&wanted, &partition, &located, &error);
                 self.moves.end(&wanted);
                 return Err(ErrorCode::KafkaStorageError);
             }
@@ -156,11 +157,15 @@ impl Partitions {
         };
         if partition.damage().is_some() {
             // It may be cut before the damage, and what is behind that be fetched again.
+            if let Some(it) = &wanted.state.lock().it {
+                it.rest();
+            }
             return Next::AFTER_ANOTHER.into();
         }
+        let located = partition.located.load_full();
         let stepped = match self.step(wanted, &partition, bytes_max) {
             Ok(moved) => moved,
-            Err(error) => self.move_failed(wanted, &partition, &error).into(),
+            Err(error) => (self.move_failed(wanted, &partition, &located, &error)).into(),
         };
         match stepped.next {
             Next::Over => return self.over(wanted),
@@ -174,8 +179,9 @@ impl Partitions {
     }
 
     fn over(&self, wanted: &Arc<WantedMove>) -> Moved {
-        self.moves.end(wanted);
+        // First: who asks for the next one finds this log free.
         drop(wanted.state.lock().it.take());
+        self.moves.end(wanted);
         Next::Over.into()
     }
 
@@ -196,7 +202,8 @@ impl Partitions {
             return Ok(Next::Over.into());
         };
         let (target, now_ms) = (wanted.target.logs(), wall_clock_ms());
-        let act = progress.next(it.seen(has_room)?);
+        let seen = it.seen(has_room)?;
+        let act = progress.next(seen);
         let mut copied_bytes = 0;
         match act {
             MoveAct::Cut => it.follow_cuts(target, now_ms)?,
@@ -218,7 +225,7 @@ impl Partitions {
         }
         wanted.said.is_over();
         Ok(Moved {
-            next: after(act, has_room),
+            next: after(act, seen.has_room),
             copied_bytes,
         })
     }
@@ -241,7 +248,7 @@ impl Partitions {
     }
 
     /// The end of a move, if it is near enough. Who writes waits.
-    fn swap(
+    pub(super) fn swap(
         &self,
         wanted: &Arc<WantedMove>,
         partition: &Arc<Partition>,
@@ -260,7 +267,7 @@ impl Partitions {
         let held_up = began.elapsed();
         let from = match finished? {
             Swapped::Moved { from } => from,
-            Swapped::NotYet => return Ok(after(MoveAct::Swap, true).into()),
+            Swapped::NotYet => return Ok(after_not_yet(held_up).into()),
         };
         info!(
             partition = partition.name(),
@@ -274,15 +281,15 @@ impl Partitions {
         Ok(Next::Over.into())
     }
 
-    /// Has a directory fail that is to blame, and damage be mended.
-    fn move_failed(
+    /// Has a directory fail that is to blame, and damage be mended. `located`: where the log was before that step.
+    pub(super) fn move_failed(
         &self,
         wanted: &WantedMove,
         partition: &Arc<Partition>,
+        located: &Located,
         error: &MoveError,
     ) -> Next {
-        let located = partition.located();
-        let has_stopped = located.log.has_failed();
+        let has_stopped = located.log.has_failed() || partition.log().has_failed();
         let (name, target) = (&wanted.partition, &wanted.target);
         if !matches!(error, MoveError::Over(..)) && wanted.said.is_new(error.to_string()) {
             let to = target.path().display();
@@ -292,14 +299,19 @@ impl Partitions {
             MoveError::Damaged { offset, reason } => {
                 if partition.is_new_damage(*offset) {
                     error!(partition = %name, offset, reason, "found while moving to another data directory");
-                    partition.found_damage(*offset);
+                    partition.found_damage(located, *offset);
                 }
             }
             MoveError::Source(error) if error.is_shortage() => {
                 located.directory.disk_gate().refuse();
             }
+            MoveError::Source(error) if has_stopped => {
+                stopped(&located.directory, name, error);
+            }
             MoveError::Source(error) => {
-                storage_failed(&located.directory, name, error, has_stopped);
+                let future = target.logs().future(name);
+                let copied = future.map_or(0, |it| it.log_end_offset());
+                partition.disk_does_not_give(located, copied, error);
             }
             MoveError::Copy(error) if error.is_shortage() && !has_stopped => {
                 target.disk_gate().refuse();
@@ -337,9 +349,20 @@ impl Partition {
     ) -> Result<Swapped, MoveError> {
         let role_change = self.role_change.lock();
         let role = self.role.write();
+        // Held until the log is elsewhere: what is found until then is of this one.
+        let damage = self.damage.lock();
+        if damage.is_some() {
+            return Ok(Swapped::NotYet);
+        }
         let located = self.located.load_full();
         if !Arc::ptr_eq(&located.log, it.source()) {
             return Err(MoveError::Over(self.name(), "another one by now"));
+        }
+        if target.has_failed() {
+            return Err(MoveError::Over(
+                self.name(),
+                "not to move: its new directory has failed",
+            ));
         }
         let publish = |log: &Arc<PartitionLog>| self.locate(log, target);
         let source = located.directory.logs();
@@ -351,7 +374,7 @@ impl Partition {
             // What is left of it fails with that directory.
             self.locate(&log, target);
         }
-        drop((role, role_change));
+        drop((damage, role, role_change));
         match finished? {
             Finished::NotYet(_) => Ok(Swapped::NotYet),
             Finished::Moved(log) => {
@@ -388,16 +411,9 @@ fn begin(
     Ok(())
 }
 
-fn storage_failed(
-    directory: &DataDirectory,
-    name: &TopicPartition,
-    error: &StorageError,
-    has_stopped: bool,
-) {
+fn stopped(directory: &DataDirectory, name: &TopicPartition, error: &StorageError) {
     let failure = directory.failure();
-    if !has_stopped {
-        failure.storage_failed(error);
-    } else if error.is_failed_flush() {
+    if error.is_failed_flush() {
         failure.flush_failed(name, error);
     } else {
         failure.fail(format!("{name} was left half-way: {error}"), false);

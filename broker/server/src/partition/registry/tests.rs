@@ -433,8 +433,8 @@ async fn a_replica_that_moved_elsewhere_is_deleted_and_one_that_comes_back_is_ne
     assert_eq!(partition.leader(0), None);
     assert!(partition.fetch_position().is_none());
     // Who has just found it reads no more of it, and goes elsewhere.
-    let gone = partition.log().read(0, 100, 3, true).unwrap_err();
-    let told = partition.read_failed(&gone);
+    let gone = partition.read_log(|log| log.read(0, 100, 3, true));
+    let told = partition.read_failed(&gone.unwrap_err());
     assert_eq!(told, ErrorCode::NotLeaderOrFollower);
     let topic = world.image.topic_by_id(TOPIC_ID).unwrap();
     let refused = world.partitions().find(topic, 0).unwrap_err();

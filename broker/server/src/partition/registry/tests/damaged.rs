@@ -44,7 +44,7 @@ fn damaged(world: &World) -> i64 {
 async fn damage_that_was_deleted_is_forgotten_once_no_crash_brings_it_back() {
     let (world, partition) = single();
     let directory = world.directory().logs();
-    partition.found_damage(1);
+    partition.found_damage(&partition.located(), 1);
     assert!(!partition.is_new_damage(1) && partition.is_new_damage(0));
     assert_eq!(damaged(&world), 1);
     partition.log().advance_log_start_offset(1).unwrap();

@@ -94,7 +94,7 @@ async fn damage_that_was_found_while_serving_is_told_of_that_log_alone() {
     assert_eq!(world.listed(), all);
     assert_eq!(world.in_doubt(), []);
     let damaged = world.partitions().get(TOPIC_ID, 0).unwrap();
-    damaged.found_damage(0);
+    damaged.found_damage(&damaged.located(), 0);
     assert_eq!(world.in_doubt(), [orders(Some(TOPIC_ID), false)]);
     world.register_anew();
     let elr = |index| {
@@ -107,7 +107,7 @@ async fn damage_that_was_found_while_serving_is_told_of_that_log_alone() {
 #[tokio::test]
 async fn the_only_one_that_can_lead_does_not_say_what_it_waits_with() {
     let (mut world, partition) = follower();
-    partition.found_damage(1);
+    partition.found_damage(&partition.located(), 1);
     world.fence(1);
     world.change(PartitionChangeRecord {
         leader: Some(0),
@@ -222,7 +222,7 @@ async fn damage_is_known_after_a_clean_stop_and_its_neighbours_are_not_doubted()
         let (mut world, partition) = follower();
         let end = partition.log().log_end_offset();
         if let Some(from) = from {
-            partition.found_damage(from);
+            partition.found_damage(&partition.located(), from);
         }
         if let Some(offset) = cut {
             let logs = world.directory().logs();
@@ -254,7 +254,7 @@ async fn damage_is_known_after_a_clean_stop_and_its_neighbours_are_not_doubted()
 #[tokio::test]
 async fn who_holds_a_damaged_log_again_knows_it() {
     let (mut world, partition) = follower();
-    partition.found_damage(1);
+    partition.found_damage(&partition.located(), 1);
     let offline = |ids: &[i32]| PartitionChangeRecord {
         offline: Some(NodeIds::from(ids.to_vec())),
         ..PartitionChangeRecord::default()

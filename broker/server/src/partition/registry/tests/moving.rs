@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 
 use bytes::BytesMut;
+use foz_log::{MoveError, ReadError, StorageError};
 use foz_protocol::batch::Batches;
 use foz_protocol::record::{Records, record_bytes};
 
@@ -12,7 +13,7 @@ use super::directories::{deletion, place, spread, topic, world_of};
 use super::failing_directory::fail;
 use super::*;
 use crate::disk_space::Space;
-use crate::partition::{ACKS_ALL, Next};
+use crate::partition::{ACKS_ALL, FailedRead, Next};
 
 /// So that a move of [`MANY`] records takes several steps.
 const STEP_BYTES: usize = 10 << 10;
@@ -92,6 +93,10 @@ impl World {
             match self.step(target) {
                 None => return,
                 Some(Next::Over | Next::Same(_)) => {}
+                // Others flush at the same time.
+                Some(Next::Others(pause)) if pause < Duration::from_secs(1) => {
+                    std::thread::park_timeout(pause);
+                }
                 Some(next) => panic!("{next:?}"),
             }
         }
@@ -220,7 +225,8 @@ async fn who_began_to_read_before_the_move_reads_where_the_log_is_now() {
     partition.log().read(0, 1, 0, true).unwrap();
     world.partitions().directories().all()[1].logs().abandon();
     let refused = partition.read_log(|log| log.read(0, 1 << 20, i64::MAX, true));
-    assert!(matches!(refused, Err(foz_log::ReadError::Unusable(..))));
+    let reason = refused.map_err(|it| it.reason);
+    assert!(matches!(reason, Err(ReadError::Unusable(..))));
 }
 
 #[tokio::test]
@@ -426,6 +432,79 @@ async fn what_is_damaged_is_not_copied() {
     assert!(copied <= MANY / 2, "{copied}");
     assert_eq!((place(&world, 0), world.moving()), (0, 1));
     append(&partition, &world.image, 1);
+    assert!(world.fatal.try_recv().is_err());
+}
+
+/// What was copied was checked: nobody is to cut it, nor to doubt it.
+#[tokio::test]
+async fn what_is_found_in_a_log_that_has_moved_is_no_damage_of_the_new_one() {
+    let (mut world, partition) = world(2);
+    append(&partition, &world.image, 10);
+    world.ask(1).unwrap();
+    let before = partition.located.load_full();
+    world.finish_moving(1);
+    partition.found_damage(&before, 3);
+    let read = FailedRead {
+        located: Arc::clone(&before),
+        reason: ReadError::Storage(cannot_be_read()),
+    };
+    partition.cannot_read(3, &read);
+    assert!(partition.damage().is_none() && partition.log().damaged_from().is_none());
+    assert!(world.fatal.try_recv().is_err());
+    // And that of the new one is.
+    partition.found_damage(&partition.located(), 3);
+    assert!(partition.damage().is_some());
+    assert_eq!(partition.log().damaged_from(), Some(3));
+}
+
+#[tokio::test]
+async fn what_is_found_at_the_very_end_of_a_move_holds_it_up() {
+    let (world, partition) = world(2);
+    append(&partition, &world.image, 10);
+    world.ask(1).unwrap();
+    let target = &world.partitions().directories().all()[1];
+    let wanted = (world.partitions().moves()).first_to(target, &[].into());
+    let wanted = wanted.unwrap();
+    partition.found_damage(&partition.located(), 3);
+    let swapped = world.partitions().swap(&wanted, &partition).unwrap();
+    assert_ne!(swapped.next, Next::Over);
+    assert_eq!((place(&world, 0), world.moving()), (0, 1));
+    *partition.damage.lock() = None;
+    partition.log().forget_damage();
+    world.finish_moving(1);
+    check(&partition, 10);
+}
+
+fn cannot_be_read() -> StorageError {
+    StorageError {
+        action: "read",
+        path: "orders-0".into(),
+        source: std::io::Error::from_raw_os_error(5),
+    }
+}
+
+/// People move logs away from a disk because of that. From others it is fetched again.
+#[tokio::test]
+async fn what_a_disk_does_not_give_is_damage() {
+    let (mut world, partition) = world(2);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    for _ in 0..3 {
+        world.step(1);
+    }
+    let target = &world.partitions().directories().all()[1];
+    let copied = target.logs().futures()[0].log_end_offset();
+    assert!((1..MANY).contains(&copied), "{copied}");
+    let wanted = (world.partitions().moves()).first_to(target, &[].into());
+    let wanted = wanted.unwrap();
+    let located = partition.located.load_full();
+    let error = MoveError::Source(cannot_be_read());
+    let next = (world.partitions()).move_failed(&wanted, &partition, &located, &error);
+    assert!(matches!(next, Next::Others(_)), "{next:?}");
+    assert_eq!(partition.log().damaged_from(), Some(copied));
+    assert!(!located.directory.has_failed() && !target.has_failed());
+    assert!(matches!(world.step(1), Some(Next::Others(_))));
+    assert_eq!((place(&world, 0), world.moving()), (0, 1));
     assert!(world.fatal.try_recv().is_err());
 }
 

@@ -24,6 +24,7 @@ pub mod status;
 #[cfg(test)]
 mod status_tests;
 pub mod suspend;
+mod unreachable_volumes;
 pub mod validate;
 pub mod volumes;
 mod voters;

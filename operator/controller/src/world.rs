@@ -60,7 +60,7 @@ pub struct World {
 
 impl World {
     /// Waits until every watch has told what there is. Nodes are not waited for: the operator may not
-    /// be allowed to see them, and brokers then have no rack.
+    /// be allowed to see them, and brokers then have no rack. Nor, for long, are warnings.
     ///
     /// # Errors
     /// When a watch has ended.
@@ -75,7 +75,9 @@ impl World {
         self.disruption_budgets.wait_until_ready().await?;
         self.network_policies.wait_until_ready().await?;
         self.service_accounts.wait_until_ready().await?;
-        self.services.wait_until_ready().await
+        self.services.wait_until_ready().await?;
+        self.warnings.wait_until_listed().await;
+        Ok(())
     }
 
     /// The Cluster of this name.

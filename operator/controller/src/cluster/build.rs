@@ -159,6 +159,26 @@ mod tests {
         insta::assert_snapshot!("further_volumes_mounts", yaml.expect("YAML"));
     }
 
+    /// The file names a volume before the pods have it: a container that starts again meanwhile finds a folder that cannot be
+    /// made, and not a place for data that go with the pod.
+    #[test]
+    fn nothing_is_written_where_no_volume_is_mounted() {
+        for cluster in [fixtures::validated(), fixtures::validated_with_overrides()] {
+            for set in desired(&cluster) {
+                if set.manifest["kind"] != "StatefulSet" {
+                    continue;
+                }
+                let pod = &set.manifest["spec"]["template"]["spec"];
+                assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+                let containers = pod["containers"].as_array().expect("containers");
+                for container in containers {
+                    let context = &container["securityContext"];
+                    assert_eq!(context["readOnlyRootFilesystem"], true, "{container}");
+                }
+            }
+        }
+    }
+
     /// Every pod would ask to be restarted as soon as it is made.
     #[test]
     fn overrides_ask_for_no_restart() {

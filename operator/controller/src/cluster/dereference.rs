@@ -97,8 +97,14 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         }
         if let Some(set) = observed.sets.get_mut(&role) {
             let mut pods = observed.pods.keys().filter(|(of, _)| *of == role);
+            let is_claimed = |claim: &str| {
+                let mut claims = observed.claims.keys();
+                claims.any(|(role, ordinal, id)| name.claim(*role, *ordinal, *id) == claim)
+            };
             // What Kubernetes could not make once, it has made since.
-            if pods.any(|(_, ordinal)| missing_pods::is_over(set, &name.pod(role, *ordinal))) {
+            if pods.any(|(_, ordinal)| {
+                missing_pods::is_over(set, &name.pod(role, *ordinal), is_claimed)
+            }) {
                 world
                     .warnings
                     .forget(Warned::StatefulSet, &name.namespace, &set_name);

@@ -22,7 +22,7 @@ use crate::conditions::Finding;
 use crate::names::Role;
 use crate::volume_id::VolumeId;
 
-/// Adds the volumes that stay, and says which these are.
+/// Adds the volumes that stay, and says which these are; and keeps the classes of those that are there.
 pub(super) fn keep(cluster: &mut ValidatedCluster, observed: &Observed) -> Vec<Finding> {
     let live = live_of_brokers(cluster, observed).map(of_templates);
     let live = live.unwrap_or_default();
@@ -34,29 +34,31 @@ pub(super) fn keep(cluster: &mut ValidatedCluster, observed: &Observed) -> Vec<F
         };
         let Some(wanted) = wanted else {
             let message = format!(
-                "spec.storage.volumes does not name volume {id}, and brokers have it: it stays, for the replicas on it would be lost; name it again ({})",
-                has.size.0
+                "spec.storage.volumes does not name volume {id}, and brokers have it: it stays, for the replicas on it would be lost; name it again: {{id: {id}, size: {}{}}}",
+                has.size.0,
+                class_words(has.class_name.as_deref())
             );
             findings.push(Finding::new("VolumeStays", message));
             cluster.further_volumes.insert(id, has);
             continue;
         };
-        // Volumes that are made again may be of another class.
-        if live.contains_key(&id) && wanted.class_name != has.class_name {
-            let name = |class: &Option<String>| class.as_deref().unwrap_or("unset").to_owned();
-            let message = format!(
-                "the className of volume {id} is {}, and it was made with {}: that stays; set it back",
-                name(&wanted.class_name),
-                name(&has.class_name)
-            );
-            findings.push(Finding::new("VolumeClassStays", message));
+        // Volumes that are made again may be of another class. What is there keeps its own, and new brokers get the same: nobody
+        // could mend that, as the schema lets nobody change a class.
+        if live.contains_key(&id) {
             wanted.class_name = has.class_name;
         }
     }
     findings
 }
 
-/// The Cluster with the volumes alone that the StatefulSet has claim templates for; all of them where there is none.
+fn class_words(class_name: Option<&str>) -> String {
+    class_name
+        .map(|class| format!(", className: {class}"))
+        .unwrap_or_default()
+}
+
+/// The Cluster with the volumes alone that the StatefulSet has claim templates for; all of them where there is none. While
+/// a pod lacks one, no broker may be evicted.
 pub(super) fn as_live(cluster: &ValidatedCluster, observed: &Observed) -> ValidatedCluster {
     let mut cluster = cluster.clone();
     if let Some(live) = live_of_brokers(&cluster, observed) {
@@ -65,6 +67,11 @@ pub(super) fn as_live(cluster: &ValidatedCluster, observed: &Observed) -> Valida
             .further_volumes
             .retain(|id, _| live.contains_key(id));
     }
+    let mut pods = observed.pods.iter();
+    cluster.brokers_stay = pods.any(|((role, _), pod)| {
+        let mut further = cluster.further_volumes.keys();
+        *role == Role::Broker && further.any(|id| !pod.volumes.contains(id))
+    });
     cluster
 }
 
@@ -82,7 +89,8 @@ pub(super) fn of_templates(set: &Value) -> BTreeMap<VolumeId, VolumeSpec> {
     templates.into_iter().flatten().filter_map(volume).collect()
 }
 
-/// Says which pods Kubernetes does not make yet.
+/// Says which pods Kubernetes does not make yet. That the one before them does not go on by itself is told by the
+/// [roll](super::roll), which there is none of while the Cluster is paused.
 pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
     let Some(set) = observed.sets.get(&Role::Broker) else {
         return;
@@ -92,16 +100,25 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
     let Some(first) = (0..set.replicas).find(lacks) else {
         return;
     };
-    let missing = (first..set.replicas).filter(|ordinal| pod(ordinal).is_none());
-    let missing: Vec<String> = missing
+    let is_ready = |pod: &PodState| pod.ready || !cluster.paused;
+    let waits = |ordinal: &i32| !pod(ordinal).is_some_and(is_ready);
+    let waiting = (first + 1..set.replicas).filter(waits);
+    let waiting: Vec<String> = waiting
         .map(|it| cluster.name.pod(Role::Broker, it))
         .collect();
-    if !missing.is_empty() {
-        let message = format!(
-            "Kubernetes makes no pod behind {first}, which has to be restarted with its new volumes first: {}",
-            missing.join(", "),
-            first = cluster.name.pod(Role::Broker, first),
-        );
+    if waiting.is_empty() {
+        return;
+    }
+    let message = format!(
+        "Kubernetes makes no pod behind {first}, which has to be restarted with its new volumes first: {}",
+        waiting.join(", "),
+        first = cluster.name.pod(Role::Broker, first),
+    );
+    if cluster.paused {
+        let message = format!("{message}; nothing is restarted while spec.paused is true");
+        plan.degraded
+            .push(Finding::new("PodsWaitForVolumes", message));
+    } else {
         plan.progressing
             .push(Finding::new("PodsWaitForVolumes", message));
     }

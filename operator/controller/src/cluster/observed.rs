@@ -235,6 +235,8 @@ pub struct ClaimState {
     pub node: Option<String>,
     /// That node does not exist any more, as far as we see.
     pub node_is_gone: bool,
+    /// When it was made, in whole seconds.
+    pub created: Option<Timestamp>,
 }
 
 /// What the storage says about a claim that is to grow.
@@ -403,6 +405,7 @@ impl From<&PersistentVolumeClaim> for ClaimState {
                 .as_ref()
                 .and_then(|annotations| annotations.get(SELECTED_NODE_ANNOTATION).cloned()),
             node_is_gone: false,
+            created: claim.metadata.creation_timestamp.as_ref().map(|it| it.0),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::apply::compare::{Difference, difference};
 use crate::cluster::build::{Desired, desired};
 use crate::cluster::defaults::with_defaults;
 use crate::cluster::feature_levels::finalize;
-use crate::cluster::observed::{Observed, PodState};
+use crate::cluster::observed::{Observed, PodState, QuorumState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::{Next, roll};
@@ -231,7 +231,9 @@ fn objects(
     plan: &mut Plan,
 ) {
     let mut waiting = Vec::new();
-    for Desired { key, mut manifest } in desired(&further_volumes::as_live(cluster, observed)) {
+    let now = further_volumes::as_live(cluster, observed);
+    let awaits_volumes = now.further_volumes.len() < cluster.further_volumes.len();
+    for Desired { key, mut manifest } in desired(&now) {
         let Some(live) = observed.live.get(&key) else {
             let reason = "is missing".to_owned();
             plan.actions.push(Action::Apply {
@@ -262,6 +264,10 @@ fn objects(
                 }
             }
             volumes::keep_claim_templates(&mut manifest, live);
+            // An operator that has just begun asks first: brokers that are added would be made without the volumes, and restarted.
+            if role == Role::Broker && awaits_volumes && observed.quorum == QuorumState::Unknown {
+                volumes::keep_fewer_replicas(&mut manifest, live);
+            }
         }
         let accepted = observed.accepted.get(&key);
         if accepted.is_some_and(|accepted| accepted.is_of(&manifest, live)) {

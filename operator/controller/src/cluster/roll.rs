@@ -17,6 +17,7 @@
 
 pub mod input;
 mod node;
+mod stuck;
 #[cfg(test)]
 mod tests;
 pub mod volume;
@@ -27,8 +28,9 @@ use k8s_openapi::jiff::SignedDuration;
 use crate::cluster::observed::QuorumView;
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::node::{Node, nodes};
+use crate::cluster::roll::stuck::stuck;
 use crate::cluster::roll::volume::LostVolume;
-pub use crate::cluster::roll::waiting::{PodWait, Waiting};
+pub use crate::cluster::roll::waiting::{PodWait, VolumeWait, Waiting};
 use crate::conditions::Finding;
 use crate::names::Role;
 
@@ -44,6 +46,8 @@ pub struct Roll {
     pub left: Vec<String>,
     /// What now.
     pub next: Next,
+    /// Pods that come back when a person acts, and not before.
+    pub stuck: Option<Finding>,
 }
 
 /// What a roll does now.
@@ -105,7 +109,8 @@ impl Roll {
     pub fn findings(&self) -> (Vec<Finding>, Vec<Finding>) {
         let mut under_way = Vec::new();
         let mut needs_a_person = Vec::new();
-        let mut left = self.left.as_slice();
+        let mut left = self.left.clone();
+        let mut when = "to be restarted";
         match &self.next {
             Next::Nothing | Next::Do(Step::Release { .. }) => {}
             Next::Do(Step::Replace { pod, reason, .. } | Step::Restart { pod, reason, .. }) => {
@@ -119,15 +124,17 @@ impl Roll {
                 } else {
                     under_way.push(finding);
                 }
-                if matches!(waiting, Waiting::Held(_)) {
-                    left = &[];
+                if let Waiting::Held(held) = waiting {
+                    left.retain(|pod| !held.contains(pod));
+                    when = "to be restarted after that";
                 }
             }
         }
         if !left.is_empty() {
-            let message = format!("to be restarted: {}", left.join(", "));
+            let message = format!("{when}: {}", left.join(", "));
             under_way.push(Finding::new("Rolling", message));
         }
+        needs_a_person.extend(self.stuck.clone());
         (under_way, needs_a_person)
     }
 }
@@ -149,7 +156,8 @@ pub fn roll(input: &RollInput) -> Roll {
         .filter(|node| !is_behind(node, &nodes))
         .collect();
     let next = next(input, &nodes, &due);
-    Roll { left, next }
+    let stuck = stuck(&nodes, &next);
+    Roll { left, next, stuck }
 }
 
 /// The nodes that are to be restarted and are not held: those that do not serve, then brokers, then controllers,
@@ -187,13 +195,7 @@ fn next(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
         return Next::Do(step);
     }
     if due.is_empty() {
-        let held = nodes.iter().filter(|node| node.is_due() && node.held);
-        let held: Vec<String> = held.map(|node| node.name.clone()).collect();
-        return if held.is_empty() {
-            Next::Nothing
-        } else {
-            Next::Wait(Waiting::Held(held))
-        };
+        return held(nodes);
     }
     if let Some(role) = unknown_template(input) {
         return Next::Wait(Waiting::Template(role));
@@ -218,7 +220,18 @@ fn next(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
         let wait = PodWait::JustReady;
         return Next::Wait(Waiting::Pod { pod, wait });
     }
-    first_allowed(input, due)
+    first_allowed(input, nodes, due)
+}
+
+/// Nobody else is left.
+fn held(nodes: &[Node<'_>]) -> Next {
+    let held = nodes.iter().filter(|node| node.is_due() && node.held);
+    let held: Vec<String> = held.map(|node| node.name.clone()).collect();
+    if held.is_empty() {
+        Next::Nothing
+    } else {
+        Next::Wait(Waiting::Held(held))
+    }
 }
 
 /// A broker whose pod became ready just now, while another is about to go.
@@ -253,7 +266,11 @@ fn without_grant(nodes: &[Node<'_>], due: &[&Node<'_>]) -> Option<Step> {
     };
     let may_replace = |node: &&&Node<'_>| {
         let keeps_volumes = node.volumes.is_empty();
-        keeps_volumes && !node.runs() && (node.trouble().is_some() || !is_bad(node.role))
+        let comes_back = node.waits_for_volume.is_none();
+        keeps_volumes
+            && comes_back
+            && !node.runs()
+            && (node.trouble().is_some() || !is_bad(node.role))
     };
     let node = due.iter().find(may_replace)?;
     Some(node.replace("; its container does not run"))
@@ -285,6 +302,9 @@ fn under_way(quorum: &QuorumView, nodes: &[Node<'_>], stopped: bool) -> Option<S
             }
             if is_behind(node, nodes) {
                 return Some(release("Kubernetes would not make it anew yet"));
+            }
+            if node.waits_for_volume.is_some() {
+                return Some(release("it would not get the volume that it lacks"));
             }
             let mut away = others.filter(|other| !other.serves() && !is_to_come(other, nodes));
             return Some(match away.next() {
@@ -351,28 +371,39 @@ fn granted(quorum: &QuorumView, nodes: &[Node<'_>]) -> Option<Waiting> {
 }
 
 /// The first that the quorum has not denied a moment ago: a partition that is in a bad way holds up the brokers
-/// that have it, and no others. Controllers wait until no broker is left.
-fn first_allowed(input: &RollInput, due: &[&Node<'_>]) -> Next {
-    let mut denied: Vec<(Role, String, String)> = Vec::new();
+/// that have it, and no others. Controllers wait until no broker is left, but for those that are held.
+fn first_allowed(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Next {
+    let is_left = |node: &Node<'_>| node.is_due() && !node.held && is_behind(node, nodes);
+    let mut brokers_are_left = nodes.iter().any(is_left);
+    let mut denied: Vec<(String, String)> = Vec::new();
+    let mut waits_for_volume = None;
     for node in due {
         if let Some(message) = &node.keeps_volume {
-            denied.push((node.role, node.name.clone(), message.clone()));
+            brokers_are_left |= node.role == Role::Broker;
+            denied.push((node.name.clone(), message.clone()));
+            continue;
+        }
+        if let Some(waiting) = &node.waits_for_volume {
+            brokers_are_left |= node.role == Role::Broker;
+            waits_for_volume.get_or_insert_with(|| waiting.clone());
             continue;
         }
         if node.is_unknown_broker {
             return Next::Do(node.replace("; the quorum does not know it, so it has nothing"));
         }
-        let is_last = node.role == Role::Controller && node.serves();
-        if is_last && denied.iter().any(|(role, ..)| *role == Role::Broker) {
+        if node.role == Role::Controller && node.serves() && brokers_are_left {
             break;
         }
         match input.denied.get(&node.node_id) {
             Some(denial) if Some(&denial.incarnation) == node.process.as_ref() => {
-                denied.push((node.role, node.name.clone(), denial.message.clone()));
+                brokers_are_left |= node.role == Role::Broker;
+                denied.push((node.name.clone(), denial.message.clone()));
             }
             _ => return Next::Do(node.restart(false)),
         }
     }
-    let denied = denied.into_iter().map(|(_, pod, message)| (pod, message));
-    Next::Wait(Waiting::Denied(denied.collect()))
+    if !denied.is_empty() {
+        return Next::Wait(Waiting::Denied(denied));
+    }
+    waits_for_volume.map_or_else(|| held(nodes), Next::Wait)
 }

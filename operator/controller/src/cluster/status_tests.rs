@@ -8,7 +8,7 @@ use crate::cluster::fixtures::validated;
 use crate::cluster::observed::{Observed, QuorumState};
 use crate::cluster::plan::plan;
 use crate::cluster::plan_tests::{settled, settled_status, view_mut};
-use crate::cluster::roll::{Next, Roll, Step, Waiting};
+use crate::cluster::roll::{Next, Roll, Step, VolumeWait, Waiting};
 use crate::cluster::status::{Outcome, invalid, look_again_after, status};
 use crate::cluster::validate::{InvalidField, ValidatedCluster};
 use crate::conditions::{Finding, find};
@@ -327,7 +327,11 @@ fn a_roll_is_told_in_the_conditions() {
     let found = |next: Next| {
         let left = vec!["demo-broker-0".to_owned(), "demo-broker-2".to_owned()];
         let outcome = Outcome {
-            roll: Some(Roll { left, next }),
+            roll: Some(Roll {
+                left,
+                next,
+                stuck: None,
+            }),
             ..Outcome::default()
         };
         let previous = settled_status(&validated());
@@ -373,8 +377,48 @@ fn a_roll_is_told_in_the_conditions() {
 
     let held = Waiting::Held(vec!["demo-broker-0".into()]);
     let (reason, message, _) = found(Next::Wait(held));
-    let said = "to be restarted, and held: demo-broker-0";
+    let said =
+        "to be restarted, and held: demo-broker-0; to be restarted after that: demo-broker-2";
     assert_eq!((reason.as_str(), message.as_str()), ("RestartHeld", said));
+    let all = ["demo-broker-0", "demo-broker-2"].map(str::to_owned);
+    let (_, message, _) = found(Next::Wait(Waiting::Held(all.into())));
+    assert_eq!(
+        message,
+        "to be restarted, and held: demo-broker-0, demo-broker-2"
+    );
+    // Of a claim that is there, something else is told.
+    let volume = |wait: VolumeWait| {
+        let (reason, message, degraded) = found(Next::Wait(Waiting::Volume {
+            pod: "demo-broker-0".into(),
+            claim: "data-1-demo-broker-0".into(),
+            wait,
+        }));
+        (reason, message, degraded.1, degraded.2)
+    };
+    let said =
+        "demo-broker-0 is not restarted, and none behind it, for its claim data-1-demo-broker-0";
+    let (reason, message, degraded, _) = volume(VolumeWait::Unclaimed(None));
+    assert_eq!(
+        (reason.as_str(), message, degraded.as_str()),
+        (
+            "RollWaitsForVolume",
+            format!("{said} is not made yet; {left}"),
+            "AsExpected"
+        )
+    );
+    let (reason, _, degraded, message) = volume(VolumeWait::Unclaimed(Some("no quota".into())));
+    assert_eq!(
+        (reason.as_str(), degraded.as_str(), message),
+        (
+            "Rolling",
+            "RollWaitsForVolume",
+            format!("{said} cannot be made: no quota")
+        )
+    );
+    assert_eq!(
+        volume(VolumeWait::Refused("no class".into())).2,
+        "AsExpected"
+    );
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub struct ValidatedCluster {
     pub suspended: bool,
     /// Roles of which no pod is to run now: see [`crate::cluster::suspend`].
     pub stopped: BTreeSet<Role>,
+    /// No broker may be evicted: see [`crate::cluster::further_volumes`].
+    pub brokers_stay: bool,
 }
 
 impl ValidatedCluster {
@@ -228,6 +230,7 @@ pub fn validate(
         paused: spec.paused,
         suspended: spec.suspend,
         stopped: BTreeSet::new(),
+        brokers_stay: false,
     };
     if wrong.is_empty() {
         Ok(validated)

@@ -12,12 +12,13 @@ use foz_crd::quantity::quantity_millis;
 use serde_json::{Value, json};
 
 use crate::cluster::further_volumes::of_templates;
-use crate::cluster::observed::{ClaimState, Observed, PodState, SetState, claims_of};
+use crate::cluster::observed::{ClaimState, Observed, PodState, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Plan};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::roll;
 use crate::cluster::roll::volume::{has, meant};
+use crate::cluster::unreachable_volumes;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::conditions::Finding;
 use crate::names::{REPLACE_VOLUME_ANNOTATION, Role};
@@ -51,7 +52,9 @@ pub(super) fn claim_templates(
         return Templates::Stay(None);
     }
     let changes = changes.join(", ");
-    if let Some(waits) = in_the_way(cluster, observed, status, role) {
+    let waits = in_the_way(cluster, observed, status, role)
+        .or_else(|| unwell(cluster, observed).filter(|_| adds(cluster, role, live)));
+    if let Some(waits) = waits {
         let name = cluster.name.of_role(role);
         return Templates::Stay(Some(format!(
             "StatefulSet {name} is made anew around its pods when {waits}: {changes}"
@@ -86,6 +89,39 @@ fn changes(cluster: &ValidatedCluster, role: Role, live: &Value) -> Vec<String> 
     };
     let volumes = cluster.volumes_of(role).into_iter();
     volumes.filter_map(change).collect()
+}
+
+/// Of a StatefulSet that has claim templates.
+fn adds(cluster: &ValidatedCluster, role: Role, live: &Value) -> bool {
+    let live = of_templates(live);
+    let mut wanted = cluster.volumes_of(role).into_keys();
+    wanted.any(|id| !live.contains_key(&id))
+}
+
+/// What is not well with the brokers. None of them is made anew before those of smaller numbers have been restarted with a
+/// volume that is added, and the quorum would deny that for want of one that does not serve: so all have to, before.
+fn unwell(cluster: &ValidatedCluster, observed: &Observed) -> Option<String> {
+    let set = observed.sets.get(&Role::Broker)?;
+    // While none is to run, nobody is in the way of anybody.
+    if set.replicas == 0 {
+        return None;
+    }
+    let Some(quorum) = observed.quorum.current() else {
+        return Some("the metadata quorum answers".to_owned());
+    };
+    for ordinal in 0..set.replicas {
+        let name = cluster.name.pod(Role::Broker, ordinal);
+        let pod = observed.pods.get(&(Role::Broker, ordinal));
+        if pod.is_none_or(|pod| !pod.ready || !pod.running) {
+            return Some(format!("{name} is ready"));
+        }
+        let broker = quorum.brokers.get(&ordinal);
+        if broker.is_none_or(|broker| broker.fenced) {
+            return Some(format!("{name} has a lease of the quorum"));
+        }
+    }
+    let lack = quorum.under_replicated;
+    (lack > 0).then(|| format!("every replica is in sync ({lack} partitions lack some)"))
 }
 
 fn in_the_way(
@@ -159,6 +195,7 @@ pub(super) fn grow(cluster: &ValidatedCluster, observed: &Observed, plan: &mut P
 /// What of the volumes is under way, and what needs a person. Told also of a Cluster that is paused.
 pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
     unclear(cluster, observed, plan);
+    unreachable_volumes::report(cluster, observed, plan);
     let mut growing = Vec::new();
     for ((role, ordinal, id), claim) in &observed.claims {
         let name = cluster.name.claim(*role, *ordinal, *id);
@@ -226,10 +263,10 @@ fn gone(
     let name = cluster.name.claim(role, ordinal, id);
     let pod_name = cluster.name.pod(role, ordinal);
     let pod = observed.pods.get(&(role, ordinal));
-    let of_pod = || claims_of(&observed.claims, role, ordinal);
-    let annotation = match of_pod().count() {
-        0 | 1 => REPLACE_VOLUME_ANNOTATION.to_owned(),
-        _ => format!("{REPLACE_VOLUME_ANNOTATION}={id}"),
+    let has = pod.map(|pod| has(pod, &observed.claims, role, ordinal));
+    let annotation = match has {
+        Some(has) if has.len() > 1 => format!("{REPLACE_VOLUME_ANNOTATION}={id}"),
+        _ => REPLACE_VOLUME_ANNOTATION.to_owned(),
     };
     if claim.deleting {
         let message = format!(
@@ -243,28 +280,7 @@ fn gone(
         );
         return Some(Finding::new("VolumeLost", message));
     }
-    let (_, words) = pod?
-        .trouble
-        .as_ref()
-        .filter(|(_, words)| is_elsewhere(words))?;
-    // Of several volumes, one whose node is gone is the one in the way.
-    if !claim.node_is_gone && of_pod().any(|(_, claim)| claim.node_is_gone) {
-        return None;
-    }
-    let node = match (&claim.node, claim.node_is_gone) {
-        (Some(node), true) => format!("node {node}, which is not there any more"),
-        (Some(node), false) => format!("node {node}"),
-        (None, _) => "another node".to_owned(),
-    };
-    let message = format!(
-        "{pod_name} cannot run where its volume {name} is ({node}): {words}; it runs when the node is back, and the annotation {annotation} on the pod gives up what is on the volume, where nothing is lost by that"
-    );
-    Some(Finding::new("VolumeUnreachable", message))
-}
-
-/// As the scheduler says it ("volume node affinity conflict", "didn't match PersistentVolume's node affinity").
-fn is_elsewhere(words: &str) -> bool {
-    words.contains("node affinity conflict") || words.contains("PersistentVolume's node affinity")
+    None
 }
 
 /// Why the storage does not grow a volume, in its own words.
@@ -281,6 +297,14 @@ pub(super) fn keep_claim_templates(manifest: &mut Value, live: &Value) {
     let templates = &live["spec"]["volumeClaimTemplates"];
     if templates.is_array() {
         manifest["spec"]["volumeClaimTemplates"] = templates.clone();
+    }
+}
+
+/// No pods are added to those that there are to be.
+pub(super) fn keep_fewer_replicas(manifest: &mut Value, live: &Value) {
+    let replicas = |set: &Value| set["spec"]["replicas"].as_i64();
+    if replicas(live).is_some_and(|live| Some(live) < replicas(manifest)) {
+        manifest["spec"]["replicas"] = live["spec"]["replicas"].clone();
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Event;
@@ -12,6 +13,7 @@ use kube::runtime::reflector::Store;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::names::{ClusterName, Role};
@@ -23,6 +25,8 @@ use crate::world::get;
 const KINDS: [Warned; 2] = [Warned::StatefulSet, Warned::PersistentVolumeClaim];
 /// Each object has a few kinds of Events; Kubernetes forgets them after an hour.
 const EVENTS_MAX: usize = 4096;
+/// A broker may be stopped for a volume that Kubernetes has warned of: it is worth a moment to know.
+const LISTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The reason of the StatefulSet controller's Events when it tries in vain to add a volume to a pod that is there. It comes
 /// with each try, beside what keeps other pods from being made, and is told otherwise: [`crate::cluster::further_volumes`].
@@ -50,7 +54,19 @@ pub struct Warning {
 
 /// The newest Warnings; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Warnings(Arc<Mutex<HashMap<Key, Told>>>);
+pub struct Warnings {
+    all: Arc<Mutex<HashMap<Key, Told>>>,
+    watches: Option<Arc<Watches>>,
+}
+
+/// How far the watches have got.
+#[derive(Debug)]
+struct Watches {
+    /// The Clusters are known: warnings of others are passed over.
+    may_begin: watch::Sender<bool>,
+    /// Of so many kinds all has been told that there was.
+    listed: watch::Sender<usize>,
+}
 
 /// Namespace and name of the Event.
 type Key = (String, String);
@@ -75,7 +91,7 @@ impl Warnings {
     /// The newest about an object.
     #[must_use]
     pub fn about(&self, kind: Warned, namespace: &str, name: &str) -> Option<Warning> {
-        let all = self.0.lock();
+        let all = self.all.lock();
         let about = all
             .iter()
             .filter(|((of, _), told)| {
@@ -89,7 +105,7 @@ impl Warnings {
     }
 
     fn insert(&self, event: &Event) {
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         let key = key(event);
         if all.len() < EVENTS_MAX || all.contains_key(&key) {
             all.insert(key, told(event));
@@ -97,32 +113,62 @@ impl Warnings {
     }
 
     fn remove(&self, event: &Event) {
-        self.0.lock().remove(&key(event));
+        self.all.lock().remove(&key(event));
     }
 
     /// What was warned of is over.
     pub fn forget(&self, kind: Warned, namespace: &str, name: &str) {
-        self.0.lock().retain(|(of, _), told| {
+        self.all.lock().retain(|(of, _), told| {
             of != namespace || told.name != name || told.kind != kind.kind()
         });
     }
 
+    /// Begins, as the Clusters are known, and waits until all that there was has been told; not for long: the operator may not
+    /// be allowed to see Events, and tells less then.
+    pub async fn wait_until_listed(&self) {
+        let Some(watches) = &self.watches else {
+            return;
+        };
+        watches.may_begin.send_replace(true);
+        let mut listed = watches.listed.subscribe();
+        let all = listed.wait_for(|kinds| *kinds >= KINDS.len());
+        if tokio::time::timeout(LISTED_WITHIN, all).await.is_err() {
+            warn!(
+                kind = "Event",
+                "what Kubernetes warned of before is not known yet"
+            );
+        }
+    }
+
     /// All about this kind is told again: what went in between is not told.
     fn forget_all(&self, kind: Warned) {
-        self.0.lock().retain(|_, told| told.kind != kind.kind());
+        self.all.lock().retain(|_, told| told.kind != kind.kind());
     }
 }
 
-/// Starts the watches. They are not waited for: an operator that may not see Events tells less.
+/// Starts the watches, which begin when they are waited for.
 pub(super) fn follow(sources: &Sources, clusters: &Store<GuardedCluster>) -> Warnings {
-    let warnings = Warnings::default();
+    let watches = Arc::new(Watches {
+        may_begin: watch::Sender::new(false),
+        listed: watch::Sender::new(0),
+    });
+    let warnings = Warnings {
+        watches: Some(Arc::clone(&watches)),
+        ..Warnings::default()
+    };
     for kind in KINDS {
         let fields = format!("type=Warning,involvedObject.kind={}", kind.kind());
         let config = watcher::Config::default().fields(&fields);
         let stream = watcher(api::<Event>(sources), config).default_backoff();
         let (warnings, triggers) = (warnings.clone(), sources.triggers.clone());
-        let clusters = clusters.clone();
+        let (clusters, watches) = (clusters.clone(), Arc::clone(&watches));
         let task = async move {
+            let mut may_begin = watches.may_begin.subscribe();
+            if may_begin.wait_for(|may| *may).await.is_err() {
+                return;
+            }
+            drop(may_begin);
+            let mut is_first = true;
             let mut stream = std::pin::pin!(stream);
             while let Some(event) = stream.next().await {
                 let event = match event {
@@ -135,7 +181,12 @@ pub(super) fn follow(sources: &Sources, clusters: &Store<GuardedCluster>) -> War
                         warnings.forget_all(kind);
                         continue;
                     }
-                    Ok(watcher::Event::InitDone) => continue,
+                    Ok(watcher::Event::InitDone) => {
+                        if std::mem::take(&mut is_first) {
+                            watches.listed.send_modify(|kinds| *kinds += 1);
+                        }
+                        continue;
+                    }
                     Err(error) => {
                         warn!(kind = "Event", %error, "a watch was interrupted");
                         continue;

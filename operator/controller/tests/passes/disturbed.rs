@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foz_operator::names::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
-use super::crashes::{condition, edit_spec, is_made, is_settled, make};
+use super::crashes::{condition, edit_spec, have_volume_1, is_made, is_settled, make};
 use super::faults::Faults;
-use super::kubernetes::{Kubernetes, pod_path};
+use super::kubernetes::{Kubernetes, pod_path, set_path};
 use super::quorum::Quorum;
 use super::{CLUSTER, Stage, act};
 
@@ -208,4 +208,104 @@ async fn a_quota_that_is_used_up_is_told_in_the_words_of_kubernetes() {
     stage.ready(CLUSTER, "False", "PodsNotReady").await;
     assert!(told(&stage.server).is_none());
     stage.ends().await;
+}
+
+fn says(server: &ApiServer, type_: &str, words: &str) -> bool {
+    let cluster = server.get(CLUSTER).unwrap_or_default();
+    let conditions = cluster["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let is_it = |it: &&Value| it["type"] == type_;
+    let found = conditions.find(is_it);
+    found.is_some_and(|it| {
+        it["message"]
+            .as_str()
+            .is_some_and(|said| said.contains(words))
+    })
+}
+
+fn add_a_volume(server: &ApiServer) {
+    edit_spec(server, |spec| {
+        spec["storage"]["volumes"] = json!([{"id": 1, "size": "2Gi", "className": "fast"}]);
+    });
+}
+
+fn has_a_volume_more(server: &ApiServer) -> bool {
+    have_volume_1(server, 3) && is_settled(server)
+}
+
+/// Nobody could take it out of the Cluster again: a broker that was stopped for it would stay away.
+#[tokio::test]
+async fn no_broker_is_stopped_for_a_volume_of_a_class_that_does_not_exist() {
+    Play::with(4, async |play| {
+        play.kubernetes.borrow_mut().missing_class = Some("fast".into());
+        add_a_volume(&play.server);
+        play.eventually("the words", |server| {
+            is_degraded(server, "VolumeMissing")
+                && says(
+                    server,
+                    "Progressing",
+                    "for its claim data-1-demo-broker-0 has no volume",
+                )
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(play.births(), [1; 6]);
+        play.kubernetes.borrow_mut().missing_class = None;
+        play.eventually("the volumes", has_a_volume_more).await;
+        assert_eq!(play.births(), [2, 2, 2, 1, 1, 1]);
+        assert_eq!(play.kubernetes.borrow().away_most, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_broker_is_stopped_for_a_volume_that_a_quota_forbids() {
+    Play::with(5, async |play| {
+        play.kubernetes.borrow_mut().no_more_claims = true;
+        add_a_volume(&play.server);
+        play.eventually("the words", |server| {
+            is_degraded(server, "RollWaitsForVolume") && says(server, "Degraded", "exceeded quota")
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(play.births(), [1; 6]);
+        play.kubernetes.borrow_mut().no_more_claims = false;
+        play.eventually("the volumes", has_a_volume_more).await;
+        assert_eq!(play.births(), [2, 2, 2, 1, 1, 1]);
+    })
+    .await;
+}
+
+/// Nobody could mend it before those of smaller numbers have been restarted, which the quorum would deny.
+#[tokio::test]
+async fn a_volume_is_added_when_the_broker_that_does_not_run_is_mended() {
+    Play::with(6, async |play| {
+        play.kubernetes.borrow_mut().breaks("demo-broker-1");
+        play.eventually("the trouble", |server| is_degraded(server, "PodFailing"))
+            .await;
+        add_a_volume(&play.server);
+        play.eventually("that it waits", |server| {
+            let words = "is made anew around its pods when demo-broker-1 is ready";
+            says(server, "Progressing", words)
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let set = play.server.get(&set_path(Role::Broker)).expect("the set");
+        let templates = set["spec"]["volumeClaimTemplates"].as_array();
+        assert_eq!(templates.map(Vec::len), Some(1));
+        assert_eq!(play.births(), [1; 6]);
+        // A mended template reaches it, as ever.
+        play.kubernetes.borrow_mut().unready.clear();
+        edit_spec(&play.server, |spec| spec["image"] = json!("foz-broker:2"));
+        play.eventually("all of it", |server| {
+            has_a_volume_more(server) && has_image(server, "foz-broker:2")
+        })
+        .await;
+        assert!(
+            play.births()[..3]
+                .iter()
+                .all(|births| (2..=3).contains(births))
+        );
+    })
+    .await;
 }

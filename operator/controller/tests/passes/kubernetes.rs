@@ -4,10 +4,11 @@
 //! A pod that was made without a volume of the newest template holds up the StatefulSet controller: it makes and takes
 //! away no pod of a greater number (Kubernetes makes some of them; which, goes by the sizes of its batches).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use foz_operator::names::Role;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
@@ -28,6 +29,12 @@ pub(crate) struct Kubernetes {
     pub(crate) away_most: usize,
     /// Pods of which the newest template does not come up.
     pub(crate) bad_image: Option<String>,
+    /// Claims of this class get no volume, and an Event says why.
+    pub(crate) missing_class: Option<String>,
+    /// There can be no more claims, and an Event says so.
+    pub(crate) no_more_claims: bool,
+    /// Pods that do not get ready, and end.
+    pub(crate) unready: BTreeSet<String>,
 }
 
 pub(crate) fn pod_path(name: &str) -> String {
@@ -55,7 +62,23 @@ impl Kubernetes {
             births: BTreeMap::new(),
             away_most: 0,
             bad_image: None,
+            missing_class: None,
+            no_more_claims: false,
+            unready: BTreeSet::new(),
         }
+    }
+
+    /// What runs in the pod ends, and does so again.
+    pub(crate) fn breaks(&mut self, name: &str) {
+        self.unready.insert(name.to_owned());
+        let path = pod_path(name);
+        let mut pod = self.server.get(&path).expect("the pod");
+        let waiting = json!({"reason": "CrashLoopBackOff", "message": "out of memory"});
+        pod["status"] = json!({"containerStatuses": [{"name": "foz", "image": "", "imageID": "",
+            "ready": false, "restartCount": 5, "state": {"waiting": waiting}}]});
+        self.server.put(&path, pod);
+        let ordinal = name.rsplit('-').next().expect("a number");
+        self.quorum.fence(ordinal.parse().expect("a number"));
     }
 
     /// Nothing else runs meanwhile: what is read here is still so when it is written.
@@ -171,6 +194,22 @@ impl Kubernetes {
         }
     }
 
+    /// An Event as Kubernetes makes them.
+    fn warn(&self, kind: &str, name: &str, reason: &str, message: &str) {
+        let path = format!("{NAMESPACE}/events/{name}.{reason}");
+        if self.server.get(&path).is_none() {
+            let at = Timestamp::now().to_string();
+            self.server.put(
+                &path,
+                json!({
+                    "apiVersion": "v1", "kind": "Event", "metadata": {},
+                    "type": "Warning", "reason": reason, "message": message, "lastTimestamp": at,
+                    "involvedObject": {"kind": kind, "name": name, "namespace": "kafka"},
+                }),
+            );
+        }
+    }
+
     /// Those that there are none of yet. Says whether each is there to stay: a pod waits for one that goes.
     fn make_claims(&self, set: &Value, name: &str) -> bool {
         let mut stay = true;
@@ -186,21 +225,37 @@ impl Kubernetes {
                 stay &= claim["metadata"]["deletionTimestamp"].is_null();
                 continue;
             }
+            let claim = claim_name(template, name);
+            if self.no_more_claims {
+                let set = set["metadata"]["name"].as_str().expect("a name");
+                let message = format!(
+                    "create Claim {claim} for Pod {name} in StatefulSet {set} failed error: persistentvolumeclaims \"{claim}\" is forbidden: exceeded quota"
+                );
+                self.warn("StatefulSet", set, "FailedCreate", &message);
+                return false;
+            }
             let size = &template["spec"]["resources"]["requests"]["storage"];
-            self.server.put(
-                &path,
-                json!({
-                    "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                    "metadata": {"labels": template["metadata"]["labels"], "finalizers": [PROTECTION]},
-                    "spec": {
-                        "resources": {"requests": {"storage": size}},
-                        "storageClassName": template["spec"]["storageClassName"],
-                    },
-                    "status": {"phase": "Bound", "capacity": {"storage": size}},
-                }),
-            );
+            let class = &template["spec"]["storageClassName"];
+            let mut made = json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"labels": template["metadata"]["labels"], "finalizers": [PROTECTION]},
+                "spec": {
+                    "resources": {"requests": {"storage": size}},
+                    "storageClassName": class,
+                },
+                "status": {"phase": "Bound", "capacity": {"storage": size}},
+            });
+            if self.lacks_class(class) {
+                made["status"] = json!({"phase": "Pending"});
+                made["metadata"]["creationTimestamp"] = json!(seconds(Timestamp::now()));
+            }
+            self.server.put(&path, made);
         }
         stay
+    }
+
+    fn lacks_class(&self, class: &Value) -> bool {
+        class.is_string() && class.as_str() == self.missing_class.as_deref()
     }
 
     fn make(&mut self, set: &Value, name: &str, revision: &str) {
@@ -235,6 +290,9 @@ impl Kubernetes {
     }
 
     fn start(&mut self, role: Role, ordinal: i64, name: &str, mut pod: Value) {
+        if self.unready.contains(name) || self.waits_for_a_claim(&pod) {
+            return;
+        }
         let image = pod["spec"]["containers"][0]["image"].as_str();
         if image.is_some() && image == self.bad_image.as_deref() {
             let waiting = json!({"reason": "ImagePullBackOff", "message": "no such image"});
@@ -259,6 +317,17 @@ impl Kubernetes {
         }
     }
 
+    /// No node is found for it.
+    fn waits_for_a_claim(&self, pod: &Value) -> bool {
+        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        let mut claims = volumes.filter_map(|it| it["persistentVolumeClaim"]["claimName"].as_str());
+        claims.any(|claim| {
+            let path = format!("{NAMESPACE}/persistentvolumeclaims/{claim}");
+            let claim = self.server.get(&path).unwrap_or_default();
+            claim["status"]["phase"] == "Pending"
+        })
+    }
+
     fn serve_claim(&self, path: &str) {
         let Some(mut claim) = self.server.get(path) else {
             return;
@@ -273,11 +342,32 @@ impl Kubernetes {
             return;
         }
         let size = claim["spec"]["resources"]["requests"]["storage"].clone();
+        if claim["status"]["phase"] == "Pending" {
+            let class = claim["spec"]["storageClassName"].clone();
+            if self.lacks_class(&class) {
+                let message = format!("storageclass.storage.k8s.io {class} not found");
+                let claim = path.rsplit('/').next().expect("its name");
+                self.warn(
+                    "PersistentVolumeClaim",
+                    claim,
+                    "ProvisioningFailed",
+                    &message,
+                );
+                return;
+            }
+            claim["status"]["phase"] = json!("Bound");
+        }
         if claim["status"]["capacity"]["storage"] != size {
             claim["status"]["capacity"]["storage"] = size;
             self.server.put(path, claim);
         }
     }
+}
+
+/// As Kubernetes writes times of objects.
+fn seconds(time: Timestamp) -> String {
+    let whole = Timestamp::from_second(time.as_second());
+    whole.expect("a time").to_string()
 }
 
 fn claim_name(template: &Value, pod: &str) -> String {

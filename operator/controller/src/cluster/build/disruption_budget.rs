@@ -1,4 +1,4 @@
-//! One pod of a role at a time may be evicted.
+//! One pod of a role at a time may be evicted; no broker while one might not be made anew.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -9,10 +9,11 @@ use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 
 pub(super) fn build(cluster: &ValidatedCluster, role: Role) -> PodDisruptionBudget {
+    let none = role == Role::Broker && cluster.brokers_stay;
     PodDisruptionBudget {
         metadata: metadata(cluster, role, cluster.name.of_role(role)),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(i32::from(!none))),
             selector: Some(LabelSelector {
                 match_labels: Some(cluster.name.selector(role)),
                 ..LabelSelector::default()

@@ -1,10 +1,11 @@
 //! Volumes that are added to the brokers, and those that a Cluster does not name any more.
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{applied, key, plan_of, pod, settled, view_mut};
 use crate::cluster::fixtures::{validated, validated_with_volumes};
-use crate::cluster::observed::{ClaimState, Observed, QuorumState, SetState};
+use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, SetState};
 use crate::cluster::owned::Owned;
 use crate::cluster::plan::{Action, Plan};
 use crate::cluster::roll::{Next, roll};
@@ -89,6 +90,7 @@ fn a_volume_is_added_to_the_set_and_then_to_the_file_and_the_pods() {
     let plan = plan_of(&cluster, &observed);
     let expected = [
         "ConfigMap/demo-broker: data.server.properties differs",
+        "PodDisruptionBudget/demo-broker: spec.maxUnavailable differs",
         "StatefulSet/demo-broker: is missing",
     ];
     assert_eq!(applied(&plan), expected);
@@ -112,6 +114,7 @@ fn a_volume_is_added_to_the_set_and_then_to_the_file_and_the_pods() {
             .pods
             .insert((Role::Broker, ordinal), pod("old", true));
     }
+    *max_unavailable(&mut observed) = json!(0);
     let plan = plan_of(&cluster, &observed);
     assert_eq!(plan.actions, []);
     let roll = roll(plan.roll.as_ref().expect("they are to be restarted"));
@@ -125,8 +128,17 @@ fn a_volume_is_added_to_the_set_and_then_to_the_file_and_the_pods() {
 /// Pods with a mount that there is no claim for could not be made.
 #[test]
 fn while_the_set_has_to_stay_nothing_speaks_of_the_new_volume() {
-    let disturbances: [fn(&mut Observed); 4] = [
+    let disturbances: [fn(&mut Observed); 10] = [
         |observed| drop(observed.pods.remove(&(Role::Broker, 2))),
+        |observed| pod_mut(observed, 1).ready = false,
+        |observed| pod_mut(observed, 1).running = false,
+        |observed| view_mut(observed).brokers.get_mut(&1).expect("1").fenced = true,
+        |observed| drop(view_mut(observed).brokers.remove(&2)),
+        |observed| view_mut(observed).under_replicated = 1,
+        |observed| {
+            let view = view_mut(observed).clone();
+            observed.quorum = QuorumState::Reconnecting(Box::new(view));
+        },
         |observed| {
             // Another change rolls.
             observed.pods.insert((Role::Broker, 0), pod("old", true));
@@ -161,6 +173,113 @@ fn while_the_set_has_to_stay_nothing_speaks_of_the_new_volume() {
     }
 }
 
+fn orphaned(plan: &Plan) -> usize {
+    let orphans = plan.actions.iter();
+    orphans
+        .filter(|action| matches!(action, Action::Orphan { .. }))
+        .count()
+}
+
+/// What the disruption budget of the brokers has.
+fn max_unavailable(observed: &mut Observed) -> &mut Value {
+    let budget = key(Owned::PodDisruptionBudget, "demo-broker");
+    let budget = observed.live.get_mut(&budget).expect("settled");
+    &mut budget["spec"]["maxUnavailable"]
+}
+
+fn pod_mut(observed: &mut Observed, ordinal: i32) -> &mut PodState {
+    let pod = observed.pods.get_mut(&(Role::Broker, ordinal));
+    pod.expect("a pod")
+}
+
+/// It would hold up those behind it, and with them what mends one that does not serve; a larger volume holds up nobody.
+#[test]
+fn a_volume_is_added_while_all_is_well_and_grows_also_when_it_is_not() {
+    type Disturbance = (&'static str, fn(&mut Observed));
+    let unwell: [Disturbance; 4] = [
+        ("demo-broker-1 is ready", |observed| {
+            pod_mut(observed, 1).ready = false;
+        }),
+        ("demo-broker-1 has a lease of the quorum", |observed| {
+            view_mut(observed).brokers.get_mut(&1).expect("1").fenced = true;
+        }),
+        ("every replica is in sync (7 partitions lack some)", |it| {
+            view_mut(it).under_replicated = 7;
+        }),
+        ("the metadata quorum answers", |observed| {
+            observed.quorum = QuorumState::Lost("gone".into());
+        }),
+    ];
+    let mut larger = validated();
+    larger.broker_volume.size.0 = "20Gi".into();
+    for (words, disturb) in unwell {
+        let mut observed = settled(&validated());
+        disturb(&mut observed);
+        let plan = plan_of(&validated_with_volumes(), &observed);
+        let said = plan.progressing.iter();
+        let said: Vec<&str> = said
+            .filter(|it| it.reason == "VolumeTemplateWaits")
+            .map(|it| it.message.as_str())
+            .collect();
+        let expected = format!(
+            "StatefulSet demo-broker is made anew around its pods when {words}: volume 1 (20Gi) is added, volume 4 (30Gi) is added"
+        );
+        assert_eq!(said, [expected]);
+        assert_eq!(orphaned(&plan), 0, "{words}");
+        assert_eq!(orphaned(&plan_of(&larger, &observed)), 1, "{words}");
+    }
+}
+
+/// A broker that is evicted might not be made anew.
+#[test]
+fn no_broker_is_evicted_while_one_lacks_a_volume() {
+    let budget = |plan: &Plan| {
+        let manifest = manifest(plan, "PodDisruptionBudget")?;
+        manifest["spec"]["maxUnavailable"].as_i64()
+    };
+    let cluster = validated_with_volumes();
+    let mut observed = settled(&validated());
+    // Nothing lacks what the set does not have yet.
+    assert_eq!(budget(&plan_of(&cluster, &observed)), None);
+    without_the_set(&mut observed);
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(budget(&plan), Some(0));
+    let applied = applied(&plan);
+    let place = |kind: &str| applied.iter().position(|it| it.starts_with(kind));
+    assert!(
+        place("PodDisruptionBudget") < place("StatefulSet"),
+        "{applied:?}"
+    );
+    // The last one lacks it until it is gone.
+    let mut observed = settled(&cluster);
+    observed.pods.insert((Role::Broker, 2), pod("old", true));
+    pod_mut(&mut observed, 2).deleting = true;
+    assert_eq!(budget(&plan_of(&cluster, &observed)), Some(0));
+    *max_unavailable(&mut observed) = json!(0);
+    assert_eq!(budget(&plan_of(&cluster, &observed)), None);
+    observed.pods = settled(&cluster).pods;
+    assert_eq!(budget(&plan_of(&cluster, &observed)), Some(1));
+}
+
+/// Nothing is restarted, so a broker that is evicted meanwhile does not come back.
+#[test]
+fn of_a_cluster_that_is_paused_a_person_is_told_what_does_not_come_back() {
+    let mut cluster = validated_with_volumes();
+    cluster.paused = true;
+    let mut observed = settled(&cluster);
+    observed.pods.insert((Role::Broker, 0), pod("old", true));
+    let told = |observed: &Observed| {
+        let plan = plan_of(&cluster, observed);
+        let found = plan.degraded.iter();
+        let found = found.filter(|it| it.reason == "PodsWaitForVolumes");
+        found.map(|it| it.message.clone()).collect::<String>()
+    };
+    assert_eq!(told(&observed), "");
+    observed.pods.remove(&(Role::Broker, 2));
+    let expected = "Kubernetes makes no pod behind demo-broker-0, which has to be restarted with its new volumes first: demo-broker-2; nothing is restarted while spec.paused is true";
+    assert_eq!(told(&observed), expected);
+}
+
 #[test]
 fn one_that_the_cluster_does_not_name_any_more_stays() {
     let had = validated_with_volumes();
@@ -176,7 +295,7 @@ fn one_that_the_cluster_does_not_name_any_more_stays() {
     assert!(
         finding
             .message
-            .contains("does not name volume 1, and brokers have it"),
+            .ends_with("name it again: {id: 1, size: 20Gi, className: fast}"),
         "{}",
         finding.message
     );
@@ -242,7 +361,8 @@ fn another_class_and_a_smaller_size_change_nothing() {
     ] {
         let plan = change(number, size, class);
         assert_eq!(plan.actions, [], "{number}");
-        assert_eq!(reasons(&plan), ["VolumeClassStays"], "{number}");
+        // Nothing is wrong, and nobody could change it.
+        assert_eq!(reasons(&plan), [] as [&str; 0], "{number}");
     }
     let plan = change(1, "1Gi", Some("fast"));
     assert_eq!((plan.actions.len(), plan.degraded.len()), (0, 0));
@@ -280,6 +400,17 @@ fn added_in_one_edit_with_more_brokers() {
     let mut observed = settled(&validated());
     let plan = plan_of(&cluster, &observed);
     assert!(matches!(plan.actions.last(), Some(Action::Orphan { .. })));
+    // An operator that begins now does not add them before it knows that the volume can be added.
+    let mut begins = observed.clone();
+    begins.quorum = QuorumState::Unknown;
+    assert_eq!(manifest(&plan_of(&cluster, &begins), "StatefulSet"), None);
+    begins.quorum = QuorumState::Lost("gone".into());
+    let plan = plan_of(&cluster, &begins);
+    let set = manifest(&plan, "StatefulSet").expect("they are added");
+    assert_eq!(
+        (templates(set).len(), &set["spec"]["replicas"]),
+        (1, &json!(5))
+    );
     without_the_set(&mut observed);
     let plan = plan_of(&cluster, &observed);
     let set = manifest(&plan, "StatefulSet").expect("it is made");
@@ -386,10 +517,44 @@ fn what_is_told_of_a_volume_names_the_annotation_for_it_alone() {
     let unreachable = |observed: &Observed| {
         let plan = plan_of(&cluster, observed);
         let found = plan.degraded.iter();
-        found.filter(|it| it.reason == "VolumeUnreachable").count()
+        let found = found.filter(|it| it.reason == "VolumeUnreachable");
+        let found: Vec<&str> = found.map(|it| it.message.as_str()).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.concat()
     };
-    assert_eq!(unreachable(&observed), 3);
+    let said = unreachable(&observed);
+    assert!(
+        said.contains("data-demo-broker-1 (another node), data-1-demo-broker-1 (another node), data-4-demo-broker-1 (another node): 3 node(s)")
+            && said.contains("foz.dev/replace-volume on the pod, with the number of one of them")
+            && !said.contains("made last"),
+        "{said}"
+    );
+    // One that was added long after the others may hold nothing yet; one without a volume is in nobody's way.
+    for (volume, second) in [(0, 0), (1, 900), (4, 2)] {
+        let claim = observed.claims.get_mut(&(Role::Broker, 1, id(volume)));
+        let made = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        claim.expect("a claim").created = Some(made);
+    }
+    let said = unreachable(&observed);
+    assert!(
+        said.contains("; data-1-demo-broker-1 was made last"),
+        "{said}"
+    );
+    let mut pending = observed.clone();
+    let claim = pending.claims.get_mut(&(Role::Broker, 1, id(1)));
+    claim.expect("a claim").phase = Some("Pending".into());
+    assert!(!unreachable(&pending).contains("data-1-demo-broker-1"));
     let claim = observed.claims.get_mut(&(Role::Broker, 1, id(1)));
     claim.expect("a claim").node_is_gone = true;
-    assert_eq!(unreachable(&observed), 1);
+    let said = unreachable(&observed);
+    assert!(
+        said.contains("where its volume data-1-demo-broker-1 is")
+            && said.contains("foz.dev/replace-volume=1 on the pod"),
+        "{said}"
+    );
+    // It has several, though the claims of the others are gone.
+    observed
+        .claims
+        .retain(|(_, ordinal, volume), _| *ordinal != 1 || *volume == id(1));
+    assert!(unreachable(&observed).contains("foz.dev/replace-volume=1 on the pod"));
 }

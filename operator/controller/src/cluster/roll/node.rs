@@ -1,17 +1,30 @@
 //! A place for a pod, and what a roll makes of it.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use crate::cluster::further_volumes::lacking;
+use crate::cluster::missing_pods::unmade_claim;
 use crate::cluster::observed::{PodState, SetState};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::volume::{self, LostVolume};
-use crate::cluster::roll::{PodWait, Step};
+use crate::cluster::roll::{PodWait, Step, VolumeWait, Waiting};
 use crate::names::Role;
 use crate::quorum::view::GrantView;
 use crate::volume_id::VolumeId;
+use crate::world::warnings::Warning;
 
 /// A container that is started so often without getting ready will not get there: one start may have met something
 /// that is gone.
 const STARTS_TOLERATED: i32 = 2;
+/// That its class is not there, for example, is told of a claim within a second.
+const JUST_CLAIMED: SignedDuration = SignedDuration::from_secs(5);
+/// Storage that goes on trying says so every five minutes at least. That what was in the way is gone is not told where the
+/// volume is made with the pod.
+const REFUSED_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// The storage waits for the pod.
+const WAIT_FOR_FIRST_CONSUMER: &str = "WaitForFirstConsumer";
+/// Nothing else is known of it.
+const OUT_OF_DATE: &str = "its template is out of date";
 
 /// A place for a pod, with the pod that is there.
 #[derive(Debug)]
@@ -35,6 +48,8 @@ pub(super) struct Node<'input> {
     pub(super) keeps_volume: Option<String>,
     /// The volumes that its pod was made without, and that one from the newest template has.
     pub(super) lacks: Vec<VolumeId>,
+    /// Why it would not get one of these.
+    pub(super) waits_for_volume: Option<Waiting>,
     /// Its pod is of the newest template; `None` when that is not known.
     newest: Option<bool>,
     /// A broker without a lease.
@@ -77,6 +92,7 @@ fn node<'input>(
     let mut node = Node {
         keeps_volume: first.and_then(|_| volume::refusal(input, role, node_id)),
         volumes,
+        waits_for_volume: None,
         lacks: pod.map(|pod| lacking(set, pod)).unwrap_or_default(),
         held: input.hold.contains(&name),
         process: input.process(role, ordinal),
@@ -92,7 +108,53 @@ fn node<'input>(
         newest,
     };
     node.reasons = reasons(input, &node, set);
+    let waits = |id: &VolumeId| waits_for_volume(input, &node, set, *id);
+    node.waits_for_volume = node.lacks.iter().find_map(waits);
     node
+}
+
+/// Why a pod would not get a volume that it lacks. It would not come back, and nobody could take the volume out of the
+/// template again.
+fn waits_for_volume(
+    input: &RollInput,
+    node: &Node<'_>,
+    set: &SetState,
+    id: VolumeId,
+) -> Option<Waiting> {
+    let claim = input.name.claim(node.role, node.ordinal, id);
+    let found = input.claims.get(&(node.role, node.ordinal, id));
+    let wait = match found.filter(|claim| !claim.deleting) {
+        None => {
+            let unmade = unmade_claim(set).filter(|(of, _)| *of == claim);
+            VolumeWait::Unclaimed(unmade.map(|(_, words)| words.to_owned()))
+        }
+        Some(found) if found.phase.as_deref() == Some("Lost") => {
+            // A person wants another in its place.
+            let mut lost = node.volumes.iter();
+            if lost.any(|lost| lost.delete && lost.claim == claim) {
+                return None;
+            }
+            VolumeWait::Lost
+        }
+        Some(found) if found.is_pending() => {
+            let just = |made| input.now.duration_since(made) < JUST_CLAIMED;
+            let is_refused = |warning: &&Warning| {
+                let lasts = input.now.duration_since(warning.at) < REFUSED_FOR;
+                warning.reason != WAIT_FOR_FIRST_CONSUMER && lasts
+            };
+            match found.warning.as_ref().filter(is_refused) {
+                Some(warning) => {
+                    VolumeWait::Refused(format!("{}: {}", warning.reason, warning.message))
+                }
+                _ if found.created.is_some_and(just) => VolumeWait::JustClaimed,
+                // A volume may be made on the node that the pod gets.
+                _ => return None,
+            }
+        }
+        Some(_) => return None,
+    };
+    let pod = node.name.clone();
+    Some(Waiting::Volume { pod, claim, wait })
 }
 
 /// Why a pod is to be restarted. One that is on its way out is restarted already.
@@ -103,8 +165,13 @@ fn reasons(input: &RollInput, node: &Node<'_>, set: &SetState) -> Vec<String> {
     let mut reasons = Vec::new();
     if !node.lacks.is_empty() {
         reasons.push(format!("it lacks volume {}", numbers(&node.lacks)));
-    } else if node.newest == Some(false) {
-        reasons.push(template_changed(pod, set));
+    }
+    if node.newest == Some(false) {
+        let changed = template_changed(pod, set);
+        // The volume is that.
+        if node.lacks.is_empty() || changed != OUT_OF_DATE {
+            reasons.push(changed);
+        }
     }
     let keys = pending_keys(input, node);
     if !keys.is_empty() {
@@ -141,7 +208,7 @@ fn template_changed(pod: &PodState, set: &SetState) -> String {
     if set.restarted_for.is_some() && pod.restarted_for != set.restarted_for {
         return format!("foz.dev/restart is {}", text(&set.restarted_for));
     }
-    "its template is out of date".to_owned()
+    OUT_OF_DATE.to_owned()
 }
 
 /// A process that does not run, or has no lease, starts with the new values anyway or has done so. It must not

@@ -155,6 +155,9 @@ fn said(roll: &Roll) -> String {
             let pods: Vec<String> = pods.iter().map(|pod| short(pod)).collect();
             format!("held {}", pods.join(" "))
         }
+        Next::Wait(Waiting::Volume { pod, wait, .. }) => {
+            format!("wait {} {wait:?}", short(pod))
+        }
     }
 }
 

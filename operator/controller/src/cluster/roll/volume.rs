@@ -69,8 +69,8 @@ pub(super) fn asked(pod: &PodState, has: &BTreeSet<VolumeId>) -> BTreeSet<Volume
     asked.unwrap_or_default()
 }
 
-/// The volumes that the annotation's value means: numbers with commas between, or `all`. Any other text means the only
-/// one there is; `None` where there are several, or one that is named is not there.
+/// The volumes that the annotation's value means: numbers with commas between, or `all`. Any other text without a digit
+/// means the only one there is; `None` where there are several, or one that is named is not there.
 pub(in crate::cluster) fn meant(
     value: &str,
     has: &BTreeSet<VolumeId>,
@@ -80,7 +80,9 @@ pub(in crate::cluster) fn meant(
     }
     let numbers = value.split(',').map(|number| number.trim().parse().ok());
     let Some(numbers) = numbers.collect::<Option<Vec<i32>>>() else {
-        return (has.len() == 1).then(|| has.clone());
+        // Whoever wrote a number meant one volume, and perhaps another.
+        let names_one = value.contains(|it: char| it.is_ascii_digit());
+        return (has.len() == 1 && !names_one).then(|| has.clone());
     };
     let named = numbers.into_iter().map(VolumeId::new);
     let named: Option<BTreeSet<VolumeId>> = named.collect();

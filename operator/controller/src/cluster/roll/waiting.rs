@@ -33,8 +33,31 @@ pub enum Waiting {
         /// What Kubernetes says of it.
         trouble: String,
     },
-    /// All that are left are held.
+    /// All that are left are held, or are not made before one that is.
     Held(Vec<String>),
+    /// A pod lacks a volume that it would not get: see [`VolumeWait`].
+    Volume {
+        /// Which pod.
+        pod: String,
+        /// The claim of the volume.
+        claim: String,
+        /// What is wrong with it.
+        wait: VolumeWait,
+    },
+}
+
+/// What is missing of a volume that a pod is to get with its restart. Kubernetes makes the claims while the pod still runs,
+/// so it is known before the pod is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeWait {
+    /// There is no claim, or one that goes; why Kubernetes cannot make it, where it says so.
+    Unclaimed(Option<String>),
+    /// The claim was made just now: what Kubernetes thinks of it may not be told yet.
+    JustClaimed,
+    /// The claim gets no volume, as Kubernetes says.
+    Refused(String),
+    /// The claim's volume does not exist any more.
+    Lost,
 }
 
 /// What is missing of a pod.
@@ -56,7 +79,12 @@ impl Waiting {
     /// It does not go on by itself.
     #[must_use]
     pub const fn needs_a_person(&self) -> bool {
-        matches!(self, Self::Stopped { .. })
+        match self {
+            Self::Stopped { .. } => true,
+            // Of a claim that is there something is told otherwise: see [`crate::cluster::volumes`].
+            Self::Volume { wait, .. } => matches!(wait, VolumeWait::Unclaimed(Some(_))),
+            _ => false,
+        }
     }
 
     /// For the conditions.
@@ -105,6 +133,21 @@ impl Waiting {
                 "RestartHeld",
                 format!("to be restarted, and held: {}", pods.join(", ")),
             ),
+            Self::Volume { pod, claim, wait } => {
+                let what = match wait {
+                    VolumeWait::Unclaimed(None) => "is not made yet".to_owned(),
+                    VolumeWait::Unclaimed(Some(words)) => format!("cannot be made: {words}"),
+                    VolumeWait::JustClaimed => "was made just now".to_owned(),
+                    VolumeWait::Refused(words) => format!("has no volume: {words}"),
+                    VolumeWait::Lost => "has lost its volume".to_owned(),
+                };
+                Finding::new(
+                    "RollWaitsForVolume",
+                    format!(
+                        "{pod} is not restarted, and none behind it, for its claim {claim} {what}"
+                    ),
+                )
+            }
         }
     }
 }

@@ -54,7 +54,7 @@ async fn while_a_volume_is_replaced() {
 }
 
 /// The StatefulSet and each pod have volumes 0 and 1.
-pub(super) fn have_volume_1(server: &ApiServer, brokers: i32) -> bool {
+pub(crate) fn have_volume_1(server: &ApiServer, brokers: i32) -> bool {
     let set = server.get(&set_path(Role::Broker)).unwrap_or_default();
     let has = |volumes: &Value| {
         let name = |it: &Value| it["name"] == "data-1" || it["metadata"]["name"] == "data-1";
@@ -104,33 +104,57 @@ async fn while_a_volume_and_brokers_are_added() {
     .await;
 }
 
+/// The claims of broker 1 are marked, and its pod asks for empty volumes.
+fn replace(server: &ApiServer, which: &str) {
+    for path in [
+        claim_path("demo-broker-1"),
+        further_claim_path(1, "demo-broker-1"),
+    ] {
+        let mut claim = server.get(&path).expect("the claim");
+        claim["metadata"]["annotations"]["old"] = json!("yes");
+        server.put(&path, claim);
+    }
+    let path = pod_path("demo-broker-1");
+    let mut pod = server.get(&path).expect("the pod");
+    pod["metadata"]["annotations"]["foz.dev/replace-volume"] = json!(which);
+    server.put(&path, pod);
+}
+
+fn is_old(server: &ApiServer, path: &str) -> Option<bool> {
+    let claim = server.get(path)?;
+    Some(claim["metadata"]["annotations"]["old"] == "yes")
+}
+
 #[tokio::test]
 async fn while_one_volume_of_several_is_replaced() {
     crash_everywhere(Scenario {
         number: 112,
         begins: Begins::Volumes,
-        edit: |server| {
-            for path in [
-                claim_path("demo-broker-1"),
-                further_claim_path(1, "demo-broker-1"),
-            ] {
-                let mut claim = server.get(&path).expect("the claim");
-                claim["metadata"]["annotations"]["old"] = json!("yes");
-                server.put(&path, claim);
-            }
-            let path = pod_path("demo-broker-1");
-            let mut pod = server.get(&path).expect("the pod");
-            pod["metadata"]["annotations"]["foz.dev/replace-volume"] = json!("1");
-            server.put(&path, pod);
-        },
+        edit: |server| replace(server, "1"),
         is_done: |server, _| {
-            let is_old = |path: &str| {
-                let claim = server.get(path)?;
-                Some(claim["metadata"]["annotations"]["old"] == "yes")
-            };
             // The first one is left alone.
-            assert_eq!(is_old(&claim_path("demo-broker-1")), Some(true));
-            is_old(&further_claim_path(1, "demo-broker-1")) == Some(false) && is_settled(server)
+            assert_eq!(is_old(server, &claim_path("demo-broker-1")), Some(true));
+            is_old(server, &further_claim_path(1, "demo-broker-1")) == Some(false)
+                && is_settled(server)
+        },
+        away_most: 1,
+        ..Scenario::WELL
+    })
+    .await;
+}
+
+/// Killed between one claim and the other.
+#[tokio::test]
+async fn while_all_volumes_of_a_broker_are_replaced() {
+    crash_everywhere(Scenario {
+        number: 113,
+        begins: Begins::Volumes,
+        edit: |server| replace(server, "all"),
+        is_done: |server, _| {
+            let is_new = |path: &str| is_old(server, path) == Some(false);
+            is_new(&claim_path("demo-broker-1"))
+                && is_new(&further_claim_path(1, "demo-broker-1"))
+                && is_settled(server)
         },
         away_most: 1,
         ..Scenario::WELL

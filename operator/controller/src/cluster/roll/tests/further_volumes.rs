@@ -1,13 +1,17 @@
 //! Brokers that get a further volume: Kubernetes makes no pod behind one that lacks it.
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
 use super::{
     BROKER_0, BROKER_1, BROKER_2, CONTROLLER_0, Place, assert_next, at, crash_loops, deny, edit,
     grant, quorum, reason, rolled, world,
 };
+use crate::cluster::observed::ClaimState;
 use crate::cluster::roll::input::RollInput;
-use crate::cluster::roll::roll;
+use crate::cluster::roll::{Next, VolumeWait, Waiting, roll};
 use crate::names::Role;
 use crate::volume_id::VolumeId;
+use crate::world::warnings::Warning;
 
 fn further() -> VolumeId {
     VolumeId::new(1).expect("an id")
@@ -23,8 +27,28 @@ fn added() -> RollInput {
     set.volumes = [VolumeId::FIRST, further()].into();
     for place in [BROKER_0, BROKER_1, BROKER_2] {
         at(&mut input, place).volumes = [VolumeId::FIRST].into();
+        // Kubernetes makes the claims of all, though it can add them to none.
+        for volume in [VolumeId::FIRST, further()] {
+            let claim = ClaimState::default();
+            input.claims.insert((place.0, place.1, volume), claim);
+        }
     }
     input
+}
+
+fn claim(input: &mut RollInput) -> &mut ClaimState {
+    let claim = input.claims.get_mut(&(Role::Broker, 0, further()));
+    claim.expect("a claim")
+}
+
+fn stuck(input: &RollInput) -> String {
+    let (_, needs_a_person) = roll(input).findings();
+    let found = needs_a_person.iter();
+    let found = found.filter(|it| it.reason == "PodsWaitForVolumes");
+    found
+        .map(|it| it.message.clone())
+        .collect::<Vec<_>>()
+        .join(";;")
 }
 
 fn has_it(input: &mut RollInput, places: &[Place]) {
@@ -39,7 +63,14 @@ fn they_are_restarted_in_the_order_of_their_numbers() {
     let mut input = added();
     assert_eq!(roll(&input).left.len(), 3);
     assert_next(&input, "restart broker-0");
-    assert_eq!(reason(&input), "it lacks volume 1");
+    assert_eq!(
+        reason(&input),
+        "it lacks volume 1; image foz:old to foz:new"
+    );
+    let mut alone = input.clone();
+    let set = alone.sets.get_mut(&Role::Broker).expect("a set");
+    set.image = Some("foz:old".into());
+    assert_eq!(reason(&alone), "it lacks volume 1");
     has_it(&mut input, &[BROKER_0]);
     assert_next(&input, "restart broker-1");
     has_it(&mut input, &[BROKER_1]);
@@ -116,4 +147,137 @@ fn what_lacks_a_volume_is_restarted_whatever_its_revision() {
     has_it(&mut input, &[BROKER_0, BROKER_1, BROKER_2]);
     at(&mut input, BROKER_1).volumes.remove(&further());
     assert_next(&input, "restart broker-1");
+}
+
+/// It would be stopped, and not made anew: and nobody may take the volume out of the Cluster again.
+#[test]
+fn none_is_stopped_for_a_volume_that_it_would_not_get() {
+    let wait = |input: &RollInput| match roll(input).next {
+        Next::Wait(Waiting::Volume { pod, claim, wait }) => {
+            assert_eq!(
+                (pod.as_str(), claim.as_str()),
+                ("demo-broker-0", "data-1-demo-broker-0")
+            );
+            wait
+        }
+        other => panic!("{other:?}"),
+    };
+    let warning = |reason: &str, message: &str| {
+        Some(Warning {
+            reason: reason.into(),
+            message: message.into(),
+            at: Timestamp::UNIX_EPOCH,
+        })
+    };
+    let mut input = added();
+    input.claims.remove(&(Role::Broker, 0, further()));
+    assert_eq!(wait(&input), VolumeWait::Unclaimed(None));
+    let quota = "create Claim data-1-demo-broker-0 for Pod demo-broker-0 in StatefulSet demo-broker failed error: exceeded quota";
+    let set = input.sets.get_mut(&Role::Broker).expect("a set");
+    set.warning = warning("FailedCreate", quota);
+    assert_eq!(wait(&input), VolumeWait::Unclaimed(Some(quota.into())));
+    // Also not when its process does not run, or it may stop already; but when a person insists.
+    let mut ends = input.clone();
+    crash_loops(&mut ends, BROKER_0);
+    assert_eq!(wait(&ends), VolumeWait::Unclaimed(Some(quota.into())));
+    let mut granted = input.clone();
+    grant(&mut granted, BROKER_0, 5);
+    assert_next(&granted, "release 0");
+    at(&mut input, BROKER_0).force_asked = true;
+    assert_next(&input, "insist broker-0");
+
+    let mut input = added();
+    claim(&mut input).deleting = true;
+    assert_eq!(wait(&input), VolumeWait::Unclaimed(None));
+    let mut input = added();
+    claim(&mut input).phase = Some("Pending".into());
+    claim(&mut input).warning = warning("ProvisioningFailed", "no such class");
+    let words = "ProvisioningFailed: no such class";
+    assert_eq!(wait(&input), VolumeWait::Refused(words.into()));
+    let at_second = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+    // It would have been said again.
+    let mut old = input.clone();
+    claim(&mut old).warning.as_mut().expect("one").at = at_second(-599);
+    assert_eq!(wait(&old), VolumeWait::Refused(words.into()));
+    claim(&mut old).warning.as_mut().expect("one").at = at_second(-600);
+    assert_next(&old, "restart broker-0");
+    // Controllers come after all brokers.
+    at(&mut input, CONTROLLER_0).restart_asked = true;
+    assert_eq!(wait(&input), VolumeWait::Refused(words.into()));
+    // What is fit to come with the pod is not waited for, once it is known to be.
+    claim(&mut input).warning = warning("WaitForFirstConsumer", "waits");
+    assert_next(&input, "restart broker-0");
+    claim(&mut input).warning = None;
+    claim(&mut input).created = Some(at_second(-4));
+    assert_eq!(wait(&input), VolumeWait::JustClaimed);
+    claim(&mut input).created = Some(at_second(-5));
+    assert_next(&input, "restart broker-0");
+
+    let mut input = added();
+    claim(&mut input).phase = Some("Lost".into());
+    assert_eq!(wait(&input), VolumeWait::Lost);
+    at(&mut input, BROKER_0).replace_asked = Some("1".into());
+    assert_next(&input, "restart broker-0");
+}
+
+/// The quorum denies the one that has to go first, for want of one that is not made before that.
+#[test]
+fn a_person_is_told_what_does_not_go_on_by_itself() {
+    let mut input = added();
+    assert_eq!(stuck(&input), "");
+    deny(&mut input, BROKER_0, "orders-3 would have 1 of 2");
+    assert_eq!(stuck(&input), "", "all serve");
+    let mut missing = input.clone();
+    missing.pods.remove(&BROKER_2);
+    let said = stuck(&missing);
+    assert!(
+        said.contains("its restart is denied; these do not serve")
+            && said.contains(": demo-broker-2; where")
+            && said.contains("foz.dev/force-restart on pod demo-broker-0"),
+        "{said}"
+    );
+    let mut ends = input.clone();
+    crash_loops(&mut ends, BROKER_1);
+    assert!(stuck(&ends).contains(": demo-broker-1; where"));
+    // A claim that somebody deletes goes with its pod, whatever forces it.
+    let mut loses = missing.clone();
+    let first = loses.claims.get_mut(&(Role::Broker, 0, VolumeId::FIRST));
+    first.expect("a claim").deleting = true;
+    assert_eq!(stuck(&loses), "");
+    // Not denied yet.
+    missing.denied.clear();
+    assert_eq!(stuck(&missing), "");
+    missing.hold.insert("demo-broker-0".into());
+    let said = stuck(&missing);
+    assert!(
+        said.contains("it is held") && said.ends_with("take demo-broker-0 off spec.hold"),
+        "{said}"
+    );
+    // One before it that is away is waited for as always.
+    let mut before = added();
+    has_it(&mut before, &[BROKER_0]);
+    before.pods.remove(&BROKER_0);
+    deny(&mut before, BROKER_1, "no");
+    assert_eq!(stuck(&before), "");
+}
+
+/// They are no longer held up than the brokers are.
+#[test]
+fn behind_one_that_is_held_the_others_and_the_controllers_wait() {
+    let mut input = added();
+    input.hold.insert("demo-broker-0".into());
+    at(&mut input, CONTROLLER_0).restart_asked = true;
+    assert_next(&input, "held broker-0");
+    let (under_way, _) = roll(&input).findings();
+    let said: Vec<&str> = under_way.iter().map(|it| it.message.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "to be restarted, and held: demo-broker-0",
+            "to be restarted after that: demo-broker-1, demo-broker-2, demo-controller-0"
+        ]
+    );
+    // With none behind it, they do not wait for one that is held.
+    has_it(&mut input, &[BROKER_1, BROKER_2]);
+    assert_next(&input, "restart controller-0");
 }

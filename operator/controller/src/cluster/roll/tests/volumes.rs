@@ -242,7 +242,7 @@ fn what_the_value_of_the_annotation_means() {
         assert_eq!(meant(value, &one), Some([id(0)].into()), "{value}");
     }
     // Somebody means a volume that is not there.
-    for value in ["1", "0,1", "15", "99", "-1"] {
+    for value in ["1", "0,1", "15", "99", "-1", "1,", "0;1"] {
         assert_eq!(meant(value, &one), None, "{value}");
     }
     assert_eq!(meant("1", &two), Some([id(1)].into()));

@@ -1,0 +1,38 @@
+//! Rust as text.
+
+use std::fmt::Write as _;
+
+/// Lines of code, indented so that one can read what was made.
+#[derive(Default)]
+pub(crate) struct Code {
+    pub(crate) text: String,
+    depth: usize,
+}
+
+impl Code {
+    pub(crate) fn line(&mut self, line: &str) {
+        let indent = self.depth * 4;
+        writeln!(self.text, "{:indent$}{line}", "").expect("a string takes all");
+    }
+
+    /// The body of a function, and before it the version of `coder` if the body asks for it.
+    pub(crate) fn body(&mut self, coder: &str, body: &Code) {
+        let asks = ["version >", "version <", "(&version)"];
+        if asks.iter().any(|condition| body.text.contains(condition)) {
+            self.line(&format!("let version = {coder}.version();"));
+        }
+        for line in body.text.lines() {
+            self.line(line);
+        }
+    }
+
+    pub(crate) fn open(&mut self, line: &str) {
+        self.line(line);
+        self.depth += 1;
+    }
+
+    pub(crate) fn close(&mut self, line: &str) {
+        self.depth -= 1;
+        self.line(line);
+    }
+}

@@ -49,7 +49,6 @@ pub use effect::{AppendToken, Effect, Record, WaiterId};
 pub use group::GroupState;
 pub use now::Now;
 pub use partition::partition_for;
-pub use record::RecordError;
 pub use request::{Request, RequestContext};
 pub use response::Response;
 pub use routing::{Route, merge, split};

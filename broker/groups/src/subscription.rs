@@ -1,26 +1,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Buf;
+use foz_records::{ConsumerProtocolSubscription, Message};
 
 /// The topics of a `ConsumerProtocolSubscription`, or `None` when the bytes are none: a group may
 /// put anything there, and then the coordinator does not know what it subscribes to.
 ///
-/// All versions begin alike: version, then the array of topic names.
-pub(crate) fn subscribed_topics(mut metadata: &[u8]) -> Option<BTreeSet<Arc<str>>> {
-    let version = metadata.try_get_i16().ok()?;
-    if version < 0 {
+/// Read as version 0, with which all others begin: what came later may be anything, as in Kafka.
+pub(crate) fn subscribed_topics(metadata: &[u8]) -> Option<BTreeSet<Arc<str>>> {
+    let (version, rest) = metadata.split_first_chunk()?;
+    if i16::from_be_bytes(*version) < 0 {
         return None;
     }
-    let count = metadata.try_get_i32().ok()?;
-    let mut topics = BTreeSet::new();
-    for _ in 0..usize::try_from(count).ok()? {
-        let length = usize::try_from(metadata.try_get_i16().ok()?).ok()?;
-        let name = std::str::from_utf8(metadata.get(..length)?).ok()?;
-        topics.insert(Arc::from(name));
-        metadata.advance(length);
-    }
-    Some(topics)
+    let subscription = ConsumerProtocolSubscription::decode(0, rest).ok()?;
+    Some(subscription.topics.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -32,6 +25,9 @@ mod tests {
         let bytes = b"\x00\x01\x00\x00\x00\x02\x00\x01b\x00\x01a\xff\xff\xff\xff\x00\x00\x00\x00";
         let topics = subscribed_topics(bytes).unwrap();
         assert_eq!(topics.iter().map(|t| &**t).collect::<Vec<_>>(), ["a", "b"]);
+        // Version 9, with user data and what nobody knows yet.
+        let bytes = b"\x00\x09\x00\x00\x00\x01\x00\x01a\x00\x00\x00\x01u?";
+        assert_eq!(subscribed_topics(bytes).unwrap().len(), 1);
     }
 
     #[test]
@@ -39,11 +35,14 @@ mod tests {
         for bytes in [
             &b""[..],
             b"\x00",
-            b"\xff\xff\x00\x00\x00\x00",
+            b"\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff",
             b"\x00\x00\xff\xff\xff\xff",
             b"\x00\x00\x7f\xff\xff\xff\x00\x01a",
             b"\x00\x00\x00\x00\x00\x01\x00\x05a",
             b"\x00\x00\x00\x00\x00\x01\x00\x01\xff",
+            // User data that is not there, and that is cut short.
+            b"\x00\x00\x00\x00\x00\x01\x00\x01a",
+            b"\x00\x00\x00\x00\x00\x01\x00\x01a\x00\x00\x00\x02u",
         ] {
             assert_eq!(subscribed_topics(bytes), None, "{bytes:?}");
         }

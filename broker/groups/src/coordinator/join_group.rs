@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use foz_records::STRING_BYTES_MAX;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
@@ -12,7 +13,6 @@ use crate::effect::Effect;
 use crate::group::{Group, GroupState};
 use crate::member::{Member, Protocol, Waiter, protocols_of};
 use crate::now::Now;
-use crate::record::STRING_BYTES_MAX;
 use crate::request::RequestContext;
 use crate::response::{Response, wire};
 

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foz_records::group_metadata_value::MemberMetadata;
+use foz_records::{DecodeError, GroupMetadataValue};
+
 use super::tail::Tail;
 use super::{Coordinator, Groups, Parts, rebalance};
 use crate::append::Appends;
@@ -10,7 +13,7 @@ use crate::group::{Group, GroupState};
 use crate::member::{Member, Protocol};
 use crate::now::Now;
 use crate::offsets::Offsets;
-use crate::record::{Entry, GroupMetadata, MemberMetadata, RecordError, decode};
+use crate::record::{Entry, decode};
 use crate::timers::Timers;
 
 /// Builds a [`Coordinator`] from the records of its partition, in order: those below the high watermark, then
@@ -34,7 +37,7 @@ impl Loader {
     /// # Errors
     /// The record is not what its version says. It changes nothing, so the caller may log it and go
     /// on, as Kafka does.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), RecordError> {
+    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
         match decode(key, value)? {
             None => {}
             Some(Entry::Offset(change)) => self.offsets.apply(change),
@@ -63,7 +66,7 @@ impl Loader {
         &mut self,
         key: &[u8],
         value: Option<&[u8]>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<(), DecodeError> {
         if let Some(entry) = decode(key, value)? {
             self.tail.replay(entry);
         }
@@ -133,7 +136,7 @@ impl Coordinator {
     }
 }
 
-pub(super) fn group_of(id: Arc<str>, value: GroupMetadata) -> Group {
+pub(super) fn group_of(id: Arc<str>, value: GroupMetadataValue) -> Group {
     let protocol_name = value.protocol;
     let members: BTreeMap<Arc<str>, Member> = value
         .members
@@ -158,7 +161,7 @@ pub(super) fn group_of(id: Arc<str>, value: GroupMetadata) -> Group {
         } else {
             GroupState::Stable
         },
-        state_timestamp_ms: Some(value.current_state_timestamp_ms).filter(known_timestamp),
+        state_timestamp_ms: Some(value.current_state_timestamp).filter(known_timestamp),
         generation: value.generation,
         protocol_type: Some(value.protocol_type).filter(|protocol_type| !protocol_type.is_empty()),
         protocol_name,
@@ -181,8 +184,8 @@ fn member_of(member: MemberMetadata, protocol_name: Option<&Arc<str>>) -> Member
         name: protocol_name.cloned().unwrap_or_default(),
         metadata: member.subscription,
     };
-    let rebalance_timeout_ms = match member.rebalance_timeout_ms {
-        -1 => member.session_timeout_ms,
+    let rebalance_timeout_ms = match member.rebalance_timeout {
+        -1 => member.session_timeout,
         timeout_ms => timeout_ms,
     };
     Member {
@@ -191,7 +194,7 @@ fn member_of(member: MemberMetadata, protocol_name: Option<&Arc<str>>) -> Member
         client_id: member.client_id,
         client_host: member.client_host,
         rebalance_timeout_ms,
-        session_timeout_ms: member.session_timeout_ms,
+        session_timeout_ms: member.session_timeout,
         protocols: vec![protocol],
         assignment: member.assignment,
         awaiting_join: None,

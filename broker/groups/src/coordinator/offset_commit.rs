@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use foz_records::STRING_BYTES_MAX;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{
@@ -14,7 +15,7 @@ use crate::effect::Effect;
 use crate::group::{Group, GroupState};
 use crate::now::Now;
 use crate::offsets::{OffsetAndMetadata, OffsetChange, OffsetKey};
-use crate::record::{STRING_BYTES_MAX, offset_record};
+use crate::record::offset_record;
 use crate::request::{Request, RequestContext};
 use crate::response::Response;
 

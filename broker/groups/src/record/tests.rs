@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use foz_protocol::wire::WireError;
+use foz_records::DecodeError;
+use foz_records::group_metadata_value::MemberMetadata;
 use uuid::Uuid;
 
 use super::*;
@@ -143,7 +147,7 @@ fn groups_have_kafkas_bytes() {
         "00030008636f6e73756d657200000004ffffffff0000018bcfe56a5800000000"
     );
 
-    let tombstone = group_tombstone("my-group");
+    let tombstone = group_tombstone(&"my-group".into());
     assert_eq!(
         (hex(&tombstone.key).as_str(), tombstone.value),
         ("000200086d792d67726f7570", None)
@@ -184,14 +188,14 @@ fn reads_every_version_of_a_group() {
             (Some("range"), Some("m1"))
         );
         let timestamp_ms = if version >= 2 { 1_700_000_000_500 } else { -1 };
-        assert_eq!(group.current_state_timestamp_ms, timestamp_ms);
+        assert_eq!(group.current_state_timestamp, timestamp_ms);
         let expected = MemberMetadata {
             member_id: "m1".into(),
             group_instance_id: (version >= 3).then(|| "i1".into()),
             client_id: "c".into(),
             client_host: "/h".into(),
-            rebalance_timeout_ms: if version >= 1 { 300_000 } else { -1 },
-            session_timeout_ms: 45_000,
+            rebalance_timeout: if version >= 1 { 300_000 } else { -1 },
+            session_timeout: 45_000,
             subscription: Bytes::from_static(&[1, 2, 3]),
             assignment: Bytes::from_static(&[9]),
         };
@@ -246,8 +250,7 @@ fn damaged_records_are_errors() {
         "000409636f6e73756d6572000000030672616e6765036d310000018bcfe569f402036d310369310263\
          032f68000493e00000afc80401020302090000",
     );
-    // The last byte is the tagged fields of the group itself, which hold nothing that is read.
-    for length in 0..whole.len() - 1 {
+    for length in 0..whole.len() {
         assert!(
             decode(key, Some(&whole[..length])).is_err(),
             "cut to {length}"
@@ -258,16 +261,18 @@ fn damaged_records_are_errors() {
     }
     assert_eq!(
         decode(key, Some(b"\x00\x05")),
-        Err(RecordError::UnknownVersion {
-            what: "GroupMetadataValue",
+        Err(DecodeError::UnknownVersion {
+            message: "GroupMetadataValue",
             version: 5,
-            known: 4
+            least: 0,
+            most: 4
         })
     );
     assert_eq!(
         decode(b"\x00\x02\x00\x01\xff", None),
-        Err(RecordError::NotUtf8 {
-            what: "GroupMetadataKey"
+        Err(DecodeError::Field {
+            message: "GroupMetadataKey",
+            cause: WireError::Utf8 { field: "group" }
         })
     );
     // Counts and lengths that promise more than there is must not be believed.

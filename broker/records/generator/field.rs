@@ -5,7 +5,10 @@ use crate::schema::{Default, Field, Type};
 
 /// Its name in Rust.
 pub(crate) fn name_of(field: &Field) -> String {
-    snake_case(&field.name)
+    match snake_case(&field.name).as_str() {
+        "type" => "r#type".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// Its type in Rust.

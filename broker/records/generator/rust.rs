@@ -1,6 +1,6 @@
 //! Rust for a schema: structures, what they are when nothing is set, how they are read and written.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::case::{pascal_case, snake_case};
 use crate::code::Code;
@@ -55,6 +55,11 @@ pub(crate) fn keys(folder: &str, keys: &[&Schema]) -> Result<String> {
         let api_key = key
             .api_key
             .with_context(|| format!("{} has no apiKey", key.name))?;
+        ensure!(
+            key.versions.from == key.versions.to,
+            "{} has several versions, and nothing in a key says which",
+            key.name
+        );
         code.line(&format!(
             "{api_key} => Self::{}({}::decode({}, key)?),",
             variant(key),

@@ -5,6 +5,9 @@ use crate::decoder::Decoder;
 use crate::encoder::Encoder;
 use crate::error::{DecodeError, EncodeError, Unwritable};
 
+/// Room that a message is given at first; committed offsets, which are the most, fit.
+const ENCODED_BYTES_EXPECTED: usize = 64;
+
 /// Fields in the order of the wire: a message, or a structure inside one.
 pub trait Structure: Default {
     /// Reads the fields.
@@ -65,8 +68,8 @@ pub trait Message: Structure {
     }
 
     /// As [`Self::decode_prefixed`], but a version above the highest is read as the highest:
-    /// `ConsumerProtocolSubscription`, `ConsumerProtocolAssignment` and `EndTxnMarker` promise that
-    /// later versions only add fields at the end.
+    /// `ConsumerProtocolSubscription`, `ConsumerProtocolAssignment`, `ControlRecordTypeSchema` and
+    /// `EndTxnMarker` promise that later versions only add fields at the end.
     ///
     /// # Errors
     /// As for [`Self::decode`].
@@ -138,7 +141,7 @@ fn encode_behind<M: Message>(
             most: M::VERSION_MAX,
         });
     }
-    let mut bytes = BytesMut::new();
+    let mut bytes = BytesMut::with_capacity(ENCODED_BYTES_EXPECTED);
     if let Some(prefix) = prefix {
         bytes.put_i16(prefix);
     }

@@ -241,7 +241,7 @@ fn write(schema: &Schema, version: i16, choices: &[u8]) -> Vec<u8> {
 #[test]
 fn the_code_has_the_versions_of_the_schemas() {
     let messages = messages();
-    assert_eq!(messages.len(), 37);
+    assert_eq!(messages.len(), 38);
     for (entry, schema) in messages {
         assert_eq!(entry.versions, schema.versions.from..=schema.versions.to);
     }

@@ -45,6 +45,8 @@ public class Golden {
     }
 
     static void clients() {
+        line("ControlRecordTypeSchema abort", 0, bytes(ControlRecordType.ABORT.recordKey()));
+        line("ControlRecordTypeSchema commit", 0, bytes(ControlRecordType.COMMIT.recordKey()));
         body("EndTxnMarker full", 0, new EndTxnMarker().setCoordinatorEpoch(7));
         line("EndTxnMarker written", 0,
             bytes(new EndTransactionMarker(ControlRecordType.COMMIT, 258).serializeValue()));

@@ -5,7 +5,10 @@ use uuid::Uuid;
 use super::{Case, ID, body, prefixed};
 
 pub(super) fn cases() -> Vec<Case> {
+    let control = |r#type| ControlRecordTypeSchema { r#type };
     let mut cases = vec![
+        prefixed("ControlRecordTypeSchema abort", 0, control(0)),
+        prefixed("ControlRecordTypeSchema commit", 0, control(1)),
         body("EndTxnMarker full", 0, marker(7)),
         prefixed("EndTxnMarker written", 0, marker(258)),
     ];

@@ -27,6 +27,7 @@
 //! groups into one per partition. Transactional offset commits are not part of this crate yet.
 
 mod append;
+mod assignor;
 mod config;
 mod coordinator;
 mod effect;
@@ -43,6 +44,7 @@ mod subscription;
 mod timers;
 
 pub use append::AppendError;
+pub use assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
 pub use config::GroupConfig;
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{AppendToken, Effect, Record, WaiterId};

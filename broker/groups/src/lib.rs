@@ -24,11 +24,14 @@
 //!
 //! Start reading at `coordinator.rs`, then `group.rs` (what a group is) and
 //! `coordinator/rebalance.rs` (how it moves). `routing.rs` cuts a request that names several
-//! groups into one per partition. Transactional offset commits are not part of this crate yet.
+//! groups into one per partition. `consumer.rs` is the core of KIP-848's groups and `assignor.rs` decides who
+//! reads what in them; the [`Coordinator`] does not serve them yet. Transactional offset commits are not part of
+//! this crate yet.
 
 mod append;
 mod assignor;
 mod config;
+mod consumer;
 mod coordinator;
 mod effect;
 mod group;
@@ -46,6 +49,12 @@ mod timers;
 pub use append::AppendError;
 pub use assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
 pub use config::GroupConfig;
+pub use consumer::{
+    CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
+    ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, Fenced, GroupEpoch,
+    HeartbeatOutcome, MemberMetadata, MemberState, Refused, TargetEpoch, TimerChange, Topic,
+    Topics,
+};
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{AppendToken, Effect, Record, WaiterId};
 pub use group::GroupState;

@@ -1,0 +1,59 @@
+//! Kafka's consumer groups of KIP-848, as a pure core: the broker decides who reads what, and members converge
+//! to it one by one.
+//!
+//! A [`ConsumerGroup`] changes by [`ConsumerRecord`]s only. Each call reads the group, applies the records that
+//! it returns, and is to have them appended as one batch; its response goes out once they are committed, and so
+//! does one without records once those of the calls before it are. When an append fails, the group holds what
+//! is in no log: the coordinator resigns and loads it again.
+//!
+//! Invariants:
+//! - A partition has one owner. It is taken by the member that it is assigned to, and let go of only when that
+//!   member says that it has revoked it, leaves, or is fenced. Its next owner is told of it after that.
+//! - The group's epoch only grows. The target assignment is of the newest epoch or of an earlier one; a member's
+//!   epoch is that of the target it has last moved to.
+//! - Who sends an epoch that is not its own learns so and changes nothing, but for the one before it: the answer
+//!   with the new one may have been lost.
+//! - Replaying the records gives the same group.
+//!
+//! As in Kafka, a member's requests are taken to come in the order in which it sent them, since one that names
+//! too few partitions frees the others.
+//!
+//! Start reading at `heartbeat.rs`, then `reconcile.rs`. Regular expressions and members that speak the classic
+//! protocol are not part of it yet.
+
+mod commit;
+mod config;
+mod describe;
+mod group;
+mod heartbeat;
+mod leave;
+mod member;
+mod reconcile;
+mod record;
+mod refused;
+mod target;
+mod timer;
+mod topics;
+mod turn;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::CommitRule;
+pub use config::ConsumerGroupConfig;
+pub use group::{ConsumerGroup, ConsumerGroupState};
+pub use heartbeat::HeartbeatOutcome;
+pub use member::{ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState};
+pub use record::{ConsumerRecord, GroupEpoch, TargetEpoch};
+pub use refused::Refused;
+pub use timer::{ConsumerTimer, TimerChange};
+pub use topics::{Topic, Topics};
+pub use turn::Fenced;
+
+/// Joins, or comes back after it was fenced.
+const JOIN_EPOCH: i32 = 0;
+/// Leaves.
+const LEAVE_EPOCH: i32 = -1;
+/// A static member leaves for a while: its partitions wait for it until its session ends.
+const LEAVE_FOR_A_WHILE_EPOCH: i32 = -2;

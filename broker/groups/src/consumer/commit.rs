@@ -1,0 +1,80 @@
+use kafka_protocol::ResponseError;
+use uuid::Uuid;
+
+use super::group::ConsumerGroup;
+use super::member::CurrentAssignment;
+
+/// The first version of OffsetCommit that knows member epochs.
+const MEMBER_EPOCH_VERSION: i16 = 9;
+
+/// Which partitions a request may commit offsets of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitRule<'a> {
+    /// All.
+    Any,
+    /// Those that the member has had since that epoch, or longer (KIP-1251).
+    HeldSince {
+        /// Of the member.
+        current: &'a CurrentAssignment,
+        /// As the request says.
+        epoch: i32,
+    },
+}
+
+impl CommitRule<'_> {
+    /// Says why the offset of a partition is not to be committed.
+    pub fn check(&self, topic_id: &Uuid, partition: i32) -> Result<(), ResponseError> {
+        let Self::HeldSince { current, epoch } = self else {
+            return Ok(());
+        };
+        let maps = [&current.assigned, &current.pending_revocation];
+        let mut held = maps
+            .into_iter()
+            .filter_map(|partitions| partitions.get(topic_id));
+        let since = held.find_map(|partitions| partitions.get(&partition));
+        match since {
+            Some(since) if epoch >= since => Ok(()),
+            _ => Err(ResponseError::StaleMemberEpoch),
+        }
+    }
+}
+
+impl ConsumerGroup {
+    /// Whether an OffsetCommit is taken. Without an epoch (-1) it comes from a tool or from a consumer that
+    /// assigns itself, and the group has to be empty.
+    pub fn check_commit(
+        &self,
+        api_version: i16,
+        member_id: &str,
+        epoch: i32,
+    ) -> Result<CommitRule<'_>, ResponseError> {
+        if epoch < 0 && self.members.is_empty() {
+            return Ok(CommitRule::Any);
+        }
+        let member = self.members.get(member_id);
+        let current = &member.ok_or(ResponseError::UnknownMemberId)?.current;
+        if api_version < MEMBER_EPOCH_VERSION {
+            return Err(ResponseError::UnsupportedVersion);
+        }
+        match epoch.cmp(&current.epoch) {
+            std::cmp::Ordering::Equal => Ok(CommitRule::Any),
+            std::cmp::Ordering::Greater => Err(ResponseError::StaleMemberEpoch),
+            std::cmp::Ordering::Less => Ok(CommitRule::HeldSince { current, epoch }),
+        }
+    }
+
+    /// Whether an OffsetFetch is answered; without a member it comes from a tool.
+    pub fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
+        let Some(member_id) = member_id else {
+            return match epoch {
+                ..0 => Ok(()),
+                _ => Err(ResponseError::UnknownMemberId),
+            };
+        };
+        match self.members.get(member_id) {
+            None => Err(ResponseError::UnknownMemberId),
+            Some(member) if member.current.epoch != epoch => Err(ResponseError::StaleMemberEpoch),
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+use crate::assignor::Assignor;
+
+/// Limits and times of consumer groups, with Kafka's names and defaults. A group's own config
+/// (`consumer.session.timeout.ms` and the like) is put in by the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroupConfig {
+    /// `group.consumer.session.timeout.ms`
+    pub session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`: what members are told.
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`: members of one group.
+    pub max_size: usize,
+    /// `group.consumer.assignment.interval.ms` (KIP-1263): the least time between two target assignments, so
+    /// that a thousand members that join at once cost a few.
+    pub assignment_interval_ms: i32,
+    /// `group.consumer.assignors`: the first is taken where members ask for none.
+    pub assignors: Vec<Assignor>,
+}
+
+impl Default for ConsumerGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            max_size: i32::MAX as usize,
+            assignment_interval_ms: 1_000,
+            assignors: Assignor::ALL.to_vec(),
+        }
+    }
+}

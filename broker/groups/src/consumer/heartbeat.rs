@@ -1,0 +1,352 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+
+use super::config::ConsumerGroupConfig;
+use super::group::{ConsumerGroup, tombstones_of_member, topic_ids};
+use super::member::{
+    ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState,
+};
+use super::reconcile::Reconciliation;
+use super::record::ConsumerRecord;
+use super::refused::Refused;
+use super::timer::{ConsumerTimer, TimerChange};
+use super::topics::Topics;
+use super::turn::Turn;
+use super::{JOIN_EPOCH, LEAVE_EPOCH, LEAVE_FOR_A_WHILE_EPOCH, leave, target, validate::validate};
+use crate::assignor::{Assignor, Partitions};
+use crate::now::Now;
+use crate::request::RequestContext;
+use crate::response::wire;
+
+/// What a heartbeat brings about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeartbeatOutcome {
+    /// To be appended as one batch; often none.
+    pub records: Vec<ConsumerRecord>,
+    /// In this order.
+    pub timers: Vec<TimerChange>,
+    /// To be sent once the records are committed, and those of all calls before.
+    pub response: ConsumerGroupHeartbeatResponse,
+}
+
+/// Who a request comes from.
+enum Sender {
+    /// A member.
+    Known(Arc<str>),
+    /// One that joins.
+    New(Arc<str>),
+    /// The next process of a static member that is away.
+    Successor { of: Arc<str>, id: Arc<str> },
+}
+
+impl ConsumerGroup {
+    /// Takes a ConsumerGroupHeartbeat, version 0 or 1. One that joins makes the group: the caller hands in a new
+    /// one, and drops it when it is unused afterwards.
+    pub fn heartbeat(
+        &mut self,
+        context: &RequestContext,
+        request: &ConsumerGroupHeartbeatRequest,
+        topics: &Topics,
+        config: &ConsumerGroupConfig,
+        now: Now,
+    ) -> Result<HeartbeatOutcome, Refused> {
+        let assignor = validate(config, context.api_version, request)?;
+        if matches!(request.member_epoch, LEAVE_EPOCH | LEAVE_FOR_A_WHILE_EPOCH) {
+            return leave::leave(self, request, topics);
+        }
+        let owned = owned(request);
+        let sender = self.sender(context, request, owned.as_ref(), config)?;
+        let mut turn = Turn::new(self, topics);
+        let (member_id, is_new) = match sender {
+            Sender::Known(id) => (id, false),
+            Sender::New(id) => (id, true),
+            Sender::Successor { of, id } => {
+                succeed(&mut turn, &of, &id);
+                (id, false)
+            }
+        };
+        let before = turn.group.members.get(&member_id).cloned();
+        let before = before.unwrap_or_default();
+        let metadata = metadata(context, request, assignor, &before.metadata);
+        let has_subscription_changed =
+            metadata.subscribed_topics != before.metadata.subscribed_topics;
+        if is_new || metadata != before.metadata {
+            turn.write(ConsumerRecord::Member {
+                member_id: member_id.clone(),
+                metadata: Some(metadata),
+            });
+        }
+        turn.update_epoch(is_new || has_subscription_changed);
+        target::update(&mut turn, config, now);
+        reconcile(
+            &mut turn,
+            &member_id,
+            has_subscription_changed,
+            owned.as_ref(),
+        );
+        let session_ms = Some(config.session_timeout_ms);
+        turn.set_timer(&member_id, ConsumerTimer::Session, session_ms);
+        let member = &turn.group.members[&member_id];
+        let is_told = request.member_epoch == JOIN_EPOCH
+            || is_full(request)
+            || before.current.assigned != member.current.assigned;
+        let response = ConsumerGroupHeartbeatResponse::default()
+            .with_member_id(Some(wire(&member_id)))
+            .with_member_epoch(member.current.epoch)
+            .with_heartbeat_interval_ms(config.heartbeat_interval_ms)
+            .with_assignment(is_told.then(|| assignment(&member.current.assigned)));
+        Ok(HeartbeatOutcome {
+            records: turn.records,
+            timers: turn.timers,
+            response,
+        })
+    }
+
+    /// The deadlines that a group has when it has been loaded.
+    pub fn timers(&self, config: &ConsumerGroupConfig) -> Vec<TimerChange> {
+        let mut timers = Vec::new();
+        for (member_id, member) in &self.members {
+            let mut set = |timer, after_ms| {
+                timers.push(TimerChange {
+                    member_id: member_id.clone(),
+                    timer,
+                    after_ms: Some(after_ms),
+                });
+            };
+            set(ConsumerTimer::Session, config.session_timeout_ms);
+            if member.current.state == MemberState::UnrevokedPartitions {
+                set(
+                    ConsumerTimer::Revocation,
+                    member.metadata.rebalance_timeout_ms,
+                );
+            }
+        }
+        timers
+    }
+
+    fn sender(
+        &self,
+        context: &RequestContext,
+        request: &ConsumerGroupHeartbeatRequest,
+        owned: Option<&Partitions>,
+        config: &ConsumerGroupConfig,
+    ) -> Result<Sender, Refused> {
+        let joins = request.member_epoch == JOIN_EPOCH;
+        let member_id: Arc<str> = if request.member_id.is_empty() {
+            Arc::from(context.member_uuid.to_string())
+        } else {
+            Arc::from(request.member_id.as_str())
+        };
+        let instance_id = request.instance_id.as_deref();
+        let owner = instance_id.and_then(|instance_id| self.static_member(instance_id));
+        match (instance_id, owner) {
+            (Some(_), Some(owner)) if *owner == member_id => {}
+            (Some(instance_id), Some(owner)) if joins => {
+                let is_away = self.members[owner].current.epoch == LEAVE_FOR_A_WHILE_EPOCH;
+                return if is_away {
+                    Ok(Sender::Successor {
+                        of: owner.clone(),
+                        id: member_id,
+                    })
+                } else {
+                    Err(Refused::new(
+                        ResponseError::UnreleasedInstanceId,
+                        format!("InstanceId {instance_id} is in use by member {owner}"),
+                    ))
+                };
+            }
+            (Some(instance_id), Some(owner)) => {
+                return Err(Refused::new(
+                    ResponseError::FencedInstanceId,
+                    format!("InstanceId {instance_id} is that of member {owner} now"),
+                ));
+            }
+            (Some(instance_id), None) if !joins => {
+                return Err(Refused::new(
+                    ResponseError::UnknownMemberId,
+                    format!("InstanceId {instance_id} is not in the group"),
+                ));
+            }
+            _ => {}
+        }
+        match self.members.get(&member_id) {
+            Some(member) => {
+                check_epoch(&member.current, request.member_epoch, owned)?;
+                Ok(Sender::Known(member_id))
+            }
+            None if !joins => Err(unknown_member(&member_id)),
+            None if self.members.len() >= config.max_size => Err(Refused::new(
+                ResponseError::GroupMaxSizeReached,
+                format!("the group has {} members, its maximum", config.max_size),
+            )),
+            None => Ok(Sender::New(member_id)),
+        }
+    }
+}
+
+pub(super) fn unknown_member(member_id: &str) -> Refused {
+    let message = format!("member {member_id} is not in the group");
+    Refused::new(ResponseError::UnknownMemberId, message)
+}
+
+/// Who joins says that it has nothing, whatever it had. One epoch earlier is taken from a member that has not
+/// heard of the new one: it has nothing but what is assigned to it still.
+fn check_epoch(
+    current: &CurrentAssignment,
+    epoch: i32,
+    owned: Option<&Partitions>,
+) -> Result<(), Refused> {
+    let fenced = |why: String| Err(Refused::new(ResponseError::FencedMemberEpoch, why));
+    let has_nothing = owned.is_some_and(Partitions::is_empty);
+    if current.state == MemberState::Unknown && !has_nothing {
+        return fenced("the state of the member is of a newer version: rejoin".to_owned());
+    }
+    let is_valid = epoch == JOIN_EPOCH
+        || epoch == current.epoch
+        || (epoch == current.previous_epoch
+            && epoch < current.epoch
+            && owned.is_some_and(|owned| is_within(owned, &current.assigned)));
+    if is_valid {
+        return Ok(());
+    }
+    fenced(format!(
+        "MemberEpoch is {epoch}, the member is at {}: let go of all partitions and rejoin",
+        current.epoch
+    ))
+}
+
+fn is_within(owned: &Partitions, assigned: &EpochPartitions) -> bool {
+    owned.iter().all(|(topic_id, partitions)| {
+        let assigned = assigned.get(topic_id);
+        let mut partitions = partitions.iter();
+        partitions
+            .all(|partition| assigned.is_some_and(|assigned| assigned.contains_key(partition)))
+    })
+}
+
+fn owned(request: &ConsumerGroupHeartbeatRequest) -> Option<Partitions> {
+    let mut owned = Partitions::new();
+    for topic in request.topic_partitions.as_ref()? {
+        if !topic.partitions.is_empty() {
+            let partitions = owned.entry(topic.topic_id).or_default();
+            partitions.extend(&topic.partitions);
+        }
+    }
+    Some(owned)
+}
+
+/// It says all there is to say of the member: what an answer that was lost told is not known to it.
+fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
+    request.rebalance_timeout_ms != -1
+        && request.subscribed_topic_names.is_some()
+        && request.topic_partitions.is_some()
+}
+
+/// What the request does not say stays.
+fn metadata(
+    context: &RequestContext,
+    request: &ConsumerGroupHeartbeatRequest,
+    assignor: Option<Assignor>,
+    before: &MemberMetadata,
+) -> MemberMetadata {
+    let text = |new: Option<&str>, old: &Option<Arc<str>>| match new {
+        Some(new) if old.as_deref() != Some(new) => Some(Arc::from(new)),
+        _ => old.clone(),
+    };
+    let subscribed_topics = match &request.subscribed_topic_names {
+        Some(names) => BTreeSet::from_iter(names.iter().map(|name| Arc::from(name.as_str()))),
+        None => before.subscribed_topics.clone(),
+    };
+    MemberMetadata {
+        instance_id: text(request.instance_id.as_deref(), &before.instance_id),
+        rack_id: text(request.rack_id.as_deref(), &before.rack_id),
+        client_id: Arc::from(context.client_id.as_str()),
+        client_host: Arc::from(context.client_host.as_str()),
+        rebalance_timeout_ms: match request.rebalance_timeout_ms {
+            -1 => before.rebalance_timeout_ms,
+            timeout_ms => timeout_ms,
+        },
+        subscribed_topics,
+        assignor: assignor.or(before.assignor),
+    }
+}
+
+/// The next process of a static member has its subscription, its target and its partitions.
+fn succeed(turn: &mut Turn<'_>, of: &Arc<str>, member_id: &Arc<str>) {
+    let ConsumerMember { metadata, current } = turn.group.members[of].clone();
+    let target = turn.group.target.get(of).cloned();
+    for record in tombstones_of_member(of) {
+        turn.write(record);
+    }
+    for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
+        turn.set_timer(of, timer, None);
+    }
+    turn.write(ConsumerRecord::Member {
+        member_id: member_id.clone(),
+        metadata: Some(metadata),
+    });
+    turn.write(ConsumerRecord::Target {
+        member_id: member_id.clone(),
+        partitions: Some(target.unwrap_or_default()),
+    });
+    turn.write(ConsumerRecord::Current {
+        member_id: member_id.clone(),
+        assignment: Some(CurrentAssignment {
+            epoch: JOIN_EPOCH,
+            previous_epoch: JOIN_EPOCH,
+            ..current
+        }),
+    });
+}
+
+fn reconcile(
+    turn: &mut Turn<'_>,
+    member_id: &Arc<str>,
+    has_subscription_changed: bool,
+    owned: Option<&Partitions>,
+) {
+    let group = &*turn.group;
+    let member = &group.members[member_id];
+    let target_epoch = group.target_epoch.epoch;
+    if !has_subscription_changed && member.current.is_reconciled_to(target_epoch) {
+        return;
+    }
+    let subscribed = topic_ids(&member.metadata.subscribed_topics, turn.topics);
+    let nothing = Partitions::new();
+    let reconciliation = Reconciliation {
+        current: &member.current,
+        target_epoch,
+        target: group.target.get(member_id).unwrap_or(&nothing),
+        is_subscribed: &|topic_id| subscribed.contains(topic_id),
+        has_subscription_changed,
+        is_taken: &|topic_id, partition| {
+            let owner = group.owner(topic_id, partition);
+            owner.is_some_and(|owner| owner != member_id)
+        },
+        owned,
+    };
+    let next = reconciliation.next();
+    if next == member.current {
+        return;
+    }
+    let revocation_ms = (next.state == MemberState::UnrevokedPartitions)
+        .then_some(member.metadata.rebalance_timeout_ms);
+    turn.write(ConsumerRecord::Current {
+        member_id: member_id.clone(),
+        assignment: Some(next),
+    });
+    turn.set_timer(member_id, ConsumerTimer::Revocation, revocation_ms);
+}
+
+fn assignment(assigned: &EpochPartitions) -> Assignment {
+    let topics = assigned.iter().map(|(topic_id, partitions)| {
+        TopicPartitions::default()
+            .with_topic_id(*topic_id)
+            .with_partitions(partitions.keys().copied().collect())
+    });
+    Assignment::default().with_topic_partitions(topics.collect())
+}

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+
+use super::LEAVE_FOR_A_WHILE_EPOCH;
+use super::group::ConsumerGroup;
+use super::heartbeat::{HeartbeatOutcome, unknown_member};
+use super::member::{CurrentAssignment, EpochPartitions, MemberState};
+use super::record::ConsumerRecord;
+use super::refused::Refused;
+use super::timer::ConsumerTimer;
+use super::topics::Topics;
+use super::turn::{Fenced, Turn};
+
+impl ConsumerGroup {
+    /// The session of a member is over; one that is gone already is no matter.
+    pub fn end_session(&mut self, member_id: &str, topics: &Topics) -> Fenced {
+        let mut turn = Turn::new(self, topics);
+        if let Some((member_id, _)) = turn.group.members.get_key_value(member_id) {
+            turn.fence(&member_id.clone());
+        }
+        turn.into_fenced()
+    }
+
+    /// The time for a member to revoke partitions is over; others wait for them.
+    pub fn end_revocation(&mut self, member_id: &str, topics: &Topics) -> Fenced {
+        let mut turn = Turn::new(self, topics);
+        if let Some((member_id, member)) = turn.group.members.get_key_value(member_id)
+            && member.current.state == MemberState::UnrevokedPartitions
+            && member.current.epoch != LEAVE_FOR_A_WHILE_EPOCH
+        {
+            turn.fence(&member_id.clone());
+        }
+        turn.into_fenced()
+    }
+}
+
+/// A member leaves, at whatever epoch it is.
+pub(super) fn leave(
+    group: &mut ConsumerGroup,
+    request: &ConsumerGroupHeartbeatRequest,
+    topics: &Topics,
+) -> Result<HeartbeatOutcome, Refused> {
+    let member_id: Arc<str> = Arc::from(request.member_id.as_str());
+    if let Some(instance_id) = request.instance_id.as_deref() {
+        match group.static_member(instance_id) {
+            None => {
+                return Err(Refused::new(
+                    ResponseError::UnknownMemberId,
+                    format!("InstanceId {instance_id} is not in the group"),
+                ));
+            }
+            Some(owner) if *owner != member_id => {
+                return Err(Refused::new(
+                    ResponseError::FencedInstanceId,
+                    format!("InstanceId {instance_id} is that of member {owner} now"),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(member) = group.members.get(&member_id) else {
+        return Err(unknown_member(&member_id));
+    };
+    let current = member.current.clone();
+    let mut turn = Turn::new(group, topics);
+    if request.member_epoch == LEAVE_FOR_A_WHILE_EPOCH {
+        turn.write(ConsumerRecord::Current {
+            member_id: member_id.clone(),
+            assignment: Some(away(current)),
+        });
+        turn.set_timer(&member_id, ConsumerTimer::Revocation, None);
+    } else {
+        turn.fence(&member_id);
+    }
+    let response = ConsumerGroupHeartbeatResponse::default()
+        .with_member_id(Some(request.member_id.clone()))
+        .with_member_epoch(request.member_epoch);
+    Ok(HeartbeatOutcome {
+        records: turn.records,
+        timers: turn.timers,
+        response,
+    })
+}
+
+/// Its partitions stay with it, and are its own from the start when it comes back; what it was to revoke is
+/// revoked.
+fn away(mut current: CurrentAssignment) -> CurrentAssignment {
+    for epoch in current
+        .assigned
+        .values_mut()
+        .flat_map(|of_topic| of_topic.values_mut())
+    {
+        *epoch = 0;
+    }
+    CurrentAssignment {
+        epoch: LEAVE_FOR_A_WHILE_EPOCH,
+        pending_revocation: EpochPartitions::new(),
+        ..current
+    }
+}

@@ -1,0 +1,27 @@
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ConsumerGroupHeartbeatResponse;
+use kafka_protocol::protocol::StrBytes;
+
+/// Why a heartbeat is refused; the group is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Kafka's code.
+    pub error: ResponseError,
+    /// For whoever runs the client.
+    pub message: String,
+}
+
+impl Refused {
+    pub(super) fn new(error: ResponseError, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { error, message }
+    }
+
+    /// The answer.
+    pub fn response(&self) -> ConsumerGroupHeartbeatResponse {
+        ConsumerGroupHeartbeatResponse::default()
+            .with_error_code(self.error.code())
+            .with_error_message(Some(StrBytes::from_string(self.message.clone())))
+    }
+}

@@ -1,0 +1,71 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::config::ConsumerGroupConfig;
+use super::group::{ConsumerGroup, topic_ids};
+use super::record::{ConsumerRecord, TargetEpoch};
+use super::topics::Topics;
+use super::turn::Turn;
+use crate::assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
+use crate::now::Now;
+
+/// Assigns anew when the group has moved on since the last time, and the time for it has come.
+pub(super) fn update(turn: &mut Turn<'_>, config: &ConsumerGroupConfig, now: Now) {
+    let epoch = turn.group.epoch.epoch;
+    if turn.group.target_epoch.epoch >= epoch || !is_due(turn.group.target_epoch, config, now) {
+        return;
+    }
+    let assignor = turn.group.preferred_assignor(config);
+    let changed = changed_targets(turn.group, assignor, turn.topics);
+    for (member_id, partitions) in changed {
+        turn.write(ConsumerRecord::Target {
+            member_id,
+            partitions: Some(partitions),
+        });
+    }
+    turn.write(ConsumerRecord::TargetEpoch(Some(TargetEpoch {
+        epoch,
+        timestamp_ms: now.wall_ms,
+    })));
+}
+
+/// A wall clock that was set back is not to hold a group up.
+fn is_due(last: TargetEpoch, config: &ConsumerGroupConfig, now: Now) -> bool {
+    let since_ms = now.wall_ms.saturating_sub(last.timestamp_ms);
+    last.timestamp_ms == 0 || since_ms < 0 || since_ms >= config.assignment_interval_ms.into()
+}
+
+/// The targets of the members that are not to have what they had.
+fn changed_targets(
+    group: &ConsumerGroup,
+    assignor: Assignor,
+    topics: &Topics,
+) -> Vec<(Arc<str>, Partitions)> {
+    let nothing = Partitions::new();
+    let mut partition_counts = BTreeMap::new();
+    let mut subscriptions = BTreeMap::new();
+    let mut members = Vec::with_capacity(group.members.len());
+    for (member_id, member) in &group.members {
+        let names = &member.metadata.subscribed_topics;
+        let topic_ids = subscriptions.entry(names).or_insert_with(|| {
+            let existing = names.iter().filter_map(|name| topics.get(name));
+            partition_counts.extend(existing.map(|topic| (topic.id, topic.partition_count)));
+            Arc::new(topic_ids(names, topics))
+        });
+        members.push(AssignorMember {
+            id: member_id,
+            instance_id: member.metadata.instance_id.as_deref(),
+            topic_ids: topic_ids.clone(),
+            assigned: group.target.get(member_id).unwrap_or(&nothing),
+        });
+    }
+    let assigned = assignor.assign(&AssignorGroup {
+        members,
+        partition_counts,
+    });
+    let targets = group.members.keys().zip(assigned);
+    targets
+        .filter(|(member_id, partitions)| group.target.get(*member_id) != Some(partitions))
+        .map(|(member_id, partitions)| (member_id.clone(), partitions))
+        .collect()
+}

@@ -1,0 +1,491 @@
+//! Random interleavings of what members, topics, time, the wire and the log can do, against what must hold
+//! whatever happens.
+//!
+//! Requests of one process come in the order in which it sent them, are lost or come late; so do answers. A
+//! process that gives up waiting sends again, and hears no answer to what it has sent before.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::harness::*;
+use crate::assignor::Partitions;
+use crate::consumer::{ConsumerGroup, ConsumerGroupState, ConsumerRecord};
+use crate::response::wire;
+
+/// Clients 2 and 3 are static members.
+const CLIENTS: usize = 4;
+const TOPICS: [&str; 3] = ["orders", "other", "third"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Sends a heartbeat, unless it waits for an answer.
+    Beat {
+        client: usize,
+    },
+    /// Gives up waiting.
+    TimeOut {
+        client: usize,
+    },
+    /// Lets go of what it is no longer to have; if there is nothing of it, takes what it is to have.
+    TakeUp {
+        client: usize,
+    },
+    Subscribe {
+        client: usize,
+        topics: usize,
+    },
+    /// In an orderly way. The next process of the client has another member id.
+    Leave {
+        client: usize,
+    },
+    Crash {
+        client: usize,
+    },
+    /// The next request of a process comes to the coordinator.
+    Deliver {
+        process: usize,
+    },
+    LoseRequest {
+        process: usize,
+    },
+    /// The oldest batch is committed.
+    Commit {
+        is_answer_lost: bool,
+    },
+    Advance {
+        duration_ms: i64,
+    },
+    Topic {
+        name: usize,
+        partitions: usize,
+        is_new: bool,
+    },
+    DeleteTopic {
+        name: usize,
+    },
+    /// Another coordinator takes over, and finds so many of the batches under way.
+    Restart {
+        kept: usize,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let client = || 0..CLIENTS;
+    let step = prop_oneof![
+        16 => client().prop_map(|client| Step::Beat { client }),
+        16 => (0..8usize).prop_map(|process| Step::Deliver { process }),
+        16 => any::<u8>().prop_map(|lost| Step::Commit { is_answer_lost: lost < 25 }),
+        10 => client().prop_map(|client| Step::TakeUp { client }),
+        6 => prop_oneof![0..1_100i64, 1_000..12_000i64].prop_map(|duration_ms| Step::Advance { duration_ms }),
+        3 => client().prop_map(|client| Step::TimeOut { client }),
+        2 => (client(), 0..1usize << TOPICS.len())
+            .prop_map(|(client, topics)| Step::Subscribe { client, topics }),
+        1 => client().prop_map(|client| Step::Leave { client }),
+        1 => client().prop_map(|client| Step::Crash { client }),
+        1 => (0..8usize).prop_map(|process| Step::LoseRequest { process }),
+        1 => (0..TOPICS.len(), 1..5usize, any::<bool>())
+            .prop_map(|(name, partitions, is_new)| Step::Topic { name, partitions, is_new }),
+        1 => (0..TOPICS.len()).prop_map(|name| Step::DeleteTopic { name }),
+        1 => (0..6usize).prop_map(|kept| Step::Restart { kept }),
+    ];
+    prop::collection::vec(step, 1..200)
+}
+
+#[derive(Debug, Clone, Default)]
+struct Client {
+    /// Makes the member id; a new one for each process.
+    process: usize,
+    epoch: i32,
+    topics: usize,
+    /// What it reads.
+    owned: Partitions,
+    /// What it is to read, until it does.
+    told: Option<Partitions>,
+    /// The request whose answer it waits for.
+    awaits: Option<u64>,
+    /// What the coordinator knows of it, when all requests have come.
+    reported: Option<(usize, Partitions)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    client: usize,
+    number: u64,
+}
+
+type Answer = (Sent, ConsumerGroupHeartbeatResponse);
+
+struct World {
+    harness: Harness,
+    /// What is committed.
+    log: Vec<ConsumerRecord>,
+    pending: VecDeque<(Vec<ConsumerRecord>, Option<Answer>)>,
+    clients: Vec<Client>,
+    wires: BTreeMap<usize, VecDeque<(Sent, ConsumerGroupHeartbeatRequest)>>,
+    processes: usize,
+    next_number: u64,
+    next_topic_id: u128,
+    /// What replaying the log, and the batches under way, gives.
+    replayed: ConsumerGroup,
+}
+
+fn member_id(process: usize) -> String {
+    format!("process-{process}")
+}
+
+fn minus(one: &Partitions, other: &Partitions) -> Partitions {
+    let mut rest = one.clone();
+    for (topic_id, partitions) in other {
+        if let Some(rest) = rest.get_mut(topic_id) {
+            rest.retain(|partition| !partitions.contains(partition));
+        }
+    }
+    rest.retain(|_, partitions| !partitions.is_empty());
+    rest
+}
+
+fn union(one: &Partitions, other: &Partitions) -> Partitions {
+    let mut union = one.clone();
+    for (topic_id, partitions) in other {
+        union.entry(*topic_id).or_default().extend(partitions);
+    }
+    union
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            harness: Harness::new(),
+            log: Vec::new(),
+            pending: VecDeque::new(),
+            clients: vec![Client::default(); CLIENTS],
+            wires: BTreeMap::new(),
+            processes: 0,
+            next_number: 1,
+            next_topic_id: 10,
+            replayed: replayed(&[]),
+        };
+        world.harness.set_topic("other", 2, 3);
+        for client in 0..CLIENTS {
+            world.clients[client].topics = 1 + client % 2;
+            world.start(client);
+        }
+        world
+    }
+
+    /// A new process of the client.
+    fn start(&mut self, client: usize) {
+        self.processes += 1;
+        self.clients[client] = Client {
+            process: self.processes,
+            topics: self.clients[client].topics,
+            ..Client::default()
+        };
+    }
+
+    fn take_step(&mut self, step: &Step) {
+        match *step {
+            Step::Beat { client } => self.beat(client),
+            Step::TimeOut { client } => self.time_out(client),
+            Step::TakeUp { client } => self.take_up(client),
+            Step::Subscribe { client, topics } => self.clients[client].topics = topics,
+            Step::Leave { client } => {
+                let is_static = client >= 2;
+                let epoch = if is_static { -2 } else { -1 };
+                let request = request(&member_id(self.clients[client].process), epoch);
+                self.send(client, request);
+                self.start(client);
+            }
+            Step::Crash { client } => self.start(client),
+            Step::Deliver { process } => {
+                if let Some((sent, request)) = self.take_request(process) {
+                    self.deliver(sent, &request);
+                }
+            }
+            Step::LoseRequest { process } => {
+                self.take_request(process);
+            }
+            Step::Commit { is_answer_lost } => self.commit(is_answer_lost),
+            Step::Advance { duration_ms } => {
+                for records in self.harness.advance(duration_ms) {
+                    self.append(records, None);
+                }
+            }
+            Step::Topic {
+                name,
+                partitions,
+                is_new,
+            } => self.set_topic(TOPICS[name], partitions, is_new),
+            Step::DeleteTopic { name } => {
+                self.harness.made_of.remove(TOPICS[name]);
+                self.harness.make_topics();
+            }
+            Step::Restart { kept } => {
+                let kept = kept.min(self.pending.len());
+                for (records, _) in self.pending.drain(..).take(kept) {
+                    self.log.extend(records);
+                }
+                self.replayed = replayed(&self.log);
+                self.harness.restart(&self.log);
+            }
+        }
+        self.check();
+    }
+
+    fn set_topic(&mut self, name: &'static str, partitions: usize, is_new: bool) {
+        let old = self.harness.made_of.get(name).copied();
+        let (id, partitions) = match old {
+            Some((id, old, _)) if !is_new => (id, old.max(partitions)),
+            _ => {
+                self.next_topic_id += 1;
+                (self.next_topic_id, partitions)
+            }
+        };
+        self.harness.set_topic(name, id, partitions);
+    }
+
+    fn send(&mut self, client: usize, request: ConsumerGroupHeartbeatRequest) -> u64 {
+        let request = if client >= 2 {
+            request.with_instance_id(Some(wire(&format!("instance-{client}"))))
+        } else {
+            request
+        };
+        let number = self.next_number;
+        self.next_number += 1;
+        let process = self.clients[client].process;
+        let wire = self.wires.entry(process).or_default();
+        wire.push_back((Sent { client, number }, request));
+        number
+    }
+
+    fn beat(&mut self, client: usize) {
+        let Client {
+            process,
+            epoch,
+            topics,
+            owned,
+            told,
+            awaits,
+            reported,
+        } = self.clients[client].clone();
+        if awaits.is_some() {
+            return;
+        }
+        // What it is about to take up it does not let another have.
+        let owned = union(&owned, &told.unwrap_or_default());
+        let names = TOPICS.iter().enumerate();
+        let names = names.filter(|(number, _)| topics & (1 << number) != 0);
+        let names = Vec::from_iter(names.map(|(_, name)| *name));
+        let mut request = full(&member_id(process), epoch, &names, &owned);
+        if let Some((reported_topics, reported_owned)) = reported {
+            request.rebalance_timeout_ms = -1;
+            if reported_topics == topics {
+                request.subscribed_topic_names = None;
+            }
+            if reported_owned == owned {
+                request.topic_partitions = None;
+            }
+        }
+        let number = self.send(client, request);
+        let client = &mut self.clients[client];
+        client.awaits = Some(number);
+        client.reported = Some((topics, owned));
+    }
+
+    fn time_out(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        if client.awaits.take().is_some() {
+            client.reported = None;
+        }
+    }
+
+    fn take_up(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        let Some(told) = client.told.clone() else {
+            return;
+        };
+        let revoked = minus(&client.owned, &told);
+        if revoked.is_empty() {
+            client.owned = told;
+            client.told = None;
+        } else {
+            client.owned = minus(&client.owned, &revoked);
+        }
+    }
+
+    fn take_request(&mut self, process: usize) -> Option<(Sent, ConsumerGroupHeartbeatRequest)> {
+        self.wires.retain(|_, wire| !wire.is_empty());
+        let count = self.wires.len();
+        let wire = self.wires.values_mut().nth(process % count.max(1))?;
+        wire.pop_front()
+    }
+
+    fn deliver(&mut self, sent: Sent, request: &ConsumerGroupHeartbeatRequest) {
+        let before = self.harness.group.clone();
+        match self.harness.beat(request) {
+            Ok(outcome) => {
+                self.append(outcome.records, Some((sent, outcome.response)));
+            }
+            // A refusal need not wait for what it is due to.
+            Err(refused) => {
+                assert!(self.harness.group == before, "a refusal changed the group");
+                self.hear(sent, &refused.response());
+            }
+        }
+    }
+
+    fn append(&mut self, records: Vec<ConsumerRecord>, answer: Option<Answer>) {
+        for record in &records {
+            self.replayed.apply(record);
+        }
+        self.pending.push_back((records, answer));
+    }
+
+    fn commit(&mut self, is_answer_lost: bool) {
+        let Some((records, answer)) = self.pending.pop_front() else {
+            return;
+        };
+        self.log.extend(records);
+        if let Some((sent, response)) = answer.filter(|_| !is_answer_lost) {
+            self.hear(sent, &response);
+        }
+    }
+
+    fn hear(&mut self, sent: Sent, response: &ConsumerGroupHeartbeatResponse) {
+        let client = &mut self.clients[sent.client];
+        if client.awaits != Some(sent.number) {
+            return;
+        }
+        client.awaits = None;
+        let rejoins = [
+            ResponseError::FencedMemberEpoch,
+            ResponseError::UnknownMemberId,
+        ];
+        match response.error_code {
+            0 => {
+                assert!(response.member_epoch > 0, "{response:?}");
+                assert!(response.member_epoch >= client.epoch, "an epoch went back");
+                client.epoch = response.member_epoch;
+                if let Some(told) = told(response) {
+                    client.told = Some(told);
+                }
+            }
+            code if rejoins.iter().any(|error| error.code() == code) => {
+                *client = Client {
+                    process: client.process,
+                    topics: client.topics,
+                    ..Client::default()
+                };
+            }
+            code if code == ResponseError::UnreleasedInstanceId.code() => {
+                assert_eq!(client.epoch, 0);
+                client.reported = None;
+            }
+            code if code == ResponseError::FencedInstanceId.code() => self.start(sent.client),
+            _ => panic!("{response:?}"),
+        }
+    }
+
+    fn check(&self) {
+        let group = &self.harness.group;
+        let (epoch, target_epoch) = group.epochs();
+        assert!(target_epoch <= epoch);
+        let mut owners: BTreeMap<(Uuid, i32), &str> = BTreeMap::new();
+        for (member_id, member) in group.members() {
+            assert!(member.current.epoch <= target_epoch);
+            for (topic_id, partition) in member.current.owned() {
+                let other = owners.insert((*topic_id, partition), member_id);
+                assert_eq!(other, None, "two owners of {partition} of {topic_id}");
+            }
+        }
+        for client in &self.clients {
+            let member_id = member_id(client.process);
+            if !group.members().contains_key(&*member_id) {
+                // It was fenced, and will learn so.
+                continue;
+            }
+            for (topic_id, partitions) in &client.owned {
+                for partition in partitions {
+                    let owner = owners.get(&(*topic_id, *partition)).copied();
+                    assert_eq!(
+                        owner,
+                        Some(&*member_id),
+                        "who else may read {partition} of {topic_id}"
+                    );
+                }
+            }
+        }
+        assert!(self.replayed == *group, "the records tell another group");
+    }
+
+    /// No more faults: members beat, take up and beat.
+    fn come_to_rest(&mut self) {
+        for _ in 0..20 {
+            for client in 0..CLIENTS {
+                self.time_out(client);
+                self.beat(client);
+            }
+            while let Some((sent, request)) = self.take_request(0) {
+                self.deliver(sent, &request);
+                self.check();
+            }
+            while !self.pending.is_empty() {
+                self.commit(false);
+                self.check();
+            }
+            for client in 0..CLIENTS {
+                self.take_up(client);
+                self.take_up(client);
+            }
+            self.check();
+            for records in self.harness.advance(2_000) {
+                self.append(records, None);
+            }
+        }
+        let group = &self.harness.group;
+        assert_eq!(group.state(), ConsumerGroupState::Stable);
+        assert_eq!(group.members().len(), CLIENTS, "members that are no more");
+        let mut owned = BTreeSet::new();
+        let mut subscribed = 0;
+        for client in &self.clients {
+            subscribed |= client.topics;
+            assert_eq!(client.told, None);
+            assert_eq!(
+                Some(&client.owned),
+                group.target(&member_id(client.process))
+            );
+            for (topic_id, partitions) in &client.owned {
+                for partition in partitions {
+                    assert!(owned.insert((*topic_id, *partition)), "read twice");
+                }
+            }
+        }
+        let mut exist = BTreeSet::new();
+        for (number, name) in TOPICS.iter().enumerate() {
+            if let Some((id, count, _)) = self.harness.made_of.get(name)
+                && subscribed & (1 << number) != 0
+            {
+                let id = Uuid::from_u128(*id);
+                exist.extend((0..*count as i32).map(|partition| (id, partition)));
+            }
+        }
+        assert_eq!(owned, exist, "what is read is not what there is");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_partition_is_read_twice_and_none_is_left(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            world.take_step(step);
+        }
+        world.come_to_rest();
+    }
+}

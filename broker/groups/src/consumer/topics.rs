@@ -1,0 +1,159 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// A topic as groups see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topic {
+    /// Another one when it was deleted and made anew.
+    pub id: Uuid,
+    /// Never falls.
+    pub partition_count: i32,
+    hash: u64,
+}
+
+impl Topic {
+    /// `racks` holds for each partition the racks of its replicas, in any order.
+    pub fn new(name: &str, id: Uuid, racks: &[Vec<&str>]) -> Self {
+        let mut hash = Fnv::new();
+        hash.text(name);
+        hash.bytes(id.as_bytes());
+        hash.number(racks.len());
+        for of_partition in racks {
+            let mut of_partition = of_partition.clone();
+            of_partition.sort_unstable();
+            hash.number(of_partition.len());
+            for rack in of_partition {
+                hash.text(rack);
+            }
+        }
+        Self {
+            id,
+            partition_count: racks.len() as i32,
+            hash: hash.0,
+        }
+    }
+}
+
+/// The topics of the cluster, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Topics {
+    /// Another one when anything here differs: groups look at their topics again.
+    version: u64,
+    by_name: BTreeMap<Arc<str>, Topic>,
+    names: BTreeMap<Uuid, Arc<str>>,
+}
+
+impl Topics {
+    /// `version` differs from that of every other state of the topics.
+    pub fn new(version: u64, topics: impl IntoIterator<Item = (Arc<str>, Topic)>) -> Self {
+        let by_name = BTreeMap::from_iter(topics);
+        let name_of = |(name, topic): (&Arc<str>, &Topic)| (topic.id, name.clone());
+        Self {
+            version,
+            names: by_name.iter().map(name_of).collect(),
+            by_name,
+        }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Topic> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn name(&self, id: &Uuid) -> Option<&Arc<str>> {
+        self.names.get(id)
+    }
+
+    /// Tells states of these topics apart: it differs when one of them comes, goes, grows, is another of the same
+    /// name or has replicas in other racks. Kafka's is another function; a group that comes from there assigns
+    /// anew once.
+    pub(super) fn hash<'a>(&self, names: impl IntoIterator<Item = &'a Arc<str>>) -> u64 {
+        let mut hash = Fnv::new();
+        for topic in names.into_iter().filter_map(|name| self.get(name)) {
+            hash.bytes(&topic.hash.to_be_bytes());
+        }
+        hash.0
+    }
+}
+
+/// FNV-1a, 64 bits: stable over versions and machines, since it is stored.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn number(&mut self, number: usize) {
+        self.bytes(&(number as u64).to_be_bytes());
+    }
+
+    /// With its length in front, so that no two lists of texts look alike.
+    fn text(&mut self, text: &str) {
+        self.number(text.len());
+        self.bytes(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, id and the racks of each partition.
+    type Made<'a> = (&'a str, u128, &'a [&'a [&'a str]]);
+
+    fn hash(topics: &[Made<'_>]) -> u64 {
+        let topics = topics.iter().map(|(name, id, racks)| {
+            let racks = Vec::from_iter(racks.iter().map(|racks| racks.to_vec()));
+            let topic = Topic::new(name, Uuid::from_u128(*id), &racks);
+            (Arc::from(*name), topic)
+        });
+        let topics = Topics::new(1, topics);
+        topics.hash(&["orders", "other"].map(Arc::from))
+    }
+
+    #[test]
+    fn whatever_matters_of_a_topic_changes_the_hash() {
+        let states: [&[Made<'_>]; 9] = [
+            &[],
+            &[("orders", 1, &[&["a"]])],
+            &[("orders", 2, &[&["a"]])],
+            &[("other", 1, &[&["a"]])],
+            &[("orders", 1, &[&["b"]])],
+            &[("orders", 1, &[&["a", "b"]])],
+            &[("orders", 1, &[&["ab"]])],
+            &[("orders", 1, &[&["a"], &["b"]])],
+            &[("orders", 1, &[&["a"]]), ("other", 2, &[&["a"]])],
+        ];
+        for (index, one) in states.iter().enumerate() {
+            for other in &states[..index] {
+                assert_ne!(hash(one), hash(other), "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_matter_changes_nothing() {
+        let orders = ("orders", 1, &[&["a", "b"][..]][..]);
+        let turned = ("orders", 1, &[&["b", "a"][..]][..]);
+        let unheard_of = ("unheard-of", 3, &[&["a"][..]][..]);
+        assert_eq!(hash(&[orders]), hash(&[turned, unheard_of]));
+    }
+
+    /// It is stored: were it another in the next version, every group would assign anew.
+    #[test]
+    fn the_hash_stays_what_it_is() {
+        assert_eq!(hash(&[]), 0xcbf2_9ce4_8422_2325);
+    }
+}

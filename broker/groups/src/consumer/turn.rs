@@ -1,0 +1,92 @@
+use std::sync::Arc;
+
+use super::group::{ConsumerGroup, tombstones_of_member};
+use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
+use super::timer::{ConsumerTimer, TimerChange};
+use super::topics::Topics;
+
+/// One change of a group: what is written is in force at once.
+pub(super) struct Turn<'a> {
+    pub(super) group: &'a mut ConsumerGroup,
+    pub(super) topics: &'a Topics,
+    pub(super) records: Vec<ConsumerRecord>,
+    pub(super) timers: Vec<TimerChange>,
+}
+
+/// What is to be written because a member was put out of its group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fenced {
+    /// To be appended as one batch.
+    pub records: Vec<ConsumerRecord>,
+    /// Of that member.
+    pub timers: Vec<TimerChange>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(group: &'a mut ConsumerGroup, topics: &'a Topics) -> Self {
+        Self {
+            group,
+            topics,
+            records: Vec::new(),
+            timers: Vec::new(),
+        }
+    }
+
+    pub(super) fn write(&mut self, record: ConsumerRecord) {
+        self.group.apply(&record);
+        self.records.push(record);
+    }
+
+    pub(super) fn set_timer(
+        &mut self,
+        member_id: &Arc<str>,
+        timer: ConsumerTimer,
+        after_ms: Option<i32>,
+    ) {
+        self.timers.push(TimerChange {
+            member_id: member_id.clone(),
+            timer,
+            after_ms,
+        });
+    }
+
+    /// Begins the next epoch when the members have changed, or the topics they subscribe to.
+    pub(super) fn update_epoch(&mut self, have_members_changed: bool) {
+        if !have_members_changed && self.group.checked_version == Some(self.topics.version()) {
+            return;
+        }
+        let metadata_hash = self.group.metadata_hash(self.topics);
+        self.group.checked_version = Some(self.topics.version());
+        if have_members_changed || metadata_hash != self.group.epoch.metadata_hash {
+            self.write(ConsumerRecord::Epoch(Some(GroupEpoch {
+                epoch: self.group.epoch.epoch + 1,
+                metadata_hash,
+            })));
+        }
+    }
+
+    /// The member goes, and what it had is free.
+    pub(super) fn fence(&mut self, member_id: &Arc<str>) {
+        for record in tombstones_of_member(member_id) {
+            self.write(record);
+        }
+        for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
+            self.set_timer(member_id, timer, None);
+        }
+        self.update_epoch(true);
+        if self.group.members.is_empty() {
+            // Nobody is left to compute a target, and the next one is not to wait for its own.
+            self.write(ConsumerRecord::TargetEpoch(Some(TargetEpoch {
+                epoch: self.group.epoch.epoch,
+                timestamp_ms: 0,
+            })));
+        }
+    }
+
+    pub(super) fn into_fenced(self) -> Fenced {
+        Fenced {
+            records: self.records,
+            timers: self.timers,
+        }
+    }
+}

@@ -103,6 +103,32 @@ impl ConsumerGroup {
         }
     }
 
+    /// What the record would replace.
+    pub(super) fn current_record(&self, record: &ConsumerRecord) -> ConsumerRecord {
+        match record {
+            ConsumerRecord::Epoch(_) => ConsumerRecord::Epoch(Some(self.epoch)),
+            ConsumerRecord::TargetEpoch(_) => ConsumerRecord::TargetEpoch(Some(self.target_epoch)),
+            ConsumerRecord::Member { member_id, .. } => {
+                let member = self.members.get(member_id);
+                ConsumerRecord::Member {
+                    member_id: member_id.clone(),
+                    metadata: member.map(|member| member.metadata.clone()),
+                }
+            }
+            ConsumerRecord::Target { member_id, .. } => ConsumerRecord::Target {
+                member_id: member_id.clone(),
+                partitions: self.target.get(member_id).cloned(),
+            },
+            ConsumerRecord::Current { member_id, .. } => {
+                let member = self.members.get(member_id);
+                ConsumerRecord::Current {
+                    member_id: member_id.clone(),
+                    assignment: member.map(|member| member.current.clone()),
+                }
+            }
+        }
+    }
+
     /// Its name.
     pub fn id(&self) -> &Arc<str> {
         &self.id

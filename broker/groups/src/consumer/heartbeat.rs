@@ -60,6 +60,7 @@ impl ConsumerGroup {
         }
         let owned = owned(request);
         let sender = self.sender(context, request, owned.as_ref(), config)?;
+        let was_member = matches!(sender, Sender::Known(_));
         let mut turn = Turn::new(self, topics);
         let (member_id, is_new) = match sender {
             Sender::Known(id) => (id, false),
@@ -88,8 +89,16 @@ impl ConsumerGroup {
             has_subscription_changed,
             owned.as_ref(),
         );
-        let session_ms = Some(config.session_timeout_ms);
-        turn.set_timer(&member_id, ConsumerTimer::Session, session_ms);
+        let session = TimerChange {
+            member_id: member_id.clone(),
+            timer: ConsumerTimer::Session,
+            after_ms: Some(config.session_timeout_ms),
+        };
+        if let Err(mut refused) = turn.check_size(config) {
+            refused.timers.extend(was_member.then_some(session));
+            return Err(refused);
+        }
+        turn.timers.push(session);
         let member = &turn.group.members[&member_id];
         let is_told = request.member_epoch == JOIN_EPOCH
             || is_full(request)

@@ -34,6 +34,50 @@ pub enum ConsumerRecord {
     },
 }
 
+impl ConsumerRecord {
+    /// What it takes in a batch at most, beside the group id.
+    pub(super) fn bytes_max(&self) -> usize {
+        const RECORD: usize = 64;
+        const TOPIC: usize = 40;
+        let text = |text: &str| text.len() + 5;
+        let body = match self {
+            Self::Epoch(_) | Self::TargetEpoch(_) => 16,
+            Self::Member {
+                member_id,
+                metadata,
+            } => {
+                let of_metadata = metadata.as_ref().map_or(0, |metadata| {
+                    let texts = [&metadata.client_id, &metadata.client_host].into_iter();
+                    let texts = texts.chain(&metadata.instance_id).chain(&metadata.rack_id);
+                    let texts = texts.chain(&metadata.subscribed_topics);
+                    RECORD + texts.map(|string| text(string)).sum::<usize>()
+                });
+                text(member_id) + of_metadata
+            }
+            Self::Target {
+                member_id,
+                partitions,
+            } => {
+                let topics = partitions.iter().flatten();
+                let topics = topics.map(|(_, partitions)| TOPIC + 4 * partitions.len());
+                text(member_id) + topics.sum::<usize>()
+            }
+            Self::Current {
+                member_id,
+                assignment,
+            } => {
+                let maps = assignment
+                    .iter()
+                    .flat_map(|current| [&current.assigned, &current.pending_revocation]);
+                let topics = maps.flatten();
+                let topics = topics.map(|(_, partitions)| TOPIC + 8 * partitions.len());
+                text(member_id) + topics.sum::<usize>()
+            }
+        };
+        RECORD + body
+    }
+}
+
 /// What the members and topics of a group are counted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupEpoch {

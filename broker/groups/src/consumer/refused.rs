@@ -2,6 +2,8 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatResponse;
 use kafka_protocol::protocol::StrBytes;
 
+use super::timer::TimerChange;
+
 /// Why a heartbeat is refused; the group is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -10,12 +12,17 @@ pub struct Refused {
     pub error: ResponseError,
     /// For whoever runs the client.
     pub message: String,
+    /// To be set all the same: a member that cannot move on is alive.
+    pub timers: Vec<TimerChange>,
 }
 
 impl Refused {
     pub(super) fn new(error: ResponseError, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { error, message }
+        Self {
+            error,
+            message: message.into(),
+            timers: Vec::new(),
+        }
     }
 
     /// The answer.

@@ -1,7 +1,11 @@
 use std::sync::Arc;
 
+use kafka_protocol::ResponseError;
+
+use super::config::ConsumerGroupConfig;
 use super::group::{ConsumerGroup, tombstones_of_member};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
+use super::refused::Refused;
 use super::timer::{ConsumerTimer, TimerChange};
 use super::topics::Topics;
 
@@ -11,6 +15,9 @@ pub(super) struct Turn<'a> {
     pub(super) topics: &'a Topics,
     pub(super) records: Vec<ConsumerRecord>,
     pub(super) timers: Vec<TimerChange>,
+    /// What makes the group what it was, the newest last.
+    undo: Vec<ConsumerRecord>,
+    bytes: usize,
 }
 
 /// What is to be written because a member was put out of its group.
@@ -29,12 +36,34 @@ impl<'a> Turn<'a> {
             topics,
             records: Vec::new(),
             timers: Vec::new(),
+            undo: Vec::new(),
+            bytes: 0,
         }
     }
 
     pub(super) fn write(&mut self, record: ConsumerRecord) {
+        self.undo.push(self.group.current_record(&record));
         self.group.apply(&record);
+        self.bytes += record.bytes_max() + self.group.id.len();
         self.records.push(record);
+    }
+
+    /// What no batch holds is undone: it would come back with every try to append it.
+    pub(super) fn check_size(&mut self, config: &ConsumerGroupConfig) -> Result<(), Refused> {
+        if self.bytes <= config.batch_bytes_max {
+            return Ok(());
+        }
+        for record in self.undo.drain(..).rev() {
+            self.group.apply(&record);
+        }
+        self.group.checked_version = None;
+        Err(Refused::new(
+            ResponseError::UnknownServerError,
+            format!(
+                "the change of the group takes {} bytes; max.message.bytes of __consumer_offsets is {}",
+                self.bytes, config.batch_bytes_max
+            ),
+        ))
     }
 
     pub(super) fn set_timer(

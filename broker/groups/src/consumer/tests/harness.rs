@@ -93,9 +93,12 @@ impl Harness {
             now,
             ..
         } = self;
-        let outcome = group.heartbeat(&context, request, topics, config, *now)?;
-        self.set_timers(&outcome.timers);
-        Ok(outcome)
+        let outcome = group.heartbeat(&context, request, topics, config, *now);
+        self.set_timers(match &outcome {
+            Ok(outcome) => &outcome.timers,
+            Err(refused) => &refused.timers,
+        });
+        outcome
     }
 
     /// A heartbeat that is taken.

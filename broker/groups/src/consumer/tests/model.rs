@@ -67,6 +67,10 @@ enum Step {
     DeleteTopic {
         name: usize,
     },
+    /// So large may a batch be from now on.
+    Limit {
+        bytes: usize,
+    },
     /// Another coordinator takes over, and finds so many of the batches under way.
     Restart {
         kept: usize,
@@ -91,6 +95,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(name, partitions, is_new)| Step::Topic { name, partitions, is_new }),
         1 => (0..TOPICS.len()).prop_map(|name| Step::DeleteTopic { name }),
         1 => (0..6usize).prop_map(|kept| Step::Restart { kept }),
+        1 => prop_oneof![100..1_000usize, Just(usize::MAX)].prop_map(|bytes| Step::Limit { bytes }),
     ];
     prop::collection::vec(step, 1..200)
 }
@@ -224,6 +229,7 @@ impl World {
                 self.harness.made_of.remove(TOPICS[name]);
                 self.harness.make_topics();
             }
+            Step::Limit { bytes } => self.harness.config.batch_bytes_max = bytes,
             Step::Restart { kept } => {
                 let kept = kept.min(self.pending.len());
                 for (records, _) in self.pending.drain(..).take(kept) {
@@ -385,6 +391,7 @@ impl World {
                 assert_eq!(client.epoch, 0);
                 client.reported = None;
             }
+            code if code == ResponseError::UnknownServerError.code() => client.reported = None,
             code if code == ResponseError::FencedInstanceId.code() => self.start(sent.client),
             _ => panic!("{response:?}"),
         }
@@ -424,6 +431,7 @@ impl World {
 
     /// No more faults: members beat, take up and beat.
     fn come_to_rest(&mut self) {
+        self.harness.config.batch_bytes_max = usize::MAX;
         for _ in 0..20 {
             for client in 0..CLIENTS {
                 self.time_out(client);

@@ -510,6 +510,28 @@ fn a_member_of_a_state_from_the_future_starts_anew() {
     assert_eq!(harness.group.state(), ConsumerGroupState::Stable);
 }
 
+#[test]
+fn a_change_that_fits_in_no_batch_is_refused_and_keeps_the_member() {
+    let mut harness = two_members();
+    let too_large = ResponseError::UnknownServerError.code();
+    harness.advance(9_000);
+    harness.set_topic("orders", 1, 1_000);
+    harness.config.batch_bytes_max = 4_000;
+    // Topics that do not exist count in the record of the member.
+    let names = (0..300).map(|number| TopicName(wire(&format!("topic-{number:05}"))));
+    let many = request("b", 2).with_subscribed_topic_names(Some(names.collect()));
+    for refused in [request("a", 2), many, join("c", &["orders"])] {
+        assert_eq!(harness.refused(&refused), too_large);
+    }
+    assert_eq!(harness.group.epochs(), (2, 2));
+    // The two are alive, the third never was a member.
+    assert_eq!(harness.advance(9_000).len(), 0);
+    assert_eq!(harness.deadlines.len(), 2);
+    harness.config.batch_bytes_max = 1_048_588;
+    assert_eq!(harness.ok(&request("a", 2)).member_epoch, 3);
+    assert_eq!(harness.group.epochs(), (3, 3));
+}
+
 /// The first target is for the first of them, the next for all.
 #[test]
 fn a_thousand_members_come_to_rest_with_two_targets() {

@@ -18,8 +18,8 @@
 //! As in Kafka, a member's requests are taken to come in the order in which it sent them, since one that names
 //! too few partitions frees the others.
 //!
-//! Start reading at `heartbeat.rs`, then `reconcile.rs`. Regular expressions and members that speak the classic
-//! protocol are not part of it yet.
+//! Start reading at `heartbeat.rs`, then `reconcile.rs`. Members that speak the classic protocol are not part of
+//! it yet.
 
 mod commit;
 mod config;
@@ -31,6 +31,7 @@ mod member;
 mod reconcile;
 mod record;
 mod refused;
+mod regex;
 mod target;
 mod timer;
 mod topics;
@@ -47,9 +48,10 @@ pub use heartbeat::HeartbeatOutcome;
 pub use member::{ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState};
 pub use record::{ConsumerRecord, GroupEpoch, TargetEpoch};
 pub use refused::Refused;
+pub use regex::ResolvedRegex;
 pub use timer::{ConsumerTimer, TimerChange};
 pub use topics::{Topic, Topics};
-pub use turn::Fenced;
+pub use turn::GroupChange;
 
 /// Joins, or comes back after it was fenced.
 const JOIN_EPOCH: i32 = 0;

@@ -51,9 +51,9 @@ pub use assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
 pub use config::GroupConfig;
 pub use consumer::{
     CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
-    ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, Fenced, GroupEpoch,
-    HeartbeatOutcome, MemberMetadata, MemberState, Refused, TargetEpoch, TimerChange, Topic,
-    Topics,
+    ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, GroupChange, GroupEpoch,
+    HeartbeatOutcome, MemberMetadata, MemberState, Refused, ResolvedRegex, TargetEpoch,
+    TimerChange, Topic, Topics,
 };
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{AppendToken, Effect, Record, WaiterId};

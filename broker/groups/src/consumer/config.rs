@@ -13,6 +13,9 @@ pub struct ConsumerGroupConfig {
     /// `group.consumer.assignment.interval.ms` (KIP-1263): the least time between two target assignments, so
     /// that a thousand members that join at once cost a few.
     pub assignment_interval_ms: i32,
+    /// `group.consumer.regex.refresh.interval.ms`: regular expressions are matched again after so long, also when
+    /// no topic has come or gone: who may read what changes, too.
+    pub regex_refresh_interval_ms: i32,
     /// `max.message.bytes` of `__consumer_offsets`: a change of a group that does not fit in one batch is
     /// refused. 1 MiB takes new assignments of some 8,000 members at once.
     pub batch_bytes_max: usize,
@@ -27,6 +30,7 @@ impl Default for ConsumerGroupConfig {
             heartbeat_interval_ms: 5_000,
             max_size: i32::MAX as usize,
             assignment_interval_ms: 1_000,
+            regex_refresh_interval_ms: 600_000,
             batch_bytes_max: 1_048_588,
             assignors: Assignor::ALL.to_vec(),
         }

@@ -47,6 +47,7 @@ impl ConsumerGroup {
             .with_client_id(wire(&metadata.client_id))
             .with_client_host(wire(&metadata.client_host))
             .with_subscribed_topic_names(names.collect())
+            .with_subscribed_topic_regex(metadata.subscribed_regex.as_deref().map(wire))
             .with_assignment(assignment(assigned, topics))
             .with_target_assignment(assignment(target, topics))
             .with_member_type(CONSUMER_MEMBER_TYPE)

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::config::ConsumerGroupConfig;
 use super::member::{ConsumerMember, CurrentAssignment, MemberMetadata};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
+use super::regex::ResolvedRegex;
 use super::topics::Topics;
 use crate::assignor::{Assignor, Partitions};
 
@@ -21,12 +22,17 @@ pub struct ConsumerGroup {
     static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Who has each partition, or has to revoke it yet.
     owners: BTreeMap<Uuid, BTreeMap<i32, Arc<str>>>,
-    /// The number of members that subscribe to a topic.
+    /// The number of members that subscribe to a topic by name, and of regular expressions that match it.
     subscribed_topics: BTreeMap<Arc<str>, usize>,
+    /// The number of members that subscribe to a regular expression.
+    pub(super) regexes: BTreeMap<Arc<str>, usize>,
+    pub(super) resolved: BTreeMap<Arc<str>, ResolvedRegex>,
     /// The number of members that ask for an assignor.
     assignors: BTreeMap<Assignor, usize>,
     /// The topics that the hash in `epoch` was last found right for; in no record.
     pub(super) checked_version: Option<u64>,
+    /// The caller was asked to resolve the regular expressions; in no record.
+    pub(super) is_resolving: bool,
 }
 
 /// State of a consumer group, with Kafka's names.
@@ -66,8 +72,11 @@ impl ConsumerGroup {
             static_members: BTreeMap::new(),
             owners: BTreeMap::new(),
             subscribed_topics: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            resolved: BTreeMap::new(),
             assignors: BTreeMap::new(),
             checked_version: None,
+            is_resolving: false,
         }
     }
 
@@ -100,6 +109,9 @@ impl ConsumerGroup {
                 member_id,
                 assignment,
             } => self.set_current(member_id, assignment.clone().unwrap_or_default()),
+            ConsumerRecord::Regex { regex, resolved } => {
+                self.set_resolved(regex, resolved.as_ref())
+            }
         }
     }
 
@@ -126,6 +138,10 @@ impl ConsumerGroup {
                     assignment: member.map(|member| member.current.clone()),
                 }
             }
+            ConsumerRecord::Regex { regex, .. } => ConsumerRecord::Regex {
+                regex: regex.clone(),
+                resolved: self.resolved.get(regex).cloned(),
+            },
         }
     }
 
@@ -190,6 +206,16 @@ impl ConsumerGroup {
         served.max_by_key(votes).unwrap_or(Assignor::ALL[0])
     }
 
+    /// The ids of the topics that a member subscribes to, of those that exist.
+    pub(super) fn topic_ids(&self, metadata: &MemberMetadata, topics: &Topics) -> BTreeSet<Uuid> {
+        let resolved = metadata.subscribed_regex.iter();
+        let resolved = resolved.filter_map(|regex| self.resolved.get(regex));
+        let matched = resolved.flat_map(|resolved| &resolved.topics);
+        let names = metadata.subscribed_topics.iter().chain(matched);
+        let ids = names.filter_map(|name| topics.get(name));
+        ids.map(|topic| topic.id).collect()
+    }
+
     pub(super) fn metadata_hash(&self, topics: &Topics) -> u64 {
         topics.hash(self.subscribed_topics.keys())
     }
@@ -200,6 +226,7 @@ impl ConsumerGroup {
         for member_id in self.members.keys() {
             records.extend(tombstones_of_member(member_id));
         }
+        records.extend(self.resolved.keys().map(tombstone_of_regex));
         records.push(ConsumerRecord::TargetEpoch(None));
         records.push(ConsumerRecord::Epoch(None));
         records
@@ -225,6 +252,9 @@ impl ConsumerGroup {
         for topic in &metadata.subscribed_topics {
             *self.subscribed_topics.entry(topic.clone()).or_default() += 1;
         }
+        if let Some(regex) = &metadata.subscribed_regex {
+            *self.regexes.entry(regex.clone()).or_default() += 1;
+        }
         if let Some(assignor) = metadata.assignor {
             *self.assignors.entry(assignor).or_default() += 1;
         }
@@ -238,6 +268,9 @@ impl ConsumerGroup {
         for topic in &metadata.subscribed_topics {
             subtract(&mut self.subscribed_topics, topic);
         }
+        if let Some(regex) = &metadata.subscribed_regex {
+            subtract(&mut self.regexes, regex);
+        }
         if let Some(assignor) = &metadata.assignor {
             subtract(&mut self.assignors, assignor);
         }
@@ -245,6 +278,19 @@ impl ConsumerGroup {
             && self.static_members.get(instance_id) == Some(member_id)
         {
             self.static_members.remove(instance_id);
+        }
+    }
+
+    fn set_resolved(&mut self, regex: &Arc<str>, resolved: Option<&ResolvedRegex>) {
+        let old = match resolved {
+            Some(resolved) => self.resolved.insert(regex.clone(), resolved.clone()),
+            None => self.resolved.remove(regex),
+        };
+        for topic in old.iter().flat_map(|old| &old.topics) {
+            subtract(&mut self.subscribed_topics, topic);
+        }
+        for topic in resolved.iter().flat_map(|resolved| &resolved.topics) {
+            *self.subscribed_topics.entry(topic.clone()).or_default() += 1;
         }
     }
 
@@ -294,10 +340,11 @@ pub(super) fn tombstones_of_member(member_id: &Arc<str>) -> [ConsumerRecord; 3] 
     ]
 }
 
-/// The ids of the topics that exist.
-pub(super) fn topic_ids(names: &BTreeSet<Arc<str>>, topics: &Topics) -> BTreeSet<Uuid> {
-    let ids = names.iter().filter_map(|name| topics.get(name));
-    ids.map(|topic| topic.id).collect()
+pub(super) fn tombstone_of_regex(regex: &Arc<str>) -> ConsumerRecord {
+    ConsumerRecord::Regex {
+        regex: regex.clone(),
+        resolved: None,
+    }
 }
 
 fn subtract<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
@@ -320,6 +367,8 @@ impl PartialEq for ConsumerGroup {
             && self.static_members == other.static_members
             && self.owners == other.owners
             && self.subscribed_topics == other.subscribed_topics
+            && self.regexes == other.regexes
+            && self.resolved == other.resolved
             && self.assignors == other.assignors
     }
 }

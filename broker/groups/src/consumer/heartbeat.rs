@@ -6,7 +6,7 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, To
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::config::ConsumerGroupConfig;
-use super::group::{ConsumerGroup, tombstones_of_member, topic_ids};
+use super::group::{ConsumerGroup, tombstones_of_member};
 use super::member::{
     ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState,
 };
@@ -31,6 +31,9 @@ pub struct HeartbeatOutcome {
     pub timers: Vec<TimerChange>,
     /// To be sent once the records are committed, and those of all calls before.
     pub response: ConsumerGroupHeartbeatResponse,
+    /// Regular expressions to be matched against all topics that their members may describe, off this thread;
+    /// then [`ConsumerGroup::resolve`] is to be called, whatever came of it.
+    pub to_resolve: Vec<Arc<str>>,
 }
 
 /// Who a request comes from.
@@ -73,15 +76,22 @@ impl ConsumerGroup {
         let before = turn.group.members.get(&member_id).cloned();
         let before = before.unwrap_or_default();
         let metadata = metadata(context, request, assignor, &before.metadata);
-        let has_subscription_changed =
-            metadata.subscribed_topics != before.metadata.subscribed_topics;
+        let old_regex = before.metadata.subscribed_regex.as_ref();
+        let regex = metadata.subscribed_regex.clone();
+        let have_names_changed = metadata.subscribed_topics != before.metadata.subscribed_topics;
+        let has_regex_changed = regex.as_ref() != old_regex;
         if is_new || metadata != before.metadata {
             turn.write(ConsumerRecord::Member {
                 member_id: member_id.clone(),
                 metadata: Some(metadata),
             });
         }
-        turn.update_epoch(is_new || has_subscription_changed);
+        turn.forget_regex(old_regex);
+        // One that is not resolved yet changes nothing till it is.
+        let is_known = |regex: &Arc<str>| turn.group.resolved.contains_key(regex);
+        let brings_topics = has_regex_changed && regex.as_ref().is_none_or(is_known);
+        let has_subscription_changed = have_names_changed || has_regex_changed;
+        turn.update_epoch(is_new || have_names_changed || brings_topics);
         target::update(&mut turn, config, now);
         reconcile(
             &mut turn,
@@ -108,10 +118,12 @@ impl ConsumerGroup {
             .with_member_epoch(member.current.epoch)
             .with_heartbeat_interval_ms(config.heartbeat_interval_ms)
             .with_assignment(is_told.then(|| assignment(&member.current.assigned)));
+        let to_resolve = turn.group.start_to_resolve(topics, config, now);
         Ok(HeartbeatOutcome {
             records: turn.records,
             timers: turn.timers,
             response,
+            to_resolve,
         })
     }
 
@@ -251,7 +263,7 @@ fn owned(request: &ConsumerGroupHeartbeatRequest) -> Option<Partitions> {
 /// It says all there is to say of the member: what an answer that was lost told is not known to it.
 fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
     request.rebalance_timeout_ms != -1
-        && request.subscribed_topic_names.is_some()
+        && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
         && request.topic_partitions.is_some()
 }
 
@@ -280,6 +292,11 @@ fn metadata(
             timeout_ms => timeout_ms,
         },
         subscribed_topics,
+        subscribed_regex: match request.subscribed_topic_regex.as_deref() {
+            // There is none any more.
+            Some("") => None,
+            regex => text(regex, &before.subscribed_regex),
+        },
         assignor: assignor.or(before.assignor),
     }
 }
@@ -324,7 +341,7 @@ fn reconcile(
     if !has_subscription_changed && member.current.is_reconciled_to(target_epoch) {
         return;
     }
-    let subscribed = topic_ids(&member.metadata.subscribed_topics, turn.topics);
+    let subscribed = group.topic_ids(&member.metadata, turn.topics);
     let nothing = Partitions::new();
     let reconciliation = Reconciliation {
         current: &member.current,

@@ -11,20 +11,20 @@ use super::record::ConsumerRecord;
 use super::refused::Refused;
 use super::timer::ConsumerTimer;
 use super::topics::Topics;
-use super::turn::{Fenced, Turn};
+use super::turn::{GroupChange, Turn};
 
 impl ConsumerGroup {
     /// The session of a member is over; one that is gone already is no matter.
-    pub fn end_session(&mut self, member_id: &str, topics: &Topics) -> Fenced {
+    pub fn end_session(&mut self, member_id: &str, topics: &Topics) -> GroupChange {
         let mut turn = Turn::new(self, topics);
         if let Some((member_id, _)) = turn.group.members.get_key_value(member_id) {
             turn.fence(&member_id.clone());
         }
-        turn.into_fenced()
+        turn.into_change()
     }
 
     /// The time for a member to revoke partitions is over; others wait for them.
-    pub fn end_revocation(&mut self, member_id: &str, topics: &Topics) -> Fenced {
+    pub fn end_revocation(&mut self, member_id: &str, topics: &Topics) -> GroupChange {
         let mut turn = Turn::new(self, topics);
         if let Some((member_id, member)) = turn.group.members.get_key_value(member_id)
             && member.current.state == MemberState::UnrevokedPartitions
@@ -32,7 +32,7 @@ impl ConsumerGroup {
         {
             turn.fence(&member_id.clone());
         }
-        turn.into_fenced()
+        turn.into_change()
     }
 }
 
@@ -81,6 +81,7 @@ pub(super) fn leave(
         records: turn.records,
         timers: turn.timers,
         response,
+        to_resolve: Vec::new(),
     })
 }
 

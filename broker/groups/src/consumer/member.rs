@@ -32,6 +32,8 @@ pub struct MemberMetadata {
     pub rebalance_timeout_ms: i32,
     /// By name; topics that do not exist yet may be among them.
     pub subscribed_topics: BTreeSet<Arc<str>>,
+    /// A regular expression; it subscribes to what that matches, too.
+    pub subscribed_regex: Option<Arc<str>>,
     /// The assignor it asks for.
     pub assignor: Option<Assignor>,
 }

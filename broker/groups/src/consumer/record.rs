@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::member::{CurrentAssignment, MemberMetadata};
+use super::regex::ResolvedRegex;
 use crate::assignor::Partitions;
 
 /// A record of a consumer group, with what Kafka's schemas of the same names hold; `None` is a tombstone. The
@@ -32,6 +33,13 @@ pub enum ConsumerRecord {
         /// The value.
         assignment: Option<CurrentAssignment>,
     },
+    /// `ConsumerGroupRegularExpression` (key 16)
+    Regex {
+        /// Part of the key.
+        regex: Arc<str>,
+        /// The value.
+        resolved: Option<ResolvedRegex>,
+    },
 }
 
 impl ConsumerRecord {
@@ -50,6 +58,7 @@ impl ConsumerRecord {
                     let texts = [&metadata.client_id, &metadata.client_host].into_iter();
                     let texts = texts.chain(&metadata.instance_id).chain(&metadata.rack_id);
                     let texts = texts.chain(&metadata.subscribed_topics);
+                    let texts = texts.chain(&metadata.subscribed_regex);
                     RECORD + texts.map(|string| text(string)).sum::<usize>()
                 });
                 text(member_id) + of_metadata
@@ -72,6 +81,10 @@ impl ConsumerRecord {
                 let topics = maps.flatten();
                 let topics = topics.map(|(_, partitions)| TOPIC + 8 * partitions.len());
                 text(member_id) + topics.sum::<usize>()
+            }
+            Self::Regex { regex, resolved } => {
+                let topics = resolved.iter().flat_map(|resolved| &resolved.topics);
+                text(regex) + topics.map(|topic| text(topic)).sum::<usize>()
             }
         };
         RECORD + body

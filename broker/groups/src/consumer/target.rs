@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::config::ConsumerGroupConfig;
-use super::group::{ConsumerGroup, topic_ids};
+use super::group::ConsumerGroup;
 use super::record::{ConsumerRecord, TargetEpoch};
 use super::topics::Topics;
 use super::turn::Turn;
@@ -42,16 +42,14 @@ fn changed_targets(
     topics: &Topics,
 ) -> Vec<(Arc<str>, Partitions)> {
     let nothing = Partitions::new();
-    let mut partition_counts = BTreeMap::new();
     let mut subscriptions = BTreeMap::new();
     let mut members = Vec::with_capacity(group.members.len());
     for (member_id, member) in &group.members {
-        let names = &member.metadata.subscribed_topics;
-        let topic_ids = subscriptions.entry(names).or_insert_with(|| {
-            let existing = names.iter().filter_map(|name| topics.get(name));
-            partition_counts.extend(existing.map(|topic| (topic.id, topic.partition_count)));
-            Arc::new(topic_ids(names, topics))
-        });
+        let metadata = &member.metadata;
+        let subscription = (&metadata.subscribed_topics, &metadata.subscribed_regex);
+        let topic_ids = subscriptions
+            .entry(subscription)
+            .or_insert_with(|| Arc::new(group.topic_ids(metadata, topics)));
         members.push(AssignorMember {
             id: member_id,
             instance_id: member.metadata.instance_id.as_deref(),
@@ -59,6 +57,9 @@ fn changed_targets(
             assigned: group.target.get(member_id).unwrap_or(&nothing),
         });
     }
+    let topic_ids = subscriptions.values().flat_map(|topic_ids| &**topic_ids);
+    let partition_counts = topic_ids.filter_map(|id| Some((*id, topics.partition_count(id)?)));
+    let partition_counts = partition_counts.collect();
     let assigned = assignor.assign(&AssignorGroup {
         members,
         partition_counts,

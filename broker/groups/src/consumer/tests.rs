@@ -1,3 +1,7 @@
 mod harness;
 mod model;
+mod offsets;
+mod records;
+mod regexes;
 mod rules;
+mod static_members;

@@ -65,6 +65,11 @@ impl Topics {
         self.by_name.get(name)
     }
 
+    pub(super) fn partition_count(&self, id: &Uuid) -> Option<i32> {
+        let topic = self.get(self.name(id)?)?;
+        Some(topic.partition_count)
+    }
+
     pub(super) fn name(&self, id: &Uuid) -> Option<&Arc<str>> {
         self.names.get(id)
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use kafka_protocol::ResponseError;
 
 use super::config::ConsumerGroupConfig;
-use super::group::{ConsumerGroup, tombstones_of_member};
+use super::group::{ConsumerGroup, tombstone_of_regex, tombstones_of_member};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
 use super::refused::Refused;
 use super::timer::{ConsumerTimer, TimerChange};
@@ -20,12 +20,12 @@ pub(super) struct Turn<'a> {
     bytes: usize,
 }
 
-/// What is to be written because a member was put out of its group.
+/// A change of a group that no request asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fenced {
+pub struct GroupChange {
     /// To be appended as one batch.
     pub records: Vec<ConsumerRecord>,
-    /// Of that member.
+    /// In this order.
     pub timers: Vec<TimerChange>,
 }
 
@@ -96,12 +96,15 @@ impl<'a> Turn<'a> {
 
     /// The member goes, and what it had is free.
     pub(super) fn fence(&mut self, member_id: &Arc<str>) {
+        let member = self.group.members.get(member_id);
+        let regex = member.and_then(|member| member.metadata.subscribed_regex.clone());
         for record in tombstones_of_member(member_id) {
             self.write(record);
         }
         for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
             self.set_timer(member_id, timer, None);
         }
+        self.forget_regex(regex.as_ref());
         self.update_epoch(true);
         if self.group.members.is_empty() {
             // Nobody is left to compute a target, and the next one is not to wait for its own.
@@ -112,8 +115,19 @@ impl<'a> Turn<'a> {
         }
     }
 
-    pub(super) fn into_fenced(self) -> Fenced {
-        Fenced {
+    /// Nobody may subscribe to it any more.
+    pub(super) fn forget_regex(&mut self, regex: Option<&Arc<str>>) {
+        let group = &*self.group;
+        if let Some(regex) = regex
+            && !group.regexes.contains_key(regex)
+            && group.resolved.contains_key(regex)
+        {
+            self.write(tombstone_of_regex(regex));
+        }
+    }
+
+    pub(super) fn into_change(self) -> GroupChange {
+        GroupChange {
             records: self.records,
             timers: self.timers,
         }

@@ -10,6 +10,9 @@ use crate::assignor::Assignor;
 /// From this version on members make their ids themselves (KIP-1082).
 const MEMBER_ID_OF_CLIENT_VERSION: i16 = 1;
 
+/// Longest regular expression that is taken.
+const REGEX_BYTES_MAX: usize = 4_096;
+
 /// What can be said of a heartbeat without looking at the group; gives the assignor that it asks for.
 pub(super) fn validate(
     config: &ConsumerGroupConfig,
@@ -67,15 +70,11 @@ pub(super) fn validate(
             );
         }
     }
-    // An empty one says that there is none.
-    if request
-        .subscribed_topic_regex
-        .as_ref()
-        .is_some_and(|regex| !regex.is_empty())
-    {
+    let regex = request.subscribed_topic_regex.as_deref().unwrap_or("");
+    if regex.len() > REGEX_BYTES_MAX {
         return Err(Refused::new(
-            ResponseError::UnsupportedVersion,
-            "SubscribedTopicRegex is not served; name the topics in SubscribedTopicNames",
+            ResponseError::InvalidRegularExpression,
+            format!("SubscribedTopicRegex is longer than {REGEX_BYTES_MAX} bytes"),
         ));
     }
     let Some(name) = request.server_assignor.as_deref() else {

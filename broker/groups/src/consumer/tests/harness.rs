@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, TopicName,
@@ -9,14 +10,20 @@ use uuid::Uuid;
 
 use crate::assignor::Partitions;
 use crate::consumer::{
-    ConsumerGroup, ConsumerGroupConfig, ConsumerRecord, ConsumerTimer, HeartbeatOutcome, Refused,
-    TimerChange, Topic, Topics,
+    ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerRecord, ConsumerTimer,
+    GroupChange, HeartbeatOutcome, Refused, TimerChange, Topic, Topics,
 };
 use crate::now::Now;
 use crate::request::RequestContext;
 use crate::response::wire;
 
 pub(super) const REBALANCE_TIMEOUT_MS: i32 = 3_000;
+
+pub(super) const UNKNOWN_MEMBER_ID: i16 = ResponseError::UnknownMemberId.code();
+pub(super) const FENCED_MEMBER_EPOCH: i16 = ResponseError::FencedMemberEpoch.code();
+pub(super) const FENCED_INSTANCE_ID: i16 = ResponseError::FencedInstanceId.code();
+pub(super) const UNRELEASED_INSTANCE_ID: i16 = ResponseError::UnreleasedInstanceId.code();
+pub(super) const STALE_MEMBER_EPOCH: i16 = ResponseError::StaleMemberEpoch.code();
 
 /// A group with topics, deadlines and a clock made of numbers.
 pub(super) struct Harness {
@@ -116,6 +123,28 @@ impl Harness {
         assert!(self.group == before);
         assert!(refused.response().error_message.is_some());
         refused.response().error_code
+    }
+
+    /// What the caller answers that was asked to resolve; of these expressions only prefixes are known.
+    pub(super) fn resolve(&mut self, regexes: &[Arc<str>]) -> Result<GroupChange, Refused> {
+        let names = || self.made_of.keys();
+        let matches = regexes.iter().map(|regex| {
+            let prefix = regex.strip_suffix(".*").unwrap_or(regex);
+            let matched = names().filter(|name| name.starts_with(prefix));
+            (
+                regex.clone(),
+                matched.map(|name| Arc::from(*name)).collect(),
+            )
+        });
+        let matches = Vec::from_iter(matches);
+        let Self {
+            group,
+            topics,
+            config,
+            now,
+            ..
+        } = self;
+        group.resolve(&matches, topics, config, *now)
     }
 
     pub(super) fn set_timers(&mut self, changes: &[TimerChange]) {
@@ -234,4 +263,18 @@ pub(super) fn orders(partitions: &[i32]) -> Partitions {
     topics
         .filter(|(_, partitions)| !partitions.is_empty())
         .collect()
+}
+
+/// Two members that have two partitions each, at epoch 2.
+pub(super) fn two_members() -> Harness {
+    let mut harness = Harness::new();
+    harness.ok(&join("a", &["orders"]));
+    harness.advance(1_000);
+    harness.ok(&join("b", &["orders"]));
+    harness.ok(&request("a", 1));
+    let revoked = full("a", 1, &["orders"], &orders(&[0, 1]));
+    assert_eq!(harness.ok(&revoked).member_epoch, 2);
+    assert_eq!(told(&harness.ok(&request("b", 2))), Some(orders(&[2, 3])));
+    assert_eq!(harness.group.state(), ConsumerGroupState::Stable);
+    harness
 }

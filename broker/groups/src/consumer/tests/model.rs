@@ -5,6 +5,7 @@
 //! process that gives up waiting sends again, and hears no answer to what it has sent before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -19,6 +20,8 @@ use crate::response::wire;
 /// Clients 2 and 3 are static members.
 const CLIENTS: usize = 4;
 const TOPICS: [&str; 3] = ["orders", "other", "third"];
+/// With the topics they match.
+const REGEXES: [(&str, usize); 3] = [("", 0), ("o.*", 0b011), ("t.*", 0b100)];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -37,7 +40,10 @@ enum Step {
     Subscribe {
         client: usize,
         topics: usize,
+        regex: usize,
     },
+    /// The regular expressions are resolved, if that was asked for.
+    Resolve,
     /// In an orderly way. The next process of the client has another member id.
     Leave {
         client: usize,
@@ -86,8 +92,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         10 => client().prop_map(|client| Step::TakeUp { client }),
         6 => prop_oneof![0..1_100i64, 1_000..12_000i64].prop_map(|duration_ms| Step::Advance { duration_ms }),
         3 => client().prop_map(|client| Step::TimeOut { client }),
-        2 => (client(), 0..1usize << TOPICS.len())
-            .prop_map(|(client, topics)| Step::Subscribe { client, topics }),
+        2 => (client(), 0..1usize << TOPICS.len(), 0..REGEXES.len())
+            .prop_map(|(client, topics, regex)| Step::Subscribe { client, topics, regex }),
+        3 => Just(Step::Resolve),
         1 => client().prop_map(|client| Step::Leave { client }),
         1 => client().prop_map(|client| Step::Crash { client }),
         1 => (0..8usize).prop_map(|process| Step::LoseRequest { process }),
@@ -106,6 +113,7 @@ struct Client {
     process: usize,
     epoch: i32,
     topics: usize,
+    regex: usize,
     /// What it reads.
     owned: Partitions,
     /// What it is to read, until it does.
@@ -113,7 +121,7 @@ struct Client {
     /// The request whose answer it waits for.
     awaits: Option<u64>,
     /// What the coordinator knows of it, when all requests have come.
-    reported: Option<(usize, Partitions)>,
+    reported: Option<(usize, usize, Partitions)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +138,8 @@ struct World {
     log: Vec<ConsumerRecord>,
     pending: VecDeque<(Vec<ConsumerRecord>, Option<Answer>)>,
     clients: Vec<Client>,
+    /// What the coordinator has asked for.
+    resolving: Option<Vec<Arc<str>>>,
     wires: BTreeMap<usize, VecDeque<(Sent, ConsumerGroupHeartbeatRequest)>>,
     processes: usize,
     next_number: u64,
@@ -168,6 +178,7 @@ impl World {
             log: Vec::new(),
             pending: VecDeque::new(),
             clients: vec![Client::default(); CLIENTS],
+            resolving: None,
             wires: BTreeMap::new(),
             processes: 0,
             next_number: 1,
@@ -188,6 +199,7 @@ impl World {
         self.clients[client] = Client {
             process: self.processes,
             topics: self.clients[client].topics,
+            regex: self.clients[client].regex,
             ..Client::default()
         };
     }
@@ -197,7 +209,15 @@ impl World {
             Step::Beat { client } => self.beat(client),
             Step::TimeOut { client } => self.time_out(client),
             Step::TakeUp { client } => self.take_up(client),
-            Step::Subscribe { client, topics } => self.clients[client].topics = topics,
+            Step::Subscribe {
+                client,
+                topics,
+                regex,
+            } => {
+                self.clients[client].topics = topics;
+                self.clients[client].regex = regex;
+            }
+            Step::Resolve => self.resolve(),
             Step::Leave { client } => {
                 let is_static = client >= 2;
                 let epoch = if is_static { -2 } else { -1 };
@@ -236,6 +256,7 @@ impl World {
                     self.log.extend(records);
                 }
                 self.replayed = replayed(&self.log);
+                self.resolving = None;
                 self.harness.restart(&self.log);
             }
         }
@@ -273,6 +294,7 @@ impl World {
             process,
             epoch,
             topics,
+            regex,
             owned,
             told,
             awaits,
@@ -287,10 +309,14 @@ impl World {
         let names = names.filter(|(number, _)| topics & (1 << number) != 0);
         let names = Vec::from_iter(names.map(|(_, name)| *name));
         let mut request = full(&member_id(process), epoch, &names, &owned);
-        if let Some((reported_topics, reported_owned)) = reported {
+        request.subscribed_topic_regex = Some(wire(REGEXES[regex].0));
+        if let Some((reported_topics, reported_regex, reported_owned)) = reported {
             request.rebalance_timeout_ms = -1;
             if reported_topics == topics {
                 request.subscribed_topic_names = None;
+            }
+            if reported_regex == regex {
+                request.subscribed_topic_regex = None;
             }
             if reported_owned == owned {
                 request.topic_partitions = None;
@@ -299,7 +325,7 @@ impl World {
         let number = self.send(client, request);
         let client = &mut self.clients[client];
         client.awaits = Some(number);
-        client.reported = Some((topics, owned));
+        client.reported = Some((topics, regex, owned));
     }
 
     fn time_out(&mut self, client: usize) {
@@ -335,11 +361,24 @@ impl World {
         match self.harness.beat(request) {
             Ok(outcome) => {
                 self.append(outcome.records, Some((sent, outcome.response)));
+                if !outcome.to_resolve.is_empty() {
+                    assert_eq!(self.resolving, None, "asked for twice");
+                    self.resolving = Some(outcome.to_resolve);
+                }
             }
             // A refusal need not wait for what it is due to.
             Err(refused) => {
                 assert!(self.harness.group == before, "a refusal changed the group");
                 self.hear(sent, &refused.response());
+            }
+        }
+    }
+
+    fn resolve(&mut self) {
+        if let Some(regexes) = self.resolving.take() {
+            // Refused where it does not fit in a batch.
+            if let Ok(change) = self.harness.resolve(&regexes) {
+                self.append(change.records, None);
             }
         }
     }
@@ -384,6 +423,7 @@ impl World {
                 *client = Client {
                     process: client.process,
                     topics: client.topics,
+                    regex: client.regex,
                     ..Client::default()
                 };
             }
@@ -441,6 +481,8 @@ impl World {
                 self.deliver(sent, &request);
                 self.check();
             }
+            self.resolve();
+            self.check();
             while !self.pending.is_empty() {
                 self.commit(false);
                 self.check();
@@ -460,7 +502,7 @@ impl World {
         let mut owned = BTreeSet::new();
         let mut subscribed = 0;
         for client in &self.clients {
-            subscribed |= client.topics;
+            subscribed |= client.topics | REGEXES[client.regex].1;
             assert_eq!(client.told, None);
             assert_eq!(
                 Some(&client.owned),

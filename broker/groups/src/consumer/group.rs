@@ -33,6 +33,8 @@ pub struct ConsumerGroup {
     pub(super) checked_version: Option<u64>,
     /// The caller was asked to resolve the regular expressions; in no record.
     pub(super) is_resolving: bool,
+    /// When that last came to nothing (monotonic clock); in no record.
+    pub(super) resolution_failed_ms: Option<i64>,
 }
 
 /// State of a consumer group, with Kafka's names.
@@ -77,6 +79,7 @@ impl ConsumerGroup {
             assignors: BTreeMap::new(),
             checked_version: None,
             is_resolving: false,
+            resolution_failed_ms: None,
         }
     }
 

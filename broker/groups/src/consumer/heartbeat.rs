@@ -73,14 +73,15 @@ impl ConsumerGroup {
                 (id, false)
             }
         };
-        let before = turn.group.members.get(&member_id).cloned();
+        let before = turn.group.members.get(&member_id);
+        let before = before.map(|member| member.metadata.clone());
         let before = before.unwrap_or_default();
-        let metadata = metadata(context, request, assignor, &before.metadata);
-        let old_regex = before.metadata.subscribed_regex.as_ref();
+        let metadata = metadata(context, request, assignor, &before);
+        let old_regex = before.subscribed_regex.as_ref();
         let regex = metadata.subscribed_regex.clone();
-        let have_names_changed = metadata.subscribed_topics != before.metadata.subscribed_topics;
+        let have_names_changed = metadata.subscribed_topics != before.subscribed_topics;
         let has_regex_changed = regex.as_ref() != old_regex;
-        if is_new || metadata != before.metadata {
+        if is_new || metadata != before {
             turn.write(ConsumerRecord::Member {
                 member_id: member_id.clone(),
                 metadata: Some(metadata),
@@ -93,7 +94,7 @@ impl ConsumerGroup {
         let has_subscription_changed = have_names_changed || has_regex_changed;
         turn.update_epoch(is_new || have_names_changed || brings_topics);
         target::update(&mut turn, config, now);
-        reconcile(
+        let has_assignment_changed = reconcile(
             &mut turn,
             &member_id,
             has_subscription_changed,
@@ -110,9 +111,8 @@ impl ConsumerGroup {
         }
         turn.timers.push(session);
         let member = &turn.group.members[&member_id];
-        let is_told = request.member_epoch == JOIN_EPOCH
-            || is_full(request)
-            || before.current.assigned != member.current.assigned;
+        let is_told =
+            request.member_epoch == JOIN_EPOCH || is_full(request) || has_assignment_changed;
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(wire(&member_id)))
             .with_member_epoch(member.current.epoch)
@@ -329,17 +329,18 @@ fn succeed(turn: &mut Turn<'_>, of: &Arc<str>, member_id: &Arc<str>) {
     });
 }
 
+/// Takes the member's next step; says whether what it is to read has changed.
 fn reconcile(
     turn: &mut Turn<'_>,
     member_id: &Arc<str>,
     has_subscription_changed: bool,
     owned: Option<&Partitions>,
-) {
+) -> bool {
     let group = &*turn.group;
     let member = &group.members[member_id];
     let target_epoch = group.target_epoch.epoch;
     if !has_subscription_changed && member.current.is_reconciled_to(target_epoch) {
-        return;
+        return false;
     }
     let subscribed = group.topic_ids(&member.metadata, turn.topics);
     let nothing = Partitions::new();
@@ -357,8 +358,9 @@ fn reconcile(
     };
     let next = reconciliation.next();
     if next == member.current {
-        return;
+        return false;
     }
+    let has_changed = next.assigned != member.current.assigned;
     let revocation_ms = (next.state == MemberState::UnrevokedPartitions)
         .then_some(member.metadata.rebalance_timeout_ms);
     turn.write(ConsumerRecord::Current {
@@ -366,6 +368,7 @@ fn reconcile(
         assignment: Some(next),
     });
     turn.set_timer(member_id, ConsumerTimer::Revocation, revocation_ms);
+    has_changed
 }
 
 fn assignment(assigned: &EpochPartitions) -> Assignment {

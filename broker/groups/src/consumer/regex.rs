@@ -12,7 +12,7 @@ use super::topics::Topics;
 use super::turn::{GroupChange, Turn};
 use crate::now::Now;
 
-/// At least so long between two resolutions (Kafka's `REGEX_BATCH_REFRESH_MIN_INTERVAL_MS`).
+/// At least so long between two resolutions of a group (Kafka's `REGEX_BATCH_REFRESH_MIN_INTERVAL_MS`).
 const REFRESH_MIN_INTERVAL_MS: i64 = 10_000;
 
 /// What a regular expression matches.
@@ -27,29 +27,33 @@ pub struct ResolvedRegex {
 }
 
 impl ConsumerGroup {
-    /// Takes over what the regular expressions match that a heartbeat asked to have resolved; none when they
-    /// could not be. `topics` are those that they were matched against.
+    /// Takes over what the regular expressions match that a heartbeat asked to have resolved, in that version of
+    /// the topics; nothing when that failed, and it is asked for again after a while.
     pub fn resolve(
         &mut self,
         matches: &[(Arc<str>, BTreeSet<Arc<str>>)],
+        version: u64,
         topics: &Topics,
         config: &ConsumerGroupConfig,
         now: Now,
     ) -> Result<GroupChange, Refused> {
         self.is_resolving = false;
+        self.resolution_failed_ms = Some(now.monotonic_ms);
         let mut turn = Turn::new(self, topics);
         let mut has_changed = false;
-        for (regex, topics_matched) in matches {
+        for (regex, matched) in matches {
             if !turn.group.regexes.contains_key(regex) {
                 continue;
             }
+            // The first time counts, whatever matches: a member that came from another expression has a target
+            // of what that matches.
             let old = turn.group.resolved.get(regex);
-            has_changed |= old.is_none_or(|old| old.topics != *topics_matched);
+            has_changed |= old.is_none_or(|old| old.topics != *matched);
             turn.write(ConsumerRecord::Regex {
                 regex: regex.clone(),
                 resolved: Some(ResolvedRegex {
-                    topics: topics_matched.clone(),
-                    version: topics.version(),
+                    topics: matched.clone(),
+                    version,
                     timestamp_ms: now.wall_ms,
                 }),
             });
@@ -58,7 +62,11 @@ impl ConsumerGroup {
             turn.update_epoch(has_changed);
         }
         turn.check_size(config)?;
-        Ok(turn.into_change())
+        let change = turn.into_change();
+        if !matches.is_empty() {
+            self.resolution_failed_ms = None;
+        }
+        Ok(change)
     }
 
     /// The regular expressions that are to be resolved now.
@@ -76,7 +84,10 @@ impl ConsumerGroup {
     }
 
     fn is_resolution_due(&self, topics: &Topics, config: &ConsumerGroupConfig, now: Now) -> bool {
-        if self.regexes.is_empty() {
+        let failed_ms = self.resolution_failed_ms;
+        let has_just_failed = failed_ms
+            .is_some_and(|failed_ms| now.monotonic_ms - failed_ms < REFRESH_MIN_INTERVAL_MS);
+        if self.regexes.is_empty() || has_just_failed {
             return false;
         }
         let newest = self.resolved.values().map(|resolved| resolved.timestamp_ms);

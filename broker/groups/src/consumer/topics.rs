@@ -46,7 +46,8 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// `version` differs from that of every other state of the topics.
+    /// `version` differs from that of every other state of the topics, on any broker: the offset of the metadata,
+    /// say.
     pub fn new(version: u64, topics: impl IntoIterator<Item = (Arc<str>, Topic)>) -> Self {
         let by_name = BTreeMap::from_iter(topics);
         let name_of = |(name, topic): (&Arc<str>, &Topic)| (topic.id, name.clone());

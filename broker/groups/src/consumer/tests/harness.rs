@@ -144,7 +144,7 @@ impl Harness {
             now,
             ..
         } = self;
-        group.resolve(&matches, topics, config, *now)
+        group.resolve(&matches, topics.version(), topics, config, *now)
     }
 
     pub(super) fn set_timers(&mut self, changes: &[TimerChange]) {

@@ -64,22 +64,21 @@ fn a_regular_expression_that_is_resolved_serves_who_comes_later() {
     let mut harness = Harness::new();
     let joins = |member_id| join(member_id, &[]).with_subscribed_topic_regex(Some(wire("o.*")));
     let to_resolve = harness.beat(&joins("a")).unwrap().to_resolve;
-    // It could not be: the next heartbeat asks again.
-    let Harness {
-        group,
-        topics,
-        config,
-        now,
-        ..
-    } = &mut harness;
-    assert_eq!(
-        group.resolve(&[], topics, config, *now).unwrap().records,
-        []
-    );
-    assert_eq!(
-        harness.beat(&request("a", 1)).unwrap().to_resolve,
-        to_resolve
-    );
+    // It cannot be, or does not fit in a batch: asked for again, in time.
+    for limit in [usize::MAX, 100] {
+        harness.config.batch_bytes_max = limit;
+        let failed = match limit {
+            100 => harness.resolve(&to_resolve).map(|_| ()),
+            _ => harness.resolve(&[]).map(|_| ()),
+        };
+        assert_eq!(failed.is_err(), limit == 100);
+        harness.config.batch_bytes_max = usize::MAX;
+        harness.advance(9_999);
+        assert_eq!(harness.beat(&request("a", 1)).unwrap().to_resolve, []);
+        harness.advance(1);
+        let again = harness.beat(&request("a", 1)).unwrap().to_resolve;
+        assert_eq!(again, to_resolve);
+    }
     harness.resolve(&to_resolve).unwrap();
     harness.advance(1_000);
     harness.ok(&request("a", 1));

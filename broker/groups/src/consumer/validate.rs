@@ -41,6 +41,13 @@ pub(super) fn validate(
             return invalid(format!("{field} is longer than {STRING_BYTES_MAX} bytes"));
         }
     }
+    let names = request.subscribed_topic_names.iter().flatten();
+    let longest_name = names.map(|name| name.len()).max();
+    if longest_name > Some(STRING_BYTES_MAX) {
+        return invalid(format!(
+            "SubscribedTopicNames has a name of more than {STRING_BYTES_MAX} bytes"
+        ));
+    }
     if epoch < LEAVE_FOR_A_WHILE_EPOCH {
         return invalid(format!(
             "MemberEpoch is {epoch}; it is {JOIN_EPOCH} to join, {LEAVE_EPOCH} or \

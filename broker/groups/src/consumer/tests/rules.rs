@@ -75,6 +75,7 @@ fn requests_that_make_no_sense_are_refused() {
         first().with_topic_partitions(None),
         first().with_topic_partitions(Some(wire_partitions(&orders(&[0])))),
         first().with_subscribed_topic_names(None),
+        first().with_subscribed_topic_names(Some(vec![TopicName(wire(&"x".repeat(40_000)))])),
         request("a", -2),
         request("a", -3),
         request("a", i32::MIN),

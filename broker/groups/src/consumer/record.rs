@@ -1,3 +1,8 @@
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::member::{CurrentAssignment, MemberMetadata};

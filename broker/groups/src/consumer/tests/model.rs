@@ -451,6 +451,7 @@ impl World {
         }
         for client in &self.clients {
             let member_id = member_id(client.process);
+            let commit_rule = group.check_commit(9, &member_id, client.epoch);
             if !group.members().contains_key(&*member_id) {
                 // It was fenced, and will learn so.
                 continue;
@@ -463,6 +464,9 @@ impl World {
                         Some(&*member_id),
                         "who else may read {partition} of {topic_id}"
                     );
+                    let rule = commit_rule.expect("who reads is a member");
+                    let checked = rule.check(topic_id, *partition);
+                    assert_eq!(checked, Ok(()), "who reads may commit");
                 }
             }
         }
@@ -496,9 +500,20 @@ impl World {
                 self.append(records, None);
             }
         }
-        let group = &self.harness.group;
+        let group = self.harness.group.clone();
         assert_eq!(group.state(), ConsumerGroupState::Stable);
         assert_eq!(group.members().len(), CLIENTS, "members that are no more");
+        for client in 0..CLIENTS {
+            self.beat(client);
+        }
+        while let Some((sent, request)) = self.take_request(0) {
+            self.deliver(sent, &request);
+        }
+        assert!(
+            self.pending
+                .drain(..)
+                .all(|(records, _)| records.is_empty())
+        );
         let mut owned = BTreeSet::new();
         let mut subscribed = 0;
         for client in &self.clients {

@@ -15,8 +15,10 @@
 //!   with the new one may have been lost.
 //! - Replaying the records gives the same group.
 //!
-//! As in Kafka, a member's requests are taken to come in the order in which it sent them, since one that names
-//! too few partitions frees the others.
+//! A request that says what its member has frees all else, so one that comes late, after the member has given it
+//! up and sent another over a new connection, would free what the member reads by now. Unlike Kafka, which takes
+//! it, a group refuses what comes over an older connection than the newest that spoke for the member. A
+//! coordinator that takes over does not know; what was sent to the one before it does not come to it.
 //!
 //! Start reading at `heartbeat.rs`, then `reconcile.rs`. Members that speak the classic protocol are not part of
 //! it yet.

@@ -31,6 +31,8 @@ pub struct ConsumerGroup {
     assignors: BTreeMap<Assignor, usize>,
     /// The topics that the hash in `epoch` was last found right for; in no record.
     pub(super) checked_version: Option<u64>,
+    /// The newest connection that has spoken for a member; in no record.
+    pub(super) connections: BTreeMap<Arc<str>, u64>,
     /// The caller was asked to resolve the regular expressions; in no record.
     pub(super) is_resolving: bool,
     /// When that last came to nothing (monotonic clock); in no record.
@@ -78,6 +80,7 @@ impl ConsumerGroup {
             resolved: BTreeMap::new(),
             assignors: BTreeMap::new(),
             checked_version: None,
+            connections: BTreeMap::new(),
             is_resolving: false,
             resolution_failed_ms: None,
         }
@@ -245,6 +248,7 @@ impl ConsumerGroup {
     }
 
     fn remove(&mut self, member_id: &Arc<str>) {
+        self.connections.remove(member_id);
         if let Some(member) = self.members.remove(member_id) {
             self.uncount(member_id, &member.metadata);
             self.release(member_id, &member.current);

@@ -48,16 +48,27 @@ enum Sender {
 
 impl ConsumerGroup {
     /// Takes a ConsumerGroupHeartbeat, version 0 or 1. One that joins makes the group: the caller hands in a new
-    /// one, and drops it when it is unused afterwards.
+    /// one, and drops it when it is unused afterwards. `connection` numbers the connection that it came over, in
+    /// the order in which they were accepted.
     pub fn heartbeat(
         &mut self,
         context: &RequestContext,
+        connection: u64,
         request: &ConsumerGroupHeartbeatRequest,
         topics: &Topics,
         config: &ConsumerGroupConfig,
         now: Now,
     ) -> Result<HeartbeatOutcome, Refused> {
         let assignor = validate(config, context.api_version, request)?;
+        let newest = self.connections.get(request.member_id.as_str());
+        let is_new_connection = newest != Some(&connection);
+        if newest.is_some_and(|newest| connection < *newest) {
+            // Whoever sent it no longer waits for the answer.
+            return Err(Refused::new(
+                ResponseError::NetworkException,
+                "the member has spoken over a newer connection since",
+            ));
+        }
         if matches!(request.member_epoch, LEAVE_EPOCH | LEAVE_FOR_A_WHILE_EPOCH) {
             return leave::leave(self, request, topics);
         }
@@ -111,13 +122,18 @@ impl ConsumerGroup {
         }
         turn.timers.push(session);
         let member = &turn.group.members[&member_id];
-        let is_told =
-            request.member_epoch == JOIN_EPOCH || is_full(request) || has_assignment_changed;
+        // Over a new connection too: it may be a member that was fenced, does not know, and was brought back by a
+        // request of its own that came late.
+        let is_told = request.member_epoch == JOIN_EPOCH
+            || is_full(request)
+            || is_new_connection
+            || has_assignment_changed;
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(wire(&member_id)))
             .with_member_epoch(member.current.epoch)
             .with_heartbeat_interval_ms(config.heartbeat_interval_ms)
             .with_assignment(is_told.then(|| assignment(&member.current.assigned)));
+        turn.group.connections.insert(member_id, connection);
         let to_resolve = turn.group.start_to_resolve(topics, config, now);
         Ok(HeartbeatOutcome {
             records: turn.records,

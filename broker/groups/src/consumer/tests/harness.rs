@@ -30,6 +30,8 @@ pub(super) struct Harness {
     pub(super) group: ConsumerGroup,
     pub(super) config: ConsumerGroupConfig,
     pub(super) now: Now,
+    /// Over which requests come.
+    pub(super) connection: u64,
     pub(super) topics: Topics,
     /// Id, partitions and rack by name.
     pub(super) made_of: BTreeMap<&'static str, (u128, usize, &'static str)>,
@@ -50,6 +52,7 @@ impl Harness {
                 monotonic_ms: 5_000,
                 wall_ms: 1_700_000_000_000,
             },
+            connection: 1,
             topics: Topics::default(),
             made_of: BTreeMap::new(),
             deadlines: BTreeMap::new(),
@@ -98,9 +101,10 @@ impl Harness {
             topics,
             config,
             now,
+            connection,
             ..
         } = self;
-        let outcome = group.heartbeat(&context, request, topics, config, *now);
+        let outcome = group.heartbeat(&context, *connection, request, topics, config, *now);
         self.set_timers(match &outcome {
             Ok(outcome) => &outcome.timers,
             Err(refused) => &refused.timers,

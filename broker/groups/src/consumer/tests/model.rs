@@ -1,8 +1,9 @@
 //! Random interleavings of what members, topics, time, the wire and the log can do, against what must hold
 //! whatever happens.
 //!
-//! Requests of one process come in the order in which it sent them, are lost or come late; so do answers. A
-//! process that gives up waiting sends again, and hears no answer to what it has sent before.
+//! Requests are lost or come late; those of one connection come in the order in which they were sent. A process
+//! that gives up waiting connects anew and sends again, and hears no answer to what it has sent before; but that
+//! may come to the coordinator, whenever.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -51,12 +52,12 @@ enum Step {
     Crash {
         client: usize,
     },
-    /// The next request of a process comes to the coordinator.
+    /// The next request of a connection comes to the coordinator.
     Deliver {
-        process: usize,
+        wire: usize,
     },
     LoseRequest {
-        process: usize,
+        wire: usize,
     },
     /// The oldest batch is committed.
     Commit {
@@ -87,7 +88,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let client = || 0..CLIENTS;
     let step = prop_oneof![
         16 => client().prop_map(|client| Step::Beat { client }),
-        16 => (0..8usize).prop_map(|process| Step::Deliver { process }),
+        16 => (0..8usize).prop_map(|wire| Step::Deliver { wire }),
         16 => any::<u8>().prop_map(|lost| Step::Commit { is_answer_lost: lost < 25 }),
         10 => client().prop_map(|client| Step::TakeUp { client }),
         6 => prop_oneof![0..1_100i64, 1_000..12_000i64].prop_map(|duration_ms| Step::Advance { duration_ms }),
@@ -97,7 +98,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Resolve),
         1 => client().prop_map(|client| Step::Leave { client }),
         1 => client().prop_map(|client| Step::Crash { client }),
-        1 => (0..8usize).prop_map(|process| Step::LoseRequest { process }),
+        1 => (0..8usize).prop_map(|wire| Step::LoseRequest { wire }),
         1 => (0..TOPICS.len(), 1..5usize, any::<bool>())
             .prop_map(|(name, partitions, is_new)| Step::Topic { name, partitions, is_new }),
         1 => (0..TOPICS.len()).prop_map(|name| Step::DeleteTopic { name }),
@@ -111,6 +112,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Client {
     /// Makes the member id; a new one for each process.
     process: usize,
+    connection: u64,
     epoch: i32,
     topics: usize,
     regex: usize,
@@ -118,6 +120,8 @@ struct Client {
     owned: Partitions,
     /// What it is to read, until it does.
     told: Option<Partitions>,
+    /// The coordinator has let go of it, and it has not learnt so yet.
+    is_fenced: bool,
     /// The request whose answer it waits for.
     awaits: Option<u64>,
     /// What the coordinator knows of it, when all requests have come.
@@ -131,6 +135,8 @@ struct Sent {
 }
 
 type Answer = (Sent, ConsumerGroupHeartbeatResponse);
+/// The connection it came over, and what came.
+type Asked = (u64, Sent, ConsumerGroupHeartbeatRequest);
 
 struct World {
     harness: Harness,
@@ -140,7 +146,9 @@ struct World {
     clients: Vec<Client>,
     /// What the coordinator has asked for.
     resolving: Option<Vec<Arc<str>>>,
-    wires: BTreeMap<usize, VecDeque<(Sent, ConsumerGroupHeartbeatRequest)>>,
+    /// By connection.
+    wires: BTreeMap<u64, VecDeque<(Sent, ConsumerGroupHeartbeatRequest)>>,
+    connections: u64,
     processes: usize,
     next_number: u64,
     next_topic_id: u128,
@@ -180,6 +188,7 @@ impl World {
             clients: vec![Client::default(); CLIENTS],
             resolving: None,
             wires: BTreeMap::new(),
+            connections: 0,
             processes: 0,
             next_number: 1,
             next_topic_id: 10,
@@ -196,8 +205,10 @@ impl World {
     /// A new process of the client.
     fn start(&mut self, client: usize) {
         self.processes += 1;
+        self.connections += 1;
         self.clients[client] = Client {
             process: self.processes,
+            connection: self.connections,
             topics: self.clients[client].topics,
             regex: self.clients[client].regex,
             ..Client::default()
@@ -226,13 +237,13 @@ impl World {
                 self.start(client);
             }
             Step::Crash { client } => self.start(client),
-            Step::Deliver { process } => {
-                if let Some((sent, request)) = self.take_request(process) {
-                    self.deliver(sent, &request);
+            Step::Deliver { wire } => {
+                if let Some(asked) = self.take_request(wire) {
+                    self.deliver(&asked);
                 }
             }
-            Step::LoseRequest { process } => {
-                self.take_request(process);
+            Step::LoseRequest { wire } => {
+                self.take_request(wire);
             }
             Step::Commit { is_answer_lost } => self.commit(is_answer_lost),
             Step::Advance { duration_ms } => {
@@ -257,6 +268,8 @@ impl World {
                 }
                 self.replayed = replayed(&self.log);
                 self.resolving = None;
+                // What was sent to the one before.
+                self.wires.clear();
                 self.harness.restart(&self.log);
             }
         }
@@ -283,8 +296,8 @@ impl World {
         };
         let number = self.next_number;
         self.next_number += 1;
-        let process = self.clients[client].process;
-        let wire = self.wires.entry(process).or_default();
+        let connection = self.clients[client].connection;
+        let wire = self.wires.entry(connection).or_default();
         wire.push_back((Sent { client, number }, request));
         number
     }
@@ -299,6 +312,7 @@ impl World {
             told,
             awaits,
             reported,
+            ..
         } = self.clients[client].clone();
         if awaits.is_some() {
             return;
@@ -332,6 +346,8 @@ impl World {
         let client = &mut self.clients[client];
         if client.awaits.take().is_some() {
             client.reported = None;
+            self.connections += 1;
+            client.connection = self.connections;
         }
     }
 
@@ -349,15 +365,18 @@ impl World {
         }
     }
 
-    fn take_request(&mut self, process: usize) -> Option<(Sent, ConsumerGroupHeartbeatRequest)> {
+    fn take_request(&mut self, index: usize) -> Option<Asked> {
         self.wires.retain(|_, wire| !wire.is_empty());
-        let count = self.wires.len();
-        let wire = self.wires.values_mut().nth(process % count.max(1))?;
-        wire.pop_front()
+        let count = self.wires.len().max(1);
+        let (connection, wire) = self.wires.iter_mut().nth(index % count)?;
+        let (sent, request) = wire.pop_front()?;
+        Some((*connection, sent, request))
     }
 
-    fn deliver(&mut self, sent: Sent, request: &ConsumerGroupHeartbeatRequest) {
+    fn deliver(&mut self, (connection, sent, request): &Asked) {
+        let sent = *sent;
         let before = self.harness.group.clone();
+        self.harness.connection = *connection;
         match self.harness.beat(request) {
             Ok(outcome) => {
                 self.append(outcome.records, Some((sent, outcome.response)));
@@ -422,6 +441,7 @@ impl World {
             code if rejoins.iter().any(|error| error.code() == code) => {
                 *client = Client {
                     process: client.process,
+                    connection: client.connection,
                     topics: client.topics,
                     regex: client.regex,
                     ..Client::default()
@@ -432,12 +452,15 @@ impl World {
                 client.reported = None;
             }
             code if code == ResponseError::UnknownServerError.code() => client.reported = None,
+            code if code == ResponseError::NetworkException.code() => {
+                panic!("it was sent over the newest connection")
+            }
             code if code == ResponseError::FencedInstanceId.code() => self.start(sent.client),
             _ => panic!("{response:?}"),
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         let group = &self.harness.group;
         let (epoch, target_epoch) = group.epochs();
         assert!(target_epoch <= epoch);
@@ -449,11 +472,12 @@ impl World {
                 assert_eq!(other, None, "two owners of {partition} of {topic_id}");
             }
         }
-        for client in &self.clients {
+        for client in &mut self.clients {
             let member_id = member_id(client.process);
             let commit_rule = group.check_commit(9, &member_id, client.epoch);
-            if !group.members().contains_key(&*member_id) {
-                // It was fenced, and will learn so.
+            let is_member = group.members().contains_key(&*member_id);
+            client.is_fenced |= client.epoch > 0 && !is_member;
+            if client.is_fenced {
                 continue;
             }
             for (topic_id, partitions) in &client.owned {
@@ -481,8 +505,8 @@ impl World {
                 self.time_out(client);
                 self.beat(client);
             }
-            while let Some((sent, request)) = self.take_request(0) {
-                self.deliver(sent, &request);
+            while let Some(asked) = self.take_request(0) {
+                self.deliver(&asked);
                 self.check();
             }
             self.resolve();
@@ -499,6 +523,7 @@ impl World {
             for records in self.harness.advance(2_000) {
                 self.append(records, None);
             }
+            self.check();
         }
         let group = self.harness.group.clone();
         assert_eq!(group.state(), ConsumerGroupState::Stable);
@@ -506,8 +531,8 @@ impl World {
         for client in 0..CLIENTS {
             self.beat(client);
         }
-        while let Some((sent, request)) = self.take_request(0) {
-            self.deliver(sent, &request);
+        while let Some(asked) = self.take_request(0) {
+            self.deliver(&asked);
         }
         assert!(
             self.pending

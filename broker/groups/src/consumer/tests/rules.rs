@@ -134,6 +134,34 @@ fn epochs_that_are_not_the_members_are_fenced() {
 }
 
 #[test]
+fn what_a_member_sent_before_it_connected_anew_is_refused() {
+    let mut harness = two_members();
+    harness.connection = 2;
+    harness.ok(&request("a", 2));
+    harness.connection = 1;
+    // Each would free partitions that the member reads.
+    let nothing = Partitions::new();
+    for late in [
+        join("a", &["orders"]),
+        full("a", 2, &["orders"], &nothing),
+        request("a", -1),
+    ] {
+        let code = harness.refused(&late);
+        assert_eq!(code, ResponseError::NetworkException.code(), "{late:?}");
+    }
+    // Who connects anew is told all: it may have missed its fencing.
+    harness.connection = 3;
+    let response = harness.ok(&request("a", 2));
+    assert_eq!(told(&response), Some(orders(&[0, 1])));
+    assert_eq!(told(&harness.ok(&request("a", 2))), None);
+    // Others are none of its business, nor is a member that has gone and come again.
+    harness.ok(&request("b", 2));
+    harness.ok(&request("a", -1));
+    harness.connection = 1;
+    harness.ok(&join("a", &["orders"]));
+}
+
+#[test]
 fn a_member_that_was_fenced_comes_back_with_nothing() {
     let mut harness = two_members();
     // It has heard of its fencing from nobody but itself: it has let go of all.

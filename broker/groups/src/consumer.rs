@@ -34,6 +34,7 @@ mod reconcile;
 mod record;
 mod refused;
 mod regex;
+mod sender;
 mod target;
 mod timer;
 mod topics;

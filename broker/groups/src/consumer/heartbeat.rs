@@ -13,6 +13,7 @@ use super::member::{
 use super::reconcile::Reconciliation;
 use super::record::ConsumerRecord;
 use super::refused::Refused;
+use super::sender::Sender;
 use super::timer::{ConsumerTimer, TimerChange};
 use super::topics::Topics;
 use super::turn::Turn;
@@ -34,16 +35,6 @@ pub struct HeartbeatOutcome {
     /// Regular expressions to be matched against all topics that their members may describe, off this thread;
     /// then [`ConsumerGroup::resolve`] is to be called, whatever came of it.
     pub to_resolve: Vec<Arc<str>>,
-}
-
-/// Who a request comes from.
-enum Sender {
-    /// A member.
-    Known(Arc<str>),
-    /// One that joins.
-    New(Arc<str>),
-    /// The next process of a static member that is away.
-    Successor { of: Arc<str>, id: Arc<str> },
 }
 
 impl ConsumerGroup {
@@ -88,22 +79,8 @@ impl ConsumerGroup {
         let before = before.map(|member| member.metadata.clone());
         let before = before.unwrap_or_default();
         let metadata = metadata(context, request, assignor, &before);
-        let old_regex = before.subscribed_regex.as_ref();
-        let regex = metadata.subscribed_regex.clone();
-        let have_names_changed = metadata.subscribed_topics != before.subscribed_topics;
-        let has_regex_changed = regex.as_ref() != old_regex;
-        if is_new || metadata != before {
-            turn.write(ConsumerRecord::Member {
-                member_id: member_id.clone(),
-                metadata: Some(metadata),
-            });
-        }
-        turn.forget_regex(old_regex);
-        // One that is not resolved yet changes nothing till it is.
-        let is_known = |regex: &Arc<str>| turn.group.resolved.contains_key(regex);
-        let brings_topics = has_regex_changed && regex.as_ref().is_none_or(is_known);
-        let has_subscription_changed = have_names_changed || has_regex_changed;
-        turn.update_epoch(is_new || have_names_changed || brings_topics);
+        let has_subscription_changed =
+            update_member(&mut turn, &member_id, is_new, &before, metadata);
         target::update(&mut turn, config, now);
         let has_assignment_changed = reconcile(
             &mut turn,
@@ -164,105 +141,6 @@ impl ConsumerGroup {
         }
         timers
     }
-
-    fn sender(
-        &self,
-        context: &RequestContext,
-        request: &ConsumerGroupHeartbeatRequest,
-        owned: Option<&Partitions>,
-        config: &ConsumerGroupConfig,
-    ) -> Result<Sender, Refused> {
-        let joins = request.member_epoch == JOIN_EPOCH;
-        let member_id: Arc<str> = if request.member_id.is_empty() {
-            Arc::from(context.member_uuid.to_string())
-        } else {
-            Arc::from(request.member_id.as_str())
-        };
-        let instance_id = request.instance_id.as_deref();
-        let owner = instance_id.and_then(|instance_id| self.static_member(instance_id));
-        match (instance_id, owner) {
-            (Some(_), Some(owner)) if *owner == member_id => {}
-            (Some(instance_id), Some(owner)) if joins => {
-                let is_away = self.members[owner].current.epoch == LEAVE_FOR_A_WHILE_EPOCH;
-                return if is_away {
-                    Ok(Sender::Successor {
-                        of: owner.clone(),
-                        id: member_id,
-                    })
-                } else {
-                    Err(Refused::new(
-                        ResponseError::UnreleasedInstanceId,
-                        format!("InstanceId {instance_id} is in use by member {owner}"),
-                    ))
-                };
-            }
-            (Some(instance_id), Some(owner)) => {
-                return Err(Refused::new(
-                    ResponseError::FencedInstanceId,
-                    format!("InstanceId {instance_id} is that of member {owner} now"),
-                ));
-            }
-            (Some(instance_id), None) if !joins => {
-                return Err(Refused::new(
-                    ResponseError::UnknownMemberId,
-                    format!("InstanceId {instance_id} is not in the group"),
-                ));
-            }
-            _ => {}
-        }
-        match self.members.get(&member_id) {
-            Some(member) => {
-                check_epoch(&member.current, request.member_epoch, owned)?;
-                Ok(Sender::Known(member_id))
-            }
-            None if !joins => Err(unknown_member(&member_id)),
-            None if self.members.len() >= config.max_size => Err(Refused::new(
-                ResponseError::GroupMaxSizeReached,
-                format!("the group has {} members, its maximum", config.max_size),
-            )),
-            None => Ok(Sender::New(member_id)),
-        }
-    }
-}
-
-pub(super) fn unknown_member(member_id: &str) -> Refused {
-    let message = format!("member {member_id} is not in the group");
-    Refused::new(ResponseError::UnknownMemberId, message)
-}
-
-/// Who joins says that it has nothing, whatever it had. One epoch earlier is taken from a member that has not
-/// heard of the new one: it has nothing but what is assigned to it still.
-fn check_epoch(
-    current: &CurrentAssignment,
-    epoch: i32,
-    owned: Option<&Partitions>,
-) -> Result<(), Refused> {
-    let fenced = |why: String| Err(Refused::new(ResponseError::FencedMemberEpoch, why));
-    let has_nothing = owned.is_some_and(Partitions::is_empty);
-    if current.state == MemberState::Unknown && !has_nothing {
-        return fenced("the state of the member is of a newer version: rejoin".to_owned());
-    }
-    let is_valid = epoch == JOIN_EPOCH
-        || epoch == current.epoch
-        || (epoch == current.previous_epoch
-            && epoch < current.epoch
-            && owned.is_some_and(|owned| is_within(owned, &current.assigned)));
-    if is_valid {
-        return Ok(());
-    }
-    fenced(format!(
-        "MemberEpoch is {epoch}, the member is at {}: let go of all partitions and rejoin",
-        current.epoch
-    ))
-}
-
-fn is_within(owned: &Partitions, assigned: &EpochPartitions) -> bool {
-    owned.iter().all(|(topic_id, partitions)| {
-        let assigned = assigned.get(topic_id);
-        let mut partitions = partitions.iter();
-        partitions
-            .all(|partition| assigned.is_some_and(|assigned| assigned.contains_key(partition)))
-    })
 }
 
 fn owned(request: &ConsumerGroupHeartbeatRequest) -> Option<Partitions> {
@@ -315,6 +193,32 @@ fn metadata(
         },
         assignor: assignor.or(before.assignor),
     }
+}
+
+/// Takes over what a member says of itself; says whether it subscribes to something else than before.
+fn update_member(
+    turn: &mut Turn<'_>,
+    member_id: &Arc<str>,
+    is_new: bool,
+    before: &MemberMetadata,
+    metadata: MemberMetadata,
+) -> bool {
+    let old_regex = before.subscribed_regex.as_ref();
+    let regex = metadata.subscribed_regex.clone();
+    let have_names_changed = metadata.subscribed_topics != before.subscribed_topics;
+    let has_regex_changed = regex.as_ref() != old_regex;
+    if is_new || metadata != *before {
+        turn.write(ConsumerRecord::Member {
+            member_id: member_id.clone(),
+            metadata: Some(metadata),
+        });
+    }
+    turn.forget_regex(old_regex);
+    // One that is not resolved yet changes nothing till it is.
+    let is_known = |regex: &Arc<str>| turn.group.resolved.contains_key(regex);
+    let brings_topics = has_regex_changed && regex.as_ref().is_none_or(is_known);
+    turn.update_epoch(is_new || have_names_changed || brings_topics);
+    have_names_changed || has_regex_changed
 }
 
 /// The next process of a static member has its subscription, its target and its partitions.

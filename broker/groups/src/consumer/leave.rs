@@ -5,10 +5,11 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 
 use super::LEAVE_FOR_A_WHILE_EPOCH;
 use super::group::ConsumerGroup;
-use super::heartbeat::{HeartbeatOutcome, unknown_member};
+use super::heartbeat::HeartbeatOutcome;
 use super::member::{CurrentAssignment, EpochPartitions, MemberState};
 use super::record::ConsumerRecord;
 use super::refused::Refused;
+use super::sender::unknown_member;
 use super::timer::ConsumerTimer;
 use super::topics::Topics;
 use super::turn::{GroupChange, Turn};

@@ -114,7 +114,12 @@ impl ConsumerGroup {
             ConsumerRecord::Current {
                 member_id,
                 assignment,
-            } => self.set_current(member_id, assignment.clone().unwrap_or_default()),
+            } => {
+                // A tombstone can outlive all else that was of its member.
+                if assignment.is_some() || self.members.contains_key(member_id) {
+                    self.set_current(member_id, assignment.clone().unwrap_or_default());
+                }
+            }
             ConsumerRecord::Regex { regex, resolved } => {
                 self.set_resolved(regex, resolved.as_ref())
             }

@@ -27,11 +27,15 @@ fn deadlines_are_there_again_after_a_restart() {
 #[test]
 fn tombstones_leave_nothing_of_a_group() {
     let mut harness = two_members();
-    for record in harness.group.tombstones() {
-        harness.group.apply(&record);
+    let tombstones = harness.group.tombstones();
+    // They may be all that is left in the log.
+    for _ in 0..2 {
+        for record in &tombstones {
+            harness.group.apply(record);
+        }
+        assert!(harness.group.is_unused());
+        assert!(harness.group == replayed(&[]));
     }
-    assert!(harness.group.is_unused());
-    assert!(harness.group == replayed(&[]));
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Requests that were held up on the way: Jepsen found in Bufstream 0.1.0, and in Kafka's protocol, that they
+//! end a later transaction.
+
+use foz_transactions::{MarkerOutcome, Request, TransactionState};
+use kafka_protocol::messages::{AddOffsetsToTxnRequest, GroupId};
+
+use crate::harness::*;
+
+use TransactionState::{Empty, Ongoing};
+
+/// The old way: all over one epoch. Connection 1 got stuck, so the client opened connection 2.
+fn next_transaction() -> Harness {
+    let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));
+    harness.writes_markers = true;
+    let add = harness.send_over(Some(1), 3, client_add((10, 7), &[0]));
+    assert_eq!(harness.added(add), 0);
+    let end = harness.send_over(Some(2), 3, end_request((10, 7), true));
+    assert_eq!(harness.ended(end).0, 0);
+    let add = harness.send_over(Some(2), 3, client_add((10, 7), &[0, 1]));
+    assert_eq!(harness.added(add), 0);
+    assert_eq!(harness.state(), "Ongoing");
+    harness
+}
+
+fn add_offsets() -> Request {
+    let request = AddOffsetsToTxnRequest::default()
+        .with_transactional_id(transactional_id(ID))
+        .with_producer_id(10.into())
+        .with_producer_epoch(7)
+        .with_group_id(GroupId(text("group")));
+    Request::AddOffsetsToTxn {
+        request,
+        offsets_partition: 0,
+    }
+}
+
+#[test]
+fn what_comes_over_an_older_connection_is_not_taken_for_news() {
+    let late = [
+        (3, end_request((10, 7), true)),
+        (3, end_request((10, 7), false)),
+        (4, end_request((10, 7), true)),
+        (3, client_add((10, 7), &[9])),
+        (3, add_offsets()),
+    ];
+    for (api_version, request) in late {
+        let mut harness = next_transaction();
+        let records = harness.log.len();
+        let waiter = harness.send_over(Some(1), api_version, request.clone());
+        assert_eq!(harness.closed, [waiter], "{request:?}");
+        assert_eq!(harness.state(), "Ongoing", "{request:?}");
+        assert_eq!(harness.log.len(), records, "{request:?}");
+        // The client goes on over its own connection.
+        let end = harness.send_over(Some(2), 3, end_request((10, 7), false));
+        assert_eq!(harness.ended(end).0, 0);
+        assert_eq!(harness.state(), "CompleteAbort");
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_speaks_for_its_connection_too() {
+    let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));
+    harness.confirms = false;
+    harness.send_over(Some(1), 3, end_request((10, 7), true));
+    let again = harness.send_over(Some(2), 3, end_request((10, 7), true));
+    assert_eq!(harness.ended(again).0, 51);
+    let late = harness.send_over(Some(1), 3, end_request((10, 7), true));
+    assert_eq!(harness.closed, [late]);
+}
+
+#[test]
+fn connections_are_compared_only_for_one_producer_and_epoch() {
+    let mut harness = next_transaction();
+    // Another producer takes over, with a connection that it has had for long.
+    assert_eq!(harness.init(None).0, 51);
+    assert_eq!(harness.init(None), (0, 10, 9));
+    let add = harness.send_over(Some(0), 3, client_add((10, 9), &[0]));
+    assert_eq!(harness.added(add), 0);
+    // The former one is told that it is fenced, whatever it comes over.
+    let late = harness.send_over(Some(1), 3, end_request((10, 7), true));
+    assert_eq!(harness.ended(late).0, 90);
+    let late = harness.send_over(Some(5), 3, end_request((10, 7), true));
+    assert_eq!(harness.ended(late).0, 90);
+    let end = harness.send_over(Some(0), 3, end_request((10, 9), true));
+    assert_eq!(harness.ended(end).0, 0);
+    assert_eq!(harness.closed, []);
+}
+
+#[test]
+fn brokers_have_no_place_in_the_order() {
+    let mut harness = Harness::loaded(transaction(Empty, (10, 7)));
+    let one = || broker_add(vec![add_transaction(ID, (10, 7), false, &[0])]);
+    for api_version in [4, 5] {
+        let waiter = harness.send(api_version, one());
+        assert_eq!(harness.added(waiter), 0);
+    }
+    assert_eq!(harness.closed, []);
+}
+
+#[test]
+fn an_epoch_for_each_transaction_needs_no_order() {
+    let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));
+    let end = harness.send_over(Some(2), 5, end_request((10, 7), true));
+    assert_eq!(harness.ended(end), (0, 10, 8));
+    harness.report(MarkerOutcome::Written);
+    let late = harness.send_over(Some(1), 5, end_request((10, 7), true));
+    assert_eq!(harness.ended(late), (0, 10, 8));
+    assert_eq!(harness.add_v5((10, 8), &[0]), 0);
+    let late = harness.send_over(Some(1), 5, end_request((10, 7), true));
+    assert_eq!(harness.ended(late).0, 90);
+    assert_eq!(harness.state(), "Ongoing");
+}
+
+#[test]
+fn a_coordinator_that_comes_back_has_forgotten_the_order() {
+    let mut harness = next_transaction();
+    harness.restart();
+    let late = harness.send_over(Some(1), 3, end_request((10, 7), true));
+    // Numbers of another broker's connections say nothing.
+    assert_eq!(harness.ended(late).0, 0);
+}

@@ -1,0 +1,197 @@
+use foz_transactions::{AppendError, MarkerOutcome, MarkerToken, TransactionState};
+use kafka_protocol::ResponseError as E;
+
+use crate::harness::*;
+
+use TransactionState::{Ongoing, PrepareAbort, PrepareCommit};
+
+fn ending() -> Harness {
+    let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));
+    assert_eq!(harness.end(5, (10, 7), true), (0, 10, 8));
+    harness
+}
+
+#[test]
+fn a_transaction_is_complete_when_every_partition_has_its_marker() {
+    let mut harness = ending();
+    let markers = harness.markers.remove(0);
+    let written = MarkerOutcome::Written;
+    harness.report_one(&markers, partition("orders", 1), written);
+    assert_eq!(harness.state(), "PrepareCommit");
+    let left = &harness.describe(ID).topics;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].partitions, [0]);
+    // Told twice, and of one that takes no part.
+    harness.report_one(&markers, partition("orders", 1), written);
+    harness.report_one(&markers, partition("orders", 9), written);
+    assert_eq!(harness.state(), "PrepareCommit");
+    harness.report_one(&markers, partition("orders", 0), written);
+    assert_eq!(harness.state(), "CompleteCommit");
+    let records = harness.log.len();
+    harness.report_one(&markers, partition("orders", 0), written);
+    assert_eq!(harness.log.len(), records);
+}
+
+#[test]
+fn a_deleted_partition_is_not_waited_for() {
+    let mut harness = ending();
+    harness.report(MarkerOutcome::PartitionGone);
+    assert_eq!(harness.state(), "CompleteCommit");
+}
+
+#[test]
+fn what_may_pass_is_tried_again_for_the_partitions_that_failed() {
+    for error in [
+        E::UnknownTopicOrPartition,
+        E::NotLeaderOrFollower,
+        E::RequestTimedOut,
+        E::NotEnoughReplicas,
+        E::NotEnoughReplicasAfterAppend,
+        E::KafkaStorageError,
+        E::UnsupportedVersion,
+        E::UnknownServerError,
+    ] {
+        let mut harness = ending();
+        let markers = harness.markers.remove(0);
+        harness.report_one(
+            &markers,
+            partition("orders", 1),
+            MarkerOutcome::Failed(error),
+        );
+        assert_eq!(harness.markers, [], "not at once");
+        harness.advance(50);
+        assert_eq!(harness.markers.len(), 1, "{error}");
+        let again = harness.markers[0].clone();
+        let only = [partition("orders", 1)];
+        assert!(
+            again.partitions.iter().eq(&only),
+            "the other has no outcome yet"
+        );
+        assert_eq!(again.producer_epoch, markers.producer_epoch);
+        harness.report(MarkerOutcome::Written);
+        assert_eq!(harness.state(), "PrepareCommit");
+        harness.report_one(&markers, partition("orders", 0), MarkerOutcome::Written);
+        assert_eq!(harness.state(), "CompleteCommit");
+        assert_eq!(harness.coordinator.stuck_count(), 0);
+    }
+}
+
+#[test]
+fn the_longer_it_fails_the_less_often_it_is_tried() {
+    let mut harness = ending();
+    let mut waited_ms = Vec::new();
+    for _ in 0..8 {
+        harness.report(MarkerOutcome::Failed(E::NotLeaderOrFollower));
+        let from_ms = harness.now.monotonic_ms;
+        while harness.markers.is_empty() {
+            harness.advance(50);
+        }
+        waited_ms.push(harness.now.monotonic_ms - from_ms);
+    }
+    assert_eq!(waited_ms, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
+}
+
+#[test]
+fn a_partition_that_knows_better_stops_the_end_until_the_next_coordinator() {
+    for error in [E::InvalidProducerEpoch, E::TransactionCoordinatorFenced] {
+        let mut harness = ending();
+        let markers = harness.markers.remove(0);
+        harness.report_one(
+            &markers,
+            partition("orders", 0),
+            MarkerOutcome::Failed(error),
+        );
+        harness.report_one(&markers, partition("orders", 1), MarkerOutcome::Written);
+        assert_eq!(harness.coordinator.stuck_count(), 1);
+        harness.advance(120_000);
+        assert_eq!(harness.markers, []);
+        assert_eq!(harness.state(), "PrepareCommit");
+        let concurrent = code(E::ConcurrentTransactions);
+        assert_eq!(harness.add_v5((10, 8), &[0]), concurrent);
+        harness.restart();
+        assert_eq!(harness.markers[0].partitions.len(), 2);
+        harness.report(MarkerOutcome::Written);
+        assert_eq!(harness.state(), "CompleteCommit");
+    }
+}
+
+#[test]
+fn completion_that_was_not_written_is_written_again() {
+    let mut harness = ending();
+    harness.confirms = false;
+    harness.report(MarkerOutcome::Written);
+    for _ in 0..3 {
+        assert!(harness.fail(AppendError::NotAvailable));
+        assert!(harness.pending.is_empty(), "not at once");
+        harness.advance(1_000);
+        assert_eq!(harness.pending.len(), 1);
+        assert_eq!(harness.state(), "PrepareCommit");
+    }
+    assert_eq!(harness.markers, [], "no marker is sent again");
+    harness.confirm();
+    assert_eq!(harness.state(), "CompleteCommit");
+}
+
+#[test]
+fn every_end_of_an_id_is_one_of_its_own() {
+    let mut harness = ending();
+    let first = harness.markers[0].clone();
+    harness.report(MarkerOutcome::Written);
+    assert_eq!(harness.add_v5((10, 8), &[0, 1]), 0);
+    assert_eq!(harness.end(5, (10, 8), false), (0, 10, 9));
+    // A late report of the first end, and one of none.
+    harness.report_one(&first, partition("orders", 0), MarkerOutcome::Written);
+    harness.report_one(&first, partition("orders", 1), MarkerOutcome::Written);
+    let outcomes = [(partition("orders", 0), MarkerOutcome::Written)];
+    let token = MarkerToken(u64::MAX);
+    let effects = harness
+        .coordinator
+        .on_markers(token, &outcomes, harness.now);
+    assert_eq!(effects, []);
+    assert_eq!(harness.state(), "PrepareAbort");
+    assert_eq!(harness.describe(ID).topics[0].partitions, [0, 1]);
+}
+
+#[test]
+fn a_retry_of_an_end_that_came_through_meanwhile_is_none_of_the_next() {
+    let mut harness = ending();
+    let markers = harness.markers.remove(0);
+    for index in 0..2 {
+        let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
+        harness.report_one(&markers, partition("orders", index), failed);
+        harness.report_one(&markers, partition("orders", index), MarkerOutcome::Written);
+    }
+    assert_eq!(harness.state(), "CompleteCommit");
+    assert_eq!(harness.add_v5((10, 8), &[0]), 0);
+    assert_eq!(harness.end(5, (10, 8), true), (0, 10, 9));
+    assert_eq!(harness.markers.len(), 1);
+    harness.advance(50);
+    assert_eq!(harness.markers.len(), 1, "its own are under way");
+    harness.report(MarkerOutcome::Written);
+    assert_eq!(harness.state(), "CompleteCommit");
+}
+
+#[test]
+fn a_coordinator_that_is_loaded_sends_what_may_be_missing() {
+    for (state, commit) in [(PrepareCommit, true), (PrepareAbort, false)] {
+        let mut harness = Harness::loaded(transaction(state, (10, 7)));
+        let markers = harness.markers[0].clone();
+        assert_eq!(markers.commit, commit);
+        assert_eq!(markers.partitions.len(), 2);
+        assert_eq!(markers.coordinator_epoch, harness.coordinator_epoch);
+        assert_eq!((markers.producer_id, markers.producer_epoch), (10, 7));
+        harness.report(MarkerOutcome::Written);
+        let complete = if commit {
+            "CompleteCommit"
+        } else {
+            "CompleteAbort"
+        };
+        assert_eq!(harness.state(), complete);
+    }
+    // Without any partition the record alone is missing.
+    let mut loaded = transaction(PrepareAbort, (10, 7));
+    loaded.partitions.clear();
+    let mut harness = Harness::loaded(loaded);
+    assert_eq!(harness.markers, []);
+    assert_eq!(harness.state(), "CompleteAbort");
+}

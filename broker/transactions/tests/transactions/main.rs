@@ -11,3 +11,4 @@ mod harness;
 mod initializing;
 mod loading;
 mod markers;
+mod model;

@@ -129,8 +129,7 @@ fn decide(current: &Transaction, expected: Option<(i64, i16)>) -> Result<Init, R
         return Ok(bump(producer_epoch));
     }
     // The producer id may have changed with the answer that was lost.
-    let is_predecessor =
-        producer_id == current.previous_producer_id && is_epoch_exhausted(producer_epoch);
+    let is_predecessor = producer_id == current.previous_producer_id;
     let is_last = producer_epoch == current.last_producer_epoch;
     // Kafka looks at the epoch only when no transaction is open, and so lets a request that was held up abort
     // the transaction of the very producer that sent it again.

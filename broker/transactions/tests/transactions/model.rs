@@ -152,6 +152,8 @@ struct World {
     /// By partition and producer id: what its leader knows.
     logs: Vec<BTreeMap<i64, Producer>>,
     late_markers: Vec<SendMarkers>,
+    /// Transactions that their client wanted to be committed.
+    wanted: BTreeSet<u32>,
     /// Transactions whose client was told.
     told: BTreeMap<u32, bool>,
     /// What became of a transaction, by the marker of any partition.
@@ -184,6 +186,7 @@ impl World {
             asked: BTreeMap::new(),
             logs: (0..PARTITIONS).map(|_| BTreeMap::new()).collect(),
             late_markers: Vec::new(),
+            wanted: BTreeSet::new(),
             told: BTreeMap::new(),
             ended: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -277,6 +280,9 @@ impl World {
         // Without a transaction only an abort is sent, by who may doubt it.
         let may_end = of.tag.is_some() || of.has_own_epochs && !commit;
         if of.asks.is_none() && !of.is_out && may_end {
+            if commit {
+                self.wanted.extend(of.tag);
+            }
             self.ask(client, Kind::End { commit });
         }
     }
@@ -392,6 +398,8 @@ impl World {
                 known.epoch = epoch;
                 known.coordinator_epoch = markers.coordinator_epoch;
                 for tag in known.open.take().unwrap_or_default() {
+                    let is_wanted = !markers.commit || self.wanted.contains(&tag);
+                    assert!(is_wanted, "nobody wanted transaction {tag} to be committed");
                     note(&mut self.ended, tag, markers.commit);
                 }
                 MarkerOutcome::Written

@@ -55,7 +55,7 @@ impl Coordinator {
                 // Version 4 and later come from brokers, for clients that follow transaction.version 2.
                 client_transaction_version: if context.api_version >= 4 { 2 } else { 0 },
             };
-            self.add(context, adding, asker, now, effects);
+            self.add(context, &adding, asker, now, effects);
         }
         self.batches.send_if_complete(waiter, effects);
     }
@@ -85,13 +85,13 @@ impl Coordinator {
             waiter: context.waiter,
             api_version: context.api_version,
         };
-        self.add(context, adding, asker, now, effects);
+        self.add(context, &adding, asker, now, effects);
     }
 
     fn add(
         &mut self,
         context: &RequestContext,
-        adding: Adding<'_>,
+        adding: &Adding<'_>,
         asker: Asker,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -108,7 +108,7 @@ impl Coordinator {
             effects.push(Effect::Close { waiter });
             return;
         }
-        if let Err(error) = self.try_add(&adding, asker, now, effects) {
+        if let Err(error) = self.try_add(adding, asker, now, effects) {
             self.answer(asker, Err(error), effects);
         }
     }

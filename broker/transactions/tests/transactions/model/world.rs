@@ -1,0 +1,470 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use foz_transactions::{
+    AppendError, MarkerOutcome, Request, SendMarkers, TopicPartition, TransactionConfig,
+    TransactionState, WaiterId,
+};
+use kafka_protocol::ResponseError as E;
+
+use super::{CLIENTS, Calm, PARTITIONS, Step};
+use crate::harness::*;
+
+const RETRIABLE: [i16; 4] = [
+    E::CoordinatorLoadInProgress.code(),
+    E::CoordinatorNotAvailable.code(),
+    E::NotCoordinator.code(),
+    E::ConcurrentTransactions.code(),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Init { expected: Option<(i64, i16)> },
+    Write { partition: i32 },
+    End { commit: bool },
+}
+
+/// What a client asks for until it has an answer. Copies may be under way.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    client: usize,
+    incarnation: u64,
+    sequence: u64,
+    connection: u64,
+    has_own_epochs: bool,
+    kind: Kind,
+    producer: (i64, i16),
+    /// The transaction, as the client counts them.
+    tag: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Client {
+    /// Follows transaction.version 2.
+    has_own_epochs: bool,
+    incarnation: u64,
+    connection: u64,
+    producer: Option<(i64, i16)>,
+    /// Of the transaction it writes to.
+    tag: Option<u32>,
+    asks: Option<Message>,
+    /// The last copy may be under way.
+    awaits: bool,
+    /// Got an error that ends its work.
+    is_out: bool,
+}
+
+#[derive(Debug, Default)]
+struct Producer {
+    epoch: i16,
+    coordinator_epoch: i32,
+    open: Option<BTreeSet<u32>>,
+}
+
+pub(super) struct World {
+    pub(super) harness: Harness,
+    clients: [Client; CLIENTS],
+    next_number: u64,
+    next_tag: u32,
+    network: Vec<Message>,
+    asked: BTreeMap<WaiterId, Message>,
+    /// By partition and producer id: what its leader knows.
+    logs: Vec<BTreeMap<i64, Producer>>,
+    late_markers: Vec<SendMarkers>,
+    /// Transactions that their client wanted to be committed.
+    wanted: BTreeSet<u32>,
+    /// Transactions whose client was told.
+    told: BTreeMap<u32, bool>,
+    /// What became of a transaction, by the marker of any partition.
+    ended: BTreeMap<u32, bool>,
+    /// What process was told that it has this producer id and epoch.
+    holders: BTreeMap<(i64, i16), u64>,
+}
+
+impl World {
+    pub(super) fn new(
+        calm: Calm,
+        level: i16,
+        own_epochs: [bool; CLIENTS],
+        first_epoch: i16,
+    ) -> Self {
+        let config = TransactionConfig {
+            transaction_version: level,
+            ..TransactionConfig::default()
+        };
+        // Also where epochs run out.
+        let loaded = transaction(TransactionState::Empty, (10, first_epoch));
+        let mut harness = Harness::loaded_with(config, loaded);
+        harness.confirms = calm.confirms;
+        harness.allocates = calm.confirms;
+        let clients = own_epochs.map(|has_own_epochs| Client {
+            has_own_epochs,
+            ..Client::default()
+        });
+        let mut world = Self {
+            harness,
+            clients,
+            next_number: 1,
+            next_tag: 1,
+            network: Vec::new(),
+            asked: BTreeMap::new(),
+            logs: (0..PARTITIONS).map(|_| BTreeMap::new()).collect(),
+            late_markers: Vec::new(),
+            wanted: BTreeSet::new(),
+            told: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            holders: BTreeMap::new(),
+        };
+        for client in 0..if calm.has_one_process { 1 } else { CLIENTS } {
+            world.start(client, None);
+        }
+        world
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    pub(super) fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Write { client, partition } => self.write(client, partition),
+            Step::End { client, commit } => self.end(client, commit),
+            Step::AskAgain { client } => self.ask_again(client),
+            Step::GiveUp { client } => {
+                let connection = self.number();
+                let of = &mut self.clients[client];
+                let is_writing = |asks: &Message| matches!(asks.kind, Kind::Write { .. });
+                if of.asks.as_ref().is_some_and(is_writing) {
+                    of.asks = None;
+                    of.connection = connection;
+                    self.end(client, false);
+                }
+            }
+            Step::Start { client } => self.start(client, None),
+            Step::Recover { client } => {
+                let of = &self.clients[client];
+                if let (true, Some(producer)) = (of.is_out, of.producer) {
+                    self.start(client, Some(producer));
+                }
+            }
+            Step::Deliver { index } => self.deliver(index),
+            Step::Allocate => self.harness.allocate(),
+            Step::RefuseProducerId => self.harness.refuse_producer_id(),
+            Step::Confirm => {
+                self.harness.confirm();
+            }
+            Step::Fail => {
+                self.harness.fail(AppendError::NotAvailable);
+            }
+            Step::Mark { index, fails } => self.mark(index, fails),
+            Step::MarkLate { index } => {
+                if !self.late_markers.is_empty() {
+                    let index = index % self.late_markers.len();
+                    let markers = self.late_markers.swap_remove(index);
+                    self.apply(&markers);
+                }
+            }
+            Step::Advance { duration_ms } => self.harness.advance(duration_ms),
+            Step::Restart { kept } => self.restart(kept),
+        }
+        self.hear();
+    }
+
+    fn start(&mut self, client: usize, expected: Option<(i64, i16)>) {
+        let incarnation = match expected {
+            Some(_) => self.clients[client].incarnation,
+            None => self.number(),
+        };
+        let connection = self.number();
+        self.clients[client] = Client {
+            has_own_epochs: self.clients[client].has_own_epochs,
+            incarnation,
+            connection,
+            producer: expected,
+            ..Client::default()
+        };
+        self.ask(client, Kind::Init { expected });
+    }
+
+    fn write(&mut self, client: usize, partition: i32) {
+        let of = &mut self.clients[client];
+        if of.asks.is_some() || of.is_out {
+            return;
+        }
+        if of.tag.is_none() {
+            of.tag = Some(self.next_tag);
+            self.next_tag += 1;
+        }
+        self.ask(client, Kind::Write { partition });
+    }
+
+    fn end(&mut self, client: usize, commit: bool) {
+        let of = &self.clients[client];
+        // Without a transaction only an abort is sent, by who may doubt it.
+        let may_end = of.tag.is_some() || of.has_own_epochs && !commit;
+        if of.asks.is_none() && !of.is_out && may_end {
+            if commit {
+                self.wanted.extend(of.tag);
+            }
+            self.ask(client, Kind::End { commit });
+        }
+    }
+
+    fn ask(&mut self, client: usize, kind: Kind) {
+        let sequence = self.number();
+        let of = &mut self.clients[client];
+        of.asks = Some(Message {
+            client,
+            incarnation: of.incarnation,
+            sequence,
+            connection: of.connection,
+            has_own_epochs: of.has_own_epochs,
+            kind,
+            producer: of.producer.unwrap_or((-1, -1)),
+            tag: of.tag.unwrap_or(0),
+        });
+        of.awaits = true;
+        self.network.extend(of.asks);
+    }
+
+    fn ask_again(&mut self, client: usize) {
+        let connection = self.number();
+        let of = &mut self.clients[client];
+        let Some(asks) = &mut of.asks else {
+            return;
+        };
+        if of.awaits {
+            of.connection = connection;
+        }
+        asks.connection = of.connection;
+        of.awaits = true;
+        self.network.push(*asks);
+    }
+
+    fn deliver(&mut self, index: usize) {
+        if self.network.is_empty() {
+            return;
+        }
+        let message = self.network.remove(index % self.network.len());
+        let Message {
+            connection,
+            producer,
+            has_own_epochs,
+            ..
+        } = message;
+        let (connection, api_version, request) = match message.kind {
+            Kind::Init { expected } => {
+                let request = Request::InitProducerId(init_request(expected));
+                (Some(connection), 4, request)
+            }
+            // The leader asks before it appends.
+            Kind::Write { partition } if has_own_epochs => {
+                let one = add_transaction(ID, producer, false, &[partition]);
+                (None, 5, broker_add(vec![one]))
+            }
+            Kind::Write { partition } => (Some(connection), 3, client_add(producer, &[partition])),
+            Kind::End { commit } => {
+                let api_version = if has_own_epochs { 5 } else { 3 };
+                (Some(connection), api_version, end_request(producer, commit))
+            }
+        };
+        let waiter = self.harness.send_over(connection, api_version, request);
+        self.asked.insert(waiter, message);
+    }
+
+    pub(super) fn mark(&mut self, index: usize, fails: bool) {
+        if self.harness.markers.is_empty() {
+            return;
+        }
+        let index = index % self.harness.markers.len();
+        let markers = self.harness.markers.swap_remove(index);
+        // With one epoch for all transactions nothing tells a late copy of the same coordinator from news.
+        if fails && markers.transaction_version == 2 {
+            self.late_markers.push(markers.clone());
+        }
+        let outcomes = if fails {
+            let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
+            let partitions = markers.partitions.iter().cloned();
+            partitions.map(|partition| (partition, failed)).collect()
+        } else {
+            self.apply(&markers)
+        };
+        let now = self.harness.now;
+        let effects = self
+            .harness
+            .coordinator
+            .on_markers(markers.token, &outcomes, now);
+        self.harness.absorb(effects);
+    }
+
+    /// As a leader takes markers.
+    fn apply(&mut self, markers: &SendMarkers) -> Vec<(TopicPartition, MarkerOutcome)> {
+        let mut outcomes = Vec::new();
+        for partition in &markers.partitions {
+            let log = &mut self.logs[partition.partition as usize];
+            let known = log.entry(markers.producer_id).or_default();
+            let epoch = markers.producer_epoch;
+            let is_old = if markers.transaction_version == 2 {
+                epoch < known.epoch
+                    || epoch == known.epoch && known.open.is_some() && epoch < i16::MAX
+            } else {
+                epoch < known.epoch
+            };
+            let outcome = if markers.coordinator_epoch < known.coordinator_epoch {
+                MarkerOutcome::Failed(E::TransactionCoordinatorFenced)
+            } else if is_old {
+                MarkerOutcome::Failed(E::InvalidProducerEpoch)
+            } else {
+                known.epoch = epoch;
+                known.coordinator_epoch = markers.coordinator_epoch;
+                for tag in known.open.take().unwrap_or_default() {
+                    let is_wanted = !markers.commit || self.wanted.contains(&tag);
+                    assert!(is_wanted, "nobody wanted transaction {tag} to be committed");
+                    note(&mut self.ended, tag, markers.commit);
+                }
+                MarkerOutcome::Written
+            };
+            outcomes.push((partition.clone(), outcome));
+        }
+        self.check_told();
+        outcomes
+    }
+
+    fn restart(&mut self, kept: usize) {
+        // What is on its way to the former coordinator reaches none. With an epoch for each transaction it may
+        // come as late as it likes.
+        self.network.retain(|message| message.has_own_epochs);
+        self.late_markers.append(&mut self.harness.markers);
+        self.harness.restart_with_tail(kept);
+    }
+
+    fn hear(&mut self) {
+        for waiter in std::mem::take(&mut self.harness.closed) {
+            let message = self.asked.remove(&waiter).expect("a question");
+            let client = &self.clients[message.client];
+            assert!(
+                client.incarnation != message.incarnation || client.connection > message.connection,
+                "the newest connection of {client:?} was closed"
+            );
+        }
+        let waiters: Vec<WaiterId> = self.harness.replies.keys().copied().collect();
+        for waiter in waiters {
+            let Some(message) = self.asked.remove(&waiter) else {
+                panic!("an answer to no question");
+            };
+            let (mut error, producer_id, producer_epoch) = match message.kind {
+                Kind::Init { .. } => self.harness.initialized(waiter),
+                Kind::Write { .. } => (self.harness.added(waiter), -1, -1),
+                Kind::End { .. } => self.harness.ended(waiter),
+            };
+            let client = self.clients[message.client];
+            let is_current = client.incarnation == message.incarnation
+                && client.connection == message.connection
+                && client
+                    .asks
+                    .is_some_and(|asks| asks.sequence == message.sequence);
+            if let (Kind::Write { partition }, 0) = (message.kind, error) {
+                // The client itself writes only what it still wants; a leader has the batch already.
+                if is_current || message.has_own_epochs {
+                    error = self.append(partition, message.producer, message.tag);
+                }
+            }
+            if is_current {
+                self.answer(message, error, (producer_id, producer_epoch));
+            }
+        }
+    }
+
+    /// As a leader appends a batch.
+    fn append(&mut self, partition: i32, producer: (i64, i16), tag: u32) -> i16 {
+        let known = self.logs[partition as usize].entry(producer.0).or_default();
+        if producer.1 < known.epoch {
+            return E::InvalidProducerEpoch.code();
+        }
+        known.epoch = producer.1;
+        known.open.get_or_insert_default().insert(tag);
+        0
+    }
+
+    fn answer(&mut self, message: Message, error: i16, producer: (i64, i16)) {
+        let client = &mut self.clients[message.client];
+        client.awaits = false;
+        if RETRIABLE.contains(&error) {
+            return;
+        }
+        client.asks = None;
+        match (message.kind, error) {
+            (Kind::Init { .. }, 0) => self.hold(message.client, producer),
+            (Kind::Write { .. }, 0) => {}
+            (Kind::End { commit }, 0) => {
+                if client.tag.take().is_some() {
+                    note(&mut self.told, message.tag, commit);
+                }
+                if message.has_own_epochs {
+                    self.hold(message.client, producer);
+                }
+            }
+            (Kind::End { commit: true }, error) if error == E::InvalidTxnState.code() => {
+                note(&mut self.told, message.tag, false);
+                client.is_out = true;
+            }
+            _ => client.is_out = true,
+        }
+        self.check_told();
+    }
+
+    fn hold(&mut self, client: usize, producer: (i64, i16)) {
+        let incarnation = self.clients[client].incarnation;
+        let holder = *self.holders.entry(producer).or_insert(incarnation);
+        assert_eq!(holder, incarnation, "two processes have {producer:?}");
+        self.clients[client].producer = Some(producer);
+    }
+
+    fn check_told(&self) {
+        for (tag, commit) in &self.told {
+            let ended = self.ended.get(tag).unwrap_or(commit);
+            assert_eq!(ended, commit, "transaction {tag} ended otherwise than told");
+        }
+    }
+
+    /// Nothing fails or is sent any more.
+    pub(super) fn come_to_rest(&mut self) {
+        self.harness.confirms = true;
+        self.harness.allocates = true;
+        self.harness.absorb(Vec::new());
+        for _ in 0..20 {
+            while !self.network.is_empty() {
+                self.deliver(0);
+                self.hear();
+            }
+            while !self.harness.markers.is_empty() {
+                self.mark(0, false);
+            }
+            self.harness.advance(10_000);
+            self.hear();
+        }
+        let unanswered = &self.harness.open;
+        assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
+        assert_eq!(self.harness.coordinator.stuck_count(), 0);
+        let state = self.harness.state();
+        let is_at_rest = matches!(state.as_str(), "Empty" | "CompleteCommit" | "CompleteAbort");
+        assert!(is_at_rest, "{state}");
+        for late in std::mem::take(&mut self.late_markers) {
+            self.apply(&late);
+        }
+        for (partition, log) in self.logs.iter().enumerate() {
+            for (producer_id, known) in log {
+                let open = &known.open;
+                assert!(
+                    open.is_none(),
+                    "partition {partition}, {producer_id}: {open:?} hangs"
+                );
+            }
+        }
+    }
+}
+
+fn note(outcomes: &mut BTreeMap<u32, bool>, tag: u32, commit: bool) {
+    let before = *outcomes.entry(tag).or_insert(commit);
+    assert_eq!(before, commit, "transaction {tag} ended both ways");
+}

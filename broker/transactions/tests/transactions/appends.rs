@@ -1,6 +1,8 @@
 //! What waits for the log: outcomes late, never, twice, and the end of the coordinator.
 
-use foz_transactions::{AppendToken, ProducerIdToken, Request, TransactionState};
+use foz_transactions::{
+    AppendToken, ProducerIdToken, Request, TransactionConfig, TransactionState,
+};
 use kafka_protocol::ResponseError as E;
 
 use crate::harness::*;
@@ -130,4 +132,47 @@ fn shorter_intervals_take_effect_at_once() {
     harness.coordinator.configure(config, harness.now);
     harness.advance(i64::from(TIMEOUT_MS) + 100);
     assert_eq!(harness.state(), "PrepareAbort");
+}
+
+#[test]
+fn records_have_the_version_that_the_level_says() {
+    for (level, value_version) in [(0, 0), (1, 1), (2, 1)] {
+        let config = TransactionConfig {
+            transaction_version: level,
+            ..TransactionConfig::default()
+        };
+        let mut harness = Harness::with_config(config);
+        harness.writes_markers = true;
+        assert_eq!(harness.init(None), (0, FIRST, 0));
+        assert_eq!(harness.add_v3((FIRST, 0), &[0]), 0);
+        assert_eq!(harness.end(3, (FIRST, 0), true).0, 0);
+        assert_eq!(harness.state(), "CompleteCommit");
+        let versions: Vec<i16> = harness
+            .log
+            .iter()
+            .map(|record| record.value_version)
+            .collect();
+        assert_eq!(versions, [value_version; 4], "level {level}");
+    }
+}
+
+#[test]
+fn states_have_kafkas_ids() {
+    let states = TransactionState::ALL.map(|state| (state.id(), state.name()));
+    let expected = [
+        (0, "Empty"),
+        (1, "Ongoing"),
+        (2, "PrepareCommit"),
+        (3, "PrepareAbort"),
+        (4, "CompleteCommit"),
+        (5, "CompleteAbort"),
+    ];
+    assert_eq!(states, expected);
+    for state in TransactionState::ALL {
+        assert_eq!(TransactionState::from_id(state.id()), Some(state));
+    }
+    // Dead and PrepareEpochFence are in no record.
+    for id in [-1, 6, 7, i8::MAX] {
+        assert_eq!(TransactionState::from_id(id), None);
+    }
 }

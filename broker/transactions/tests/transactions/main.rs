@@ -7,6 +7,7 @@ mod appends;
 mod connections;
 mod ending;
 mod expiry;
+mod failover;
 mod harness;
 mod initializing;
 mod loading;

@@ -207,7 +207,8 @@ impl Coordinator {
     }
 
     /// Ends this coordinator, because another broker leads the partition or none does: everyone who
-    /// waits is told NOT_COORDINATOR. Outcomes that come later are of no interest.
+    /// waits is told NOT_COORDINATOR. Outcomes that come later are of no interest, and not for the coordinator
+    /// that comes next: its tokens begin anew.
     pub fn resign(mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let of_ids = std::mem::take(&mut self.awaited).into_values();

@@ -56,6 +56,9 @@ pub enum Effect {
         token: ProducerIdToken,
     },
     /// Have the leader of each partition write the marker, and report what became of each, together or one by one.
+    ///
+    /// What is reported as failed must not arrive later: before `transaction.version` 2 it would end the next
+    /// transaction of the same epoch. So markers of one coordinator epoch reach a leader over one connection.
     SendMarkers(SendMarkers),
 }
 

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::record::Record;
 use crate::response::Response;
-use crate::transaction::{TopicPartition, Transaction};
+use crate::transaction::TopicPartition;
 
 /// Names the one who waits for a reply; chosen by the caller, unique among open requests.
 pub type WaiterId = u64;
@@ -81,18 +82,6 @@ pub struct SendMarkers {
     pub transaction_version: i16,
     /// At least one.
     pub partitions: BTreeSet<TopicPartition>,
-}
-
-/// One record of `__transaction_state`. Its bytes are made elsewhere, from `TransactionLogKey` and
-/// `TransactionLogValue`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The key.
-    pub transactional_id: Arc<str>,
-    /// `None` is a tombstone.
-    pub value: Option<Transaction>,
-    /// Of `TransactionLogValue`: 0 or 1.
-    pub value_version: i16,
 }
 
 /// What became of a marker on one partition.

@@ -13,6 +13,7 @@
 //!   although its client was told that it is not known: it asks again and hears the outcome.
 //! - What was in the log above the high watermark when the coordinator was loaded is neither told nor passed
 //!   over until it is committed: its ids are loading, all others are served.
+//! - Records have Kafka's bytes; those that a level of `transaction.version` cannot hold are of the version that can.
 //! - A decided transaction is complete when every partition has its marker. Replaying the records in a
 //!   [`Loader`] sends those again that may be missing.
 //!
@@ -27,6 +28,7 @@ mod effect;
 mod entry;
 mod filter;
 mod now;
+mod record;
 mod request;
 mod response;
 mod routing;
@@ -36,9 +38,10 @@ pub use append::AppendError;
 pub use config::TransactionConfig;
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{
-    AppendToken, Effect, MarkerOutcome, MarkerToken, ProducerIdToken, Record, SendMarkers, WaiterId,
+    AppendToken, Effect, MarkerOutcome, MarkerToken, ProducerIdToken, SendMarkers, WaiterId,
 };
 pub use now::Now;
+pub use record::{Record, RecordError};
 pub use request::{Request, RequestContext};
 pub use response::Response;
 pub use routing::{Route, merge, split};

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use super::Coordinator;
 use crate::append::Change;
 use crate::asker::Asker;
-use crate::effect::{Effect, Record};
+use crate::effect::Effect;
 use crate::now::Now;
+use crate::record::Record;
 use crate::transaction::{Transaction, TransactionState};
 
 impl Coordinator {

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use super::Coordinator;
 use crate::append::Change;
 use crate::asker::Asker;
-use crate::effect::{Effect, Record};
+use crate::effect::Effect;
 use crate::now::Now;
+use crate::record::Record;
 
 /// Tombstones in one batch, so that it stays far below the largest batch the topic takes.
 const REMOVALS_PER_BATCH_MAX: usize = 2_000;

@@ -5,9 +5,10 @@ use super::Coordinator;
 use crate::append::{Appends, Change};
 use crate::asker::{Asker, Batches};
 use crate::config::TransactionConfig;
-use crate::effect::{Effect, Record};
+use crate::effect::Effect;
 use crate::entry::Entry;
 use crate::now::Now;
+use crate::record::Record;
 use crate::transaction::{Transaction, TransactionState};
 
 /// Builds a [`Coordinator`] from the records of its partition, in order: those below the high watermark, then

@@ -356,7 +356,7 @@ impl Harness {
         self.tail_token = None;
         self.tail = kept
             .flat_map(|(_, records)| records)
-            .map(read_back)
+            .map(|record| read_back(&record))
             .collect();
         self.pending.clear();
         self.wanted_ids.clear();
@@ -488,7 +488,8 @@ impl Harness {
         let Some((token, records)) = self.pending.pop_front() else {
             return Vec::new();
         };
-        self.log.extend(records.into_iter().map(read_back));
+        self.log
+            .extend(records.into_iter().map(|record| read_back(&record)));
         self.coordinator.on_append(token, Ok(()), self.now)
     }
 }
@@ -501,17 +502,11 @@ pub(crate) fn record(id: &str, value: Option<Transaction>) -> Record {
     }
 }
 
-/// What is left of a record once it went through its bytes.
-fn read_back(mut record: Record) -> Record {
-    if let Some(transaction) = &mut record.value {
-        transaction.last_producer_epoch = -1;
-        if record.value_version == 0 {
-            transaction.previous_producer_id = -1;
-            transaction.next_producer_id = -1;
-            transaction.client_transaction_version = 0;
-        }
-    }
-    record
+/// As it is once it went through its bytes.
+fn read_back(record: &Record) -> Record {
+    let (key, value) = record.encode();
+    let read = Record::decode(&key, value.as_deref()).expect("a record of our own");
+    read.expect("of a kind of our own")
 }
 
 pub(crate) const fn code(error: ResponseError) -> i16 {

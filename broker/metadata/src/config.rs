@@ -1,13 +1,17 @@
 //! Every config key of topics and brokers: what it means, what it may be, where its value comes from.
 //!
-//! The tables, [`TOPIC_KEYS`], [`BROKER_KEYS`] and [`TOPIC_DEFAULT_KEYS`], have one row for each key. The names, types, defaults
-//! and bounds are those of Apache Kafka 4.4; keys of our own begin with `foz.`.
+//! The tables have one row for each key: [`TOPIC_KEYS`] of topics; of brokers [`BROKER_KEYS`], [`TOPIC_DEFAULT_KEYS`], and
+//! of Kafka's [`KEPT_BROKER_KEYS`], which do nothing here, and [`DEFAULT_ONLY_BROKER_KEYS`], of which any value but
+//! the default is refused. The names, types, defaults and bounds are those of Apache Kafka 4.4; keys of our own begin
+//! with `foz.`.
 //!
-//! [`validate`] checks a value before it becomes a record, [`Resolver`] finds the value that counts, and
-//! [`contradictions`] those of a broker's file that do not.
+//! [`validate`] checks a value before it becomes a record, [`validate_in_file`] one of a properties file, [`Resolver`]
+//! finds the value that counts, and [`contradictions`] those of a broker's file that do not.
 
 mod broker_keys;
 mod contradictions;
+mod default_only_broker_keys;
+mod kept_broker_keys;
 mod kind;
 mod nearest;
 mod resolve;
@@ -16,6 +20,8 @@ mod topic_keys;
 
 pub use broker_keys::BROKER_KEYS;
 pub use contradictions::{Contradiction, DECIDED_BY_CONTROLLERS, contradictions};
+pub use default_only_broker_keys::DEFAULT_ONLY_BROKER_KEYS;
+pub use kept_broker_keys::KEPT_BROKER_KEYS;
 pub use kind::Kind;
 pub(crate) use kind::split_list;
 pub use resolve::{Effective, Resolver, Source, SynonymValue};
@@ -42,6 +48,17 @@ pub enum Effect {
     FileOnly,
 }
 
+/// What a value does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// What Kafka's does.
+    Full,
+    /// Nothing: any that Kafka takes is kept.
+    Kept,
+    /// Any but the default is refused, for this reason.
+    DefaultOnly(&'static str),
+}
+
 /// One row of a table.
 #[derive(Debug)]
 pub struct ConfigKey {
@@ -58,6 +75,8 @@ pub struct ConfigKey {
     pub synonyms: &'static [Synonym],
     /// When a change counts.
     pub effect: Effect,
+    /// Whether it does.
+    pub support: Support,
     /// A sentence or two for `DescribeConfigs`.
     pub documentation: &'static str,
 }
@@ -133,7 +152,12 @@ impl Scope {
     fn tables(self) -> &'static [&'static [ConfigKey]] {
         match self {
             Self::Topic => &[TOPIC_KEYS],
-            Self::Broker => &[BROKER_KEYS, TOPIC_DEFAULT_KEYS],
+            Self::Broker => &[
+                BROKER_KEYS,
+                TOPIC_DEFAULT_KEYS,
+                KEPT_BROKER_KEYS,
+                DEFAULT_ONLY_BROKER_KEYS,
+            ],
         }
     }
 
@@ -149,51 +173,65 @@ impl Scope {
 pub fn validate(scope: Scope, name: &str, value: &str) -> Result<&'static ConfigKey, ConfigError> {
     let key = settable(scope, name)?;
     key.check(value)?;
-    let value = value.trim();
-    let why = match key.name {
-        "remote.storage.enable" if value.eq_ignore_ascii_case("true") => {
-            Some("there is no tiered storage in this version")
-        }
-        "compression.type" if value != "producer" => {
-            Some("batches are stored as their producer compressed them, so it must be producer")
-        }
-        _ => None,
-    };
-    if let Some(why) = why {
-        return Err(ConfigError::NotSupported {
-            key: key.name,
-            value: value.to_owned(),
-            why,
-        });
-    }
     Ok(key)
+}
+
+/// Checks a key and its value as a broker's properties file gives them.
+pub fn validate_in_file(name: &str, value: &str) -> Result<(), ConfigError> {
+    known(Scope::Broker, name)?.check(value)
 }
 
 /// The row of a key that a request may set or remove.
 pub fn settable(scope: Scope, name: &str) -> Result<&'static ConfigKey, ConfigError> {
-    let key = scope.key(name).ok_or_else(|| ConfigError::UnknownKey {
-        key: name.to_owned(),
-        scope,
-        suggestion: nearest::suggestion(scope, name),
-    })?;
+    let key = known(scope, name)?;
     match key.effect {
         Effect::FileOnly => Err(ConfigError::FileOnly { key: key.name }),
         Effect::Applied | Effect::NeedsRestart => Ok(key),
     }
 }
 
+fn known(scope: Scope, name: &str) -> Result<&'static ConfigKey, ConfigError> {
+    scope.key(name).ok_or_else(|| ConfigError::UnknownKey {
+        key: name.to_owned(),
+        scope,
+        suggestion: nearest::suggestion(scope, name),
+    })
+}
+
 impl ConfigKey {
-    /// Whether `value` is one that the key can have.
+    /// Whether `value` is one that the key can have here.
     pub fn check(&self, value: &str) -> Result<(), ConfigError> {
-        if self.kind.accepts(value) {
-            return Ok(());
+        let shown = || match self.kind {
+            Kind::Password => "[hidden]".to_owned(),
+            _ => value.to_owned(),
+        };
+        if !self.kind.accepts(value) {
+            return Err(ConfigError::BadValue {
+                key: self.name,
+                scope: self.scope,
+                value: shown(),
+                expected: self.kind.to_string(),
+            });
         }
-        Err(ConfigError::BadValue {
-            key: self.name,
-            scope: self.scope,
-            value: value.to_owned(),
-            expected: self.kind.to_string(),
-        })
+        match self.support {
+            Support::DefaultOnly(why) if !self.is_default(value) => {
+                Err(ConfigError::NotSupported {
+                    key: self.name,
+                    value: shown(),
+                    why,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing at all stands for a default of null.
+    fn is_default(&self, value: &str) -> bool {
+        let (value, default) = (value.trim(), self.default.unwrap_or_default());
+        match self.kind {
+            Kind::Boolean => value.eq_ignore_ascii_case(default),
+            _ => value == default,
+        }
     }
 
     const fn topic(
@@ -210,6 +248,7 @@ impl ConfigKey {
             default: Some(default),
             synonyms,
             effect: Effect::Applied,
+            support: Support::Full,
             documentation,
         }
     }
@@ -228,8 +267,14 @@ impl ConfigKey {
             default,
             synonyms: &[],
             effect,
+            support: Support::Full,
             documentation,
         }
+    }
+
+    const fn default_only(mut self, why: &'static str) -> Self {
+        self.support = Support::DefaultOnly(why);
+        self
     }
 
     const fn or(mut self, synonyms: &'static [Synonym]) -> Self {

@@ -5,12 +5,19 @@
 use std::collections::BTreeSet;
 
 use foz_metadata::config::{
-    BROKER_KEYS, ConfigError, Effect, Scope, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate,
+    BROKER_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect, KEPT_BROKER_KEYS, Scope, Support,
+    TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate, validate_in_file,
 };
 
 #[test]
 fn keys_are_in_order_and_each_is_there_once() {
-    for keys in [TOPIC_KEYS, BROKER_KEYS, TOPIC_DEFAULT_KEYS] {
+    for keys in [
+        TOPIC_KEYS,
+        BROKER_KEYS,
+        TOPIC_DEFAULT_KEYS,
+        KEPT_BROKER_KEYS,
+        DEFAULT_ONLY_BROKER_KEYS,
+    ] {
         assert!(keys.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
     let names: BTreeSet<_> = Scope::Broker.keys().map(|key| key.name).collect();
@@ -190,4 +197,144 @@ fn what_only_the_file_can_say_is_refused_by_request() {
         assert_eq!(row.effect, Effect::Applied, "{key}");
         assert!(validate(Scope::Broker, key, "-1").is_err(), "{key}");
     }
+}
+
+/// As `KafkaBrokerKeys.java` printed them: name, type, default, `DYN` where a request can change it, `INTERNAL`.
+const KAFKAS: &str = include_str!("config_table/kafka_broker_keys.tsv");
+
+/// Those that are here when what they are about is.
+const LATER: &[&str] = &[
+    "add.partitions.to.txn.",
+    "group.consumer.",
+    "group.coordinator.rebalance.protocols",
+    "transaction.",
+    "transactional.",
+];
+
+#[test]
+fn every_broker_key_of_kafka_is_there_with_its_type_and_default() {
+    let mut differences = Vec::new();
+    let mut names = BTreeSet::new();
+    for line in KAFKAS.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [name, kind, default, dynamic, internal] = fields[..] else {
+            panic!("{line}");
+        };
+        names.insert(name);
+        let Some(row) = Scope::Broker.key(name) else {
+            let is_later = LATER.iter().any(|prefix| name.starts_with(prefix));
+            assert!(is_later || internal == "INTERNAL", "{name} is not there");
+            continue;
+        };
+        let number = [
+            "BOOLEAN", "STRING", "INT", "SHORT", "LONG", "DOUBLE", "LIST", "CLASS", "PASSWORD",
+        ]
+        .iter()
+        .position(|it| *it == kind)
+        .unwrap() as i8
+            + 1;
+        if row.kind.kafka_type() != number {
+            differences.push(format!("{name}: type {kind}"));
+        }
+        let theirs = (!matches!(default, "null" | "<none>")).then_some(default);
+        if row.default != theirs {
+            differences.push(format!(
+                "{name}: default {:?}, Kafka's {default}",
+                row.default
+            ));
+        }
+        // More of ours can be changed by a request.
+        if dynamic == "DYN" && row.effect == Effect::FileOnly {
+            differences.push(format!("{name}: dynamic in Kafka"));
+        }
+    }
+    assert_eq!(differences, DIFFERENCES, "{differences:#?}");
+    // Kafka has these by request alone.
+    names.extend([
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+    ]);
+    // Since 4.4.
+    names.extend([
+        "log.remote.copy.lag.bytes",
+        "log.remote.copy.lag.ms",
+        "max.decompressed.message.bytes",
+    ]);
+    for key in Scope::Broker.keys() {
+        assert!(
+            names.contains(key.name)
+                || key.name.starts_with("foz.")
+                || key.name == "controller.listener",
+            "{} is not one of Kafka's",
+            key.name
+        );
+    }
+}
+
+/// Where we differ, on purpose.
+const DIFFERENCES: &[&str] = &[
+    // A process has its listeners for as long as it lives.
+    "listeners: dynamic in Kafka",
+    // Memory for all of compaction is bounded by 64 MiB.
+    "log.cleaner.dedupe.buffer.size: default Some(\"50331648\"), Kafka's 134217728",
+    // Nothing is kept where nobody looks for it.
+    "log.dir: default None, Kafka's /tmp/kafka-logs",
+    // Every buffer and queue here has a bound.
+    "max.connections: default Some(\"10000\"), Kafka's 2147483647",
+    // As many as there are processors; they are needed at start alone.
+    "num.recovery.threads.per.data.dir: default None, Kafka's 2",
+    "num.recovery.threads.per.data.dir: dynamic in Kafka",
+];
+
+#[test]
+fn what_is_not_there_can_have_its_default_alone_and_secrets_are_not_told() {
+    for key in DEFAULT_ONLY_BROKER_KEYS {
+        assert!(
+            matches!(key.support, Support::DefaultOnly(_)),
+            "{}",
+            key.name
+        );
+        if let Some(default) = key.default {
+            assert_eq!(validate_in_file(key.name, default), Ok(()));
+        }
+    }
+    for (key, value, expected) in [
+        (
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer is not supported: there are \
+             no ACLs in this version",
+        ),
+        (
+            "ssl.keystore.password",
+            "hush",
+            "ssl.keystore.password=[hidden] is not supported: there is no TLS in this version",
+        ),
+        (
+            "log.cleaner.io.buffer.size",
+            "-1",
+            "invalid value \"-1\" for broker config log.cleaner.io.buffer.size: it must be a 32-bit number, at least 0",
+        ),
+        (
+            "queued.max.request",
+            "1",
+            "unknown broker config \"queued.max.request\"; did you mean queued.max.requests?",
+        ),
+    ] {
+        let refused = validate_in_file(key, value).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    for (key, value) in [
+        ("queued.max.requests", "7"),
+        ("controlled.shutdown.enable", " TRUE "),
+    ] {
+        assert_eq!(validate_in_file(key, value), Ok(()));
+    }
+    assert!(validate(Scope::Broker, "background.threads", "3").is_ok());
+    assert!(validate(Scope::Broker, "ssl.client.auth", "required").is_err());
+    assert!(matches!(
+        validate(Scope::Broker, "queued.max.requests", "7"),
+        Err(ConfigError::FileOnly { .. })
+    ));
 }

@@ -233,14 +233,7 @@ impl ServerConfig {
             ));
         }
         for (key, value) in &self.statics {
-            match keys::settable(Scope::Broker, key) {
-                // The file is where such keys belong.
-                Ok(_) | Err(keys::ConfigError::FileOnly { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if let Some(row) = Scope::Broker.key(key) {
-                row.check(value)?;
-            }
+            keys::validate_in_file(key, value)?;
         }
         Ok(())
     }

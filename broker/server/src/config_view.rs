@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::config::{Effect, Effective, Resolver, Scope, Source};
+use foz_metadata::config::{Effect, Effective, Kind, Resolver, Scope, Source};
 
 use crate::broker::Broker;
 
@@ -70,18 +70,21 @@ pub(crate) fn default_broker_configs(broker: &Broker) -> Vec<Entry> {
 }
 
 fn entry(effective: Effective) -> Entry {
+    let sensitive = effective.key.kind == Kind::Password;
+    let shown = |value: String| if sensitive { None } else { Some(value) };
     Entry {
         name: effective.key.name,
-        value: effective.value,
+        value: effective.value.and_then(shown),
         source: effective.source as i8,
         read_only: effective.key.effect == Effect::FileOnly,
-        sensitive: false,
+        sensitive,
         config_type: effective.key.kind.kafka_type(),
         documentation: effective.key.documentation,
         synonyms: effective
             .synonyms
             .into_iter()
             .map(|synonym| (synonym.name, synonym.value, synonym.source as i8))
+            .filter(|_| !sensitive)
             .collect(),
     }
 }

@@ -294,25 +294,18 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The most partitions that one DescribeTopicPartitions is answered with.",
     ),
     ConfigKey::broker(
+        "metadata.log.dir",
+        Kind::Text,
+        None,
+        FileOnly,
+        "The directory of a controller; log.dirs where it is not set and names one.",
+    ),
+    ConfigKey::broker(
         "node.id",
         int(0),
         None,
         FileOnly,
         "The number of the node: brokers from 0, controllers from 1000.",
-    ),
-    ConfigKey::broker(
-        "num.io.threads",
-        int(1),
-        Some("8"),
-        NeedsRestart,
-        "Accepted so that Kafka's settings can be kept: the number of threads follows the processors.",
-    ),
-    ConfigKey::broker(
-        "num.network.threads",
-        int(1),
-        Some("3"),
-        NeedsRestart,
-        "Accepted so that Kafka's settings can be kept: the number of threads follows the processors.",
     ),
     ConfigKey::broker(
         "num.partitions",

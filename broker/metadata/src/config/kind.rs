@@ -17,6 +17,10 @@ pub enum Kind {
     Double(f64, f64),
     /// Any text.
     Text,
+    /// Any text, as the name of a Java class.
+    Class,
+    /// Any text; it is never shown.
+    Password,
     /// One of these words; the empty one, where it is among them, is the last.
     OneOf(&'static [&'static str]),
     /// Words separated by commas, none twice; only these where any are given.
@@ -47,6 +51,8 @@ impl Kind {
             Self::Long(..) => 5,
             Self::Double(..) => 6,
             Self::List(_) | Self::ThrottledReplicas => 7,
+            Self::Class => 8,
+            Self::Password => 9,
         }
     }
 
@@ -76,7 +82,7 @@ impl Kind {
             Self::Double(min, max) => value
                 .parse()
                 .is_ok_and(|number: f64| (min..=max).contains(&number)),
-            Self::Text => true,
+            Self::Text | Self::Class | Self::Password => true,
             Self::OneOf(words) => words.contains(&value),
             Self::List(words) => {
                 let items = split_list(value);
@@ -99,14 +105,17 @@ impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Boolean => write!(formatter, "true or false"),
+            Self::Int(i32::MIN, i32::MAX) => write!(formatter, "a 32-bit number"),
             Self::Int(min, i32::MAX) => write!(formatter, "a 32-bit number, at least {min}"),
             Self::Int(min, max) => write!(formatter, "a number from {min} to {max}"),
             Self::Short(min, max) => write!(formatter, "a number from {min} to {max}"),
             Self::Long(i64::MIN, i64::MAX) => write!(formatter, "a 64-bit number"),
             Self::Long(min, i64::MAX) => write!(formatter, "a 64-bit number, at least {min}"),
             Self::Long(min, max) => write!(formatter, "a number from {min} to {max}"),
+            Self::Double(f64::MIN, f64::MAX) => write!(formatter, "a number"),
             Self::Double(min, max) => write!(formatter, "a number from {min} to {max}"),
-            Self::Text => write!(formatter, "text"),
+            Self::Text | Self::Password => write!(formatter, "text"),
+            Self::Class => write!(formatter, "the name of a Java class"),
             Self::OneOf([words @ .., ""]) => {
                 write!(formatter, "one of {}, or empty", words.join(", "))
             }

@@ -1,7 +1,12 @@
 //! The table of topic keys, in Kafka's alphabetical order.
 
+use super::default_only_broker_keys::TIERED;
 use super::kind::{Kind, int, long};
 use super::{ConfigKey, hours, minutes, same};
+
+/// Why `compression.type` cannot be a codec.
+pub(super) const COMPRESSION: &str =
+    "batches are stored as their producer compressed them, so it must be producer";
 
 /// Every key that can be set on a topic. (`TopicConfig` of Kafka 4.4 also names
 /// `message.downconversion.enable`, which its brokers refuse since 4.0.)
@@ -34,7 +39,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "producer",
         &[same("compression.type")],
         "The codec in which batches are stored; producer keeps the one they came with.",
-    ),
+    )
+    .default_only(COMPRESSION),
     ConfigKey::topic(
         "compression.zstd.level",
         Kind::Int(-131_072, 22),
@@ -234,7 +240,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "false",
         &[],
         "Whether closed segments are copied to the remote tier.",
-    ),
+    )
+    .default_only(TIERED),
     ConfigKey::topic(
         "retention.bytes",
         long(i64::MIN),

@@ -289,7 +289,7 @@ fn a_refused_setting_is_degraded_and_the_cluster_stays_ready() {
 fn a_setting_that_needs_a_restart_waits_for_every_process_of_before() {
     let mut observed = settled(&validated());
     let outcome = Outcome {
-        needs_restart: ["num.io.threads".to_owned()].into(),
+        needs_restart: ["group.max.size".to_owned()].into(),
         ..Outcome::default()
     };
     let first = status_of(
@@ -302,7 +302,7 @@ fn a_setting_that_needs_a_restart_waits_for_every_process_of_before() {
     assert!(
         condition(&first, "Progressing")
             .2
-            .contains("num.io.threads")
+            .contains("group.max.size")
     );
     for id in 0..3 {
         let waiting = status_of(&validated(), &observed, &Outcome::default(), &first);

@@ -51,7 +51,7 @@ fn pods_of_an_older_template_are_restarted() {
 fn settings_that_wait_for_a_restart_cause_it() {
     let status = ClusterStatus {
         config_pending_restart: vec![PendingRestart {
-            key: "num.io.threads".into(),
+            key: "group.max.size".into(),
             incarnations: [("2".to_owned(), "i2".to_owned())].into(),
         }],
         ..settled_status(&validated())

@@ -262,14 +262,14 @@ fn config_that_waits_for_a_process_restarts_that_process() {
         incarnations: [("1".to_owned(), incarnation.to_owned())].into(),
     };
     input.config_pending_restart = vec![
-        pending("num.io.threads", "process-1-0"),
+        pending("group.max.size", "process-1-0"),
         pending("queued.max.requests", "process-1-0"),
         pending("old.news", "an earlier one"),
     ];
     assert_eq!(roll(&input).left, ["demo-broker-1"]);
     assert_eq!(
         reason(&input),
-        "config waits for a restart: num.io.threads, queued.max.requests"
+        "config waits for a restart: group.max.size, queued.max.requests"
     );
     let broker = BrokerView {
         incarnation: "process-1-1".into(),

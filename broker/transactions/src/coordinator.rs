@@ -6,8 +6,8 @@ use kafka_protocol::ResponseError;
 use crate::append::{AppendError, Appends, Change};
 use crate::asker::{Asker, Batches};
 use crate::config::TransactionConfig;
-use crate::effect::{AppendToken, Effect, MarkerToken, ProducerIdToken};
-use crate::entry::Entry;
+use crate::effect::{AppendToken, Effect, ProducerIdToken};
+use crate::entry::{Entry, Markers};
 use crate::now::Now;
 use crate::request::{Request, RequestContext};
 use crate::response::{self, Response};
@@ -38,7 +38,7 @@ use producer_ids::Awaited;
 /// use kafka_protocol::protocol::StrBytes;
 ///
 /// let now = Now { monotonic_ms: 0, wall_ms: 1_700_000_000_000 };
-/// let (mut coordinator, _) = Loader::new().finish(TransactionConfig::default(), 0, now);
+/// let (mut coordinator, _) = Loader::new().finish(TransactionConfig::default(), 0, 0, now);
 /// let request = InitProducerIdRequest::default()
 ///     .with_transactional_id(Some(TransactionalId(StrBytes::from_static_str("id"))))
 ///     .with_transaction_timeout_ms(60_000)
@@ -59,12 +59,14 @@ pub struct Coordinator {
     config: TransactionConfig,
     /// The leader epoch of its partition: it fences markers of former coordinators.
     coordinator_epoch: i32,
+    /// The number of the newest connection when this coordinator was loaded.
+    connections_before: u64,
     entries: BTreeMap<Arc<str>, Entry>,
     appends: Appends,
     batches: Batches,
     awaited: BTreeMap<ProducerIdToken, Awaited>,
-    /// The ids whose transaction ends.
-    ends: BTreeMap<MarkerToken, Arc<str>>,
+    /// The ids whose transaction ends, by the number of the end.
+    ends: BTreeMap<u64, Arc<str>>,
     /// When something of an end is to be tried again.
     retries: BTreeSet<(i64, Arc<str>)>,
     /// When open transactions are over their timeout.
@@ -207,8 +209,8 @@ impl Coordinator {
     }
 
     /// Ends this coordinator, because another broker leads the partition or none does: everyone who
-    /// waits is told NOT_COORDINATOR. Outcomes that come later are of no interest, and not for the coordinator
-    /// that comes next: its tokens begin anew.
+    /// waits is told NOT_COORDINATOR. Outcomes that come later are of no interest. Those of appends and producer ids
+    /// must not reach the coordinator that comes next, whose tokens begin anew; those of markers may.
     pub fn resign(mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let of_ids = std::mem::take(&mut self.awaited).into_values();
@@ -236,14 +238,18 @@ impl Coordinator {
         self.loading.len()
     }
 
-    /// The number of decided transactions that a partition refused the marker of for good. The next coordinator
-    /// tries them again.
+    /// The number of decided transactions that a partition refused the marker of. They are tried again once a
+    /// minute, and by the next coordinator.
     pub fn stuck_count(&self) -> usize {
         let markers = self
             .entries
             .values()
             .filter_map(|entry| entry.markers.as_ref());
-        markers.filter(|markers| markers.is_stuck).count()
+        let is_stuck = |markers: &&Markers| {
+            let mut missing = markers.missing.values();
+            missing.any(|marker| marker.is_refused)
+        };
+        markers.filter(is_stuck).count()
     }
 
     /// The transactional id, when it may be spoken of.

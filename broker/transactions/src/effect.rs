@@ -16,9 +16,17 @@ pub struct AppendToken(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProducerIdToken(pub u64);
 
-/// Names the end of one transaction, for [`crate::Coordinator::on_markers`].
+/// Names one sending of the markers of a transaction, for [`crate::Coordinator::on_markers`]. No other has it,
+/// also none of the coordinator that comes next: markers may wait in queues that outlive theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MarkerToken(pub u64);
+pub struct MarkerToken {
+    /// Of the coordinator that sends.
+    pub coordinator_epoch: i32,
+    /// Which transaction of this coordinator ends.
+    pub end: u64,
+    /// Which sending of that end.
+    pub send: u64,
+}
 
 /// What the caller is to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,14 +67,15 @@ pub enum Effect {
     /// Have the leader of each partition write the marker, and report what became of each, together or one by one.
     ///
     /// What is reported as failed must not arrive later: before `transaction.version` 2 it would end the next
-    /// transaction of the same epoch. So markers of one coordinator epoch reach a leader over one connection.
+    /// transaction of the same epoch. So markers of one coordinator epoch reach a leader over one connection,
+    /// which is as good as it gets: ADR 0027 names what is left.
     SendMarkers(SendMarkers),
 }
 
 /// The end of a transaction, to be written to partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendMarkers {
-    /// Comes back with the outcomes. The same when partitions that failed are tried again.
+    /// Comes back with the outcomes. Another one when partitions that failed are tried again.
     pub token: MarkerToken,
     /// For the log.
     pub transactional_id: Arc<str>,
@@ -89,7 +98,8 @@ pub struct SendMarkers {
 pub enum MarkerOutcome {
     /// It is committed there.
     Written,
-    /// The partition was deleted.
+    /// The partition was deleted: an image that is at least as new as the one by which it was added does not
+    /// have it. An older one may not have it yet.
     PartitionGone,
     /// The leader answered with this error, or none could be reached (NOT_LEADER_OR_FOLLOWER).
     Failed(kafka_protocol::ResponseError),

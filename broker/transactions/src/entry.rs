@@ -1,8 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kafka_protocol::ResponseError;
 
-use crate::effect::MarkerToken;
 use crate::transaction::{TopicPartition, Transaction};
 
 /// A transactional id.
@@ -30,15 +29,35 @@ pub(crate) struct Spokesman {
 /// The markers of a transaction that ends.
 #[derive(Debug)]
 pub(crate) struct Markers {
-    pub(crate) token: MarkerToken,
-    /// Have none yet, as far as is known.
-    pub(crate) missing: BTreeSet<TopicPartition>,
-    /// Of these, those to be tried again at `retry_ms`.
-    pub(crate) failed: BTreeSet<TopicPartition>,
+    /// Which end of this coordinator it is.
+    pub(crate) end: u64,
+    /// How often some of them were sent.
+    pub(crate) sends: u64,
+    /// Those that are not known to be written.
+    pub(crate) missing: BTreeMap<TopicPartition, Marker>,
+    /// When those that failed, or the record that all are written, are tried again.
     pub(crate) retry_ms: Option<i64>,
     pub(crate) attempts: u32,
-    /// Partitions that refuse the marker for good.
-    pub(crate) is_stuck: bool,
+    /// When those that were refused are tried again.
+    pub(crate) refused_retry_ms: Option<i64>,
+}
+
+/// A marker that is not known to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) stage: Stage,
+    /// So it was by the last outcome.
+    pub(crate) is_refused: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Goes with the next send.
+    ToSend,
+    /// Went with this send, whose outcome is open.
+    Sent(u64),
+    /// Waits for longer than what may pass by itself.
+    Refused,
 }
 
 impl Entry {
@@ -71,12 +90,14 @@ impl Entry {
     /// Before version 2 transactions of one producer share an epoch, so a request that was held up could act on
     /// a later one (Jepsen, Bufstream 0.1.0). Whoever gave it up and asked again opened a newer connection for
     /// that; what then comes over the older one is refused. Connections that never spoke for this producer and
-    /// epoch are not compared.
+    /// epoch are not compared, but who spoke before this coordinator was loaded nobody knows: of the connections
+    /// up to `connections_before` any may be the older one.
     pub(crate) fn hears_from(
         &mut self,
         producer_id: i64,
         producer_epoch: i16,
         connection: Option<u64>,
+        connections_before: u64,
     ) -> bool {
         let Some(connection) = connection else {
             return true;
@@ -88,7 +109,11 @@ impl Entry {
             newest.producer_id == producer_id && newest.producer_epoch == producer_epoch
         };
         let newest = self.newest.as_ref().filter(is_same);
-        if newest.is_some_and(|newest| connection < newest.connection) {
+        let is_older = match newest {
+            Some(newest) => connection < newest.connection,
+            None => connection <= connections_before,
+        };
+        if is_older {
             return false;
         }
         self.newest = Some(Spokesman {

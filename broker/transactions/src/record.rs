@@ -12,8 +12,8 @@ use foz_records::{
 
 use crate::transaction::{NO_PRODUCER_EPOCH, TopicPartition, Transaction, TransactionState};
 
-/// Why nothing here fails to be encoded: the values have what their versions have, and requests with
-/// strings that are too long are refused.
+/// Why nothing here fails to be encoded: the values have what their versions have, `InitProducerId`
+/// refuses ids that are too long, and names of topics that there are have at most 249 bytes.
 const FITS: &str = "strings are measured where requests come in";
 
 /// Why a record cannot be read.
@@ -60,7 +60,9 @@ impl Record {
     /// Reads a record; `None` for a key of a kind that is not known: a later version may have written it.
     ///
     /// # Errors
-    /// The record is not what its version says. The caller may log it and go on, as Kafka does.
+    /// The record is not what its schema says, its value has a version that is not known, or there is no such
+    /// state. The load has failed then: what the transactional id had before would come back, and what its client
+    /// was told is committed would be aborted.
     pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self>, RecordError> {
         let Some(TransactionCoordinatorKey::TransactionLog(key)) =
             TransactionCoordinatorKey::decode(key)?

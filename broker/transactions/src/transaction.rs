@@ -180,7 +180,9 @@ impl Transaction {
         }
     }
 
-    /// More partitions; begins a transaction when none is open.
+    /// More partitions; begins a transaction when none is open. Who adds has heard of its epoch, so nobody may ask
+    /// for it again as if it had not: such a request was held up, and would make this transaction, or what became
+    /// of it, disappear. Kafka lets it.
     pub(crate) fn with_partitions(
         &self,
         added: &BTreeSet<TopicPartition>,
@@ -197,6 +199,7 @@ impl Transaction {
                 now_ms
             },
             client_transaction_version,
+            last_producer_epoch: NO_PRODUCER_EPOCH,
             ..self.next(now_ms)
         }
     }
@@ -225,7 +228,8 @@ impl Transaction {
     }
 
     /// The abort as the coordinator takes it, by timeout or because another producer takes over: whoever had
-    /// the open transaction is fenced. One bump does both (KAFKA-19367).
+    /// the open transaction is fenced. One bump does both (KAFKA-19367). With version 2 it is the bump of any
+    /// end, so until the next InitProducerId that producer may hear of the abort, and go on, as with Kafka.
     pub(crate) fn fenced(&self, transaction_version: i16, now_ms: i64) -> Self {
         let mut next = self.ended(false, transaction_version, now_ms);
         if !bumps_epoch(transaction_version) {

@@ -14,10 +14,13 @@ use crate::effect::Effect;
 use crate::now::Now;
 use crate::request::RequestContext;
 use crate::response::{self, topic_results_by};
-use crate::transaction::{TopicPartition, TransactionState};
+use crate::transaction::{TopicPartition, TransactionState, bumps_epoch};
 
 /// The topic of committed offsets.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Longest name that a topic may have, as in Kafka.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Partitions that are to take part in a transaction.
 struct Adding<'a> {
@@ -97,12 +100,13 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         let waiter = context.waiter;
-        let is_heard = self.hears_from(
-            adding.transactional_id,
-            adding.producer_id,
-            adding.producer_epoch,
-            context.connection,
-        );
+        let is_heard = bumps_epoch(adding.client_transaction_version)
+            || self.hears_from(
+                adding.transactional_id,
+                adding.producer_id,
+                adding.producer_epoch,
+                context.connection,
+            );
         if !is_heard {
             self.batches.drop(waiter);
             effects.push(Effect::Close { waiter });
@@ -122,6 +126,10 @@ impl Coordinator {
     ) -> Result<(), ResponseError> {
         if adding.transactional_id.is_empty() {
             return Err(ResponseError::InvalidRequest);
+        }
+        let mut topics = adding.partitions.iter().map(|partition| &partition.topic);
+        if topics.any(|topic| topic.len() > TOPIC_NAME_BYTES_MAX) {
+            return Err(ResponseError::InvalidTopicException);
         }
         let entry = self.entry(adding.transactional_id)?;
         let entry = entry.ok_or(ResponseError::InvalidProducerIdMapping)?;

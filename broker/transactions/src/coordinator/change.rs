@@ -73,7 +73,7 @@ impl Coordinator {
         if state.is_prepared() {
             self.begin_end(&transactional_id, now, effects);
         } else if let Some(markers) = entry.markers.take() {
-            self.ends.remove(&markers.token);
+            self.ends.remove(&markers.end);
         }
     }
 

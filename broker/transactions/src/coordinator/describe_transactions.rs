@@ -37,12 +37,11 @@ impl Coordinator {
 
 fn describe(entry: &Entry, current: &Transaction) -> TransactionState {
     // While a transaction ends, Kafka tells the partitions that it waits for.
-    let partitions = match &entry.markers {
-        Some(markers) => &markers.missing,
-        None => &current.partitions,
-    };
+    let missing = entry.markers.iter().flat_map(|end| end.missing.keys());
+    let is_open = entry.markers.is_none();
+    let added = current.partitions.iter().filter(|_| is_open);
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for partition in partitions {
+    for partition in missing.chain(added) {
         let of_topic = topics.entry(&partition.topic).or_default();
         of_topic.push(partition.partition);
     }

@@ -89,7 +89,8 @@ impl Coordinator {
         connection: Option<u64>,
     ) -> bool {
         let entry = self.entries.get_mut(transactional_id);
-        entry.is_none_or(|entry| entry.hears_from(producer_id, producer_epoch, connection))
+        let before = self.connections_before;
+        entry.is_none_or(|entry| entry.hears_from(producer_id, producer_epoch, connection, before))
     }
 
     fn decide_end(&self, request: &EndTxnRequest, version: i16) -> Result<End, ResponseError> {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use foz_records::STRING_BYTES_MAX;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::InitProducerIdRequest;
 
@@ -56,7 +57,8 @@ impl Coordinator {
             .transactional_id
             .as_ref()
             .map_or("", |id| id.as_str());
-        if transactional_id.is_empty() {
+        // A longer one fits into a request, and into no record.
+        if transactional_id.is_empty() || transactional_id.len() > STRING_BYTES_MAX {
             return Err(ResponseError::InvalidRequest);
         }
         let timeout_ms = request.transaction_timeout_ms;
@@ -131,9 +133,7 @@ fn decide(current: &Transaction, expected: Option<(i64, i16)>) -> Result<Init, R
     // The producer id may have changed with the answer that was lost.
     let is_predecessor = producer_id == current.previous_producer_id;
     let is_last = producer_epoch == current.last_producer_epoch;
-    // Kafka looks at the epoch only when no transaction is open, and so lets a request that was held up abort
-    // the transaction of the very producer that sent it again.
-    if !is_open && is_last && (is_current || is_predecessor) {
+    if is_last && (is_current || is_predecessor) {
         return Ok(Init::Again);
     }
     Err(ResponseError::ProducerFenced)

@@ -44,15 +44,22 @@ impl Loader {
     /// Decided transactions are told to their partitions again. Ids with uncommitted records are answered
     /// COORDINATOR_LOAD_IN_PROGRESS until those are committed: the effects then ask to be told,
     /// [`Effect::AwaitCommitted`].
+    ///
+    /// In one leader epoch there is one coordinator: by it leaders tell markers of a former one, and this one
+    /// tells reports for it. `connections_before` is the highest number of a client's connection so far, read
+    /// after the last record: what was sent over those may be older than what the records say, so a request of
+    /// `transaction.version` 0 or 1 has to come over a newer one.
     pub fn finish(
         self,
         config: TransactionConfig,
         coordinator_epoch: i32,
+        connections_before: u64,
         now: Now,
     ) -> (Coordinator, Vec<Effect>) {
         let mut coordinator = Coordinator {
             config: config.clone(),
             coordinator_epoch,
+            connections_before,
             entries: BTreeMap::new(),
             appends: Appends::default(),
             batches: Batches::default(),

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -5,17 +6,20 @@ use kafka_protocol::ResponseError;
 use super::Coordinator;
 use crate::asker::Asker;
 use crate::effect::{Effect, MarkerOutcome, MarkerToken, SendMarkers};
-use crate::entry::Markers;
+use crate::entry::{Marker, Markers, Stage};
 use crate::now::Now;
 use crate::transaction::{TopicPartition, TransactionState};
 
 /// Until what failed first is tried again; doubled each time. Most wait for the election of a leader.
 const RETRY_BACKOFF_MIN_MS: i64 = 50;
 const RETRY_BACKOFF_MAX_MS: i64 = 1_000;
+/// Until what was refused is tried again.
+const REFUSED_BACKOFF_MS: i64 = 60_000;
 
 impl Coordinator {
-    /// Takes what became of markers. Partitions may be reported in any order, one by one and more than once; an
-    /// unknown token is ignored.
+    /// Takes what became of markers. Partitions may be reported in any order, one by one and more than once. Of
+    /// each only the outcome of the send that it was last part of counts, once; an unknown token, also of a former
+    /// coordinator, is ignored.
     pub fn on_markers(
         &mut self,
         token: MarkerToken,
@@ -23,20 +27,33 @@ impl Coordinator {
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(id) = self.ends.get(&token).cloned() else {
+        if token.coordinator_epoch != self.coordinator_epoch {
+            return effects;
+        }
+        let Some(id) = self.ends.get(&token.end).cloned() else {
             return effects;
         };
         let entry = self.entries.get_mut(&id);
         let Some(markers) = entry.and_then(|entry| entry.markers.as_mut()) else {
             return effects;
         };
+        let mut has_failed = false;
         for (partition, outcome) in outcomes {
-            markers.take(partition, *outcome);
+            match markers.take(token.send, partition, *outcome) {
+                Some(Stage::ToSend) => has_failed = true,
+                Some(Stage::Refused) => {
+                    let due_ms = now.monotonic_ms.saturating_add(REFUSED_BACKOFF_MS);
+                    let due_ms = *markers.refused_retry_ms.get_or_insert(due_ms);
+                    self.retries.insert((due_ms, Arc::clone(&id)));
+                }
+                Some(Stage::Sent(_)) | None => {}
+            }
         }
-        let is_to_retry = markers.retry_ms.is_none() && !markers.failed.is_empty();
-        if markers.missing.is_empty() {
+        // It goes on by itself then, also with the record that all are written.
+        let is_retried = markers.retry_ms.is_some();
+        if markers.missing.is_empty() && !is_retried {
             self.go_on(&id, now, &mut effects);
-        } else if is_to_retry {
+        } else if has_failed && !is_retried {
             self.schedule_retry(&id, now);
         }
         effects
@@ -44,28 +61,30 @@ impl Coordinator {
 
     /// The decision is committed: from now on it is told to all partitions.
     pub(super) fn begin_end(&mut self, id: &Arc<str>, now: Now, effects: &mut Vec<Effect>) {
-        let token = MarkerToken(self.next_token());
+        let end = self.next_token();
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
-        let partitions = entry
-            .committed
-            .as_ref()
-            .map(|current| current.partitions.clone());
-        let missing = partitions.unwrap_or_default();
+        let partitions = entry.committed.iter().flat_map(|of| &of.partitions);
+        let new = Marker {
+            stage: Stage::ToSend,
+            is_refused: false,
+        };
+        let missing = partitions.map(|partition| (partition.clone(), new));
+        let missing = missing.collect();
         entry.markers = Some(Markers {
-            token,
-            failed: missing.clone(),
+            end,
+            sends: 0,
             missing,
             retry_ms: None,
             attempts: 0,
-            is_stuck: false,
+            refused_retry_ms: None,
         });
-        self.ends.insert(token, Arc::clone(id));
+        self.ends.insert(end, Arc::clone(id));
         self.go_on(id, now, effects);
     }
 
-    /// Tries again what failed and is due.
+    /// Tries again what failed or was refused and is due.
     pub(super) fn retry_ends(&mut self, now: Now, effects: &mut Vec<Effect>) {
         while let Some((due_ms, id)) = self.retries.pop_first() {
             if due_ms > now.monotonic_ms {
@@ -76,11 +95,12 @@ impl Coordinator {
             let Some(markers) = entry.and_then(|entry| entry.markers.as_mut()) else {
                 continue;
             };
-            // It may be of an earlier end of the same id.
-            if markers.retry_ms == Some(due_ms) {
-                markers.retry_ms = None;
-                self.go_on(&id, now, effects);
+            markers.retry_ms.take_if(|of_failed| *of_failed == due_ms);
+            let of_refused = markers.refused_retry_ms.take_if(|ms| *ms == due_ms);
+            if of_refused.is_some() {
+                markers.send_refused_again();
             }
+            self.go_on(&id, now, effects);
         }
     }
 
@@ -110,39 +130,81 @@ impl Coordinator {
         if markers.missing.is_empty() {
             let next = current.completed(now.wall_ms);
             self.append(id, next, Asker::Nobody, now, effects);
-        } else if !markers.failed.is_empty() {
+            return;
+        }
+        let (send, partitions) = markers.next_send();
+        if !partitions.is_empty() {
             effects.push(Effect::SendMarkers(SendMarkers {
-                token: markers.token,
+                token: MarkerToken {
+                    coordinator_epoch: self.coordinator_epoch,
+                    end: markers.end,
+                    send,
+                },
                 transactional_id: Arc::clone(id),
                 producer_id: current.producer_id,
                 producer_epoch: current.producer_epoch,
                 coordinator_epoch: self.coordinator_epoch,
                 commit: current.state == TransactionState::PrepareCommit,
                 transaction_version: current.client_transaction_version,
-                partitions: std::mem::take(&mut markers.failed),
+                partitions,
             }));
         }
     }
 }
 
 impl Markers {
-    fn take(&mut self, partition: &TopicPartition, outcome: MarkerOutcome) {
-        if !self.missing.contains(partition) {
-            return;
+    /// Where the marker of the partition comes to by the outcome of a send; none when it is written or when that
+    /// send was not the one whose outcome is open. A copy of another one may be under way then: it has to come
+    /// to its end first, since before version 2 it could end the next transaction.
+    fn take(
+        &mut self,
+        send: u64,
+        partition: &TopicPartition,
+        outcome: MarkerOutcome,
+    ) -> Option<Stage> {
+        let marker = self.missing.get_mut(partition)?;
+        if marker.stage != Stage::Sent(send) {
+            return None;
         }
-        match outcome {
+        let error = match outcome {
             MarkerOutcome::Written | MarkerOutcome::PartitionGone => {
                 self.missing.remove(partition);
-                self.failed.remove(partition);
+                return None;
             }
-            // The partition knows a newer producer or coordinator. It is not for this one to say what became of
-            // the transaction there, so it is not complete; the coordinator that comes next tries again.
-            MarkerOutcome::Failed(
-                ResponseError::InvalidProducerEpoch | ResponseError::TransactionCoordinatorFenced,
-            ) => self.is_stuck = true,
-            MarkerOutcome::Failed(_) => {
-                self.failed.insert(partition.clone());
-            }
+            MarkerOutcome::Failed(error) => error,
+        };
+        // The partition knows a newer producer or coordinator. It is not for this one to say what became of the
+        // transaction there, so it is not complete. To ask again does no harm, and finds out when the partition
+        // is deleted.
+        marker.is_refused = matches!(
+            error,
+            ResponseError::InvalidProducerEpoch | ResponseError::TransactionCoordinatorFenced
+        );
+        marker.stage = if marker.is_refused {
+            Stage::Refused
+        } else {
+            Stage::ToSend
+        };
+        Some(marker.stage)
+    }
+
+    fn send_refused_again(&mut self) {
+        let refused = self.missing.values_mut();
+        for marker in refused.filter(|marker| marker.stage == Stage::Refused) {
+            marker.stage = Stage::ToSend;
         }
+    }
+
+    /// The number of the next send, and what goes with it.
+    fn next_send(&mut self) -> (u64, BTreeSet<TopicPartition>) {
+        self.sends += 1;
+        let send = self.sends;
+        let to_send = self.missing.iter_mut();
+        let to_send = to_send.filter(|(_, marker)| marker.stage == Stage::ToSend);
+        let partitions = to_send.map(|(partition, marker)| {
+            marker.stage = Stage::Sent(send);
+            partition.clone()
+        });
+        (send, partitions.collect())
     }
 }

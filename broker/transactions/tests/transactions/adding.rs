@@ -160,6 +160,30 @@ fn partitions_that_are_known_need_no_record() {
 }
 
 #[test]
+fn a_topic_that_cannot_be_is_refused() {
+    for (length, error) in [(249, 0), (250, code(E::InvalidTopicException))] {
+        let name = "t".repeat(length);
+        for api_version in [3, 5] {
+            let mut harness = Harness::loaded(transaction(Empty, (10, 7)));
+            let topics = topics_named(&name, &[0]);
+            let request = if api_version == 3 {
+                let Request::AddPartitionsToTxn(request) = client_add((10, 7), &[]) else {
+                    panic!("another request");
+                };
+                Request::AddPartitionsToTxn(request.with_v3_and_below_topics(topics))
+            } else {
+                let one = add_transaction(ID, (10, 7), false, &[]);
+                broker_add(vec![one.with_topics(topics)])
+            };
+            let waiter = harness.send(api_version, request);
+            assert_eq!(harness.added(waiter), error, "{length}");
+            let state = if error == 0 { "Ongoing" } else { "Empty" };
+            assert_eq!(harness.state(), state, "{length}");
+        }
+    }
+}
+
+#[test]
 fn nothing_begins_with_no_partition() {
     let mut harness = Harness::loaded(transaction(Empty, (10, 7)));
     let waiter = harness.send(3, client_add((10, 7), &[]));

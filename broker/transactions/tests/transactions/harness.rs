@@ -46,6 +46,8 @@ pub(crate) struct Harness {
     pub(crate) open: BTreeMap<WaiterId, i16>,
     pub(crate) replies: BTreeMap<WaiterId, Response>,
     pub(crate) closed: Vec<WaiterId>,
+    /// The highest number of a connection so far.
+    pub(crate) newest_connection: u64,
     next_waiter: WaiterId,
     pub(crate) next_producer_id: i64,
 }
@@ -75,8 +77,12 @@ pub(crate) fn init_request(expected: Option<(i64, i16)>) -> InitProducerIdReques
 }
 
 fn topics(partitions: &[i32]) -> Vec<AddPartitionsToTxnTopic> {
+    topics_named("orders", partitions)
+}
+
+pub(crate) fn topics_named(name: &str, partitions: &[i32]) -> Vec<AddPartitionsToTxnTopic> {
     let topic = AddPartitionsToTxnTopic::default()
-        .with_name(TopicName(text("orders")))
+        .with_name(TopicName(text(name)))
         .with_partitions(partitions.to_vec());
     vec![topic]
 }
@@ -149,7 +155,7 @@ impl Harness {
             monotonic_ms: 5_000,
             wall_ms: 1_700_000_000_000,
         };
-        let (coordinator, effects) = Loader::new().finish(config.clone(), 3, now);
+        let (coordinator, effects) = Loader::new().finish(config.clone(), 3, 0, now);
         assert_eq!(effects, []);
         Self {
             coordinator,
@@ -169,6 +175,7 @@ impl Harness {
             open: BTreeMap::new(),
             replies: BTreeMap::new(),
             closed: Vec::new(),
+            newest_connection: 0,
             next_waiter: 1,
             next_producer_id: FIRST,
         }
@@ -203,6 +210,7 @@ impl Harness {
             connection,
         };
         self.next_waiter += 1;
+        self.newest_connection = self.newest_connection.max(connection.unwrap_or(0));
         self.open.insert(context.waiter, api_version);
         let effects = self.coordinator.handle(&context, request, self.now);
         self.absorb(effects);
@@ -344,7 +352,7 @@ impl Harness {
 
     /// The same, but the first `kept` appends that were under way are in the log, and not committed yet.
     pub(crate) fn restart_with_tail(&mut self, kept: usize) {
-        let (fresh, _) = Loader::new().finish(self.config.clone(), 0, self.now);
+        let (fresh, _) = Loader::new().finish(self.config.clone(), 0, 0, self.now);
         let effects = std::mem::replace(&mut self.coordinator, fresh).resign();
         self.absorb(effects);
         assert!(
@@ -369,8 +377,12 @@ impl Harness {
         for record in &self.tail {
             loader.replay_uncommitted(record.clone());
         }
-        let (coordinator, effects) =
-            loader.finish(self.config.clone(), self.coordinator_epoch, self.now);
+        let (coordinator, effects) = loader.finish(
+            self.config.clone(),
+            self.coordinator_epoch,
+            self.newest_connection,
+            self.now,
+        );
         self.coordinator = coordinator;
         self.absorb(effects);
     }

@@ -42,6 +42,13 @@ fn what_no_producer_may_ask_is_refused() {
             E::InvalidRequest,
         ),
         (
+            "an id that no record can hold",
+            asked
+                .clone()
+                .with_transactional_id(Some(transactional_id(&"a".repeat(32_768)))),
+            E::InvalidRequest,
+        ),
+        (
             "no id",
             asked.clone().with_transactional_id(None),
             E::InvalidRequest,
@@ -79,6 +86,11 @@ fn what_no_producer_may_ask_is_refused() {
         assert_eq!(harness.log, [], "{name}");
     }
     let longest = asked.with_transaction_timeout_ms(max_ms);
+    let mut harness = Harness::new();
+    let waiter = harness.send(5, Request::InitProducerId(longest));
+    assert_eq!(harness.initialized(waiter), (0, FIRST, 0));
+    let longest = transactional_id(&"a".repeat(32_767));
+    let longest = init_request(None).with_transactional_id(Some(longest));
     let mut harness = Harness::new();
     let waiter = harness.send(5, Request::InitProducerId(longest));
     assert_eq!(harness.initialized(waiter), (0, FIRST, 0));
@@ -125,8 +137,8 @@ fn a_known_transactional_id_is_given_on_as_kip_360_says() {
         // An open transaction is aborted first, and only by who may.
         (Ongoing, 7, -1, None, concurrent, "PrepareAbort"),
         (Ongoing, 7, -1, Some((P, 7)), concurrent, "PrepareAbort"),
-        (Ongoing, 7, 6, Some((P, 6)), fenced, "Ongoing"),
-        (Ongoing, 7, 6, Some((P + 1, 7)), fenced, "Ongoing"),
+        (Ongoing, 7, -1, Some((P, 6)), fenced, "Ongoing"),
+        (Ongoing, 7, -1, Some((P + 1, 7)), fenced, "Ongoing"),
         // One that ends is waited for.
         (PrepareCommit, 7, -1, None, concurrent, "PrepareCommit"),
         (
@@ -168,6 +180,30 @@ fn a_producer_whose_id_changed_with_a_lost_answer_is_told_the_new_one_again() {
     assert_eq!(harness.init(Some((10, MAX - 1))), fenced);
     assert_eq!(harness.init(Some((FIRST, 0))), (0, FIRST, 1));
     assert_eq!(harness.init(Some((10, MAX))), fenced);
+}
+
+/// Else what became of its transaction would be lost with the answer to `EndTxn`.
+#[test]
+fn who_writes_has_heard_of_its_epoch() {
+    for api_version in [3, 5] {
+        let mut harness = Harness::loaded(transaction(Empty, (10, 7)));
+        harness.writes_markers = true;
+        // The first copy is held up, the second is answered.
+        assert_eq!(harness.init(Some((10, 7))), (0, 10, 8));
+        let fenced = (code(E::ProducerFenced), -1, -1);
+        if api_version == 3 {
+            assert_eq!(harness.add_v3((10, 8), &[0]), 0);
+        } else {
+            assert_eq!(harness.add_v5((10, 8), &[0]), 0);
+        }
+        assert_eq!(harness.init(Some((10, 7))), fenced);
+        assert_eq!(harness.state(), "Ongoing");
+        let told = harness.end(api_version, (10, 8), true);
+        assert_eq!(told.0, 0);
+        assert_eq!(harness.init(Some((10, 7))), fenced);
+        assert_eq!(harness.state(), "CompleteCommit");
+        assert_eq!(harness.end(api_version, (10, 8), true), told);
+    }
 }
 
 #[test]

@@ -92,27 +92,120 @@ fn the_longer_it_fails_the_less_often_it_is_tried() {
 }
 
 #[test]
-fn a_partition_that_knows_better_stops_the_end_until_the_next_coordinator() {
+fn a_partition_that_knows_better_stops_the_end() {
     for error in [E::InvalidProducerEpoch, E::TransactionCoordinatorFenced] {
         let mut harness = ending();
         let markers = harness.markers.remove(0);
-        harness.report_one(
-            &markers,
-            partition("orders", 0),
-            MarkerOutcome::Failed(error),
-        );
+        let refused = MarkerOutcome::Failed(error);
+        harness.report_one(&markers, partition("orders", 0), refused);
         harness.report_one(&markers, partition("orders", 1), MarkerOutcome::Written);
-        assert_eq!(harness.coordinator.stuck_count(), 1);
+        for _ in 0..3 {
+            assert_eq!(harness.coordinator.stuck_count(), 1);
+            harness.advance(59_999);
+            assert_eq!(harness.markers, []);
+            assert_eq!(harness.state(), "PrepareCommit");
+            let concurrent = code(E::ConcurrentTransactions);
+            assert_eq!(harness.add_v5((10, 8), &[0]), concurrent);
+            harness.advance(1);
+            let again = &harness.markers[0].partitions;
+            assert!(again.iter().eq(&[partition("orders", 0)]));
+            assert_eq!(harness.coordinator.stuck_count(), 1);
+            harness.report(refused);
+        }
+        // Its topic is deleted.
+        harness.advance(60_000);
+        harness.report(MarkerOutcome::PartitionGone);
+        assert_eq!(harness.state(), "CompleteCommit");
+        assert_eq!(harness.coordinator.stuck_count(), 0);
         harness.advance(120_000);
         assert_eq!(harness.markers, []);
-        assert_eq!(harness.state(), "PrepareCommit");
-        let concurrent = code(E::ConcurrentTransactions);
-        assert_eq!(harness.add_v5((10, 8), &[0]), concurrent);
-        harness.restart();
-        assert_eq!(harness.markers[0].partitions.len(), 2);
-        harness.report(MarkerOutcome::Written);
-        assert_eq!(harness.state(), "CompleteCommit");
     }
+}
+
+#[test]
+fn the_next_coordinator_tries_again_what_was_refused() {
+    let mut harness = ending();
+    harness.report(MarkerOutcome::Failed(E::InvalidProducerEpoch));
+    harness.restart();
+    assert_eq!(harness.coordinator.stuck_count(), 0);
+    assert_eq!(harness.markers[0].partitions.len(), 2);
+    harness.report(MarkerOutcome::Written);
+    assert_eq!(harness.state(), "CompleteCommit");
+}
+
+#[test]
+fn what_is_refused_waits_longer_than_what_failed() {
+    let mut harness = ending();
+    let markers = harness.markers.remove(0);
+    let refused = MarkerOutcome::Failed(E::InvalidProducerEpoch);
+    let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
+    harness.report_one(&markers, partition("orders", 0), refused);
+    harness.report_one(&markers, partition("orders", 1), failed);
+    harness.advance(50);
+    let again = harness.markers.remove(0);
+    assert!(again.partitions.iter().eq(&[partition("orders", 1)]));
+    // What was refused and then only fails is stuck no more.
+    harness.advance(59_950);
+    let late = harness.markers.remove(0);
+    assert!(late.partitions.iter().eq(&[partition("orders", 0)]));
+    harness.report_one(&late, partition("orders", 0), failed);
+    assert_eq!(harness.coordinator.stuck_count(), 0);
+    harness.advance(100);
+    harness.report(MarkerOutcome::Written);
+    assert_eq!(harness.state(), "PrepareCommit");
+    harness.report_one(&again, partition("orders", 1), MarkerOutcome::Written);
+    assert_eq!(harness.state(), "CompleteCommit");
+}
+
+/// Else a second copy would be under way when the end is complete, and end the next transaction of the epoch.
+#[test]
+fn only_the_outcome_of_the_last_send_counts() {
+    let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));
+    assert_eq!(harness.end(3, (10, 7), true).0, 0);
+    let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
+    let first = harness.markers[0].clone();
+    harness.report(failed);
+    harness.advance(50);
+    let second = harness.markers.remove(0);
+    assert_ne!(second.token, first.token);
+    // Told once more, and told otherwise.
+    let outcomes = [failed, MarkerOutcome::Written, MarkerOutcome::PartitionGone];
+    for (index, outcome) in [0, 1]
+        .into_iter()
+        .flat_map(|index| outcomes.map(|of| (index, of)))
+    {
+        harness.report_one(&first, partition("orders", index), outcome);
+    }
+    harness.advance(10_000);
+    assert_eq!(harness.markers, [], "the second has no outcome yet");
+    assert_eq!(harness.state(), "PrepareCommit");
+    harness.report_one(&second, partition("orders", 0), MarkerOutcome::Written);
+    harness.report_one(&second, partition("orders", 1), MarkerOutcome::Written);
+    assert_eq!(harness.state(), "CompleteCommit");
+    assert_eq!(harness.add_v3((10, 7), &[0]), 0);
+    assert_eq!(harness.markers, []);
+}
+
+/// Markers may wait in queues that outlive their coordinator.
+#[test]
+fn reports_for_a_former_coordinator_are_none_for_the_next() {
+    let mut harness = ending();
+    let former = harness.markers[0].clone();
+    harness.restart();
+    let token = harness.markers[0].token;
+    assert_eq!(
+        (token.end, token.send),
+        (former.token.end, former.token.send)
+    );
+    for outcome in [MarkerOutcome::Written, MarkerOutcome::PartitionGone] {
+        for index in 0..2 {
+            harness.report_one(&former, partition("orders", index), outcome);
+        }
+    }
+    assert_eq!(harness.state(), "PrepareCommit");
+    assert_eq!(harness.describe(ID).topics[0].partitions, [0, 1]);
+    harness.report(MarkerOutcome::Written);
+    assert_eq!(harness.state(), "CompleteCommit");
 }
 
 #[test]
@@ -143,7 +236,10 @@ fn every_end_of_an_id_is_one_of_its_own() {
     harness.report_one(&first, partition("orders", 0), MarkerOutcome::Written);
     harness.report_one(&first, partition("orders", 1), MarkerOutcome::Written);
     let outcomes = [(partition("orders", 0), MarkerOutcome::Written)];
-    let token = MarkerToken(u64::MAX);
+    let token = MarkerToken {
+        end: u64::MAX,
+        ..first.token
+    };
     let effects = harness
         .coordinator
         .on_markers(token, &outcomes, harness.now);
@@ -153,22 +249,27 @@ fn every_end_of_an_id_is_one_of_its_own() {
 }
 
 #[test]
-fn a_retry_of_an_end_that_came_through_meanwhile_is_none_of_the_next() {
+fn what_failed_goes_along_with_what_was_refused() {
     let mut harness = ending();
-    let markers = harness.markers.remove(0);
     let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
-    for index in 0..2 {
-        harness.report_one(&markers, partition("orders", index), failed);
-        harness.report_one(&markers, partition("orders", index), MarkerOutcome::Written);
-    }
+    let markers = harness.markers.remove(0);
+    let refused = MarkerOutcome::Failed(E::InvalidProducerEpoch);
+    harness.report_one(&markers, partition("orders", 0), refused);
+    harness.advance(59_990);
+    // Its retry would be due in 50 ms, but in 10 ms it goes along with the one that was refused.
+    harness.report_one(&markers, partition("orders", 1), failed);
+    harness.advance(10);
+    assert_eq!(harness.markers[0].partitions.len(), 2);
+    harness.report(MarkerOutcome::Written);
+    harness.advance(40);
     assert_eq!(harness.state(), "CompleteCommit");
     assert_eq!(harness.add_v5((10, 8), &[0]), 0);
     assert_eq!(harness.end(5, (10, 8), true), (0, 10, 9));
     harness.advance(10);
     harness.report(failed);
-    harness.advance(40);
+    harness.advance(49);
     assert_eq!(harness.markers, [], "its own retry is due later");
-    harness.advance(10);
+    harness.advance(1);
     harness.report(MarkerOutcome::Written);
     assert_eq!(harness.state(), "CompleteCommit");
 }

@@ -3,13 +3,16 @@
 
 use proptest::prelude::*;
 
+use leaders::Answer;
 use world::World;
 
+mod leaders;
 mod world;
 
 /// Processes that use the same transactional id.
 const CLIENTS: usize = 2;
 const PARTITIONS: i32 = 2;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -45,14 +48,35 @@ enum Step {
     RefuseProducerId,
     Confirm,
     Fail,
-    /// A leader writes markers, or cannot.
+    /// A leader takes markers.
     Mark {
         index: usize,
-        fails: bool,
+        answer: Answer,
+    },
+    /// The coordinator hears what became of a marker, maybe not for the last time.
+    Report {
+        index: usize,
+        again: bool,
     },
     /// Markers of a former coordinator, or sent before and given up.
     MarkLate {
         index: usize,
+    },
+    Delete {
+        partition: i32,
+    },
+    /// A leader asks whether a transaction of the client has the partition.
+    Verify {
+        client: usize,
+        partition: i32,
+    },
+    /// Another level of transaction.version is finalised.
+    Finalize {
+        level: i16,
+    },
+    /// Follows the other version of transaction.version from its next transaction on.
+    Follow {
+        client: usize,
     },
     Advance {
         duration_ms: i64,
@@ -78,14 +102,32 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::RefuseProducerId),
         14 => Just(Step::Confirm),
         1 => Just(Step::Fail),
-        8 => (0..4usize, prop::bool::weighted(0.2))
-            .prop_map(|(index, fails)| Step::Mark { index, fails }),
+        8 => (0..4usize, answer()).prop_map(|(index, answer)| Step::Mark { index, answer }),
+        8 => (0..8usize, prop::bool::weighted(0.3))
+            .prop_map(|(index, again)| Step::Report { index, again }),
+        1 => (0..PARTITIONS).prop_map(|partition| Step::Delete { partition }),
+        1 => (client(), 0..PARTITIONS)
+            .prop_map(|(client, partition)| Step::Verify { client, partition }),
+        1 => (0..3i16).prop_map(|level| Step::Finalize { level }),
+        1 => client().prop_map(|client| Step::Follow { client }),
         2 => (0..4usize).prop_map(|index| Step::MarkLate { index }),
-        3 => prop_oneof![Just(50), 100..2_000i64, 20_000..80_000i64]
-            .prop_map(|duration_ms| Step::Advance { duration_ms }),
+        3 => prop_oneof![
+            10 => Just(50),
+            10 => 100..2_000i64,
+            10 => 20_000..80_000i64,
+            1 => Just(8 * DAY_MS),
+        ].prop_map(|duration_ms| Step::Advance { duration_ms }),
         2 => (0..3usize).prop_map(|kept| Step::Restart { kept }),
     ];
     prop::collection::vec(step, 1..250)
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        8 => Just(Answer::Written),
+        2 => Just(Answer::Failed),
+        1 => Just(Answer::Refused),
+    ]
 }
 
 /// What goes by itself or does not happen in a run: so some come further than others.
@@ -95,28 +137,33 @@ struct Calm {
     marks: bool,
     has_no_failures: bool,
     has_no_restarts: bool,
+    has_no_deletions: bool,
+    has_no_upgrades: bool,
     has_one_process: bool,
     has_no_time: bool,
 }
 
 fn calm() -> impl Strategy<Value = Calm> {
-    any::<[bool; 6]>().prop_map(|flags| Calm {
+    any::<[bool; 8]>().prop_map(|flags| Calm {
         confirms: flags[0],
         marks: flags[1],
         has_no_failures: flags[2],
         has_no_restarts: flags[3],
-        has_one_process: flags[4],
-        has_no_time: flags[5],
+        has_no_deletions: flags[4],
+        has_no_upgrades: flags[5],
+        has_one_process: flags[6],
+        has_no_time: flags[7],
     })
 }
 
 impl Calm {
     fn takes(&self, step: Step) -> bool {
         match step {
-            Step::RefuseProducerId | Step::Fail | Step::Mark { fails: true, .. } => {
-                !self.has_no_failures
-            }
+            Step::RefuseProducerId | Step::Fail => !self.has_no_failures,
+            Step::Mark { answer, .. } => !self.has_no_failures || answer == Answer::Written,
             Step::Restart { .. } => !self.has_no_restarts,
+            Step::Delete { .. } => !self.has_no_deletions,
+            Step::Finalize { .. } | Step::Follow { .. } => !self.has_no_upgrades,
             Step::Start { .. } => !self.has_one_process,
             Step::Write { client, .. }
             | Step::End { client, .. }
@@ -134,7 +181,8 @@ fn run(calm: Calm, level: i16, own_epochs: [bool; CLIENTS], first_epoch: i16, st
     for step in steps.iter().filter(|step| calm.takes(**step)) {
         world.take_step(*step);
         while calm.marks && !world.harness.markers.is_empty() {
-            world.mark(0, false);
+            world.mark(0, Answer::Written);
+            world.report_all();
         }
     }
     world.come_to_rest();

@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use foz_transactions::{
-    AppendError, MarkerOutcome, Request, SendMarkers, TopicPartition, TransactionConfig,
-    TransactionState, WaiterId,
-};
+use foz_transactions::{AppendError, Request, TransactionConfig, TransactionState, WaiterId};
 use kafka_protocol::ResponseError as E;
 
-use super::{CLIENTS, Calm, PARTITIONS, Step};
+use super::leaders::{Answer, Leaders};
+use super::{CLIENTS, Calm, DAY_MS, Step};
 use crate::harness::*;
+
+/// Another transactional id, which shares requests of leaders with the one that is looked at.
+const OTHER: &str = "other";
+const OTHER_PRODUCER: (i64, i16) = (20, 1);
 
 const RETRIABLE: [i16; 4] = [
     E::CoordinatorLoadInProgress.code(),
@@ -53,13 +55,6 @@ struct Client {
     is_out: bool,
 }
 
-#[derive(Debug, Default)]
-struct Producer {
-    epoch: i16,
-    coordinator_epoch: i32,
-    open: Option<BTreeSet<u32>>,
-}
-
 pub(super) struct World {
     pub(super) harness: Harness,
     clients: [Client; CLIENTS],
@@ -67,15 +62,15 @@ pub(super) struct World {
     next_tag: u32,
     network: Vec<Message>,
     asked: BTreeMap<WaiterId, Message>,
-    /// By partition and producer id: what its leader knows.
-    logs: Vec<BTreeMap<i64, Producer>>,
-    late_markers: Vec<SendMarkers>,
+    pub(super) leaders: Leaders,
+    /// The number of the newest connection when the coordinator was loaded.
+    connections_before: u64,
     /// Transactions that their client wanted to be committed.
-    wanted: BTreeSet<u32>,
+    pub(super) wanted: BTreeSet<u32>,
     /// Transactions whose client was told.
-    told: BTreeMap<u32, bool>,
+    pub(super) told: BTreeMap<u32, bool>,
     /// What became of a transaction, by the marker of any partition.
-    ended: BTreeMap<u32, bool>,
+    pub(super) ended: BTreeMap<u32, bool>,
     /// What process was told that it has this producer id and epoch.
     holders: BTreeMap<(i64, i16), u64>,
 }
@@ -94,6 +89,9 @@ impl World {
         // Also where epochs run out.
         let loaded = transaction(TransactionState::Empty, (10, first_epoch));
         let mut harness = Harness::loaded_with(config, loaded);
+        let other = transaction(TransactionState::Empty, OTHER_PRODUCER);
+        harness.log.push(record(OTHER, Some(other)));
+        harness.restart();
         harness.confirms = calm.confirms;
         harness.allocates = calm.confirms;
         let clients = own_epochs.map(|has_own_epochs| Client {
@@ -107,8 +105,8 @@ impl World {
             next_tag: 1,
             network: Vec::new(),
             asked: BTreeMap::new(),
-            logs: (0..PARTITIONS).map(|_| BTreeMap::new()).collect(),
-            late_markers: Vec::new(),
+            leaders: Leaders::new(),
+            connections_before: 0,
             wanted: BTreeSet::new(),
             told: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -156,15 +154,31 @@ impl World {
             Step::Fail => {
                 self.harness.fail(AppendError::NotAvailable);
             }
-            Step::Mark { index, fails } => self.mark(index, fails),
-            Step::MarkLate { index } => {
-                if !self.late_markers.is_empty() {
-                    let index = index % self.late_markers.len();
-                    let markers = self.late_markers.swap_remove(index);
-                    self.apply(&markers);
+            Step::Mark { index, answer } => self.mark(index, answer),
+            Step::MarkLate { index } => self.mark_late(index),
+            Step::Report { index, again } => self.report(index, again),
+            Step::Delete { partition } => self.leaders.delete(partition),
+            Step::Verify { client, partition } => self.verify(client, partition),
+            Step::Finalize { level } => {
+                self.harness.config.transaction_version = level;
+                let config = self.harness.config.clone();
+                self.harness.coordinator.configure(config, self.harness.now);
+            }
+            Step::Follow { client } => {
+                let of = &mut self.clients[client];
+                if of.tag.is_none() && of.asks.is_none() {
+                    of.has_own_epochs = !of.has_own_epochs;
                 }
             }
-            Step::Advance { duration_ms } => self.harness.advance(duration_ms),
+            Step::Advance { duration_ms } if duration_ms < DAY_MS => {
+                self.harness.advance(duration_ms);
+            }
+            // At one stroke: timers may come late.
+            Step::Advance { duration_ms } => {
+                let end_ms = self.harness.now.monotonic_ms + duration_ms;
+                self.harness.move_clock_to(end_ms);
+                self.harness.advance(0);
+            }
             Step::Restart { kept } => self.restart(kept),
         }
         self.hear();
@@ -188,7 +202,7 @@ impl World {
 
     fn write(&mut self, client: usize, partition: i32) {
         let of = &mut self.clients[client];
-        if of.asks.is_some() || of.is_out {
+        if of.asks.is_some() || of.is_out || self.leaders.is_gone(partition) {
             return;
         }
         if of.tag.is_none() {
@@ -260,7 +274,8 @@ impl World {
             // The leader asks before it appends.
             Kind::Write { partition } if has_own_epochs => {
                 let one = add_transaction(ID, producer, false, &[partition]);
-                (None, 5, broker_add(vec![one]))
+                let other = add_transaction(OTHER, OTHER_PRODUCER, false, &[partition]);
+                (None, 5, broker_add(vec![one, other]))
             }
             Kind::Write { partition } => (Some(connection), 3, client_add(producer, &[partition])),
             Kind::End { commit } => {
@@ -272,69 +287,31 @@ impl World {
         self.asked.insert(waiter, message);
     }
 
-    pub(super) fn mark(&mut self, index: usize, fails: bool) {
-        if self.harness.markers.is_empty() {
+    /// Nothing changes by it, and what is said to be in a transaction is in the one that is open.
+    fn verify(&mut self, client: usize, partition: i32) {
+        let Some(producer) = self.clients[client].producer else {
             return;
-        }
-        let index = index % self.harness.markers.len();
-        let markers = self.harness.markers.swap_remove(index);
-        // With one epoch for all transactions nothing tells a late copy of the same coordinator from news.
-        if fails && markers.transaction_version == 2 {
-            self.late_markers.push(markers.clone());
-        }
-        let outcomes = if fails {
-            let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
-            let partitions = markers.partitions.iter().cloned();
-            partitions.map(|partition| (partition, failed)).collect()
-        } else {
-            self.apply(&markers)
         };
-        let now = self.harness.now;
-        let effects = self
-            .harness
-            .coordinator
-            .on_markers(markers.token, &outcomes, now);
-        self.harness.absorb(effects);
-    }
-
-    /// As a leader takes markers.
-    fn apply(&mut self, markers: &SendMarkers) -> Vec<(TopicPartition, MarkerOutcome)> {
-        let mut outcomes = Vec::new();
-        for partition in &markers.partitions {
-            let log = &mut self.logs[partition.partition as usize];
-            let known = log.entry(markers.producer_id).or_default();
-            let epoch = markers.producer_epoch;
-            let is_old = if markers.transaction_version == 2 {
-                epoch < known.epoch
-                    || epoch == known.epoch && known.open.is_some() && epoch < i16::MAX
-            } else {
-                epoch < known.epoch
-            };
-            let outcome = if markers.coordinator_epoch < known.coordinator_epoch {
-                MarkerOutcome::Failed(E::TransactionCoordinatorFenced)
-            } else if is_old {
-                MarkerOutcome::Failed(E::InvalidProducerEpoch)
-            } else {
-                known.epoch = epoch;
-                known.coordinator_epoch = markers.coordinator_epoch;
-                for tag in known.open.take().unwrap_or_default() {
-                    let is_wanted = !markers.commit || self.wanted.contains(&tag);
-                    assert!(is_wanted, "nobody wanted transaction {tag} to be committed");
-                    note(&mut self.ended, tag, markers.commit);
-                }
-                MarkerOutcome::Written
-            };
-            outcomes.push((partition.clone(), outcome));
+        let records = self.harness.log.len();
+        let one = add_transaction(ID, producer, true, &[partition]);
+        let waiter = self.harness.send(4, broker_add(vec![one]));
+        if self.harness.added(waiter) == 0 {
+            let described = self.harness.describe(ID);
+            let found = (described.producer_id.0, described.producer_epoch);
+            assert_eq!(described.transaction_state.as_str(), "Ongoing");
+            assert_eq!(found, producer);
+            let mut topics = described.topics.iter();
+            assert!(topics.any(|topic| topic.partitions.contains(&partition)));
         }
-        self.check_told();
-        outcomes
+        assert_eq!(self.harness.log.len(), records);
     }
 
+    /// Also where the broker stays the same: what is on its way over connections that live on reaches the next
+    /// coordinator, as late as it likes.
     fn restart(&mut self, kept: usize) {
-        // What is on its way to the former coordinator reaches none. With an epoch for each transaction it may
-        // come as late as it likes.
-        self.network.retain(|message| message.has_own_epochs);
-        self.late_markers.append(&mut self.harness.markers);
+        self.leaders.late_markers.append(&mut self.harness.markers);
+        self.connections_before = self.next_number;
+        self.harness.newest_connection = self.next_number;
         self.harness.restart_with_tail(kept);
     }
 
@@ -343,7 +320,9 @@ impl World {
             let message = self.asked.remove(&waiter).expect("a question");
             let client = &self.clients[message.client];
             assert!(
-                client.incarnation != message.incarnation || client.connection > message.connection,
+                client.incarnation != message.incarnation
+                    || client.connection > message.connection
+                    || message.connection <= self.connections_before,
                 "the newest connection of {client:?} was closed"
             );
         }
@@ -366,24 +345,15 @@ impl World {
             if let (Kind::Write { partition }, 0) = (message.kind, error) {
                 // The client itself writes only what it still wants; a leader has the batch already.
                 if is_current || message.has_own_epochs {
-                    error = self.append(partition, message.producer, message.tag);
+                    error = self
+                        .leaders
+                        .append(partition, message.producer, message.tag);
                 }
             }
             if is_current {
                 self.answer(message, error, (producer_id, producer_epoch));
             }
         }
-    }
-
-    /// As a leader appends a batch.
-    fn append(&mut self, partition: i32, producer: (i64, i16), tag: u32) -> i16 {
-        let known = self.logs[partition as usize].entry(producer.0).or_default();
-        if producer.1 < known.epoch {
-            return E::InvalidProducerEpoch.code();
-        }
-        known.epoch = producer.1;
-        known.open.get_or_insert_default().insert(tag);
-        0
     }
 
     fn answer(&mut self, message: Message, error: i16, producer: (i64, i16)) {
@@ -420,10 +390,21 @@ impl World {
         self.clients[client].producer = Some(producer);
     }
 
-    fn check_told(&self) {
+    pub(super) fn check_told(&self) {
         for (tag, commit) in &self.told {
             let ended = self.ended.get(tag).unwrap_or(commit);
             assert_eq!(ended, commit, "transaction {tag} ended otherwise than told");
+        }
+    }
+
+    /// Nothing is open any more, and what was written to has ended.
+    fn check_ended(&self) {
+        let hanging = self.leaders.hanging();
+        assert!(hanging.is_empty(), "{hanging:?} hang");
+        for tag in self.told.keys() {
+            let has_ended = self.ended.contains_key(tag);
+            let is_written = self.leaders.has_written(*tag);
+            assert!(has_ended || !is_written, "transaction {tag} never ended");
         }
     }
 
@@ -438,8 +419,10 @@ impl World {
                 self.hear();
             }
             while !self.harness.markers.is_empty() {
-                self.mark(0, false);
+                self.mark(0, Answer::Written);
+                self.report_all();
             }
+            self.report_all();
             self.harness.advance(10_000);
             self.hear();
         }
@@ -447,24 +430,21 @@ impl World {
         assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
         assert_eq!(self.harness.coordinator.stuck_count(), 0);
         let state = self.harness.state();
-        let is_at_rest = matches!(state.as_str(), "Empty" | "CompleteCommit" | "CompleteAbort");
+        // It may have expired.
+        let is_at_rest = matches!(
+            state.as_str(),
+            "" | "Empty" | "CompleteCommit" | "CompleteAbort"
+        );
         assert!(is_at_rest, "{state}");
-        for late in std::mem::take(&mut self.late_markers) {
-            self.apply(&late);
+        while !self.leaders.late_markers.is_empty() {
+            self.mark_late(0);
         }
-        for (partition, log) in self.logs.iter().enumerate() {
-            for (producer_id, known) in log {
-                let open = &known.open;
-                assert!(
-                    open.is_none(),
-                    "partition {partition}, {producer_id}: {open:?} hangs"
-                );
-            }
-        }
+        self.report_all();
+        self.check_ended();
     }
 }
 
-fn note(outcomes: &mut BTreeMap<u32, bool>, tag: u32, commit: bool) {
+pub(super) fn note(outcomes: &mut BTreeMap<u32, bool>, tag: u32, commit: bool) {
     let before = *outcomes.entry(tag).or_insert(commit);
     assert_eq!(before, commit, "transaction {tag} ended both ways");
 }

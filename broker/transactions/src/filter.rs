@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ListTransactionsRequest;
@@ -13,6 +14,15 @@ const PATTERN_LENGTH_MAX: usize = 4_096;
 const PATTERN_SIZE_MAX: usize = 1024 * 1024;
 /// States of Kafka that are in no record.
 const TRANSIENT_STATES: [&str; 2] = ["Dead", "PrepareEpochFence"];
+
+/// What ListTransactions asks for, made out once for all coordinators that are asked: a pattern may take long to
+/// compile.
+#[derive(Debug, Clone)]
+pub struct ListTransactions {
+    request: ListTransactionsRequest,
+    /// Or INVALID_REGULAR_EXPRESSION.
+    pub(crate) filter: Result<Arc<Filter>, ResponseError>,
+}
 
 /// Which transactions ListTransactions asks for.
 #[derive(Debug)]
@@ -29,9 +39,23 @@ pub(crate) struct Filter {
     pub(crate) unknown_states: Vec<StrBytes>,
 }
 
+impl From<ListTransactionsRequest> for ListTransactions {
+    fn from(request: ListTransactionsRequest) -> Self {
+        let filter = Filter::of(&request).map(Arc::new);
+        Self { request, filter }
+    }
+}
+
+/// The filter is the same when the request is.
+impl PartialEq for ListTransactions {
+    fn eq(&self, other: &Self) -> bool {
+        self.request == other.request
+    }
+}
+
 impl Filter {
     /// Fails with INVALID_REGULAR_EXPRESSION.
-    pub(crate) fn of(request: &ListTransactionsRequest) -> Result<Self, ResponseError> {
+    fn of(request: &ListTransactionsRequest) -> Result<Self, ResponseError> {
         let names = &request.state_filters;
         let state_of = |name: &StrBytes| {
             TransactionState::ALL
@@ -80,5 +104,7 @@ fn compile(pattern: &str) -> Result<Regex, ResponseError> {
     }
     // By itself first: `a)|(b` is valid only within brackets.
     build(pattern)?;
-    build(&format!(r"\A(?:{pattern})\z"))
+    // The line break ends a comment of one with the flag x, which would take the bracket; to any other it would
+    // be a character to match.
+    build(&format!(r"\A(?:{pattern})\z")).or_else(|_| build(&format!("\\A(?:{pattern}\n)\\z")))
 }

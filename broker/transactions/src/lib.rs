@@ -14,8 +14,10 @@
 //! - What was in the log above the high watermark when the coordinator was loaded is neither told nor passed
 //!   over until it is committed: its ids are loading, all others are served.
 //! - Records have Kafka's bytes; those that a level of `transaction.version` cannot hold are of the version that can.
-//! - A decided transaction is complete when every partition has its marker. Replaying the records in a
-//!   [`Loader`] sends those again that may be missing.
+//! - A decided transaction is complete when every partition has its marker, of which one copy at most is under
+//!   way. Replaying the records in a [`Loader`] sends those again that may be missing.
+//! - Before `transaction.version` 2 a request ends or extends a transaction only over the newest connection that
+//!   spoke for its producer, accepted since the coordinator was loaded: see ADR 0027.
 //!
 //! Start reading at `coordinator.rs`, then `transaction.rs` (what a transaction is) and
 //! `coordinator/end_transaction.rs` (how it ends, and what a repeated request is told).
@@ -40,6 +42,7 @@ pub use coordinator::{Coordinator, Loader};
 pub use effect::{
     AppendToken, Effect, MarkerOutcome, MarkerToken, ProducerIdToken, SendMarkers, WaiterId,
 };
+pub use filter::ListTransactions;
 pub use now::Now;
 pub use record::{Record, RecordError};
 pub use request::{Request, RequestContext};

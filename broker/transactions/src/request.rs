@@ -1,9 +1,10 @@
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
-    InitProducerIdRequest, ListTransactionsRequest,
+    InitProducerIdRequest,
 };
 
 use crate::effect::WaiterId;
+use crate::filter::ListTransactions;
 
 /// A request of the transaction APIs, decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,8 @@ pub enum Request {
     EndTxn(EndTxnRequest),
     /// Version 0.
     DescribeTransactions(DescribeTransactionsRequest),
-    /// Versions 0-2.
-    ListTransactions(ListTransactionsRequest),
+    /// Versions 0-2, made from a `ListTransactionsRequest`.
+    ListTransactions(ListTransactions),
 }
 
 /// What the coordinator needs to know of a request besides its body.
@@ -35,6 +36,6 @@ pub struct RequestContext {
     pub waiter: WaiterId,
     /// The version the request was decoded at.
     pub api_version: i16,
-    /// The number of the client's connection: higher when it was accepted later. None for other brokers.
+    /// The number of the client's connection: 1 or more, higher when it was accepted later. None for other brokers.
     pub connection: Option<u64>,
 }

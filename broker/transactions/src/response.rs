@@ -8,11 +8,10 @@ use kafka_protocol::messages::add_partitions_to_txn_response::{
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::{
     AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
-    DescribeTransactionsResponse, EndTxnResponse, InitProducerIdResponse, ListTransactionsRequest,
-    ListTransactionsResponse,
+    DescribeTransactionsResponse, EndTxnResponse, InitProducerIdResponse, ListTransactionsResponse,
 };
 
-use crate::filter::Filter;
+use crate::filter::ListTransactions;
 use crate::request::Request;
 use crate::transaction::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID};
 
@@ -76,10 +75,10 @@ impl Request {
 }
 
 /// A list of nothing, which still says what is wrong with the request.
-pub(crate) fn list_none(request: &ListTransactionsRequest) -> ListTransactionsResponse {
+pub(crate) fn list_none(request: &ListTransactions) -> ListTransactionsResponse {
     let response = ListTransactionsResponse::default();
-    match Filter::of(request) {
-        Ok(filter) => response.with_unknown_state_filters(filter.unknown_states),
+    match &request.filter {
+        Ok(filter) => response.with_unknown_state_filters(filter.unknown_states.clone()),
         Err(error) => response.with_error_code(error.code()),
     }
 }

@@ -1,27 +1,21 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_transactions_response::TransactionState;
-use kafka_protocol::messages::{
-    ListTransactionsRequest, ListTransactionsResponse, TransactionalId,
-};
+use kafka_protocol::messages::{ListTransactionsResponse, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 
 use super::Coordinator;
-use crate::filter::Filter;
+use crate::filter::ListTransactions;
 use crate::now::Now;
 use crate::response::Response;
 
 impl Coordinator {
-    pub(super) fn list_transactions(
-        &self,
-        request: &ListTransactionsRequest,
-        now: Now,
-    ) -> Response {
+    pub(super) fn list_transactions(&self, request: &ListTransactions, now: Now) -> Response {
         if !self.loading.is_empty() {
             let error = ResponseError::CoordinatorLoadInProgress;
             let response = ListTransactionsResponse::default();
             return Response::ListTransactions(response.with_error_code(error.code()));
         }
-        let filter = match Filter::of(request) {
+        let filter = match &request.filter {
             Ok(filter) => filter,
             Err(error) => {
                 let response = ListTransactionsResponse::default();

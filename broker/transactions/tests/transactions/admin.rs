@@ -31,7 +31,7 @@ fn four() -> Harness {
 }
 
 fn list(harness: &mut Harness, request: ListTransactionsRequest) -> ListTransactionsResponse {
-    match harness.call(2, Request::ListTransactions(request)) {
+    match harness.call(2, Request::ListTransactions(request.into())) {
         Response::ListTransactions(response) => response,
         other => panic!("{other:?}"),
     }
@@ -73,6 +73,8 @@ fn lists_by_state_producer_duration_and_pattern() {
         (pattern("orders"), &[]),
         (pattern("order|orders-1"), &["orders-1"]),
         (pattern("(?i)orders-[23]"), &["ORDERS-3", "orders-2"]),
+        (pattern("(?x) orders -1 # the first"), &["orders-1"]),
+        (pattern("orders-1#"), &[]),
         (
             pattern("orders-.*").with_state_filters(names(&["Empty"])),
             &["orders-2"],
@@ -106,7 +108,7 @@ fn names_that_are_no_states_are_told() {
     assert_eq!(response.unknown_state_filters, ["ongoing", "x"].map(text));
     assert_eq!(response.transaction_states.len(), 1);
     // The same where no coordinator is asked.
-    match Request::ListTransactions(request).empty_response() {
+    match Request::ListTransactions(request.into()).empty_response() {
         Response::ListTransactions(response) => {
             assert_eq!(response.unknown_state_filters, ["ongoing", "x"].map(text));
         }
@@ -118,14 +120,7 @@ fn names_that_are_no_states_are_told() {
 fn patterns_that_are_none_or_too_large_are_refused() {
     let mut harness = four();
     let long = "a".repeat(1_000_000);
-    for pattern in [
-        "(",
-        "a)|(b",
-        "[z-a]",
-        "a{1000}{1000}{1000}",
-        "(?x)a#",
-        &long,
-    ] {
+    for pattern in ["(", "a)|(b", "[z-a]", "a{1000}{1000}{1000}", &long] {
         let request = ListTransactionsRequest::default();
         let request = request.with_transactional_id_pattern(Some(text(pattern)));
         let response = list(&mut harness, request.clone());
@@ -137,7 +132,7 @@ fn patterns_that_are_none_or_too_large_are_refused() {
             &pattern[..pattern.len().min(20)]
         );
         assert_eq!(response.transaction_states, []);
-        match Request::ListTransactions(request).empty_response() {
+        match Request::ListTransactions(request.into()).empty_response() {
             Response::ListTransactions(response) => assert_eq!(response.error_code, refused),
             other => panic!("{other:?}"),
         }
@@ -204,14 +199,14 @@ fn requests_for_several_coordinators_are_cut_and_put_together() {
     assert_eq!(whole(5, end_request((1, 0), true)), Route::Partition(2));
     let init = Request::InitProducerId(init_request(None));
     assert_eq!(whole(5, init), Route::Partition(2));
-    let list = Request::ListTransactions(ListTransactionsRequest::default());
+    let list = Request::ListTransactions(ListTransactionsRequest::default().into());
     assert_eq!(whole(2, list), Route::Every);
     assert_eq!(split(broker_add(Vec::new()), 5, partition_for), []);
 }
 
 #[test]
 fn part_of_a_list_is_no_list() {
-    let list = Request::ListTransactions(ListTransactionsRequest::default());
+    let list = Request::ListTransactions(ListTransactionsRequest::default().into());
     let refused = list.error_response(2, E::CoordinatorLoadInProgress);
     let whole = four().call(2, list.clone());
     let merged = merge(vec![whole.clone(), refused.clone()], list.empty_response());
@@ -236,7 +231,7 @@ fn a_request_that_reaches_no_coordinator_is_refused_whole() {
         (0, Request::DescribeTransactions(describe)),
         (
             2,
-            Request::ListTransactions(ListTransactionsRequest::default()),
+            Request::ListTransactions(ListTransactionsRequest::default().into()),
         ),
     ];
     let error = E::NotCoordinator;

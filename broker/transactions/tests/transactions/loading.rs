@@ -32,7 +32,7 @@ fn what_is_not_committed_is_not_told() {
     assert_eq!(harness.describe(ID).error_code, loading);
     match harness.call(
         2,
-        Request::ListTransactions(ListTransactionsRequest::default()),
+        Request::ListTransactions(ListTransactionsRequest::default().into()),
     ) {
         Response::ListTransactions(response) => assert_eq!(response.error_code, loading),
         other => panic!("{other:?}"),

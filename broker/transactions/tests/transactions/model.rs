@@ -25,9 +25,11 @@ enum Step {
         client: usize,
         commit: bool,
     },
-    /// Asks again for what it has no answer to, over a new connection when the question may be under way.
+    /// Asks again for what it has no answer to, over a new connection when the question may be under way: that
+    /// one may be held up.
     AskAgain {
         client: usize,
+        is_held_up: bool,
     },
     /// Gives up what it asks for and aborts.
     GiveUp {
@@ -42,6 +44,10 @@ enum Step {
         client: usize,
     },
     Deliver {
+        index: usize,
+    },
+    /// Of those that were held up.
+    DeliverLate {
         index: usize,
     },
     Allocate,
@@ -93,11 +99,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         10 => (client(), 0..PARTITIONS)
             .prop_map(|(client, partition)| Step::Write { client, partition }),
         6 => (client(), any::<bool>()).prop_map(|(client, commit)| Step::End { client, commit }),
-        6 => client().prop_map(|client| Step::AskAgain { client }),
+        6 => (client(), any::<bool>())
+            .prop_map(|(client, is_held_up)| Step::AskAgain { client, is_held_up }),
         1 => client().prop_map(|client| Step::GiveUp { client }),
         1 => client().prop_map(|client| Step::Start { client }),
         1 => client().prop_map(|client| Step::Recover { client }),
         14 => (0..8usize).prop_map(|index| Step::Deliver { index }),
+        2 => (0..4usize).prop_map(|index| Step::DeliverLate { index }),
         3 => Just(Step::Allocate),
         1 => Just(Step::RefuseProducerId),
         14 => Just(Step::Confirm),
@@ -167,7 +175,7 @@ impl Calm {
             Step::Start { .. } => !self.has_one_process,
             Step::Write { client, .. }
             | Step::End { client, .. }
-            | Step::AskAgain { client }
+            | Step::AskAgain { client, .. }
             | Step::GiveUp { client }
             | Step::Recover { client } => !self.has_one_process || client == 0,
             Step::Advance { duration_ms } => !self.has_no_time || duration_ms < 20_000,

@@ -61,6 +61,7 @@ pub(super) struct World {
     next_number: u64,
     next_tag: u32,
     network: Vec<Message>,
+    held_up: Vec<Message>,
     asked: BTreeMap<WaiterId, Message>,
     pub(super) leaders: Leaders,
     /// The number of the newest connection when the coordinator was loaded.
@@ -104,6 +105,7 @@ impl World {
             next_number: 1,
             next_tag: 1,
             network: Vec::new(),
+            held_up: Vec::new(),
             asked: BTreeMap::new(),
             leaders: Leaders::new(),
             connections_before: 0,
@@ -127,7 +129,7 @@ impl World {
         match step {
             Step::Write { client, partition } => self.write(client, partition),
             Step::End { client, commit } => self.end(client, commit),
-            Step::AskAgain { client } => self.ask_again(client),
+            Step::AskAgain { client, is_held_up } => self.ask_again(client, is_held_up),
             Step::GiveUp { client } => {
                 let connection = self.number();
                 let of = &mut self.clients[client];
@@ -146,6 +148,13 @@ impl World {
                 }
             }
             Step::Deliver { index } => self.deliver(index),
+            Step::DeliverLate { index } => {
+                if !self.held_up.is_empty() {
+                    let index = index % self.held_up.len();
+                    let message = self.held_up.swap_remove(index);
+                    self.handle(message);
+                }
+            }
             Step::Allocate => self.harness.allocate(),
             Step::RefuseProducerId => self.harness.refuse_producer_id(),
             Step::Confirm => {
@@ -241,12 +250,19 @@ impl World {
         self.network.extend(of.asks);
     }
 
-    fn ask_again(&mut self, client: usize) {
+    fn ask_again(&mut self, client: usize, is_held_up: bool) {
         let connection = self.number();
         let of = &mut self.clients[client];
         let Some(asks) = &mut of.asks else {
             return;
         };
+        if is_held_up {
+            let sequence = asks.sequence;
+            let copies = self
+                .network
+                .extract_if(.., |copy| copy.sequence == sequence);
+            self.held_up.extend(copies);
+        }
         if of.awaits {
             of.connection = connection;
         }
@@ -260,6 +276,10 @@ impl World {
             return;
         }
         let message = self.network.remove(index % self.network.len());
+        self.handle(message);
+    }
+
+    fn handle(&mut self, message: Message) {
         let Message {
             connection,
             producer,
@@ -413,6 +433,7 @@ impl World {
         self.harness.confirms = true;
         self.harness.allocates = true;
         self.harness.absorb(Vec::new());
+        self.network.append(&mut self.held_up);
         for _ in 0..20 {
             while !self.network.is_empty() {
                 self.deliver(0);

@@ -59,12 +59,17 @@ enum Step {
         index: usize,
         answer: Answer,
     },
-    /// The coordinator hears what became of a marker, maybe not for the last time.
+    /// The coordinator hears what became of a marker.
     Report {
         index: usize,
-        again: bool,
     },
-    /// Markers of a former coordinator, or sent before and given up.
+    /// It hears once more, or of markers of a former one.
+    ReportAgain {
+        index: usize,
+    },
+    /// All goes well for a while, but for what was held up.
+    Settle,
+    /// Markers that were held up, of a former coordinator, or sent before and given up.
     MarkLate {
         index: usize,
     },
@@ -111,8 +116,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         14 => Just(Step::Confirm),
         1 => Just(Step::Fail),
         8 => (0..4usize, answer()).prop_map(|(index, answer)| Step::Mark { index, answer }),
-        8 => (0..8usize, prop::bool::weighted(0.3))
-            .prop_map(|(index, again)| Step::Report { index, again }),
+        8 => (0..8usize).prop_map(|index| Step::Report { index }),
+        2 => (0..8usize).prop_map(|index| Step::ReportAgain { index }),
+        3 => Just(Step::Settle),
         1 => (0..PARTITIONS).prop_map(|partition| Step::Delete { partition }),
         1 => (client(), 0..PARTITIONS)
             .prop_map(|(client, partition)| Step::Verify { client, partition }),
@@ -134,6 +140,7 @@ fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         8 => Just(Answer::Written),
         2 => Just(Answer::Failed),
+        2 => Just(Answer::Late),
         1 => Just(Answer::Refused),
     ]
 }
@@ -168,7 +175,9 @@ impl Calm {
     fn takes(&self, step: Step) -> bool {
         match step {
             Step::RefuseProducerId | Step::Fail => !self.has_no_failures,
-            Step::Mark { answer, .. } => !self.has_no_failures || answer == Answer::Written,
+            Step::Mark { answer, .. } => {
+                !self.has_no_failures || matches!(answer, Answer::Written | Answer::Late)
+            }
             Step::Restart { .. } => !self.has_no_restarts,
             Step::Delete { .. } => !self.has_no_deletions,
             Step::Finalize { .. } | Step::Follow { .. } => !self.has_no_upgrades,

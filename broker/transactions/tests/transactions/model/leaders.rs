@@ -11,6 +11,8 @@ use super::world::{World, note};
 pub(super) enum Answer {
     Written,
     Failed,
+    /// It has not got them yet.
+    Late,
     /// It knows better, or believes so.
     Refused,
 }
@@ -22,8 +24,14 @@ pub(super) struct Leaders {
     logs: Vec<Option<BTreeMap<i64, Producer>>>,
     /// Of former coordinators, or sent before and given up.
     pub(super) late_markers: Vec<SendMarkers>,
-    reports: Vec<(MarkerToken, TopicPartition, MarkerOutcome)>,
+    /// The coordinator waits for them.
+    held_up: Vec<SendMarkers>,
+    reports: Vec<Report>,
+    /// Those that may come again.
+    reported: Vec<Report>,
 }
+
+type Report = (MarkerToken, TopicPartition, MarkerOutcome);
 
 #[derive(Debug, Default)]
 struct Producer {
@@ -39,7 +47,9 @@ impl Leaders {
         Self {
             logs: (0..PARTITIONS).map(|_| Some(BTreeMap::new())).collect(),
             late_markers: Vec::new(),
+            held_up: Vec::new(),
             reports: Vec::new(),
+            reported: Vec::new(),
         }
     }
 
@@ -49,6 +59,13 @@ impl Leaders {
 
     pub(super) fn is_gone(&self, partition: i32) -> bool {
         self.logs[partition as usize].is_none()
+    }
+
+    /// What was under way for it comes late, if at all.
+    pub(super) fn forget_coordinator(&mut self, mut markers: Vec<SendMarkers>) {
+        self.late_markers.append(&mut markers);
+        self.late_markers.append(&mut self.held_up);
+        self.reported.append(&mut self.reports);
     }
 
     /// Appends a batch.
@@ -93,6 +110,7 @@ impl World {
         let markers = self.harness.markers.swap_remove(index);
         let error = match answer {
             Answer::Written => return self.apply(&markers),
+            Answer::Late => return self.leaders.held_up.push(markers),
             Answer::Failed => E::NotLeaderOrFollower,
             Answer::Refused => E::InvalidProducerEpoch,
         };
@@ -108,9 +126,21 @@ impl World {
     }
 
     pub(super) fn mark_late(&mut self, index: usize) {
-        if !self.leaders.late_markers.is_empty() {
-            let index = index % self.leaders.late_markers.len();
-            let markers = self.leaders.late_markers.swap_remove(index);
+        let (late, held_up) = (&mut self.leaders.late_markers, &mut self.leaders.held_up);
+        let count = late.len() + held_up.len();
+        if count == 0 {
+            return;
+        }
+        let index = index % count;
+        let markers = match index.checked_sub(late.len()) {
+            None => late.swap_remove(index),
+            Some(index) => held_up.swap_remove(index),
+        };
+        self.apply(&markers);
+    }
+
+    pub(super) fn mark_held_up(&mut self) {
+        for markers in std::mem::take(&mut self.leaders.held_up) {
             self.apply(&markers);
         }
     }
@@ -141,16 +171,25 @@ impl World {
         self.check_told();
     }
 
-    pub(super) fn report(&mut self, index: usize, again: bool) {
-        if self.leaders.reports.is_empty() {
-            return;
+    pub(super) fn report(&mut self, index: usize) {
+        if !self.leaders.reports.is_empty() {
+            let index = index % self.leaders.reports.len();
+            let report = self.leaders.reports.swap_remove(index);
+            self.leaders.reported.push(report.clone());
+            self.tell(report);
         }
-        let index = index % self.leaders.reports.len();
-        let report = self.leaders.reports[index].clone();
-        if !again {
-            self.leaders.reports.swap_remove(index);
+    }
+
+    pub(super) fn report_again(&mut self, index: usize) {
+        if !self.leaders.reported.is_empty() {
+            // The newest first.
+            let count = self.leaders.reported.len();
+            let report = self.leaders.reported[count - 1 - index % count].clone();
+            self.tell(report);
         }
-        let (token, partition, outcome) = report;
+    }
+
+    fn tell(&mut self, (token, partition, outcome): Report) {
         let now = self.harness.now;
         let outcomes = [(partition, outcome)];
         let effects = self.harness.coordinator.on_markers(token, &outcomes, now);
@@ -159,7 +198,7 @@ impl World {
 
     pub(super) fn report_all(&mut self) {
         while !self.leaders.reports.is_empty() {
-            self.report(0, false);
+            self.report(0);
         }
     }
 }

@@ -143,7 +143,8 @@ impl World {
             Step::Start { client } => self.start(client, None),
             Step::Recover { client } => {
                 let of = &self.clients[client];
-                if let (true, Some(producer)) = (of.is_out, of.producer) {
+                let is_idle = of.tag.is_none() && of.asks.is_none();
+                if let (true, Some(producer)) = (of.is_out || is_idle, of.producer) {
                     self.start(client, Some(producer));
                 }
             }
@@ -165,7 +166,9 @@ impl World {
             }
             Step::Mark { index, answer } => self.mark(index, answer),
             Step::MarkLate { index } => self.mark_late(index),
-            Step::Report { index, again } => self.report(index, again),
+            Step::Report { index } => self.report(index),
+            Step::ReportAgain { index } => self.report_again(index),
+            Step::Settle => self.settle(),
             Step::Delete { partition } => self.leaders.delete(partition),
             Step::Verify { client, partition } => self.verify(client, partition),
             Step::Finalize { level } => {
@@ -329,7 +332,8 @@ impl World {
     /// Also where the broker stays the same: what is on its way over connections that live on reaches the next
     /// coordinator, as late as it likes.
     fn restart(&mut self, kept: usize) {
-        self.leaders.late_markers.append(&mut self.harness.markers);
+        let markers = std::mem::take(&mut self.harness.markers);
+        self.leaders.forget_coordinator(markers);
         self.connections_before = self.next_number;
         self.harness.newest_connection = self.next_number;
         self.harness.restart_with_tail(kept);
@@ -428,22 +432,33 @@ impl World {
         }
     }
 
+    /// Delivers, confirms and answers what is under way.
+    fn settle(&mut self) {
+        let before = (self.harness.confirms, self.harness.allocates);
+        self.harness.confirms = true;
+        self.harness.allocates = true;
+        self.harness.absorb(Vec::new());
+        while !self.network.is_empty() {
+            self.deliver(0);
+            self.hear();
+        }
+        self.report_all();
+        while !self.harness.markers.is_empty() {
+            self.mark(0, Answer::Written);
+            self.report_all();
+        }
+        self.hear();
+        (self.harness.confirms, self.harness.allocates) = before;
+    }
+
     /// Nothing fails or is sent any more.
     pub(super) fn come_to_rest(&mut self) {
         self.harness.confirms = true;
         self.harness.allocates = true;
-        self.harness.absorb(Vec::new());
         self.network.append(&mut self.held_up);
         for _ in 0..20 {
-            while !self.network.is_empty() {
-                self.deliver(0);
-                self.hear();
-            }
-            while !self.harness.markers.is_empty() {
-                self.mark(0, Answer::Written);
-                self.report_all();
-            }
-            self.report_all();
+            self.settle();
+            self.mark_held_up();
             self.harness.advance(10_000);
             self.hear();
         }

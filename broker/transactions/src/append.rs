@@ -8,8 +8,8 @@ use crate::effect::AppendToken;
 use crate::transaction::Transaction;
 
 /// Why a batch is not in the log. It must be certain that it never will be: when that is open
-/// (the broker lost the partition, the outcome is unknown), let the coordinator resign instead and
-/// load it again. A batch that only takes long has no outcome yet.
+/// (the broker lost the partition, the outcome is unknown), let the coordinator resign instead: the one
+/// of the next leader epoch finds out. A batch that only takes long has no outcome yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// This broker does not lead the partition, or its storage failed.

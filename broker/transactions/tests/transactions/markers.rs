@@ -77,6 +77,33 @@ fn what_may_pass_is_tried_again_for_the_partitions_that_failed() {
 }
 
 #[test]
+fn what_fails_meanwhile_goes_along() {
+    let mut harness = ending();
+    let markers = harness.markers.remove(0);
+    let failed = MarkerOutcome::Failed(E::NotLeaderOrFollower);
+    harness.report_one(&markers, partition("orders", 0), failed);
+    harness.advance(40);
+    harness.report_one(&markers, partition("orders", 1), failed);
+    harness.advance(10);
+    assert_eq!(harness.markers[0].partitions.len(), 2);
+    assert_eq!(harness.markers.len(), 1);
+}
+
+#[test]
+fn what_is_refused_meanwhile_goes_along() {
+    let mut harness = ending();
+    let markers = harness.markers.remove(0);
+    let refused = MarkerOutcome::Failed(E::InvalidProducerEpoch);
+    harness.report_one(&markers, partition("orders", 0), refused);
+    harness.advance(59_990);
+    harness.report_one(&markers, partition("orders", 1), refused);
+    harness.advance(10);
+    assert_eq!(harness.markers[0].partitions.len(), 2);
+    harness.advance(120_000);
+    assert_eq!(harness.markers.len(), 1);
+}
+
+#[test]
 fn the_longer_it_fails_the_less_often_it_is_tried() {
     let mut harness = ending();
     let mut waited_ms = Vec::new();
@@ -212,10 +239,13 @@ fn reports_for_a_former_coordinator_are_none_for_the_next() {
 fn completion_that_was_not_written_is_written_again() {
     let mut harness = ending();
     harness.confirms = false;
+    let markers = harness.markers[0].clone();
     harness.report(MarkerOutcome::Written);
     for _ in 0..3 {
         assert!(harness.fail(AppendError::NotAvailable));
         assert!(harness.pending.is_empty(), "not at once");
+        harness.report_one(&markers, partition("orders", 0), MarkerOutcome::Written);
+        assert!(harness.pending.is_empty(), "nor when it is told again");
         harness.advance(1_000);
         assert_eq!(harness.pending.len(), 1);
         assert_eq!(harness.state(), "PrepareCommit");

@@ -87,6 +87,12 @@ fn what_fails_meanwhile_goes_along() {
     harness.advance(10);
     assert_eq!(harness.markers[0].partitions.len(), 2);
     assert_eq!(harness.markers.len(), 1);
+    // Both together were one time.
+    harness.report(failed);
+    harness.advance(99);
+    assert_eq!(harness.markers, []);
+    harness.advance(1);
+    assert_eq!(harness.markers.len(), 1);
 }
 
 #[test]

@@ -61,8 +61,7 @@ impl Record {
     ///
     /// # Errors
     /// The record is not what its schema says, its value has a version that is not known, or there is no such
-    /// state. The load has failed then: what the transactional id had before would come back, and what its client
-    /// was told is committed would be aborted.
+    /// state.
     pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self>, RecordError> {
         let Some(TransactionCoordinatorKey::TransactionLog(key)) =
             TransactionCoordinatorKey::decode(key)?

@@ -8,7 +8,7 @@ use crate::config::TransactionConfig;
 use crate::effect::Effect;
 use crate::entry::Entry;
 use crate::now::Now;
-use crate::record::Record;
+use crate::record::{Record, RecordError};
 use crate::transaction::{Transaction, TransactionState};
 
 /// Builds a [`Coordinator`] from the records of its partition, in order: those below the high watermark, then
@@ -18,6 +18,7 @@ pub struct Loader {
     committed: BTreeMap<Arc<str>, Transaction>,
     /// Only the last record of each id, so it is no larger than the state itself.
     tail: BTreeMap<Arc<str>, Option<Transaction>>,
+    skipped: BTreeMap<i16, usize>,
 }
 
 impl Loader {
@@ -26,17 +27,43 @@ impl Loader {
         Self::default()
     }
 
-    /// Takes the next record below the high watermark.
-    pub fn replay(&mut self, record: Record) {
+    /// Takes the next record below the high watermark; `None` as value is a tombstone. One of a type that is
+    /// not known is passed over, and counted in [`Self::skipped`].
+    ///
+    /// # Errors
+    /// The record is not what its schema says, its value has a version that is not known, or there is no such
+    /// state. The load has failed: what the transactional id had before would come back, and what its client was
+    /// told is committed would be aborted. Kafka passes over versions that it does not know, and serves what it
+    /// read before a record that it cannot read. The caller tells partition and offset, and serves none of its ids.
+    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), RecordError> {
+        let Some(record) = self.decode(key, value)? else {
+            return Ok(());
+        };
         match record.value {
             Some(transaction) => self.committed.insert(record.transactional_id, transaction),
             None => self.committed.remove(&record.transactional_id),
         };
+        Ok(())
     }
 
     /// Takes the next record above the high watermark, which the log may still lose with the leadership.
-    pub fn replay_uncommitted(&mut self, record: Record) {
-        self.tail.insert(record.transactional_id, record.value);
+    ///
+    /// # Errors
+    /// As for [`Self::replay`].
+    pub fn replay_uncommitted(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RecordError> {
+        if let Some(record) = self.decode(key, value)? {
+            self.tail.insert(record.transactional_id, record.value);
+        }
+        Ok(())
+    }
+
+    /// How many records were passed over, by their type.
+    pub fn skipped(&self) -> &BTreeMap<i16, usize> {
+        &self.skipped
     }
 
     /// All records are in. `coordinator_epoch` is the leader epoch of the partition, which never falls.
@@ -86,6 +113,16 @@ impl Loader {
             }
         }
         (coordinator, effects)
+    }
+
+    fn decode(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Option<Record>, RecordError> {
+        let record = Record::decode(key, value)?;
+        // A key of an unknown type has a type.
+        if let (None, [high, low, ..]) = (&record, key) {
+            let record_type = i16::from_be_bytes([*high, *low]);
+            *self.skipped.entry(record_type).or_default() += 1;
+        }
+        Ok(record)
     }
 }
 

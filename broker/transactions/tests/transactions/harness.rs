@@ -372,10 +372,14 @@ impl Harness {
         self.coordinator_epoch += 1;
         let mut loader = Loader::new();
         for record in &self.log {
-            loader.replay(record.clone());
+            let (key, value) = record.encode();
+            let replayed = loader.replay(&key, value.as_deref());
+            replayed.expect("a record of our own");
         }
         for record in &self.tail {
-            loader.replay_uncommitted(record.clone());
+            let (key, value) = record.encode();
+            let replayed = loader.replay_uncommitted(&key, value.as_deref());
+            replayed.expect("a record of our own");
         }
         let (coordinator, effects) = loader.finish(
             self.config.clone(),

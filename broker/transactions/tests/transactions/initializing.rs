@@ -96,6 +96,26 @@ fn what_no_producer_may_ask_is_refused() {
     assert_eq!(harness.initialized(waiter), (0, FIRST, 0));
 }
 
+/// A last epoch is in no record: it comes from how the state was reached.
+fn at(state: TransactionState, producer: (i64, i16), last: i16) -> Harness {
+    if last < 0 {
+        return Harness::loaded(transaction(state, producer));
+    }
+    assert_eq!(last, producer.1 - 1);
+    let before = (producer.0, last);
+    if state == Empty {
+        let mut harness = Harness::loaded(transaction(Empty, before));
+        assert_eq!(harness.init(Some(before)), (0, producer.0, producer.1));
+        return harness;
+    }
+    let mut harness = Harness::loaded(transaction(Ongoing, before));
+    let told = harness.end(5, before, state == CompleteCommit);
+    assert_eq!(told, (0, producer.0, producer.1));
+    harness.report(foz_transactions::MarkerOutcome::Written);
+    assert_eq!(harness.state(), state.name());
+    harness
+}
+
 /// By state, last epoch, and what the producer says it has: the answer, and the state then.
 #[test]
 fn a_known_transactional_id_is_given_on_as_kip_360_says() {
@@ -160,9 +180,7 @@ fn a_known_transactional_id_is_given_on_as_kip_360_says() {
     ];
     for (state, epoch, last, expected, answer, then) in cases {
         let case = format!("{state:?} at epoch {epoch}, last {last}, asked with {expected:?}");
-        let mut loaded = transaction(state, (P, epoch));
-        loaded.last_producer_epoch = last;
-        let mut harness = Harness::loaded(loaded);
+        let mut harness = at(state, (P, epoch), last);
         assert_eq!(harness.init(expected), answer, "{case}");
         assert_eq!(harness.state(), then, "{case}");
     }

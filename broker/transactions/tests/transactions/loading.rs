@@ -1,6 +1,6 @@
-//! What the log held above its high watermark when the coordinator was loaded.
+//! What the log held when the coordinator was loaded: above its high watermark, and what is no record.
 
-use foz_transactions::{MarkerOutcome, Request, Response, TransactionState};
+use foz_transactions::{Loader, MarkerOutcome, Request, Response, TransactionState};
 use kafka_protocol::ResponseError as E;
 use kafka_protocol::messages::ListTransactionsRequest;
 
@@ -124,4 +124,42 @@ fn the_last_of_several_records_counts() {
     harness.restart();
     let not_found = code(E::TransactionalIdNotFound);
     assert_eq!(harness.describe(ID).error_code, not_found);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_ends_the_load() {
+    let (key, value) = record(ID, Some(transaction(Ongoing, (10, 7)))).encode();
+    let value = value.unwrap();
+    let mut newer = value.to_vec();
+    newer[1] = 2;
+    let mut dead = value.to_vec();
+    dead[16] = 6;
+    let cases: [(&[u8], &[u8], &str); 4] = [
+        (&key, &newer, "TransactionLogValue has version 2"),
+        (&key, &dead, "TransactionLogValue: TransactionStatus is 6;"),
+        (&key, &value[..9], "TransactionLogValue: ProducerId"),
+        (&key[..3], &value, "TransactionLogKey: TransactionalId"),
+    ];
+    for (key, value, cause) in cases {
+        let told = |error: foz_transactions::RecordError| error.to_string();
+        let error = Loader::new().replay(key, Some(value)).map_err(told);
+        assert!(error.as_ref().unwrap_err().starts_with(cause), "{error:?}");
+        let uncommitted = Loader::new().replay_uncommitted(key, Some(value));
+        assert_eq!(uncommitted.map_err(told), error);
+    }
+}
+
+#[test]
+fn records_of_unknown_types_are_passed_over_and_counted() {
+    let mut loader = Loader::new();
+    for _ in 0..2 {
+        loader.replay(b"\x00\x01id", Some(b"anything")).unwrap();
+    }
+    loader.replay_uncommitted(b"\x00\x01", None).unwrap();
+    loader.replay_uncommitted(b"\x01\x00", None).unwrap();
+    let (key, _) = record(ID, None).encode();
+    loader.replay(&key, None).unwrap();
+    let skipped = loader.skipped().iter();
+    let skipped: Vec<(i16, usize)> = skipped.map(|(of, count)| (*of, *count)).collect();
+    assert_eq!(skipped, [(1, 3), (256, 1)]);
 }

@@ -1,5 +1,6 @@
 //! Makes Rust from Kafka's message schemas. `messages.rs` becomes part of the crate; what is made of
-//! `tests/schema`, Kafka's own test messages, is for the tests, as is the list of all messages.
+//! `tests/schema`, Kafka's own test messages, and `tests/own_schema` is for the tests, as is the list of
+//! all messages.
 
 mod case;
 mod code;
@@ -20,10 +21,15 @@ use schema::{Kind, Schema};
 /// The folders of `schema/`, named after those of Kafka that their files are from.
 const FOLDERS: [&str; 3] = ["clients", "group_coordinator", "transaction_coordinator"];
 
+/// Those for tests: Kafka's, and what they lack.
+const TEST_FOLDERS: [&str; 2] = ["tests/schema", "tests/own_schema"];
+
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=generator");
     println!("cargo::rerun-if-changed=schema");
-    println!("cargo::rerun-if-changed=tests/schema");
+    for folder in TEST_FOLDERS {
+        println!("cargo::rerun-if-changed={folder}");
+    }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
 
     let mut messages = String::new();
@@ -45,9 +51,11 @@ fn main() -> Result<()> {
     fs::write(out.join("messages.rs"), messages)?;
 
     let mut test_messages = String::new();
-    for schema in schemas_in(Path::new("tests/schema"))? {
-        test_messages.push_str(&rust::module(&schema));
-        names.push(schema.name);
+    for folder in TEST_FOLDERS {
+        for schema in schemas_in(Path::new(folder))? {
+            test_messages.push_str(&rust::module(&schema));
+            names.push(schema.name);
+        }
     }
     fs::write(out.join("test_messages.rs"), test_messages)?;
 

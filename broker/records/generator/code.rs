@@ -15,17 +15,6 @@ impl Code {
         writeln!(self.text, "{:indent$}{line}", "").expect("a string takes all");
     }
 
-    /// The body of a function, and before it the version of `coder` if the body asks for it.
-    pub(crate) fn body(&mut self, coder: &str, body: &Code) {
-        let asks = ["version >", "version <", "(&version)"];
-        if asks.iter().any(|condition| body.text.contains(condition)) {
-            self.line(&format!("let version = {coder}.version();"));
-        }
-        for line in body.text.lines() {
-            self.line(line);
-        }
-    }
-
     pub(crate) fn open(&mut self, line: &str) {
         self.line(line);
         self.depth += 1;

@@ -6,7 +6,7 @@ use crate::case::{pascal_case, snake_case};
 use crate::code::Code;
 use crate::field::{default_of, is_set, name_of, type_of};
 use crate::schema::{Field, Kind, Schema, Structure, Type};
-use crate::versions::Versions;
+use crate::versions::{Condition, Versions};
 
 /// The module of a message, and its name at the root.
 pub(crate) fn module(schema: &Schema) -> String {
@@ -14,6 +14,7 @@ pub(crate) fn module(schema: &Schema) -> String {
     let module = snake_case(&schema.name);
     code.line(&format!("/// [`{}`] and what is in it.", schema.name));
     code.line("#[allow(clippy::derivable_impls, reason = \"every default is said\")]");
+    code.line("#[allow(clippy::nonminimal_bool, reason = \"an opposite is said as one\")]");
     code.open(&format!("pub mod {module} {{"));
     code.line("#[allow(unused_imports, reason = \"few messages have fields of every type\")]");
     code.open("use {");
@@ -81,9 +82,12 @@ fn message_impl(schema: &Schema, code: &mut Code) {
     } else {
         schema.flexible.from.to_string()
     };
+    // `data` is what clients put into requests: the consumer protocol's metadata.
     let elements_max = match schema.kind {
-        Kind::Request => "foz_protocol::shape::REQUEST_ELEMENTS_MAX",
-        _ => "usize::MAX",
+        Kind::Request | Kind::Data => "foz_protocol::shape::REQUEST_ELEMENTS_MAX",
+        Kind::CoordinatorKey | Kind::CoordinatorValue | Kind::Response | Kind::Header => {
+            "usize::MAX"
+        }
     };
     code.open(&format!("impl Message for {name} {{"));
     code.line(&format!("const NAME: &'static str = \"{name}\";"));
@@ -150,15 +154,11 @@ impl Writer<'_> {
 
         code.open(&format!("impl Structure for {name} {{"));
         let versions = self.structure.versions;
-        let mut body = Code::default();
-        self.read_fields(versions, &mut body);
         code.open("fn read(decoder: &mut Decoder<'_>) -> Result<Self, WireError> {");
-        code.body("decoder", &body);
+        self.read_fields(versions, code);
         code.close("}");
-        let mut body = Code::default();
-        self.write_fields(versions, &mut body);
         code.open("fn write(&self, encoder: &mut Encoder) -> Result<(), Unwritable> {");
-        code.body("encoder", &body);
+        self.write_fields(versions, code);
         code.close("}");
         code.close("}");
     }
@@ -168,10 +168,12 @@ impl Writer<'_> {
             let (name, kind) = (name_of(field), type_of(field));
             let read = self.read_value(field, "decoder", field.untagged());
             let default = default_of(field);
-            let read = match field.untagged().condition(versions).as_str() {
-                "true" => read,
-                "false" => default,
-                condition => format!("if {condition} {{ {read} }} else {{ {default} }}"),
+            let read = match field.untagged().condition(versions, "decoder") {
+                Condition::Always => read,
+                Condition::Never => default,
+                Condition::If(condition) => {
+                    format!("if {condition} {{ {read} }} else {{ {default} }}")
+                }
             };
             let is_tagged = !field.tagged().is_empty();
             let mutable = if is_tagged { "mut " } else { "" };
@@ -185,9 +187,10 @@ impl Writer<'_> {
             code.open("match tag {");
             for field in tagged {
                 let (tag, in_versions) = field.tag.expect("of a tagged field");
-                let guard = match in_versions.condition(versions).as_str() {
-                    "true" => String::new(),
-                    condition => format!(" if {condition}"),
+                let guard = match in_versions.condition(versions, "field") {
+                    Condition::Always => String::new(),
+                    Condition::Never => continue,
+                    Condition::If(condition) => format!(" if {condition}"),
                 };
                 let read = self.read_value(field, "field", in_versions);
                 code.line(&format!("{tag}{guard} => {} = {read},", name_of(field)));
@@ -211,10 +214,10 @@ impl Writer<'_> {
         if field.nullable.is_empty() {
             return format!("{from}.value(\"{name}\")?");
         }
-        match field.nullable.condition(versions).as_str() {
-            "true" => nullable,
-            "false" => format!("Some({from}.value(\"{name}\")?)"),
-            condition => {
+        match field.nullable.condition(versions, from) {
+            Condition::Always => nullable,
+            Condition::Never => format!("Some({from}.value(\"{name}\")?)"),
+            Condition::If(condition) => {
                 format!(
                     "if {condition} {{ {nullable} }} else {{ Some({from}.value(\"{name}\")?) }}"
                 )
@@ -224,18 +227,24 @@ impl Writer<'_> {
 
     fn write_fields(&self, versions: Versions, code: &mut Code) {
         for field in self.fields() {
-            let lacking = field.versions.lacking(versions);
-            if let (Some(lacking), false) = (lacking, field.is_ignorable) {
-                code.open(&format!("if {lacking} && {} {{", is_set(field)));
+            let lacks = field.versions.condition(versions, "encoder").opposite();
+            let is_lost = match lacks {
+                _ if field.is_ignorable => None,
+                Condition::Always => Some(is_set(field)),
+                Condition::Never => None,
+                Condition::If(lacks) => Some(format!("{lacks} && {}", is_set(field))),
+            };
+            if let Some(is_lost) = is_lost {
+                code.open(&format!("if {is_lost} {{"));
                 let error = format!("Unwritable::NotInVersion {{ field: \"{}\" }}", field.name);
                 code.line(&format!("return Err({error});"));
                 code.close("}");
             }
             let write = self.write_value(field, "encoder", field.untagged());
-            match field.untagged().condition(versions).as_str() {
-                "true" => code.line(&format!("{write}?;")),
-                "false" => {}
-                condition => {
+            match field.untagged().condition(versions, "encoder") {
+                Condition::Always => code.line(&format!("{write}?;")),
+                Condition::Never => {}
+                Condition::If(condition) => {
                     code.open(&format!("if {condition} {{"));
                     code.line(&format!("{write}?;"));
                     code.close("}");
@@ -248,9 +257,10 @@ impl Writer<'_> {
         code.line(&format!("let {mutable}tagged = encoder.tagged_fields();"));
         for field in tagged {
             let (tag, in_versions) = field.tag.expect("of a tagged field");
-            let condition = match in_versions.condition(versions).as_str() {
-                "true" => is_set(field),
-                condition => format!("{condition} && {}", is_set(field)),
+            let condition = match in_versions.condition(versions, "encoder") {
+                Condition::Always => is_set(field),
+                Condition::Never => continue,
+                Condition::If(condition) => format!("{condition} && {}", is_set(field)),
             };
             let write = self.write_value(field, "field", in_versions);
             code.open(&format!("if {condition} {{"));
@@ -273,10 +283,12 @@ impl Writer<'_> {
         let nullable = format!("{to}.{method}(self.{own}.as_ref(), \"{name}\")");
         let required =
             format!("{to}.value(required(self.{own}.as_ref(), \"{name}\")?, \"{name}\")");
-        match field.nullable.condition(versions).as_str() {
-            "true" => nullable,
-            "false" => required,
-            condition => format!("if {condition} {{ {nullable} }} else {{ {required} }}"),
+        match field.nullable.condition(versions, to) {
+            Condition::Always => nullable,
+            Condition::Never => required,
+            Condition::If(condition) => {
+                format!("if {condition} {{ {nullable} }} else {{ {required} }}")
+            }
         }
     }
 

@@ -289,7 +289,7 @@ impl Parser {
             "a {} is never null",
             raw.kind
         );
-        let default = default_of(&kind, raw.default.as_ref(), nullable)?;
+        let default = default_of(&kind, raw.default.as_ref(), nullable == versions)?;
         if !raw.fields.is_empty() {
             let Some(name) = kind.structure() else {
                 bail!("a {} has no fields", raw.kind);
@@ -314,7 +314,7 @@ impl Parser {
 fn default_of(
     kind: &Type,
     json: Option<&serde_json::Value>,
-    nullable: Versions,
+    is_always_nullable: bool,
 ) -> Result<Default> {
     let text = match json {
         None => return Ok(Default::Empty),
@@ -323,8 +323,8 @@ fn default_of(
     };
     if text == "null" {
         ensure!(
-            !nullable.is_empty(),
-            "the default is null, which no version allows"
+            is_always_nullable,
+            "the default is null, which not every version allows"
         );
         return Ok(Default::Null);
     }

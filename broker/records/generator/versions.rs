@@ -9,6 +9,14 @@ pub(crate) struct Versions {
     pub(crate) to: i16,
 }
 
+/// Whether a version is in a range, known now or by an expression in Rust.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Always,
+    Never,
+    If(String),
+}
+
 impl Versions {
     pub(crate) const NONE: Self = Self { from: 0, to: -1 };
 
@@ -58,26 +66,30 @@ impl Versions {
         })
     }
 
-    /// A condition in Rust on a `version` of which only `known` values occur: true for those here.
-    pub(crate) fn condition(self, known: Self) -> String {
+    /// When the version of `coder` is one of these, where it is one of `known`.
+    pub(crate) fn condition(self, known: Self, coder: &str) -> Condition {
         let here = self.intersect(known);
+        // Asked for where it is needed: a local of it could be hidden by a field of the same name.
+        let version = format!("{coder}.version()");
         match (here.from > known.from, here.to < known.to) {
-            _ if here.is_empty() => "false".to_owned(),
-            (false, false) => "true".to_owned(),
-            (true, false) => format!("version >= {}", here.from),
-            (false, true) => format!("version <= {}", here.to),
-            (true, true) => format!("({}..={}).contains(&version)", here.from, here.to),
+            _ if here.is_empty() => Condition::Never,
+            (false, false) => Condition::Always,
+            (true, false) => Condition::If(format!("{version} >= {}", here.from)),
+            (false, true) => Condition::If(format!("{version} <= {}", here.to)),
+            (true, true) => Condition::If(format!(
+                "({}..={}).contains(&{version})",
+                here.from, here.to
+            )),
         }
     }
-    /// The opposite of [`Self::condition`]; `None` when every known version is here.
-    pub(crate) fn lacking(self, known: Self) -> Option<String> {
-        let here = self.intersect(known);
-        match (here.from > known.from, here.to < known.to) {
-            _ if here.is_empty() => Some("true".to_owned()),
-            (false, false) => None,
-            (true, false) => Some(format!("version < {}", here.from)),
-            (false, true) => Some(format!("version > {}", here.to)),
-            (true, true) => Some(format!("!({}..={}).contains(&version)", here.from, here.to)),
+}
+
+impl Condition {
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Self::Always => Self::Never,
+            Self::Never => Self::Always,
+            Self::If(condition) => Self::If(format!("!({condition})")),
         }
     }
 }

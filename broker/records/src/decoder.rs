@@ -10,6 +10,9 @@ use crate::message::Structure;
 /// Elements that an array has room for before they are read; more grow it as they come.
 const PREALLOCATED_ELEMENTS_MAX: usize = 1024;
 
+const TOO_MANY_ELEMENTS: &str =
+    "with it there are more elements in all than such a message may have";
+
 /// Reads the fields of one version of a message.
 #[derive(Debug)]
 pub struct Decoder<'a> {
@@ -81,8 +84,14 @@ impl<'a> Decoder<'a> {
     ) -> Result<(), WireError> {
         let (version, is_flexible) = (self.version, self.is_flexible);
         let mut elements_left = self.elements_left;
+        let mut count = 0;
         self.reader.tagged_fields(is_flexible, |tag, bytes| {
-            elements_left = spend(elements_left, 1, "the tagged fields")?;
+            count += 1;
+            elements_left = elements_left.checked_sub(1).ok_or(WireError::Length {
+                field: "the tagged fields",
+                length: count,
+                rule: TOO_MANY_ELEMENTS,
+            })?;
             let mut field = Decoder::new(bytes, version, is_flexible, elements_left);
             if known(tag, &mut field)? {
                 field.reader.finish("a tagged field")?;
@@ -229,7 +238,12 @@ impl<T: Value> Nullable for Vec<T> {
         else {
             return Ok(None);
         };
-        decoder.elements_left = spend(decoder.elements_left, length, field)?;
+        let left = decoder.elements_left.checked_sub(length);
+        decoder.elements_left = left.ok_or(WireError::Length {
+            field,
+            length: length as i64,
+            rule: TOO_MANY_ELEMENTS,
+        })?;
         let mut elements = Self::with_capacity(length.min(PREALLOCATED_ELEMENTS_MAX));
         for _ in 0..length {
             elements.push(T::read(decoder, field)?);
@@ -258,14 +272,6 @@ impl<T: Structure> Nullable for T {
 
 fn not_null<T>(value: Option<T>, field: &'static str) -> Result<T, WireError> {
     value.ok_or(WireError::Null { field })
-}
-
-fn spend(left: usize, elements: usize, field: &'static str) -> Result<usize, WireError> {
-    left.checked_sub(elements).ok_or(WireError::Length {
-        field,
-        length: elements as i64,
-        rule: "more elements in all than such a message may have",
-    })
 }
 
 #[cfg(test)]

@@ -29,6 +29,6 @@ mod message;
 pub use decoder::{Decoder, Nullable, Value};
 pub use encoder::{Encoder, NullableWritable, STRING_BYTES_MAX, TaggedFields, Writable, required};
 pub use error::{DecodeError, EncodeError, Unwritable};
-pub use message::{CoordinatorKey, Message, Structure};
+pub use message::{CoordinatorKey, Message, Structure, record_type};
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));

@@ -37,7 +37,7 @@ pub trait Message: Structure {
     /// there is none.
     const FLEXIBLE_FROM: i16;
     /// Elements of arrays and tagged fields that it may have in all. A client's request has a bound
-    /// below what its bytes would allow.
+    /// below what its bytes would allow, and so have the `data` that clients put into requests.
     const ELEMENTS_MAX: usize;
 
     /// Reads a message of that version.
@@ -107,6 +107,14 @@ pub trait CoordinatorKey: Message {
     fn encode_key(&self) -> Result<Bytes, EncodeError> {
         encode_behind(Some(Self::RECORD_TYPE), self, Self::VERSION_MIN)
     }
+}
+
+/// The type of a coordinator's record, by its key: also of one that is not known here.
+///
+/// # Errors
+/// The key is too short for a type.
+pub fn record_type(key: &[u8]) -> Result<i16, DecodeError> {
+    split_record_type(key).map(|(record_type, _)| record_type)
 }
 
 /// The type of a record, and the key behind it.

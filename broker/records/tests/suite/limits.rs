@@ -167,7 +167,7 @@ fn arrays_that_lie_about_their_length() {
 }
 
 #[test]
-fn requests_have_a_bound_and_records_do_not() {
+fn what_clients_send_has_a_bound_and_records_do_not() {
     let topic = |partitions| offset_fetch_request::OffsetFetchRequestTopic {
         name: "orders".into(),
         partition_indexes: vec![0; partitions],
@@ -188,6 +188,20 @@ fn requests_have_a_bound_and_records_do_not() {
             ..
         }
     ));
+
+    let subscription = |topics| ConsumerProtocolSubscription {
+        topics: vec!["".into(); topics],
+        ..Default::default()
+    };
+    let most = subscription(REQUEST_ELEMENTS_MAX);
+    let bytes = most.encode(0).unwrap();
+    assert_eq!(ConsumerProtocolSubscription::decode(0, &bytes), Ok(most));
+    let bytes = subscription(REQUEST_ELEMENTS_MAX + 1).encode(0).unwrap();
+    assert_eq!(
+        cause(ConsumerProtocolSubscription::decode(0, &bytes)).to_string(),
+        "the length of Topics is 250001: \
+         with it there are more elements in all than such a message may have"
+    );
 
     let transaction = TransactionLogValue {
         transaction_partitions: Some(vec![transaction_log_value::PartitionsSchema {
@@ -218,6 +232,7 @@ fn tags_count_as_elements_of_a_request() {
         cause(DescribeLogDirsRequest::decode(2, &bytes)),
         WireError::Length {
             field: "the tagged fields",
+            length: 250_001,
             ..
         }
     ));
@@ -320,11 +335,13 @@ fn keys_say_which_they_are() {
         TransactionCoordinatorKey::decode(&key.encode_key().unwrap()),
         Ok(Some(TransactionCoordinatorKey::TransactionLog(key)))
     );
-    // Share groups have these; a type that does not exist yet.
-    for record_type in [9i16, 15, 17, i16::MAX, -1] {
-        let bytes = record_type.to_be_bytes();
+    // Share groups have 10 to 15, streams groups 17 and 19 to 23; nobody has the others.
+    for other in [10i16, 15, 17, 23, 9, 18, i16::MAX, -1] {
+        let bytes = other.to_be_bytes();
         assert_eq!(GroupCoordinatorKey::decode(&bytes), Ok(None));
+        assert_eq!(record_type(&bytes), Ok(other));
     }
+    assert!(record_type(&[0]).is_err());
     assert_eq!(
         GroupCoordinatorKey::decode(&[0]).unwrap_err().to_string(),
         "the key: the type of the record needs 2 bytes, 1 are left"

@@ -19,7 +19,7 @@ mod schema_errors;
 #[path = "../../generator/versions.rs"]
 mod versions;
 
-/// What is made of Kafka's own test messages, which have what the others lack.
+/// What is made of Kafka's own test messages, and of ours, which have what the others lack.
 mod test_messages {
     include!(concat!(env!("OUT_DIR"), "/test_messages.rs"));
 }

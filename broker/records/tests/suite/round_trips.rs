@@ -50,6 +50,7 @@ fn schema_of(name: &str) -> Schema {
         "schema/group_coordinator",
         "schema/transaction_coordinator",
         "tests/schema",
+        "tests/own_schema",
     ];
     let file = folders
         .iter()
@@ -241,10 +242,30 @@ fn write(schema: &Schema, version: i16, choices: &[u8]) -> Vec<u8> {
 #[test]
 fn the_code_has_the_versions_of_the_schemas() {
     let messages = messages();
-    assert_eq!(messages.len(), 38);
+    assert_eq!(messages.len(), 39);
     for (entry, schema) in messages {
         assert_eq!(entry.versions, schema.versions.from..=schema.versions.to);
     }
+}
+
+#[test]
+fn a_field_named_version_is_not_the_version_of_the_message() {
+    let message = VersionInside {
+        version: 0,
+        later: 7,
+        tagged: 5,
+        ..VersionInside::default()
+    };
+    let bytes = message.encode(2).unwrap();
+    assert_eq!(bytes, Bytes::from_static(&[0, 0, 7, 1, 1, 0, 1, 5]));
+    assert_eq!(VersionInside::decode(2, &bytes), Ok(message));
+    let bytes = VersionInside {
+        version: 2,
+        ..VersionInside::default()
+    };
+    let bytes = bytes.encode(0).unwrap();
+    assert_eq!(bytes, Bytes::from_static(&[0, 2, 0, 0]));
+    assert_eq!(VersionInside::decode(0, &bytes).unwrap().version, 2);
 }
 
 proptest! {

@@ -77,7 +77,11 @@ fn what_is_not_known_is_an_error_that_names_it() {
         ),
         (
             r#"{"name": "a", "type": "string", "versions": "0+", "default": "null"}"#,
-            "the default is null, which no version allows",
+            "the default is null, which not every version allows",
+        ),
+        (
+            r#"{"name": "a", "type": "string", "versions": "0+", "nullableVersions": "1+", "default": "null"}"#,
+            "the default is null, which not every version allows",
         ),
         (
             r#"{"name": "a", "type": "int8", "versions": "0+", "default": "128"}"#,

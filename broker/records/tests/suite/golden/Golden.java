@@ -1,7 +1,9 @@
-// Prints golden.txt with Apache Kafka's own classes (4.3.1: kafka-clients and its test jar,
-// kafka-group-coordinator, kafka-coordinator-common, kafka-transaction-coordinator, kafka-server-common):
+// Prints golden.txt with Apache Kafka's own classes:
 //   java -cp '<jars>/*' Golden.java > golden.txt
-// A line is: label, version, bytes in hex. messages.rs has the same values in Rust.
+// The jars, of Kafka 4.3.1: kafka-clients and its test jar (classifier test), kafka-group-coordinator,
+// kafka-group-coordinator-api, kafka-coordinator-common, kafka-transaction-coordinator, kafka-server-common,
+// and slf4j-api.
+// A line is: label, version, bytes in hex. The Rust files beside this one have the same values.
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -19,10 +21,15 @@ import org.apache.kafka.common.protocol.Message;
 import org.apache.kafka.common.protocol.MessageUtil;
 import org.apache.kafka.common.record.internal.ControlRecordType;
 import org.apache.kafka.common.record.internal.EndTransactionMarker;
+import org.apache.kafka.common.utils.LogContext;
+import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.coordinator.common.runtime.CoordinatorRecord;
 import org.apache.kafka.coordinator.group.GroupCoordinatorRecordHelpers;
 import org.apache.kafka.coordinator.group.GroupCoordinatorRecordSerde;
 import org.apache.kafka.coordinator.group.OffsetAndMetadata;
+import org.apache.kafka.coordinator.group.classic.ClassicGroup;
+import org.apache.kafka.coordinator.group.classic.ClassicGroupMember;
+import org.apache.kafka.coordinator.group.classic.ClassicGroupState;
 import org.apache.kafka.coordinator.group.generated.*;
 import org.apache.kafka.coordinator.group.modern.MemberState;
 import org.apache.kafka.coordinator.group.modern.consumer.ConsumerGroupMember;
@@ -219,6 +226,19 @@ public class Golden {
         record("expiring offset", GroupCoordinatorRecordHelpers.newOffsetCommitRecord("g", "orders", 7,
             new OffsetAndMetadata(42, OptionalInt.of(5), "m\u00e9", 1700000000123L,
                 OptionalLong.of(1700000009999L), ID)));
+        ClassicGroup classic = new ClassicGroup(new LogContext(), "g", ClassicGroupState.STABLE, Time.SYSTEM, 3,
+            Optional.of("consumer"), Optional.of("range"), Optional.of("m-1"), Optional.of(1700000000500L));
+        JoinGroupRequestData.JoinGroupRequestProtocolCollection protocols =
+            new JoinGroupRequestData.JoinGroupRequestProtocolCollection();
+        protocols.add(new JoinGroupRequestData.JoinGroupRequestProtocol()
+            .setName("range").setMetadata(new byte[] {1, 2, 3}));
+        classic.add(new ClassicGroupMember("m-1", Optional.of("i-1"), "c", "/10.0.0.2", 300000, 45000,
+            "consumer", protocols));
+        record("classic group",
+            GroupCoordinatorRecordHelpers.newGroupMetadataRecord(classic, Map.of("m-1", new byte[] {9})));
+        ClassicGroup empty = new ClassicGroup(new LogContext(), "g", ClassicGroupState.EMPTY, Time.SYSTEM, 4,
+            Optional.of("consumer"), Optional.empty(), Optional.empty(), Optional.empty());
+        record("empty classic group", GroupCoordinatorRecordHelpers.newGroupMetadataRecord(empty, Map.of()));
         record("classic group tombstone", GroupCoordinatorRecordHelpers.newGroupMetadataTombstoneRecord("g"));
 
         ConsumerGroupMember member = new ConsumerGroupMember.Builder("m-1")

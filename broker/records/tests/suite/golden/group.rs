@@ -35,10 +35,11 @@ pub(super) fn cases() -> Vec<Case> {
         prefixed("offset", 4, offset(4)),
         key("key of expiring offset", offset_key()),
         prefixed("expiring offset", 1, offset(1)),
-        key(
-            "key of classic group tombstone",
-            GroupMetadataKey { group: "g".into() },
-        ),
+        key("key of classic group", group_key()),
+        prefixed("classic group", 3, classic_group(3)),
+        key("key of empty classic group", group_key()),
+        prefixed("empty classic group", 3, empty_classic_group()),
+        key("key of classic group tombstone", group_key()),
     ]);
     cases.extend(consumer_groups());
     cases
@@ -141,6 +142,21 @@ fn offset(v: i16) -> OffsetCommitValue {
         commit_timestamp: 1_700_000_000_123,
         expire_timestamp: if v == 1 { 1_700_000_009_999 } else { -1 },
         topic_id: if v >= 4 { ID } else { Uuid::nil() },
+    }
+}
+
+fn group_key() -> GroupMetadataKey {
+    GroupMetadataKey { group: "g".into() }
+}
+
+fn empty_classic_group() -> GroupMetadataValue {
+    GroupMetadataValue {
+        protocol_type: "consumer".into(),
+        generation: 4,
+        protocol: None,
+        leader: None,
+        current_state_timestamp: -1,
+        members: vec![],
     }
 }
 

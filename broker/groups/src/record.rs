@@ -1,7 +1,7 @@
 //! The records of `__consumer_offsets`, byte for byte as Kafka writes them.
 //!
 //! Written are `OffsetCommitKey` with `OffsetCommitValue` 4 (1 when it carries an expiry time), and
-//! `GroupMetadataKey` with `GroupMetadataValue` 3, as Kafka 4.4 does. Read are all versions.
+//! `GroupMetadataKey` with `GroupMetadataValue` 3, as Kafka 4.3.1 does. Read are all versions.
 
 mod decode;
 mod encode;

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
     DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse, OffsetFetchResponse,
 };
@@ -60,6 +61,7 @@ pub fn split(request: Request, api_version: i16, partition_count: i32) -> Vec<(R
 pub fn merge(responses: Vec<Response>, empty: Response) -> Response {
     let merged = responses
         .into_iter()
+        .filter(|response| !has_no_groups_to_list(response))
         .reduce(|whole, part| match (whole, part) {
             (Response::OffsetFetch(whole), Response::OffsetFetch(part)) => {
                 let groups = [whole.groups, part.groups].concat();
@@ -86,6 +88,13 @@ pub fn merge(responses: Vec<Response>, empty: Response) -> Response {
             (whole, part) => panic!("{part:?} is no part of the answer {whole:?}"),
         });
     merged.unwrap_or(empty)
+}
+
+/// As in Kafka, a partition that is coordinated elsewhere by now, or could not be loaded, adds nothing to a
+/// list.
+fn has_no_groups_to_list(response: &Response) -> bool {
+    let not_coordinator = ResponseError::NotCoordinator.code();
+    matches!(response, Response::ListGroups(part) if part.error_code == not_coordinator)
 }
 
 fn by_route<T>(items: Vec<T>, route: impl Fn(&T) -> Route) -> BTreeMap<Route, Vec<T>> {

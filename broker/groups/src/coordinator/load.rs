@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foz_records::group_metadata_value::MemberMetadata;
-use foz_records::{DecodeError, GroupMetadataValue};
+use foz_records::{DecodeError, GroupMetadataValue, record_type};
 
 use super::tail::Tail;
 use super::{Coordinator, Groups, Parts, rebalance};
@@ -23,6 +23,7 @@ pub struct Loader {
     groups: Groups,
     offsets: Offsets,
     tail: Tail,
+    skipped: BTreeMap<i16, usize>,
 }
 
 impl Loader {
@@ -31,14 +32,14 @@ impl Loader {
         Self::default()
     }
 
-    /// Takes the next record below the high watermark; `None` as value is a tombstone. Records of kinds
-    /// that are not known are skipped.
+    /// Takes the next record below the high watermark; `None` as value is a tombstone. One of a type that
+    /// is not kept here is passed over, and counted in [`Self::skipped`].
     ///
     /// # Errors
-    /// The record is not what its version says. It changes nothing, so the caller may log it and go
-    /// on, as Kafka does.
+    /// The record is not what its schema says, or its value has a version that is not known. The load has
+    /// failed, as in Kafka: what its key had before would come back, an older offset for example.
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
-        match decode(key, value)? {
+        match self.decode(key, value)? {
             None => {}
             Some(Entry::Offset(change)) => self.offsets.apply(change),
             Some(Entry::Group {
@@ -67,10 +68,23 @@ impl Loader {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), DecodeError> {
-        if let Some(entry) = decode(key, value)? {
+        if let Some(entry) = self.decode(key, value)? {
             self.tail.replay(entry);
         }
         Ok(())
+    }
+
+    /// How many records were passed over, by their type.
+    pub fn skipped(&self) -> &BTreeMap<i16, usize> {
+        &self.skipped
+    }
+
+    fn decode(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Option<Entry>, DecodeError> {
+        let entry = decode(key, value)?;
+        if entry.is_none() {
+            *self.skipped.entry(record_type(key)?).or_default() += 1;
+        }
+        Ok(entry)
     }
 
     /// All records are in. Every member gets its whole session from now, as if it had just been

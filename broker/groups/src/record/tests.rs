@@ -1,4 +1,4 @@
-//! The golden bytes were written by Apache Kafka 4.4.0's own GroupCoordinatorRecordHelpers and
+//! The golden bytes were written by Apache Kafka 4.3.1's own GroupCoordinatorRecordHelpers and
 //! GroupCoordinatorRecordSerde (the values of older versions by MessageUtil with its classes).
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ mod harness;
 mod interleavings;
 mod joins;
 mod limits;
+mod loading;
 mod static_members;
 mod stories;
 mod syncs;

@@ -1,5 +1,5 @@
 //! The images of the broker and the operator: one static binary each (the broker's has `foz` beside
-//! it) in an image from scratch.
+//! it) and the licence in an image from scratch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -174,7 +174,9 @@ fn archive(
         check_static(program)?;
     }
     let folder = folders.cache.join("images").join(repository);
-    let mut sources = programs.to_vec();
+    let mut contents = programs.to_vec();
+    contents.extend(["LICENSE", "NOTICE"].map(|name| folders.repository.join(name)));
+    let mut sources = contents.clone();
     sources.push(dockerfile.to_owned());
     let tag = content_name(repository, &sources)?;
     let image = Image {
@@ -188,9 +190,9 @@ fn archive(
     remove_folder(&folder)?;
     let context = folder.join("context");
     fs::create_dir_all(&context)?;
-    for program in programs {
-        let name = program.file_name().context("a program without a name")?;
-        fs::copy(program, context.join(name))?;
+    for file in contents {
+        let name = file.file_name().context("a file without a name")?;
+        fs::copy(&file, context.join(name))?;
     }
     let unfinished = folder.join("unfinished.tar");
     build_image(dockerfile, &context, &image.name(), &unfinished)?;

@@ -5,6 +5,7 @@
 //! partition in one leader epoch.
 
 mod actor;
+mod counted;
 mod load;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::broker::Broker;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::request::RequestContext;
 use actor::ActorHandle;
+pub(crate) use counted::Counts;
 
 /// The coordinators that run now, by partition.
 #[derive(Debug, Default)]
@@ -42,7 +44,8 @@ impl Coordinators {
             if let Some(partition) = broker.partitions.get(leads.0, index) {
                 let config = group_config(broker, image);
                 let image = Arc::clone(image);
-                let actor = ActorHandle::start(partition, leads, config, image);
+                let counts = broker.metrics.group_coordinators.clone();
+                let actor = ActorHandle::start(partition, leads, config, image, counts);
                 running.insert(index, actor);
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::coordinator::Counts;
 use crate::disk_room::DiskRoom;
 
 /// 0.1 ms to 10 s.
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     disk_total_bytes: IntGaugeVec,
     disk_available_bytes: IntGaugeVec,
     disk_refusing_writes: IntGaugeVec,
+    pub(crate) group_coordinators: Counts,
     pub(crate) metadata_offset: IntGauge,
     pub(crate) lease_alive: IntGauge,
     pub(crate) under_replicated: IntGauge,
@@ -141,6 +143,7 @@ impl Metrics {
                 "foz_disk_refusing_writes",
                 "1 while the disk has no room and clients' records are refused.",
             )?,
+            group_coordinators: Counts::register(registry)?,
             metadata_offset: gauge(
                 "foz_broker_metadata_offset",
                 "Offset of the metadata that this broker has applied.",

@@ -16,8 +16,8 @@ use crate::offsets::{OffsetAndMetadata, OffsetChange, OffsetKey};
 const GROUP_VALUE_VERSION: i16 = 3;
 
 /// Why nothing here fails to be encoded: the values have what their versions have, and requests with
-/// strings that are too long are refused, by `validate` of `coordinator/join_group.rs` (group, member,
-/// client and protocol names) and `refuse` of `coordinator/offset_commit.rs` (topics and metadata).
+/// strings that are too long are refused, by `validate` of `coordinator/join_group.rs`, and by
+/// `validate_commit` and `refuse` of `coordinator/offset_commit.rs`.
 const FITS: &str = "strings are measured where requests come in";
 
 /// The record of an offset, or its tombstone.

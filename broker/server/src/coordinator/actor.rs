@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::load::{Loaded, gone_topics, load};
+use super::counted::{Counted, Counts};
+use super::load::{Load, Loaded, gone_topics, load};
 use crate::partition::{Partition, ProduceError, wall_clock_ms};
 use crate::request::RequestContext;
 
@@ -57,13 +58,14 @@ impl ActorHandle {
         (topic_id, leader_epoch): (Uuid, i32),
         config: GroupConfig,
         image: Arc<Image>,
+        counts: Counts,
     ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let led = Led {
             partition,
             leader_epoch,
         };
-        tokio::spawn(run(led, config, image, messages));
+        tokio::spawn(run(led, config, image, messages, counts));
         Self {
             topic_id,
             leader_epoch,
@@ -134,18 +136,29 @@ async fn run(
     config: GroupConfig,
     image: Arc<Image>,
     mut messages: mpsc::Receiver<Message>,
+    counts: Counts,
 ) {
     let clock = Clock {
         origin: Instant::now(),
     };
-    let Some(loaded) = load(&led, config, &mut messages, clock).await else {
-        return;
+    let loading = Counted::new(&counts.loading);
+    let load = load(&led, config, &mut messages, clock).await;
+    drop(loading);
+    let loaded = match load {
+        Load::Done(loaded) => loaded,
+        Load::Resigned => return,
+        Load::Failed => {
+            drop((led, image));
+            let _failed = Counted::new(&counts.failed);
+            return refuse_all(messages).await;
+        }
     };
+    let _active = Counted::new(&counts.active);
     let Loaded {
         mut coordinator,
         mut effects,
         topics_deleted,
-    } = loaded;
+    } = *loaded;
     let gone = gone_topics(&coordinator, &image, &topics_deleted);
     let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
     effects.extend(coordinator.on_topics_deleted(&gone, clock.now()));
@@ -158,6 +171,15 @@ async fn run(
         appending: FuturesUnordered::new(),
     };
     actor.serve(coordinator, effects, messages).await;
+}
+
+/// For a partition that could not be loaded, for as long as this broker leads it in that epoch, as in Kafka.
+async fn refuse_all(mut messages: mpsc::Receiver<Message>) {
+    while let Some(message) = messages.recv().await {
+        if let Message::Ask(asked) = message {
+            asked.refuse(ResponseError::NotCoordinator);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -13,6 +13,7 @@ const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 /// One record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replayed<'a> {
+    pub(crate) offset: i64,
     pub(crate) key: &'a [u8],
     pub(crate) value: Option<&'a [u8]>,
     /// The high watermark had passed it when the replay began.
@@ -20,14 +21,14 @@ pub(crate) struct Replayed<'a> {
 }
 
 impl Partition {
-    /// Gives every record that this broker has when it begins to lead in `leader_epoch`, in order; records
-    /// without a key and control batches are left out. Returns how many there were.
+    /// Gives every record that this broker has when it begins to lead in `leader_epoch`, in order, until
+    /// `take` refuses one; records without a key and control batches are left out. Returns how many there were.
     ///
     /// Those above the high watermark stay for as long as this broker leads in that epoch.
     pub(crate) fn replay(
         &self,
         leader_epoch: i32,
-        take: impl FnMut(Replayed<'_>),
+        take: impl FnMut(Replayed<'_>) -> Result<(), String>,
     ) -> Result<usize, String> {
         // Another epoch may have cut the log meanwhile.
         let leads = || {
@@ -40,7 +41,10 @@ impl Partition {
         Ok(count)
     }
 
-    fn replay_all(&self, mut take: impl FnMut(Replayed<'_>)) -> Result<usize, String> {
+    fn replay_all(
+        &self,
+        mut take: impl FnMut(Replayed<'_>) -> Result<(), String>,
+    ) -> Result<usize, String> {
         // In this order: what is below the first is below the second.
         let high_watermark = self.high_watermark();
         let end = self.log().log_end_offset();
@@ -70,10 +74,11 @@ impl Partition {
                     let record = record.map_err(|error| error.to_string())?;
                     if let Some(key) = record.key {
                         take(Replayed {
+                            offset: record.offset(&header),
                             key,
                             value: record.value,
                             is_committed,
-                        });
+                        })?;
                         count += 1;
                     }
                 }

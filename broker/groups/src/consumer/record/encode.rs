@@ -22,7 +22,7 @@ use crate::effect::Record;
 const VALUE_VERSION: i16 = 0;
 
 /// Why nothing here fails to be encoded: the values have what their versions have, and requests with
-/// strings that are too long are refused.
+/// strings that are too long are refused, by `validate` of `consumer/validate.rs`.
 const FITS: &str = "strings are measured where requests come in";
 
 impl ConsumerRecord {

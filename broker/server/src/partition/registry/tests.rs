@@ -42,6 +42,7 @@ use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
 
 mod burying;
+mod coordinating;
 mod offline_replicas;
 
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
@@ -95,10 +96,14 @@ impl World {
 
     /// Led by the first of them.
     fn create_topic(&mut self, replicas: &[i32]) {
+        self.create_topic_named("orders", replicas);
+    }
+
+    fn create_topic_named(&mut self, name: &str, replicas: &[i32]) {
         let id = Bytes::copy_from_slice(TOPIC_ID.as_bytes());
         let topic = Fact::Topic(TopicRecord {
             id: id.clone(),
-            name: "orders".to_owned(),
+            name: name.to_owned(),
             internal: false,
             restored_partitions: 0,
         });

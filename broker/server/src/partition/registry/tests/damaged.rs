@@ -66,14 +66,14 @@ async fn whoever_comes_upon_damage_tells_it() {
         assert_eq!(found.unwrap_err(), ErrorCode::KafkaStorageError);
     };
     let replays = |partition: &Partition| {
-        let replayed = partition.replay(0, |_| {});
+        let replayed = partition.replay(0, |_| Ok(()));
         assert!(replayed.unwrap_err().contains("is damaged at byte"));
     };
     let acts: [&dyn Fn(&Partition); 2] = [&searches, &replays];
     // A record, and the magic of its batch.
     for (position, act) in [65, 16].into_iter().zip(acts) {
         let (world, partition) = single();
-        assert_eq!(partition.replay(0, |_| {}), Ok(3));
+        assert_eq!(partition.replay(0, |_| Ok(())), Ok(3));
         flip(&world, position);
         act(&partition);
         assert_eq!(damaged(&world), 1, "{position}");

@@ -1,0 +1,131 @@
+//! Groups whose records cannot be read.
+
+use bytes::BytesMut;
+use foz_groups::{Request, Response};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::{GroupId, ListGroupsRequest, OffsetFetchRequest};
+use kafka_protocol::protocol::StrBytes;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::request::{Client, Listener, RequestContext};
+
+/// Of a topic that there is, so that it stays.
+const KEY: &[u8] = b"\x00\x01\x00\x05group\x00\x12__consumer_offsets\x00\x00\x00\x00";
+const OFFSET: &[u8] =
+    b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+
+fn append(world: &World, value: &[u8]) {
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&RecordToWrite {
+        timestamp_ms: 5,
+        key: Some(KEY),
+        value: Some(value),
+        ..RecordToWrite::default()
+    });
+    let batch = BytesMut::from(&builder.build().unwrap()[..]);
+    partition.append(&world.image, 1, batch).unwrap();
+    partition.log().flush().unwrap();
+    partition.flushed();
+}
+
+/// Loading, active and failed.
+fn counts(world: &World) -> [i64; 3] {
+    let counts = &world.broker.metrics.group_coordinators;
+    [&counts.loading, &counts.active, &counts.failed].map(prometheus::IntGauge::get)
+}
+
+/// Until no coordinator loads.
+async fn coordinate(world: &World) -> [i64; 3] {
+    let changes = Changes::default();
+    let coordinators = &world.broker.coordinators;
+    coordinators.apply(&world.broker, &world.image, &changes);
+    loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let counts = counts(world);
+        if counts[0] == 0 && counts[1] + counts[2] == 1 {
+            return counts;
+        }
+    }
+}
+
+async fn ask(world: &World, version: i16, request: Request) -> Response {
+    let peer = "127.0.0.1:1".parse().unwrap();
+    let client = Client::anonymous(peer, Listener::Clients, CancellationToken::new());
+    let context = RequestContext {
+        broker: Arc::clone(&world.broker),
+        client: Arc::new(client),
+        client_id: String::new(),
+        version,
+    };
+    world.broker.coordinators.ask(&context, request).await
+}
+
+/// The error, or the group's offset.
+async fn fetched(world: &World) -> Result<Option<i64>, i16> {
+    let group = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("group")))
+        .with_topics(None);
+    let request = OffsetFetchRequest::default().with_groups(vec![group]);
+    let Response::OffsetFetch(response) = ask(world, 8, Request::OffsetFetch(request)).await else {
+        panic!("no answer to an OffsetFetch")
+    };
+    let group = &response.groups[0];
+    match group.error_code {
+        0 => Ok(group
+            .topics
+            .first()
+            .map(|topic| topic.partitions[0].committed_offset)),
+        error_code => Err(error_code),
+    }
+}
+
+/// Leads once more, in the next epoch.
+fn lead_again(world: &mut World, leader_epoch: i32) {
+    world.change(PartitionChangeRecord {
+        leader: Some(0),
+        leader_epoch: Some(leader_epoch),
+        ..PartitionChangeRecord::default()
+    });
+}
+
+/// The older offset of the same key must not be served.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_fails_the_load_until_the_next_leader_epoch() {
+    let mut world = World::new();
+    world.create_topic_named("__consumer_offsets", &[0]);
+    append(&world, OFFSET);
+    assert_eq!(coordinate(&world).await, [0, 1, 0]);
+    assert_eq!(fetched(&world).await, Ok(Some(42)));
+
+    let mut newer = OFFSET.to_vec();
+    newer[1] = 9;
+    append(&world, &newer);
+    lead_again(&mut world, 1);
+    assert_eq!(coordinate(&world).await, [0, 0, 1]);
+    let not_coordinator = ResponseError::NotCoordinator.code();
+    for _ in 0..2 {
+        assert_eq!(fetched(&world).await, Err(not_coordinator));
+    }
+    let list = Request::ListGroups(ListGroupsRequest::default());
+    let Response::ListGroups(listed) = ask(&world, 4, list).await else {
+        panic!("no answer to a ListGroups")
+    };
+    assert_eq!((listed.error_code, listed.groups), (0, vec![]));
+
+    // The record is gone, as if a version that can read it had written another.
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    partition.log().advance_log_start_offset(2).unwrap();
+    assert_eq!(coordinate(&world).await, [0, 0, 1], "not in this epoch");
+    append(&world, OFFSET);
+    lead_again(&mut world, 2);
+    assert_eq!(coordinate(&world).await, [0, 1, 0]);
+    assert_eq!(fetched(&world).await, Ok(Some(42)));
+
+    world.broker.coordinators.stop();
+    while counts(&world) != [0, 0, 0] {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -33,6 +33,7 @@ use crate::metadata::Metadata;
 use crate::metrics::{Elections, Metrics};
 use crate::observers::Observers;
 use crate::rebalance::Loads;
+use crate::replica_times::ReplicaTimes;
 use crate::stop_wishes::StopWishes;
 
 use command::Done;
@@ -110,6 +111,10 @@ pub(crate) struct Shared {
     /// Controllers that are asking to stop; of brokers the task itself knows.
     pub(crate) controllers_asking: watch::Sender<StopWishes>,
     pub(crate) observers: Observers,
+    /// By Raft id. As all that follows, what this controller has heard of while it was active.
+    pub(crate) controller_times: Mutex<ReplicaTimes<u64>>,
+    /// By node id.
+    pub(crate) broker_times: Mutex<ReplicaTimes<i32>>,
     /// What brokers told this controller while it was active.
     pub(crate) loads: Mutex<Loads>,
     /// By the newest rebalance here.
@@ -143,6 +148,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: Inbox) {
         }
         let is_over = active.lead(&mut leadership, &mut inbox).await.is_err();
         shared.applied.clear();
+        shared.controller_times.lock().clear();
+        shared.broker_times.lock().clear();
         shared.handovers.clear();
         tracing::info!(
             node_id = shared.config.node_id,
@@ -304,6 +311,7 @@ impl Active {
                 }
                 _ = look.tick() => {
                     self.look_at_leases();
+                    self.look_at_controllers();
                     self.do_duties();
                     self.end_restarts();
                     self.rebalance();

@@ -31,6 +31,11 @@ impl AppliedOffsets {
         self.brokers.send_replace(BTreeMap::new());
     }
 
+    /// What each last told.
+    pub(crate) fn told(&self) -> BTreeMap<i32, i64> {
+        self.brokers.borrow().clone()
+    }
+
     /// Returns when every broker has applied `offset`, or when that takes too long.
     pub(crate) async fn wait(&self, offset: i64) {
         self.wait_for(offset, &[]).await;

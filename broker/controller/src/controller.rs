@@ -111,6 +111,8 @@ pub async fn start_on(
         handovers: Handovers::default(),
         controllers_asking: watch::Sender::default(),
         observers: Observers::default(),
+        controller_times: Mutex::default(),
+        broker_times: Mutex::default(),
         loads: Mutex::default(),
         copied_bytes_per_second: AtomicU64::default(),
         planning: tokio::sync::Mutex::default(),

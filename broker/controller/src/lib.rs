@@ -35,6 +35,7 @@ mod metrics;
 mod observers;
 mod quorum_health;
 mod rebalance;
+mod replica_times;
 mod restart_limits;
 mod services;
 mod stop_wishes;

@@ -580,6 +580,7 @@ impl Cluster {
         };
         let request = AlterConfigs {
             resources: vec![resource],
+            replaces: false,
             validate_only: false,
             operator_epoch: self.image.operator_epoch(),
         };

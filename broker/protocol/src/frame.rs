@@ -23,6 +23,8 @@ pub const REQUEST_BYTES_MAX_DEFAULT: usize = 104_857_600;
 pub const LENGTH_BYTES: usize = 4;
 /// The least bytes of a request: key, version, correlation id, a null client id.
 const REQUEST_BYTES_MIN: usize = 10;
+/// A correlation id and no tagged fields.
+const RESPONSE_HEADER_BYTES_MAX: usize = 5;
 /// The first header version with tagged fields.
 const FLEXIBLE_REQUEST_HEADER: i16 = 2;
 const FLEXIBLE_RESPONSE_HEADER: i16 = 1;
@@ -191,6 +193,19 @@ pub fn encode_response<T: Encodable + HeaderVersion>(
     put_response_header(&mut out, T::header_version(version), correlation_id);
     encode_body(&mut out, version, response)?;
     Ok(finish(out))
+}
+
+/// As [`encode_response`], of a body that something else has encoded.
+#[must_use]
+pub fn response_of(key: ApiKey, version: i16, correlation_id: i32, body: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(LENGTH_BYTES + RESPONSE_HEADER_BYTES_MAX + body.len());
+    put_response_header(
+        &mut out,
+        key.response_header_version(version),
+        correlation_id,
+    );
+    out.put_slice(body);
+    finish(out)
 }
 
 /// The answer to an ApiVersions request of a version that we do not know: version 0, the error and

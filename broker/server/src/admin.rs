@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use foz_api::v1::admin_client::AdminClient;
-use foz_api::v1::{DescribeQuorumRequest, Outcome};
-use foz_api::{ActiveController, CallError};
+use foz_api::v1::{DescribeQuorumRequest, DescribeQuorumResponse, Outcome};
+use foz_api::{ActiveController, CallError, not_active};
 use foz_protocol::error::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ use crate::broker::Broker;
 const TIMEOUT_MIN: Duration = Duration::from_millis(500);
 /// The most, so that no connection is held for ever.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// To find the active controller and ask it for what it knows by itself.
+const QUORUM_LIMIT: Duration = Duration::from_secs(5);
 
 /// A request that no controller carried out, or that may or may not have been.
 #[derive(Debug, Clone)]
@@ -38,22 +40,41 @@ where
     F: FnMut(Channel) -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,
 {
-    let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    let deadline = Instant::now() + limit.clamp(TIMEOUT_MIN, TIMEOUT_MAX);
+    let deadline = Instant::now() + limit(timeout_ms);
     let answer = call(&broker.controllers, deadline - Instant::now(), change).await?;
-    let controller = call(
-        &broker.controllers,
-        deadline - Instant::now(),
-        |channel| async move {
-            let request = DescribeQuorumRequest {};
-            AdminClient::new(channel).describe_quorum(request).await
-        },
-    )
-    .await
-    .map_err(|_| not_seen())?;
+    let controller = quorum_within(broker, deadline - Instant::now())
+        .await
+        .map_err(|_| not_seen())?;
     let applied = broker.applied_offset.subscribe();
     seen(applied, controller.metadata_offset, deadline).await?;
     Ok(answer)
+}
+
+/// How long a request may take for which the client grants so much.
+pub(crate) fn limit(timeout_ms: i32) -> Duration {
+    let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    limit.clamp(TIMEOUT_MIN, TIMEOUT_MAX)
+}
+
+/// The quorum as its active controller knows it.
+pub(crate) async fn quorum(broker: &Broker) -> Result<DescribeQuorumResponse, Failed> {
+    quorum_within(broker, QUORUM_LIMIT).await
+}
+
+async fn quorum_within(broker: &Broker, limit: Duration) -> Result<DescribeQuorumResponse, Failed> {
+    call(&broker.controllers, limit, |channel| async move {
+        let request = DescribeQuorumRequest {};
+        let answer = AdminClient::new(channel).describe_quorum(request).await?;
+        // Every controller answers this.
+        let quorum = answer.get_ref();
+        if quorum.node_id == quorum.active_node_id {
+            Ok(answer)
+        } else {
+            let active = Some(quorum.active_address.as_str());
+            Err(not_active(active.filter(|address| !address.is_empty())))
+        }
+    })
+    .await
 }
 
 /// Waits until the metadata of `offset` is applied.

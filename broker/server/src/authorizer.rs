@@ -16,6 +16,11 @@ impl Principal {
     pub(crate) fn node() -> Self {
         Self("User:foz-node".to_owned())
     }
+
+    /// Type and name.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        self.0.split_once(':').unwrap_or(("", &self.0))
+    }
 }
 
 impl fmt::Display for Principal {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use foz_protocol::frame::{self, BodyError, FrameError};
+use foz_records::Message;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as RequestMessage};
 use tracing::debug;
@@ -105,7 +106,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::Fetch => handlers::fetch::start(call),
         ApiKey::ApiVersions => call.answer(handlers::api_versions::handle),
         ApiKey::Metadata => call.answer(handlers::metadata::handle),
-        ApiKey::ListOffsets => call.answer(handlers::list_offsets::handle),
+        ApiKey::ListOffsets => call.answer_record(handlers::list_offsets::handle),
         ApiKey::OffsetForLeaderEpoch => call.answer(handlers::offset_for_leader_epoch::handle),
         ApiKey::CreateTopics => call.answer(handlers::create_topics::handle),
         ApiKey::DeleteTopics => call.answer(handlers::delete_topics::handle),
@@ -114,7 +115,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::DescribeTopicPartitions => call.answer(handlers::describe_topic_partitions::handle),
         ApiKey::DescribeConfigs => call.answer(handlers::describe_configs::handle),
         ApiKey::AlterReplicaLogDirs => call.answer(handlers::alter_replica_log_dirs::handle),
-        ApiKey::DescribeLogDirs => call.answer(handlers::describe_log_dirs::handle),
+        ApiKey::DescribeLogDirs => call.answer_record(handlers::describe_log_dirs::handle),
         ApiKey::ElectLeaders => call.answer(handlers::elect_leaders::handle),
         ApiKey::AlterPartitionReassignments => {
             call.answer(handlers::alter_partition_reassignments::handle)
@@ -122,10 +123,29 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::ListPartitionReassignments => {
             call.answer(handlers::list_partition_reassignments::handle)
         }
+        ApiKey::AlterConfigs => call.answer(handlers::alter_configs::handle),
         ApiKey::IncrementalAlterConfigs => call.answer(handlers::incremental_alter_configs::handle),
+        ApiKey::ListConfigResources => call.answer(handlers::list_config_resources::handle),
+        ApiKey::UnregisterBroker => call.answer(handlers::unregister_broker::handle),
+        ApiKey::DescribeQuorum => call.answer(handlers::describe_quorum::handle),
+        ApiKey::AddRaftVoter => call.answer(handlers::raft_voters::add),
+        ApiKey::RemoveRaftVoter => call.answer(handlers::raft_voters::remove),
         ApiKey::UpdateFeatures => call.answer(handlers::update_features::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
         ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),
+        ApiKey::DescribeAcls => call.answer(handlers::acls::describe),
+        ApiKey::CreateAcls => call.answer(handlers::acls::create),
+        ApiKey::DeleteAcls => call.answer(handlers::acls::delete),
+        ApiKey::DescribeClientQuotas => call.answer(handlers::client_quotas::describe),
+        ApiKey::AlterClientQuotas => call.answer(handlers::client_quotas::alter),
+        ApiKey::DescribeUserScramCredentials => {
+            call.answer(handlers::user_scram_credentials::describe)
+        }
+        ApiKey::AlterUserScramCredentials => call.answer(handlers::user_scram_credentials::alter),
+        ApiKey::CreateDelegationToken => call.answer(handlers::delegation_tokens::create),
+        ApiKey::RenewDelegationToken => call.answer(handlers::delegation_tokens::renew),
+        ApiKey::ExpireDelegationToken => call.answer(handlers::delegation_tokens::expire),
+        ApiKey::DescribeDelegationToken => call.answer(handlers::delegation_tokens::describe),
         ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle),
         ApiKey::JoinGroup => call.answer(handlers::groups::join_group),
         ApiKey::SyncGroup => call.answer(handlers::groups::sync_group),
@@ -185,12 +205,39 @@ impl Call {
                     segments: vec![frame],
                     held: None,
                 },
-                Err(error) => {
-                    // A handler filled a field that this version cannot carry: a bug of ours, and no
-                    // reason to fall over.
-                    tracing::error!(?api, version, %error, "the response cannot be encoded");
-                    Answer::Close
-                }
+                Err(error) => not_encoded(api, version, &error),
+            }
+        }))
+    }
+
+    /// As [`answer`](Self::answer), for an API of which `kafka-protocol` lacks the newest version.
+    fn answer_record<Request, Response, Handle, Handling>(
+        self,
+        handle: Handle,
+    ) -> Result<Pending, NotARequest>
+    where
+        Request: Message + Send + 'static,
+        Response: Message + Send,
+        Handle: FnOnce(RequestContext, Request) -> Handling + Send + 'static,
+        Handling: Future<Output = Response> + Send,
+    {
+        let version = self.context.version;
+        let request = Request::decode(version, &self.body)
+            .map_err(|reason| self.malformed(BodyError::Message(reason.to_string())))?;
+        let Self {
+            api,
+            context,
+            correlation_id,
+            body: _,
+        } = self;
+        Ok(Box::pin(async move {
+            let response = handle(context, request).await;
+            match response.encode(version) {
+                Ok(body) => Answer::Reply {
+                    segments: vec![frame::response_of(api, version, correlation_id, &body)],
+                    held: None,
+                },
+                Err(error) => not_encoded(api, version, &error),
             }
         }))
     }
@@ -204,6 +251,12 @@ impl Call {
             reason: reason.into(),
         }
     }
+}
+
+/// A handler filled a field that this version cannot carry: a bug of ours, and no reason to fall over.
+fn not_encoded(api: ApiKey, version: i16, error: &dyn std::error::Error) -> Answer {
+    tracing::error!(?api, version, %error, "the response cannot be encoded");
+    Answer::Close
 }
 
 fn measured(broker: &Arc<Broker>, api: ApiKey, pending: Pending) -> Pending {

@@ -8,6 +8,7 @@ use foz_metadata::rules::{ErrorCode, Refusal, fence_broker, report_space, unfenc
 use super::command::NotDone;
 use super::{Active, LeaseMessage, LeaseState, Newcomer};
 use crate::leases::{Beat, Wish};
+use crate::wall_clock::wall_clock_ms;
 
 /// A round of the quorum takes some milliseconds. One that takes longer than this has held beats up.
 const QUORUM_SLOW: Duration = Duration::from_millis(250);
@@ -69,6 +70,9 @@ impl Active {
             self.shared
                 .applied
                 .update(beat.node_id, beat.applied_offset);
+            let has_caught_up = beat.applied_offset >= committed.offset();
+            let mut times = self.shared.broker_times.lock();
+            times.heard(beat.node_id, has_caught_up, wall_clock_ms());
         }
         let is_fenced = !committed.is_alive(beat.node_id);
         Ok(LeaseState {
@@ -105,6 +109,20 @@ impl Active {
         self.run_own("write down a broker's room", |image| {
             report_space(image, node_id, beat.epoch, is_short)
         });
+    }
+
+    /// Raft tells who answers, and not when.
+    pub(super) fn look_at_controllers(&self) {
+        let status = self.shared.quorum.status();
+        let status = status.borrow();
+        let members = &status.members;
+        let mut times = self.shared.controller_times.lock();
+        times.retain(|raft_id| members.iter().any(|it| it.member.raft_id == *raft_id));
+        let now_ms = wall_clock_ms();
+        for it in members.iter().filter(|it| it.is_active == Some(true)) {
+            let has_caught_up = it.matched.is_some_and(|at| at >= status.committed);
+            times.heard(it.member.raft_id, has_caught_up, now_ms);
+        }
     }
 
     /// Before anyone is fenced, the quorum has to answer: beats wait for it too (see `Calls::beat`), so while it

@@ -116,6 +116,7 @@ async fn a_partition_gets_an_unclean_leader_once_its_config_allows_that() {
             }],
         }],
         validate_only: false,
+        replaces: false,
         operator_epoch: 0,
     };
     let mut admin = AdminClient::new(controllers.channel().await);

@@ -13,6 +13,7 @@ async fn finalize(controllers: &Controllers, name: &str, level: i32) -> v1::Outc
         level,
         validate_only: false,
         operator_epoch: 0,
+        is_downgrade: false,
     };
     let call = |channel| {
         let request = request.clone();

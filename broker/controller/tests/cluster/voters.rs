@@ -52,8 +52,19 @@ async fn remove(
     let request = v1::RemoveVoterRequest {
         node_id,
         operator_epoch,
+        directory_id: Vec::new(),
     };
-    let call = |channel| async move { AdminClient::new(channel).remove_voter(request).await };
+    remove_as(client, &request).await
+}
+
+async fn remove_as(
+    client: &ActiveController,
+    request: &v1::RemoveVoterRequest,
+) -> Result<v1::Outcome, CallError> {
+    let call = |channel| {
+        let request = request.clone();
+        async move { AdminClient::new(channel).remove_voter(request).await }
+    };
     let answer = client.call(call).await?;
     Ok(answer.into_inner().outcome.unwrap())
 }
@@ -63,6 +74,13 @@ fn voters(event: Event, wanted: &[i32]) -> Option<Voters> {
         Event::VotersChanged(voters) => (voters.voters == wanted).then_some(voters),
         _ => None,
     }
+}
+
+/// As the active controller knows it.
+async fn described(controllers: &Controllers) -> v1::DescribeQuorumResponse {
+    let request = v1::DescribeQuorumRequest {};
+    let described = admin(controllers).await.describe_quorum(request).await;
+    described.unwrap().into_inner()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,6 +103,23 @@ async fn controllers_join_by_themselves_and_leave_when_they_are_told_to() {
         matches!(&refused, CallError::Answered(status) if status.code() == Code::Aborted),
         "{refused}"
     );
+    // With the directory of another one nobody is meant; nor is who does not vote, whatever it may have.
+    let quorum = described(&controllers).await;
+    let of = |node_id: i32| {
+        let mut voters = quorum.voters.iter();
+        let voter = voters.find(|it| it.node_id == node_id).unwrap();
+        voter.directory_id.clone()
+    };
+    for (node_id, directory_id) in [(1004, of(1003)), (1009, of(1003)), (1004, vec![1, 2])] {
+        let request = v1::RemoveVoterRequest {
+            node_id,
+            operator_epoch: epoch,
+            directory_id,
+        };
+        let refused = remove_as(&controllers.client, &request).await.unwrap();
+        assert_eq!(refused.kafka_code, 127, "{refused:?}");
+        assert!(refused.message.contains(&node_id.to_string()));
+    }
     assert_eq!(controllers.quorum_of(0).voters().len(), 5);
 
     // The one that is to leave is active: it hands over to the one that stays longest.
@@ -102,12 +137,7 @@ async fn controllers_join_by_themselves_and_leave_when_they_are_told_to() {
     }
     let told = watcher.next_that(|event| voters(event, &all[..3])).await;
     assert_eq!(told.removed, [1003, 1004]);
-    let quorum = admin(&controllers)
-        .await
-        .describe_quorum(v1::DescribeQuorumRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let quorum = described(&controllers).await;
     let node_ids: Vec<i32> = quorum.voters.iter().map(|it| it.node_id).collect();
     assert_eq!(node_ids, all[..3]);
     assert_eq!(quorum.removed, [1003, 1004]);

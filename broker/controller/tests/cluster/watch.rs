@@ -83,6 +83,7 @@ async fn the_operator_is_told_what_is_and_what_changes() {
             changes,
         }],
         validate_only: false,
+        replaces: false,
         operator_epoch,
     };
     let altered = admin

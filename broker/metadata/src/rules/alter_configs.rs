@@ -1,4 +1,4 @@
-//! `IncrementalAlterConfigs`: each resource of the request succeeds or fails as a whole.
+//! `IncrementalAlterConfigs` and `AlterConfigs`: each resource of the request succeeds or fails as a whole.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,6 +17,8 @@ use crate::record::{ConfigRecord, Fact};
 pub struct AlterConfigs {
     /// In the order in which they are answered.
     pub resources: Vec<AlterResource>,
+    /// What is set on a resource and not changed here is deleted, as Kafka's older `AlterConfigs` wants it.
+    pub replaces: bool,
     /// Check and answer, but write nothing.
     pub validate_only: bool,
     /// 0: the caller is not the operator.
@@ -76,7 +78,8 @@ pub struct KeyEffect {
     pub effect: Effect,
 }
 
-/// Decides a request; the results are in its order, their effects in the order of the changes.
+/// Decides a request; the results are in its order, their effects in the order of the changes, and behind them those of
+/// what is deleted because it was not named.
 /// `properties` are those of the controller, for lists that nobody set by a request.
 pub fn alter_configs(
     image: &Image,
@@ -92,7 +95,11 @@ pub fn alter_configs(
         .map(|altered| {
             named.check(&&altered.name, &altered.name)?;
             let resource = find(image, &altered.name)?;
-            let decided = decide(image, properties, &resource, &altered.changes)?;
+            let mut changes = altered.changes.clone();
+            if request.replaces {
+                changes.extend(deletions_of_others(image, &resource, &altered.changes));
+            }
+            let decided = decide(image, properties, &resource, &changes)?;
             Ok(write(&mut draft, &resource, decided))
         })
         .collect();
@@ -124,6 +131,23 @@ fn find(image: &Image, name: &ResourceName) -> Result<Resource, Refusal> {
             format!("configs of {kind} cannot be changed; only those of topics and brokers can"),
         )),
     }
+}
+
+fn deletions_of_others(
+    image: &Image,
+    resource: &Resource,
+    changes: &[ConfigChange],
+) -> Vec<ConfigChange> {
+    let named: HashSet<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+    let set = image.configs(resource).into_iter();
+    set.flat_map(|set| set.keys())
+        .filter(|key| !named.contains(key.as_str()))
+        .map(|key| ConfigChange {
+            key: key.clone(),
+            operation: ConfigOperation::Delete,
+            value: String::new(),
+        })
+        .collect()
 }
 
 type NewValue = (&'static ConfigKey, Option<String>);

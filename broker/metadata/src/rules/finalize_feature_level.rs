@@ -18,6 +18,8 @@ pub struct FinalizeFeatureLevel {
     /// The controllers that vote or are about to, by node id, with the highest level that each has said to know;
     /// `None` for one that did not answer.
     pub controllers: BTreeMap<i32, Option<i32>>,
+    /// The caller wants a level to go back, and none to go up.
+    pub is_downgrade: bool,
     /// Whether the decision is asked for alone.
     pub validate_only: bool,
     /// 0: the caller is not the operator.
@@ -40,6 +42,11 @@ pub fn finalize_feature_level(image: &Image, request: &FinalizeFeatureLevel) -> 
     if level < finalized {
         return refused(format!(
             "{name} is {finalized}, and does not go back to {level}: the metadata may hold what belongs to {finalized}"
+        ));
+    }
+    if request.is_downgrade && level > finalized {
+        return refused(format!(
+            "{name} is {finalized}, and a downgrade does not go up to {level}"
         ));
     }
     let decision = decide(image, request, finalized)?;
@@ -144,6 +151,7 @@ mod tests {
             name: FOZ_VERSION_FEATURE.to_owned(),
             level,
             controllers: (1000..).zip(controllers.iter().copied()).collect(),
+            is_downgrade: false,
             validate_only: false,
             operator_epoch: 0,
         }
@@ -196,6 +204,14 @@ mod tests {
         assert!(beyond.contains("is not known to the active"), "{beyond}");
         let image = after(&image, decide_2(&image, &[]).unwrap().records);
         let back = refusal(&image, &to(1, &[]));
+        assert!(back.contains("does not go back to 1"), "{back}");
+        let downgrade = |level| FinalizeFeatureLevel {
+            is_downgrade: true,
+            ..to(level, &[])
+        };
+        let up = refusal(&image, &downgrade(3));
+        assert!(up.contains("does not go up to 3"), "{up}");
+        let back = refusal(&image, &downgrade(1));
         assert!(back.contains("does not go back to 1"), "{back}");
         let other = FinalizeFeatureLevel {
             name: "metadata.version".to_owned(),

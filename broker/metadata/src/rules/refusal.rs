@@ -50,6 +50,7 @@ pub enum ErrorCode {
     BrokerIdNotRegistered,
     InconsistentClusterId,
     InvalidRegistration,
+    VoterNotFound,
     /// Not Kafka's: an older operator called. Kafka clients never see it.
     StaleOperatorEpoch,
 }
@@ -86,6 +87,7 @@ impl ErrorCode {
             Self::InconsistentClusterId => 104,
             Self::IneligibleReplica => 107,
             Self::InvalidRegistration => 119,
+            Self::VoterNotFound => 127,
         }
     }
 }

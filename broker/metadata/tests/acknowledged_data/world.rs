@@ -518,6 +518,7 @@ impl World {
         };
         let request = AlterConfigs {
             resources: vec![resource],
+            replaces: false,
             validate_only: false,
             operator_epoch: 0,
         };

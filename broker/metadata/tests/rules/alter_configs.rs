@@ -1,9 +1,14 @@
 //! Configs are set, deleted, appended to and subtracted from.
 
+use std::collections::BTreeMap;
+
 use foz_metadata::config::Effect;
 use foz_metadata::image::{Image, Resource};
 use foz_metadata::record::Record;
-use foz_metadata::rules::{ConfigChange, ConfigOperation, ErrorCode, ResourceName};
+use foz_metadata::rules::{
+    AlterConfigs, AlterResource, ConfigChange, ConfigOperation, ErrorCode, ResourceName,
+    alter_configs,
+};
 
 use crate::support::{alter, cluster, commit, create, new_topic, set};
 
@@ -91,4 +96,51 @@ fn bad_config_changes_are_refused_and_good_ones_say_when_they_count() {
     let changes = [set("log.retention.ms", "1"), set("group.max.size", "2")];
     let effects = alter(&image, broker("0"), &changes).unwrap().answer;
     assert_eq!(effects, [Effect::Applied, Effect::NeedsRestart]);
+}
+
+#[test]
+fn what_is_not_named_is_deleted_where_a_request_replaces() {
+    let mut image = cluster(1);
+    create(&mut image, new_topic("t"));
+    let replace = |image: &mut Image, name: ResourceName, changes: &[ConfigChange]| {
+        let request = AlterConfigs {
+            resources: vec![AlterResource {
+                name,
+                changes: changes.to_vec(),
+            }],
+            replaces: true,
+            validate_only: false,
+            operator_epoch: 0,
+        };
+        // What is in the file of the controllers comes back where it was made metadata.
+        let properties = BTreeMap::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
+        let decision = alter_configs(image, &properties, &request).unwrap();
+        let written = decision.records.len();
+        let mut results = commit(image, decision).into_iter();
+        let effects = results.next().unwrap().unwrap();
+        (written, effects.len())
+    };
+    let topic = || ResourceName::Topic("t".to_owned());
+    let of = |image: &Image, resource: &Resource| -> Vec<String> {
+        let set = image.configs(resource).into_iter();
+        set.flat_map(|set| set.iter().map(|(key, value)| format!("{key}={value}")))
+            .collect()
+    };
+    let on_topic = Resource::topic("t");
+    let both = [set("retention.ms", "5"), set("segment.bytes", "2097152")];
+    assert_eq!(replace(&mut image, topic(), &both), (2, 2));
+    // One is set to what it is, the other one goes.
+    assert_eq!(replace(&mut image, topic(), &both[..1]), (1, 2));
+    assert_eq!(of(&image, &on_topic), ["retention.ms=5"]);
+    assert_eq!(replace(&mut image, topic(), &[]), (1, 1));
+    assert_eq!(of(&image, &on_topic), [] as [&str; 0]);
+    assert_eq!(replace(&mut image, topic(), &[]), (0, 0));
+
+    let all_brokers = || ResourceName::Broker(String::new());
+    let decision = alter(&image, all_brokers(), &[set("min.insync.replicas", "2")]).unwrap();
+    commit(&mut image, decision);
+    let other = [set("log.retention.ms", "5")];
+    replace(&mut image, all_brokers(), &other);
+    let left = of(&image, &Resource::DefaultBroker);
+    assert_eq!(left, ["log.retention.ms=5", "min.insync.replicas=1"]);
 }

@@ -131,6 +131,7 @@ pub(crate) fn alter(
     };
     let request = AlterConfigs {
         resources: vec![resource],
+        replaces: false,
         validate_only: false,
         operator_epoch: 0,
     };

@@ -1,9 +1,11 @@
 //! The tables: one for each request that `kafka-protocol` decodes. Produce and Fetch have parsers
-//! of their own.
+//! of their own, and what `foz-records` decodes needs none.
 
 use kafka_protocol::messages::ApiKey;
 
 use super::{Field, Kind, Shape};
+
+mod security;
 
 const NEVER: i16 = i16::MAX;
 const INT8: Kind = Kind::Fixed(1);
@@ -37,7 +39,6 @@ impl Field {
 
 pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
     Some(match key {
-        ApiKey::ListOffsets => &LIST_OFFSETS,
         ApiKey::Metadata => &METADATA,
         ApiKey::OffsetCommit => &OFFSET_COMMIT,
         ApiKey::OffsetFetch => &OFFSET_FETCH,
@@ -56,7 +57,6 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
         ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
-        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
@@ -67,32 +67,26 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::UpdateFeatures => &UPDATE_FEATURES,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
+        ApiKey::DescribeAcls => &security::DESCRIBE_ACLS,
+        ApiKey::CreateAcls => &security::CREATE_ACLS,
+        ApiKey::DeleteAcls => &security::DELETE_ACLS,
+        ApiKey::CreateDelegationToken => &security::CREATE_DELEGATION_TOKEN,
+        ApiKey::RenewDelegationToken => &security::RENEW_DELEGATION_TOKEN,
+        ApiKey::ExpireDelegationToken => &security::EXPIRE_DELEGATION_TOKEN,
+        ApiKey::DescribeDelegationToken => &security::DESCRIBE_DELEGATION_TOKEN,
+        ApiKey::DescribeClientQuotas => &security::DESCRIBE_CLIENT_QUOTAS,
+        ApiKey::AlterClientQuotas => &security::ALTER_CLIENT_QUOTAS,
+        ApiKey::DescribeUserScramCredentials => &security::DESCRIBE_USER_SCRAM_CREDENTIALS,
+        ApiKey::AlterUserScramCredentials => &security::ALTER_USER_SCRAM_CREDENTIALS,
+        ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::UnregisterBroker => &UNREGISTER_BROKER,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
+        ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
+        ApiKey::AddRaftVoter => &ADD_RAFT_VOTER,
+        ApiKey::RemoveRaftVoter => &REMOVE_RAFT_VOTER,
         _ => return None,
     })
 }
-
-const LIST_OFFSETS: Shape = Shape {
-    flexible_from: 6,
-    fields: &[
-        f("replica_id", INT32),
-        f("isolation_level", INT8).from(2),
-        f(
-            "topics",
-            Kind::Array(&[
-                f("name", STRING),
-                f(
-                    "partitions",
-                    Kind::Array(&[
-                        f("partition_index", INT32),
-                        f("current_leader_epoch", INT32).from(4),
-                        f("timestamp", INT64),
-                    ]),
-                ),
-            ]),
-        ),
-        f("timeout_ms", INT32).from(10),
-    ],
-};
 
 const METADATA: Shape = Shape {
     flexible_from: 9,
@@ -364,14 +358,6 @@ const ALTER_REPLICA_LOG_DIRS: Shape = Shape {
     )],
 };
 
-const DESCRIBE_LOG_DIRS: Shape = Shape {
-    flexible_from: 2,
-    fields: &[f(
-        "topics",
-        Kind::Array(&[f("topic", STRING), f("partitions", INT32S)]),
-    )],
-};
-
 const CREATE_PARTITIONS: Shape = Shape {
     flexible_from: 2,
     fields: &[
@@ -505,5 +491,67 @@ const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
             "cursor",
             Kind::Optional(&[f("topic_name", STRING), f("partition_index", INT32)]),
         ),
+    ],
+};
+
+const ALTER_CONFIGS: Shape = Shape {
+    flexible_from: 2,
+    fields: &[
+        f(
+            "resources",
+            Kind::Array(&[
+                f("resource_type", INT8),
+                f("resource_name", STRING),
+                f(
+                    "configs",
+                    Kind::Array(&[f("name", STRING), f("value", STRING)]),
+                ),
+            ]),
+        ),
+        f("validate_only", INT8),
+    ],
+};
+
+const UNREGISTER_BROKER: Shape = Shape {
+    flexible_from: 0,
+    fields: &[f("broker_id", INT32)],
+};
+
+const LIST_CONFIG_RESOURCES: Shape = Shape {
+    flexible_from: 0,
+    fields: &[f("resource_types", Kind::ArrayOf(&INT8)).from(1)],
+};
+
+const DESCRIBE_QUORUM: Shape = Shape {
+    flexible_from: 0,
+    fields: &[f(
+        "topics",
+        Kind::Array(&[
+            f("topic_name", STRING),
+            f("partitions", Kind::Array(&[f("partition_index", INT32)])),
+        ]),
+    )],
+};
+
+const ADD_RAFT_VOTER: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("cluster_id", STRING),
+        f("timeout_ms", INT32),
+        f("voter_id", INT32),
+        f("voter_directory_id", UUID),
+        f(
+            "listeners",
+            Kind::Array(&[f("name", STRING), f("host", STRING), f("port", INT16)]),
+        ),
+    ],
+};
+
+const REMOVE_RAFT_VOTER: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("cluster_id", STRING),
+        f("voter_id", INT32),
+        f("voter_directory_id", UUID),
     ],
 };

@@ -11,7 +11,6 @@ use crate::frame::decode_body;
 macro_rules! for_request_of {
     ($key:expr, $then:ident ( $($argument:expr),* )) => {
         match $key {
-            ApiKey::ListOffsets => $then::<ListOffsetsRequest>($($argument),*),
             ApiKey::Metadata => $then::<MetadataRequest>($($argument),*),
             ApiKey::OffsetCommit => $then::<OffsetCommitRequest>($($argument),*),
             ApiKey::OffsetFetch => $then::<OffsetFetchRequest>($($argument),*),
@@ -32,7 +31,6 @@ macro_rules! for_request_of {
             ApiKey::CreatePartitions => $then::<CreatePartitionsRequest>($($argument),*),
             ApiKey::DeleteGroups => $then::<DeleteGroupsRequest>($($argument),*),
             ApiKey::AlterReplicaLogDirs => $then::<AlterReplicaLogDirsRequest>($($argument),*),
-            ApiKey::DescribeLogDirs => $then::<DescribeLogDirsRequest>($($argument),*),
             ApiKey::AlterPartitionReassignments => {
                 $then::<AlterPartitionReassignmentsRequest>($($argument),*)
             }
@@ -49,6 +47,29 @@ macro_rules! for_request_of {
             ApiKey::DescribeTopicPartitions => {
                 $then::<DescribeTopicPartitionsRequest>($($argument),*)
             }
+            ApiKey::DescribeAcls => $then::<DescribeAclsRequest>($($argument),*),
+            ApiKey::CreateAcls => $then::<CreateAclsRequest>($($argument),*),
+            ApiKey::DeleteAcls => $then::<DeleteAclsRequest>($($argument),*),
+            ApiKey::CreateDelegationToken => $then::<CreateDelegationTokenRequest>($($argument),*),
+            ApiKey::RenewDelegationToken => $then::<RenewDelegationTokenRequest>($($argument),*),
+            ApiKey::ExpireDelegationToken => $then::<ExpireDelegationTokenRequest>($($argument),*),
+            ApiKey::DescribeDelegationToken => {
+                $then::<DescribeDelegationTokenRequest>($($argument),*)
+            }
+            ApiKey::DescribeClientQuotas => $then::<DescribeClientQuotasRequest>($($argument),*),
+            ApiKey::AlterClientQuotas => $then::<AlterClientQuotasRequest>($($argument),*),
+            ApiKey::DescribeUserScramCredentials => {
+                $then::<DescribeUserScramCredentialsRequest>($($argument),*)
+            }
+            ApiKey::AlterUserScramCredentials => {
+                $then::<AlterUserScramCredentialsRequest>($($argument),*)
+            }
+            ApiKey::AlterConfigs => $then::<AlterConfigsRequest>($($argument),*),
+            ApiKey::UnregisterBroker => $then::<UnregisterBrokerRequest>($($argument),*),
+            ApiKey::ListConfigResources => $then::<ListConfigResourcesRequest>($($argument),*),
+            ApiKey::DescribeQuorum => $then::<DescribeQuorumRequest>($($argument),*),
+            ApiKey::AddRaftVoter => $then::<AddRaftVoterRequest>($($argument),*),
+            ApiKey::RemoveRaftVoter => $then::<RemoveRaftVoterRequest>($($argument),*),
             other => panic!("{other:?} has no table"),
         }
     };
@@ -149,10 +170,18 @@ fn write(shape: &Shape, version: i16, choices: &[u8]) -> Vec<u8> {
     writer.out
 }
 
+/// Those that something else than `kafka-protocol` decodes.
+const OTHERS: [ApiKey; 4] = [
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::DescribeLogDirs,
+];
+
 /// Every API that has a table, at every version that is answered.
 fn tables() -> impl Iterator<Item = (ApiKey, i16, &'static Shape)> {
     APIS.iter()
-        .filter(|api| !matches!(api.key, ApiKey::Produce | ApiKey::Fetch))
+        .filter(|api| !OTHERS.contains(&api.key))
         .flat_map(|api| {
             let shape = tables::shape_of(api.key).expect("every other API has a table");
             (api.min..=api.max).map(move |version| (api.key, version, shape))

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use foz_log::TopicPartition;
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::describe_log_dirs_response::{
-    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+use foz_records::describe_log_dirs_request::DescribeLogDirsRequest;
+use foz_records::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
-use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
 use tracing::warn;
 
-use super::text;
 use crate::authorizer::{Operation, Resource};
 use crate::blocking::blocking;
 use crate::disk_room::{DiskRoom, disk_room};
@@ -27,17 +26,16 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
-    let response = DescribeLogDirsResponse::default();
+    let mut response = DescribeLogDirsResponse::default();
     if !context.allows(Operation::Describe, &Resource::Cluster) {
-        return if context.version >= ERROR_CODE_FROM {
-            response.with_error_code(ErrorCode::ClusterAuthorizationFailed.code())
-        } else {
-            response
-        };
+        if context.version >= ERROR_CODE_FROM {
+            response.error_code = ErrorCode::ClusterAuthorizationFailed.code();
+        }
+        return response;
     }
     // A disk that does not answer holds up nobody else.
-    let results = blocking(move || results(&context, &request)).await;
-    response.with_results(results)
+    response.results = blocking(move || results(&context, &request)).await;
+    response
 }
 
 /// Blocks.
@@ -81,7 +79,7 @@ impl<'a> Asked<'a> {
             topics
                 .flat_map(|topic| {
                     let indexes = topic.partitions.iter();
-                    indexes.map(|index| (topic.topic.as_str(), *index))
+                    indexes.map(|index| (&*topic.topic, *index))
                 })
                 .collect()
         });
@@ -101,18 +99,18 @@ fn described(
     directory: &Arc<DataDirectory>,
     room: Result<Room, String>,
 ) -> DescribeLogDirsResult {
-    let result = DescribeLogDirsResult::default();
     match room {
         Ok((path, room)) => {
-            let result = result
-                .with_log_dir(text(path.display().to_string()))
-                .with_topics(sizes(context, asked, directory));
-            if context.version < ROOM_FROM {
-                return result;
+            let mut result = DescribeLogDirsResult {
+                log_dir: path.display().to_string().into(),
+                topics: sizes(context, asked, directory),
+                ..DescribeLogDirsResult::default()
+            };
+            if context.version >= ROOM_FROM {
+                result.total_bytes = room.bytes_total;
+                result.usable_bytes = room.bytes_free;
             }
             result
-                .with_total_bytes(room.bytes_total)
-                .with_usable_bytes(room.bytes_free)
         }
         Err(reason) => {
             let path = directory.path();
@@ -124,9 +122,11 @@ fn described(
 
 fn unusable(path: &Path) -> DescribeLogDirsResult {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    DescribeLogDirsResult::default()
-        .with_log_dir(text(absolute.display().to_string()))
-        .with_error_code(ErrorCode::KafkaStorageError.code())
+    DescribeLogDirsResult {
+        log_dir: absolute.display().to_string().into(),
+        error_code: ErrorCode::KafkaStorageError.code(),
+        ..DescribeLogDirsResult::default()
+    }
 }
 
 /// Of the logs that are asked for and there, and of the copies of logs that are to move here.
@@ -141,9 +141,11 @@ fn sizes(
         let (topic, index) = partition.topic_and_index();
         if asked.is(topic, index) {
             // No replica lacks what it knows to be committed.
-            let described = DescribeLogDirsPartition::default()
-                .with_partition_index(index)
-                .with_partition_size(partition.size_bytes());
+            let described = DescribeLogDirsPartition {
+                partition_index: index,
+                partition_size: partition.size_bytes(),
+                ..DescribeLogDirsPartition::default()
+            };
             topics.entry(topic.to_owned()).or_default().push(described);
         }
     }
@@ -153,19 +155,21 @@ fn sizes(
         // Without its log nobody knows how much it lacks.
         if let Some(held) = held.filter(|_| asked.is(topic, *partition)) {
             let lag = held.log_end_offset() - future.log_end_offset();
-            let described = DescribeLogDirsPartition::default()
-                .with_partition_index(*partition)
-                .with_partition_size(i64::try_from(future.size_bytes()).unwrap_or(i64::MAX))
-                .with_offset_lag(lag.max(0))
-                .with_is_future_key(true);
+            let described = DescribeLogDirsPartition {
+                partition_index: *partition,
+                partition_size: i64::try_from(future.size_bytes()).unwrap_or(i64::MAX),
+                offset_lag: lag.max(0),
+                is_future_key: true,
+            };
             topics.entry(topic.clone()).or_default().push(described);
         }
     }
     let topics = topics.into_iter().map(|(topic, mut partitions)| {
         partitions.sort_by_key(|it| it.partition_index);
-        DescribeLogDirsTopic::default()
-            .with_name(TopicName(text(topic)))
-            .with_partitions(partitions)
+        DescribeLogDirsTopic {
+            name: topic.into(),
+            partitions,
+        }
     });
     topics.collect()
 }

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
-use kafka_protocol::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+use foz_records::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
+use foz_records::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tokio::time::Instant;
 
 use super::leadership::{CONFIRMATION_MAX, LedIn, Unconfirmed};
@@ -52,7 +51,7 @@ pub(crate) async fn handle(
     let twice = named_twice(&request);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
-        let name = topic.name.as_str();
+        let name: &str = &topic.name;
         let allowed = context.allows(Operation::Describe, &Resource::Topic(name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
@@ -83,13 +82,12 @@ pub(crate) async fn handle(
             };
             partitions.push(answer(context.version, index, confirmed));
         }
-        answers.push(
-            ListOffsetsTopicResponse::default()
-                .with_name(name)
-                .with_partitions(partitions),
-        );
+        answers.push(ListOffsetsTopicResponse { name, partitions });
     }
-    ListOffsetsResponse::default().with_topics(answers)
+    ListOffsetsResponse {
+        throttle_time_ms: 0,
+        topics: answers,
+    }
 }
 
 /// Offset, timestamp and leader epoch of what was asked for.
@@ -173,7 +171,7 @@ fn named_twice(request: &ListOffsetsRequest) -> HashSet<(&str, i32)> {
     let mut once = HashSet::new();
     let named = request.topics.iter().flat_map(|topic| {
         let indexes = topic.partitions.iter().map(|it| it.partition_index);
-        indexes.map(|index| (topic.name.as_str(), index))
+        indexes.map(|index| (&*topic.name, index))
     });
     named.filter(|named| !once.insert(*named)).collect()
 }
@@ -205,10 +203,11 @@ fn answer(
     } else {
         -1
     };
-    ListOffsetsPartitionResponse::default()
-        .with_partition_index(index)
-        .with_error_code(error.code())
-        .with_timestamp(found.timestamp_ms)
-        .with_offset(found.offset)
-        .with_leader_epoch(leader_epoch)
+    ListOffsetsPartitionResponse {
+        partition_index: index,
+        error_code: error.code(),
+        timestamp: found.timestamp_ms,
+        offset: found.offset,
+        leader_epoch,
+    }
 }

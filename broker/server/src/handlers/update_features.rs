@@ -1,5 +1,7 @@
-//! UpdateFeatures (57, KIP-584): passed on to the active controller, which finalises a level once every node knows it.
-//! Levels never go back here, so an update that allows it is one like any other.
+//! UpdateFeatures (57, KIP-584): passed on to the active controller, which finalises a level once every node knows it. As
+//! in Kafka since 4.0 (KIP-1022), all features of a request are updated, or none.
+
+use std::collections::HashSet;
 
 use foz_api::v1::FinalizeFeatureLevelRequest;
 use foz_api::v1::admin_client::AdminClient;
@@ -15,47 +17,96 @@ use crate::request::RequestContext;
 
 /// Later versions have one error for all.
 const RESULTS_TO: i16 = 1;
+/// Earlier versions say whether a downgrade is allowed.
+const UPGRADE_TYPES_FROM: i16 = 1;
+
+const UPGRADE: i8 = 1;
+const SAFE_DOWNGRADE: i8 = 2;
+const UNSAFE_DOWNGRADE: i8 = 3;
+
+type Outcome = (i16, Option<String>);
 
 pub(crate) async fn handle(
     context: RequestContext,
     request: UpdateFeaturesRequest,
 ) -> UpdateFeaturesResponse {
+    let (error, message) = updated(&context, &request).await;
+    answered(context.version, &request, error, message)
+}
+
+async fn updated(context: &RequestContext, request: &UpdateFeaturesRequest) -> Outcome {
     if !context.allows(Operation::Alter, &Resource::Cluster) {
-        let error = ErrorCode::ClusterAuthorizationFailed.code();
-        return answered(context.version, &request, error, None);
+        return (ErrorCode::ClusterAuthorizationFailed.code(), None);
     }
-    let names: Vec<&str> = request
-        .feature_updates
-        .iter()
-        .map(|it| &*it.feature)
-        .collect();
-    let has_twice = (1..names.len()).any(|at| names[..at].contains(&names[at]));
-    if names.is_empty() || has_twice {
-        let message = "right is to name each feature once, and at least one".to_owned();
-        let error = ErrorCode::InvalidRequest.code();
-        return answered(context.version, &request, error, Some(message));
-    }
-    for update in &request.feature_updates {
-        let (error, message) = finalize(&context, &request, update).await;
-        if error != ErrorCode::None.code() {
-            return answered(context.version, &request, error, message);
+    let updates = match checked(context.version, &request.feature_updates) {
+        Ok(updates) => updates,
+        Err((error, message)) => return (error.code(), Some(message)),
+    };
+    // There is one feature. Where another is named too, its refusal has to come before anything is written.
+    let passes: &[bool] = match (request.validate_only, updates.len()) {
+        (true, _) => &[true],
+        (false, 1) => &[false],
+        (false, _) => &[true, false],
+    };
+    for validate_only in passes {
+        for update in &updates {
+            let asked = FinalizeFeatureLevelRequest {
+                validate_only: *validate_only,
+                ..update.clone()
+            };
+            let (error, message) = finalize(context, request.timeout_ms, asked).await;
+            if error != ErrorCode::None.code() {
+                let message = message.unwrap_or_default();
+                let message = format!(
+                    "The update failed for all features since the following feature had an error: {message}"
+                );
+                return (error, Some(message));
+            }
         }
     }
-    answered(context.version, &request, ErrorCode::None.code(), None)
+    (ErrorCode::None.code(), None)
+}
+
+fn checked(
+    version: i16,
+    updates: &[FeatureUpdateKey],
+) -> Result<Vec<FinalizeFeatureLevelRequest>, (ErrorCode, String)> {
+    let mut names = HashSet::new();
+    let named_once = updates.iter().all(|it| names.insert(it.feature.as_str()));
+    if updates.is_empty() || !named_once {
+        let message = "right is to name each feature once, and at least one".to_owned();
+        return Err((ErrorCode::InvalidRequest, message));
+    }
+    let requests = updates.iter().map(|update| {
+        let is_downgrade = match update.upgrade_type {
+            _ if version < UPGRADE_TYPES_FROM => update.allow_downgrade,
+            UPGRADE => false,
+            SAFE_DOWNGRADE | UNSAFE_DOWNGRADE => true,
+            other => {
+                let message = format!(
+                    "upgrade type {other} of {}: 1 (upgrade), 2 (safe downgrade) or 3 (unsafe downgrade) is right",
+                    update.feature
+                );
+                return Err((ErrorCode::InvalidUpdateVersion, message));
+            }
+        };
+        Ok(FinalizeFeatureLevelRequest {
+            name: update.feature.to_string(),
+            level: i32::from(update.max_version_level),
+            validate_only: false,
+            operator_epoch: 0,
+            is_downgrade,
+        })
+    });
+    requests.collect()
 }
 
 async fn finalize(
     context: &RequestContext,
-    request: &UpdateFeaturesRequest,
-    update: &FeatureUpdateKey,
-) -> (i16, Option<String>) {
-    let message = FinalizeFeatureLevelRequest {
-        name: update.feature.to_string(),
-        level: i32::from(update.max_version_level),
-        validate_only: request.validate_only,
-        operator_epoch: 0,
-    };
-    let answer = admin::change(&context.broker, request.timeout_ms, |channel| {
+    timeout_ms: i32,
+    message: FinalizeFeatureLevelRequest,
+) -> Outcome {
+    let answer = admin::change(&context.broker, timeout_ms, |channel| {
         let message = message.clone();
         async move {
             AdminClient::new(channel)
@@ -70,7 +121,6 @@ async fn finalize(
     }
 }
 
-/// One feature is all there is: an error of one is an error of all.
 fn answered(
     version: i16,
     request: &UpdateFeaturesRequest,
@@ -106,5 +156,29 @@ mod tests {
             assert_eq!((response.error_code, response.results.len()), (95, results));
             assert!(response.results.iter().all(|it| it.error_code == 95));
         }
+    }
+
+    #[test]
+    fn downgrades_are_told_from_upgrades() {
+        let update = FeatureUpdateKey::default().with_feature(text("foz.version"));
+        let downgrades = |version, update: FeatureUpdateKey| {
+            let checked = checked(version, &[update]);
+            checked.map(|requests| requests[0].is_downgrade)
+        };
+        assert_eq!(downgrades(0, update.clone()), Ok(false));
+        let allowed = update.clone().with_allow_downgrade(true);
+        assert_eq!(downgrades(0, allowed), Ok(true));
+        for (upgrade_type, expected) in [(1, false), (2, true), (3, true)] {
+            let update = update.clone().with_upgrade_type(upgrade_type);
+            assert_eq!(downgrades(1, update), Ok(expected));
+        }
+        for unknown in [0, 4, -1] {
+            let update = update.clone().with_upgrade_type(unknown);
+            let (error, _) = downgrades(2, update).unwrap_err();
+            assert_eq!(error, ErrorCode::InvalidUpdateVersion);
+        }
+        let twice = [update.clone(), update];
+        let (error, _) = checked(1, &twice).unwrap_err();
+        assert_eq!(error, ErrorCode::InvalidRequest);
     }
 }

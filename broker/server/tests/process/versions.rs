@@ -14,7 +14,9 @@ mod long_polls;
 mod offsets;
 mod paging;
 mod producing;
+pub(crate) mod quorum;
 mod reassignments;
+mod security;
 mod topics;
 
 use connection::{Answered, Connection};
@@ -36,7 +38,9 @@ const AREAS: &[(&str, Area)] = &[
     ("offsets", offsets::check),
     ("paging", paging::check),
     ("producing", producing::check),
+    ("quorum", quorum::check),
     ("reassignments", reassignments::check),
+    ("security", security::check),
     ("topics", topics::check),
 ];
 

@@ -96,6 +96,7 @@ impl Quorum {
                 let request = AlterConfigsRequest {
                     resources: resources.clone(),
                     validate_only,
+                    replaces: false,
                     operator_epoch,
                 };
                 async move { client.alter_configs(request).await }

@@ -21,6 +21,7 @@ impl Quorum {
                     level,
                     validate_only: false,
                     operator_epoch,
+                    is_downgrade: false,
                 };
                 async move { client.finalize_feature_level(request).await }
             })

@@ -15,6 +15,7 @@ impl Quorum {
                 let request = RemoveVoterRequest {
                     node_id,
                     operator_epoch,
+                    directory_id: Vec::new(),
                 };
                 async move { client.remove_voter(request).await }
             })

@@ -19,6 +19,7 @@ pub(super) async fn alter_configs(
             .into_iter()
             .map(resource)
             .collect::<Result<_, _>>()?,
+        replaces: request.replaces,
         validate_only: request.validate_only,
         operator_epoch: request.operator_epoch,
     };

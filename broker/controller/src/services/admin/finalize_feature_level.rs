@@ -26,6 +26,7 @@ pub(super) async fn finalize_feature_level(
         name: request.name,
         level: request.level,
         controllers: controllers(calls).await,
+        is_downgrade: request.is_downgrade,
         validate_only: request.validate_only,
         operator_epoch: request.operator_epoch,
     };

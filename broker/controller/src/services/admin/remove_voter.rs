@@ -3,7 +3,7 @@ use std::time::Duration;
 use foz_api::v1;
 use foz_metadata::Image;
 use foz_metadata::rules::{Decided, Decision, ErrorCode, check_operator_epoch};
-use foz_quorum::ChangeVotersError;
+use foz_quorum::{ChangeVotersError, KafkaUuid, MemberStatus};
 use tonic::Status;
 
 use crate::quorum_health;
@@ -19,10 +19,16 @@ pub(super) async fn remove_voter(
     let v1::RemoveVoterRequest {
         node_id,
         operator_epoch,
+        directory_id,
     } = request;
     calls.run(move |image| may(image, operator_epoch)).await?;
     let quorum = &calls.shared.quorum;
     let members = quorum.status().borrow().members.clone();
+    if let Some(outcome) = votes_with_another(&members, node_id, &directory_id) {
+        return Ok(v1::RemoveVoterResponse {
+            outcome: Some(outcome),
+        });
+    }
     if members.iter().any(|it| it.member.node_id == node_id) {
         quorum_health::wait_for_news(quorum, calls.shared.election_timeout).await;
     }
@@ -48,6 +54,42 @@ pub(super) async fn remove_voter(
     };
     Ok(v1::RemoveVoterResponse {
         outcome: Some(outcome),
+    })
+}
+
+/// The refusal where a volume was named that the node does not vote with.
+fn votes_with_another(
+    members: &[MemberStatus],
+    node_id: i32,
+    directory_id: &[u8],
+) -> Option<v1::Outcome> {
+    if directory_id.is_empty() {
+        return None;
+    }
+    let named = |id: &KafkaUuid| id.as_bytes() == directory_id;
+    let voters = members.iter().filter(|it| it.is_voter);
+    let mut of_node = voters.filter(|it| it.member.node_id == node_id).peekable();
+    let message = match of_node.peek() {
+        None => format!("controller {node_id} does not vote"),
+        Some(voter) => {
+            let other = voter.member.directory_id;
+            if of_node.any(|it| named(&it.member.directory_id)) {
+                return None;
+            }
+            match KafkaUuid::from_slice(directory_id) {
+                Some(id) => {
+                    format!("controller {node_id} votes with the directory {other}, not with {id}")
+                }
+                None => format!(
+                    "a directory id has 16 bytes, not {}; controller {node_id} votes with {other}",
+                    directory_id.len()
+                ),
+            }
+        }
+    };
+    Some(v1::Outcome {
+        kafka_code: ErrorCode::VoterNotFound.kafka_code().into(),
+        message,
     })
 }
 

@@ -1,4 +1,4 @@
-//! ApiVersions, Metadata and DescribeCluster.
+//! ApiVersions, Metadata, DescribeCluster, UpdateFeatures and UnregisterBroker.
 
 use foz_protocol::apis::APIS;
 use foz_protocol::error::ErrorCode;
@@ -7,7 +7,7 @@ use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, DescribeClusterRequest, MetadataRequest, MetadataResponse,
-    UpdateFeaturesRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ const ASKING_BY_ID_FROM: i16 = 12;
 pub(super) fn check(connection: &mut Connection) {
     ranges_are_told(connection);
     features_are_finalised(connection);
+    brokers_that_live_or_never_were_are_not_unregistered(connection);
     let topic = connection.create_topic("seen", 3);
     let cluster_id = clusters_are_described(connection);
     for version in versions_of::<MetadataRequest>() {
@@ -93,9 +94,69 @@ fn features_are_finalised(connection: &mut Connection) {
             assert_eq!(error(response.error_code), expected, "{name} {level}");
             assert_eq!(response.results.len(), usize::from(version <= 1));
         }
-        let none = UpdateFeaturesRequest::default().with_timeout_ms(10_000);
-        let response = connection.call(version, &none);
-        assert_eq!(error(response.error_code), ErrorCode::InvalidRequest);
+        let mut ask = |updates: Vec<FeatureUpdateKey>, validate_only| {
+            let request = UpdateFeaturesRequest::default()
+                .with_timeout_ms(10_000)
+                .with_validate_only(validate_only)
+                .with_feature_updates(updates);
+            let response = connection.call(version, &request);
+            (error(response.error_code), response.error_message)
+        };
+        let invalid = ErrorCode::InvalidRequest;
+        assert_eq!(ask(Vec::new(), false).0, invalid);
+        let level = |name: &str, level| {
+            FeatureUpdateKey::default()
+                .with_feature(text(name))
+                .with_max_version_level(level)
+        };
+        let twice = vec![level("foz.version", 1); 100_000];
+        assert_eq!(ask(twice, false).0, invalid);
+        let both = vec![level("foz.version", 1), level("metadata.version", 1)];
+        let (code, message) = ask(both, false);
+        let message = message.unwrap();
+        assert_eq!(code, refused);
+        assert!(message.contains("failed for all features"), "{message}");
+        if version == 0 {
+            let down = level("foz.version", 1).with_allow_downgrade(true);
+            assert_eq!(ask(vec![down], false).0, ErrorCode::None);
+            continue;
+        }
+        let cases = [
+            (1, 2, ErrorCode::None),
+            (1, 3, ErrorCode::None),
+            (2, 1, refused),
+            (2, 2, refused),
+            (0, 2, refused),
+            (0, 3, refused),
+            (-1, 3, refused),
+            (1, 0, refused),
+            (1, 4, refused),
+        ];
+        for (to, upgrade_type, expected) in cases {
+            let update = level("foz.version", to).with_upgrade_type(upgrade_type);
+            for validate_only in [false, true] {
+                let (code, _) = ask(vec![update.clone()], validate_only);
+                assert_eq!(code, expected, "{to} by {upgrade_type}");
+            }
+        }
+    }
+}
+
+fn brokers_that_live_or_never_were_are_not_unregistered(connection: &mut Connection) {
+    for version in versions_of::<UnregisterBrokerRequest>() {
+        let cases = [
+            (0, ErrorCode::InvalidRequest),
+            (7, ErrorCode::BrokerIdNotRegistered),
+            (-1, ErrorCode::BrokerIdNotRegistered),
+            (i32::MAX, ErrorCode::BrokerIdNotRegistered),
+        ];
+        for (node_id, expected) in cases {
+            let request = UnregisterBrokerRequest::default().with_broker_id(BrokerId(node_id));
+            let response = connection.call(version, &request);
+            assert_eq!(error(response.error_code), expected, "{node_id}");
+            let message = response.error_message.unwrap();
+            assert!(message.contains(&node_id.to_string()), "{message}");
+        }
     }
 }
 

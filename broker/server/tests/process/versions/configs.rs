@@ -1,12 +1,16 @@
-//! DescribeConfigs and IncrementalAlterConfigs.
+//! DescribeConfigs, IncrementalAlterConfigs, AlterConfigs and ListConfigResources.
 
 use foz_protocol::error::ErrorCode;
+use kafka_protocol::messages::alter_configs_request as replacing;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
-use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{
+    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    ListConfigResourcesRequest,
+};
 
 use super::connection::{Connection, error, eventually, text, versions_of};
 
@@ -29,6 +33,11 @@ pub(super) fn check(connection: &mut Connection) {
         changes_take_effect(connection, version);
         wrong_changes_are_refused(connection, version);
     }
+    for version in versions_of::<AlterConfigsRequest>() {
+        what_is_not_named_goes_back(connection, version);
+        wrong_replacements_are_refused(connection, version);
+    }
+    resources_are_listed(connection);
     alter(
         connection,
         1,
@@ -157,7 +166,7 @@ fn wrong_changes_are_refused(connection: &mut Connection, version: i16) {
             TOPIC,
             "configured",
             ("retention.ms", SET, None),
-            ErrorCode::InvalidConfig,
+            ErrorCode::InvalidRequest,
         ),
         (
             TOPIC,
@@ -181,6 +190,137 @@ fn wrong_changes_are_refused(connection: &mut Connection, version: i16) {
     for (kind, resource, change, expected) in cases {
         let refused = alter(connection, version, false, kind, resource, change);
         assert_eq!(refused, expected, "{version}: {resource} {change:?}");
+    }
+}
+
+type Values<'a> = &'a [(&'a str, Option<&'a str>)];
+
+/// Error codes of each resource, in the order of the request.
+fn replace(
+    connection: &mut Connection,
+    version: i16,
+    validate_only: bool,
+    resources: &[(i8, &str, Values<'_>)],
+) -> Vec<ErrorCode> {
+    let resources = resources.iter().map(|(kind, name, values)| {
+        let values = values.iter().map(|(key, value)| {
+            replacing::AlterableConfig::default()
+                .with_name(text(key))
+                .with_value(value.map(text))
+        });
+        replacing::AlterConfigsResource::default()
+            .with_resource_type(*kind)
+            .with_resource_name(text(name))
+            .with_configs(values.collect())
+    });
+    let request = AlterConfigsRequest::default()
+        .with_resources(resources.collect())
+        .with_validate_only(validate_only);
+    let responses = connection.call(version, &request).responses;
+    assert_eq!(responses.len(), request.resources.len(), "{version}");
+    let pairs = responses.into_iter().zip(&request.resources);
+    pairs
+        .map(|(result, asked)| {
+            assert_eq!(result.resource_type, asked.resource_type);
+            assert_eq!(result.resource_name, asked.resource_name);
+            assert_eq!(result.error_code == 0, result.error_message.is_none());
+            error(result.error_code)
+        })
+        .collect()
+}
+
+/// The keys that are set on the topic.
+fn set_on_topic(connection: &mut Connection) -> Vec<(String, String)> {
+    let found = describe(connection, 4, TOPIC, "configured", None).configs;
+    let set = found.into_iter().filter(|it| it.config_source == OF_TOPIC);
+    set.map(|it| (it.name.to_string(), it.value.unwrap().to_string()))
+        .collect()
+}
+
+fn what_is_not_named_goes_back(connection: &mut Connection, version: i16) {
+    let named = |values: &[(&str, &str)]| -> Vec<(String, String)> {
+        let values = values.iter();
+        values
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let mut step = |validate_only, values: Values<'_>, expected: &[(&str, &str)]| {
+        let resource = (TOPIC, "configured", values);
+        let codes = replace(connection, version, validate_only, &[resource]);
+        assert_eq!(codes, [ErrorCode::None], "{version}: {values:?}");
+        let mut set = set_on_topic(connection);
+        set.sort();
+        assert_eq!(set, named(expected), "{version}: {values:?}");
+    };
+    let both: &[_] = &[("retention.ms", "5"), ("segment.bytes", "2097152")];
+    let values: Values<'_> = &[
+        ("segment.bytes", Some("2097152")),
+        ("retention.ms", Some("5")),
+    ];
+    step(false, values, both);
+    step(true, &[], both);
+    let one: &[_] = &[("retention.ms", "6")];
+    step(false, &[("retention.ms", Some("6"))], one);
+    step(false, &[], &[]);
+}
+
+fn wrong_replacements_are_refused(connection: &mut Connection, version: i16) {
+    let good: Values<'_> = &[("retention.ms", Some("5"))];
+    let invalid = ErrorCode::InvalidRequest;
+    let resources: &[(i8, &str, Values<'_>)] = &[
+        (TOPIC, "nowhere", good),
+        (TOPIC, "configured", &[("retention.ms", None)]),
+        (BROKER_LOGGER, "0", &[("root", Some("DEBUG"))]),
+        (-1, "configured", good),
+        (BROKER, "one", &[]),
+    ];
+    let expected = [
+        ErrorCode::UnknownTopicOrPartition,
+        invalid,
+        invalid,
+        invalid,
+        invalid,
+    ];
+    let codes = replace(connection, version, false, resources);
+    assert_eq!(codes, expected, "{version}");
+    let set = (TOPIC, "configured", good);
+    let codes = replace(connection, version, false, &[set, set]);
+    assert_eq!(codes, [invalid, invalid], "{version}: named twice");
+    let twice: Values<'_> = &[good[0], good[0]];
+    let codes = replace(connection, version, false, &[(TOPIC, "configured", twice)]);
+    assert_eq!(codes, [invalid], "{version}: a key twice");
+    // One wrong key leaves the whole resource as it was.
+    let half: Values<'_> = &[good[0], ("retention.m", Some("1"))];
+    let codes = replace(connection, version, false, &[(TOPIC, "configured", half)]);
+    assert_eq!(codes, [ErrorCode::InvalidConfig], "{version}");
+    assert_eq!(replace(connection, version, false, &[]), []);
+    assert_eq!(set_on_topic(connection), []);
+}
+
+fn resources_are_listed(connection: &mut Connection) {
+    let groups = 32;
+    let mut ask = |version, types: &[i8]| {
+        let request = ListConfigResourcesRequest::default().with_resource_types(types.to_vec());
+        let response = connection.call(version, &request);
+        let resources = response.config_resources.into_iter();
+        let resources: Vec<_> = resources
+            .map(|it| (it.resource_type, it.resource_name.to_string()))
+            .collect();
+        (error(response.error_code), resources)
+    };
+    // Version 0 is for client metrics, of which there are none.
+    assert_eq!(ask(0, &[]), (ErrorCode::None, Vec::new()));
+    let (code, all) = ask(1, &[]);
+    assert_eq!(code, ErrorCode::None);
+    let broker = (BROKER, "0".to_owned());
+    assert!(all.contains(&broker) && all.contains(&(TOPIC, "configured".to_owned())));
+    assert_eq!(ask(1, &[BROKER, BROKER]), (ErrorCode::None, vec![broker]));
+    let (_, topics) = ask(1, &[TOPIC]);
+    assert!(!topics.is_empty() && topics.iter().all(|(kind, _)| *kind == TOPIC));
+    assert_eq!(ask(1, &[groups]), (ErrorCode::None, Vec::new()));
+    for unknown in [0, -1, 3, 127] {
+        let refused = (ErrorCode::UnsupportedVersion, Vec::new());
+        assert_eq!(ask(1, &[TOPIC, unknown]), refused, "{unknown}");
     }
 }
 

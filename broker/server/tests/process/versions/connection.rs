@@ -15,6 +15,7 @@ use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::frame;
 use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
+use foz_records::Message;
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -25,8 +26,8 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, MetadataRequest, ProduceRequest,
-    TopicName,
+    ApiKey, BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, MetadataRequest,
+    ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
@@ -109,6 +110,39 @@ impl<'a> Connection<'a> {
         let response = frame::decode_response(version, body)
             .unwrap_or_else(|error| panic!("{name} {version}: {error}"));
         self.answered.0.lock().unwrap().insert((R::KEY, version));
+        response
+    }
+
+    /// As [`call`](Self::call), in a version that `kafka-protocol` lacks.
+    pub(crate) fn call_newer<Request: Message, Response: Message>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        request: &Request,
+    ) -> Response {
+        self.correlation_id += 1;
+        let mut frame = vec![0; frame::LENGTH_BYTES];
+        frame.extend((key as i16).to_be_bytes());
+        frame.extend(version.to_be_bytes());
+        frame.extend(self.correlation_id.to_be_bytes());
+        // No client id, no tagged fields.
+        frame.extend([0xff, 0xff, 0]);
+        frame.extend(request.encode(version).unwrap());
+        let length = i32::try_from(frame.len() - frame::LENGTH_BYTES).unwrap();
+        frame[..frame::LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        self.stream.write_all(&frame).unwrap();
+        let name = Request::NAME;
+        let frame = self
+            .frame()
+            .unwrap_or_else(|error| panic!("{name} {version} is not answered: {error}"));
+        let (correlation_id, body) = frame::parse_response(key, version, &frame).unwrap();
+        assert_eq!(correlation_id, self.correlation_id, "{name} {version}");
+        let response = Response::decode(version, &body).unwrap();
+        self.answered
+            .0
+            .lock()
+            .unwrap()
+            .insert((key as i16, version));
         response
     }
 
@@ -312,10 +346,10 @@ pub(crate) fn produce_request(
         .with_topic_data(vec![data])
 }
 
-/// The versions of an API that are answered.
+/// The versions of an API that are answered, but for those that `kafka-protocol` lacks.
 pub(crate) fn versions_of<R: Request>() -> RangeInclusive<i16> {
     let api = Api::of(R::KEY).unwrap();
-    api.min..=api.max
+    api.min..=api.max.min(api.key.valid_versions().max)
 }
 
 /// The version of an API that is nearest to `version`.

@@ -5,7 +5,7 @@ use kafka_protocol::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic,
 };
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
-use kafka_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
+use kafka_protocol::messages::{AlterReplicaLogDirsRequest, ApiKey, DescribeLogDirsRequest};
 
 use super::connection::{Connection, batch, error, text, topic_name, versions_of};
 
@@ -30,9 +30,37 @@ pub(super) fn check(connection: &mut Connection) {
         let all = sizes(connection, version, None);
         assert!(all.contains(&named(1, size)), "{version}: {all:?}");
     }
+    the_newest_version_is_answered(connection, size);
     for version in versions_of::<AlterReplicaLogDirsRequest>() {
         replicas_are_where_they_are(connection, version);
     }
+}
+
+/// It tells of directories that get no new logs (KIP-1066), which Foz does not have.
+fn the_newest_version_is_answered(connection: &mut Connection, size: i64) {
+    use foz_records::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
+    use foz_records::describe_log_dirs_response::DescribeLogDirsResponse;
+
+    let topic = DescribableLogDirTopic {
+        topic: "sized".into(),
+        partitions: vec![1, 7],
+    };
+    let topics = Some(vec![topic]);
+    let request = DescribeLogDirsRequest { topics };
+    let key = ApiKey::DescribeLogDirs;
+    let response: DescribeLogDirsResponse = connection.call_newer(key, 5, &request);
+    assert_eq!(error(response.error_code), ErrorCode::None);
+    let [directory] = &response.results[..] else {
+        panic!("{response:?}");
+    };
+    assert!(!directory.is_cordoned && directory.usable_bytes > 0);
+    let [partition] = &directory.topics[0].partitions[..] else {
+        panic!("{directory:?}");
+    };
+    assert_eq!(
+        (partition.partition_index, partition.partition_size),
+        (1, size)
+    );
 }
 
 fn replicas_are_where_they_are(connection: &mut Connection, version: i16) {

@@ -2,7 +2,7 @@
 
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
+use kafka_protocol::messages::{ApiKey, BrokerId, ListOffsetsRequest};
 
 use super::connection::{Connection, batch, error, topic_name, versions_of};
 
@@ -18,6 +18,46 @@ pub(super) fn check(connection: &mut Connection) {
         epochs_are_checked(connection, version);
         unknown_partitions_are_refused(connection, version);
         partitions_that_are_named_twice_are_refused(connection, version);
+    }
+    the_newest_version_is_answered(connection);
+}
+
+/// It differs by one more question alone (KIP-1023).
+fn the_newest_version_is_answered(connection: &mut Connection) {
+    use foz_records::list_offsets_request::{
+        ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+    };
+    use foz_records::list_offsets_response::ListOffsetsResponse;
+
+    let none = ErrorCode::None;
+    let cases = [
+        ("listed", -1, none, 3, 0),
+        ("listed", -2, none, 0, 0),
+        ("listed", -3, none, 1, 0),
+        ("listed", -6, none, -1, -1),
+        ("listed", -7, ErrorCode::UnsupportedVersion, -1, -1),
+        ("listed", 1_001, none, 1, 0),
+        ("nowhere", -1, ErrorCode::UnknownTopicOrPartition, -1, -1),
+    ];
+    for (topic, timestamp, expected, offset, leader_epoch) in cases {
+        let partition = ListOffsetsPartition {
+            timestamp,
+            ..ListOffsetsPartition::default()
+        };
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: topic.into(),
+                partitions: vec![partition],
+            }],
+            timeout_ms: 1_000,
+            ..ListOffsetsRequest::default()
+        };
+        let key = ApiKey::ListOffsets;
+        let response: ListOffsetsResponse = connection.call_newer(key, 11, &request);
+        let answer = &response.topics[0].partitions[0];
+        let found = (error(answer.error_code), answer.offset, answer.leader_epoch);
+        assert_eq!(found, (expected, offset, leader_epoch), "{timestamp}");
     }
 }
 

@@ -1,0 +1,105 @@
+//! What AlterConfigs and IncrementalAlterConfigs share: the way to the active controller.
+
+use foz_api::v1::admin_client::AdminClient;
+use foz_api::v1::alter_configs_request::Resource as ChangedResource;
+use foz_api::v1::{self as api, ConfigChange, ResourceType};
+use foz_protocol::error::ErrorCode;
+
+use crate::admin;
+use crate::authorizer::{Operation, Resource};
+use crate::config_view::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::request::RequestContext;
+
+/// The requests have no timeout of their own; this is Kafka's `default.api.timeout.ms`.
+const TIMEOUT_MS: i32 = 60_000;
+
+/// Why a resource is not changed.
+pub(super) type Refused = (ErrorCode, String);
+
+/// A resource that may be changed by who asks.
+pub(super) fn resource(
+    context: &RequestContext,
+    resource_type: i8,
+    name: &str,
+    changes: Vec<ConfigChange>,
+) -> Result<ChangedResource, Refused> {
+    let (kind, acted_on, error) = match resource_type {
+        RESOURCE_TOPIC => (
+            ResourceType::Topic,
+            Resource::Topic(name),
+            ErrorCode::TopicAuthorizationFailed,
+        ),
+        RESOURCE_BROKER => (
+            ResourceType::Broker,
+            Resource::Cluster,
+            ErrorCode::ClusterAuthorizationFailed,
+        ),
+        other => {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("resource type {other}: 2 (topic) or 4 (broker) is right"),
+            ));
+        }
+    };
+    if !context.allows(Operation::AlterConfigs, &acted_on) {
+        return Err((error, format!("not allowed to alter the configs of {name}")));
+    }
+    Ok(ChangedResource {
+        r#type: kind.into(),
+        name: name.to_owned(),
+        changes,
+    })
+}
+
+/// Kafka's error for a key without a value, where it needs one.
+pub(super) fn null_value(key: &str) -> Refused {
+    let message = format!("{key} is null: only a deletion has no value");
+    (ErrorCode::InvalidRequest, message)
+}
+
+/// Has the active controller change what was not refused; error code and message of each resource, in their order.
+pub(super) async fn change(
+    context: &RequestContext,
+    resources: Vec<Result<ChangedResource, Refused>>,
+    replaces: bool,
+    validate_only: bool,
+) -> Vec<(i16, Option<String>)> {
+    let message = api::AlterConfigsRequest {
+        resources: resources.iter().flatten().cloned().collect(),
+        validate_only,
+        operator_epoch: 0,
+        replaces,
+    };
+    let asked = message.resources.len();
+    let mut outcomes = match asked {
+        0 => Vec::new(),
+        _ => changed(context, message, asked).await,
+    }
+    .into_iter();
+    resources
+        .into_iter()
+        .map(|resource| match resource {
+            Ok(_) => outcomes.next().unwrap_or_else(|| admin::outcome(None)),
+            Err((error, message)) => (error.code(), Some(message)),
+        })
+        .collect()
+}
+
+async fn changed(
+    context: &RequestContext,
+    message: api::AlterConfigsRequest,
+    asked: usize,
+) -> Vec<(i16, Option<String>)> {
+    let answer = admin::change(&context.broker, TIMEOUT_MS, |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).alter_configs(message).await }
+    })
+    .await;
+    match answer {
+        Ok(answer) => {
+            let results = answer.results.into_iter();
+            results.map(|it| admin::outcome(it.outcome)).collect()
+        }
+        Err(failed) => vec![(failed.error.code(), Some(failed.message)); asked],
+    }
+}

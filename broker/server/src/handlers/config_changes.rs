@@ -1,5 +1,7 @@
 //! What AlterConfigs and IncrementalAlterConfigs share: the way to the active controller.
 
+use std::collections::HashMap;
+
 use foz_api::v1::admin_client::AdminClient;
 use foz_api::v1::alter_configs_request::Resource as ChangedResource;
 use foz_api::v1::{self as api, ConfigChange, ResourceType};
@@ -15,6 +17,29 @@ const TIMEOUT_MS: i32 = 60_000;
 
 /// Why a resource is not changed.
 pub(super) type Refused = (ErrorCode, String);
+
+/// Resources as a request names them, by type and name.
+pub(super) struct Named<'a>(HashMap<(i8, &'a str), usize>);
+
+impl<'a> Named<'a> {
+    pub(super) fn of(resources: impl Iterator<Item = (i8, &'a str)>) -> Self {
+        let mut times = HashMap::new();
+        for resource in resources {
+            *times.entry(resource).or_default() += 1;
+        }
+        Self(times)
+    }
+
+    /// Kafka refuses what is named twice before it looks at anything else: else one of them could be wrong, and the other
+    /// one count.
+    pub(super) fn check_once(&self, resource_type: i8, name: &str) -> Result<(), Refused> {
+        if self.0.get(&(resource_type, name)).is_some_and(|it| *it > 1) {
+            let message = format!("{name:?} (type {resource_type}) must appear at most once");
+            return Err((ErrorCode::InvalidRequest, message));
+        }
+        Ok(())
+    }
+}
 
 /// A resource that may be changed by who asks.
 pub(super) fn resource(

@@ -74,7 +74,7 @@ fn a_controller_is_taken_out_comes_back_and_is_missed_when_it_dies() {
         // Longer than an election timeout.
         match time(found.leader_id.0) - time(other) {
             2_000.. => Ok(()),
-            since => Err((since, found)),
+            since => Err((since, Box::new(found))),
         }
     });
 }

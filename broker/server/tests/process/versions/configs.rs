@@ -286,6 +286,15 @@ fn wrong_replacements_are_refused(connection: &mut Connection, version: i16) {
     let set = (TOPIC, "configured", good);
     let codes = replace(connection, version, false, &[set, set]);
     assert_eq!(codes, [invalid, invalid], "{version}: named twice");
+    // Also where one of them is wrong by itself: the other one must not count.
+    let null: Values<'_> = &[("retention.ms", None)];
+    let codes = replace(
+        connection,
+        version,
+        false,
+        &[set, (TOPIC, "configured", null)],
+    );
+    assert_eq!(codes, [invalid, invalid], "{version}: named twice");
     let twice: Values<'_> = &[good[0], good[0]];
     let codes = replace(connection, version, false, &[(TOPIC, "configured", twice)]);
     assert_eq!(codes, [invalid], "{version}: a key twice");

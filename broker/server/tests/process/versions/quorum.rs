@@ -72,7 +72,7 @@ fn the_quorum_is_described(connection: &mut Connection, version: i16) {
         let found = metadata(connection, version);
         match found.observers.len() {
             1 => Ok(found),
-            _ => Err(found),
+            _ => Err(Box::new(found)),
         }
     });
     assert_eq!(found.leader_id, BrokerId(CONTROLLER));
@@ -186,7 +186,7 @@ fn only_a_voter_with_its_directory_is_removed(
         (last.clone().with_voter_id(1009), ErrorCode::VoterNotFound),
         (last.clone().with_voter_id(-1), ErrorCode::InvalidRequest),
         (
-            last.clone().with_cluster_id(Some(text(""))),
+            last.with_cluster_id(Some(text(""))),
             ErrorCode::InconsistentClusterId,
         ),
     ];

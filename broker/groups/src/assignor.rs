@@ -37,10 +37,17 @@ pub struct AssignorMember<'a> {
     /// `group.instance.id`: static members come first in the order of `range`, so that they keep their
     /// ranges when they come back under another member id.
     pub instance_id: Option<&'a str>,
-    /// The topics it subscribes to. Those that are not in [`AssignorGroup::partition_counts`] give nothing.
+    /// The topics it subscribes to. Those that are not in [`AssignorGroup::partition_counts`] give nothing. Members
+    /// that subscribe to the same are to share one set: it is walked over once for all of them.
     pub topic_ids: Arc<BTreeSet<Uuid>>,
     /// What it has been assigned before. It may name topics and partitions that are no more.
     pub assigned: &'a Partitions,
+}
+
+/// Members with the same topics, by their indexes, which rise.
+struct Subscription {
+    topic_ids: Arc<BTreeSet<Uuid>>,
+    members: Vec<usize>,
 }
 
 /// A group as an assignor sees it.
@@ -84,5 +91,44 @@ impl Assignor {
             Self::Uniform => uniform::assign(group),
             Self::Range => range::assign(group),
         }
+    }
+}
+
+impl AssignorGroup<'_> {
+    /// In the order of their first members. Sets count as different that are equal but not one.
+    fn subscriptions(&self) -> Vec<Subscription> {
+        let mut subscriptions: Vec<Subscription> = Vec::new();
+        let mut positions = BTreeMap::new();
+        for (index, member) in self.members.iter().enumerate() {
+            let topic_ids = &member.topic_ids;
+            let position = positions.entry(Arc::as_ptr(topic_ids)).or_insert_with(|| {
+                subscriptions.push(Subscription {
+                    topic_ids: topic_ids.clone(),
+                    members: Vec::new(),
+                });
+                subscriptions.len() - 1
+            });
+            subscriptions[*position].members.push(index);
+        }
+        subscriptions
+    }
+
+    /// The topics that exist, each with the subscriptions to it, as positions in the slice.
+    fn subscribed_topics(&self, subscriptions: &[Subscription]) -> BTreeMap<Uuid, Vec<usize>> {
+        let mut topics: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+        for (position, subscription) in subscriptions.iter().enumerate() {
+            for topic_id in &*subscription.topic_ids {
+                if self.partition_counts.contains_key(topic_id) {
+                    topics.entry(*topic_id).or_default().push(position);
+                }
+            }
+        }
+        topics
+    }
+
+    /// 0 where that is negative.
+    fn partition_count(&self, topic_id: &Uuid) -> usize {
+        let count = self.partition_counts.get(topic_id);
+        count.map_or(0, |count| usize::try_from(*count).unwrap_or(0))
     }
 }

@@ -1,28 +1,27 @@
 mod heterogeneous;
 mod homogeneous;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{AssignorGroup, Partitions};
+use super::{AssignorGroup, Partitions, Subscription};
 
 /// No member's index: the partition is free.
 const FREE: usize = usize::MAX;
 
 pub(super) fn assign(group: &AssignorGroup<'_>) -> Vec<Partitions> {
-    if group.members.is_empty() {
+    let subscriptions = group.subscriptions();
+    let Some((first, others)) = subscriptions.split_first() else {
         return Vec::new();
-    }
-    let first = &group.members[0].topic_ids;
-    let same =
-        |topic_ids: &Arc<BTreeSet<Uuid>>| Arc::ptr_eq(topic_ids, first) || topic_ids == first;
-    let mut owners = Owners::kept(group);
-    if group.members.iter().all(|member| same(&member.topic_ids)) {
+    };
+    let subscribed = group.subscribed_topics(&subscriptions);
+    let mut owners = Owners::kept(group, &subscribed);
+    let is_same = |other: &Subscription| other.topic_ids == first.topic_ids;
+    if others.iter().all(is_same) {
         homogeneous::fill(group, &mut owners);
     } else {
-        heterogeneous::fill(group, &mut owners);
+        heterogeneous::fill(group, &subscriptions, &subscribed, &mut owners);
     }
     owners.into_assignment(group)
 }
@@ -34,14 +33,9 @@ struct Owners {
 
 impl Owners {
     /// What members were assigned and still subscribe to; all else is free.
-    fn kept(group: &AssignorGroup<'_>) -> Self {
-        let mut topics: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
-        for topic_id in group.members.iter().flat_map(|member| &*member.topic_ids) {
-            if let Some(count) = group.partition_counts.get(topic_id) {
-                let free = || vec![FREE; usize::try_from(*count).unwrap_or(0)];
-                topics.entry(*topic_id).or_insert_with(free);
-            }
-        }
+    fn kept(group: &AssignorGroup<'_>, subscribed: &BTreeMap<Uuid, Vec<usize>>) -> Self {
+        let free = |topic_id: &Uuid| (*topic_id, vec![FREE; group.partition_count(topic_id)]);
+        let mut topics: BTreeMap<Uuid, Vec<usize>> = subscribed.keys().map(free).collect();
         for (index, member) in group.members.iter().enumerate() {
             for (topic_id, partitions) in member.assigned {
                 if !member.topic_ids.contains(topic_id) {

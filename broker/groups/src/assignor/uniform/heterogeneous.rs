@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::{FREE, Owners};
-use crate::assignor::AssignorGroup;
+use crate::assignor::{AssignorGroup, Subscription};
 
 /// How often all topics are gone through. Where all subscribers of a topic have the same subscriptions, one
 /// time is enough; overlapping ones come close to balance each time (Kafka has the same bound).
@@ -12,15 +12,24 @@ const PASSES_MAX: usize = 16;
 
 /// Subscriptions differ: topics are handed out one after another, each partition to the subscriber with the
 /// fewest, and then partitions move from those with many to those with few until no single move helps.
-pub(super) fn fill(group: &AssignorGroup<'_>, owners: &mut Owners) {
-    let mut subscribers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
-    for (index, member) in group.members.iter().enumerate() {
-        for topic_id in &*member.topic_ids {
-            if owners.topics.contains_key(topic_id) {
-                subscribers.entry(*topic_id).or_default().push(index);
-            }
-        }
+pub(super) fn fill(
+    group: &AssignorGroup<'_>,
+    subscriptions: &[Subscription],
+    subscribed: &BTreeMap<Uuid, Vec<usize>>,
+    owners: &mut Owners,
+) {
+    // Topics that are subscribed to alike have their members in common.
+    let mut members: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
+    for positions in subscribed.values() {
+        members.entry(positions).or_insert_with(|| {
+            let members = positions.iter();
+            let members = members.flat_map(|position| &subscriptions[*position].members);
+            let mut members = Vec::from_iter(members.copied());
+            members.sort_unstable();
+            members
+        });
     }
+    let subscribers = |topic_id: &Uuid| &members[&*subscribed[topic_id]];
     let mut loads = vec![0usize; group.members.len()];
     for owner in owners.topics.values().flatten() {
         if *owner != FREE {
@@ -30,18 +39,18 @@ pub(super) fn fill(group: &AssignorGroup<'_>, owners: &mut Owners) {
     // Those with the most partitions for each subscriber first: what comes later evens them out.
     let mut topics = Vec::from_iter(owners.topics.iter_mut());
     topics.sort_by_cached_key(|(topic_id, owners)| {
-        let subscriber_count = subscribers[*topic_id].len();
+        let subscriber_count = subscribers(topic_id).len();
         let partitions_per_subscriber = owners.len() as u64 * (1 << 32) / subscriber_count as u64;
         let key = (Reverse(partitions_per_subscriber), subscriber_count);
         (key, **topic_id)
     });
     for (topic_id, owners) in &mut topics {
-        hand_out(&subscribers[*topic_id], owners, &mut loads);
+        hand_out(subscribers(topic_id), owners, &mut loads);
     }
     for _ in 0..PASSES_MAX {
         let mut moved = false;
         for (topic_id, owners) in &mut topics {
-            moved |= balance(&subscribers[*topic_id], owners, &mut loads);
+            moved |= balance(subscribers(topic_id), owners, &mut loads);
         }
         if !moved {
             return;

@@ -17,14 +17,21 @@
 //!
 //! A request that says what its member has frees all else, so one that comes late, after the member has given it
 //! up and sent another over a new connection, would free what the member reads by now. Unlike Kafka, which takes
-//! it, a group refuses what comes over an older connection than the newest that spoke for the member. A
-//! coordinator that takes over does not know; what was sent to the one before it does not come to it.
+//! it, a group refuses what comes over an older connection than the newest that spoke for the member. Connections
+//! are in no record: a coordinator that takes over on another broker need not know them, since what was sent to
+//! the one before does not come to it; one that is loaded again on the same broker hears late requests as Kafka
+//! does, until the member has spoken once.
 //!
-//! Start reading at `heartbeat.rs`, then `reconcile.rs`. Members that speak the classic protocol are not part of
+//! That a partition is not read twice rests on what members say that they have: whatever they may read, also what
+//! they are only about to. Java's consumer says what its callbacks have been through, and sends all of it when it
+//! connects anew; what it is told and takes up at that very moment is freed too early, as with Kafka's coordinator.
+//!
+//! Start reading at `heartbeat.rs`, then `step.rs` and `reconcile.rs`. Members that speak the classic protocol are not part of
 //! it yet.
 
 mod commit;
 mod config;
+mod connection;
 mod describe;
 mod group;
 mod heartbeat;
@@ -35,8 +42,10 @@ mod record;
 mod refused;
 mod regex;
 mod sender;
+mod step;
 mod target;
 mod timer;
+mod too_large;
 mod topics;
 mod turn;
 mod validate;
@@ -44,15 +53,16 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use commit::CommitRule;
+pub use commit::{CommitApi, CommitRule};
 pub use config::ConsumerGroupConfig;
 pub use group::{ConsumerGroup, ConsumerGroupState};
 pub use heartbeat::HeartbeatOutcome;
 pub use member::{ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState};
 pub use record::{ConsumerRecord, GroupEpoch, TargetEpoch};
 pub use refused::Refused;
-pub use regex::ResolvedRegex;
+pub use regex::{Resolution, ResolvedRegex};
 pub use timer::{ConsumerTimer, TimerChange};
+pub use too_large::TooLarge;
 pub use topics::{Topic, Topics};
 pub use turn::GroupChange;
 

@@ -50,10 +50,10 @@ pub use append::AppendError;
 pub use assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
 pub use config::GroupConfig;
 pub use consumer::{
-    CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
+    CommitApi, CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
     ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, GroupChange, GroupEpoch,
-    HeartbeatOutcome, MemberMetadata, MemberState, Refused, ResolvedRegex, TargetEpoch,
-    TimerChange, Topic, Topics,
+    HeartbeatOutcome, MemberMetadata, MemberState, Refused, Resolution, ResolvedRegex, TargetEpoch,
+    TimerChange, TooLarge, Topic, Topics,
 };
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{AppendToken, Effect, Record, WaiterId};

@@ -7,6 +7,15 @@ use super::member::CurrentAssignment;
 /// The first version of OffsetCommit that knows member epochs.
 const MEMBER_EPOCH_VERSION: i16 = 9;
 
+/// Which request commits offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitApi {
+    /// OffsetCommit, at that version.
+    OffsetCommit(i16),
+    /// TxnOffsetCommit, at any: a producer may leave out the member that it commits for.
+    TxnOffsetCommit,
+}
+
 /// Which partitions a request may commit offsets of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitRule<'a> {
@@ -40,20 +49,25 @@ impl CommitRule<'_> {
 }
 
 impl ConsumerGroup {
-    /// Whether an OffsetCommit is taken. Without an epoch (-1) it comes from a tool or from a consumer that
-    /// assigns itself, and the group has to be empty.
+    /// Whether a commit is taken. Without an epoch (-1) it comes from a tool or from a consumer that assigns
+    /// itself, and the group has to be empty.
     pub fn check_commit(
         &self,
-        api_version: i16,
+        api: CommitApi,
         member_id: &str,
+        instance_id: Option<&str>,
         epoch: i32,
     ) -> Result<CommitRule<'_>, ResponseError> {
         if epoch < 0 && self.members.is_empty() {
             return Ok(CommitRule::Any);
         }
+        let names_nobody = epoch == -1 && member_id.is_empty() && instance_id.is_none();
+        if api == CommitApi::TxnOffsetCommit && names_nobody {
+            return Ok(CommitRule::Any);
+        }
         let member = self.members.get(member_id);
         let current = &member.ok_or(ResponseError::UnknownMemberId)?.current;
-        if api_version < MEMBER_EPOCH_VERSION {
+        if matches!(api, CommitApi::OffsetCommit(..MEMBER_EPOCH_VERSION)) {
             return Err(ResponseError::UnsupportedVersion);
         }
         match epoch.cmp(&current.epoch) {
@@ -63,7 +77,10 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether an OffsetFetch is answered; without a member it comes from a tool.
+    /// Whether an OffsetFetch is answered; without a member it comes from a tool. The answer goes out once all
+    /// changes before are committed. Unlike Kafka, which asks by the epoch that is committed at the time of the
+    /// request: where that of a member waits to be committed, the one before is stale at once, and the client
+    /// asks again with the new one when it has heard of it.
     pub fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
         let Some(member_id) = member_id else {
             return match epoch {

@@ -16,8 +16,8 @@ pub struct ConsumerGroupConfig {
     /// `group.consumer.regex.refresh.interval.ms`: regular expressions are matched again after so long, also when
     /// no topic has come or gone: who may read what changes, too.
     pub regex_refresh_interval_ms: i32,
-    /// `max.message.bytes` of `__consumer_offsets`: a change of a group that does not fit in one batch is
-    /// refused. 1 MiB takes new assignments of some 8,000 members at once.
+    /// `max.message.bytes` of `__consumer_offsets`: a subscription that does not fit in one batch is refused, and
+    /// a target assignment that does not is left out. 1 MiB takes the targets of some 10,000 members at once.
     pub batch_bytes_max: usize,
     /// `group.consumer.assignors`: the first is taken where members ask for none.
     pub assignors: Vec<Assignor>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::config::ConsumerGroupConfig;
+use super::connection::Connection;
 use super::member::{ConsumerMember, CurrentAssignment, MemberMetadata};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
 use super::regex::ResolvedRegex;
@@ -22,7 +23,9 @@ pub struct ConsumerGroup {
     static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Who has each partition, or has to revoke it yet.
     owners: BTreeMap<Uuid, BTreeMap<i32, Arc<str>>>,
-    /// The number of members that subscribe to a topic by name, and of regular expressions that match it.
+    /// The sets of names that members subscribe to, each with the number of its members.
+    names: BTreeMap<Arc<BTreeSet<Arc<str>>>, usize>,
+    /// The number of sets of names with a topic, and of regular expressions that match it.
     subscribed_topics: BTreeMap<Arc<str>, usize>,
     /// The number of members that subscribe to a regular expression.
     pub(super) regexes: BTreeMap<Arc<str>, usize>,
@@ -31,12 +34,16 @@ pub struct ConsumerGroup {
     assignors: BTreeMap<Assignor, usize>,
     /// The topics that the hash in `epoch` was last found right for; in no record.
     pub(super) checked_version: Option<u64>,
-    /// The newest connection that has spoken for a member; in no record.
-    pub(super) connections: BTreeMap<Arc<str>, u64>,
+    /// Of members; in no record.
+    pub(super) connections: BTreeMap<Arc<str>, Connection>,
+    /// When a target was last too large (monotonic clock); in no record.
+    pub(super) target_failed_ms: Option<i64>,
     /// The caller was asked to resolve the regular expressions; in no record.
     pub(super) is_resolving: bool,
     /// When that last came to nothing (monotonic clock); in no record.
     pub(super) resolution_failed_ms: Option<i64>,
+    /// The regular expressions that matched too much, and the version of the topics then; in no record.
+    pub(super) too_large_regexes: BTreeMap<Arc<str>, u64>,
 }
 
 /// State of a consumer group, with Kafka's names.
@@ -75,14 +82,17 @@ impl ConsumerGroup {
             target: BTreeMap::new(),
             static_members: BTreeMap::new(),
             owners: BTreeMap::new(),
+            names: BTreeMap::new(),
             subscribed_topics: BTreeMap::new(),
             regexes: BTreeMap::new(),
             resolved: BTreeMap::new(),
             assignors: BTreeMap::new(),
             checked_version: None,
             connections: BTreeMap::new(),
+            target_failed_ms: None,
             is_resolving: false,
             resolution_failed_ms: None,
+            too_large_regexes: BTreeMap::new(),
         }
     }
 
@@ -227,6 +237,21 @@ impl ConsumerGroup {
         ids.map(|topic| topic.id).collect()
     }
 
+    /// Whether the topic is one of [`Self::topic_ids`].
+    pub(super) fn is_subscriber(
+        &self,
+        metadata: &MemberMetadata,
+        topic_id: &Uuid,
+        topics: &Topics,
+    ) -> bool {
+        let regex = metadata.subscribed_regex.as_ref();
+        let resolved = regex.and_then(|regex| self.resolved.get(regex));
+        topics.name(topic_id).is_some_and(|name| {
+            metadata.subscribed_topics.contains(name)
+                || resolved.is_some_and(|resolved| resolved.topics.contains(name))
+        })
+    }
+
     pub(super) fn metadata_hash(&self, topics: &Topics) -> u64 {
         topics.hash(self.subscribed_topics.keys())
     }
@@ -246,24 +271,31 @@ impl ConsumerGroup {
     fn set_metadata(&mut self, member_id: &Arc<str>, metadata: &MemberMetadata) {
         let old = self.members.get(member_id);
         let old = old.map(|member| member.metadata.clone());
-        self.uncount(member_id, &old.unwrap_or_default());
-        self.count(member_id, metadata);
+        // Counted first: a set that only this member has is not to be taken apart and put together again.
+        let subscribed_topics = self.count(member_id, metadata);
+        if let Some(old) = old {
+            self.uncount(member_id, &old, metadata.instance_id.as_ref());
+        }
         let member = self.members.entry(member_id.clone()).or_default();
-        member.metadata = metadata.clone();
+        member.metadata = MemberMetadata {
+            subscribed_topics,
+            ..metadata.clone()
+        };
     }
 
     fn remove(&mut self, member_id: &Arc<str>) {
-        self.connections.remove(member_id);
         if let Some(member) = self.members.remove(member_id) {
-            self.uncount(member_id, &member.metadata);
+            self.uncount(member_id, &member.metadata, None);
             self.release(member_id, &member.current);
         }
     }
 
-    fn count(&mut self, member_id: &Arc<str>, metadata: &MemberMetadata) {
-        for topic in &metadata.subscribed_topics {
-            *self.subscribed_topics.entry(topic.clone()).or_default() += 1;
-        }
+    /// Gives the set of names that is to be the member's: equal ones are one.
+    fn count(
+        &mut self,
+        member_id: &Arc<str>,
+        metadata: &MemberMetadata,
+    ) -> Arc<BTreeSet<Arc<str>>> {
         if let Some(regex) = &metadata.subscribed_regex {
             *self.regexes.entry(regex.clone()).or_default() += 1;
         }
@@ -274,22 +306,46 @@ impl ConsumerGroup {
             let statics = &mut self.static_members;
             statics.insert(instance_id.clone(), member_id.clone());
         }
+        let names = &metadata.subscribed_topics;
+        let shared = self.names.get_key_value(names);
+        let names = shared.map_or(names, |(names, _)| names).clone();
+        let member_count = self.names.entry(names.clone()).or_default();
+        *member_count += 1;
+        if *member_count == 1 {
+            for topic in &*names {
+                *self.subscribed_topics.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        names
     }
 
-    fn uncount(&mut self, member_id: &Arc<str>, metadata: &MemberMetadata) {
-        for topic in &metadata.subscribed_topics {
-            subtract(&mut self.subscribed_topics, topic);
+    /// `instance_id` is the one that the member has from now on.
+    fn uncount(
+        &mut self,
+        member_id: &Arc<str>,
+        metadata: &MemberMetadata,
+        instance_id: Option<&Arc<str>>,
+    ) {
+        subtract(&mut self.names, &metadata.subscribed_topics);
+        if !self.names.contains_key(&metadata.subscribed_topics) {
+            for topic in &*metadata.subscribed_topics {
+                subtract(&mut self.subscribed_topics, topic);
+            }
         }
         if let Some(regex) = &metadata.subscribed_regex {
             subtract(&mut self.regexes, regex);
+            if !self.regexes.contains_key(regex) {
+                self.too_large_regexes.remove(regex);
+            }
         }
         if let Some(assignor) = &metadata.assignor {
             subtract(&mut self.assignors, assignor);
         }
-        if let Some(instance_id) = &metadata.instance_id
-            && self.static_members.get(instance_id) == Some(member_id)
+        if let Some(old) = &metadata.instance_id
+            && instance_id != Some(old)
+            && self.static_members.get(old) == Some(member_id)
         {
-            self.static_members.remove(instance_id);
+            self.static_members.remove(old);
         }
     }
 
@@ -378,6 +434,7 @@ impl PartialEq for ConsumerGroup {
             && self.target == other.target
             && self.static_members == other.static_members
             && self.owners == other.owners
+            && self.names == other.names
             && self.subscribed_topics == other.subscribed_topics
             && self.regexes == other.regexes
             && self.resolved == other.resolved

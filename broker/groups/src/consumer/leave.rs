@@ -83,6 +83,7 @@ pub(super) fn leave(
         timers: turn.timers,
         response,
         to_resolve: Vec::new(),
+        too_large: None,
     })
 }
 

@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
+
 use super::JOIN_EPOCH;
 use crate::assignor::Assignor;
+use crate::request::RequestContext;
 
 /// Partitions by topic id, each with the epoch at which the member got it (KIP-1251); a topic without
 /// partitions is not in it.
@@ -30,12 +33,62 @@ pub struct MemberMetadata {
     pub client_host: Arc<str>,
     /// How long it may take to revoke partitions.
     pub rebalance_timeout_ms: i32,
-    /// By name; topics that do not exist yet may be among them.
-    pub subscribed_topics: BTreeSet<Arc<str>>,
+    /// By name; topics that do not exist yet may be among them. Members of a group that name the same topics
+    /// share one set.
+    pub subscribed_topics: Arc<BTreeSet<Arc<str>>>,
     /// A regular expression; it subscribes to what that matches, too.
     pub subscribed_regex: Option<Arc<str>>,
     /// The assignor it asks for.
     pub assignor: Option<Assignor>,
+}
+
+impl MemberMetadata {
+    /// What a request says; what it does not say stays, and what is the same is not copied.
+    pub(super) fn updated(
+        &self,
+        context: &RequestContext,
+        request: &ConsumerGroupHeartbeatRequest,
+        assignor: Option<Assignor>,
+    ) -> Self {
+        let names = request.subscribed_topic_names.as_ref();
+        let names = names.map(|names| names.iter().map(|name| Arc::from(name.as_str())));
+        let names = names.map(BTreeSet::from_iter);
+        let regex = request.subscribed_topic_regex.as_deref();
+        Self {
+            instance_id: optional(&self.instance_id, request.instance_id.as_deref()),
+            rack_id: optional(&self.rack_id, request.rack_id.as_deref()),
+            client_id: text(&self.client_id, &context.client_id),
+            client_host: text(&self.client_host, &context.client_host),
+            rebalance_timeout_ms: match request.rebalance_timeout_ms {
+                -1 => self.rebalance_timeout_ms,
+                timeout_ms => timeout_ms,
+            },
+            subscribed_topics: match names {
+                Some(names) if names != *self.subscribed_topics => Arc::new(names),
+                _ => self.subscribed_topics.clone(),
+            },
+            // An empty one says that there is none any more.
+            subscribed_regex: optional(&self.subscribed_regex, regex)
+                .filter(|regex| !regex.is_empty()),
+            assignor: assignor.or(self.assignor),
+        }
+    }
+}
+
+fn optional(old: &Option<Arc<str>>, new: Option<&str>) -> Option<Arc<str>> {
+    match (old, new) {
+        (_, None) => old.clone(),
+        (Some(old), Some(new)) => Some(text(old, new)),
+        (None, Some(new)) => Some(Arc::from(new)),
+    }
+}
+
+fn text(old: &Arc<str>, new: &str) -> Arc<str> {
+    if **old == *new {
+        old.clone()
+    } else {
+        Arc::from(new)
+    }
 }
 
 /// Where a member is on its way to the target assignment.
@@ -119,7 +172,58 @@ impl CurrentAssignment {
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::TopicName;
+
     use super::*;
+    use crate::response::wire;
+
+    /// A heartbeat that says nothing costs nothing, whatever its member subscribes to.
+    #[test]
+    fn what_is_the_same_is_not_copied() {
+        let context = |client_id: &str| RequestContext {
+            waiter: 1,
+            api_version: 1,
+            client_id: client_id.to_owned(),
+            client_host: "/192.0.2.1".to_owned(),
+            member_uuid: uuid::Uuid::nil(),
+        };
+        let names = ["one", "other"].map(|name| TopicName(wire(name)));
+        let all = ConsumerGroupHeartbeatRequest::default()
+            .with_instance_id(Some(wire("instance")))
+            .with_rack_id(Some(wire("rack")))
+            .with_rebalance_timeout_ms(5)
+            .with_subscribed_topic_names(Some(names.to_vec()))
+            .with_subscribed_topic_regex(Some(wire("o.*")));
+        let nothing = ConsumerGroupHeartbeatRequest::default()
+            .with_rebalance_timeout_ms(-1)
+            .with_subscribed_topic_names(None);
+        let before = MemberMetadata::default().updated(&context("client"), &all, None);
+        assert_eq!(before.subscribed_topics.len(), 2);
+        for request in [all, nothing] {
+            let after = before.updated(&context("client"), &request, None);
+            assert_eq!(after, before);
+            assert!(Arc::ptr_eq(
+                &after.subscribed_topics,
+                &before.subscribed_topics
+            ));
+            for (after, before) in [
+                (after.instance_id, &before.instance_id),
+                (after.rack_id, &before.rack_id),
+                (after.subscribed_regex, &before.subscribed_regex),
+                (Some(after.client_id), &Some(before.client_id.clone())),
+                (Some(after.client_host), &Some(before.client_host.clone())),
+            ] {
+                let (after, before) = (after.unwrap(), before.as_ref().unwrap());
+                assert!(Arc::ptr_eq(&after, before), "{before} is copied");
+            }
+        }
+        let other = before.updated(
+            &context("other"),
+            &ConsumerGroupHeartbeatRequest::default(),
+            None,
+        );
+        assert_eq!(&*other.client_id, "other");
+    }
 
     #[test]
     fn states_keep_their_codes() {

@@ -4,16 +4,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kafka_protocol::ResponseError;
+
 use super::config::ConsumerGroupConfig;
 use super::group::ConsumerGroup;
 use super::record::ConsumerRecord;
 use super::refused::Refused;
+use super::too_large::TooLarge;
 use super::topics::Topics;
-use super::turn::{GroupChange, Turn};
+use super::turn::Turn;
 use crate::now::Now;
 
 /// At least so long between two resolutions of a group (Kafka's `REGEX_BATCH_REFRESH_MIN_INTERVAL_MS`).
 const REFRESH_MIN_INTERVAL_MS: i64 = 10_000;
+
+/// Different ones in one group. Kafka has no bound; members of a group mostly have one expression in common.
+const REGEXES_MAX: usize = 1_000;
 
 /// What a regular expression matches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +32,15 @@ pub struct ResolvedRegex {
     pub timestamp_ms: i64,
 }
 
+/// What came of resolving the regular expressions of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// Each to be appended as one batch, in this order. Those that are in the log are right without the rest.
+    pub batches: Vec<Vec<ConsumerRecord>>,
+    /// What was left as it is.
+    pub too_large: Vec<TooLarge>,
+}
+
 impl ConsumerGroup {
     /// Takes over what the regular expressions match that a heartbeat asked to have resolved, in that version of
     /// the topics; nothing when that failed, and it is asked for again after a while.
@@ -36,19 +51,51 @@ impl ConsumerGroup {
         topics: &Topics,
         config: &ConsumerGroupConfig,
         now: Now,
-    ) -> Result<GroupChange, Refused> {
+    ) -> Resolution {
         self.is_resolving = false;
-        self.resolution_failed_ms = Some(now.monotonic_ms);
+        let mut resolution = Resolution::default();
+        let mut rest = matches;
+        while !rest.is_empty() {
+            let (taken, records) = self.resolve_some(rest, version, topics, config, now);
+            rest = &rest[taken..];
+            match records {
+                Ok(records) if records.is_empty() => {}
+                Ok(records) => resolution.batches.push(records),
+                Err(too_large) => resolution.too_large.push(too_large),
+            }
+        }
+        let has_failed = matches.is_empty()
+            || (resolution.batches.is_empty() && !resolution.too_large.is_empty());
+        self.resolution_failed_ms = has_failed.then_some(now.monotonic_ms);
+        resolution
+    }
+
+    /// As many as a batch holds, or the first, when it fits in none; says how many these were.
+    fn resolve_some(
+        &mut self,
+        matches: &[(Arc<str>, BTreeSet<Arc<str>>)],
+        version: u64,
+        topics: &Topics,
+        config: &ConsumerGroupConfig,
+        now: Now,
+    ) -> (usize, Result<Vec<ConsumerRecord>, TooLarge>) {
+        let bytes_max = config.batch_bytes_max;
+        let epoch_bytes_max = ConsumerRecord::Epoch(Some(self.epoch)).bytes_max(&self.id);
         let mut turn = Turn::new(self, topics);
+        let start = turn.savepoint();
+        let mut taken = 0;
         let mut has_changed = false;
         for (regex, matched) in matches {
             if !turn.group.regexes.contains_key(regex) {
+                taken += 1;
                 continue;
             }
+            let is_first = turn.records.is_empty();
+            let before = turn.savepoint();
             // The first time counts, whatever matches: a member that came from another expression has a target
             // of what that matches.
             let old = turn.group.resolved.get(regex);
-            has_changed |= old.is_none_or(|old| old.topics != *matched);
+            let has_this_changed = old.is_none_or(|old| old.topics != *matched);
             turn.write(ConsumerRecord::Regex {
                 regex: regex.clone(),
                 resolved: Some(ResolvedRegex {
@@ -57,16 +104,50 @@ impl ConsumerGroup {
                     timestamp_ms: now.wall_ms,
                 }),
             });
+            let is_full = !turn.is_surely_within(bytes_max.saturating_sub(epoch_bytes_max));
+            if is_full && !is_first {
+                turn.roll_back(before);
+                break;
+            }
+            taken += 1;
+            has_changed |= has_this_changed;
+            turn.group.too_large_regexes.remove(regex);
+            if is_full {
+                break;
+            }
         }
         if !turn.records.is_empty() {
             turn.update_epoch(has_changed);
         }
-        turn.check_size(config)?;
-        let change = turn.into_change();
-        if !matches.is_empty() {
-            self.resolution_failed_ms = None;
+        // Only one that is by itself can be too large.
+        if !turn.fits(config) {
+            let bytes = turn.batch_bytes();
+            turn.roll_back(start);
+            let regex = matches[taken - 1].0.clone();
+            let failed = &mut turn.group.too_large_regexes;
+            failed.insert(regex.clone(), version);
+            let too_large = TooLarge::Regex {
+                regex,
+                bytes,
+                bytes_max,
+            };
+            return (taken, Err(too_large));
         }
-        Ok(change)
+        (taken, Ok(turn.records))
+    }
+
+    /// A bound on what one resolution costs: an expression may be matched against all topics each ten seconds.
+    pub(super) fn check_regex_count(&self, count_before: usize) -> Result<(), Refused> {
+        if self.regexes.len() <= REGEXES_MAX.max(count_before) {
+            return Ok(());
+        }
+        Err(Refused::new(
+            ResponseError::InvalidRegularExpression,
+            format!(
+                "SubscribedTopicRegex is another than the {REGEXES_MAX} that members of the group subscribe to, \
+                 and no group has more"
+            ),
+        ))
     }
 
     /// The regular expressions that are to be resolved now.
@@ -91,18 +172,21 @@ impl ConsumerGroup {
             return false;
         }
         let newest = self.resolved.values().map(|resolved| resolved.timestamp_ms);
-        let Some(newest_ms) = newest.max() else {
-            return true;
-        };
         // A wall clock that was set back is not to hold a group up.
-        let since_ms = now.wall_ms.saturating_sub(newest_ms);
+        let since_ms = match (newest.max(), failed_ms) {
+            (Some(newest_ms), _) => now.wall_ms.saturating_sub(newest_ms),
+            (None, Some(failed_ms)) => now.monotonic_ms - failed_ms,
+            (None, None) => i64::MAX,
+        };
         if (0..REFRESH_MIN_INTERVAL_MS).contains(&since_ms) {
             return false;
         }
         let mut regexes = self.regexes.keys();
         let is_stale = |regex: &Arc<str>| {
-            let resolved = self.resolved.get(regex);
-            resolved.is_none_or(|resolved| resolved.version != topics.version())
+            let resolved = self.resolved.get(regex).map(|resolved| resolved.version);
+            let failed = self.too_large_regexes.get(regex).copied();
+            let tried = resolved.max(failed);
+            tried.is_none_or(|version| version < topics.new_names_version())
         };
         let interval_ms = i64::from(config.regex_refresh_interval_ms);
         since_ms < 0 || since_ms >= interval_ms || regexes.any(is_stale)

@@ -22,7 +22,8 @@ pub(super) enum Sender {
 }
 
 impl ConsumerGroup {
-    /// Whose request it is, when the group takes it.
+    /// Whose request it is, when the group takes it. A process of a static member that sends its join again is
+    /// taken; in Kafka it is refused as UNRELEASED_INSTANCE_ID, and a lost answer costs it its session.
     pub(super) fn sender(
         &self,
         context: &RequestContext,

@@ -4,4 +4,5 @@ mod offsets;
 mod records;
 mod regexes;
 mod rules;
+mod sizes;
 mod static_members;

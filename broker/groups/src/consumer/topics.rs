@@ -41,25 +41,51 @@ impl Topic {
 pub struct Topics {
     /// Another one when anything here differs: groups look at their topics again.
     version: u64,
+    /// That at which a name last came: regular expressions are matched again.
+    new_names_version: u64,
     by_name: BTreeMap<Arc<str>, Topic>,
     names: BTreeMap<Uuid, Arc<str>>,
 }
 
 impl Topics {
-    /// `version` differs from that of every other state of the topics, on any broker: the offset of the metadata,
-    /// say.
+    /// What a broker sees first: to it, all names have just come. `version` grows, and is that of no other state
+    /// of the topics, on any broker: the offset of the metadata, say.
     pub fn new(version: u64, topics: impl IntoIterator<Item = (Arc<str>, Topic)>) -> Self {
         let by_name = BTreeMap::from_iter(topics);
         let name_of = |(name, topic): (&Arc<str>, &Topic)| (topic.id, name.clone());
         Self {
             version,
+            new_names_version: version,
             names: by_name.iter().map(name_of).collect(),
             by_name,
         }
     }
 
+    /// The next state that the broker sees. A name whose topic is another has come anew: in between it may have
+    /// been away. Growth, other racks and deletions bring none (as in Kafka).
+    pub fn followed_by(
+        &self,
+        version: u64,
+        topics: impl IntoIterator<Item = (Arc<str>, Topic)>,
+    ) -> Self {
+        let next = Self::new(version, topics);
+        let has_come = |id: &Uuid| !self.names.contains_key(id);
+        Self {
+            new_names_version: if next.names.keys().any(has_come) {
+                version
+            } else {
+                self.new_names_version
+            },
+            ..next
+        }
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.version
+    }
+
+    pub(super) fn new_names_version(&self) -> u64 {
+        self.new_names_version
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Topic> {
@@ -157,9 +183,41 @@ mod tests {
         assert_eq!(hash(&[orders]), hash(&[turned, unheard_of]));
     }
 
-    /// It is stored: were it another in the next version, every group would assign anew.
+    /// It is stored: were it another in the next version, every group would assign anew. The numbers are of
+    /// FNV-1a as another program computes it.
     #[test]
     fn the_hash_stays_what_it_is() {
+        let racks: &[&[&str]] = &[&["a", "b"], &["c"]];
+        let orders = ("orders", 0x0123_4567_89ab_cdef_u128, racks);
         assert_eq!(hash(&[]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(hash(&[orders]), 0xec30_cd26_33be_3498);
+        assert_eq!(hash(&[orders, ("other", 2, &[])]), 0xa834_1bcd_9a5f_a574);
+    }
+
+    #[test]
+    fn names_come_with_topics_and_nothing_else() {
+        let made = |made: &[(&str, u128, usize, &str)]| {
+            let topics = made.iter().map(|(name, id, partition_count, rack)| {
+                let racks = vec![vec![*rack]; *partition_count];
+                let topic = Topic::new(name, Uuid::from_u128(*id), &racks);
+                (Arc::from(*name), topic)
+            });
+            Vec::from_iter(topics)
+        };
+        let mut topics = Topics::new(5, made(&[("orders", 1, 1, "a")]));
+        assert_eq!(topics.new_names_version(), 5);
+        for (version, next, expected) in [
+            (6, &[("orders", 1, 2, "a")][..], 5),
+            (7, &[("orders", 1, 2, "b")], 5),
+            (8, &[("orders", 1, 2, "b"), ("other", 2, 1, "a")], 8),
+            (9, &[("other", 2, 1, "a")], 8),
+            (10, &[("other", 3, 1, "a")], 10),
+            (11, &[], 10),
+            (12, &[("orders", 1, 2, "b")], 12),
+        ] {
+            topics = topics.followed_by(version, made(next));
+            assert_eq!(topics.version(), version);
+            assert_eq!(topics.new_names_version(), expected, "{version}");
+        }
     }
 }

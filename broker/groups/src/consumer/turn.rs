@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
-use kafka_protocol::ResponseError;
+use foz_protocol::batch::HEADER_LENGTH;
 
 use super::config::ConsumerGroupConfig;
 use super::group::{ConsumerGroup, tombstone_of_regex, tombstones_of_member};
-use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
-use super::refused::Refused;
+use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch, batch_bytes};
 use super::timer::{ConsumerTimer, TimerChange};
 use super::topics::Topics;
 
@@ -17,7 +16,16 @@ pub(super) struct Turn<'a> {
     pub(super) timers: Vec<TimerChange>,
     /// What makes the group what it was, the newest last.
     undo: Vec<ConsumerRecord>,
-    bytes: usize,
+    bytes_max: usize,
+}
+
+/// What a change was when it had come so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Savepoint {
+    record_count: usize,
+    timer_count: usize,
+    bytes_max: usize,
+    checked_version: Option<u64>,
 }
 
 /// A change of a group that no request asks for.
@@ -37,33 +45,51 @@ impl<'a> Turn<'a> {
             records: Vec::new(),
             timers: Vec::new(),
             undo: Vec::new(),
-            bytes: 0,
+            bytes_max: HEADER_LENGTH,
         }
     }
 
     pub(super) fn write(&mut self, record: ConsumerRecord) {
         self.undo.push(self.group.current_record(&record));
         self.group.apply(&record);
-        self.bytes += record.bytes_max() + self.group.id.len();
+        self.bytes_max += record.bytes_max(&self.group.id);
         self.records.push(record);
     }
 
-    /// What no batch holds is undone: it would come back with every try to append it.
-    pub(super) fn check_size(&mut self, config: &ConsumerGroupConfig) -> Result<(), Refused> {
-        if self.bytes <= config.batch_bytes_max {
-            return Ok(());
+    pub(super) fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            record_count: self.records.len(),
+            timer_count: self.timers.len(),
+            bytes_max: self.bytes_max,
+            checked_version: self.group.checked_version,
         }
-        for record in self.undo.drain(..).rev() {
+    }
+
+    /// What was written since never was.
+    pub(super) fn roll_back(&mut self, to: Savepoint) {
+        for record in self.undo.drain(to.record_count..).rev() {
             self.group.apply(&record);
         }
-        self.group.checked_version = None;
-        Err(Refused::new(
-            ResponseError::UnknownServerError,
-            format!(
-                "the change of the group takes {} bytes; max.message.bytes of __consumer_offsets is {}",
-                self.bytes, config.batch_bytes_max
-            ),
-        ))
+        self.records.truncate(to.record_count);
+        self.timers.truncate(to.timer_count);
+        self.bytes_max = to.bytes_max;
+        self.group.checked_version = to.checked_version;
+    }
+
+    /// Whether one batch holds it. One that is too large would come back with every try to append it.
+    pub(super) fn fits(&self, config: &ConsumerGroupConfig) -> bool {
+        self.records.is_empty()
+            || self.is_surely_within(config.batch_bytes_max)
+            || self.batch_bytes() <= config.batch_bytes_max
+    }
+
+    /// At most so many bytes, as far as can be told without writing it.
+    pub(super) fn is_surely_within(&self, bytes: usize) -> bool {
+        self.bytes_max <= bytes
+    }
+
+    pub(super) fn batch_bytes(&self) -> usize {
+        batch_bytes(&self.records, &self.group.id)
     }
 
     pub(super) fn set_timer(
@@ -101,6 +127,7 @@ impl<'a> Turn<'a> {
         for record in tombstones_of_member(member_id) {
             self.write(record);
         }
+        self.group.connections.remove(member_id);
         for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
             self.set_timer(member_id, timer, None);
         }
@@ -108,6 +135,7 @@ impl<'a> Turn<'a> {
         self.update_epoch(true);
         if self.group.members.is_empty() {
             // Nobody is left to compute a target, and the next one is not to wait for its own.
+            self.group.target_failed_ms = None;
             self.write(ConsumerRecord::TargetEpoch(Some(TargetEpoch {
                 epoch: self.group.epoch.epoch,
                 timestamp_ms: 0,

@@ -59,6 +59,12 @@ pub(super) fn validate(
             "MemberEpoch {epoch} is for static members: InstanceId is null"
         ));
     }
+    if request.rebalance_timeout_ms < -1 {
+        return invalid(format!(
+            "RebalanceTimeoutMs is {}; it is 0 or more, or -1 where it is as before",
+            request.rebalance_timeout_ms
+        ));
+    }
     if epoch == JOIN_EPOCH {
         if request.rebalance_timeout_ms == -1 {
             return invalid("RebalanceTimeoutMs is -1 in a request to join".to_owned());

@@ -87,7 +87,7 @@ fn metadata(value: ConsumerGroupMemberMetadataValue) -> MemberMetadata {
         client_id: value.client_id,
         client_host: value.client_host,
         rebalance_timeout_ms: value.rebalance_timeout_ms,
-        subscribed_topics: value.subscribed_topic_names.into_iter().collect(),
+        subscribed_topics: Arc::new(value.subscribed_topic_names.into_iter().collect()),
         subscribed_regex: value
             .subscribed_topic_regex
             .filter(|regex| !regex.is_empty()),

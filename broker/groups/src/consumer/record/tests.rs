@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foz_protocol::batch::HEADER_LENGTH;
+use foz_protocol::codec::Compression;
+use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use foz_records::consumer_group_current_member_assignment_value::TopicPartitions;
 use foz_records::{
     ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue, Message,
@@ -50,7 +53,7 @@ fn metadata() -> impl Strategy<Value = MemberMetadata> {
                 client_id,
                 client_host,
                 rebalance_timeout_ms,
-                subscribed_topics,
+                subscribed_topics: Arc::new(subscribed_topics),
                 subscribed_regex: ids.2,
                 assignor,
             }
@@ -119,15 +122,108 @@ fn records() -> impl Strategy<Value = ConsumerRecord> {
     ]
 }
 
+/// As the server makes it of them.
+fn batch(records: &[ConsumerRecord], group_id: &Arc<str>) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for record in records {
+        let record = record.encode(group_id);
+        builder.push(&RecordToWrite {
+            timestamp_ms: 1_700_000_000_000,
+            key: Some(&record.key),
+            value: record.value.as_deref(),
+            headers: &[],
+        });
+    }
+    builder.build().unwrap().as_slice().to_vec()
+}
+
+fn check_sizes(records: &[ConsumerRecord], group_id: &Arc<str>) {
+    let bytes = batch(records, group_id).len();
+    assert_eq!(batch_bytes(records, group_id), bytes);
+    let bounds = records.iter().map(|record| record.bytes_max(group_id));
+    let bound = HEADER_LENGTH + bounds.sum::<usize>();
+    assert!(bytes <= bound, "{bytes} of {bound}");
+}
+
 proptest! {
     #[test]
     fn records_are_read_as_they_were_written(record in records(), group_id in text()) {
         let encoded = record.encode(&group_id);
-        let bytes = encoded.key.len() + encoded.value.as_ref().map_or(0, bytes::Bytes::len);
-        prop_assert!(bytes <= record.bytes_max() + group_id.len(), "{bytes} of {}", record.bytes_max());
         let decoded = ConsumerRecord::decode(&encoded.key, encoded.value.as_deref()).unwrap();
         prop_assert_eq!(decoded, Some((group_id, record)));
     }
+
+    #[test]
+    fn sizes_are_those_of_the_batch(records in prop::collection::vec(records(), 1..20), group_id in text()) {
+        check_sizes(&records, &group_id);
+        // Each by itself, too: what one has to spare is not to hide what another lacks.
+        for record in records {
+            check_sizes(&[record], &group_id);
+        }
+    }
+}
+
+/// Every length in them takes several bytes.
+#[test]
+fn sizes_are_those_of_large_batches() {
+    let long = |text: &str| Arc::<str>::from(text.repeat(30_000));
+    let topics = (0..3u128).map(Uuid::from_u128);
+    let partitions = Partitions::from_iter(topics.map(|id| (id, (0..20_000).collect())));
+    let epochs = |partitions: &BTreeSet<i32>| partitions.iter().map(|it| (*it, 7)).collect();
+    let held = EpochPartitions::from_iter(partitions.iter().map(|(id, of)| (*id, epochs(of))));
+    let target = |member_id, partitions| ConsumerRecord::Target {
+        member_id,
+        partitions,
+    };
+    let large = [
+        target(long("a"), Some(partitions)),
+        ConsumerRecord::Current {
+            member_id: long("b"),
+            assignment: Some(CurrentAssignment {
+                assigned: held.clone(),
+                pending_revocation: held,
+                ..CurrentAssignment::default()
+            }),
+        },
+        ConsumerRecord::Regex {
+            regex: long("r"),
+            resolved: Some(ResolvedRegex {
+                topics: BTreeSet::from([long("s"), long("t")]),
+                ..ResolvedRegex::default()
+            }),
+        },
+        ConsumerRecord::Member {
+            member_id: long("c"),
+            metadata: Some(MemberMetadata {
+                client_id: long("d"),
+                client_host: long("e"),
+                subscribed_topics: Arc::new(BTreeSet::from([long("f")])),
+                ..MemberMetadata::default()
+            }),
+        },
+    ];
+    for record in &large {
+        check_sizes(std::slice::from_ref(record), &long("g"));
+    }
+    let mut many = Vec::from(large);
+    many.extend((0..9_000).map(|number| target(Arc::from(format!("{number}")), None)));
+    check_sizes(&many, &long("g"));
+}
+
+/// What a member of one partition costs its group's target: a bound that is far above refuses what fits.
+#[test]
+fn the_bound_of_a_target_is_close() {
+    let partitions = Partitions::from_iter((0..100u128).map(|id| {
+        let id = Uuid::from_u128(id);
+        (id, BTreeSet::from([0]))
+    }));
+    let target = ConsumerRecord::Target {
+        member_id: "member".into(),
+        partitions: Some(partitions),
+    };
+    let bytes = batch_bytes(std::slice::from_ref(&target), &"group".into());
+    let bound = HEADER_LENGTH + target.bytes_max("group");
+    assert!(bound < bytes * 5 / 4, "{bytes} of {bound}");
 }
 
 /// A member says so that it does not speak the classic protocol: the default is that it does.

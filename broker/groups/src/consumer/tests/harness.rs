@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::assignor::Partitions;
 use crate::consumer::{
     ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerRecord, ConsumerTimer,
-    GroupChange, HeartbeatOutcome, Refused, TimerChange, Topic, Topics,
+    HeartbeatOutcome, Refused, Resolution, TimerChange, Topic, Topics,
 };
 use crate::now::Now;
 use crate::request::RequestContext;
@@ -74,7 +74,7 @@ impl Harness {
             let topic = Topic::new(name, Uuid::from_u128(*id), &racks);
             (Arc::from(*name), topic)
         });
-        self.topics = Topics::new(self.topics_version, topics);
+        self.topics = self.topics.followed_by(self.topics_version, topics);
     }
 
     pub(super) fn beat(
@@ -130,7 +130,7 @@ impl Harness {
     }
 
     /// What the caller answers that was asked to resolve; of these expressions only prefixes are known.
-    pub(super) fn resolve(&mut self, regexes: &[Arc<str>]) -> Result<GroupChange, Refused> {
+    pub(super) fn resolve(&mut self, regexes: &[Arc<str>]) -> Resolution {
         let names = || self.made_of.keys();
         let matches = regexes.iter().map(|regex| {
             let prefix = regex.strip_suffix(".*").unwrap_or(regex);

@@ -5,6 +5,8 @@
 //! that gives up waiting connects anew and sends again, and hears no answer to what it has sent before; but that
 //! may come to the coordinator, whenever.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -15,98 +17,9 @@ use uuid::Uuid;
 
 use super::harness::*;
 use crate::assignor::Partitions;
-use crate::consumer::{ConsumerGroup, ConsumerGroupState, ConsumerRecord};
+use crate::consumer::{CommitApi, ConsumerGroup, ConsumerGroupState, ConsumerRecord};
 use crate::response::wire;
-
-/// Clients 2 and 3 are static members.
-const CLIENTS: usize = 4;
-const TOPICS: [&str; 3] = ["orders", "other", "third"];
-/// With the topics they match.
-const REGEXES: [(&str, usize); 3] = [("", 0), ("o.*", 0b011), ("t.*", 0b100)];
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// Sends a heartbeat, unless it waits for an answer.
-    Beat {
-        client: usize,
-    },
-    /// Gives up waiting.
-    TimeOut {
-        client: usize,
-    },
-    /// Lets go of what it is no longer to have; if there is nothing of it, takes what it is to have.
-    TakeUp {
-        client: usize,
-    },
-    Subscribe {
-        client: usize,
-        topics: usize,
-        regex: usize,
-    },
-    /// The regular expressions are resolved, if that was asked for.
-    Resolve,
-    /// In an orderly way. The next process of the client has another member id.
-    Leave {
-        client: usize,
-    },
-    Crash {
-        client: usize,
-    },
-    /// The next request of a connection comes to the coordinator.
-    Deliver {
-        wire: usize,
-    },
-    LoseRequest {
-        wire: usize,
-    },
-    /// The oldest batch is committed.
-    Commit {
-        is_answer_lost: bool,
-    },
-    Advance {
-        duration_ms: i64,
-    },
-    Topic {
-        name: usize,
-        partitions: usize,
-        is_new: bool,
-    },
-    DeleteTopic {
-        name: usize,
-    },
-    /// So large may a batch be from now on.
-    Limit {
-        bytes: usize,
-    },
-    /// Another coordinator takes over, and finds so many of the batches under way.
-    Restart {
-        kept: usize,
-    },
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let client = || 0..CLIENTS;
-    let step = prop_oneof![
-        16 => client().prop_map(|client| Step::Beat { client }),
-        16 => (0..8usize).prop_map(|wire| Step::Deliver { wire }),
-        16 => any::<u8>().prop_map(|lost| Step::Commit { is_answer_lost: lost < 25 }),
-        10 => client().prop_map(|client| Step::TakeUp { client }),
-        6 => prop_oneof![0..1_100i64, 1_000..12_000i64].prop_map(|duration_ms| Step::Advance { duration_ms }),
-        3 => client().prop_map(|client| Step::TimeOut { client }),
-        2 => (client(), 0..1usize << TOPICS.len(), 0..REGEXES.len())
-            .prop_map(|(client, topics, regex)| Step::Subscribe { client, topics, regex }),
-        3 => Just(Step::Resolve),
-        1 => client().prop_map(|client| Step::Leave { client }),
-        1 => client().prop_map(|client| Step::Crash { client }),
-        1 => (0..8usize).prop_map(|wire| Step::LoseRequest { wire }),
-        1 => (0..TOPICS.len(), 1..5usize, any::<bool>())
-            .prop_map(|(name, partitions, is_new)| Step::Topic { name, partitions, is_new }),
-        1 => (0..TOPICS.len()).prop_map(|name| Step::DeleteTopic { name }),
-        1 => (0..6usize).prop_map(|kept| Step::Restart { kept }),
-        1 => prop_oneof![100..1_000usize, Just(usize::MAX)].prop_map(|bytes| Step::Limit { bytes }),
-    ];
-    prop::collection::vec(step, 1..200)
-}
+use steps::{ASSIGNORS, CLIENTS, RACKS, REGEXES, Step, TOPICS, steps};
 
 #[derive(Debug, Clone, Default)]
 struct Client {
@@ -116,12 +29,18 @@ struct Client {
     epoch: i32,
     topics: usize,
     regex: usize,
+    assignor: usize,
     /// What it reads.
     owned: Partitions,
     /// What it is to read, until it does.
     told: Option<Partitions>,
     /// The coordinator has let go of it, and it has not learnt so yet.
     is_fenced: bool,
+    /// Grows while the coordinator does not know it.
+    fences: u64,
+    /// An answer that was given after the last of them it has heard: it is no longer fenced once it has what that
+    /// told.
+    has_heard_since: bool,
     /// The request whose answer it waits for.
     awaits: Option<u64>,
     /// What the coordinator knows of it, when all requests have come.
@@ -134,7 +53,13 @@ struct Sent {
     number: u64,
 }
 
-type Answer = (Sent, ConsumerGroupHeartbeatResponse);
+struct Answer {
+    to: Sent,
+    response: ConsumerGroupHeartbeatResponse,
+    /// How often the client had been fenced when it was given.
+    fences: u64,
+}
+
 /// The connection it came over, and what came.
 type Asked = (u64, Sent, ConsumerGroupHeartbeatRequest);
 
@@ -179,6 +104,22 @@ fn union(one: &Partitions, other: &Partitions) -> Partitions {
     union
 }
 
+/// Whether the request says something of its member that the group does not know.
+fn is_news(group: &ConsumerGroup, request: &ConsumerGroupHeartbeatRequest) -> bool {
+    let Some(member) = group.members().get(request.member_id.as_str()) else {
+        return true;
+    };
+    let known = &member.metadata;
+    let names = request.subscribed_topic_names.as_ref();
+    let names = names.map(|names| names.iter().map(|name| Arc::from(name.as_str())));
+    let names = names.map(BTreeSet::from_iter);
+    let regex = request.subscribed_topic_regex.as_deref();
+    let assignor = request.server_assignor.as_deref();
+    names.is_some_and(|names| names != *known.subscribed_topics)
+        || regex.is_some_and(|regex| regex != known.subscribed_regex.as_deref().unwrap_or(""))
+        || assignor.is_some_and(|name| Some(name) != known.assignor.map(|known| known.name()))
+}
+
 impl World {
     fn new() -> Self {
         let mut world = Self {
@@ -211,6 +152,7 @@ impl World {
             connection: self.connections,
             topics: self.clients[client].topics,
             regex: self.clients[client].regex,
+            assignor: self.clients[client].assignor,
             ..Client::default()
         };
     }
@@ -228,10 +170,14 @@ impl World {
                 self.clients[client].topics = topics;
                 self.clients[client].regex = regex;
             }
+            Step::Vote { client, assignor } => self.clients[client].assignor = assignor,
             Step::Resolve => self.resolve(),
-            Step::Leave { client } => {
+            Step::Leave {
+                client,
+                is_for_good,
+            } => {
                 let is_static = client >= 2;
-                let epoch = if is_static { -2 } else { -1 };
+                let epoch = if is_static && !is_for_good { -2 } else { -1 };
                 let request = request(&member_id(self.clients[client].process), epoch);
                 self.send(client, request);
                 self.start(client);
@@ -260,6 +206,13 @@ impl World {
                 self.harness.made_of.remove(TOPICS[name]);
                 self.harness.make_topics();
             }
+            Step::Rack { name, rack } => {
+                if let Some(made_of) = self.harness.made_of.get_mut(TOPICS[name]) {
+                    made_of.2 = RACKS[rack];
+                    self.harness.make_topics();
+                }
+            }
+            Step::MaxSize { members } => self.harness.config.max_size = members,
             Step::Limit { bytes } => self.harness.config.batch_bytes_max = bytes,
             Step::Restart { kept } => {
                 let kept = kept.min(self.pending.len());
@@ -308,6 +261,7 @@ impl World {
             epoch,
             topics,
             regex,
+            assignor,
             owned,
             told,
             awaits,
@@ -324,8 +278,10 @@ impl World {
         let names = Vec::from_iter(names.map(|(_, name)| *name));
         let mut request = full(&member_id(process), epoch, &names, &owned);
         request.subscribed_topic_regex = Some(wire(REGEXES[regex].0));
+        request.server_assignor = ASSIGNORS[assignor].map(wire);
         if let Some((reported_topics, reported_regex, reported_owned)) = reported {
             request.rebalance_timeout_ms = -1;
+            request.server_assignor = None;
             if reported_topics == topics {
                 request.subscribed_topic_names = None;
             }
@@ -360,6 +316,7 @@ impl World {
         if revoked.is_empty() {
             client.owned = told;
             client.told = None;
+            client.is_fenced &= !client.has_heard_since;
         } else {
             client.owned = minus(&client.owned, &revoked);
         }
@@ -374,12 +331,18 @@ impl World {
     }
 
     fn deliver(&mut self, (connection, sent, request): &Asked) {
-        let sent = *sent;
+        let to = *sent;
         let before = self.harness.group.clone();
         self.harness.connection = *connection;
+        let fences = self.clients[to.client].fences;
         match self.harness.beat(request) {
             Ok(outcome) => {
-                self.append(outcome.records, Some((sent, outcome.response)));
+                let answer = Answer {
+                    to,
+                    response: outcome.response,
+                    fences,
+                };
+                self.append(outcome.records, Some(answer));
                 if !outcome.to_resolve.is_empty() {
                     assert_eq!(self.resolving, None, "asked for twice");
                     self.resolving = Some(outcome.to_resolve);
@@ -388,16 +351,22 @@ impl World {
             // A refusal need not wait for what it is due to.
             Err(refused) => {
                 assert!(self.harness.group == before, "a refusal changed the group");
-                self.hear(sent, &refused.response());
+                if refused.error == ResponseError::UnknownServerError {
+                    assert!(is_news(&before, request), "{request:?} is not to blame");
+                }
+                self.hear(&Answer {
+                    to,
+                    response: refused.response(),
+                    fences,
+                });
             }
         }
     }
 
     fn resolve(&mut self) {
         if let Some(regexes) = self.resolving.take() {
-            // Refused where it does not fit in a batch.
-            if let Ok(change) = self.harness.resolve(&regexes) {
-                self.append(change.records, None);
+            for records in self.harness.resolve(&regexes).batches {
+                self.append(records, None);
             }
         }
     }
@@ -414,12 +383,17 @@ impl World {
             return;
         };
         self.log.extend(records);
-        if let Some((sent, response)) = answer.filter(|_| !is_answer_lost) {
-            self.hear(sent, &response);
+        if let Some(answer) = answer.filter(|_| !is_answer_lost) {
+            self.hear(&answer);
         }
     }
 
-    fn hear(&mut self, sent: Sent, response: &ConsumerGroupHeartbeatResponse) {
+    fn hear(&mut self, answer: &Answer) {
+        let Answer {
+            to: sent,
+            response,
+            fences,
+        } = answer;
         let client = &mut self.clients[sent.client];
         if client.awaits != Some(sent.number) {
             return;
@@ -429,13 +403,21 @@ impl World {
             ResponseError::FencedMemberEpoch,
             ResponseError::UnknownMemberId,
         ];
+        let waits = [
+            ResponseError::UnreleasedInstanceId,
+            ResponseError::GroupMaxSizeReached,
+        ];
         match response.error_code {
             0 => {
                 assert!(response.member_epoch > 0, "{response:?}");
                 assert!(response.member_epoch >= client.epoch, "an epoch went back");
                 client.epoch = response.member_epoch;
+                client.has_heard_since = *fences == client.fences;
                 if let Some(told) = told(response) {
                     client.told = Some(told);
+                } else if client.told.is_none() {
+                    // It has reason to believe that it may go on.
+                    client.is_fenced &= !client.has_heard_since;
                 }
             }
             code if rejoins.iter().any(|error| error.code() == code) => {
@@ -444,15 +426,17 @@ impl World {
                     connection: client.connection,
                     topics: client.topics,
                     regex: client.regex,
+                    assignor: client.assignor,
                     ..Client::default()
                 };
             }
-            code if code == ResponseError::UnreleasedInstanceId.code() => {
+            code if waits.iter().any(|error| error.code() == code) => {
                 assert_eq!(client.epoch, 0);
                 client.reported = None;
             }
-            code if code == ResponseError::UnknownServerError.code() => client.reported = None,
-            code if code == ResponseError::NetworkException.code() => {
+            // The end of it, in Java.
+            code if code == ResponseError::UnknownServerError.code() => self.start(sent.client),
+            code if code == ResponseError::CoordinatorNotAvailable.code() => {
                 panic!("it was sent over the newest connection")
             }
             code if code == ResponseError::FencedInstanceId.code() => self.start(sent.client),
@@ -474,9 +458,14 @@ impl World {
         }
         for client in &mut self.clients {
             let member_id = member_id(client.process);
-            let commit_rule = group.check_commit(9, &member_id, client.epoch);
+            let api = CommitApi::OffsetCommit(9);
+            let commit_rule = group.check_commit(api, &member_id, None, client.epoch);
             let is_member = group.members().contains_key(&*member_id);
-            client.is_fenced |= client.epoch > 0 && !is_member;
+            if client.epoch > 0 && !is_member {
+                client.is_fenced = true;
+                client.fences += 1;
+                client.has_heard_since = false;
+            }
             if client.is_fenced {
                 continue;
             }
@@ -500,6 +489,7 @@ impl World {
     /// No more faults: members beat, take up and beat.
     fn come_to_rest(&mut self) {
         self.harness.config.batch_bytes_max = usize::MAX;
+        self.harness.config.max_size = usize::MAX;
         for _ in 0..20 {
             for client in 0..CLIENTS {
                 self.time_out(client);

@@ -1,6 +1,7 @@
 use kafka_protocol::ResponseError;
 
 use super::harness::*;
+use crate::consumer::CommitApi;
 
 #[test]
 fn commits_are_taken_from_who_has_the_partition() {
@@ -9,7 +10,8 @@ fn commits_are_taken_from_who_has_the_partition() {
         panic!()
     };
     let commit = |harness: &Harness, version, member_id: &str, epoch, partition| {
-        let rule = harness.group.check_commit(version, member_id, epoch);
+        let api = CommitApi::OffsetCommit(version);
+        let rule = harness.group.check_commit(api, member_id, None, epoch);
         let checked = rule.and_then(|rule| rule.check(&topic_id, partition));
         checked.map_or_else(|error| error.code(), |()| 0)
     };
@@ -64,5 +66,32 @@ fn offsets_are_told_to_members_of_the_right_epoch_and_to_tools() {
         let checked = harness.group.check_fetch(member_id, epoch);
         let got = checked.map_or_else(|error| error.code(), |()| 0);
         assert_eq!(got, code, "{member_id:?} {epoch}");
+    }
+}
+
+#[test]
+fn producers_commit_for_members_or_for_nobody() {
+    let harness = two_members();
+    let [topic_id] = *Vec::from_iter(orders(&[0]).into_keys()) else {
+        panic!()
+    };
+    for (member_id, instance_id, epoch, partition, code) in [
+        ("", None, -1, 0, 0),
+        ("", Some("i"), -1, 0, UNKNOWN_MEMBER_ID),
+        ("", None, 2, 0, UNKNOWN_MEMBER_ID),
+        ("c", None, -1, 0, UNKNOWN_MEMBER_ID),
+        ("a", None, 2, 3, 0),
+        ("a", None, 1, 1, 0),
+        ("a", None, 1, 2, STALE_MEMBER_EPOCH),
+        ("a", None, -1, 0, STALE_MEMBER_EPOCH),
+        ("a", None, 3, 0, STALE_MEMBER_EPOCH),
+    ] {
+        let api = CommitApi::TxnOffsetCommit;
+        let rule = harness
+            .group
+            .check_commit(api, member_id, instance_id, epoch);
+        let checked = rule.and_then(|rule| rule.check(&topic_id, partition));
+        let got = checked.map_or_else(|error| error.code(), |()| 0);
+        assert_eq!(got, code, "{member_id} {instance_id:?} {epoch} {partition}");
     }
 }

@@ -1,9 +1,5 @@
-use kafka_protocol::ResponseError;
-use kafka_protocol::messages::TopicName;
-
 use super::harness::*;
 use crate::consumer::{ConsumerGroupState, ConsumerRecord, MemberState};
-use crate::response::wire;
 
 #[test]
 fn deadlines_are_there_again_after_a_restart() {
@@ -51,28 +47,6 @@ fn a_member_of_a_state_from_the_future_starts_anew() {
     let response = harness.ok(&join("a", &["orders"]));
     assert_eq!(told(&response), Some(orders(&[0, 1])));
     assert_eq!(harness.group.state(), ConsumerGroupState::Stable);
-}
-
-#[test]
-fn a_change_that_fits_in_no_batch_is_refused_and_keeps_the_member() {
-    let mut harness = two_members();
-    let too_large = ResponseError::UnknownServerError.code();
-    harness.advance(9_000);
-    harness.set_topic("orders", 1, 1_000);
-    harness.config.batch_bytes_max = 4_000;
-    // Topics that do not exist count in the record of the member.
-    let names = (0..300).map(|number| TopicName(wire(&format!("topic-{number:05}"))));
-    let many = request("b", 2).with_subscribed_topic_names(Some(names.collect()));
-    for refused in [request("a", 2), many, join("c", &["orders"])] {
-        assert_eq!(harness.refused(&refused), too_large);
-    }
-    assert_eq!(harness.group.epochs(), (2, 2));
-    // The two are alive, the third never was a member.
-    assert_eq!(harness.advance(9_000).len(), 0);
-    assert_eq!(harness.deadlines.len(), 2);
-    harness.config.batch_bytes_max = 1_048_588;
-    assert_eq!(harness.ok(&request("a", 2)).member_epoch, 3);
-    assert_eq!(harness.group.epochs(), (3, 3));
 }
 
 #[test]

@@ -72,6 +72,8 @@ fn requests_that_make_no_sense_are_refused() {
         first().with_instance_id(Some(wire(""))),
         first().with_rack_id(Some(wire(""))),
         first().with_rebalance_timeout_ms(-1),
+        first().with_rebalance_timeout_ms(-2),
+        request("a", 2).with_rebalance_timeout_ms(i32::MIN),
         first().with_topic_partitions(None),
         first().with_topic_partitions(Some(wire_partitions(&orders(&[0])))),
         first().with_subscribed_topic_names(None),
@@ -147,7 +149,11 @@ fn what_a_member_sent_before_it_connected_anew_is_refused() {
         request("a", -1),
     ] {
         let code = harness.refused(&late);
-        assert_eq!(code, ResponseError::NetworkException.code(), "{late:?}");
+        assert_eq!(
+            code,
+            ResponseError::CoordinatorNotAvailable.code(),
+            "{late:?}"
+        );
     }
     // Who connects anew is told all: it may have missed its fencing.
     harness.connection = 3;
@@ -394,6 +400,29 @@ fn the_end_of_a_revocation_is_no_matter_to_who_has_revoked() {
     let Harness { group, topics, .. } = &mut harness;
     for member_id in ["a", "unheard-of"] {
         assert_eq!(group.end_revocation(member_id, topics).records, []);
+    }
+}
+
+#[test]
+fn members_that_name_the_same_topics_share_their_names() {
+    let mut harness = Harness::new();
+    harness.set_topic("other", 2, 1);
+    let shared = |harness: &Harness, one: &str, other: &str| {
+        let members = harness.group.members();
+        let names = |id: &str| &members[id].metadata.subscribed_topics;
+        std::sync::Arc::ptr_eq(names(one), names(other))
+    };
+    harness.ok(&join("a", &["orders", "other"]));
+    harness.ok(&join("b", &["other", "orders"]));
+    harness.ok(&join("c", &["orders"]));
+    assert!(shared(&harness, "a", "b"));
+    assert!(!shared(&harness, "a", "c"));
+    harness.ok(&join("c", &["orders", "other"]));
+    assert!(shared(&harness, "a", "c"));
+    // Those of one are in use as long as anyone has them.
+    for (member_id, is_subscribed) in [("a", true), ("b", true), ("c", false)] {
+        harness.ok(&request(member_id, -1));
+        assert_eq!(harness.group.is_subscribed_to("other"), is_subscribed);
     }
 }
 

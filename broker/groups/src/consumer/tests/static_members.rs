@@ -1,7 +1,7 @@
 use kafka_protocol::ResponseError;
 
 use super::harness::*;
-use crate::consumer::ConsumerGroupState;
+use crate::consumer::{ConsumerGroupState, ConsumerRecord};
 use crate::response::wire;
 
 #[test]
@@ -83,4 +83,85 @@ fn who_is_away_has_revoked_what_it_was_asked_to() {
             .flat_map(|of_topic| of_topic.values())
             .all(|epoch| *epoch == 0)
     );
+}
+
+/// Its join hangs, it gives up and leaves for a while over another connection: what comes late is not to bring it
+/// back, or the next process has to wait for the end of its session.
+#[test]
+fn a_join_that_comes_after_its_member_went_away_is_refused() {
+    let mut harness = Harness::new();
+    harness.ok(&join_as("i", "a"));
+    harness.connection = 2;
+    harness.ok(&request("a", -2).with_instance_id(Some(wire("i"))));
+    harness.connection = 1;
+    let unavailable = ResponseError::CoordinatorNotAvailable.code();
+    assert_eq!(harness.refused(&join_as("i", "a")), unavailable);
+    harness.connection = 3;
+    assert_eq!(harness.ok(&join_as("i", "b")).member_epoch, 1);
+}
+
+#[test]
+fn a_request_that_is_refused_tells_of_its_connection_too() {
+    let mut harness = Harness::new();
+    harness.ok(&join_as("i", "a"));
+    harness.connection = 2;
+    assert_eq!(
+        harness.refused(&request("a", 7).with_instance_id(Some(wire("i")))),
+        FENCED_MEMBER_EPOCH
+    );
+    harness.connection = 1;
+    let unavailable = ResponseError::CoordinatorNotAvailable.code();
+    assert_eq!(harness.refused(&join_as("i", "a")), unavailable);
+    // It was not told anything over that connection yet.
+    harness.connection = 2;
+    let at_its_epoch = request("a", 1).with_instance_id(Some(wire("i")));
+    assert_eq!(
+        told(&harness.ok(&at_its_epoch)),
+        Some(orders(&[0, 1, 2, 3]))
+    );
+    assert_eq!(told(&harness.ok(&at_its_epoch)), None);
+
+    // Nor is it forgotten when the next process is refused.
+    let away = request("a", -2).with_instance_id(Some(wire("i")));
+    harness.ok(&away);
+    harness.connection = 3;
+    harness.config.batch_bytes_max = 100;
+    harness.refused(&join_as("i", "b"));
+    harness.config.batch_bytes_max = 1_048_588;
+    harness.connection = 1;
+    assert_eq!(harness.refused(&join_as("i", "a")), unavailable);
+    harness.connection = 3;
+    harness.ok(&join_as("i", "b"));
+    // The one that went has no connection any more.
+    assert_eq!(
+        Vec::from_iter(harness.group.connections.keys()),
+        [&"b".into()]
+    );
+}
+
+/// No consumer does it: its own member id, with the instance of another that is away.
+#[test]
+fn what_a_member_had_is_free_when_it_takes_anothers_place() {
+    let mut harness = Harness::new();
+    harness.set_topic("other", 2, 2);
+    harness.ok(&join_as("i", "a"));
+    let joins = join("b", &[]).with_subscribed_topic_regex(Some(wire("ot.*")));
+    let to_resolve = harness.beat(&joins).unwrap().to_resolve;
+    harness.resolve(&to_resolve);
+    harness.advance(1_000);
+    harness.ok(&joins);
+    assert!(!harness.group.target("b").unwrap().is_empty());
+    harness.ok(&request("a", -2).with_instance_id(Some(wire("i"))));
+    let (epoch, _) = harness.group.epochs();
+
+    let outcome = harness.beat(&join_as("i", "b")).unwrap();
+    assert_eq!(harness.group.epochs().0, epoch + 1);
+    let forgotten = ConsumerRecord::Regex {
+        regex: "ot.*".into(),
+        resolved: None,
+    };
+    assert!(outcome.records.contains(&forgotten), "{outcome:?}");
+    assert!(!harness.group.is_subscribed_to("other"));
+    assert_eq!(told(&outcome.response), Some(orders(&[0, 1, 2, 3])));
+    assert_eq!(harness.group.members().len(), 1);
 }

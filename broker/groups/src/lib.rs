@@ -39,6 +39,8 @@ mod member;
 mod now;
 mod offsets;
 mod partition;
+#[cfg(test)]
+mod processor_time;
 mod record;
 mod request;
 mod response;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{Assignor, AssignorGroup, AssignorMember, Partitions};
+use crate::processor_time::processor_ms;
 
 #[derive(Debug, Clone)]
 struct Member {
@@ -339,12 +340,6 @@ fn names_are_kafkas() {
     assert_eq!(Assignor::ALL[0].name(), "uniform");
 }
 
-/// Of this thread alone: others on the machine do not count.
-fn processor_ms() -> i64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
-}
-
 /// A thousand members and ten thousand partitions. Unoptimised a step took 0.25 to 0.45 s; ten times that fails.
 #[test]
 fn large_groups_are_assigned_at_once() {
@@ -385,8 +380,8 @@ fn large_groups_are_assigned_at_once() {
     }
 }
 
-/// A thousand members that share a set of five thousand topics: the set is walked over once. Unoptimised, walking
-/// it for each of them took LARGE.
+/// A thousand members that share a set of five thousand topics: the set is walked over once. Unoptimised
+/// that took 20 ms, and walking it for each of them 8 s.
 #[test]
 fn a_set_that_many_share_is_walked_over_once() {
     const TOPICS: usize = 5_000;

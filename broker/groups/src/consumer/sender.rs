@@ -23,7 +23,7 @@ pub(super) enum Sender {
 
 impl ConsumerGroup {
     /// Whose request it is, when the group takes it. A process of a static member that sends its join again is
-    /// taken; in Kafka it is refused as UNRELEASED_INSTANCE_ID, and a lost answer costs it its session.
+    /// taken; in Kafka it is refused as UNRELEASED_INSTANCE_ID, and an answer that is lost is the end of it.
     pub(super) fn sender(
         &self,
         context: &RequestContext,

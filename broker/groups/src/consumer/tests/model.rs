@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use super::harness::*;
 use crate::assignor::Partitions;
-use crate::consumer::{CommitApi, ConsumerGroup, ConsumerGroupState, ConsumerRecord};
+use crate::consumer::{
+    CommitApi, ConsumerGroup, ConsumerGroupState, ConsumerRecord, ConsumerTimer,
+};
 use crate::response::wire;
 use steps::{ASSIGNORS, CLIENTS, RACKS, REGEXES, Step, TOPICS, steps};
 
@@ -183,6 +185,14 @@ impl World {
                 self.start(client);
             }
             Step::Crash { client } => self.start(client),
+            Step::EndSession { client } => {
+                let member_id = Arc::from(member_id(self.clients[client].process));
+                let Harness { now, deadlines, .. } = &mut self.harness;
+                if let Some(deadline) = deadlines.get_mut(&(member_id, ConsumerTimer::Session)) {
+                    *deadline = now.monotonic_ms;
+                }
+                self.advance(0);
+            }
             Step::Deliver { wire } => {
                 if let Some(asked) = self.take_request(wire) {
                     self.deliver(&asked);
@@ -192,11 +202,7 @@ impl World {
                 self.take_request(wire);
             }
             Step::Commit { is_answer_lost } => self.commit(is_answer_lost),
-            Step::Advance { duration_ms } => {
-                for records in self.harness.advance(duration_ms) {
-                    self.append(records, None);
-                }
-            }
+            Step::Advance { duration_ms } => self.advance(duration_ms),
             Step::Topic {
                 name,
                 partitions,
@@ -363,6 +369,12 @@ impl World {
         }
     }
 
+    fn advance(&mut self, duration_ms: i64) {
+        for records in self.harness.advance(duration_ms) {
+            self.append(records, None);
+        }
+    }
+
     fn resolve(&mut self) {
         if let Some(regexes) = self.resolving.take() {
             for records in self.harness.resolve(&regexes).batches {
@@ -510,9 +522,7 @@ impl World {
                 self.take_up(client);
             }
             self.check();
-            for records in self.harness.advance(2_000) {
-                self.append(records, None);
-            }
+            self.advance(2_000);
             self.check();
         }
         let group = self.harness.group.clone();

@@ -1,11 +1,16 @@
+use std::sync::Arc;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, TopicName};
+use uuid::Uuid;
 
 use super::harness::*;
 use crate::assignor::{Assignor, Partitions};
 use crate::consumer::{
-    ConsumerGroupState, ConsumerRecord, ConsumerTimer, MemberState, TargetEpoch,
+    ConsumerGroupState, ConsumerRecord, ConsumerTimer, GroupEpoch, MemberState, TargetEpoch, Topic,
+    Topics,
 };
+use crate::processor_time::processor_ms;
 use crate::response::wire;
 
 fn epoch_of(harness: &Harness, member_id: &str) -> i32 {
@@ -410,7 +415,7 @@ fn members_that_name_the_same_topics_share_their_names() {
     let shared = |harness: &Harness, one: &str, other: &str| {
         let members = harness.group.members();
         let names = |id: &str| &members[id].metadata.subscribed_topics;
-        std::sync::Arc::ptr_eq(names(one), names(other))
+        Arc::ptr_eq(names(one), names(other))
     };
     harness.ok(&join("a", &["orders", "other"]));
     harness.ok(&join("b", &["other", "orders"]));
@@ -424,6 +429,58 @@ fn members_that_name_the_same_topics_share_their_names() {
         harness.ok(&request(member_id, -1));
         assert_eq!(harness.group.is_subscribed_to("other"), is_subscribed);
     }
+}
+
+/// Of a thousand members and five thousand topics, neither the target nor a beat goes through all topics of each
+/// member. Unoptimised the target took 57 ms, and a hundred beats 4.
+#[test]
+fn five_thousand_topics_of_a_thousand_members_are_looked_at_once() {
+    const TOPICS: usize = 5_000;
+    let mut harness = Harness::new();
+    let names = Vec::from_iter((0..TOPICS).map(|number| format!("topic-{number:04}")));
+    let topics = names.iter().enumerate().map(|(number, name)| {
+        let id = Uuid::from_u128(100 + number as u128);
+        let topic = Topic::new(name, id, &[vec!["rack"]]);
+        (Arc::from(name.as_str()), topic)
+    });
+    harness.topics = Topics::new(100, topics);
+    let names = Vec::from_iter(names.iter().map(String::as_str));
+    harness.ok(&join("member-000", &names));
+    let metadata = harness.group.members()["member-000"].metadata.clone();
+    for number in 1..1_000 {
+        harness.group.apply(&ConsumerRecord::Member {
+            member_id: Arc::from(format!("member-{number:03}")),
+            metadata: Some(metadata.clone()),
+        });
+    }
+    harness.advance(1_000);
+    let again = |member_id: &str| {
+        let join = join(member_id, &[]).with_subscribed_topic_names(None);
+        join.with_subscribed_topic_regex(Some(wire("")))
+    };
+    // As if it had just come: the group assigns anew.
+    let epoch = harness.group.epoch;
+    let next = GroupEpoch {
+        epoch: epoch.epoch + 1,
+        ..epoch
+    };
+    harness.group.apply(&ConsumerRecord::Epoch(Some(next)));
+    let started_ms = processor_ms();
+    harness.ok(&again("member-001"));
+    let target_ms = processor_ms() - started_ms;
+    assert_eq!(harness.group.epochs(), (2, 2));
+    assert_eq!(harness.group.target("member-999").unwrap().len(), 5);
+    let started_ms = processor_ms();
+    for number in 0..100 {
+        // Each has to wait for what the first has to let go of.
+        let member_id = format!("member-{:03}", 2 + number);
+        harness.ok(&again(&member_id));
+    }
+    let beats_ms = processor_ms() - started_ms;
+    assert!(
+        target_ms < 1_000 && beats_ms < 200,
+        "{target_ms} ms, {beats_ms} ms"
+    );
 }
 
 /// The first target is for the first of them, the next for all.

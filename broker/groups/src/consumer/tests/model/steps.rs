@@ -42,6 +42,10 @@ pub(super) enum Step {
     Crash {
         client: usize,
     },
+    /// Its session is over, however short that is.
+    EndSession {
+        client: usize,
+    },
     /// The next request of a connection comes to the coordinator.
     Deliver {
         wire: usize,
@@ -100,6 +104,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (client(), 0..ASSIGNORS.len())
             .prop_map(|(client, assignor)| Step::Vote { client, assignor }),
         1 => client().prop_map(|client| Step::Crash { client }),
+        2 => client().prop_map(|client| Step::EndSession { client }),
         1 => (0..8usize).prop_map(|wire| Step::LoseRequest { wire }),
         1 => (0..TOPICS.len(), 1..5usize, any::<bool>())
             .prop_map(|(name, partitions, is_new)| Step::Topic { name, partitions, is_new }),
@@ -107,7 +112,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..TOPICS.len(), 0..RACKS.len()).prop_map(|(name, rack)| Step::Rack { name, rack }),
         1 => (1..=CLIENTS).prop_map(|members| Step::MaxSize { members }),
         1 => (0..6usize).prop_map(|kept| Step::Restart { kept }),
-        1 => prop_oneof![100..1_000usize, Just(usize::MAX)].prop_map(|bytes| Step::Limit { bytes }),
+        1 => prop_oneof![60..300usize, 300..1_000usize, Just(usize::MAX)].prop_map(|bytes| Step::Limit { bytes }),
     ];
     prop::collection::vec(step, 1..200)
 }

@@ -7,7 +7,7 @@ use super::config::ConsumerGroupConfig;
 use super::connection::Connection;
 use super::member::{ConsumerMember, CurrentAssignment, MemberMetadata};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
-use super::regex::ResolvedRegex;
+use super::regex::{ResolvedRegex, TooLargeRegex};
 use super::topics::Topics;
 use crate::assignor::{Assignor, Partitions};
 
@@ -42,8 +42,8 @@ pub struct ConsumerGroup {
     pub(super) is_resolving: bool,
     /// When that last came to nothing (monotonic clock); in no record.
     pub(super) resolution_failed_ms: Option<i64>,
-    /// The regular expressions that matched too much, and the version of the topics then; in no record.
-    pub(super) too_large_regexes: BTreeMap<Arc<str>, u64>,
+    /// The regular expressions that matched too much; in no record.
+    pub(super) too_large_regexes: BTreeMap<Arc<str>, TooLargeRegex>,
 }
 
 /// State of a consumer group, with Kafka's names.

@@ -32,6 +32,14 @@ pub struct ResolvedRegex {
     pub timestamp_ms: i64,
 }
 
+/// What fitted in no batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TooLargeRegex {
+    /// Of the topics it was matched against.
+    version: u64,
+    bytes: usize,
+}
+
 /// What came of resolving the regular expressions of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolution {
@@ -125,7 +133,7 @@ impl ConsumerGroup {
             turn.roll_back(start);
             let regex = matches[taken - 1].0.clone();
             let failed = &mut turn.group.too_large_regexes;
-            failed.insert(regex.clone(), version);
+            failed.insert(regex.clone(), TooLargeRegex { version, bytes });
             let too_large = TooLarge::Regex {
                 regex,
                 bytes,
@@ -184,8 +192,10 @@ impl ConsumerGroup {
         let mut regexes = self.regexes.keys();
         let is_stale = |regex: &Arc<str>| {
             let resolved = self.resolved.get(regex).map(|resolved| resolved.version);
-            let failed = self.too_large_regexes.get(regex).copied();
-            let tried = resolved.max(failed);
+            // It would not fit now either.
+            let failed = self.too_large_regexes.get(regex);
+            let failed = failed.filter(|failed| failed.bytes > config.batch_bytes_max);
+            let tried = resolved.max(failed.map(|failed| failed.version));
             tried.is_none_or(|version| version < topics.new_names_version())
         };
         let interval_ms = i64::from(config.regex_refresh_interval_ms);

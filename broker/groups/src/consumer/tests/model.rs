@@ -193,7 +193,13 @@ impl World {
                 }
                 self.advance(0);
             }
-            Step::Deliver { wire } => {
+            Step::Deliver { client } => {
+                let connection = self.clients[client].connection;
+                if let Some(asked) = self.take_request_over(connection) {
+                    self.deliver(&asked);
+                }
+            }
+            Step::DeliverLate { wire } => {
                 if let Some(asked) = self.take_request(wire) {
                     self.deliver(&asked);
                 }
@@ -331,9 +337,13 @@ impl World {
     fn take_request(&mut self, index: usize) -> Option<Asked> {
         self.wires.retain(|_, wire| !wire.is_empty());
         let count = self.wires.len().max(1);
-        let (connection, wire) = self.wires.iter_mut().nth(index % count)?;
-        let (sent, request) = wire.pop_front()?;
-        Some((*connection, sent, request))
+        let connection = *self.wires.keys().nth(index % count)?;
+        self.take_request_over(connection)
+    }
+
+    fn take_request_over(&mut self, connection: u64) -> Option<Asked> {
+        let (sent, request) = self.wires.get_mut(&connection)?.pop_front()?;
+        Some((connection, sent, request))
     }
 
     fn deliver(&mut self, (connection, sent, request): &Asked) {

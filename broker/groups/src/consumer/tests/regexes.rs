@@ -73,7 +73,7 @@ fn a_regular_expression_that_is_resolved_serves_who_comes_later() {
     let joins = |member_id| join(member_id, &[]).with_subscribed_topic_regex(Some(wire("o.*")));
     let to_resolve = harness.beat(&joins("a")).unwrap().to_resolve;
     // It cannot be, or does not fit in a batch: asked for again, in time.
-    for (limit, wait_ms) in [(usize::MAX, 10_000), (100, 600_000)] {
+    for limit in [usize::MAX, 100] {
         harness.config.batch_bytes_max = limit;
         let failed = match limit {
             100 => harness.resolve(&to_resolve),
@@ -82,10 +82,8 @@ fn a_regular_expression_that_is_resolved_serves_who_comes_later() {
         assert_eq!(failed.batches.len(), 0);
         assert_eq!(failed.too_large.len(), usize::from(limit == 100));
         harness.config.batch_bytes_max = usize::MAX;
-        for _ in 1..wait_ms / 5_000 {
-            harness.advance(5_000);
-            assert_eq!(harness.beat(&request("a", 1)).unwrap().to_resolve, []);
-        }
+        harness.advance(5_000);
+        assert_eq!(harness.beat(&request("a", 1)).unwrap().to_resolve, []);
         harness.advance(4_999);
         assert_eq!(harness.beat(&request("a", 1)).unwrap().to_resolve, []);
         harness.advance(1);

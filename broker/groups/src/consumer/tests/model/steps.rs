@@ -46,8 +46,12 @@ pub(super) enum Step {
     EndSession {
         client: usize,
     },
-    /// The next request of a connection comes to the coordinator.
+    /// The next request that the client has sent over its newest connection comes to the coordinator.
     Deliver {
+        client: usize,
+    },
+    /// That of any connection.
+    DeliverLate {
         wire: usize,
     },
     LoseRequest {
@@ -91,7 +95,8 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let client = || 0..CLIENTS;
     let step = prop_oneof![
         16 => client().prop_map(|client| Step::Beat { client }),
-        16 => (0..8usize).prop_map(|wire| Step::Deliver { wire }),
+        16 => client().prop_map(|client| Step::Deliver { client }),
+        3 => (0..8usize).prop_map(|wire| Step::DeliverLate { wire }),
         16 => any::<u8>().prop_map(|lost| Step::Commit { is_answer_lost: lost < 25 }),
         10 => client().prop_map(|client| Step::TakeUp { client }),
         6 => prop_oneof![0..1_100i64, 1_000..12_000i64].prop_map(|duration_ms| Step::Advance { duration_ms }),

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use foz_protocol::batch::{BatchError, BatchHeader, CRC_COVERED_FROM, HEADER_LENGTH};
+
+use crate::reading_files::read_exact_at;
 
 /// Read at once where only headers matter: small, so that the records of large batches are skipped.
 pub(crate) const HEADER_CHUNK_BYTES: usize = 16 << 10;
@@ -163,7 +164,7 @@ impl BatchScanner {
     fn fill(&mut self, at: u64, length: usize) -> io::Result<()> {
         self.buffer.resize(length, 0);
         self.buffer_position = at;
-        let read = self.file.read_exact_at(&mut self.buffer, at);
+        let read = read_exact_at(&self.file, &mut self.buffer, at);
         if read.is_err() {
             self.buffer.clear();
         }

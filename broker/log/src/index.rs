@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::atomic_file::remove_if_exists;
 use crate::error::{StorageContext, StorageError};
 use crate::file_handles::{FileHandles, LazyFile};
+use crate::reading_files::read_exact_at;
 
 /// Entries that a search reads at once when it has come near.
 const SEARCH_BLOCK_ENTRIES: u32 = 256;
@@ -189,6 +190,8 @@ pub(crate) struct SparseIndex<E> {
     entries: AtomicU32,
     /// `None` until somebody asked, or when there are no entries.
     last: Mutex<Option<E>>,
+    /// That was said.
+    is_unreadable: AtomicBool,
 }
 
 impl<E: Entry> SparseIndex<E> {
@@ -243,6 +246,7 @@ impl<E: Entry> SparseIndex<E> {
             base_offset: self.base_offset,
             entries: AtomicU32::new(self.len()),
             last: Mutex::new(*self.last.lock()),
+            is_unreadable: AtomicBool::new(false),
         }
     }
 
@@ -262,6 +266,7 @@ impl<E: Entry> SparseIndex<E> {
             base_offset,
             entries: AtomicU32::new(entries.unwrap_or_default()),
             last: Mutex::new(None),
+            is_unreadable: AtomicBool::new(false),
         }
     }
 
@@ -365,13 +370,24 @@ impl<E: Entry> SparseIndex<E> {
         let from = low.saturating_sub(1);
         let mut bytes = vec![0; (high - from) as usize * E::BYTES];
         let at = u64::from(from) * E::BYTES as u64;
-        self.open_file()?
-            .read_exact_at(&mut bytes, at)
-            .at("read", self.file.path())?;
+        read_exact_at(&*self.open_file()?, &mut bytes, at).at("read", self.file.path())?;
         let entries = bytes
             .chunks_exact(E::BYTES)
             .map(|bytes| E::decode(self.base_offset, bytes));
         Ok(entries.take_while(|entry| entry.key() <= key).last())
+    }
+
+    /// As [`Self::floor`], and `None` where the disk does not give the index: the log itself knows.
+    pub(crate) fn floor_if_readable(&self, key: i64) -> Result<Option<E>, StorageError> {
+        match self.floor(key) {
+            Err(error) if error.is_of_disk() => {
+                if !self.is_unreadable.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(%error, "an index cannot be read: its log is searched instead, which takes longer");
+                }
+                Ok(None)
+            }
+            found => found,
+        }
     }
 
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
@@ -384,9 +400,7 @@ impl<E: Entry> SparseIndex<E> {
     fn read(&self, entry: u32) -> Result<E, StorageError> {
         let mut bytes = vec![0; E::BYTES];
         let at = u64::from(entry) * E::BYTES as u64;
-        self.open_file()?
-            .read_exact_at(&mut bytes, at)
-            .at("read", self.file.path())?;
+        read_exact_at(&*self.open_file()?, &mut bytes, at).at("read", self.file.path())?;
         Ok(E::decode(self.base_offset, &bytes))
     }
 

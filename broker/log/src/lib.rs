@@ -59,6 +59,7 @@ mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
 mod quarantine;
+mod reading_files;
 mod recovery;
 mod replicated;
 mod reset;

@@ -272,7 +272,7 @@ impl LogDirectory {
     /// Cuts off everything of `log` from `from_offset` on, or from an earlier damaged batch of the same
     /// segment on, so that it can be fetched again from another replica. Copies of the segments that are
     /// cut or go are kept with the suffix `.quarantined`: these are returned, none where the log ends before
-    /// `from_offset`.
+    /// `from_offset`. A batch that the disk does not give is damaged, and is left out of the copy.
     ///
     /// # Errors
     /// [`OpenError`].

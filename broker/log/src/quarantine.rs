@@ -1,17 +1,27 @@
 //! Damaged segments are kept beside the log, so that nobody's data is thrown away by a program: what a
 //! person may still read from them is theirs to decide.
 //!
-//! The copies take space until somebody removes them. A second damage to the same segment replaces the
+//! What the disk does not give is left out of them. The copies take space until somebody removes them. A second damage to the same segment replaces the
 //! copy of the first.
 
 use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::atomic_file::{flush_directory, remove_if_exists};
-use crate::error::{StorageContext, StorageError};
+use crate::error::{StorageContext, StorageError, says_disk_failed};
 use crate::names::{QUARANTINED_SUFFIX, TEMPORARY_SUFFIX};
+use crate::reading_files;
 use crate::segment::Segment;
+
+/// Copied at once where the disk does not give all of it.
+const CHUNK_BYTES: u64 = 256 << 10;
+/// A kernel reads no less.
+const PAGE_BYTES: u64 = 4 << 10;
+/// A disk takes seconds for each, and checkpoints wait meanwhile: what comes after so many pages is left out as well.
+const FAILED_READS_MAX: u32 = 32;
 
 /// Keeps `damaged`, which is about to be cut, and the segments after it, which are about to go. The log
 /// itself is as before. Returns the files that are kept.
@@ -44,9 +54,66 @@ pub(crate) fn keep(
 
 /// Not called a flush where it fails: the log itself is as before.
 fn copy_durably(from: &Path, to: &Path) -> Result<(), StorageError> {
-    fs::copy(from, to).at("copy", from)?;
+    match reading_files::copy(from, to) {
+        // Of the one or of the other.
+        Err(error) if says_disk_failed(&error) => copy_what_can_be_read(from, to)?,
+        copied => copied.at("copy", from)?,
+    }
     let flushed = File::open(to).and_then(|file| file.sync_data());
     flushed.at("flush the copy", to)
+}
+
+/// The rest is a hole: what can be read has its place.
+fn copy_what_can_be_read(from: &Path, to: &Path) -> Result<(), StorageError> {
+    let source = File::open(from).at("open", from)?;
+    let target = File::create(to).at("create", to)?;
+    let length = source.metadata().at("read", from)?.len();
+    target.set_len(length).at("truncate", to)?;
+    let (mut copied, mut failed_reads) = (0, 0);
+    for chunk in pieces(0..length, CHUNK_BYTES) {
+        if failed_reads >= FAILED_READS_MAX {
+            break;
+        }
+        if copy_piece(&source, &target, &chunk, from, to)? {
+            copied += chunk.end - chunk.start;
+            continue;
+        }
+        for page in pieces(chunk, PAGE_BYTES) {
+            if failed_reads >= FAILED_READS_MAX {
+                break;
+            }
+            match copy_piece(&source, &target, &page, from, to)? {
+                true => copied += page.end - page.start,
+                false => failed_reads += 1,
+            }
+        }
+    }
+    let (path, left_out) = (from.display(), length - copied);
+    tracing::warn!(%path, left_out, "what the disk does not give is left out of the copy of a damaged segment");
+    Ok(())
+}
+
+/// False where the disk does not give it.
+fn copy_piece(
+    source: &File,
+    target: &File,
+    piece: &Range<u64>,
+    from: &Path,
+    to: &Path,
+) -> Result<bool, StorageError> {
+    let mut bytes = vec![0; (piece.end - piece.start) as usize];
+    match reading_files::read_exact_at(source, &mut bytes, piece.start) {
+        Err(error) if says_disk_failed(&error) => return Ok(false),
+        read => read.at("read", from)?,
+    }
+    target.write_all_at(&bytes, piece.start).at("write", to)?;
+    Ok(true)
+}
+
+fn pieces(of: Range<u64>, bytes: u64) -> impl Iterator<Item = Range<u64>> {
+    let end = of.end;
+    of.step_by(bytes as usize)
+        .map(move |at| at..end.min(at + bytes))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -54,3 +121,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     PathBuf::from(name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,10 @@ use crate::index::{OffsetPosition, SparseIndex, TimestampOffset, newer};
 use crate::names::{
     LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, TIME_INDEX_SUFFIX, offset_file,
 };
+#[cfg(test)]
+use crate::reading_files::bad_sectors;
+
+mod sound_end;
 
 /// The greatest batch that is appended or read back, and the most that one read gives: no request that brought one can have been larger
 /// (Kafka's `socket.request.max.bytes`), so a greater length is damage.
@@ -270,8 +274,8 @@ impl Segment {
         ))
     }
 
-    /// The first batch that ends at `offset` or after it.
-    pub(crate) fn find(&self, offset: i64) -> Result<Option<Scanned>, ReadError> {
+    /// Where to begin to look for `offset`.
+    pub(crate) fn position_near(&self, offset: i64) -> Result<u64, StorageError> {
         let read_end = self
             .read_ends
             .lock()
@@ -279,11 +283,20 @@ impl Segment {
             .flatten()
             .find(|e| e.offset == offset)
             .copied();
-        let near = match read_end {
-            Some(end) => Some(end),
-            None => self.offset_index.floor(offset)?,
-        };
-        let from = near.map_or(0, |near| u64::from(near.position));
+        match read_end {
+            Some(end) => Ok(u64::from(end.position)),
+            None => self.indexed_position(offset),
+        }
+    }
+
+    fn indexed_position(&self, offset: i64) -> Result<u64, StorageError> {
+        let floor = self.offset_index.floor_if_readable(offset)?;
+        Ok(floor.map_or(0, |floor| u64::from(floor.position)))
+    }
+
+    /// The first batch that ends at `offset` or after it.
+    pub(crate) fn find(&self, offset: i64) -> Result<Option<Scanned>, ReadError> {
+        let from = self.position_near(offset)?;
         match self.find_from(from, offset) {
             // An index that lies is no reason to fail: the log itself knows.
             Err(ReadError::Corrupt { .. }) | Ok(None) if from > 0 => self.find_from(0, offset),
@@ -316,8 +329,7 @@ impl Segment {
     /// Where the batches end that lie before `position`, at which `offset` or a later one comes. Compaction may have left a
     /// gap behind them: a log that ended within it would end earlier after a crash, and look as if it had lost something.
     pub(crate) fn end_before(&self, position: u64, offset: i64) -> Result<i64, ReadError> {
-        let near = self.offset_index.floor(offset.saturating_sub(1))?;
-        let from = near.map_or(0, |near| u64::from(near.position));
+        let from = self.indexed_position(offset.saturating_sub(1))?;
         match self.end_between(from, position) {
             // As in `find`.
             Err(ReadError::Corrupt { .. }) | Ok(None) if from > 0 => self.end_between(0, position),
@@ -431,6 +443,8 @@ impl Segment {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let at = position + bytes.len() as u64;
+            #[cfg(test)]
+            bad_sectors::check(&file, at, length - bytes.len()).at("read", self.path())?;
             match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
                 Ok(0) => {
                     let reason = "the file is shorter than it was".to_owned();

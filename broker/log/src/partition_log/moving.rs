@@ -82,8 +82,7 @@ impl PartitionLog {
         let segments = self.segments_from(offset);
         let mut bytes: u64 = segments.iter().map(|segment| segment.size()).sum();
         if let Some(first) = segments.first() {
-            let entry = first.offset_index.floor(offset)?;
-            bytes -= entry.map_or(0, |entry| u64::from(entry.position).min(first.size()));
+            bytes -= first.position_near(offset)?.min(first.size());
         }
         Ok(bytes)
     }

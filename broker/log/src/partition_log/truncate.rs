@@ -114,25 +114,26 @@ impl Change<'_> {
     /// Where the log must end so that nothing from `offset` on is left: a batch that holds `offset`
     /// goes as a whole, and a gap before it. `None` when it ends there or before.
     pub(crate) fn cut_at(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
-        self.find_cut(offset, |segment, error| Err(malformed(segment)(error)))
+        self.find_cut(offset, |segment, offset| {
+            let found = segment.find(offset).and_then(|batch| {
+                let position = batch.map_or(segment.size(), |batch| batch.position);
+                let first_cut = batch.map_or(offset, |batch| batch.header.base_offset);
+                Ok((position, segment.end_before(position, first_cut)?))
+            });
+            found.map_err(malformed(segment))
+        })
     }
 
-    /// Like [`Self::cut_at`], but where a damaged batch comes first the log must end before it.
+    /// Like [`Self::cut_at`], but where a damaged batch comes first in the same segment, or one that the disk does not give,
+    /// the log must end before it: whoever resumes it walks over all of them.
     pub(crate) fn cut_at_damage(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
-        self.find_cut(offset, |segment, error| match error {
-            ReadError::Corrupt {
-                position,
-                offset: damaged,
-                ..
-            } => Ok((position, damaged.min(offset))),
-            error => Err(malformed(segment)(error)),
-        })
+        self.find_cut(offset, |segment, offset| Ok(segment.sound_end(offset)?))
     }
 
     fn find_cut(
         &self,
         offset: i64,
-        unless_found: impl FnOnce(&Segment, ReadError) -> Result<(u64, i64), OpenError>,
+        end_in: impl FnOnce(&Segment, i64) -> Result<(u64, i64), OpenError>,
     ) -> Result<Option<Cut>, OpenError> {
         let log = self.log;
         if offset >= log.log_end_offset() {
@@ -142,15 +143,7 @@ impl Change<'_> {
         let segment = log
             .segment_of(offset)
             .unwrap_or_else(|| log.first_segment());
-        let found = segment.find(offset).and_then(|batch| {
-            let position = batch.map_or(segment.size(), |batch| batch.position);
-            let first_cut = batch.map_or(offset, |batch| batch.header.base_offset);
-            Ok((position, segment.end_before(position, first_cut)?))
-        });
-        let (position, end_offset) = match found {
-            Ok(found) => found,
-            Err(error) => unless_found(&segment, error)?,
-        };
+        let (position, end_offset) = end_in(&segment, offset)?;
         Ok(Some(Cut {
             segment,
             position,

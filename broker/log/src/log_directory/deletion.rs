@@ -26,6 +26,8 @@ pub(super) struct Deleted {
     unnamed: HashMap<TopicPartition, Option<Uuid>>,
     /// Whose directories have new names, or are gone, and a power failure may bring them back.
     unflushed: HashMap<TopicPartition, Unflushed>,
+    /// Copies that were given up, and a power failure may bring them back; by which change that was.
+    unflushed_copies: HashMap<TopicPartition, u64>,
     /// The number of the newest of those changes.
     changes: u64,
     /// What another flush says is not to be believed.
@@ -60,6 +62,11 @@ impl Deleted {
         let change = self.changes;
         let unflushed = Unflushed { change, topic_id };
         self.unflushed.insert(partition, unflushed);
+    }
+
+    pub(super) fn add_unflushed_copy(&mut self, partition: TopicPartition) {
+        self.changes += 1;
+        self.unflushed_copies.insert(partition, self.changes);
     }
 
     /// Begins with what an opening found.
@@ -137,6 +144,12 @@ impl LogDirectory {
         let topic_ids = [deleted.unnamed.get(partition).copied(), unflushed];
         let mut topic_ids = topic_ids.into_iter().flatten();
         topic_ids.any(|it| it.is_none_or(|it| it == topic_id))
+    }
+
+    /// A copy of that name was given up, and its disk may not know that yet: [`Self::give_up_future`] is to be asked again.
+    #[must_use]
+    pub fn copy_may_come_back(&self, partition: &TopicPartition) -> bool {
+        self.deleted.lock().unflushed_copies.contains_key(partition)
     }
 
     /// Nothing of this name is here, a power failure brings nothing back, and the checkpoints do not speak of it: what was
@@ -239,7 +252,10 @@ impl LogDirectory {
         };
         let mut deleted = self.deleted.lock();
         match &flushed {
-            Ok(()) => deleted.unflushed.retain(|_, it| it.change > until),
+            Ok(()) => {
+                deleted.unflushed.retain(|_, it| it.change > until);
+                deleted.unflushed_copies.retain(|_, it| *it > until);
+            }
             Err(error) => deleted.has_failed_flush |= !error.is_passing(),
         }
         flushed

@@ -92,7 +92,10 @@ impl LogDirectory {
     /// [`StorageError`]: nothing goes on with it, and this is to be asked again.
     pub fn give_up_future(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         if self.future(partition).is_none() {
-            return Ok(());
+            return match self.copy_may_come_back(partition) {
+                true => self.flush_names(),
+                false => Ok(()),
+            };
         }
         // Whoever has it brings a move to its end: then the copy is the log.
         let _written = self.written.lock();
@@ -103,7 +106,10 @@ impl LogDirectory {
         let target = rename_to_delete(&self.path, future.log.directory(), partition)?;
         // First: the checkpoints do not speak of it any more when the last of it goes.
         self.futures.write().remove(partition);
-        self.deleted.lock().add_full(target);
+        let mut deleted = self.deleted.lock();
+        deleted.add_full(target);
+        deleted.add_unflushed_copy(partition.clone());
+        drop(deleted);
         // Two copies of one log would both be gone on with.
         self.flush_names()
     }
@@ -229,4 +235,40 @@ pub(super) fn rename_to_delete(
     let target = data.join(delete_directory_name(partition, Uuid::new_v4()));
     fs::rename(path, &target).at("rename", path)?;
     Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FileHandles, LogConfig, PageCache};
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    /// Else nothing says that a power failure may bring it back.
+    #[test]
+    fn a_copy_that_was_given_up_is_given_up_again_until_that_is_flushed() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, away) = (root.path().join("a"), root.path().join("away"));
+        fs::create_dir(&data).unwrap();
+        let config_of = |_: &TopicPartition, _| LogConfig::default();
+        let (survived, handles) = (PageCache::Survived, FileHandles::new(8));
+        let nothing = &|_| {};
+        let (directory, _) =
+            LogDirectory::open(&data, survived, 1, &handles, NOW_MS, &config_of, nothing).unwrap();
+        let partition = TopicPartition::new("orders", 0);
+        let (topic_id, config) = (Uuid::from_u128(7), Arc::new(LogConfig::default()));
+        (directory.create_future(&partition, topic_id, config, 0, NOW_MS)).unwrap();
+        directory.give_up_future(&partition).unwrap();
+        assert!(!directory.copy_may_come_back(&partition), "it is flushed");
+        // As when there were no open files left for the flush.
+        (directory.deleted.lock()).add_unflushed_copy(partition.clone());
+        fs::rename(&data, &away).unwrap();
+        directory.give_up_future(&partition).unwrap_err();
+        assert!(directory.copy_may_come_back(&partition));
+        fs::rename(&away, &data).unwrap();
+        // Another flush is not to be believed after that one.
+        directory.deleted.lock().has_failed_flush = false;
+        directory.give_up_future(&partition).unwrap();
+        assert!(!directory.copy_may_come_back(&partition));
+    }
 }

@@ -1,6 +1,7 @@
 //! The end of a move: the copy takes the place of the log.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +18,17 @@ use crate::partition_log::{Change, MoveStage, PartitionLog};
 
 const IT_IS_BEING_COMPACTED: &str = "it is being compacted";
 
-/// So long it waits for a flush or a checkpoint that is under way, with writers kept out: there is always one under load,
-/// but that of a large segment, or copies of damaged data, take far longer.
+/// So long it waits for a flush of the log that is under way, with writers kept out: there is always one under load, but that
+/// of a large segment takes far longer.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Where neither of the two gets its name now. Who reads and who writes waits meanwhile.
+const RENAMING_TRIES: u32 = 10;
+const RENAMING_PAUSE: Duration = Duration::from_millis(20);
 
 impl LogDirectory {
     /// Puts the copy, which is in `target`, in the place of its log, which is here. Writers wait meanwhile, for as long as
-    /// at most 4 MiB and four flushes take, and for at most twice 100 ms for what others do with the same files; who keeps them
+    /// at most 4 MiB and four flushes take, and for at most 100 ms for a flush that is under way; who keeps them
     /// out before sees none refused. `publish` tells readers of the log in
     /// its new place: who reads from the old one is held up until then, and hears after it that it was deleted. Everything in
     /// the log is flushed then, and nothing more happens to the old one: `publish` is also to wake who waits for its records or
@@ -84,8 +89,8 @@ impl LogDirectory {
         let Ok(_creating) = target.claim_name(partition) else {
             return Ok(Finished::NotYet("a log of its name is being made there"));
         };
-        // Before the log's own locks, as everybody does.
-        let Some(mut written) = target.written.try_lock_for(PATIENCE) else {
+        // Before the log's own locks, as everybody does. It may be for long: copies of damaged data are made meanwhile.
+        let Some(mut written) = target.written.try_lock() else {
             return Ok(Finished::NotYet("checkpoints are being written there"));
         };
         let change = match source.change_within(PATIENCE) {
@@ -123,13 +128,24 @@ impl LogDirectory {
         let here = open_to_flush(&self.path).map_err(MoveError::Source)?;
         let there = open_to_flush(&target.path).map_err(|error| it.copy_failed(error.into()))?;
         self.give_away(&change, &moved, &here, &mut steps)?;
-        let named = match steps.rename(copy.directory(), &home) {
-            Err(error)
-                if error.is_passing() && self.take_back(&change, &moved, &here, &mut steps)? =>
-            {
-                return Err(MoveError::Copy(error.into()));
+        let mut tries = 1..RENAMING_TRIES;
+        let named = loop {
+            let error = match rename(&mut steps, copy.directory(), &home) {
+                Renamed::Done => break steps.flush_opened(&there, &target.path),
+                Renamed::Unknown(error) => break Err(error),
+                Renamed::NotNow(error) => error,
+            };
+            if self.take_back(&change, &moved, &here, &mut steps)? {
+                return Err(MoveError::Undone(error));
             }
-            renamed => renamed.and_then(|()| steps.flush_opened(&there, &target.path)),
+            if tries.next().is_none() {
+                break Err(error);
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a move is made on a thread that may block"
+            )]
+            std::thread::sleep(RENAMING_PAUSE);
         };
         if let Err(error) = named {
             copy.stop_after(&error);
@@ -237,18 +253,18 @@ impl LogDirectory {
         steps: &mut FileSteps<'_>,
     ) -> Result<(), MoveError> {
         change.hold_readers();
-        match steps.rename(change.log().directory(), moved) {
-            Err(error) if error.is_passing() => {
+        let flushed = match rename(steps, change.log().directory(), moved) {
+            Renamed::Done => steps.flush_opened(here, &self.path),
+            Renamed::NotNow(error) => {
                 change.let_readers_go_on();
-                Err(MoveError::Source(error))
+                return Err(MoveError::Source(error));
             }
-            renamed => renamed
-                .and_then(|()| steps.flush_opened(here, &self.path))
-                .map_err(|error| stop(change, error)),
-        }
+            Renamed::Unknown(error) => Err(error),
+        };
+        flushed.map_err(|error| stop(change, error))
     }
 
-    /// The copy does not get the name now: the log is what it was. False where it is not.
+    /// The copy does not get the name now: the log is what it was. False where that does not work now either.
     fn take_back(
         &self,
         change: &Change<'_>,
@@ -256,13 +272,41 @@ impl LogDirectory {
         here: &File,
         steps: &mut FileSteps<'_>,
     ) -> Result<bool, MoveError> {
-        if steps.rename(moved, change.log().directory()).is_err() {
-            return Ok(false);
+        match rename(steps, moved, change.log().directory()) {
+            Renamed::Done => {}
+            Renamed::NotNow(_) => return Ok(false),
+            Renamed::Unknown(error) => return Err(stop(change, error)),
         }
         // Before anything is written that the copy does not have.
         (steps.flush_opened(here, &self.path)).map_err(|error| stop(change, error))?;
         change.let_readers_go_on();
         Ok(true)
+    }
+}
+
+enum Renamed {
+    Done,
+    /// It goes by, and nothing has happened.
+    NotNow(StorageError),
+    /// Only a start finds out.
+    Unknown(StorageError),
+}
+
+/// Looks before it believes that nothing has happened: FUSE, NFS and overlay may have done what they say they had not.
+fn rename(steps: &mut FileSteps<'_>, from: &Path, to: &Path) -> Renamed {
+    let error = match steps.rename(from, to) {
+        Ok(()) => return Renamed::Done,
+        Err(error) => error,
+    };
+    let is_there = |path: &Path| match path.symlink_metadata() {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    };
+    match (is_there(from), is_there(to)) {
+        (Some(true), _) if error.is_passing() => Renamed::NotNow(error),
+        (Some(false), Some(true)) if error.is_passing() => Renamed::Done,
+        _ => Renamed::Unknown(error),
     }
 }
 

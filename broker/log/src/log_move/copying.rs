@@ -218,6 +218,12 @@ impl LogMove {
                 "one that cannot be read",
             )),
             Err(ReadError::Unusable(partition, why)) => Err(MoveError::Over(partition, why)),
+            Err(ReadError::Storage(error)) if error.is_of_disk() && error.is_failed_read() => {
+                Err(MoveError::Unreadable {
+                    offset: from,
+                    source: error,
+                })
+            }
             Err(ReadError::Storage(error)) => Err(MoveError::Source(error)),
         }
     }

@@ -20,9 +20,21 @@ pub enum MoveError {
         /// What is wrong there.
         reason: String,
     },
+    /// The disk that the log is on does not give it, though it may give other places. Asked a second time it often does.
+    #[error("what is to be moved cannot be read at offset {offset} or behind it: {source}")]
+    Unreadable {
+        /// Where the copy ends: what comes there was to be read.
+        offset: i64,
+        /// What it said.
+        source: StorageError,
+    },
     /// The directory that the log is in.
     #[error("the log that is to be moved: {0}")]
     Source(#[source] StorageError),
+    /// The directory that it is to be in had no room or no memory to give the copy its name, and the log, which had been given
+    /// away, was taken back. Who reads and who writes waited meanwhile.
+    #[error("the copy of a log that is to be moved does not get its name: {0}")]
+    Undone(#[source] StorageError),
     /// The directory that it is to be in. [`OpenError::Malformed`]: the copy is to be given up, and begun anew.
     #[error("the copy of a log that is to be moved: {0}")]
     Copy(#[source] OpenError),
@@ -33,7 +45,8 @@ impl MoveError {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::Source(error) => error.is_shortage(),
+            Self::Source(error) | Self::Undone(error) => error.is_shortage(),
+            Self::Unreadable { source, .. } => source.is_shortage(),
             Self::Copy(error) => error.is_shortage(),
             Self::Over(..) | Self::UnderWay(_) | Self::Damaged { .. } => false,
         }
@@ -43,7 +56,8 @@ impl MoveError {
     #[must_use]
     pub fn is_failed_flush(&self) -> bool {
         match self {
-            Self::Source(error) => error.is_failed_flush(),
+            Self::Source(error) | Self::Undone(error) => error.is_failed_flush(),
+            Self::Unreadable { source, .. } => source.is_failed_flush(),
             Self::Copy(error) => error.is_failed_flush(),
             Self::Over(..) | Self::UnderWay(_) | Self::Damaged { .. } => false,
         }

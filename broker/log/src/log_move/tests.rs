@@ -3,4 +3,5 @@
 mod crash;
 mod races;
 mod rows;
+mod unreadable;
 mod world;

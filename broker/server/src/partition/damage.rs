@@ -68,11 +68,11 @@ impl Partition {
     }
 
     /// From this offset on the log is not what was written. Where it has moved since, that is of no account: what was copied
-    /// was checked, and the end of a move keeps this waiting.
-    pub(crate) fn found_damage(&self, located: &Located, from_offset: i64) {
+    /// was checked, and the end of a move keeps this waiting. False then.
+    pub(crate) fn found_damage(&self, located: &Located, from_offset: i64) -> bool {
         let mut damage = self.damage.lock();
         if !Arc::ptr_eq(&located.log, &self.log()) {
-            return;
+            return false;
         }
         let broker_epoch = self.reports.broker_epoch.load(Ordering::Acquire);
         let known = damage.get_or_insert(Damage {
@@ -83,6 +83,7 @@ impl Partition {
         located.log.found_damage(known.from_offset);
         drop(damage);
         self.reports.damage.notify_one();
+        true
     }
 
     pub(super) fn damage(&self) -> Option<Damage> {

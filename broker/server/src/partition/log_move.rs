@@ -12,6 +12,8 @@ const PAUSE_FOR_EACH_HELD_UP: u32 = 9;
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// After a failure, and before a copy is begun anew.
 const FAILURE_PAUSE: Duration = Duration::from_secs(30);
+/// From where a disk did not give what is to be copied, that comes one batch at a time: as much as is read at once otherwise.
+const CAREFUL_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -22,6 +24,46 @@ pub(crate) enum Next {
     /// As above, and what was copied is not to be believed.
     Anew(Duration),
     Over,
+}
+
+/// What a disk does not give it often gives the second time, and who reads much at once does not know which batch it is.
+#[derive(Debug, Default)]
+pub(crate) struct Careful {
+    /// Of the last read.
+    failed_at: Option<i64>,
+    bytes_left: usize,
+}
+
+impl Careful {
+    pub(super) fn is_on(&self) -> bool {
+        self.bytes_left > 0
+    }
+
+    /// How much is to be read. A batch is read as a whole.
+    pub(super) fn step_bytes(&self, bytes_max: usize) -> usize {
+        match self.is_on() {
+            true => 1,
+            false => bytes_max,
+        }
+    }
+
+    pub(super) fn copied(&mut self, bytes: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+    }
+
+    /// What comes at this offset could not be read. Whether that is damage.
+    pub(super) fn failed(&mut self, offset: i64) -> bool {
+        let is_again = self.is_on() && self.failed_at == Some(offset);
+        *self = match is_again {
+            // Once it is mended it is read as any other.
+            true => Self::default(),
+            false => Self {
+                failed_at: Some(offset),
+                bytes_left: CAREFUL_BYTES,
+            },
+        };
+        is_again
+    }
 }
 
 impl Next {
@@ -61,9 +103,13 @@ pub(super) fn after_error(error: &MoveError, is_out_of_use: bool) -> Next {
     match error {
         MoveError::Over(..) | MoveError::Copy(OpenError::Exists(_)) => Next::Over,
         MoveError::UnderWay(_) | MoveError::Damaged { .. } => Next::Others(LOOK_PAUSE),
+        // It holds up who reads and who writes.
+        MoveError::Undone(_) => Next::Others(FAILURE_PAUSE),
         error if error.is_shortage() => Next::Others(LOOK_PAUSE),
         MoveError::Copy(OpenError::Malformed { .. }) => Next::Anew(FAILURE_PAUSE),
-        MoveError::Source(_) | MoveError::Copy(_) => Next::Others(FAILURE_PAUSE),
+        MoveError::Unreadable { .. } | MoveError::Source(_) | MoveError::Copy(_) => {
+            Next::Others(FAILURE_PAUSE)
+        }
     }
 }
 
@@ -101,6 +147,26 @@ mod tests {
         }
     }
 
+    /// Each batch is of 4 MiB.
+    #[test]
+    fn what_a_disk_does_not_give_is_damage_when_it_is_asked_for_it_alone() {
+        let mut careful = Careful::default();
+        assert_eq!(careful.step_bytes(100), 100);
+        assert!(!careful.failed(3), "it may be any behind it");
+        assert_eq!(careful.step_bytes(100), 1);
+        careful.copied(4 << 20);
+        assert!(!careful.failed(4), "the first time");
+        assert!(!careful.failed(5), "another one");
+        assert!(careful.failed(5));
+        assert_eq!(careful.step_bytes(100), 100);
+        assert!(!careful.failed(5), "it was mended");
+        for (copied, bytes) in [(4 << 20, 1), (4 << 20, 100), (4 << 20, 100)] {
+            careful.copied(copied);
+            assert_eq!(careful.step_bytes(100), bytes);
+        }
+        assert!(!careful.failed(5), "not alone");
+    }
+
     #[test]
     fn each_error_says_what_comes_next() {
         let storage = |kind| StorageError {
@@ -123,6 +189,14 @@ mod tests {
             (MoveError::Over(name(), "deleted"), Next::Over),
             (MoveError::UnderWay(name()), soon),
             (damaged(), soon),
+            (
+                MoveError::Unreadable {
+                    offset: 7,
+                    source: storage(broken),
+                },
+                later,
+            ),
+            (MoveError::Undone(storage(full)), later),
             (MoveError::Source(storage(full)), soon),
             (MoveError::Source(storage(broken)), later),
             (MoveError::Copy(storage(full).into()), soon),

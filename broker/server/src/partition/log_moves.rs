@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use prometheus::IntGauge;
 use uuid::Uuid;
 
+use super::log_move::Careful;
 use super::said_once::SaidOnce;
 use super::{DataDirectory, Key, monotonic};
 use crate::debt::Debt;
@@ -49,6 +50,7 @@ pub(super) struct MoveState {
     /// `None` where it is yet to begin, or to go on after a start.
     pub(super) it: Option<LogMove>,
     pub(super) progress: MoveProgress,
+    pub(super) careful: Careful,
 }
 
 impl LogMoves {
@@ -87,13 +89,18 @@ impl LogMoves {
         Some(wanted)
     }
 
+    /// Whoever is at a step of it finds out; nobody can ask for another one before [`Self::end`].
+    pub(super) fn stop(wanted: &WantedMove) {
+        wanted.is_over.store(true, Ordering::Release);
+    }
+
     pub(super) fn get(&self, key: Key) -> Option<Arc<WantedMove>> {
         self.all.lock().by_log.get(&key).cloned()
     }
 
     /// Whoever is at a step of it finds out.
     pub(super) fn end(&self, wanted: &Arc<WantedMove>) {
-        wanted.is_over.store(true, Ordering::Release);
+        Self::stop(wanted);
         let mut all = self.all.lock();
         let key = wanted.key();
         // Somebody may have asked for another one since.

@@ -246,7 +246,7 @@ fn a_renaming_without_room_or_memory_undoes_the_end_of_a_move() {
         });
         let is_expected = match &refused {
             Err(MoveError::Source(_)) => at == 1,
-            Err(MoveError::Copy(_)) => at == 2,
+            Err(MoveError::Undone(_)) => at == 2,
             _ => false,
         };
         assert!(is_expected && !unflushed, "{at} {errno}: {refused:?}");
@@ -290,13 +290,11 @@ fn what_cannot_be_undone_stops_what_is_to_blame() {
         });
         let (place, there) = world.find().unwrap();
         match &refused {
-            Err(MoveError::Copy(_)) => {
-                assert_eq!((renamings_max, place), (2, 1));
-                assert!(log.is_deleted() && there.has_failed());
-            }
+            // The copy, and the disk that it is on, are well.
             Err(MoveError::Source(error)) => {
-                assert_eq!((flushes_max, place), (1, 0));
-                assert!(error.is_failed_flush() && there.has_failed());
+                assert_eq!(error.is_failed_flush(), flushes_max == 1);
+                assert_eq!(place, 0);
+                assert!(there.has_failed() && !it.future().has_failed());
             }
             other => panic!("{other:?}"),
         }
@@ -305,6 +303,86 @@ fn what_cannot_be_undone_stops_what_is_to_blame() {
         let (_, log) = world.find().unwrap();
         assert_eq!(log.log_end_offset(), 9);
         world.assert_nothing_is_missed("what a move has left half-way");
+    }
+}
+
+/// They are full at the same moment, and one of them gets room again.
+#[test]
+fn where_neither_gets_its_name_at_first_it_is_tried_again() {
+    // The renamings that work: the copy's, the log's own, none.
+    for (works, is_moved) in [(Some(4), true), (Some(5), false), (None, false)] {
+        let root = new_root();
+        let world = World::open(root.path(), PageCache::Survived);
+        let log = world.create();
+        append(&log, 9);
+        let it = world.begin(&log);
+        world.copy_all(&it);
+        let mut renamings = 0;
+        let result = world.finish_watched(&it, &mut |step, _| {
+            renamings += i32::from(step == FileStep::Rename);
+            let is_refused = step == FileStep::Rename
+                && renamings > 1
+                && works.is_none_or(|works| renamings < works);
+            match is_refused {
+                true => Err(out_of(ENOSPC)),
+                false => Ok(()),
+            }
+        });
+        let (place, there) = world.find().unwrap();
+        match (&result, works) {
+            (Ok(Finished::Moved(_)), Some(4)) => {}
+            (Err(MoveError::Undone(error)), Some(5)) => assert!(error.is_shortage()),
+            // Nothing but a start helps, and it is the copy that has no name.
+            (Err(MoveError::Copy(error)), None) => {
+                assert!(error.is_shortage() && there.has_failed() && log.is_deleted());
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(place, usize::from(is_moved || works.is_none()));
+        if works.is_some() {
+            append(&there, 3);
+            assert_eq!(contents(&there).0, 0);
+            drop((log, there));
+            continue;
+        }
+        drop((it, log, there, world));
+        let world = World::open(root.path(), PageCache::Survived);
+        let (place, log) = world.find().unwrap();
+        assert_eq!((place, log.log_end_offset()), (1, 9));
+        world.assert_nothing_is_missed("two full disks");
+    }
+}
+
+/// So do FUSE, NFS and overlay.
+#[test]
+fn a_renaming_that_says_it_was_not_done_is_looked_at() {
+    for at in [1, 2] {
+        let root = new_root();
+        let world = World::open(root.path(), PageCache::Survived);
+        let log = world.create();
+        append(&log, 9);
+        let it = world.begin(&log);
+        world.copy_all(&it);
+        let moved = crate::names::moved_directory_name(&partition(), it.future.unique);
+        let to = [
+            root.path().join("a").join(moved),
+            root.path().join("b/orders-0"),
+        ];
+        let mut renamings = 0;
+        let result = world.finish_watched(&it, &mut |step, path| {
+            renamings += usize::from(step == FileStep::Rename);
+            if step != FileStep::Rename || renamings != at {
+                return Ok(());
+            }
+            fs::rename(path, &to[at - 1]).unwrap();
+            Err(out_of(ENOMEM))
+        });
+        assert!(matches!(result, Ok(Finished::Moved(_))), "{at} {result:?}");
+        assert_eq!(names(&root.path().join("b")), ["orders-0"]);
+        drop((it, log, world));
+        let world = World::open(root.path(), PageCache::Survived);
+        let (place, log) = world.find().unwrap();
+        assert_eq!((place, log.log_end_offset()), (1, 9));
     }
 }
 

@@ -97,12 +97,13 @@ impl Partitions {
     fn cancel_move(&self, key: Key, name: &TopicPartition) -> Result<(), ErrorCode> {
         let wanted = self.moves.get(key);
         if let Some(wanted) = &wanted {
-            self.moves.end(wanted);
+            LogMoves::stop(wanted);
         }
         let given_up = self.give_up_files(key.0, name);
         if let Some(wanted) = wanted {
-            // Whoever is at a step of it comes to its end.
+            // Whoever is at a step of it comes to its end; before that nobody begins another one.
             drop(wanted.state.lock().it.take());
+            self.moves.end(&wanted);
             let to = wanted.target.path().display();
             info!(partition = %name, %to, "log does not move to another data directory any more");
         }
@@ -122,7 +123,11 @@ impl Partitions {
         let mut given_up = Ok(());
         for directory in self.directories.usable() {
             let future = directory.logs().future(name);
-            if future.is_none_or(|it| it.topic_id() != topic_id) {
+            let is_due = match future {
+                Some(future) => future.topic_id() == topic_id,
+                None => directory.logs().copy_may_come_back(name),
+            };
+            if !is_due {
                 continue;
             }
             if let Err(error) = directory.logs().give_up_future(name) {
@@ -197,13 +202,20 @@ impl Partitions {
         }
         let has_room = wanted.target.disk_gate().space() == Space::Roomy;
         let mut state = wanted.state.lock();
-        let MoveState { it, progress } = &mut *state;
+        let MoveState {
+            it,
+            progress,
+            careful,
+        } = &mut *state;
         let Some(it) = it else {
             return Ok(Next::Over.into());
         };
         let (target, now_ms) = (wanted.target.logs(), wall_clock_ms());
         let seen = it.seen(has_room)?;
-        let act = progress.next(seen);
+        let act = match progress.next(seen) {
+            MoveAct::Swap if careful.is_on() && seen.missing_bytes > 0 && has_room => MoveAct::Copy,
+            act => act,
+        };
         let mut copied_bytes = 0;
         match act {
             MoveAct::Cut => it.follow_cuts(target, now_ms)?,
@@ -211,7 +223,8 @@ impl Partitions {
                 it.check(target, bytes_max, now_ms)?;
             }
             MoveAct::Copy => {
-                let copied = it.copy(target, bytes_max, now_ms)?;
+                let copied = it.copy(target, careful.step_bytes(bytes_max), now_ms)?;
+                careful.copied(copied);
                 wanted.target.disk_gate().wrote(copied);
                 copied_bytes = copied as u64;
                 self.metrics.log_moved_bytes.inc_by(copied_bytes);
@@ -297,9 +310,15 @@ impl Partitions {
         }
         match error {
             MoveError::Damaged { offset, reason } => {
-                if partition.is_new_damage(*offset) {
+                if partition.is_new_damage(*offset) && partition.found_damage(located, *offset) {
                     error!(partition = %name, offset, reason, "found while moving to another data directory");
-                    partition.found_damage(located, *offset);
+                }
+            }
+            MoveError::Unreadable { offset, source } => {
+                if wanted.state.lock().careful.failed(*offset) {
+                    partition.disk_does_not_give(located, *offset, source);
+                } else {
+                    located.directory.failure().storage_failed(source);
                 }
             }
             MoveError::Source(error) if error.is_shortage() => {
@@ -308,19 +327,20 @@ impl Partitions {
             MoveError::Source(error) if has_stopped => {
                 stopped(&located.directory, name, error);
             }
-            MoveError::Source(error) => {
-                let future = target.logs().future(name);
-                let copied = future.map_or(0, |it| it.log_end_offset());
-                partition.disk_does_not_give(located, copied, error);
-            }
-            MoveError::Copy(error) if error.is_shortage() && !has_stopped => {
-                target.disk_gate().refuse();
+            MoveError::Source(error) => located.directory.failure().storage_failed(error),
+            MoveError::Undone(error) => {
+                if error.is_shortage() {
+                    target.disk_gate().refuse();
+                }
             }
             MoveError::Copy(error) => {
                 let future = target.logs().future(name);
-                let stopped = has_stopped || future.is_some_and(|it| it.has_failed());
+                // What stops where the log comes from is not to be blamed on where it goes.
+                let stopped = future.is_some_and(|it| it.has_failed())
+                    || partition.is_in(target) && partition.log().has_failed();
                 match stopped {
                     true => target.failure().log_stopped(name, error),
+                    false if error.is_shortage() => target.disk_gate().refuse(),
                     false => target.failure().open_failed(error),
                 }
             }

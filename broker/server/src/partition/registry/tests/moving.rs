@@ -18,6 +18,8 @@ use crate::partition::{ACKS_ALL, FailedRead, Next};
 /// So that a move of [`MANY`] records takes several steps.
 const STEP_BYTES: usize = 10 << 10;
 const MANY: i64 = 1000;
+/// A move that failed is left alone for so long, and for less where it has to wait.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// Between two records that are appended meanwhile.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -94,13 +96,26 @@ impl World {
                 None => return,
                 Some(Next::Over | Next::Same(_)) => {}
                 // Others flush at the same time.
-                Some(Next::Others(pause)) if pause < Duration::from_secs(1) => {
+                Some(Next::Others(pause)) if pause < AFTER_FAILURE => {
                     std::thread::park_timeout(pause);
                 }
                 Some(next) => panic!("{next:?}"),
             }
         }
         panic!("it does not end");
+    }
+
+    /// However long others are at the same files.
+    fn step_when_free(&self, target: usize) -> Option<Next> {
+        loop {
+            match self.step(target) {
+                Some(Next::Same(pause)) => std::thread::park_timeout(pause),
+                Some(Next::Others(pause)) if pause < AFTER_FAILURE => {
+                    std::thread::park_timeout(pause);
+                }
+                next => return next,
+            }
+        }
     }
 
     fn remove_all_deleted(&self) {
@@ -383,7 +398,7 @@ async fn a_target_that_fails_at_the_very_end_takes_the_log_along() {
     let (before, target) = (partition.located(), &all[1]);
     let in_the_way = target.path().join("orders-0");
     std::os::unix::fs::symlink("nowhere", &in_the_way).unwrap();
-    assert_eq!(world.step(1), Some(Next::Over));
+    assert_eq!(world.step_when_free(1), Some(Next::Over));
     assert!(target.has_failed());
     // A flush that was asked for before finds nothing wrong where it came from.
     before.log.flush().unwrap();
@@ -498,14 +513,90 @@ async fn what_a_disk_does_not_give_is_damage() {
     let wanted = (world.partitions().moves()).first_to(target, &[].into());
     let wanted = wanted.unwrap();
     let located = partition.located.load_full();
-    let error = MoveError::Source(cannot_be_read());
-    let next = (world.partitions()).move_failed(&wanted, &partition, &located, &error);
-    assert!(matches!(next, Next::Others(_)), "{next:?}");
+    let fail = |error: &MoveError| {
+        let next = (world.partitions()).move_failed(&wanted, &partition, &located, error);
+        assert_eq!(next, Next::Others(AFTER_FAILURE), "{error}");
+    };
+    // Of something else than the log's files.
+    for _ in 0..2 {
+        fail(&MoveError::Source(cannot_be_read()));
+    }
+    let unreadable = |offset| MoveError::Unreadable {
+        offset,
+        source: cannot_be_read(),
+    };
+    fail(&unreadable(copied));
+    assert!(partition.damage().is_none());
+    // One batch at a time.
+    for more in 1..=3 {
+        assert_eq!(world.step(1), Some(Next::Same(Duration::ZERO)));
+        assert_eq!(target.logs().futures()[0].log_end_offset(), copied + more);
+    }
+    let copied = copied + 3;
+    fail(&unreadable(copied));
+    assert!(partition.damage().is_none());
+    fail(&unreadable(copied));
     assert_eq!(partition.log().damaged_from(), Some(copied));
     assert!(!located.directory.has_failed() && !target.has_failed());
     assert!(matches!(world.step(1), Some(Next::Others(_))));
     assert_eq!((place(&world, 0), world.moving()), (0, 1));
     assert!(world.fatal.try_recv().is_err());
+}
+
+/// Its last step has a passing trouble of its own at the same time.
+#[tokio::test]
+async fn a_source_that_fails_does_not_take_the_target_along() {
+    let (mut world, partition) = world(3);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    world.step(1);
+    let target = &world.partitions().directories().all()[1];
+    let wanted = (world.partitions().moves()).first_to(target, &[].into());
+    let wanted = wanted.unwrap();
+    let located = partition.located.load_full();
+    let checkpoint = "recovery-point-offset-checkpoint.tmp";
+    fs::create_dir(located.directory.path().join(checkpoint)).unwrap();
+    let stopped = (located.directory.logs()).reset(&located.log, 5, 0);
+    assert!(stopped.is_err() && located.log.has_failed());
+    for errno in [24, 28] {
+        let error = MoveError::Copy(foz_log::OpenError::Storage(StorageError {
+            action: "create",
+            path: "orders-0".into(),
+            source: std::io::Error::from_raw_os_error(errno),
+        }));
+        let next = (world.partitions()).move_failed(&wanted, &partition, &located, &error);
+        assert_eq!(next, Next::Over, "{errno}");
+        assert!(!target.has_failed(), "{errno}");
+    }
+    assert!(world.fatal.try_recv().is_err());
+}
+
+/// The second of two who ask at the same time is not told that it is done before anything is.
+#[tokio::test]
+async fn who_asks_while_a_move_is_being_cancelled_waits_for_that() {
+    let (world, partition) = world(3);
+    append(&partition, &world.image, MANY);
+    world.ask(1).unwrap();
+    world.step(1);
+    let partitions = world.partitions();
+    let all = partitions.directories().all();
+    let wanted = partitions.moves().first_to(&all[1], &[].into()).unwrap();
+    let at_a_step = wanted.state.lock();
+    std::thread::scope(|scope| {
+        let cancelling = scope.spawn(|| partitions.move_log(&partition, &all[0]));
+        while !wanted.is_over() {
+            std::thread::park_timeout(PAUSE);
+        }
+        let asking = scope.spawn(|| partitions.move_log(&partition, &all[2]));
+        std::thread::park_timeout(Duration::from_millis(200));
+        assert!(!asking.is_finished() && !cancelling.is_finished());
+        drop(at_a_step);
+        assert_eq!(cancelling.join().unwrap(), Ok(()));
+        assert_eq!(asking.join().unwrap(), Ok(()));
+    });
+    assert_eq!(all[2].logs().futures().len(), 1, "a restart knows of it");
+    world.finish_moving(2);
+    assert_eq!(place(&world, 0), 2);
 }
 
 /// Nobody knows whether it has all that it had, and an empty log takes its place only where the quorum knows.

@@ -23,6 +23,7 @@ pub mod scaling;
 pub mod status;
 #[cfg(test)]
 mod status_tests;
+pub mod storage_classes;
 pub mod suspend;
 mod unreachable_volumes;
 pub mod validate;

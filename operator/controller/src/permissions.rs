@@ -142,6 +142,13 @@ pub const PERMISSIONS: &[Permission] = &[
         reason: "the zones of nodes are the racks of brokers; without it brokers have no rack",
     },
     Permission {
+        scope: Scope::Cluster,
+        api_group: "storage.k8s.io",
+        resources: &["storageclasses"],
+        verbs: SEEN,
+        reason: "a volume is added to brokers in a class that is there, and none is stopped for a volume that may never come; without it none is added",
+    },
+    Permission {
         scope: Scope::OwnNamespace,
         api_group: "coordination.k8s.io",
         resources: &["leases"],

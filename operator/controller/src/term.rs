@@ -30,7 +30,7 @@ use crate::pass::error_policy;
 use crate::quorum::Quorums;
 use crate::rebalance::planned::Planned;
 use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic, Queues, Triggers};
-use crate::world::{Clusters, NodeLabels, Sources, follow, follow_nodes};
+use crate::world::{self, Clusters, Sources, follow, follow_nodes, follow_storage_classes};
 use crate::{cluster, rebalance, topic};
 
 /// Several watches tell of one change; one pass is enough for all.
@@ -76,10 +76,15 @@ pub async fn run(settings: Settings, term: CancellationToken) {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let (nodes_changed, _) = tokio::sync::broadcast::channel::<()>(1);
-    let told = nodes_changed.clone();
+    let (shared_changed, _) = tokio::sync::broadcast::channel::<()>(1);
+    let (of_nodes, of_classes) = (shared_changed.clone(), shared_changed.clone());
     // Nobody listens before there is anything to do about it.
-    let nodes = follow_nodes(&settings.client, &term, move || drop(told.send(())));
+    let in_all = world::Shared {
+        nodes: follow_nodes(&settings.client, &term, move || drop(of_nodes.send(()))),
+        storage_classes: follow_storage_classes(&settings.client, &term, move || {
+            drop(of_classes.send(()));
+        }),
+    };
     let (mut queues, mut scopes, mut stores) = (Vec::new(), Vec::new(), Vec::new());
     for namespace in namespaces {
         let (cluster_sender, cluster_queue) = unbounded_channel();
@@ -112,7 +117,7 @@ pub async fn run(settings: Settings, term: CancellationToken) {
         )),
         clusters: Clusters::new(stores),
         triggers,
-        nodes,
+        in_all,
         events,
         settings,
         term,
@@ -121,7 +126,7 @@ pub async fn run(settings: Settings, term: CancellationToken) {
     let acting = async move {
         let scopes = scopes
             .into_iter()
-            .map(|scope| act_in(&shared, scope, nodes_changed.subscribe()));
+            .map(|scope| act_in(&shared, scope, shared_changed.subscribe()));
         futures::future::join_all(scopes).await;
     };
     tokio::join!(acting, publishing);
@@ -143,7 +148,7 @@ struct Shared {
     triggers: Triggers,
     quorums: Arc<Quorums>,
     clusters: Clusters,
-    nodes: Store<NodeLabels>,
+    in_all: world::Shared,
     events: Events,
     term: CancellationToken,
 }
@@ -151,7 +156,7 @@ struct Shared {
 async fn act_in(
     shared: &Shared,
     scope: Scope,
-    mut nodes_changed: tokio::sync::broadcast::Receiver<()>,
+    mut shared_changed: tokio::sync::broadcast::Receiver<()>,
 ) {
     let Shared {
         settings,
@@ -171,7 +176,7 @@ async fn act_in(
     let world = follow(
         &sources,
         scope.clusters,
-        shared.nodes.clone(),
+        shared.in_all.clone(),
         move |name| {
             ended.forget(name);
             metrics.forget(name);
@@ -207,11 +212,11 @@ async fn act_in(
         Some(Err(_)) => return error!(namespace, "a watch ended before it began"),
         None => return,
     }
-    let on_nodes = {
+    let on_shared = {
         let (context, triggers) = (Arc::clone(&context), triggers.clone());
         async move {
             use tokio::sync::broadcast::error::RecvError;
-            while !matches!(nodes_changed.recv().await, Err(RecvError::Closed)) {
+            while !matches!(shared_changed.recv().await, Err(RecvError::Closed)) {
                 for cluster in context.world.clusters.state() {
                     let metadata = cluster.meta();
                     triggers.cluster(&crate::names::ClusterName {
@@ -222,7 +227,7 @@ async fn act_in(
             }
         }
     };
-    tokio::spawn(term.clone().run_until_cancelled_owned(on_nodes));
+    tokio::spawn(term.clone().run_until_cancelled_owned(on_shared));
     let clusters = control(
         context.world.clusters.clone(),
         scope.cluster_queue,

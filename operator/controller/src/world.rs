@@ -15,20 +15,21 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::Resource;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::{Store, WriterDropped};
 use kube::runtime::reflector::{Lookup, ObjectRef};
+use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cluster::owned::{ObjectKey, Owned};
+use crate::cluster::storage_classes::StorageClasses;
 use crate::names::{ClusterName, ZONE_LABEL};
 use crate::trigger::{GuardedCluster, GuardedRebalance, GuardedTopic};
 use crate::world::warnings::Warnings;
 
 pub use clusters::{Clusters, Found};
-pub use follow::{Sources, follow, follow_nodes};
+pub use follow::{Shared, Sources, follow, follow_nodes, follow_storage_classes};
 
 /// A node, of which only the labels are read.
 pub type NodeLabels = PartialObjectMeta<Node>;
@@ -55,12 +56,13 @@ pub struct World {
     network_policies: Store<NetworkPolicy>,
     service_accounts: Store<ServiceAccount>,
     services: Store<Service>,
-    nodes: Store<NodeLabels>,
+    shared: Shared,
 }
 
 impl World {
-    /// Waits until every watch has told what there is. Nodes are not waited for: the operator may not
-    /// be allowed to see them, and brokers then have no rack. Nor, for long, are warnings.
+    /// Waits until every watch has told what there is. Nodes and storage classes are not waited
+    /// for: the operator may not be allowed to see them. Brokers then have no rack, and get no further volume. Nor, for
+    /// long, are warnings.
     ///
     /// # Errors
     /// When a watch has ended.
@@ -115,15 +117,26 @@ impl World {
     /// A node of this name is there; `None` where we may not see nodes.
     #[must_use]
     pub fn has_node(&self, node: &str) -> Option<bool> {
-        let sees_any = !self.nodes.is_empty();
-        sees_any.then(|| self.nodes.get(&ObjectRef::new(node)).is_some())
+        let nodes = &self.shared.nodes;
+        let sees_any = !nodes.is_empty();
+        sees_any.then(|| nodes.get(&ObjectRef::new(node)).is_some())
     }
 
     /// The zone of a node, where it has one and we may see it.
     #[must_use]
     pub fn zone(&self, node: &str) -> Option<String> {
-        let node = self.nodes.get(&ObjectRef::new(node))?;
+        let node = self.shared.nodes.get(&ObjectRef::new(node))?;
         node.metadata.labels.as_ref()?.get(ZONE_LABEL).cloned()
+    }
+
+    /// The storage classes; none where we may not see them.
+    #[must_use]
+    pub fn storage_classes(&self) -> StorageClasses {
+        let classes = self.shared.storage_classes.state();
+        let classes = classes.iter();
+        classes
+            .map(|class| (class.name_any(), (&**class).into()))
+            .collect()
     }
 }
 

@@ -30,12 +30,8 @@ pub struct StorageSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = size_is_a_quantity(),
-    validation = Rule::new("!has(oldSelf.volumes) || oldSelf.volumes.all(old, has(self.volumes) && self.volumes.exists(it, it.id == old.id))")
-        .message("storage.volumes cannot be taken away: the replicas on them would be lost"),
     validation = Rule::new("!has(self.volumes) || !has(oldSelf.volumes) || self.volumes.all(it, oldSelf.volumes.all(old, old.id != it.id || quantity(it.size).compareTo(quantity(old.size)) >= 0))")
         .message("the size of storage.volumes cannot shrink: volumes only grow"),
-    validation = Rule::new("!has(self.volumes) || !has(oldSelf.volumes) || self.volumes.all(it, oldSelf.volumes.all(old, old.id != it.id || (has(it.className) == has(old.className) && (!has(it.className) || it.className == old.className))))")
-        .message("the className of storage.volumes cannot change: a volume stays in the class that it was made in"),
 )]
 pub struct BrokerStorageSpec {
     /// The size of the first volume, for example 10Gi. It can grow, where the storage class allows it, and
@@ -50,7 +46,8 @@ pub struct BrokerStorageSpec {
     pub class_name: Option<String>,
 
     /// Further volumes, each a disk of its own: one that fails takes its replicas along and not the broker. They may be
-    /// added at any time, which restarts the brokers one after the other, and grow. They cannot be taken away.
+    /// added at any time, which restarts the brokers one after the other, and grow. One that brokers have stays, with its
+    /// class, also when it is taken out here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 15))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
@@ -72,7 +69,8 @@ pub struct FurtherVolumeSpec {
     #[schemars(length(min = 1, max = 32))]
     pub size: String,
 
-    /// The storage class. Default: the default class of the Kubernetes cluster. Cannot change.
+    /// The storage class. Default: the default class of the Kubernetes cluster. It has to be there when the volume is
+    /// added, and stays once brokers have the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = class_is_a_name())]

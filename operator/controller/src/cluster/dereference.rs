@@ -30,6 +30,7 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
     let world = &context.world;
     let mut observed = Observed {
         now: Timestamp::now(),
+        storage_classes: world.storage_classes(),
         quorum: context
             .quorums
             .get(&name)
@@ -48,11 +49,9 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
         let set_name = name.of_role(role);
         let set = get(&world.stateful_sets, &name.namespace, &set_name);
         if let Some(set) = &set {
-            let warning = world
-                .warnings
-                .about(Warned::StatefulSet, &name.namespace, &set_name);
+            let warnings = &world.warnings;
             let set = SetState {
-                warning,
+                warnings: warnings.all_about(Warned::StatefulSet, &name.namespace, &set_name),
                 ..SetState::from(&**set)
             };
             observed.sets.insert(role, set);
@@ -96,20 +95,23 @@ pub fn dereference(cluster: &Cluster, context: &Context) -> Observed {
             }
         }
         if let Some(set) = observed.sets.get_mut(&role) {
-            let mut pods = observed.pods.keys().filter(|(of, _)| *of == role);
-            let is_claimed = |claim: &str| {
-                let mut claims = observed.claims.keys();
-                claims.any(|(role, ordinal, id)| name.claim(*role, *ordinal, *id) == claim)
-            };
+            let pods = observed.pods.keys().filter(|(of, _)| *of == role);
+            let pods: Vec<String> = pods.map(|(_, it)| name.pod(role, *it)).collect();
+            let claims = observed.claims.keys().filter(|(of, ..)| *of == role);
+            let claims: Vec<String> = claims
+                .map(|(_, it, id)| name.claim(role, *it, *id))
+                .collect();
             // What Kubernetes could not make once, it has made since.
-            if pods.any(|(_, ordinal)| {
-                missing_pods::is_over(set, &name.pod(role, *ordinal), is_claimed)
-            }) {
-                world
-                    .warnings
-                    .forget(Warned::StatefulSet, &name.namespace, &set_name);
-                set.warning = None;
-            }
+            let (over, last) = std::mem::take(&mut set.warnings)
+                .into_iter()
+                .partition(|warning| missing_pods::is_over(warning, &pods, &claims));
+            set.warnings = last;
+            let of = (
+                Warned::StatefulSet,
+                name.namespace.as_str(),
+                set_name.as_str(),
+            );
+            world.warnings.forget(of, &over);
         } else {
             let of_role = observed.pods.iter().filter(|((of, _), _)| *of == role);
             let pods = of_role.map(|((_, ordinal), pod)| (*ordinal, pod));

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::apply::compare::{Difference, difference};
 use crate::cluster::feature_levels::FOZ_VERSION;
 use crate::cluster::moving;
-use crate::cluster::owned::ObjectKey;
+use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Scaled};
 use crate::cluster::reconcile::Pass;
 use crate::cluster::status::Outcome;
@@ -48,7 +48,11 @@ pub(super) struct Executed {
 pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
     let mut executed = Executed::default();
     let (mut created, mut corrected) = (Vec::new(), Vec::new());
+    let mut stay_is_told = true;
     for action in actions {
+        if !stay_is_told && changes_a_set(action) {
+            continue;
+        }
         pass.context.metrics.acted("Cluster", action.label());
         let done = match action {
             Action::Apply {
@@ -97,6 +101,8 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
                 .push(Finding::new(error.reason(), error.to_string()));
             let is_order = matches!(action, Action::RecordManagedKeys(_));
             executed.retry.get_or_insert(error);
+            // A broker that is evicted after what comes next might not come back.
+            stay_is_told &= !keeps_brokers(action);
             // What is not written down must not be set.
             if is_order {
                 break;
@@ -111,6 +117,21 @@ pub(super) async fn execute(pass: &Pass<'_>, actions: &[Action]) -> Executed {
         }
     }
     executed
+}
+
+/// It says that no broker may be evicted.
+fn keeps_brokers(action: &Action) -> bool {
+    matches!(action, Action::Apply { key, manifest, .. }
+        if key.kind == Owned::PodDisruptionBudget && manifest["spec"]["maxUnavailable"] == 0)
+}
+
+/// It makes a StatefulSet, changes one, or takes it away.
+fn changes_a_set(action: &Action) -> bool {
+    match action {
+        Action::Apply { key, .. } => key.kind == Owned::StatefulSet,
+        Action::Orphan { .. } => true,
+        _ => false,
+    }
 }
 
 async fn apply(

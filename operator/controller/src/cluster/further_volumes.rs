@@ -1,8 +1,8 @@
 //! Which volumes brokers have, where that is not what their Cluster says. Pure.
 //!
-//! - A volume that brokers have stays, though the Cluster does not name it any more: the replicas on it would be lost.
-//!   The schema refuses such an edit; an object that was stored before it did, or is made again over volumes that are
-//!   there, comes to us. What brokers have is said by their StatefulSet, and by the claims while there is none.
+//! - A volume that brokers have stays, and stays in its class, though the Cluster does not name it any more: the replicas
+//!   on it would be lost. One that none ever had, because its class is not there for example, may be taken back: see
+//!   [`is_held`].
 //! - One that is added is in no pod, and in no `log.dirs`, before the StatefulSet has a claim template for it: a pod with
 //!   a mount that nothing is mounted at cannot be made. See [`super::volumes::claim_templates`].
 //! - Kubernetes then goes through the pods in the order of their numbers, and no further than the first that lacks a
@@ -17,7 +17,10 @@ use serde_json::Value;
 use crate::cluster::observed::{Observed, PodState, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::Plan;
+use crate::cluster::roll::{Next, Waiting, roll};
+use crate::cluster::storage_classes::awaited;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
+use crate::cluster::volumes::may_add_without_set;
 use crate::conditions::Finding;
 use crate::names::Role;
 use crate::volume_id::VolumeId;
@@ -26,6 +29,7 @@ use crate::volume_id::VolumeId;
 pub(super) fn keep(cluster: &mut ValidatedCluster, observed: &Observed) -> Vec<Finding> {
     let live = live_of_brokers(cluster, observed).map(of_templates);
     let live = live.unwrap_or_default();
+    let is_made_again = live.is_empty() && !has_pods(observed);
     let mut findings = Vec::new();
     for (id, has) in there(observed, &live) {
         let wanted = match id {
@@ -42,11 +46,20 @@ pub(super) fn keep(cluster: &mut ValidatedCluster, observed: &Observed) -> Vec<F
             cluster.further_volumes.insert(id, has);
             continue;
         };
-        // Volumes that are made again may be of another class. What is there keeps its own, and new brokers get the same: nobody
-        // could mend that, as the schema lets nobody change a class.
-        if live.contains_key(&id) {
-            wanted.class_name = has.class_name;
+        // What is there keeps its class, and new brokers get the same.
+        if is_made_again || wanted.class_name == has.class_name {
+            continue;
         }
+        // Of the first volume the schema lets nobody change it.
+        if id != VolumeId::FIRST {
+            let message = format!(
+                "volume {id} stays in the class that brokers have it in; write it again: {{id: {id}, size: {}{}}}",
+                wanted.size.0,
+                class_words(has.class_name.as_deref())
+            );
+            findings.push(Finding::new("VolumeStays", message));
+        }
+        wanted.class_name = has.class_name;
     }
     findings
 }
@@ -57,22 +70,34 @@ fn class_words(class_name: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-/// The Cluster with the volumes alone that the StatefulSet has claim templates for; all of them where there is none. While
-/// a pod lacks one, no broker may be evicted.
+/// The Cluster with the volumes alone that the StatefulSet has claim templates for. Where there is none: all of them, or
+/// those that hold something, while its pods are there and none may be added. While a pod lacks one, no broker may be
+/// evicted.
 pub(super) fn as_live(cluster: &ValidatedCluster, observed: &Observed) -> ValidatedCluster {
-    let mut cluster = cluster.clone();
-    if let Some(live) = live_of_brokers(&cluster, observed) {
-        let live = of_templates(live);
-        cluster
-            .further_volumes
-            .retain(|id, _| live.contains_key(id));
+    let mut now = cluster.clone();
+    let live = live_of_brokers(cluster, observed).map(of_templates);
+    if let Some(live) = &live {
+        now.further_volumes.retain(|id, _| live.contains_key(id));
+    } else if has_pods(observed) && !may_add_without_set(cluster, observed) {
+        now.further_volumes.retain(|id, _| is_held(observed, *id));
     }
-    let mut pods = observed.pods.iter();
-    cluster.brokers_stay = pods.any(|((role, _), pod)| {
-        let mut further = cluster.further_volumes.keys();
-        *role == Role::Broker && further.any(|id| !pod.volumes.contains(id))
+    let live = live.unwrap_or_default();
+    // One that is taken back is in the templates still.
+    let mut further = now.further_volumes.keys().chain(live.keys());
+    now.brokers_stay = further.any(|id| {
+        let mut pods = observed.pods.iter();
+        pods.any(|((role, _), pod)| *role == Role::Broker && !pod.volumes.contains(id))
     });
-    cluster
+    now
+}
+
+/// The class of a volume that is to be asked for, and that is not there.
+pub(super) fn awaited_class(cluster: &ValidatedCluster, observed: &Observed) -> Option<String> {
+    let mut further = cluster.further_volumes.iter();
+    further.find_map(|(id, volume)| {
+        let awaited = awaited(&observed.storage_classes, volume.class_name.as_deref());
+        awaited.filter(|_| !is_held(observed, *id))
+    })
 }
 
 /// The volumes that a StatefulSet has claim templates for.
@@ -124,6 +149,42 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
     }
 }
 
+/// Says that no broker may be evicted, and why not: node drains wait for that.
+pub(super) fn report_evictions(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
+    let pods = observed.pods.iter();
+    let behind = pods.filter_map(|((role, ordinal), pod)| {
+        let set = observed.sets.get(role).filter(|_| *role == Role::Broker)?;
+        let lacks = set.volumes.difference(&pod.volumes).next()?;
+        Some((cluster.name.pod(*role, *ordinal), lacks))
+    });
+    if let Some((pod, lacks)) = behind.last() {
+        let message = format!("no broker may be evicted until {pod} has volume {lacks}");
+        let next = plan.roll.as_ref().map(|input| roll(input).next);
+        let is_stopped = |next: &Next| match next {
+            Next::Wait(waiting) => waiting.needs_a_person() || matches!(waiting, Waiting::Held(_)),
+            Next::Nothing | Next::Do(_) => false,
+        };
+        let needs_a_person = cluster.paused || next.as_ref().is_some_and(is_stopped);
+        let finding = Finding::new("EvictionsWait", message);
+        if needs_a_person {
+            plan.degraded.push(finding);
+        } else {
+            plan.progressing.push(finding);
+        }
+    } else if cluster.paused && allows_no_eviction(cluster, observed) {
+        let message = "no broker may be evicted while spec.paused is true: the disruption budget is as volumes that were added needed it";
+        plan.degraded.push(Finding::new("EvictionsWait", message));
+    }
+}
+
+fn allows_no_eviction(cluster: &ValidatedCluster, observed: &Observed) -> bool {
+    let budget = observed.live.get(&ObjectKey {
+        kind: Owned::PodDisruptionBudget,
+        name: cluster.name.of_role(Role::Broker),
+    });
+    budget.is_some_and(|budget| budget["spec"]["maxUnavailable"] == 0)
+}
+
 /// The volumes of the newest claim templates that a pod was made without.
 #[must_use]
 pub fn lacking(set: &SetState, pod: &PodState) -> Vec<VolumeId> {
@@ -133,16 +194,20 @@ pub fn lacking(set: &SetState, pod: &PodState) -> Vec<VolumeId> {
     set.volumes.difference(&pod.volumes).copied().collect()
 }
 
-/// The volumes that there are, as the StatefulSet has them, or else the first claim.
+/// The volumes that hold something, as the StatefulSet has them, or else the first claim.
 fn there(
     observed: &Observed,
     live: &BTreeMap<VolumeId, VolumeSpec>,
 ) -> BTreeMap<VolumeId, VolumeSpec> {
     let mut there = live.clone();
-    for ((role, _, id), claim) in &observed.claims {
-        // One that no volume was ever made for holds nothing.
-        let holds = !claim.deleting && !claim.is_pending() && !claim.requested.is_empty();
-        if *role == Role::Broker && holds {
+    there.retain(|id, _| is_held(observed, *id));
+    let of_brokers = observed
+        .claims
+        .iter()
+        .filter(|((role, ..), claim)| *role == Role::Broker && !claim.deleting);
+    let (hold, others): (Vec<_>, Vec<_>) = of_brokers.partition(|(_, claim)| claim.holds());
+    for ((_, _, id), claim) in hold.into_iter().chain(others) {
+        if is_held(observed, *id) {
             there.entry(*id).or_insert_with(|| VolumeSpec {
                 size: Quantity(claim.requested.clone()),
                 class_name: claim.class_name.clone(),
@@ -150,6 +215,23 @@ fn there(
         }
     }
     there
+}
+
+/// Replicas may be on a volume of a broker: one was made for a claim, or a broker runs with it. The first volume always
+/// counts: there is no broker without.
+fn is_held(observed: &Observed, id: VolumeId) -> bool {
+    let mut claims = observed.claims.iter();
+    let mut pods = observed.pods.iter();
+    let of_volume = |role: Role, of: VolumeId| role == Role::Broker && of == id;
+    id == VolumeId::FIRST
+        || claims.any(|((role, _, of), claim)| of_volume(*role, *of) && claim.holds())
+        || pods.any(|((role, _), pod)| {
+            *role == Role::Broker && pod.running && pod.volumes.contains(&id)
+        })
+}
+
+fn has_pods(observed: &Observed) -> bool {
+    observed.pods.keys().any(|(role, _)| *role == Role::Broker)
 }
 
 fn live_of_brokers<'observed>(

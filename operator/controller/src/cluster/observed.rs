@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::cluster::owned::ObjectKey;
 use crate::cluster::roll::input::Denial;
 use crate::cluster::scaling::asked::Answer;
+use crate::cluster::storage_classes::StorageClasses;
 use crate::names::{
     CONTAINER, FORCE_RESTART_ANNOTATION, REPLACE_VOLUME_ANNOTATION, RESTART_ANNOTATION,
     RESTARTED_FOR_ANNOTATION, Role,
@@ -50,6 +51,8 @@ pub struct Observed {
     pub pods: BTreeMap<(Role, i32), PodState>,
     /// The claims.
     pub claims: Claims,
+    /// The storage classes; none where we may not see them.
+    pub storage_classes: StorageClasses,
     /// For how many controllers there are volumes, up to the last one; looked at only while no StatefulSet of them is there.
     pub controller_volumes: i32,
     /// The zones of nodes that have one.
@@ -171,8 +174,8 @@ pub struct SetState {
     pub restarted_for: Option<String>,
     /// The volumes that it makes claims for.
     pub volumes: BTreeSet<VolumeId>,
-    /// What Kubernetes warns of: why it cannot make a pod, for example.
-    pub warning: Option<Warning>,
+    /// What Kubernetes warns of, the newest first: why it cannot make a pod, for example.
+    pub warnings: Vec<Warning>,
 }
 
 /// A pod.
@@ -268,6 +271,12 @@ impl ClaimState {
     pub fn is_pending(&self) -> bool {
         self.phase.as_deref() == Some("Pending")
     }
+
+    /// There is a volume with something on it, or was.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.deleting && !self.is_pending() && !self.requested.is_empty()
+    }
 }
 
 impl From<&StatefulSet> for SetState {
@@ -296,7 +305,7 @@ impl From<&StatefulSet> for SetState {
                 .and_then(|metadata| metadata.annotations.as_ref())
                 .and_then(|annotations| annotations.get(RESTARTED_FOR_ANNOTATION).cloned()),
             volumes: volumes_of_set(set),
-            warning: None,
+            warnings: Vec::new(),
         }
     }
 }

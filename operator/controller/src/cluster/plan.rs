@@ -175,6 +175,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     if cluster.paused {
         let message = "spec.paused is true: nothing is changed";
         plan.progressing.insert(0, Finding::new("Paused", message));
+        further_volumes::report_evictions(&now, observed, &mut plan);
         return plan;
     }
     let steps = scaling.steps.iter().cloned();
@@ -186,6 +187,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, status: &ClusterSta
     plan.actions.extend(voters.actions);
     plan.progressing.extend(voters.progressing);
     plan.roll = roll_input(&now, observed, status, &plan);
+    further_volumes::report_evictions(&now, observed, &mut plan);
     if is_calm(&scaling, &plan) {
         let even = even_out(cluster, observed);
         plan.actions.extend(even.step.map(Action::Scale));
@@ -231,8 +233,18 @@ fn objects(
     plan: &mut Plan,
 ) {
     let mut waiting = Vec::new();
-    let now = further_volumes::as_live(cluster, observed);
+    let mut now = further_volumes::as_live(cluster, observed);
     let awaits_volumes = now.further_volumes.len() < cluster.further_volumes.len();
+    let templates =
+        |role: Role, live: &Value| volumes::claim_templates(cluster, observed, status, role, live);
+    // Whoever is evicted while there is no set, or one that has more volumes, might not come back.
+    let set = observed.live.get(&set_of_brokers(cluster));
+    let set = set.filter(|live| !is_leaving(live, &cluster.uid));
+    now.brokers_stay |= set.is_some_and(|live| {
+        let templates = templates(Role::Broker, live);
+        !cluster.stopped.contains(&Role::Broker)
+            && matches!(templates, Templates::Change { adds: true, .. })
+    });
     for Desired { key, mut manifest } in desired(&now) {
         let Some(live) = observed.live.get(&key) else {
             let reason = "is missing".to_owned();
@@ -251,8 +263,8 @@ fn objects(
             continue;
         }
         if let Some(role) = volumes::role_of(cluster, &key) {
-            match volumes::claim_templates(cluster, observed, status, role, live) {
-                Templates::Change { uid, reason } => {
+            match templates(role, live) {
+                Templates::Change { uid, reason, .. } => {
                     let name = key.name;
                     plan.actions.push(Action::Orphan { name, uid, reason });
                     continue;
@@ -281,7 +293,8 @@ fn objects(
         let of_set = || suspend::reason(&manifest, live);
         let reason = volumes::role_of(cluster, &key).and_then(|_| of_set());
         let reason = reason.unwrap_or_else(|| format!("{path} differs"));
-        let scaled = scaled(cluster, observed).filter(|_| is_set_of_brokers(&key, cluster));
+        let is_of_brokers = key == set_of_brokers(cluster);
+        let scaled = is_of_brokers.then(|| scaled(&manifest, observed)).flatten();
         plan.actions.push(Action::Apply {
             key,
             manifest,
@@ -301,14 +314,17 @@ fn objects(
     }
 }
 
-fn is_set_of_brokers(key: &ObjectKey, cluster: &ValidatedCluster) -> bool {
-    key.kind == Owned::StatefulSet && key.name == cluster.name.of_role(Role::Broker)
+fn set_of_brokers(cluster: &ValidatedCluster) -> ObjectKey {
+    ObjectKey {
+        kind: Owned::StatefulSet,
+        name: cluster.name.of_role(Role::Broker),
+    }
 }
 
 /// Brokers that the quorum knows already were taken away by a hand: to bring them back is a correction.
-fn scaled(cluster: &ValidatedCluster, observed: &Observed) -> Option<Scaled> {
+fn scaled(manifest: &Value, observed: &Observed) -> Option<Scaled> {
     let from = observed.sets.get(&Role::Broker)?.replicas;
-    let to = cluster.brokers;
+    let to = i32::try_from(manifest["spec"]["replicas"].as_i64()?).ok()?;
     let view = observed.quorum.told();
     let knows_all = view
         .and_then(|view| view.brokers.keys().last())

@@ -11,6 +11,7 @@ use crate::cluster::fixtures::{validated, validated_with_overrides, validated_wi
 use crate::cluster::observed::{ClaimState, Observed, PodState, QuorumState, QuorumView, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Plan, Scaled, plan};
+use crate::cluster::storage_classes::StorageClassState;
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::Role;
 use crate::quorum::view::{BrokerView, VotersView};
@@ -58,6 +59,7 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
                     requested: size.into(),
                     class_name: volume.class_name.clone(),
                     capacity: Some(size.into()),
+                    phase: Some("Bound".into()),
                     ..ClaimState::default()
                 };
                 observed.claims.insert((role, ordinal, *id), claim);
@@ -74,6 +76,12 @@ pub(super) fn settled(cluster: &ValidatedCluster) -> Observed {
         foz_version_max: 1,
     };
     observed.zones.insert("node-1".into(), "zone-a".into());
+    let class = |is_default| StorageClassState {
+        is_default,
+        ..StorageClassState::default()
+    };
+    let classes = [("standard", class(true)), ("fast", class(false))];
+    observed.storage_classes = classes.map(|(name, class)| (name.to_owned(), class)).into();
     observed.quorum = QuorumState::Followed(Box::new(QuorumView {
         cluster_id: "cluster-1".into(),
         active_node_id: 1001,

@@ -402,7 +402,9 @@ fn first_allowed(input: &RollInput, nodes: &[Node<'_>], due: &[&Node<'_>]) -> Ne
             _ => return Next::Do(node.restart(false)),
         }
     }
-    if !denied.is_empty() {
+    // Of a claim that cannot be made nothing else tells; of a denial there is an Event.
+    let cannot_be_made = waits_for_volume.as_ref().filter(|it| it.needs_a_person());
+    if !denied.is_empty() && cannot_be_made.is_none() {
         return Next::Wait(Waiting::Denied(denied));
     }
     waits_for_volume.map_or_else(|| held(nodes), Next::Wait)

@@ -14,7 +14,7 @@ use crate::cluster::observed::QuorumView;
 use crate::cluster::reconcile::Pass;
 use crate::cluster::roll::input::{Denial, RollInput};
 use crate::cluster::roll::volume::{LostVolume, only_copies};
-use crate::cluster::roll::{Next, PodWait, Step, VolumeWait, Waiting, roll};
+use crate::cluster::roll::{Next, PodWait, Step, Waiting, roll};
 use crate::conditions::Finding;
 use crate::error::ReconcileError;
 use crate::events::Notice;
@@ -23,9 +23,6 @@ use crate::quorum::{RestartAnswer, RestartQuestion};
 
 /// A grant that the stream of events does not tell of is asked for again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-/// What Kubernetes has warned of a claim counts for a while.
-const LOOK_AT_CLAIM_AFTER: Duration = Duration::from_secs(60);
 
 /// What came of a step.
 enum Done {
@@ -66,19 +63,10 @@ pub(super) async fn carry_on(
             }
         }
     };
-    let look_again = match &roll.next {
-        Next::Wait(Waiting::Pod { wait, .. }) if *wait == PodWait::JustReady => {
-            Some(LOOK_AGAIN_AFTER)
-        }
-        Next::Wait(Waiting::Volume { wait, .. }) => match wait {
-            VolumeWait::JustClaimed => Some(LOOK_AGAIN_AFTER),
-            VolumeWait::Refused(_) => Some(LOOK_AT_CLAIM_AFTER),
-            VolumeWait::Unclaimed(_) | VolumeWait::Lost => None,
-        },
-        _ => None,
-    };
-    if let Some(after) = look_again {
-        executed.look_again.get_or_insert(after);
+    if let Next::Wait(Waiting::Pod { wait, .. }) = &roll.next
+        && *wait == PodWait::JustReady
+    {
+        executed.look_again.get_or_insert(LOOK_AGAIN_AFTER);
     }
     executed.outcome.roll = Some(roll);
 }

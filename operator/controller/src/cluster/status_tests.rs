@@ -402,7 +402,7 @@ fn a_roll_is_told_in_the_conditions() {
         (reason.as_str(), message, degraded.as_str()),
         (
             "RollWaitsForVolume",
-            format!("{said} is not made yet; {left}"),
+            format!("{said} is not made yet; the Events of its StatefulSet may say why; {left}"),
             "AsExpected"
         )
     );
@@ -416,7 +416,7 @@ fn a_roll_is_told_in_the_conditions() {
         )
     );
     assert_eq!(
-        volume(VolumeWait::Refused("no class".into())).2,
+        volume(VolumeWait::Pending("no class".into())).2,
         "AsExpected"
     );
 }

@@ -11,13 +11,13 @@ use foz_crd::ClusterStatus;
 use foz_crd::quantity::quantity_millis;
 use serde_json::{Value, json};
 
-use crate::cluster::further_volumes::of_templates;
+use crate::cluster::further_volumes::{self, of_templates};
 use crate::cluster::observed::{ClaimState, Observed, PodState, SetState};
 use crate::cluster::owned::{ObjectKey, Owned};
 use crate::cluster::plan::{Action, Plan};
 use crate::cluster::roll::input::RollInput;
-use crate::cluster::roll::roll;
 use crate::cluster::roll::volume::{has, meant};
+use crate::cluster::roll::{Next, Step, roll};
 use crate::cluster::unreachable_volumes;
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::conditions::Finding;
@@ -25,7 +25,7 @@ use crate::names::{REPLACE_VOLUME_ANNOTATION, Role};
 use crate::volume_id::VolumeId;
 
 /// What becomes of the claim templates of a StatefulSet.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Templates {
     /// They are right, or stay as they are for now; then why.
     Stay(Option<String>),
@@ -35,7 +35,20 @@ pub(super) enum Templates {
         uid: String,
         /// Why.
         reason: String,
+        /// Not all pods will have the volumes of the next templates.
+        adds: bool,
     },
+}
+
+/// What is to become of the claim templates.
+#[derive(Default)]
+struct Changes {
+    /// In words.
+    words: Vec<String>,
+    /// Volumes are added.
+    adds: bool,
+    /// Volumes that hold nothing are taken out again, or are to be of another class.
+    takes_back: bool,
 }
 
 /// Decides what becomes of the claim templates. A pod that goes while there is no StatefulSet would not come back, so
@@ -48,16 +61,23 @@ pub(super) fn claim_templates(
     live: &Value,
 ) -> Templates {
     let changes = changes(cluster, role, live);
-    if changes.is_empty() {
+    if changes.words.is_empty() {
         return Templates::Stay(None);
     }
-    let changes = changes.join(", ");
-    let waits = in_the_way(cluster, observed, status, role)
-        .or_else(|| unwell(cluster, observed).filter(|_| adds(cluster, role, live)));
+    let words = changes.words.join(", ");
+    // Who takes a volume back does it because restarts wait for that volume.
+    let waits = if changes.takes_back {
+        under_way(cluster, observed, status, role)
+    } else {
+        let unwell = || unwell(cluster, observed).filter(|_| changes.adds);
+        in_the_way(cluster, observed, status, role).or_else(unwell)
+    };
+    let classes = || further_volumes::awaited_class(cluster, observed);
+    let waits = waits.or_else(|| classes().filter(|_| changes.adds || changes.takes_back));
     if let Some(waits) = waits {
         let name = cluster.name.of_role(role);
         return Templates::Stay(Some(format!(
-            "StatefulSet {name} is made anew around its pods when {waits}: {changes}"
+            "StatefulSet {name} is made anew around its pods when {waits}: {words}"
         )));
     }
     Templates::Change {
@@ -65,37 +85,73 @@ pub(super) fn claim_templates(
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-        reason: changes,
+        reason: words,
+        adds: changes.adds || changes.takes_back,
     }
 }
 
-/// What is to become of the claim templates, in words.
-fn changes(cluster: &ValidatedCluster, role: Role, live: &Value) -> Vec<String> {
+/// Of a Cluster that names all volumes that hold something, in the classes that they have: see [`further_volumes::keep`].
+fn changes(cluster: &ValidatedCluster, role: Role, live: &Value) -> Changes {
     let live = of_templates(live);
+    let mut changes = Changes::default();
     if live.is_empty() {
-        return Vec::new();
+        return changes;
     }
-    let change = |(id, wanted): (VolumeId, &VolumeSpec)| {
-        let wanted = &wanted.size.0;
-        let Some(has) = live.get(&id).map(|it| &it.size.0) else {
-            return Some(format!("volume {id} ({wanted}) is added"));
+    let wanted = cluster.volumes_of(role);
+    for (id, wanted) in &wanted {
+        let size = &wanted.size.0;
+        let Some(has) = live.get(id) else {
+            changes.adds = true;
+            changes.words.push(format!("volume {id} ({size}) is added"));
+            continue;
         };
-        let of = match id {
-            VolumeId::FIRST => "new volumes".to_owned(),
-            _ => format!("new volumes {id}"),
-        };
-        let grows = value(has) < value(wanted);
-        grows.then(|| format!("{of} are to have {wanted} in place of {has}"))
-    };
-    let volumes = cluster.volumes_of(role).into_iter();
-    volumes.filter_map(change).collect()
+        if *id != VolumeId::FIRST && has.class_name != wanted.class_name {
+            changes.takes_back = true;
+            let class = |spec: &VolumeSpec| {
+                let name = spec.class_name.as_ref();
+                name.map_or_else(|| "the default".to_owned(), Clone::clone)
+            };
+            changes.words.push(format!(
+                "volume {id}, which holds nothing, is to be of StorageClass {} in place of {}",
+                class(wanted),
+                class(has)
+            ));
+        }
+        if value(&has.size.0) < value(size) {
+            let of = match *id {
+                VolumeId::FIRST => "new volumes".to_owned(),
+                _ => format!("new volumes {id}"),
+            };
+            let has = &has.size.0;
+            let words = format!("{of} are to have {size} in place of {has}");
+            changes.words.push(words);
+        }
+    }
+    for id in live.keys().filter(|id| !wanted.contains_key(id)) {
+        changes.takes_back = true;
+        let words = format!("volume {id}, which holds nothing, is taken back");
+        changes.words.push(words);
+    }
+    changes
 }
 
-/// Of a StatefulSet that has claim templates.
-fn adds(cluster: &ValidatedCluster, role: Role, live: &Value) -> bool {
-    let live = of_templates(live);
-    let mut wanted = cluster.volumes_of(role).into_keys();
-    wanted.any(|id| !live.contains_key(&id))
+/// Whether a StatefulSet of brokers that is not there may be made with volumes that are added: its pods were there before.
+pub(super) fn may_add_without_set(cluster: &ValidatedCluster, observed: &Observed) -> bool {
+    let mut pods = observed
+        .pods
+        .iter()
+        .filter(|((role, _), _)| *role == Role::Broker);
+    let goes = pods.any(|(_, pod)| pod.deleting);
+    let stops = || {
+        observed
+            .quorum
+            .told()
+            .is_some_and(|it| !it.grants.is_empty())
+    };
+    !goes
+        && !stops()
+        && unwell(cluster, observed).is_none()
+        && further_volumes::awaited_class(cluster, observed).is_none()
 }
 
 /// What is not well with the brokers. None of them is made anew before those of smaller numbers have been restarted with a
@@ -109,8 +165,14 @@ fn unwell(cluster: &ValidatedCluster, observed: &Observed) -> Option<String> {
     let Some(quorum) = observed.quorum.current() else {
         return Some("the metadata quorum answers".to_owned());
     };
-    for ordinal in 0..set.replicas {
+    // While there is no set, its last pod may be away too.
+    let known = quorum.brokers.keys().rfind(|id| **id < cluster.brokers);
+    let last = known.map_or(0, |id| id + 1);
+    for ordinal in 0..set.replicas.max(last) {
         let name = cluster.name.pod(Role::Broker, ordinal);
+        if cluster.hold.contains(&name) {
+            return Some(format!("{name} is off spec.hold"));
+        }
         let pod = observed.pods.get(&(Role::Broker, ordinal));
         if pod.is_none_or(|pod| !pod.ready || !pod.running) {
             return Some(format!("{name} is ready"));
@@ -144,6 +206,29 @@ fn in_the_way(
     if !left.is_empty() {
         return Some(format!("these are restarted: {}", left.join(", ")));
     }
+    stopping(observed)
+}
+
+/// A pod is restarted just now. Others may have to be, and wait.
+fn under_way(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    status: &ClusterStatus,
+    role: Role,
+) -> Option<String> {
+    let mut pods = observed.pods.iter().filter(|((of, _), _)| *of == role);
+    if let Some(((_, ordinal), _)) = pods.find(|(_, pod)| pod.deleting) {
+        return Some(format!("{} is back", cluster.name.pod(role, *ordinal)));
+    }
+    if let Next::Do(Step::Restart { pod, .. } | Step::Replace { pod, .. }) =
+        roll(&RollInput::new(cluster, observed, status)).next
+    {
+        return Some(format!("{pod} is restarted"));
+    }
+    stopping(observed)
+}
+
+fn stopping(observed: &Observed) -> Option<String> {
     let quorum = observed.quorum.told()?;
     let stopping = quorum.grants.keys().next()?;
     Some(format!("node {stopping}, which may stop, is back"))
@@ -204,7 +289,9 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
             continue;
         }
         let Some(capacity) = &claim.capacity else {
-            if let Some(warning) = claim.warning.as_ref().filter(|_| claim.is_pending()) {
+            if let Some(finding) = of_another_class(cluster, (*role, *id), &name, claim) {
+                plan.degraded.push(finding);
+            } else if let Some(warning) = claim.warning.as_ref().filter(|_| claim.is_pending()) {
                 let message = format!(
                     "{name} ({}) has no volume: {}: {}",
                     claim.requested, warning.reason, warning.message
@@ -231,6 +318,24 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
         plan.progressing
             .push(Finding::new("VolumesGrowing", message));
     }
+}
+
+/// A claim that was made before its class was put right: Kubernetes leaves it, and what it is of cannot be changed.
+fn of_another_class(
+    cluster: &ValidatedCluster,
+    (role, id): (Role, VolumeId),
+    name: &str,
+    claim: &ClaimState,
+) -> Option<Finding> {
+    let volumes = cluster.volumes_of(role);
+    let wanted = volumes.get(&id).filter(|_| id != VolumeId::FIRST)?;
+    let (wanted, has) = (wanted.class_name.as_ref()?, claim.class_name.as_ref()?);
+    (claim.is_pending() && !claim.deleting && wanted != has).then(|| {
+        let message = format!(
+            "{name} has no volume, and is of StorageClass {has} where {wanted} is wanted: delete it, it holds nothing, and Kubernetes makes another"
+        );
+        Finding::new("VolumeMissing", message)
+    })
 }
 
 /// Pods that are to get an empty volume, and it is not said which.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foz_crd::Cluster;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::Writer;
@@ -50,6 +51,15 @@ impl Debug for Sources {
     }
 }
 
+/// What has no namespace, and all watches of namespaces share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// See [`follow_nodes`].
+    pub nodes: Store<NodeLabels>,
+    /// See [`follow_storage_classes`].
+    pub storage_classes: Store<StorageClass>,
+}
+
 /// What a Topic or a Rebalance has to know of its Cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Facts {
@@ -75,7 +85,7 @@ enum Seen<'object, K> {
 pub fn follow(
     sources: &Sources,
     clusters: (Store<GuardedCluster>, Writer<GuardedCluster>),
-    nodes: Store<NodeLabels>,
+    shared: Shared,
     ended: impl Fn(&ClusterName) + Send + Sync + 'static,
 ) -> World {
     let all_clusters = clusters.0.clone();
@@ -92,7 +102,7 @@ pub fn follow(
         network_policies: follow_labelled(sources, &all_clusters, |_| {}),
         service_accounts: follow_labelled(sources, &all_clusters, |_| {}),
         services: follow_labelled(sources, &all_clusters, |_| {}),
-        nodes,
+        shared,
     }
 }
 
@@ -124,6 +134,22 @@ pub fn follow_nodes(
         Seen::Gone(_) => {}
         Seen::Listed => changed(),
     });
+    tokio::spawn(term.clone().run_until_cancelled_owned(task));
+    reader
+}
+
+/// Starts the watch of storage classes, which all namespaces share. `changed` is told when there may be others.
+pub fn follow_storage_classes(
+    client: &Client,
+    term: &CancellationToken,
+    changed: impl Fn() + Send + 'static,
+) -> Store<StorageClass> {
+    let (reader, writer) = store();
+    let stream = watcher(
+        Api::<StorageClass>::all(client.clone()),
+        watcher::Config::default(),
+    );
+    let task = keep(stream, writer, |_| {}, move |_| changed());
     tokio::spawn(term.clone().run_until_cancelled_owned(task));
     reader
 }

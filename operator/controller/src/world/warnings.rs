@@ -91,6 +91,12 @@ impl Warnings {
     /// The newest about an object.
     #[must_use]
     pub fn about(&self, kind: Warned, namespace: &str, name: &str) -> Option<Warning> {
+        self.all_about(kind, namespace, name).into_iter().next()
+    }
+
+    /// All about an object, the newest first.
+    #[must_use]
+    pub fn all_about(&self, kind: Warned, namespace: &str, name: &str) -> Vec<Warning> {
         let all = self.all.lock();
         let about = all
             .iter()
@@ -101,7 +107,13 @@ impl Warnings {
                     && told.warning.reason != FAILED_UPDATE
             })
             .map(|(_, told)| &told.warning);
-        about.max_by_key(|warning| warning.at).cloned()
+        let mut about: Vec<Warning> = about.cloned().collect();
+        // Of two in one second always the same one is the first.
+        about.sort_by(|one, other| {
+            let at = other.at.cmp(&one.at);
+            at.then_with(|| one.message.cmp(&other.message))
+        });
+        about
     }
 
     fn insert(&self, event: &Event) {
@@ -116,10 +128,14 @@ impl Warnings {
         self.all.lock().remove(&key(event));
     }
 
-    /// What was warned of is over.
-    pub fn forget(&self, kind: Warned, namespace: &str, name: &str) {
+    /// What was warned of an object is over.
+    pub fn forget(&self, (kind, namespace, name): (Warned, &str, &str), over: &[Warning]) {
+        if over.is_empty() {
+            return;
+        }
         self.all.lock().retain(|(of, _), told| {
-            of != namespace || told.name != name || told.kind != kind.kind()
+            let is_it = of == namespace && told.name == name && told.kind == kind.kind();
+            !is_it || !over.contains(&told.warning)
         });
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::api_server::ApiServer;
 use super::crashes::{condition, edit_spec, have_volume_1, is_made, is_settled, make};
 use super::faults::Faults;
-use super::kubernetes::{Kubernetes, pod_path, set_path};
+use super::kubernetes::{Kubernetes, further_claim_path, make_class, pod_path, set_path};
 use super::quorum::Quorum;
 use super::{CLUSTER, Stage, act};
 
@@ -223,36 +223,128 @@ fn says(server: &ApiServer, type_: &str, words: &str) -> bool {
     })
 }
 
-fn add_a_volume(server: &ApiServer) {
+fn add_a_volume(server: &ApiServer, class: &str) {
     edit_spec(server, |spec| {
-        spec["storage"]["volumes"] = json!([{"id": 1, "size": "2Gi", "className": "fast"}]);
+        spec["storage"]["volumes"] = json!([{"id": 1, "size": "2Gi", "className": class}]);
     });
+}
+
+fn templates(server: &ApiServer) -> usize {
+    let set = server.get(&set_path(Role::Broker)).unwrap_or_default();
+    let templates = set["spec"]["volumeClaimTemplates"].as_array();
+    templates.map_or(0, Vec::len)
 }
 
 fn has_a_volume_more(server: &ApiServer) -> bool {
     have_volume_1(server, 3) && is_settled(server)
 }
 
-/// Nobody could take it out of the Cluster again: a broker that was stopped for it would stay away.
+/// A name that is not right is put right before anything is made.
 #[tokio::test]
-async fn no_broker_is_stopped_for_a_volume_of_a_class_that_does_not_exist() {
+async fn a_volume_of_a_class_that_does_not_exist_is_not_added() {
     Play::with(4, async |play| {
-        play.kubernetes.borrow_mut().missing_class = Some("fast".into());
-        add_a_volume(&play.server);
+        make_class(&play.server, "fast", "Immediate");
+        add_a_volume(&play.server, "fsat");
         play.eventually("the words", |server| {
-            is_degraded(server, "VolumeMissing")
-                && says(
-                    server,
-                    "Progressing",
-                    "for its claim data-1-demo-broker-0 has no volume",
-                )
+            let words = "when StorageClass fsat is there (there are fast, standard): volume 1";
+            says(server, "Progressing", words)
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(
+            (play.births().as_slice(), templates(&play.server)),
+            ([1; 6].as_slice(), 1)
+        );
+        add_a_volume(&play.server, "fast");
+        play.eventually("the volumes", has_a_volume_more).await;
+        assert_eq!(play.births(), [2, 2, 2, 1, 1, 1]);
+        assert_eq!(play.kubernetes.borrow().away_most, 1);
+    })
+    .await;
+}
+
+/// The driver of its class is not there, and no Event is a warning. Nobody is evicted meanwhile, and who takes the volume out
+/// of the Cluster again gets back what was.
+#[tokio::test]
+async fn no_broker_is_stopped_for_a_volume_that_does_not_come() {
+    Play::with(7, async |play| {
+        make_class(&play.server, "fast", "Immediate");
+        play.kubernetes.borrow_mut().idle_class = Some("fast".into());
+        play.kubernetes.borrow_mut().drained = Some("demo-broker-2".into());
+        add_a_volume(&play.server, "fast");
+        play.eventually("the words", |server| {
+            let words = "for its claim data-1-demo-broker-0 has no volume: StorageClass fast makes";
+            let stay = "no broker may be evicted until demo-broker-2 has volume 1";
+            says(server, "Progressing", words) && says(server, "Progressing", stay)
         })
         .await;
         tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(
+            (play.births().as_slice(), templates(&play.server)),
+            ([1; 6].as_slice(), 2)
+        );
+        edit_spec(&play.server, |spec| spec["storage"]["volumes"] = json!([]));
+        play.eventually("what was", |server| {
+            templates(server) == 1 && is_settled(server)
+        })
+        .await;
         assert_eq!(play.births(), [1; 6]);
-        play.kubernetes.borrow_mut().missing_class = None;
+        assert_eq!(play.kubernetes.borrow().evictions, 0);
+    })
+    .await;
+}
+
+/// The claim that was made cannot be of another class, and is deleted by hand.
+#[tokio::test]
+async fn a_class_that_has_no_volumes_is_changed() {
+    Play::with(8, async |play| {
+        make_class(&play.server, "slow", "Immediate");
+        make_class(&play.server, "fast", "Immediate");
+        play.kubernetes.borrow_mut().idle_class = Some("slow".into());
+        add_a_volume(&play.server, "slow");
+        play.eventually("a claim", |server| {
+            says(server, "Progressing", "for its claim data-1-demo-broker-0 has no volume")
+        })
+        .await;
+        add_a_volume(&play.server, "fast");
+        play.eventually("what to do", |server| {
+            let words = "data-1-demo-broker-0 has no volume, and is of StorageClass slow where fast is wanted: delete it";
+            says(server, "Degraded", words) && templates(server) == 2
+        })
+        .await;
+        assert_eq!(play.births(), [1; 6]);
+        play.server.delete(&further_claim_path(1, "demo-broker-0"));
         play.eventually("the volumes", has_a_volume_more).await;
         assert_eq!(play.births(), [2, 2, 2, 1, 1, 1]);
+    })
+    .await;
+}
+
+/// As most classes of cloud disks and local ones are: a claim has no volume before its pod is there.
+#[tokio::test]
+async fn a_volume_that_comes_with_the_pod_is_added_while_a_node_is_drained() {
+    Play::with(9, async |play| {
+        make_class(&play.server, "local", "WaitForFirstConsumer");
+        play.kubernetes.borrow_mut().drained = Some("demo-broker-1".into());
+        add_a_volume(&play.server, "local");
+        play.eventually("the volumes", has_a_volume_more).await;
+        assert_eq!(play.births(), [2, 2, 2, 1, 1, 1]);
+        assert_eq!(play.kubernetes.borrow().evictions, 0);
+        assert_eq!(play.kubernetes.borrow().away_most, 1);
+    })
+    .await;
+}
+
+/// It would come back behind those that lack the volume.
+#[tokio::test]
+async fn a_set_that_a_hand_deletes_while_a_broker_is_away_comes_back_as_it_was() {
+    Play::with(10, async |play| {
+        make_class(&play.server, "fast", "Immediate");
+        add_a_volume(&play.server, "fast");
+        play.server.delete(&set_path(Role::Broker));
+        play.kubernetes.borrow_mut().loses("demo-broker-1");
+        play.eventually("the volumes", has_a_volume_more).await;
+        assert_eq!(play.births(), [2, 3, 2, 1, 1, 1]);
         assert_eq!(play.kubernetes.borrow().away_most, 1);
     })
     .await;
@@ -262,7 +354,7 @@ async fn no_broker_is_stopped_for_a_volume_of_a_class_that_does_not_exist() {
 async fn no_broker_is_stopped_for_a_volume_that_a_quota_forbids() {
     Play::with(5, async |play| {
         play.kubernetes.borrow_mut().no_more_claims = true;
-        add_a_volume(&play.server);
+        add_a_volume(&play.server, "standard");
         play.eventually("the words", |server| {
             is_degraded(server, "RollWaitsForVolume") && says(server, "Degraded", "exceeded quota")
         })
@@ -283,17 +375,17 @@ async fn a_volume_is_added_when_the_broker_that_does_not_run_is_mended() {
         play.kubernetes.borrow_mut().breaks("demo-broker-1");
         play.eventually("the trouble", |server| is_degraded(server, "PodFailing"))
             .await;
-        add_a_volume(&play.server);
+        add_a_volume(&play.server, "standard");
         play.eventually("that it waits", |server| {
             let words = "is made anew around its pods when demo-broker-1 is ready";
             says(server, "Progressing", words)
         })
         .await;
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let set = play.server.get(&set_path(Role::Broker)).expect("the set");
-        let templates = set["spec"]["volumeClaimTemplates"].as_array();
-        assert_eq!(templates.map(Vec::len), Some(1));
-        assert_eq!(play.births(), [1; 6]);
+        assert_eq!(
+            (play.births().as_slice(), templates(&play.server)),
+            ([1; 6].as_slice(), 1)
+        );
         // A mended template reaches it, as ever.
         play.kubernetes.borrow_mut().unready.clear();
         edit_spec(&play.server, |spec| spec["image"] = json!("foz-broker:2"));

@@ -16,6 +16,7 @@ use super::quorum::Quorum;
 
 const NAMESPACE: &str = "/api/v1/namespaces/kafka";
 const SETS: &str = "/apis/apps/v1/namespaces/kafka/statefulsets";
+const BUDGET: &str = "/apis/policy/v1/namespaces/kafka/poddisruptionbudgets/demo-broker";
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
 
 /// Kubernetes, but for its API server.
@@ -29,8 +30,12 @@ pub(crate) struct Kubernetes {
     pub(crate) away_most: usize,
     /// Pods of which the newest template does not come up.
     pub(crate) bad_image: Option<String>,
-    /// Claims of this class get no volume, and an Event says why.
-    pub(crate) missing_class: Option<String>,
+    /// Nothing makes volumes of this class, and nobody says so.
+    pub(crate) idle_class: Option<String>,
+    /// Somebody drains the node of this pod while a broker might not come back.
+    pub(crate) drained: Option<String>,
+    /// How often it was evicted.
+    pub(crate) evictions: u32,
     /// There can be no more claims, and an Event says so.
     pub(crate) no_more_claims: bool,
     /// Pods that do not get ready, and end.
@@ -55,6 +60,7 @@ pub(crate) fn set_path(role: Role) -> String {
 
 impl Kubernetes {
     pub(crate) fn new(server: ApiServer, quorum: Quorum, address: IpAddr) -> Self {
+        make_class(&server, "standard", "Immediate");
         Self {
             server,
             quorum,
@@ -62,7 +68,9 @@ impl Kubernetes {
             births: BTreeMap::new(),
             away_most: 0,
             bad_image: None,
-            missing_class: None,
+            idle_class: None,
+            drained: None,
+            evictions: 0,
             no_more_claims: false,
             unready: BTreeSet::new(),
         }
@@ -81,6 +89,12 @@ impl Kubernetes {
         self.quorum.fence(ordinal.parse().expect("a number"));
     }
 
+    /// The pod of a broker goes.
+    pub(crate) fn loses(&self, name: &str) {
+        let ordinal = name.rsplit('-').next().expect("a number");
+        self.stop(Role::Broker, ordinal.parse().expect("a number"), name);
+    }
+
     /// Nothing else runs meanwhile: what is read here is still so when it is written.
     pub(crate) fn step(&mut self) {
         for role in Role::ALL {
@@ -91,6 +105,7 @@ impl Kubernetes {
         for path in self.server.paths("/persistentvolumeclaims/") {
             self.serve_claim(&path);
         }
+        self.evict();
         if self.is_to_be_collected() {
             self.collect();
         }
@@ -105,6 +120,27 @@ impl Kubernetes {
             self.births.len() >= 6 && self.wants(Role::Broker).is_some_and(|it| it >= 3);
         if all_are_to_run && self.has_run() {
             self.away_most = self.away_most.max(away);
+        }
+    }
+
+    /// As the API server does it: where the disruption budget allows one.
+    fn evict(&mut self) {
+        let Some(name) = self.drained.clone() else {
+            return;
+        };
+        let set = self.server.get(&set_path(Role::Broker));
+        let lacks = |ordinal: i32| {
+            let pod = self
+                .server
+                .get(&pod_path(&format!("demo-broker-{ordinal}")));
+            pod.zip(set.as_ref())
+                .is_some_and(|(pod, set)| lacks_a_volume(set, &pod))
+        };
+        let budget = self.server.get(BUDGET).expect("a budget");
+        let may_not_come_back = set.is_none() || (0..3).any(lacks);
+        if may_not_come_back && budget["spec"]["maxUnavailable"] != 0 {
+            self.evictions += 1;
+            self.loses(&name);
         }
     }
 
@@ -235,27 +271,43 @@ impl Kubernetes {
                 return false;
             }
             let size = &template["spec"]["resources"]["requests"]["storage"];
-            let class = &template["spec"]["storageClassName"];
-            let mut made = json!({
+            let class = match template["spec"]["storageClassName"].as_str() {
+                Some(class) => class,
+                None => "standard",
+            };
+            self.server.put(&path, json!({
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": {"labels": template["metadata"]["labels"], "finalizers": [PROTECTION]},
                 "spec": {
                     "resources": {"requests": {"storage": size}},
                     "storageClassName": class,
                 },
-                "status": {"phase": "Bound", "capacity": {"storage": size}},
-            });
-            if self.lacks_class(class) {
-                made["status"] = json!({"phase": "Pending"});
-                made["metadata"]["creationTimestamp"] = json!(seconds(Timestamp::now()));
-            }
-            self.server.put(&path, made);
+                "status": {"phase": "Pending"},
+            }));
+            self.serve_claim(&path);
         }
         stay
     }
 
-    fn lacks_class(&self, class: &Value) -> bool {
-        class.is_string() && class.as_str() == self.missing_class.as_deref()
+    /// Says that the volume of a claim is there, or can be made now.
+    fn provides(&self, class: &str, claim: &str, pod: &str) -> bool {
+        let Some(found) = self.server.get(&class_path(class)) else {
+            let message = format!("storageclass.storage.k8s.io {class:?} not found");
+            self.warn(
+                "PersistentVolumeClaim",
+                claim,
+                "ProvisioningFailed",
+                &message,
+            );
+            return false;
+        };
+        let is_wanted = || {
+            self.server
+                .get(&pod_path(pod))
+                .is_some_and(|pod| has_claim(&pod, claim))
+        };
+        self.idle_class.as_deref() != Some(class)
+            && (found["volumeBindingMode"] == "Immediate" || is_wanted())
     }
 
     fn make(&mut self, set: &Value, name: &str, revision: &str) {
@@ -343,16 +395,9 @@ impl Kubernetes {
         }
         let size = claim["spec"]["resources"]["requests"]["storage"].clone();
         if claim["status"]["phase"] == "Pending" {
-            let class = claim["spec"]["storageClassName"].clone();
-            if self.lacks_class(&class) {
-                let message = format!("storageclass.storage.k8s.io {class} not found");
-                let claim = path.rsplit('/').next().expect("its name");
-                self.warn(
-                    "PersistentVolumeClaim",
-                    claim,
-                    "ProvisioningFailed",
-                    &message,
-                );
+            let class = claim["spec"]["storageClassName"].as_str().expect("a class");
+            let name = path.rsplit('/').next().expect("its name");
+            if !self.provides(class, name, pod) {
                 return;
             }
             claim["status"]["phase"] = json!("Bound");
@@ -364,10 +409,27 @@ impl Kubernetes {
     }
 }
 
-/// As Kubernetes writes times of objects.
-fn seconds(time: Timestamp) -> String {
-    let whole = Timestamp::from_second(time.as_second());
-    whole.expect("a time").to_string()
+/// A class of volumes; claims that name none are of the class `standard`.
+pub(crate) fn make_class(server: &ApiServer, name: &str, mode: &str) {
+    let is_default = (name == "standard").to_string();
+    server.put(
+        &class_path(name),
+        json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+            "metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": is_default}},
+            "provisioner": "example.com/disks", "volumeBindingMode": mode,
+        }),
+    );
+}
+
+fn class_path(name: &str) -> String {
+    format!("/apis/storage.k8s.io/v1/storageclasses/{name}")
+}
+
+fn has_claim(pod: &Value, claim: &str) -> bool {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let mut claims = volumes.map(|it| &it["persistentVolumeClaim"]["claimName"]);
+    claims.any(|it| it == claim)
 }
 
 fn claim_name(template: &Value, pod: &str) -> String {

@@ -74,9 +74,7 @@ const SHRINK: &str = "storage.size cannot shrink";
 const CLASS: &str = "storage.className cannot change";
 const CONTROLLER_SHRINK: &str = "controllers.storage.size cannot shrink";
 const CONTROLLER_CLASS: &str = "controllers.storage.className cannot change";
-const VOLUME_TAKEN_AWAY: &str = "storage.volumes cannot be taken away";
 const VOLUME_SHRINK: &str = "the size of storage.volumes cannot shrink";
-const VOLUME_CLASS: &str = "the className of storage.volumes cannot change";
 const CONTROLLERS: &str = "controllers.replicas must be 1, 3 or 5";
 const CLASS_NAME: &str = "className must be the name of a storage class";
 const IMAGE: &str = "image must be the name of an image";
@@ -172,17 +170,12 @@ fn cluster_samples() -> Vec<Sample> {
             volumes(json!([{"id": 1, "size": "1Gi"}])),
             volumes(json!([{"id": 3, "size": "1Gi"}, {"id": 1, "size": "1024Mi"}])),
         ),
-        change(volumes(json!([{"id": 1, "size": "1Gi"}])), size("10Gi")).refused(VOLUME_TAKEN_AWAY),
-        change(
-            volumes(json!([{"id": 1, "size": "1Gi"}])),
-            volumes(json!([])),
-        )
-        .refused(VOLUME_TAKEN_AWAY),
+        // The operator keeps those that brokers have, and what has no volume may be put right.
+        change(volumes(json!([{"id": 1, "size": "1Gi"}])), size("10Gi")),
         change(
             volumes(json!([{"id": 1, "size": "1Gi"}])),
             volumes(json!([{"id": 2, "size": "1Gi"}])),
-        )
-        .refused(VOLUME_TAKEN_AWAY),
+        ),
         change(
             volumes(json!([{"id": 1, "size": "1Gi"}, {"id": 2, "size": "2Gi"}])),
             volumes(json!([{"id": 2, "size": "2Gi"}, {"id": 1, "size": "1023Mi"}])),
@@ -191,13 +184,11 @@ fn cluster_samples() -> Vec<Sample> {
         change(
             volumes(json!([{"id": 1, "size": "1Gi"}])),
             volumes(json!([{"id": 1, "size": "1Gi", "className": "fast"}])),
-        )
-        .refused(VOLUME_CLASS),
+        ),
         change(
             volumes(json!([{"id": 1, "size": "1Gi", "className": "fast"}])),
             volumes(json!([{"id": 1, "size": "1Gi", "className": "slow"}])),
-        )
-        .refused(VOLUME_CLASS),
+        ),
         create(controllers(1)),
         create(controllers(3)),
         create(controllers(5)),

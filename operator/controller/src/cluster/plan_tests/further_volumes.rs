@@ -11,6 +11,7 @@ use crate::cluster::plan::{Action, Plan};
 use crate::cluster::roll::{Next, roll};
 use crate::cluster::validate::{ValidatedCluster, VolumeSpec};
 use crate::cluster::volumes::without_set;
+use crate::conditions::Finding;
 use crate::names::Role;
 use crate::quorum::view::GrantView;
 use crate::volume_id::VolumeId;
@@ -79,9 +80,10 @@ fn a_volume_is_added_to_the_set_and_then_to_the_file_and_the_pods() {
     let cluster = validated_with_volumes();
     let mut observed = settled(&validated());
     let plan = plan_of(&cluster, &observed);
-    let [Action::Orphan { name, uid, reason }] = plan.actions.as_slice() else {
+    let [budget, Action::Orphan { name, uid, reason }] = plan.actions.as_slice() else {
         panic!("{:#?}", plan.actions);
     };
+    assert_eq!(budget.label(), "apply");
     assert_eq!((name.as_str(), uid.as_str()), ("demo-broker", "some"));
     assert_eq!(reason, "volume 1 (20Gi) is added, volume 4 (30Gi) is added");
     assert_eq!(plan.roll, None);
@@ -196,7 +198,16 @@ fn pod_mut(observed: &mut Observed, ordinal: i32) -> &mut PodState {
 #[test]
 fn a_volume_is_added_while_all_is_well_and_grows_also_when_it_is_not() {
     type Disturbance = (&'static str, fn(&mut Observed));
-    let unwell: [Disturbance; 4] = [
+    let unwell: [Disturbance; 6] = [
+        (
+            "StorageClass fast is there (there are standard)",
+            |observed| {
+                observed.storage_classes.remove("fast");
+            },
+        ),
+        ("a default StorageClass is there (there are fast)", |it| {
+            it.storage_classes.remove("standard");
+        }),
         ("demo-broker-1 is ready", |observed| {
             pod_mut(observed, 1).ready = false;
         }),
@@ -230,6 +241,85 @@ fn a_volume_is_added_while_all_is_well_and_grows_also_when_it_is_not() {
     }
 }
 
+/// What it lacks would not come before those of smaller numbers have been restarted.
+#[test]
+fn no_volume_is_added_while_a_broker_is_held() {
+    let mut cluster = validated_with_volumes();
+    cluster.hold.insert("demo-broker-1".into());
+    let plan = plan_of(&cluster, &settled(&validated()));
+    assert_eq!(orphaned(&plan), 0);
+    let words = "when demo-broker-1 is off spec.hold: volume 1";
+    assert!(plan.progressing[0].message.contains(words), "{plan:?}");
+}
+
+/// A hand deleted it, or the operator ended after it had.
+#[test]
+fn without_its_set_nothing_is_added_while_all_is_not_well() {
+    let disturbances: [fn(&mut Observed); 9] = [
+        |observed| drop(observed.pods.remove(&(Role::Broker, 1))),
+        |observed| drop(observed.pods.remove(&(Role::Broker, 2))),
+        |observed| pod_mut(observed, 2).deleting = true,
+        |observed| pod_mut(observed, 0).ready = false,
+        |observed| view_mut(observed).brokers.get_mut(&1).expect("1").fenced = true,
+        |observed| view_mut(observed).under_replicated = 1,
+        |observed| observed.quorum = QuorumState::Unknown,
+        |observed| observed.storage_classes.clear(),
+        |observed| {
+            let grants = &mut view_mut(observed).grants;
+            grants.insert(1, GrantView::default());
+        },
+    ];
+    let cluster = validated_with_volumes();
+    for (number, disturb) in disturbances.into_iter().enumerate() {
+        let mut observed = settled(&validated());
+        disturb(&mut observed);
+        without_the_set(&mut observed);
+        let plan = plan_of(&cluster, &observed);
+        let set = manifest(&plan, "StatefulSet").expect("it is made");
+        assert_eq!(templates(set), ["data"], "{number}");
+        assert_eq!(mounts(set), ["data"], "{number}");
+        assert_eq!(manifest(&plan, "ConfigMap"), None, "{number}");
+        // Those that hold something are kept all the same.
+        let mut had = settled(&cluster);
+        disturb(&mut had);
+        without_the_set(&mut had);
+        let plan = plan_of(&cluster, &had);
+        let set = manifest(&plan, "StatefulSet").expect("it is made");
+        assert_eq!(templates(set).len(), 3, "{number}");
+    }
+}
+
+/// Also while it has to be said why the roll does not go on.
+#[test]
+fn that_no_broker_may_be_evicted_is_told() {
+    let mut cluster = validated_with_volumes();
+    let mut observed = settled(&cluster);
+    let told = |cluster: &ValidatedCluster, observed: &Observed| {
+        let plan = plan_of(cluster, observed);
+        let words = |findings: &[Finding]| {
+            let found = findings.iter().filter(|it| it.reason == "EvictionsWait");
+            found.map(|it| it.message.clone()).collect::<String>()
+        };
+        (words(&plan.progressing), words(&plan.degraded))
+    };
+    let none = || (String::new(), String::new());
+    assert_eq!(told(&cluster, &observed), none());
+    let message = "no broker may be evicted until demo-broker-2 has volume 1";
+    observed.pods.insert((Role::Broker, 2), pod("old", true));
+    assert_eq!(told(&cluster, &observed), (message.into(), String::new()));
+    cluster.hold.insert("demo-broker-2".into());
+    assert_eq!(told(&cluster, &observed), (String::new(), message.into()));
+    cluster.hold.clear();
+    cluster.paused = true;
+    assert_eq!(told(&cluster, &observed), (String::new(), message.into()));
+    // All have it, and the budget cannot be put right.
+    let mut observed = settled(&cluster);
+    assert_eq!(told(&cluster, &observed), none());
+    *max_unavailable(&mut observed) = json!(0);
+    let (_, said) = told(&cluster, &observed);
+    assert!(said.contains("while spec.paused is true"), "{said}");
+}
+
 /// A broker that is evicted might not be made anew.
 #[test]
 fn no_broker_is_evicted_while_one_lacks_a_volume() {
@@ -239,8 +329,19 @@ fn no_broker_is_evicted_while_one_lacks_a_volume() {
     };
     let cluster = validated_with_volumes();
     let mut observed = settled(&validated());
-    // Nothing lacks what the set does not have yet.
-    assert_eq!(budget(&plan_of(&cluster, &observed)), None);
+    // Nothing lacks what the set does not have yet; but the set goes.
+    let plan = plan_of(&cluster, &observed);
+    let labels: Vec<&str> = plan.actions.iter().map(Action::label).collect();
+    assert_eq!(
+        (budget(&plan), labels),
+        (Some(0), vec!["apply", "orphan_pods"])
+    );
+    let mut larger = validated();
+    larger.broker_volume.size.0 = "20Gi".into();
+    assert_eq!(budget(&plan_of(&larger, &observed)), None);
+    let mut waits = observed.clone();
+    pod_mut(&mut waits, 1).ready = false;
+    assert_eq!(budget(&plan_of(&cluster, &waits)), None);
     without_the_set(&mut observed);
     let plan = plan_of(&cluster, &observed);
     assert_eq!(budget(&plan), Some(0));
@@ -361,8 +462,9 @@ fn another_class_and_a_smaller_size_change_nothing() {
     ] {
         let plan = change(number, size, class);
         assert_eq!(plan.actions, [], "{number}");
-        // Nothing is wrong, and nobody could change it.
-        assert_eq!(reasons(&plan), [] as [&str; 0], "{number}");
+        // Of the first one nobody could change it.
+        let expected: &[&str] = if number == 0 { &[] } else { &["VolumeStays"] };
+        assert_eq!(reasons(&plan), expected, "{number}");
     }
     let plan = change(1, "1Gi", Some("fast"));
     assert_eq!((plan.actions.len(), plan.degraded.len()), (0, 0));
@@ -370,6 +472,148 @@ fn another_class_and_a_smaller_size_change_nothing() {
     let plan = change(1, "25Gi", Some("slow"));
     let labels: Vec<&str> = plan.actions.iter().map(Action::label).collect();
     assert_eq!(labels, ["orphan_pods", "expand_volumes"]);
+    assert_eq!(
+        plan.degraded[0].message,
+        "volume 1 stays in the class that brokers have it in; write it again: {id: 1, size: 25Gi, className: fast}"
+    );
+    // And has it still when it is made anew; with no pods it is made from what the Cluster says.
+    let mut cluster = had.clone();
+    let volume = cluster.further_volumes.get_mut(&id(1)).expect("1");
+    volume.class_name = Some("slow".into());
+    let mut observed = settled(&had);
+    without_the_set(&mut observed);
+    let class = |observed: &Observed| {
+        let plan = plan_of(&cluster, observed);
+        let set = manifest(&plan, "StatefulSet").expect("it is made");
+        set["spec"]["volumeClaimTemplates"][1]["spec"]["storageClassName"].clone()
+    };
+    assert_eq!(class(&observed), "fast");
+    let first = observed.claims.get_mut(&(Role::Broker, 0, id(1)));
+    let first = first.expect("a claim");
+    (first.phase, first.class_name) = (Some("Pending".into()), Some("other".into()));
+    assert_eq!(class(&observed), "fast");
+    observed.pods.clear();
+    without_the_set(&mut observed);
+    assert_eq!(class(&observed), "slow");
+}
+
+/// All wait for a volume of which nobody has any.
+fn lacking_volume_1() -> Observed {
+    let cluster = validated_with_volumes();
+    let mut observed = settled(&cluster);
+    for ordinal in 0..3 {
+        let mut old = pod("old", true);
+        old.volumes.insert(id(4));
+        observed.pods.insert((Role::Broker, ordinal), old);
+        let claim = observed.claims.get_mut(&(Role::Broker, ordinal, id(1)));
+        let claim = claim.expect("a claim");
+        (claim.phase, claim.capacity) = (Some("Pending".into()), None);
+    }
+    *max_unavailable(&mut observed) = json!(0);
+    observed
+}
+
+#[test]
+fn what_holds_nothing_may_be_taken_back() {
+    let mut cluster = validated_with_volumes();
+    let waits = plan_of(&cluster, &lacking_volume_1());
+    assert_eq!(waits.actions, []);
+    cluster.further_volumes.remove(&id(1));
+    // An edit of something else, as what mends it.
+    cluster.image = "foz-broker:2".into();
+    let mut observed = lacking_volume_1();
+    let plan = plan_of(&cluster, &observed);
+    let orphan = plan.actions.last();
+    let Some(Action::Orphan { reason, .. }) = orphan.filter(|_| orphaned(&plan) == 1) else {
+        panic!("{:#?}", plan.actions);
+    };
+    assert_eq!(reason, "volume 1, which holds nothing, is taken back");
+    assert_eq!(manifest(&plan, "PodDisruptionBudget"), None, "it stays 0");
+    assert!(!reasons(&plan).contains(&"VolumeStays"));
+    without_the_set(&mut observed);
+    let plan = plan_of(&cluster, &observed);
+    let set = manifest(&plan, "StatefulSet").expect("it is made");
+    assert_eq!(templates(set), ["data", "data-4"]);
+    assert_eq!(mounts(set), ["data", "data-4"]);
+    // Also where a pod was made with it, and waits for it.
+    let mut waits = lacking_volume_1();
+    *pod_mut(&mut waits, 0) = pod("new", false);
+    pod_mut(&mut waits, 0).volumes = [VolumeId::FIRST, id(1), id(4)].into();
+    assert_eq!(orphaned(&plan_of(&cluster, &waits)), 1);
+}
+
+#[test]
+fn what_may_hold_something_is_not_taken_back() {
+    let disturbances: [(&str, fn(&mut Observed)); 5] = [
+        ("VolumeStays", |observed| {
+            let claim = observed.claims.get_mut(&(Role::Broker, 2, id(1)));
+            claim.expect("a claim").phase = Some("Bound".into());
+        }),
+        ("VolumeStays", |observed| {
+            let claim = observed.claims.get_mut(&(Role::Broker, 2, id(1)));
+            claim.expect("a claim").phase = Some("Lost".into());
+        }),
+        // That its claim is bound may not be told yet.
+        ("VolumeStays", |observed| {
+            pod_mut(observed, 1).volumes.insert(id(1));
+        }),
+        ("VolumeTemplateWaits", |observed| {
+            pod_mut(observed, 1).deleting = true;
+        }),
+        ("VolumeTemplateWaits", |observed| {
+            pod_mut(observed, 0).force_asked = true;
+        }),
+    ];
+    let mut without = validated_with_volumes();
+    without.further_volumes.remove(&id(1));
+    let mut other = validated_with_volumes();
+    let volume = other.further_volumes.get_mut(&id(1)).expect("1");
+    volume.class_name = Some("standard".into());
+    for (number, (reason, disturb)) in disturbances.into_iter().enumerate() {
+        let mut observed = lacking_volume_1();
+        disturb(&mut observed);
+        for cluster in [&without, &other] {
+            let plan = plan_of(cluster, &observed);
+            assert_eq!(orphaned(&plan), 0, "{number}");
+            assert!(reasons(&plan).contains(&reason), "{number}: {plan:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_class_of_which_there_is_no_volume_may_be_changed() {
+    let mut cluster = validated_with_volumes();
+    let volume = cluster.further_volumes.get_mut(&id(1)).expect("1");
+    volume.class_name = Some("fsat".into());
+    let mut observed = lacking_volume_1();
+    let plan = plan_of(&cluster, &observed);
+    assert_eq!(orphaned(&plan), 0);
+    let waits = plan
+        .progressing
+        .iter()
+        .find(|it| it.reason == "VolumeTemplateWaits");
+    assert!(
+        waits.is_some_and(|it| it.message.contains("StorageClass fsat is there")),
+        "{plan:?}"
+    );
+    observed
+        .storage_classes
+        .insert("fsat".into(), Default::default());
+    let plan = plan_of(&cluster, &observed);
+    let Some(Action::Orphan { reason, .. }) = plan.actions.last() else {
+        panic!("{:#?}", plan.actions);
+    };
+    assert_eq!(
+        reason,
+        "volume 1, which holds nothing, is to be of StorageClass fsat in place of fast"
+    );
+    // The claim is of the other one still.
+    let found = plan.degraded.iter().map(|it| it.message.as_str());
+    let found: Vec<&str> = found.collect();
+    assert!(
+        found[0].contains("is of StorageClass fast where fsat is wanted: delete it"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -404,6 +648,17 @@ fn added_in_one_edit_with_more_brokers() {
     let mut begins = observed.clone();
     begins.quorum = QuorumState::Unknown;
     assert_eq!(manifest(&plan_of(&cluster, &begins), "StatefulSet"), None);
+    // That they are kept few is no scaling, though another edit is applied.
+    let mut edited = cluster.clone();
+    edited.image = "foz-broker:2".into();
+    let plan = plan_of(&edited, &begins);
+    let set = plan.actions.iter().find_map(|action| match action {
+        Action::Apply {
+            manifest, scaled, ..
+        } if manifest["kind"] == "StatefulSet" => Some((&manifest["spec"]["replicas"], scaled)),
+        _ => None,
+    });
+    assert_eq!(set, Some((&json!(3), &None)));
     begins.quorum = QuorumState::Lost("gone".into());
     let plan = plan_of(&cluster, &begins);
     let set = manifest(&plan, "StatefulSet").expect("they are added");

@@ -361,7 +361,7 @@ fn why_a_pod_cannot_be_made_is_told_until_it_is() {
         at: k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
     };
     let set = observed.sets.get_mut(&Role::Broker).expect("a set");
-    set.warning = Some(warning("demo-broker-1"));
+    set.warnings = vec![warning("demo-broker-1")];
     let told = |observed: &Observed| plan_of(&cluster, observed).degraded;
     assert_eq!(told(&observed), []);
     observed.pods.remove(&(Role::Broker, 2));

@@ -7,6 +7,7 @@ use foz_crd::cluster::PendingRestart;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::observed::{Claims, Observed, PodState, QuorumView, SetState};
+use crate::cluster::storage_classes::StorageClasses;
 use crate::cluster::validate::ValidatedCluster;
 use crate::names::{ClusterName, Role};
 
@@ -31,6 +32,8 @@ pub struct RollInput {
     pub denied: BTreeMap<i32, Denial>,
     /// The claims of the pods' volumes.
     pub claims: Claims,
+    /// The storage classes; none where we may not see them.
+    pub storage_classes: StorageClasses,
     /// By node id: partitions that no other broker has in sync. Of those alone whose volume may go.
     pub only_copies: BTreeMap<i32, Vec<String>>,
 }
@@ -58,6 +61,7 @@ impl RollInput {
             hold: cluster.hold.clone(),
             denied: observed.denied.clone(),
             claims: observed.claims.clone(),
+            storage_classes: observed.storage_classes.clone(),
             only_copies: observed.only_copies.clone(),
         }
     }

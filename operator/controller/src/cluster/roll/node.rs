@@ -1,28 +1,19 @@
 //! A place for a pod, and what a roll makes of it.
 
-use k8s_openapi::jiff::SignedDuration;
-
 use crate::cluster::further_volumes::lacking;
-use crate::cluster::missing_pods::unmade_claim;
+use crate::cluster::missing_pods::unmade;
 use crate::cluster::observed::{PodState, SetState};
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::volume::{self, LostVolume};
 use crate::cluster::roll::{PodWait, Step, VolumeWait, Waiting};
+use crate::cluster::storage_classes::may_not_come;
 use crate::names::Role;
 use crate::quorum::view::GrantView;
 use crate::volume_id::VolumeId;
-use crate::world::warnings::Warning;
 
 /// A container that is started so often without getting ready will not get there: one start may have met something
 /// that is gone.
 const STARTS_TOLERATED: i32 = 2;
-/// That its class is not there, for example, is told of a claim within a second.
-const JUST_CLAIMED: SignedDuration = SignedDuration::from_secs(5);
-/// Storage that goes on trying says so every five minutes at least. That what was in the way is gone is not told where the
-/// volume is made with the pod.
-const REFUSED_FOR: SignedDuration = SignedDuration::from_mins(10);
-/// The storage waits for the pod.
-const WAIT_FOR_FIRST_CONSUMER: &str = "WaitForFirstConsumer";
 /// Nothing else is known of it.
 const OUT_OF_DATE: &str = "its template is out of date";
 
@@ -113,8 +104,7 @@ fn node<'input>(
     node
 }
 
-/// Why a pod would not get a volume that it lacks. It would not come back, and nobody could take the volume out of the
-/// template again.
+/// Why a pod may not get a volume that it lacks: it would not come back. What is not known to come is waited for.
 fn waits_for_volume(
     input: &RollInput,
     node: &Node<'_>,
@@ -124,10 +114,8 @@ fn waits_for_volume(
     let claim = input.name.claim(node.role, node.ordinal, id);
     let found = input.claims.get(&(node.role, node.ordinal, id));
     let wait = match found.filter(|claim| !claim.deleting) {
-        None => {
-            let unmade = unmade_claim(set).filter(|(of, _)| *of == claim);
-            VolumeWait::Unclaimed(unmade.map(|(_, words)| words.to_owned()))
-        }
+        None => VolumeWait::Unclaimed(unmade(set, &claim).map(str::to_owned)),
+        Some(found) if found.phase.as_deref() == Some("Bound") => return None,
         Some(found) if found.phase.as_deref() == Some("Lost") => {
             // A person wants another in its place.
             let mut lost = node.volumes.iter();
@@ -136,22 +124,7 @@ fn waits_for_volume(
             }
             VolumeWait::Lost
         }
-        Some(found) if found.is_pending() => {
-            let just = |made| input.now.duration_since(made) < JUST_CLAIMED;
-            let is_refused = |warning: &&Warning| {
-                let lasts = input.now.duration_since(warning.at) < REFUSED_FOR;
-                warning.reason != WAIT_FOR_FIRST_CONSUMER && lasts
-            };
-            match found.warning.as_ref().filter(is_refused) {
-                Some(warning) => {
-                    VolumeWait::Refused(format!("{}: {}", warning.reason, warning.message))
-                }
-                _ if found.created.is_some_and(just) => VolumeWait::JustClaimed,
-                // A volume may be made on the node that the pod gets.
-                _ => return None,
-            }
-        }
-        Some(_) => return None,
+        Some(found) => VolumeWait::Pending(may_not_come(&input.storage_classes, found)?),
     };
     let pod = node.name.clone();
     Some(Waiting::Volume { pod, claim, wait })

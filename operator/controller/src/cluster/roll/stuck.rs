@@ -8,9 +8,11 @@ use crate::conditions::Finding;
 /// Says so, and what a person can do: see [`crate::cluster::further_volumes`].
 pub(super) fn stuck(nodes: &[Node<'_>], next: &Next) -> Option<Finding> {
     let first = nodes.iter().find(|node| !node.lacks.is_empty())?;
-    let behind = nodes
-        .iter()
-        .filter(|node| node.role == first.role && node.ordinal > first.ordinal && !node.serves());
+    // Brokers that are added come behind the others, and nobody misses them yet.
+    let behind = nodes.iter().filter(|node| {
+        let is_behind = node.role == first.role && node.ordinal > first.ordinal;
+        is_behind && !node.serves() && !node.is_unknown_broker
+    });
     let behind: Vec<&str> = behind.map(|node| node.name.as_str()).collect();
     let name = &first.name;
     let is_denied = |denied: &[(String, String)]| denied.iter().any(|(pod, _)| pod == name);

@@ -60,6 +60,7 @@ fn world() -> RollInput {
         denied: std::collections::BTreeMap::new(),
         claims: std::collections::BTreeMap::new(),
         only_copies: std::collections::BTreeMap::new(),
+        storage_classes: std::collections::BTreeMap::new(),
     }
 }
 

@@ -52,10 +52,8 @@ pub enum Waiting {
 pub enum VolumeWait {
     /// There is no claim, or one that goes; why Kubernetes cannot make it, where it says so.
     Unclaimed(Option<String>),
-    /// The claim was made just now: what Kubernetes thinks of it may not be told yet.
-    JustClaimed,
-    /// The claim gets no volume, as Kubernetes says.
-    Refused(String),
+    /// The claim has no volume, and may never get one; why.
+    Pending(String),
     /// The claim's volume does not exist any more.
     Lost,
 }
@@ -135,10 +133,11 @@ impl Waiting {
             ),
             Self::Volume { pod, claim, wait } => {
                 let what = match wait {
-                    VolumeWait::Unclaimed(None) => "is not made yet".to_owned(),
+                    VolumeWait::Unclaimed(None) => {
+                        "is not made yet; the Events of its StatefulSet may say why".to_owned()
+                    }
                     VolumeWait::Unclaimed(Some(words)) => format!("cannot be made: {words}"),
-                    VolumeWait::JustClaimed => "was made just now".to_owned(),
-                    VolumeWait::Refused(words) => format!("has no volume: {words}"),
+                    VolumeWait::Pending(words) => format!("has no volume: {words}"),
                     VolumeWait::Lost => "has lost its volume".to_owned(),
                 };
                 Finding::new(

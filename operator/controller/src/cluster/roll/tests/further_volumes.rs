@@ -1,6 +1,6 @@
 //! Brokers that get a further volume: Kubernetes makes no pod behind one that lacks it.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::{
     BROKER_0, BROKER_1, BROKER_2, CONTROLLER_0, Place, assert_next, at, crash_loops, deny, edit,
@@ -9,6 +9,7 @@ use super::{
 use crate::cluster::observed::ClaimState;
 use crate::cluster::roll::input::RollInput;
 use crate::cluster::roll::{Next, VolumeWait, Waiting, roll};
+use crate::cluster::storage_classes::StorageClassState;
 use crate::names::Role;
 use crate::volume_id::VolumeId;
 use crate::world::warnings::Warning;
@@ -29,7 +30,10 @@ fn added() -> RollInput {
         at(&mut input, place).volumes = [VolumeId::FIRST].into();
         // Kubernetes makes the claims of all, though it can add them to none.
         for volume in [VolumeId::FIRST, further()] {
-            let claim = ClaimState::default();
+            let claim = ClaimState {
+                phase: Some("Bound".into()),
+                ..ClaimState::default()
+            };
             input.claims.insert((place.0, place.1, volume), claim);
         }
     }
@@ -39,6 +43,14 @@ fn added() -> RollInput {
 fn claim(input: &mut RollInput) -> &mut ClaimState {
     let claim = input.claims.get_mut(&(Role::Broker, 0, further()));
     claim.expect("a claim")
+}
+
+fn warning(reason: &str, message: &str) -> Warning {
+    Warning {
+        reason: reason.into(),
+        message: message.into(),
+        at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 fn stuck(input: &RollInput) -> String {
@@ -162,19 +174,17 @@ fn none_is_stopped_for_a_volume_that_it_would_not_get() {
         }
         other => panic!("{other:?}"),
     };
-    let warning = |reason: &str, message: &str| {
-        Some(Warning {
-            reason: reason.into(),
-            message: message.into(),
-            at: Timestamp::UNIX_EPOCH,
-        })
-    };
     let mut input = added();
     input.claims.remove(&(Role::Broker, 0, further()));
     assert_eq!(wait(&input), VolumeWait::Unclaimed(None));
     let quota = "create Claim data-1-demo-broker-0 for Pod demo-broker-0 in StatefulSet demo-broker failed error: exceeded quota";
     let set = input.sets.get_mut(&Role::Broker).expect("a set");
-    set.warning = warning("FailedCreate", quota);
+    // Of another claim something else is told, be it newer or not.
+    let other = quota.replace("broker-0", "broker-1");
+    set.warnings = vec![
+        warning("FailedCreate", &other),
+        warning("FailedCreate", quota),
+    ];
     assert_eq!(wait(&input), VolumeWait::Unclaimed(Some(quota.into())));
     // Also not when its process does not run, or it may stop already; but when a person insists.
     let mut ends = input.clone();
@@ -189,29 +199,41 @@ fn none_is_stopped_for_a_volume_that_it_would_not_get() {
     let mut input = added();
     claim(&mut input).deleting = true;
     assert_eq!(wait(&input), VolumeWait::Unclaimed(None));
+    // Whatever is not known to come, also where Kubernetes warns of nothing.
     let mut input = added();
     claim(&mut input).phase = Some("Pending".into());
-    claim(&mut input).warning = warning("ProvisioningFailed", "no such class");
-    let words = "ProvisioningFailed: no such class";
-    assert_eq!(wait(&input), VolumeWait::Refused(words.into()));
-    let at_second = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
-    // It would have been said again.
-    let mut old = input.clone();
-    claim(&mut old).warning.as_mut().expect("one").at = at_second(-599);
-    assert_eq!(wait(&old), VolumeWait::Refused(words.into()));
-    claim(&mut old).warning.as_mut().expect("one").at = at_second(-600);
-    assert_next(&old, "restart broker-0");
+    claim(&mut input).created = Some(Timestamp::MIN);
     // Controllers come after all brokers.
     at(&mut input, CONTROLLER_0).restart_asked = true;
-    assert_eq!(wait(&input), VolumeWait::Refused(words.into()));
-    // What is fit to come with the pod is not waited for, once it is known to be.
-    claim(&mut input).warning = warning("WaitForFirstConsumer", "waits");
-    assert_next(&input, "restart broker-0");
-    claim(&mut input).warning = None;
-    claim(&mut input).created = Some(at_second(-4));
-    assert_eq!(wait(&input), VolumeWait::JustClaimed);
-    claim(&mut input).created = Some(at_second(-5));
-    assert_next(&input, "restart broker-0");
+    let class = |waits_for_pod| StorageClassState {
+        waits_for_pod,
+        is_default: true,
+    };
+    for (is_of, is_seen, waits_for_pod, goes) in [
+        (false, false, true, false),
+        (false, true, true, false),
+        (true, false, true, false),
+        (true, true, false, false),
+        (true, true, true, true),
+    ] {
+        claim(&mut input).class_name = is_of.then(|| "fast".into());
+        input.storage_classes.clear();
+        if is_seen {
+            let name = "fast".to_owned();
+            input.storage_classes.insert(name, class(waits_for_pod));
+        }
+        for warned in [None, Some(warning("ProvisioningFailed", "no such class"))] {
+            claim(&mut input).warning = warned;
+            if goes {
+                assert_next(&input, "restart broker-0");
+            } else {
+                assert!(matches!(wait(&input), VolumeWait::Pending(_)));
+            }
+        }
+    }
+    claim(&mut input).phase = None;
+    input.storage_classes.clear();
+    assert!(matches!(wait(&input), VolumeWait::Pending(_)), "not told");
 
     let mut input = added();
     claim(&mut input).phase = Some("Lost".into());
@@ -244,6 +266,12 @@ fn a_person_is_told_what_does_not_go_on_by_itself() {
     let first = loses.claims.get_mut(&(Role::Broker, 0, VolumeId::FIRST));
     first.expect("a claim").deleting = true;
     assert_eq!(stuck(&loses), "");
+    // Those that are added in the same edit are to be missing.
+    let mut grows = input.clone();
+    grows.sets.get_mut(&Role::Broker).expect("a set").replicas = 5;
+    assert_eq!(stuck(&grows), "");
+    quorum(&mut grows).brokers.insert(4, Default::default());
+    assert!(stuck(&grows).contains(": demo-broker-4; where"));
     // Not denied yet.
     missing.denied.clear();
     assert_eq!(stuck(&missing), "");
@@ -259,6 +287,22 @@ fn a_person_is_told_what_does_not_go_on_by_itself() {
     before.pods.remove(&BROKER_0);
     deny(&mut before, BROKER_1, "no");
     assert_eq!(stuck(&before), "");
+}
+
+/// The denial of another has an Event of its own.
+#[test]
+fn a_claim_that_cannot_be_made_is_told_also_where_another_broker_is_denied() {
+    let mut input = added();
+    has_it(&mut input, &[BROKER_0]);
+    at(&mut input, BROKER_0).restart_asked = true;
+    deny(&mut input, BROKER_0, "orders-3 would have 1 of 2");
+    input.claims.remove(&(Role::Broker, 1, further()));
+    assert_next(&input, "denied broker-0");
+    let quota = "create Claim data-1-demo-broker-1 for Pod demo-broker-1 in StatefulSet demo-broker failed error: exceeded quota";
+    let set = input.sets.get_mut(&Role::Broker).expect("a set");
+    set.warnings = vec![warning("FailedCreate", quota)];
+    let (_, needs_a_person) = roll(&input).findings();
+    assert_eq!(needs_a_person[0].reason, "RollWaitsForVolume");
 }
 
 /// They are no longer held up than the brokers are.

@@ -151,13 +151,13 @@ pub(super) fn report(cluster: &ValidatedCluster, observed: &Observed, plan: &mut
 
 /// Says that no broker may be evicted, and why not: node drains wait for that.
 pub(super) fn report_evictions(cluster: &ValidatedCluster, observed: &Observed, plan: &mut Plan) {
-    let pods = observed.pods.iter();
-    let behind = pods.filter_map(|((role, ordinal), pod)| {
+    let mut pods = observed.pods.iter().rev();
+    let last = pods.find_map(|((role, ordinal), pod)| {
         let set = observed.sets.get(role).filter(|_| *role == Role::Broker)?;
         let lacks = set.volumes.difference(&pod.volumes).next()?;
         Some((cluster.name.pod(*role, *ordinal), lacks))
     });
-    if let Some((pod, lacks)) = behind.last() {
+    if let Some((pod, lacks)) = last {
         let message = format!("no broker may be evicted until {pod} has volume {lacks}");
         let next = plan.roll.as_ref().map(|input| roll(input).next);
         let is_stopped = |next: &Next| match next {

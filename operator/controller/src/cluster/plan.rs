@@ -246,6 +246,11 @@ fn objects(
             && matches!(templates, Templates::Change { adds: true, .. })
     });
     for Desired { key, mut manifest } in desired(&now) {
+        // An operator that has just begun asks first: brokers that are added would be made without the volumes, and restarted.
+        let asks_first = awaits_volumes && observed.quorum == QuorumState::Unknown;
+        if asks_first && key == set_of_brokers(cluster) {
+            volumes::keep_fewer_replicas(&mut manifest, observed);
+        }
         let Some(live) = observed.live.get(&key) else {
             let reason = "is missing".to_owned();
             plan.actions.push(Action::Apply {
@@ -276,10 +281,6 @@ fn objects(
                 }
             }
             volumes::keep_claim_templates(&mut manifest, live);
-            // An operator that has just begun asks first: brokers that are added would be made without the volumes, and restarted.
-            if role == Role::Broker && awaits_volumes && observed.quorum == QuorumState::Unknown {
-                volumes::keep_fewer_replicas(&mut manifest, live);
-            }
         }
         let accepted = observed.accepted.get(&key);
         if accepted.is_some_and(|accepted| accepted.is_of(&manifest, live)) {

@@ -406,10 +406,14 @@ pub(super) fn keep_claim_templates(manifest: &mut Value, live: &Value) {
 }
 
 /// No pods are added to those that there are to be.
-pub(super) fn keep_fewer_replicas(manifest: &mut Value, live: &Value) {
-    let replicas = |set: &Value| set["spec"]["replicas"].as_i64();
-    if replicas(live).is_some_and(|live| Some(live) < replicas(manifest)) {
-        manifest["spec"]["replicas"] = live["spec"]["replicas"].clone();
+pub(super) fn keep_fewer_replicas(manifest: &mut Value, observed: &Observed) {
+    let live = observed
+        .sets
+        .get(&Role::Broker)
+        .map(|set| i64::from(set.replicas));
+    let replicas = &mut manifest["spec"]["replicas"];
+    if live.is_some_and(|live| Some(live) < replicas.as_i64()) {
+        *replicas = json!(live);
     }
 }
 

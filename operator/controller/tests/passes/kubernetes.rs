@@ -271,10 +271,8 @@ impl Kubernetes {
                 return false;
             }
             let size = &template["spec"]["resources"]["requests"]["storage"];
-            let class = match template["spec"]["storageClassName"].as_str() {
-                Some(class) => class,
-                None => "standard",
-            };
+            let class = template["spec"]["storageClassName"].as_str();
+            let class = class.unwrap_or("standard");
             self.server.put(&path, json!({
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": {"labels": template["metadata"]["labels"], "finalizers": [PROTECTION]},

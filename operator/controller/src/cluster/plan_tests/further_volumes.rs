@@ -16,6 +16,9 @@ use crate::names::Role;
 use crate::quorum::view::GrantView;
 use crate::volume_id::VolumeId;
 
+/// What is said then, and what happens.
+type Disturbance = (&'static str, fn(&mut Observed));
+
 const LOG_DIRS: &str = "/var/lib/foz/data,/var/lib/foz-1/data,/var/lib/foz-4/data";
 
 fn id(id: i32) -> VolumeId {
@@ -197,7 +200,6 @@ fn pod_mut(observed: &mut Observed, ordinal: i32) -> &mut PodState {
 /// It would hold up those behind it, and with them what mends one that does not serve; a larger volume holds up nobody.
 #[test]
 fn a_volume_is_added_while_all_is_well_and_grows_also_when_it_is_not() {
-    type Disturbance = (&'static str, fn(&mut Observed));
     let unwell: [Disturbance; 6] = [
         (
             "StorageClass fast is there (there are standard)",
@@ -544,7 +546,7 @@ fn what_holds_nothing_may_be_taken_back() {
 
 #[test]
 fn what_may_hold_something_is_not_taken_back() {
-    let disturbances: [(&str, fn(&mut Observed)); 5] = [
+    let disturbances: [Disturbance; 5] = [
         ("VolumeStays", |observed| {
             let claim = observed.claims.get_mut(&(Role::Broker, 2, id(1)));
             claim.expect("a claim").phase = Some("Bound".into());
@@ -671,6 +673,14 @@ fn added_in_one_edit_with_more_brokers() {
     let set = manifest(&plan, "StatefulSet").expect("it is made");
     assert_eq!(templates(set).len(), 3);
     assert_eq!(set["spec"]["replicas"], 5);
+    // Nor does one that begins where the last one ended.
+    observed.quorum = QuorumState::Unknown;
+    let plan = plan_of(&cluster, &observed);
+    let set = manifest(&plan, "StatefulSet").expect("it is made");
+    assert_eq!(
+        (templates(set).len(), &set["spec"]["replicas"]),
+        (1, &json!(3))
+    );
 
     let mut observed = settled(&cluster);
     view_mut(&mut observed).brokers.retain(|id, _| *id < 3);

@@ -117,9 +117,9 @@ fn delete_topic(server: &ApiServer) {
     }
 }
 
-/// Only volumes are left.
+/// Only volumes are left, and the class that is not the Cluster's.
 fn is_gone(server: &ApiServer) -> bool {
     let left = server.paths("/").into_iter();
     let mut left = left.filter(|path| !path.contains("/events/"));
-    left.all(|path| path.contains("/persistentvolumeclaims/"))
+    left.all(|path| path.contains("/persistentvolumeclaims/") || path.contains("/storageclasses/"))
 }

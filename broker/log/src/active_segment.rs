@@ -249,7 +249,8 @@ impl ActiveSegment {
             self.segment.create_indexes()?;
         }
         let time_index = &self.segment.time_index;
-        self.index_builder.time_index_ends_with(time_index.last()?);
+        self.index_builder
+            .time_index_ends_with(time_index.last_if_readable()?);
         if let Some(entry) = self.index_builder.time_entry() {
             time_index.append(entry)?;
         }

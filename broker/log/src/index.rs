@@ -313,11 +313,12 @@ impl<E: Entry> SparseIndex<E> {
             .iter()
             .for_each(|entry| entry.encode(self.base_offset, &mut bytes));
         let file = self.open_file()?;
+        // What is written over in part is read before.
+        file.set_len(0).at("truncate", self.file.path())?;
         file.write_all_at(&bytes, 0).at("write", self.file.path())?;
-        file.set_len(bytes.len() as u64)
-            .at("truncate", self.file.path())?;
         *self.last.lock() = None;
         self.entries.store(entries.len() as u32, Ordering::Release);
+        self.is_unreadable.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -325,6 +326,7 @@ impl<E: Entry> SparseIndex<E> {
     pub(crate) fn clear(&self, keeps_file: bool) -> Result<(), StorageError> {
         *self.last.lock() = None;
         self.entries.store(0, Ordering::Release);
+        self.is_unreadable.store(false, Ordering::Release);
         if !self.exists.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -379,7 +381,23 @@ impl<E: Entry> SparseIndex<E> {
 
     /// As [`Self::floor`], and `None` where the disk does not give the index: the log itself knows.
     pub(crate) fn floor_if_readable(&self, key: i64) -> Result<Option<E>, StorageError> {
-        match self.floor(key) {
+        self.if_readable(|| self.floor(key))
+    }
+
+    /// As [`Self::last`], and `None` where the disk does not give it.
+    pub(crate) fn last_if_readable(&self) -> Result<Option<E>, StorageError> {
+        self.if_readable(|| self.last())
+    }
+
+    /// A disk may take seconds to say that it does not give something, so it is asked once.
+    fn if_readable(
+        &self,
+        look: impl FnOnce() -> Result<Option<E>, StorageError>,
+    ) -> Result<Option<E>, StorageError> {
+        if self.is_unreadable.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        match look() {
             Err(error) if error.is_of_disk() => {
                 if !self.is_unreadable.swap(true, Ordering::AcqRel) {
                     tracing::warn!(%error, "an index cannot be read: its log is searched instead, which takes longer");

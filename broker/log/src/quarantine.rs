@@ -1,10 +1,11 @@
 //! Damaged segments are kept beside the log, so that nobody's data is thrown away by a program: what a
 //! person may still read from them is theirs to decide.
 //!
-//! What the disk does not give is left out of them. The copies take space until somebody removes them. A second damage to the same segment replaces the
-//! copy of the first.
+//! What the disk does not give is left out of them. The copies take space until somebody removes them. A second damage to
+//! the same segment replaces the copy of the first.
 
 use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ use crate::segment::Segment;
 const CHUNK_BYTES: u64 = 256 << 10;
 /// A kernel reads no less.
 const PAGE_BYTES: u64 = 4 << 10;
-/// A disk takes seconds for each, and checkpoints wait meanwhile: what comes after so many pages is left out as well.
-const FAILED_READS_MAX: u32 = 32;
+/// Of pages. A disk takes seconds for each, and checkpoints wait meanwhile; one that does not give more has failed, and the
+/// segment stays as it is.
+const FAILED_READS_MAX: u32 = 64;
 
 /// Keeps `damaged`, which is about to be cut, and the segments after it, which are about to go. The log
 /// itself is as before. Returns the files that are kept.
@@ -71,20 +73,15 @@ fn copy_what_can_be_read(from: &Path, to: &Path) -> Result<(), StorageError> {
     target.set_len(length).at("truncate", to)?;
     let (mut copied, mut failed_reads) = (0, 0);
     for chunk in pieces(0..length, CHUNK_BYTES) {
-        if failed_reads >= FAILED_READS_MAX {
-            break;
-        }
-        if copy_piece(&source, &target, &chunk, from, to)? {
+        if copy_piece(&source, &target, &chunk, from, to)?.is_none() {
             copied += chunk.end - chunk.start;
             continue;
         }
         for page in pieces(chunk, PAGE_BYTES) {
-            if failed_reads >= FAILED_READS_MAX {
-                break;
-            }
             match copy_piece(&source, &target, &page, from, to)? {
-                true => copied += page.end - page.start,
-                false => failed_reads += 1,
+                None => copied += page.end - page.start,
+                Some(_) if failed_reads < FAILED_READS_MAX => failed_reads += 1,
+                Some(error) => return Err(error).at("copy", from),
             }
         }
     }
@@ -93,21 +90,21 @@ fn copy_what_can_be_read(from: &Path, to: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// False where the disk does not give it.
+/// Returns why the disk does not give it, if it does not.
 fn copy_piece(
     source: &File,
     target: &File,
     piece: &Range<u64>,
     from: &Path,
     to: &Path,
-) -> Result<bool, StorageError> {
+) -> Result<Option<io::Error>, StorageError> {
     let mut bytes = vec![0; (piece.end - piece.start) as usize];
     match reading_files::read_exact_at(source, &mut bytes, piece.start) {
-        Err(error) if says_disk_failed(&error) => return Ok(false),
+        Err(error) if says_disk_failed(&error) => return Ok(Some(error)),
         read => read.at("read", from)?,
     }
     target.write_all_at(&bytes, piece.start).at("write", to)?;
-    Ok(true)
+    Ok(None)
 }
 
 fn pieces(of: Range<u64>, bytes: u64) -> impl Iterator<Item = Range<u64>> {

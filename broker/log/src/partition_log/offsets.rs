@@ -161,7 +161,7 @@ fn find_timestamp(
 ) -> Result<Option<TimestampAndOffset>, ReadError> {
     // Every batch up to the one that an entry names has timestamps at most the entry's.
     let entry = match timestamp_ms.checked_sub(1) {
-        Some(before) => segment.time_index.floor(before)?,
+        Some(before) => segment.time_index.floor_if_readable(before)?,
         None => None,
     };
     let from_offset = entry.map_or(start_offset, |entry| entry.offset.max(start_offset));

@@ -149,7 +149,7 @@ fn a_sector_under_the_header_of_a_batch_is_cut_off_and_left_out() {
         let world = World::new();
         let begin = world.begins[at as usize];
         assert!(
-            begin % PAGE_BYTES != 0
+            !begin.is_multiple_of(PAGE_BYTES)
                 && world.begins[at as usize - 1] < begin / PAGE_BYTES * PAGE_BYTES
         );
         let bad = world.lose_page(begin);
@@ -192,6 +192,10 @@ fn an_index_that_the_disk_does_not_give_is_not_needed() {
     let index = world.path.with_extension("index");
     assert!(fs::metadata(&index).unwrap().len() > 0);
     bad_sectors::add(&index, 0..1 << 20);
+    let by_time = world.path.with_extension("timeindex");
+    bad_sectors::add(&by_time, 0..1 << 20);
+    let found = world.log.offset_for_timestamp(NOW_MS, i64::MAX).unwrap();
+    assert_eq!(found.map(|it| it.offset), Some(0));
     assert!(world.log.bytes_from(20).unwrap() >= world.begins[40] - world.begins[20]);
     for offset in [39, 20, 1] {
         let read = world.log.read(offset, 1, i64::MAX, true).unwrap();
@@ -205,27 +209,39 @@ fn an_index_that_the_disk_does_not_give_is_not_needed() {
     );
 }
 
+/// Two spots, and what lies behind each is kept.
 #[test]
-fn a_disk_that_gives_nothing_is_not_asked_for_ever() {
+fn all_that_can_be_read_is_kept() {
     let data = tempfile::tempdir().unwrap();
     let (from, to) = (data.path().join("from"), data.path().join("to"));
-    let pages = u64::from(FAILED_READS_MAX) + 10;
-    let bytes = vec![7; (2 * CHUNK_BYTES + pages * PAGE_BYTES) as usize];
+    let bytes = vec![7; (5 * CHUNK_BYTES + 100) as usize];
     fs::write(&from, &bytes).unwrap();
-    bad_sectors::add(
-        &from,
-        CHUNK_BYTES + PAGE_BYTES..CHUNK_BYTES + pages * PAGE_BYTES,
-    );
+    let spot = u64::from(FAILED_READS_MAX) / 2 * PAGE_BYTES;
+    let mut expected = bytes;
+    for begins in [CHUNK_BYTES - PAGE_BYTES, 3 * CHUNK_BYTES] {
+        bad_sectors::add(&from, begins..begins + spot);
+        expected[begins as usize..(begins + spot) as usize].fill(0);
+    }
     copy_durably(&from, &to).unwrap();
-    let copied = fs::read(&to).unwrap();
-    assert_eq!(copied.len(), bytes.len());
-    let end = (CHUNK_BYTES + PAGE_BYTES) as usize;
-    assert!(copied[..end].iter().all(|byte| *byte == 7));
-    assert!(copied[end..].iter().all(|byte| *byte == 0));
+    assert!(fs::read(&to).unwrap() == expected);
+}
+
+/// The cut that it was for is not made then: the segment is all that there is.
+#[test]
+fn a_disk_that_gives_next_to_nothing_is_not_asked_for_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let (from, to) = (data.path().join("from"), data.path().join("to"));
+    fs::write(&from, vec![7; 4 * CHUNK_BYTES as usize]).unwrap();
+    let spot = (u64::from(FAILED_READS_MAX) + 1) * PAGE_BYTES;
+    bad_sectors::add(&from, CHUNK_BYTES..CHUNK_BYTES + spot);
+    let failed = copy_durably(&from, &to).unwrap_err();
+    assert_eq!(failed.action, "copy");
+    assert!(failed.is_of_disk() && !failed.is_failed_read());
     // And whoever writes is to hear of it.
-    let missing = copy_durably(&from, &data.path().join("nowhere/to")).unwrap_err();
-    assert_eq!(missing.action, "create");
     bad_sectors::mend(&from);
     let missing = copy_durably(&from, &data.path().join("nowhere/to")).unwrap_err();
     assert_eq!(missing.action, "copy");
+    bad_sectors::add(&from, 0..PAGE_BYTES);
+    let missing = copy_durably(&from, &data.path().join("nowhere/to")).unwrap_err();
+    assert_eq!(missing.action, "create");
 }

@@ -321,11 +321,11 @@ impl Partitions {
                     located.directory.failure().storage_failed(source);
                 }
             }
-            MoveError::Source(error) if error.is_shortage() => {
-                located.directory.disk_gate().refuse();
-            }
             MoveError::Source(error) if has_stopped => {
                 stopped(&located.directory, name, error);
+            }
+            MoveError::Source(error) if error.is_shortage() => {
+                located.directory.disk_gate().refuse();
             }
             MoveError::Source(error) => located.directory.failure().storage_failed(error),
             MoveError::Undone(error) => {

@@ -23,6 +23,33 @@ pub struct FileHandles {
     open_max: usize,
     operations: DiskOperations,
     state: Mutex<State>,
+    #[cfg(test)]
+    pub(crate) flushes: Flushes,
+}
+
+/// Of the files of logs, as tests see them.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Flushes {
+    /// Since the last [`Flushes::take`].
+    seen: Mutex<Vec<PathBuf>>,
+    /// They are refused, as by a disk that failed.
+    pub(crate) fail: std::sync::atomic::AtomicBool,
+}
+
+#[cfg(test)]
+impl Flushes {
+    fn see(&self, path: &Path) -> io::Result<()> {
+        self.seen.lock().push(path.to_path_buf());
+        match self.fail.load(std::sync::atomic::Ordering::Acquire) {
+            true => Err(rustix::io::Errno::IO.into()),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.seen.lock())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +76,8 @@ impl FileHandles {
             open_max: open_max.max(1),
             operations: DiskOperations::default(),
             state: Mutex::default(),
+            #[cfg(test)]
+            flushes: Flushes::default(),
         })
     }
 
@@ -195,6 +224,13 @@ impl LazyFile {
             Some(file) => Ok(file),
             None => opened,
         }
+    }
+
+    /// Makes its contents durable.
+    pub(crate) fn flush(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.handles.flushes.see(&self.path)?;
+        file.sync_data()
     }
 
     /// Keeps it open for as long as this lives, before its name becomes another file's.

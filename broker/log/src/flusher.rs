@@ -54,6 +54,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct ClosedQueue {
     logs: VecDeque<Arc<PartitionLog>>,
+    /// Something else comes first.
+    is_held: bool,
     /// There was no room for the last one, so there is none for the others.
     rests_until_ms: u64,
     stopping: bool,
@@ -176,6 +178,18 @@ impl Flusher {
         }
     }
 
+    /// From now on closed segments, and what an opening has left, wait until [`Self::release_closed`] or until this is dropped:
+    /// after a kill they may be gigabytes, and what a start has to write goes to the same disk.
+    pub fn hold_closed(&self) {
+        self.shared.closed.lock().is_held = true;
+    }
+
+    /// See [`Self::hold_closed`].
+    pub fn release_closed(&self) {
+        self.shared.closed.lock().is_held = false;
+        self.shared.wake_closed.notify_one();
+    }
+
     /// Asks for everything that is in `log` now to be flushed; the observer hears of it.
     pub fn request(&self, log: &Arc<PartitionLog>) {
         if log.flush_queued.swap(true, Ordering::AcqRel) {
@@ -267,7 +281,8 @@ impl Shared {
         loop {
             let rest_ms = queue.rests_until_ms.saturating_sub(self.now_ms());
             let rests = rest_ms > 0 && !queue.stopping;
-            if !rests && let Some(log) = queue.logs.pop_front() {
+            let waits = rests || queue.is_held && !queue.stopping;
+            if !waits && let Some(log) = queue.logs.pop_front() {
                 return Some(log);
             }
             if queue.stopping {

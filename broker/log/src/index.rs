@@ -412,7 +412,8 @@ impl<E: Entry> SparseIndex<E> {
         if !self.exists.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.open_file()?.sync_data().at("flush", self.file.path())
+        let file = self.open_file()?;
+        self.file.flush(&file).at("flush", self.file.path())
     }
 
     fn read(&self, entry: u32) -> Result<E, StorageError> {

@@ -67,6 +67,8 @@ pub struct PartitionLog {
     log_end_offset: AtomicI64,
     high_watermark: AtomicI64,
     flushed_offset: AtomicI64,
+    /// Where the log ended when it was opened: up to here it is flushed in the background, should the opening have left that.
+    opened_end_offset: AtomicI64,
     /// What a start after a crash has not checked yet.
     unchecked: Unchecked,
     /// From here on the log is not what was written; `NO_DAMAGE` where nobody has found any.
@@ -176,6 +178,7 @@ impl PartitionLog {
             unchecked: 0..0,
             is_clean: false,
             log_start_offset: 0,
+            durable_log_start_offset: 0,
             log_end_offset: 0,
             findings: Vec::new(),
         };
@@ -230,6 +233,7 @@ impl PartitionLog {
             .segments
             .last_key_value()
             .expect("a log has a segment");
+        let first_base_offset = *recovered.segments.keys().next().unwrap_or(&0);
         let first = last.first_batch().map_err(|error| OpenError::Malformed {
             file: last.path().to_path_buf(),
             reason: error.to_string(),
@@ -242,6 +246,10 @@ impl PartitionLog {
             last.file_length()?,
         );
         let (start, end) = (recovered.log_start_offset, recovered.log_end_offset);
+        // The process before may have made the files, or the directory, and flushed neither.
+        let flushed_offset = recovered.flushed_offset;
+        let is_unflushed = flushed_offset < end;
+        let is_never_flushed = flushed_offset <= first_base_offset;
         Ok(Self {
             partition,
             topic_id,
@@ -261,10 +269,11 @@ impl PartitionLog {
             epochs: RwLock::new(recovered.epochs),
             epochs_changed: AtomicBool::new(recovered.epochs_changed),
             log_start_offset: AtomicI64::new(start),
-            durable_log_start_offset: AtomicI64::new(start),
+            durable_log_start_offset: AtomicI64::new(recovered.durable_log_start_offset),
             log_end_offset: AtomicI64::new(end),
             high_watermark: AtomicI64::new(start),
-            flushed_offset: AtomicI64::new(recovered.flushed_offset),
+            flushed_offset: AtomicI64::new(flushed_offset),
+            opened_end_offset: AtomicI64::new(end),
             unchecked: Unchecked::new(recovered.unchecked),
             damaged_from: AtomicI64::new(NO_DAMAGE),
             compacted_offset: AtomicI64::new(0),
@@ -273,9 +282,9 @@ impl PartitionLog {
             lowest_cut: AtomicI64::new(moving::NOT_CUT),
             move_stage: AtomicU8::new(MoveStage::None as u8),
             changes: AtomicU64::new(0),
-            directory_changed: AtomicBool::new(false),
+            directory_changed: AtomicBool::new(is_unflushed),
             changed: AtomicBool::new(!recovered.is_clean),
-            parent_changed: AtomicBool::new(false),
+            parent_changed: AtomicBool::new(is_unflushed && is_never_flushed),
             usability: AtomicU8::new(USABLE),
             flush_interval: RwLock::default(),
             flush_queued: AtomicBool::new(false),
@@ -451,6 +460,7 @@ impl PartitionLog {
         self.high_watermark.fetch_min(offset, Ordering::AcqRel);
         self.log_end_offset.store(offset, Ordering::Release);
         self.flushed_offset.fetch_min(offset, Ordering::AcqRel);
+        self.opened_end_offset.fetch_min(offset, Ordering::AcqRel);
         self.unchecked.cut_at(offset);
         self.cut_damage_at(offset);
         self.compacted_offset.fetch_min(offset, Ordering::AcqRel);

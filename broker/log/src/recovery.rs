@@ -30,6 +30,8 @@ use crate::reset;
 use crate::segment::Segment;
 
 mod indexes;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod written;
 
@@ -130,6 +132,8 @@ pub(crate) struct Recovered {
     /// The files are as a clean stop left them.
     pub(crate) is_clean: bool,
     pub(crate) log_start_offset: i64,
+    /// It starts here at least after any crash.
+    pub(crate) durable_log_start_offset: i64,
     pub(crate) log_end_offset: i64,
     pub(crate) findings: Vec<Finding>,
 }
@@ -158,7 +162,7 @@ pub(crate) fn open(
         findings: Vec::new(),
         epochs: LeaderEpochs::default(),
         epochs_known: true,
-        epochs_unwritten: false,
+        is_unflushed: false,
     };
     recovery.read_epochs()?;
     let segments = recovery.open_segments(&files.bases)?;
@@ -184,6 +188,7 @@ fn carry_out_reset(
         unchecked: offset..offset,
         is_clean: false,
         log_start_offset: offset,
+        durable_log_start_offset: offset,
         log_end_offset: offset,
         findings: vec![Finding::Reset {
             directory: directory.to_path_buf(),
@@ -281,8 +286,8 @@ struct Recovery<'a> {
     epochs: LeaderEpochs,
     /// Otherwise all batches are asked.
     epochs_known: bool,
-    /// There was no room to write down the epochs that recovery has found.
-    epochs_unwritten: bool,
+    /// What was found is to be flushed later, or there was no room to write down its epochs.
+    is_unflushed: bool,
 }
 
 /// What the segments hold.
@@ -457,13 +462,18 @@ impl Recovery<'_> {
             producers: contents.producers,
             epochs: self.epochs,
             epochs_changed: cut || moved || !contents.is_clean,
-            flushed_offset: match self.epochs_unwritten {
+            flushed_offset: match self.is_unflushed {
                 true => self.state.recovery_point.min(end),
                 false => end,
             },
             unchecked: self.state.checked_to().max(log_start_offset)..checked_from.min(end),
             is_clean: contents.is_clean,
             log_start_offset,
+            durable_log_start_offset: match self.state.is_flushed_later() {
+                // The process before may have removed segments, and not flushed that.
+                true => self.state.log_start_offset.min(log_start_offset),
+                false => log_start_offset,
+            },
             log_end_offset: end,
             findings: self.findings,
         })

@@ -526,7 +526,8 @@ impl Segment {
     }
 
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
-        self.file()?.sync_data().at("flush", self.path())
+        let file = self.file()?;
+        self.log.flush(&file).at("flush", self.path())
     }
 
     pub(crate) fn flush_indexes(&self) -> Result<(), StorageError> {

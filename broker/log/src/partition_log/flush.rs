@@ -30,7 +30,8 @@ impl PartitionLog {
     }
 
     /// Makes the segments durable that nothing is appended to any more, and with them what the next
-    /// recovery needs to begin behind them. Returns the offset up to which the log is durable. Blocks.
+    /// recovery needs to begin behind them; and all that the opening after a kill has found and not flushed. Returns the offset
+    /// up to which the log is durable. Blocks.
     ///
     /// # Errors
     /// As [`Self::flush`].
@@ -52,7 +53,13 @@ impl PartitionLog {
     /// There is something for [`Self::flush_closed_segments`] to do.
     #[must_use]
     pub fn has_unflushed_closed_segments(&self) -> bool {
-        self.flushed_offset() < self.active_base_offset()
+        let flushed = self.flushed_offset();
+        flushed < self.active_base_offset() || self.is_opening_unflushed(flushed)
+    }
+
+    /// What the opening found is not all flushed yet.
+    fn is_opening_unflushed(&self, flushed_offset: i64) -> bool {
+        flushed_offset < self.opened_end_offset.load(Ordering::Acquire)
     }
 
     /// Where the segment begins that is appended to.
@@ -104,6 +111,9 @@ impl PartitionLog {
 
     /// The lock for flushing is held.
     fn flush_closed(&self) -> Result<i64, StorageError> {
+        if self.is_opening_unflushed(self.flushed_offset()) {
+            return self.flush_up_to(self.log_end_offset(), i64::MAX);
+        }
         let active = self.active_base_offset();
         self.flush_up_to(active, active)
     }
@@ -259,5 +269,69 @@ impl PartitionLog {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
             flushed => flushed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::recovery::{OpenState, PageCache};
+    use crate::{FileHandles, TopicPartition};
+
+    /// The process before may have made the files, and the directory, right before it was killed.
+    #[test]
+    fn what_a_kill_left_is_flushed_with_its_names() {
+        let data = tempfile::tempdir().unwrap();
+        let handles = FileHandles::new(4);
+        let orders = || TopicPartition::new("orders", 0);
+        let config = || Arc::default();
+        let created =
+            PartitionLog::create(data.path(), orders(), Uuid::nil(), config(), &handles, 0);
+        let directory = created.unwrap().directory().to_path_buf();
+        let first = offset_file(&directory, 0, crate::names::LOG_SUFFIX);
+        for (records, recovery_point, is_due) in [
+            (0, 0, [false, false]),
+            (2, 0, [true, true]),
+            (2, 1, [true, false]),
+            (2, 2, [false, false]),
+        ] {
+            std::fs::write(&first, batches(records)).unwrap();
+            let state = OpenState {
+                page_cache: PageCache::Survived,
+                recovery_point,
+                ..OpenState::default()
+            };
+            let opened = PartitionLog::open(
+                &directory,
+                orders(),
+                Uuid::nil(),
+                config(),
+                &handles,
+                state,
+                0,
+            );
+            let (log, _) = opened.unwrap();
+            assert_eq!(log.log_end_offset(), records);
+            let flags = [&log.directory_changed, &log.parent_changed];
+            let found = flags.map(|flag| flag.load(Ordering::Acquire));
+            assert_eq!(found, is_due, "{records} {recovery_point}");
+            assert_eq!(log.flush_closed_segments().unwrap(), records);
+        }
+    }
+
+    fn batches(count: i64) -> Vec<u8> {
+        use foz_protocol::batch;
+        use foz_protocol::codec::Compression;
+        use foz_protocol::record::{BatchBuilder, RecordToWrite};
+        let batch = |offset| {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push(&RecordToWrite::default());
+            let mut bytes = builder.build().unwrap();
+            batch::assign(&mut bytes, offset, 0);
+            bytes
+        };
+        (0..count).flat_map(batch).collect()
     }
 }

@@ -146,6 +146,7 @@ impl PartitionLog {
             log_end_offset: offset(&self.log_end_offset),
             high_watermark: offset(&self.high_watermark),
             flushed_offset: offset(&self.flushed_offset),
+            opened_end_offset: offset(&self.opened_end_offset),
             unchecked: Unchecked::new(self.unchecked.range()),
             damaged_from: offset(&self.damaged_from),
             compacted_offset: offset(&self.compacted_offset),

@@ -250,6 +250,7 @@ impl Change<'_> {
         for published in [
             &log.high_watermark,
             &log.flushed_offset,
+            &log.opened_end_offset,
             &log.log_start_offset,
             &log.durable_log_start_offset,
             &log.log_end_offset,

@@ -11,6 +11,7 @@ use crate::atomic_file::flush_directory;
 use crate::batch_scanner::{CHECK_CHUNK_BYTES, ScanError};
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::index::IndexBuilder;
+use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::Producers;
 use crate::quarantine;
 use crate::segment::Segment;
@@ -45,6 +46,8 @@ impl Recovery<'_> {
             true => 0,
             false => floor(self.state.recovery_point - 1),
         };
+        // The next flush of the log begins with this segment.
+        let flushed_to = segments[unchecked].base_offset;
         let snapshots = self.snapshots.iter().copied();
         let snapshot = newest_snapshot(
             self.directory,
@@ -98,28 +101,8 @@ impl Recovery<'_> {
             }
         }
         self.check_nothing_is_missing(&segments, walk.next_offset)?;
-        // A crash of the process alone leaves in the page cache what is not on disk yet.
-        for segment in &walk.walked {
-            if self.findings.is_empty() && segment.is_empty_file()? {
-                // There is nothing in it, as in most of thousands of partitions.
-                continue;
-            }
-            segment.flush()?;
-            if Some(segment.base_offset) != segments.last().map(|last| last.base_offset) {
-                segment.flush_indexes()?;
-            }
-        }
-        if walk.walked.len() > 1 && self.epochs != epochs_on_disk {
-            // The next recovery may begin behind the batches that told of them.
-            match self.epochs.write(self.directory) {
-                // Until it is written what recovery found is not said to be flushed.
-                Err(error) if error.is_shortage() => self.epochs_unwritten = true,
-                written => {
-                    written?;
-                    flush_directory(self.directory)?;
-                }
-            }
-        }
+        let last = segments.last().map(|last| last.base_offset);
+        self.flush_what_was_walked(&walk, flushed_to, last, &epochs_on_disk)?;
         Ok(Contents {
             is_clean: false,
             segments,
@@ -128,6 +111,45 @@ impl Recovery<'_> {
             log_end_offset: walk.next_offset,
             unchecked_to: walk.unchecked_to,
         })
+    }
+
+    /// A crash of the process alone leaves in the page cache what is not on disk yet. Of that, what lies from `flushed_to` on may be
+    /// left to the next flush of the log: until that is done every recovery walks it again.
+    fn flush_what_was_walked(
+        &mut self,
+        walk: &Walk,
+        flushed_to: i64,
+        last: Option<i64>,
+        epochs_on_disk: &LeaderEpochs,
+    ) -> Result<(), OpenError> {
+        self.is_unflushed = self.state.is_flushed_later();
+        let is_left = |segment: &Segment| self.is_unflushed && segment.base_offset >= flushed_to;
+        let mut walked = walk.walked.iter();
+        if walked.all(|segment| is_left(segment)) {
+            return Ok(());
+        }
+        for segment in walk.walked.iter().filter(|segment| !is_left(segment)) {
+            if self.findings.is_empty() && segment.is_empty_file()? {
+                // There is nothing in it, as in most of thousands of partitions.
+                continue;
+            }
+            segment.flush()?;
+            if Some(segment.base_offset) != last {
+                segment.flush_indexes()?;
+            }
+        }
+        if walk.walked.len() > 1 && self.epochs != *epochs_on_disk {
+            // The next recovery may begin behind the batches that told of them.
+            match self.epochs.write(self.directory) {
+                // Until it is written what recovery found is not said to be flushed.
+                Err(error) if error.is_shortage() => self.is_unflushed = true,
+                written => {
+                    written?;
+                    flush_directory(self.directory)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Compaction leaves gaps between segments, but only where everything was flushed. And it leaves no

@@ -163,6 +163,13 @@ impl Partitions {
         }
     }
 
+    /// See [`foz_log::Flusher::hold_closed`].
+    pub(crate) fn release_closed_flushes(&self) {
+        for directory in self.directories.all() {
+            directory.flusher().release_closed();
+        }
+    }
+
     pub(crate) fn close_idle_files(&self) {
         self.handles.close_idle();
     }

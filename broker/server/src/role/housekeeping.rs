@@ -15,6 +15,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// flush.
 const CHECKPOINT_INTERVAL_LEAST: Duration = Duration::from_millis(100);
 const WRITEBACK_INTERVAL: Duration = Duration::from_secs(1);
+/// The broker is alive: by then what it leads was elected, and who waited for it was served.
+const FLUSH_CLOSED_AFTER: Duration = Duration::from_secs(1);
 /// A config that changes is seen after this time, however long a checkpoint was to wait before.
 const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,21 @@ pub(super) async fn begin_writebacks(broker: Arc<Broker>, stop: CancellationToke
             warn!(%error, "writing early failed");
         }
     }
+}
+
+/// Has the closed segments flushed, and what the start after a kill has found in logs. What clients wait for first comes first: the
+/// quorum may write to the same disk whom it elects.
+pub(super) async fn begin_flushing_closed(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut alive = broker.alive.subscribe();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        alive = alive.wait_for(|alive| *alive) => if alive.is_err() { return },
+    }
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = tokio::time::sleep(FLUSH_CLOSED_AFTER) => {}
+    }
+    broker.partitions.release_closed_flushes();
 }
 
 /// Writes checkpoints of one data directory every `replica.high.watermark.checkpoint.interval.ms`, until `stop`.

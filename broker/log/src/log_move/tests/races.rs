@@ -14,6 +14,40 @@ use crate::{
     CleanShutdown, Finished, MoveAct, MoveError, MoveProgress, OpenError, PageCache, TopicPartition,
 };
 
+/// A kill leaves it in the page cache, and the start as well: the log is deleted for it, so it is flushed first.
+#[test]
+fn a_copy_that_a_start_left_unflushed_is_flushed_before_it_is_the_log() {
+    let root = new_root();
+    let world = World::open(root.path(), PageCache::Survived);
+    let log = world.create();
+    append(&log, 19);
+    world.copy_all(&world.begin(&log));
+    for directory in &world.directories {
+        directory.checkpoint().unwrap();
+    }
+    drop((log, world));
+    let world = World::open(root.path(), PageCache::Survived);
+    let (_, log) = world.find().unwrap();
+    let it = world.begin(&log);
+    let copy = it.future().log_end_offset();
+    assert_eq!((it.future().flushed_offset(), copy), (0, 19));
+    assert!(it.seen(true).unwrap().unflushed_bytes > 0);
+    world.copy_all(&it);
+    assert_eq!(world.handles.flushes.take().len(), 0);
+    assert!(matches!(world.finish(&it).unwrap(), Finished::Moved(_)));
+    let flushed = world.handles.flushes.take();
+    let future = it.future().log.directory();
+    let logs = flushed.iter().filter(|path| {
+        path.starts_with(future) && path.extension().is_some_and(|suffix| suffix == "log")
+    });
+    let (place, moved) = world.find().unwrap();
+    assert_eq!((place, moved.flushed_offset()), (1, 19));
+    assert_eq!(logs.count(), moved.segment_count());
+    let checkpoint = root.path().join("b/recovery-point-offset-checkpoint");
+    let text = fs::read_to_string(checkpoint).unwrap();
+    assert!(text.ends_with("orders 0 19\n"), "{text}");
+}
+
 #[test]
 fn a_copy_is_not_given_up_while_it_becomes_the_log() {
     let root = new_root();

@@ -1,5 +1,5 @@
 //! Group commit: one thread that makes durable what partitions ask for, and another one for closed
-//! segments, which nobody waits for and which may be large.
+//! segments, and for what an opening after a kill has left, which nobody waits for and which may be large.
 //!
 //! While one flush runs, everything that is asked for meanwhile gathers and is done by the next. What
 //! `flush.ms` asks for waits in a schedule: one entry for each partition that has something to flush, none
@@ -50,7 +50,7 @@ struct Shared {
     started: Instant,
 }
 
-/// Partitions with closed segments to flush, each at most once.
+/// Partitions with closed segments, or more, to flush, each at most once.
 #[derive(Debug, Default)]
 struct ClosedQueue {
     logs: VecDeque<Arc<PartitionLog>>,
@@ -147,7 +147,7 @@ impl Flusher {
         Ok(())
     }
 
-    /// To be called after every append, and after a change of configuration: what must be flushed is
+    /// To be called after every append, after a change of configuration, and when a log is taken into service: what must be flushed is
     /// flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`). Segments that
     /// are closed are flushed in the background, so that recovery has one to walk and a clean stop one to
     /// flush, as Kafka does it.

@@ -14,8 +14,9 @@
 //!   reported.
 //! - The checkpoints say of each partition what it has at least: a deletion and a cut are written down
 //!   before they can look like a loss.
-//! - Where the page cache has survived, what is below the high watermark is checked after the log is opened. A checkpoint of
-//!   its own says how far, and reads check the rest themselves (`partition_log/check.rs`).
+//! - Where the page cache has survived, what was not flushed is checked after the log is opened. A checkpoint of
+//!   its own says how far, and reads check the rest themselves (`partition_log/check.rs`). It is flushed then, too: until that is
+//!   done the recovery point stays where it was.
 //! - A flush that failed is never tried again: the log stops and the process must. So it does when a
 //!   truncation or a reset fails half-way.
 //! - A follower's log holds the leader's bytes. It is cut off or begun anew under the lock of the

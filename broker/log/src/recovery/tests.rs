@@ -11,6 +11,7 @@ use foz_protocol::codec::Compression;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use uuid::Uuid;
 
+use crate::burial_mark::BurialMark;
 use crate::{
     CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, OpenReport,
     PageCache, PartitionLog, StorageError, TopicPartition,
@@ -267,8 +268,10 @@ fn it_waits_until_it_is_released_or_the_flusher_ends() {
         let (flusher, hears) = flusher();
         flusher.hold_closed();
         flusher.appended(&open.log);
-        let nothing = hears.recv_timeout(Duration::from_millis(50));
+        let nothing = hears.recv_timeout(Duration::from_millis(300));
         assert_eq!(nothing, Err(mpsc::RecvTimeoutError::Timeout));
+        // Nor was it begun.
+        assert_eq!(world.flushed_files(), BTreeSet::new());
         open.assert_offsets(FLUSHED, END);
         match is_released {
             true => flusher.release_closed(),
@@ -351,6 +354,46 @@ fn a_log_that_is_buried_is_flushed() {
     let back = (open.directory).unbury(TOPIC_ID, &partition(), LogConfig::default(), NOW_MS);
     let (log, _) = back.unwrap().unwrap();
     assert_eq!((log.flushed_offset(), log.log_end_offset()), (END, END));
+}
+
+/// So is one whose mark is not that of a clean close, before it is in service: nothing of it is to become a torn tail.
+#[test]
+fn a_log_that_is_brought_back_is_flushed_at_once() {
+    let world = World::killed();
+    let open = world.open(PageCache::Survived);
+    assert!(open.directory.bury(&partition(), TOPIC_ID, NOW_MS));
+    assert!(open.directory.finish_burials().is_empty());
+    let entries = fs::read_dir(world.data()).unwrap().map(Result::unwrap);
+    let mut buried = entries.map(|it| it.path()).filter(|it| it.is_dir());
+    let buried = buried.find(|it| BurialMark::exists(it)).unwrap();
+    let mark = BurialMark {
+        is_clean: false,
+        recovery_point: FLUSHED,
+        ..BurialMark::read(&buried).unwrap().unwrap()
+    };
+    mark.write(&buried).unwrap();
+    world.flushed_files();
+    let back = (open.directory).unbury(TOPIC_ID, &partition(), LogConfig::default(), NOW_MS);
+    let (log, _) = back.unwrap().unwrap();
+    assert!(world.flushed_files().contains("00000000000000000018.log"));
+    assert_eq!((log.flushed_offset(), log.log_end_offset()), (END, END));
+}
+
+/// No later recovery would look at what lies before the recovery point, so the indexes that were made anew there do not wait.
+#[test]
+fn what_no_later_flush_would_take_along_is_flushed_at_once() {
+    let world = World::killed();
+    let epochs = world.log_path().join("leader-epoch-checkpoint");
+    fs::remove_file(&epochs).unwrap();
+    let open = world.open(PageCache::Survived);
+    open.assert_offsets(FLUSHED, END);
+    let logs = world.log_files();
+    let before = logs
+        .iter()
+        .take(2)
+        .flat_map(|log| [".log", ".index", ".timeindex"].map(|suffix| log.replace(".log", suffix)));
+    assert_eq!(world.flushed_files(), before.collect());
+    assert!(fs::read_to_string(epochs).unwrap().ends_with("\n3 0\n"));
 }
 
 /// The process before has removed segments, and nobody has flushed that.

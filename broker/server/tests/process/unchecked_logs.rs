@@ -204,3 +204,24 @@ async fn a_follower_fetches_it_again() {
         assert_eq!(flushed, COUNT as i64);
     }
 }
+
+/// Nobody appends anything, and nobody asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kill_left_is_flushed_once_the_broker_serves() {
+    let mut testbed = Testbed::prepare(1, 1);
+    testbed.brokers[0].configure("foz.flush.single.replica=false");
+    testbed.start_all();
+    fill(&testbed.client().await, 1).await;
+    let broker = &mut testbed.brokers[0];
+    until_checkpointed(broker).await;
+    broker.kill();
+    broker.spawn();
+    broker.wait_ready();
+    let client = testbed.client().await;
+    assert_eq!(read_all(&client, TOPIC).await.len(), COUNT);
+    until("it is flushed, and that is written down", || {
+        let file = "recovery-point-offset-checkpoint";
+        checkpointed(&testbed.brokers[0], file) == COUNT as i64
+    })
+    .await;
+}

@@ -186,7 +186,6 @@ impl PartitionLog {
             partition, topic_id, directory, handles, config, recovered, now_ms,
         )?;
         log.directory_changed.store(true, Ordering::Release);
-        log.parent_changed.store(true, Ordering::Release);
         Ok(log)
     }
 
@@ -284,7 +283,7 @@ impl PartitionLog {
             changes: AtomicU64::new(0),
             directory_changed: AtomicBool::new(is_unflushed),
             changed: AtomicBool::new(!recovered.is_clean),
-            parent_changed: AtomicBool::new(is_unflushed && is_never_flushed),
+            parent_changed: AtomicBool::new(!recovered.is_clean && is_never_flushed),
             usability: AtomicU8::new(USABLE),
             flush_interval: RwLock::default(),
             flush_queued: AtomicBool::new(false),

@@ -292,7 +292,7 @@ mod tests {
         let directory = created.unwrap().directory().to_path_buf();
         let first = offset_file(&directory, 0, crate::names::LOG_SUFFIX);
         for (records, recovery_point, is_due) in [
-            (0, 0, [false, false]),
+            (0, 0, [false, true]),
             (2, 0, [true, true]),
             (2, 1, [true, false]),
             (2, 2, [false, false]),

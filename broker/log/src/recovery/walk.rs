@@ -72,11 +72,13 @@ impl Recovery<'_> {
             active_index: IndexBuilder::default(),
             walked: Vec::new(),
         };
-        for at in from..segments.len() {
+        let mut at = from;
+        while at < segments.len() {
             let segment = Arc::clone(&segments[at]);
             if segment.base_offset < walk.next_offset && segment.size() == 0 {
-                // A roll created it and failed; the log went on in the segment before.
+                // A roll created it and failed; the log went on in the segment before. Nobody is to flush it.
                 segment.remove_files()?;
+                segments.remove(at);
                 continue;
             }
             if segment.base_offset < walk.next_offset {
@@ -99,6 +101,7 @@ impl Recovery<'_> {
                 segments.truncate(at + 1);
                 break;
             }
+            at += 1;
         }
         self.check_nothing_is_missing(&segments, walk.next_offset)?;
         let last = segments.last().map(|last| last.base_offset);
@@ -189,7 +192,10 @@ impl Recovery<'_> {
             self.check_is_tail(segment, torn, walk.next_offset)?;
             segment.set_size(torn.position);
         }
-        indexes.store(segment, later.is_empty() || torn.is_some())?;
+        // What is left of failed rolls does not close it.
+        let is_left = |it: &Arc<Segment>| it.size() == 0 && it.base_offset < walk.next_offset;
+        let is_appended_to = torn.is_some() || later.iter().all(is_left);
+        indexes.store(segment, is_appended_to)?;
         walk.active_index = indexes.builder;
         Ok(torn)
     }

@@ -214,23 +214,42 @@ fn retention_does_not_believe_a_time_index_of_zeros() {
     assert_eq!(log.log_start_offset(), 20);
 }
 
-/// The file that a failed roll leaves lies in the middle of the segment that goes on.
+/// The file that a failed roll leaves lies in the middle of the segment that goes on, which may be the last one.
 #[test]
 fn the_rest_of_a_failed_roll_hides_nothing() {
-    for clean in [false, true] {
+    let stops = [
+        Some(PageCache::Lost),
+        Some(PageCache::Survived),
+        // In good order.
+        None,
+    ];
+    for (stop, is_in_last) in stops.into_iter().flat_map(|it| [(it, false), (it, true)]) {
         let world = World::new(small_segments(300));
         let (directory, log) = world.log();
         append_numbers(&log, 20);
-        if clean {
-            World::stop(directory, log);
-        } else {
-            drop((directory, log));
-        }
         let dir = world.partition_dir();
-        fs::write(dir.join("00000000000000000002.log"), b"").unwrap();
-        let (_directory, log) = world.log();
+        let last: i64 = files(&dir, ".log").last().unwrap()[..20].parse().unwrap();
+        assert!(last + 1 < 20);
+        match stop {
+            Some(_) => drop((directory, log)),
+            None => World::stop(directory, log),
+        }
+        let rest = if is_in_last { last + 1 } else { 2 };
+        let rest = dir.join(format!("{rest:020}.log"));
+        fs::write(&rest, b"").unwrap();
+        let page_cache = stop.unwrap_or(PageCache::Lost);
+        let (directory, _) = world.open_after(page_cache);
+        let log = directory.get(&partition()).unwrap();
         assert_numbers(&log, 0, 20);
-        assert!(!dir.join("00000000000000000002.log").exists());
+        assert!(!rest.exists());
+        assert_eq!(log.segment_count(), files(&dir, ".log").len());
+        // Nor does anybody look for it when it is flushed, or when the log goes on.
+        assert_eq!(log.flush().unwrap(), 20);
+        append_numbers(&log, 10);
+        assert_eq!(log.flush().unwrap(), 30);
+        World::stop(directory, log);
+        let (_directory, log) = world.log();
+        assert_numbers(&log, 0, 30);
     }
 }
 

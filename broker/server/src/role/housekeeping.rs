@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -17,6 +18,8 @@ const CHECKPOINT_INTERVAL_LEAST: Duration = Duration::from_millis(100);
 const WRITEBACK_INTERVAL: Duration = Duration::from_secs(1);
 /// The broker is alive: by then what it leads was elected, and who waited for it was served.
 const FLUSH_CLOSED_AFTER: Duration = Duration::from_secs(1);
+/// A quorum may be away for hours. What nobody has flushed does not wait for it, nor what is copied from leaders meanwhile.
+const FLUSH_CLOSED_LATEST: Duration = Duration::from_secs(30);
 /// A config that changes is seen after this time, however long a checkpoint was to wait before.
 const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,16 +66,23 @@ pub(super) async fn begin_writebacks(broker: Arc<Broker>, stop: CancellationToke
 /// Has the closed segments flushed, and what the start after a kill has found in logs. What clients wait for first comes first: the
 /// quorum may write to the same disk whom it elects.
 pub(super) async fn begin_flushing_closed(broker: Arc<Broker>, stop: CancellationToken) {
-    let mut alive = broker.alive.subscribe();
     tokio::select! {
         () = stop.cancelled() => return,
-        alive = alive.wait_for(|alive| *alive) => if alive.is_err() { return },
-    }
-    tokio::select! {
-        () = stop.cancelled() => return,
-        () = tokio::time::sleep(FLUSH_CLOSED_AFTER) => {}
+        () = until_served(broker.alive.subscribe()) => {}
     }
     broker.partitions.release_closed_flushes();
+}
+
+/// Or until it takes too long.
+async fn until_served(mut alive: watch::Receiver<bool>) {
+    let served = async {
+        // Otherwise nobody is ever to tell.
+        if alive.wait_for(|alive| *alive).await.is_ok() {
+            tokio::time::sleep(FLUSH_CLOSED_AFTER).await;
+        }
+    };
+    // Too late is no other than in time.
+    let _ = tokio::time::timeout(FLUSH_CLOSED_LATEST, served).await;
 }
 
 /// Writes checkpoints of one data directory every `replica.high.watermark.checkpoint.interval.ms`, until `stop`.
@@ -135,6 +145,39 @@ mod tests {
                 wait_ms.map(ms),
                 "{interval_ms} {since_last_ms}"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_to_flush_waits_for_the_first_clients_and_no_longer_than_that() {
+        let seconds = Duration::from_secs;
+        for (alive_after, begun_after) in [
+            (Some(seconds(5)), seconds(6)),
+            (Some(seconds(40)), seconds(30)),
+            (None, seconds(30)),
+        ] {
+            let (alive, is_alive) = watch::channel(false);
+            let begun = tokio::time::Instant::now();
+            let told = async {
+                match alive_after {
+                    Some(after) => tokio::time::sleep(after).await,
+                    None => std::future::pending().await,
+                }
+                alive.send_replace(true);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = until_served(is_alive) => {}
+                () = told => {}
+            }
+            // Timers are as fine as a millisecond.
+            let waited = begun.elapsed().as_secs();
+            assert_eq!(waited, begun_after.as_secs(), "{alive_after:?}");
         }
     }
 }

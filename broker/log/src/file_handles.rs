@@ -33,15 +33,23 @@ pub struct FileHandles {
 pub(crate) struct Flushes {
     /// Since the last [`Flushes::take`].
     seen: Mutex<Vec<PathBuf>>,
-    /// They are refused, as by a disk that failed.
-    pub(crate) fail: std::sync::atomic::AtomicBool,
+    /// Those of files whose names end so are refused, as by a disk that failed.
+    pub(crate) failing: Mutex<Option<&'static str>>,
+    /// Who flushes waits here until somebody has seen which file it is.
+    pub(crate) shown: Mutex<Option<std::sync::mpsc::SyncSender<PathBuf>>>,
 }
 
 #[cfg(test)]
 impl Flushes {
     fn see(&self, path: &Path) -> io::Result<()> {
         self.seen.lock().push(path.to_path_buf());
-        match self.fail.load(std::sync::atomic::Ordering::Acquire) {
+        let shown = self.shown.lock().clone();
+        if let Some(shown) = shown {
+            // Nobody looks any more.
+            let _ = shown.send(path.to_path_buf());
+        }
+        let failing = *self.failing.lock();
+        match failing.is_some_and(|it| path.to_string_lossy().ends_with(it)) {
             true => Err(rustix::io::Errno::IO.into()),
             false => Ok(()),
         }

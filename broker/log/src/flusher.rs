@@ -61,10 +61,13 @@ struct ClosedQueue {
     stopping: bool,
 }
 
-/// A partition is in it at most once, so there are never more entries than partitions.
+/// A partition is in each list at most once, so there are never more entries than partitions.
 #[derive(Debug, Default)]
 struct Queue {
     logs: VecDeque<Arc<PartitionLog>>,
+    /// After a kill these may be all partitions.
+    opened: VecDeque<Arc<PartitionLog>>,
+    is_turn_of_opened: bool,
     schedule: Schedule,
     stopping: bool,
 }
@@ -75,6 +78,23 @@ struct Queue {
 struct Schedule {
     by_time: BTreeMap<(u64, u64), Weak<PartitionLog>>,
     next_id: u64,
+}
+
+impl Queue {
+    /// One of each in turn: who appends does not wait for all that were opened, and those not until nobody appends.
+    fn take(&mut self) -> Option<Arc<PartitionLog>> {
+        // The marks go before the flush: who appends from now on asks again.
+        if (std::mem::take(&mut self.is_turn_of_opened) || self.logs.is_empty())
+            && let Some(log) = self.opened.pop_front()
+        {
+            log.opened_flush_queued.store(false, Ordering::Release);
+            return Some(log);
+        }
+        let log = self.logs.pop_front()?;
+        self.is_turn_of_opened = true;
+        log.flush_queued.store(false, Ordering::Release);
+        Some(log)
+    }
 }
 
 impl Schedule {
@@ -147,18 +167,27 @@ impl Flusher {
         Ok(())
     }
 
-    /// To be called after every append, after a change of configuration, and when a log is taken into service: what must be flushed is
-    /// flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`). Segments that
+    /// To be called after every append, and after a change of configuration: what must be flushed is flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`). Segments that
     /// are closed are flushed in the background, so that recovery has one to walk and a clean stop one to
     /// flush, as Kafka does it.
     pub fn appended(&self, log: &Arc<PartitionLog>) {
+        self.flush_what_must_be(log, Self::request);
+    }
+
+    /// The same for what a log holds when it is taken into service. Nobody may wait for it, and all others may be in the same
+    /// place: who appends meanwhile does not queue behind them.
+    pub fn opened(&self, log: &Arc<PartitionLog>) {
+        self.flush_what_must_be(log, Self::request_opened);
+    }
+
+    fn flush_what_must_be(&self, log: &Arc<PartitionLog>, at_once: fn(&Self, &Arc<PartitionLog>)) {
         let interval = log.flush_interval();
         let unflushed = log.unflushed_records();
         if unflushed == 0 {
             return;
         }
         if unflushed >= interval.messages || log.config().flush_before_acknowledge {
-            self.request(log);
+            at_once(self, log);
             return;
         }
         if log.has_unflushed_closed_segments() {
@@ -201,6 +230,14 @@ impl Flusher {
 }
 
 impl Flusher {
+    fn request_opened(&self, log: &Arc<PartitionLog>) {
+        if log.opened_flush_queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.shared.queue.lock().opened.push_back(Arc::clone(log));
+        self.shared.wake.notify_one();
+    }
+
     fn request_closed(&self, log: &Arc<PartitionLog>) {
         if log.closed_flush_queued.swap(true, Ordering::AcqRel) {
             return;
@@ -227,8 +264,6 @@ impl Drop for Flusher {
 impl Shared {
     fn run(&self, observer: &dyn FlushObserver) {
         while let Some(log) = self.next() {
-            // Before the flush: who appends from now on asks again.
-            log.flush_queued.store(false, Ordering::Release);
             match log.flush() {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
                 Err(error) if error.is_passing() => {
@@ -300,7 +335,7 @@ impl Shared {
     fn next(&self) -> Option<Arc<PartitionLog>> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(log) = queue.logs.pop_front() {
+            if let Some(log) = queue.take() {
                 return Some(log);
             }
             // What waits in the schedule is flushed when the partitions are closed.

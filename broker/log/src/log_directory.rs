@@ -19,7 +19,7 @@ use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::log_move::FutureLog;
 use crate::names::TopicPartition;
-use crate::partition_log::{Change, Cut, PartitionLog};
+use crate::partition_log::PartitionLog;
 use crate::recovery::{Finding, OpenState, PageCache};
 
 use burying::{Burials, Buried, What};
@@ -29,6 +29,7 @@ use deletion::Deleted;
 mod burying;
 mod close;
 mod creation;
+mod cutting;
 mod deletion;
 mod finish_moves;
 pub(crate) mod futures;
@@ -239,59 +240,6 @@ impl LogDirectory {
         self.offline.read().contains_key(partition)
     }
 
-    /// Cuts off everything of `log` from `offset` on; a batch that holds `offset` goes as a whole.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn truncate(&self, log: &PartitionLog, offset: i64, now_ms: i64) -> Result<(), OpenError> {
-        // Nobody else writes checkpoints meanwhile.
-        let mut written = self.written.lock();
-        let change = log.change()?;
-        match change.cut_at(offset)? {
-            Some(cut) => self.cut_off(&mut written, log, change, cut, now_ms),
-            None => {
-                change.forget_leaders_without_records();
-                Ok(())
-            }
-        }
-    }
-
-    /// Everything in `log` goes: it begins anew, empty, at `offset`, which may be any (Kafka's
-    /// `truncateFullyAndStartAt`). A crash leaves the log as it was or the new one.
-    ///
-    /// # Errors
-    /// [`OpenError`]; unless it is [`OpenError::Unusable`] the log has stopped.
-    pub fn reset(&self, log: &PartitionLog, offset: i64, now_ms: i64) -> Result<(), OpenError> {
-        let mut written = self.written.lock();
-        let change = log.change()?;
-        change.reset(offset.max(0), now_ms, || {
-            self.write_checkpoints(&mut written, None)
-        })
-    }
-
-    /// Cuts off everything of `log` from `from_offset` on, or from an earlier damaged batch of the same
-    /// segment on, so that it can be fetched again from another replica. Copies of the segments that are
-    /// cut or go are kept with the suffix `.quarantined`: these are returned, none where the log ends before
-    /// `from_offset`. A batch that the disk does not give is damaged, and is left out of the copy.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn quarantine(
-        &self,
-        log: &PartitionLog,
-        from_offset: i64,
-        now_ms: i64,
-    ) -> Result<Vec<PathBuf>, OpenError> {
-        let mut written = self.written.lock();
-        let change = log.change()?;
-        let Some(cut) = change.cut_at_damage(from_offset)? else {
-            return Ok(Vec::new());
-        };
-        let kept = change.keep_copies(&cut)?;
-        self.cut_off(&mut written, log, change, cut, now_ms)?;
-        Ok(kept)
-    }
-
     /// Opens a partition that is offline because data that had been flushed is damaged: it ends before the
     /// damage, the rest is to be fetched again from another replica. Copies of what is cut off are kept, as
     /// [`Self::quarantine`] does; the findings name them. Everything is checked, so it takes its time.
@@ -363,41 +311,6 @@ impl LogDirectory {
         let mut waiting = self.logs_and_copies();
         waiting.retain(|log| log.waits_for_checkpoint());
         each_log(waiting, PartitionLog::remove_marks)
-    }
-
-    fn cut_off(
-        &self,
-        written: &mut Checkpoints,
-        log: &PartitionLog,
-        change: Change<'_>,
-        cut: Cut,
-        now_ms: i64,
-    ) -> Result<(), OpenError> {
-        let start = log.log_start_offset();
-        if cut.end_offset < start {
-            // The log starts within the first batch that goes, so nothing is left.
-            return change.reset(start, now_ms, || self.write_checkpoints(written, None));
-        }
-        self.lower_checkpoints(written, log.partition(), cut.end_offset)?;
-        change.cut_off(cut, now_ms)
-    }
-
-    /// Before anything is cut off: what says that it was flushed must not outlive it, or a crash in
-    /// between would look like a loss.
-    fn lower_checkpoints(
-        &self,
-        written: &mut Checkpoints,
-        partition: &TopicPartition,
-        end_offset: i64,
-    ) -> Result<(), StorageError> {
-        let is_above = |offsets: &Offsets| offsets.get(partition).is_some_and(|o| *o > end_offset);
-        if is_above(&written.recovery_points)
-            || is_above(&written.high_watermarks)
-            || is_above(&written.compacted_offsets)
-        {
-            self.write_checkpoints(written, Some((partition, end_offset)))?;
-        }
-        Ok(())
     }
 
     /// What is to be on the disk before something else happens does not go by the fingerprint: it goes by the files.

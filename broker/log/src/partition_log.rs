@@ -95,6 +95,8 @@ pub struct PartitionLog {
     flush_interval: RwLock<FlushInterval>,
     /// The flusher has it in its queue.
     pub(crate) flush_queued: AtomicBool,
+    /// And among those that were just opened.
+    pub(crate) opened_flush_queued: AtomicBool,
     /// And in the queue of those whose closed segments are to be flushed.
     pub(crate) closed_flush_queued: AtomicBool,
     /// When the flusher is to look at it, by the flusher's clock; `NO_FLUSH_DUE` where nothing is
@@ -287,6 +289,7 @@ impl PartitionLog {
             usability: AtomicU8::new(USABLE),
             flush_interval: RwLock::default(),
             flush_queued: AtomicBool::new(false),
+            opened_flush_queued: AtomicBool::new(false),
             closed_flush_queued: AtomicBool::new(false),
             flush_due_ms: AtomicU64::new(NO_FLUSH_DUE),
         })

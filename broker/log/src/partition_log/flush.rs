@@ -30,13 +30,23 @@ impl PartitionLog {
     }
 
     /// Makes the segments durable that nothing is appended to any more, and with them what the next
-    /// recovery needs to begin behind them; and all that the opening after a kill has found and not flushed. Returns the offset
-    /// up to which the log is durable. Blocks.
+    /// recovery needs to begin behind them; and all that the opening after a kill has found and not flushed. One segment after
+    /// the other: what is done counts at once, and who wants to change the log waits for one. Returns the offset up to which
+    /// the log is durable. Blocks.
     ///
     /// # Errors
     /// As [`Self::flush`].
     pub fn flush_closed_segments(&self) -> Result<i64, StorageError> {
-        self.flush_unless(|| !self.has_unflushed_closed_segments(), Self::flush_closed)
+        // Of what is appended and closed meanwhile somebody else tells.
+        let opened_end = self.opened_end_offset.load(Ordering::Acquire);
+        let wanted = self.active_base_offset().max(opened_end);
+        let done = || self.flushed_offset() >= wanted || !self.has_unflushed_closed_segments();
+        loop {
+            let flushed = self.flush_unless(done, Self::flush_next_segment)?;
+            if done() || self.is_deleted() {
+                return Ok(flushed);
+            }
+        }
     }
 
     /// Has the kernel begin to write what was appended last, without waiting for it. Called every second, it leaves little to
@@ -109,13 +119,17 @@ impl PartitionLog {
         self.flush_up_to(end, i64::MAX)
     }
 
-    /// The lock for flushing is held.
-    fn flush_closed(&self) -> Result<i64, StorageError> {
-        if self.is_opening_unflushed(self.flushed_offset()) {
-            return self.flush_up_to(self.log_end_offset(), i64::MAX);
+    /// The lock for flushing is held. The segment with the first record that is not flushed; the last one whole, as far as it is
+    /// written.
+    fn flush_next_segment(&self) -> Result<i64, StorageError> {
+        let flushed = self.flushed_offset();
+        let segments = self.segments.read();
+        let next = segments.range(flushed + 1..).next().map(|(base, _)| *base);
+        drop(segments);
+        match next {
+            Some(next) => self.flush_up_to(next, next),
+            None => self.flush_up_to(self.log_end_offset(), i64::MAX),
         }
-        let active = self.active_base_offset();
-        self.flush_up_to(active, active)
     }
 
     /// Flushes the segments that begin before `before`, whose records end at `end`.

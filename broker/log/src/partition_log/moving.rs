@@ -161,6 +161,7 @@ impl PartitionLog {
             usability: AtomicU8::new(USABLE),
             flush_interval: RwLock::new(self.flush_interval()),
             flush_queued: AtomicBool::new(false),
+            opened_flush_queued: AtomicBool::new(false),
             closed_flush_queued: AtomicBool::new(false),
             flush_due_ms: AtomicU64::new(NO_FLUSH_DUE),
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -16,6 +15,8 @@ use crate::{
     CleanShutdown, FileHandles, FlushObserver, Flusher, LogConfig, LogDirectory, OpenReport,
     PageCache, PartitionLog, StorageError, TopicPartition,
 };
+
+mod behind;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
@@ -285,12 +286,12 @@ fn it_waits_until_it_is_released_or_the_flusher_ends() {
 fn a_flush_that_fails_then_takes_the_log_out_of_service() {
     let world = World::killed();
     let open = world.open(PageCache::Survived);
-    world.handles.flushes.fail.store(true, Ordering::Release);
+    *world.handles.flushes.failing.lock() = Some(".log");
     let (flusher, hears) = flusher();
     flusher.appended(&open.log);
     let failed = hears.recv_timeout(PATIENCE).unwrap().unwrap_err();
     assert!(failed.contains("flush"), "{failed}");
-    world.handles.flushes.fail.store(false, Ordering::Release);
+    *world.handles.flushes.failing.lock() = None;
     assert!(open.log.has_failed_flush() && open.log.flush().is_err());
     open.assert_offsets(FLUSHED, END);
     let mark = CleanShutdown { broker_epoch: 1 };

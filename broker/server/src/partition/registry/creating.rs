@@ -107,8 +107,7 @@ impl Partitions {
             None => self.find_or_create(broker, topic, &name, config, assigned)?,
         };
         log.set_flush_interval(settings.flush_interval());
-        // What it holds already, too.
-        directory.flusher().appended(&log);
+        directory.flusher().opened(&log);
         let directory = Arc::clone(directory);
         let partition = Partition::new(log, directory, replicas, self.reports.clone());
         let partition = Arc::new(partition);

@@ -345,6 +345,10 @@ impl Recovery<'_> {
             rebuilt.add(&batch.header, batch.position, self.index_interval_bytes);
         }
         rebuilt.store(segment, is_last)?;
+        if !is_last {
+            // What lies before the recovery point no later flush takes along.
+            segment.flush_indexes()?;
+        }
         let file = offset_file(self.directory, segment.base_offset, OFFSET_INDEX_SUFFIX);
         let reason = "an index was missing or had an impossible length".to_owned();
         self.findings.push(Finding::Rebuilt { file, reason });

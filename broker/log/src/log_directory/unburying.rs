@@ -141,10 +141,7 @@ impl LogDirectory {
         };
         let (log, findings) = open().map_err(|error| (state, error))?;
         // Until it is flushed a failure of power could make a torn tail of it. No start waits for this.
-        match log.flush() {
-            Err(error) if error.is_passing() => {}
-            flushed => drop(flushed.map_err(|error| (state, error.into()))?),
-        }
+        log.flush().map_err(|error| (state, error.into()))?;
         let log = Arc::new(log);
         // A checkpoint that is being written knows nothing of it, and must not take its mark away.
         let _written = self.written.lock();

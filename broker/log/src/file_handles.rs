@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::atomic_file;
 use crate::disk_operations::DiskOperations;
+use crate::error::StorageError;
 
 const EMFILE: i32 = 24;
 
@@ -33,6 +35,8 @@ pub struct FileHandles {
 pub(crate) struct Flushes {
     /// Since the last [`Flushes::take`].
     seen: Mutex<Vec<PathBuf>>,
+    /// What else belongs to a log: directories, and small files.
+    pub(crate) beside: Mutex<Vec<PathBuf>>,
     /// Those of files whose names end so are refused, as by a disk that failed.
     pub(crate) failing: Mutex<Option<&'static str>>,
     /// Who flushes waits here until somebody has seen which file it is.
@@ -99,6 +103,20 @@ impl FileHandles {
     #[must_use]
     pub fn open_count(&self) -> usize {
         self.state.lock().by_id.len()
+    }
+
+    /// Makes the names in the directory of a log durable, or those of logs.
+    pub(crate) fn flush_directory(&self, directory: &Path) -> Result<(), StorageError> {
+        #[cfg(test)]
+        self.flushes.beside.lock().push(directory.to_path_buf());
+        atomic_file::flush_directory(directory)
+    }
+
+    /// Makes a small file beside the segments of a log durable.
+    pub(crate) fn flush_file(&self, path: &Path) -> Result<(), StorageError> {
+        #[cfg(test)]
+        self.flushes.beside.lock().push(path.to_path_buf());
+        atomic_file::flush_file(path)
     }
 
     /// Closes the files that nobody used since the last call. Returns how many.

@@ -44,15 +44,15 @@ pub struct Flusher {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    closed: Mutex<ClosedQueue>,
-    wake_closed: Condvar,
+    backlog: Mutex<Backlog>,
+    wake_backlog: Condvar,
     /// Its clock counts from here.
     started: Instant,
 }
 
 /// Partitions with closed segments, or more, to flush, each at most once.
 #[derive(Debug, Default)]
-struct ClosedQueue {
+struct Backlog {
     logs: VecDeque<Arc<PartitionLog>>,
     /// Something else comes first.
     is_held: bool,
@@ -144,8 +144,8 @@ impl Flusher {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
-            closed: Mutex::default(),
-            wake_closed: Condvar::new(),
+            backlog: Mutex::default(),
+            wake_backlog: Condvar::new(),
             started: Instant::now(),
         });
         // Ends what was started when the second one is refused.
@@ -153,10 +153,10 @@ impl Flusher {
             shared: Arc::clone(&shared),
             threads: Vec::new(),
         };
-        let (worker, closed_observer) = (Arc::clone(&shared), Arc::clone(&observer));
+        let (worker, backlog_observer) = (Arc::clone(&shared), Arc::clone(&observer));
         flusher.spawn("foz-flusher", move || worker.run(&*observer))?;
-        flusher.spawn("foz-closed-flusher", move || {
-            shared.run_closed(&*closed_observer);
+        flusher.spawn("foz-backlog-flusher", move || {
+            shared.run_backlog(&*backlog_observer);
         })?;
         Ok(flusher)
     }
@@ -190,8 +190,8 @@ impl Flusher {
             at_once(self, log);
             return;
         }
-        if log.has_unflushed_closed_segments() {
-            self.request_closed(log);
+        if log.has_backlog() {
+            self.request_backlog(log);
         }
         let Ok(interval_ms) = u64::try_from(interval.ms) else {
             return;
@@ -207,16 +207,16 @@ impl Flusher {
         }
     }
 
-    /// From now on closed segments, and what an opening has left, wait until [`Self::release_closed`] or until this is dropped:
+    /// From now on the backlog, closed segments and what an opening has left, waits until [`Self::release_backlog`] or until this is dropped:
     /// after a kill they may be gigabytes, and what a start has to write goes to the same disk.
-    pub fn hold_closed(&self) {
-        self.shared.closed.lock().is_held = true;
+    pub fn hold_backlog(&self) {
+        self.shared.backlog.lock().is_held = true;
     }
 
-    /// See [`Self::hold_closed`].
-    pub fn release_closed(&self) {
-        self.shared.closed.lock().is_held = false;
-        self.shared.wake_closed.notify_one();
+    /// See [`Self::hold_backlog`].
+    pub fn release_backlog(&self) {
+        self.shared.backlog.lock().is_held = false;
+        self.shared.wake_backlog.notify_one();
     }
 
     /// Asks for everything that is in `log` now to be flushed; the observer hears of it.
@@ -238,12 +238,12 @@ impl Flusher {
         self.shared.wake.notify_one();
     }
 
-    fn request_closed(&self, log: &Arc<PartitionLog>) {
-        if log.closed_flush_queued.swap(true, Ordering::AcqRel) {
+    fn request_backlog(&self, log: &Arc<PartitionLog>) {
+        if log.backlog_flush_queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.shared.closed.lock().logs.push_back(Arc::clone(log));
-        self.shared.wake_closed.notify_one();
+        self.shared.backlog.lock().logs.push_back(Arc::clone(log));
+        self.shared.wake_backlog.notify_one();
     }
 }
 
@@ -251,8 +251,8 @@ impl Drop for Flusher {
     fn drop(&mut self) {
         self.shared.queue.lock().stopping = true;
         self.shared.wake.notify_one();
-        self.shared.closed.lock().stopping = true;
-        self.shared.wake_closed.notify_one();
+        self.shared.backlog.lock().stopping = true;
+        self.shared.wake_backlog.notify_one();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("the flusher panicked");
@@ -285,34 +285,34 @@ impl Shared {
         }
     }
 
-    fn run_closed(&self, observer: &dyn FlushObserver) {
-        while let Some(log) = self.next_closed() {
+    fn run_backlog(&self, observer: &dyn FlushObserver) {
+        while let Some(log) = self.next_of_backlog() {
             // Before the flush: who appends from now on asks again.
-            log.closed_flush_queued.store(false, Ordering::Release);
-            match log.flush_closed_segments() {
+            log.backlog_flush_queued.store(false, Ordering::Release);
+            match log.flush_backlog() {
                 Ok(flushed_offset) => observer.flushed(&log, flushed_offset),
                 Err(error) if error.is_passing() => {
                     if error.is_shortage() {
                         observer.short(&log, &error);
                     }
-                    self.flush_closed_later(log);
+                    self.flush_backlog_later(log);
                 }
                 Err(error) => observer.failed(&log, &error),
             }
         }
     }
 
-    fn flush_closed_later(&self, log: Arc<PartitionLog>) {
-        let mut queue = self.closed.lock();
+    fn flush_backlog_later(&self, log: Arc<PartitionLog>) {
+        let mut queue = self.backlog.lock();
         queue.rests_until_ms = self.now_ms().saturating_add(SHORTAGE_PAUSE_MS);
         // Who closes the partition flushes it all.
-        if !queue.stopping && !log.closed_flush_queued.swap(true, Ordering::AcqRel) {
+        if !queue.stopping && !log.backlog_flush_queued.swap(true, Ordering::AcqRel) {
             queue.logs.push_back(log);
         }
     }
 
-    fn next_closed(&self) -> Option<Arc<PartitionLog>> {
-        let mut queue = self.closed.lock();
+    fn next_of_backlog(&self) -> Option<Arc<PartitionLog>> {
+        let mut queue = self.backlog.lock();
         loop {
             let rest_ms = queue.rests_until_ms.saturating_sub(self.now_ms());
             let rests = rest_ms > 0 && !queue.stopping;
@@ -325,9 +325,9 @@ impl Shared {
             }
             if rests {
                 let rest = Duration::from_millis(rest_ms);
-                self.wake_closed.wait_for(&mut queue, rest);
+                self.wake_backlog.wait_for(&mut queue, rest);
             } else {
-                self.wake_closed.wait(&mut queue);
+                self.wake_backlog.wait(&mut queue);
             }
         }
     }

@@ -97,8 +97,8 @@ pub struct PartitionLog {
     pub(crate) flush_queued: AtomicBool,
     /// And among those that were just opened.
     pub(crate) opened_flush_queued: AtomicBool,
-    /// And in the queue of those whose closed segments are to be flushed.
-    pub(crate) closed_flush_queued: AtomicBool,
+    /// And in the backlog: see [`Self::has_backlog`].
+    pub(crate) backlog_flush_queued: AtomicBool,
     /// When the flusher is to look at it, by the flusher's clock; `NO_FLUSH_DUE` where nothing is
     /// scheduled.
     pub(crate) flush_due_ms: AtomicU64,
@@ -290,7 +290,7 @@ impl PartitionLog {
             flush_interval: RwLock::default(),
             flush_queued: AtomicBool::new(false),
             opened_flush_queued: AtomicBool::new(false),
-            closed_flush_queued: AtomicBool::new(false),
+            backlog_flush_queued: AtomicBool::new(false),
             flush_due_ms: AtomicU64::new(NO_FLUSH_DUE),
         })
     }

@@ -96,7 +96,7 @@ impl PartitionLog {
             return Err(CompactionError::Disturbed);
         }
         // What is not flushed may be gone after a crash, and what it took the place of with it.
-        self.flush_closed_segments()?;
+        self.flush_backlog()?;
         Pass::new(self, now_ms, steps, proceed).run(limits)
     }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use foz_canary::{Canary, sings};
 
 use super::{CHANGE_FAILED, CLOSED, CLOSED_SHORT, DELETED, FLUSH_FAILED, PartitionLog};
-use crate::atomic_file::{flush_directory, flush_file};
 use crate::disk_operations::DiskOperation;
 use crate::error::StorageError;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
@@ -36,11 +35,11 @@ impl PartitionLog {
     ///
     /// # Errors
     /// As [`Self::flush`].
-    pub fn flush_closed_segments(&self) -> Result<i64, StorageError> {
+    pub fn flush_backlog(&self) -> Result<i64, StorageError> {
         // Of what is appended and closed meanwhile somebody else tells.
         let opened_end = self.opened_end_offset.load(Ordering::Acquire);
         let wanted = self.active_base_offset().max(opened_end);
-        let done = || self.flushed_offset() >= wanted || !self.has_unflushed_closed_segments();
+        let done = || self.flushed_offset() >= wanted || !self.has_backlog();
         loop {
             let flushed = self.flush_unless(done, Self::flush_next_segment)?;
             if done() || self.is_deleted() {
@@ -60,9 +59,9 @@ impl PartitionLog {
         }
     }
 
-    /// There is something for [`Self::flush_closed_segments`] to do.
+    /// There is something for [`Self::flush_backlog`] to do: closed segments, or what an opening has left.
     #[must_use]
-    pub fn has_unflushed_closed_segments(&self) -> bool {
+    pub fn has_backlog(&self) -> bool {
         let flushed = self.flushed_offset();
         flushed < self.active_base_offset() || self.is_opening_unflushed(flushed)
     }
@@ -266,20 +265,22 @@ impl PartitionLog {
             directory_changed |= self.write_changed_epochs()?;
         }
         if parent_changed {
-            flush_file(&self.directory.join(PARTITION_METADATA_FILE))?;
+            self.handles
+                .flush_file(&self.directory.join(PARTITION_METADATA_FILE))?;
         }
         if directory_changed {
-            flush_directory(&self.directory)?;
+            self.handles.flush_directory(&self.directory)?;
         }
         if parent_changed && let Some(parent) = self.directory.parent() {
-            flush_directory(parent)?;
+            self.handles.flush_directory(parent)?;
         }
         Ok(())
     }
 
     /// Recovery goes back to the newest one that is whole. There is none where the log begins.
     fn flush_snapshot(&self, offset: i64) -> Result<(), StorageError> {
-        match flush_file(&offset_file(&self.directory, offset, SNAPSHOT_SUFFIX)) {
+        let snapshot = offset_file(&self.directory, offset, SNAPSHOT_SUFFIX);
+        match self.handles.flush_file(&snapshot) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
             flushed => flushed,
         }
@@ -306,10 +307,10 @@ mod tests {
         let directory = created.unwrap().directory().to_path_buf();
         let first = offset_file(&directory, 0, crate::names::LOG_SUFFIX);
         for (records, recovery_point, is_due) in [
-            (0, 0, [false, true]),
-            (2, 0, [true, true]),
-            (2, 1, [true, false]),
-            (2, 2, [false, false]),
+            (0, 0, [false; 3]),
+            (2, 0, [true; 3]),
+            (2, 1, [true, false, false]),
+            (2, 2, [false; 3]),
         ] {
             std::fs::write(&first, batches(records)).unwrap();
             let state = OpenState {
@@ -328,10 +329,18 @@ mod tests {
             );
             let (log, _) = opened.unwrap();
             assert_eq!(log.log_end_offset(), records);
-            let flags = [&log.directory_changed, &log.parent_changed];
-            let found = flags.map(|flag| flag.load(Ordering::Acquire));
+            handles.flushes.beside.lock().clear();
+            assert_eq!(log.flush_backlog().unwrap(), records);
+            if records == 0 {
+                // There is nothing to flush, and nothing is lost: who appends flushes it.
+                assert!(log.parent_changed.load(Ordering::Acquire));
+                continue;
+            }
+            let flushed = std::mem::take(&mut *handles.flushes.beside.lock());
+            let metadata = directory.join(PARTITION_METADATA_FILE);
+            let paths = [&*directory, &*metadata, data.path()];
+            let found = paths.map(|path| flushed.iter().any(|it| it == path));
             assert_eq!(found, is_due, "{records} {recovery_point}");
-            assert_eq!(log.flush_closed_segments().unwrap(), records);
         }
     }
 

@@ -162,7 +162,7 @@ impl PartitionLog {
             flush_interval: RwLock::new(self.flush_interval()),
             flush_queued: AtomicBool::new(false),
             opened_flush_queued: AtomicBool::new(false),
-            closed_flush_queued: AtomicBool::new(false),
+            backlog_flush_queued: AtomicBool::new(false),
             flush_due_ms: AtomicU64::new(NO_FLUSH_DUE),
         }
     }

@@ -191,7 +191,7 @@ fn a_start_after_a_kill_flushes_nothing_and_says_so_until_it_is_done() {
     flusher.appended(&open.log);
     assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), Ok(END));
     open.assert_offsets(END, END);
-    assert!(!open.log.has_unflushed_closed_segments());
+    assert!(!open.log.has_backlog());
     let (flushed, logs) = (world.flushed_files(), world.log_files());
     // The first ones had been flushed before the kill.
     let unflushed: BTreeSet<_> = logs.iter().skip(2).cloned().collect();
@@ -218,7 +218,7 @@ fn where_the_page_cache_is_lost_the_opening_flushes() {
         "00000000000000000006.log".to_owned(),
         "00000000000000000018.log".to_owned()
     ])));
-    assert!(!open.log.has_unflushed_closed_segments());
+    assert!(!open.log.has_backlog());
 }
 
 /// Nothing but the flush raises what a checkpoint claims: a failure of power before it takes what it would have taken without
@@ -252,7 +252,7 @@ fn a_power_failure_before_the_flush_finds_what_was_flushed() {
 fn a_power_failure_after_the_flush_takes_nothing() {
     let world = World::killed();
     let open = world.open(PageCache::Survived);
-    open.log.flush_closed_segments().unwrap();
+    open.log.flush_backlog().unwrap();
     world.save_what_is_flushed();
     append(&open.log, 5);
     open.directory.checkpoint().unwrap();
@@ -267,7 +267,7 @@ fn it_waits_until_it_is_released_or_the_flusher_ends() {
         let world = World::killed();
         let open = world.open(PageCache::Survived);
         let (flusher, hears) = flusher();
-        flusher.hold_closed();
+        flusher.hold_backlog();
         flusher.appended(&open.log);
         let nothing = hears.recv_timeout(Duration::from_millis(300));
         assert_eq!(nothing, Err(mpsc::RecvTimeoutError::Timeout));
@@ -275,7 +275,7 @@ fn it_waits_until_it_is_released_or_the_flusher_ends() {
         assert_eq!(world.flushed_files(), BTreeSet::new());
         open.assert_offsets(FLUSHED, END);
         match is_released {
-            true => flusher.release_closed(),
+            true => flusher.release_backlog(),
             false => drop(flusher),
         }
         assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), Ok(END));
@@ -329,9 +329,9 @@ fn a_cut_leaves_less_to_flush() {
         let open = world.open(PageCache::Survived);
         open.directory.truncate(&open.log, cut_to, NOW_MS).unwrap();
         open.assert_offsets(flushed, cut_to);
-        assert_eq!(open.log.has_unflushed_closed_segments(), is_due);
+        assert_eq!(open.log.has_backlog(), is_due);
         append(&open.log, 1);
-        open.log.flush_closed_segments().unwrap();
+        open.log.flush_backlog().unwrap();
         let end = if is_due { cut_to + 1 } else { flushed };
         open.assert_offsets(end, cut_to + 1);
     }
@@ -340,7 +340,7 @@ fn a_cut_leaves_less_to_flush() {
         let open = world.open(PageCache::Survived);
         open.directory.reset(&open.log, offset, NOW_MS).unwrap();
         open.assert_offsets(offset, offset);
-        assert!(!open.log.has_unflushed_closed_segments());
+        assert!(!open.log.has_backlog());
     }
 }
 
@@ -360,24 +360,33 @@ fn a_log_that_is_buried_is_flushed() {
 /// So is one whose mark is not that of a clean close, before it is in service: nothing of it is to become a torn tail.
 #[test]
 fn a_log_that_is_brought_back_is_flushed_at_once() {
-    let world = World::killed();
-    let open = world.open(PageCache::Survived);
-    assert!(open.directory.bury(&partition(), TOPIC_ID, NOW_MS));
-    assert!(open.directory.finish_burials().is_empty());
-    let entries = fs::read_dir(world.data()).unwrap().map(Result::unwrap);
-    let mut buried = entries.map(|it| it.path()).filter(|it| it.is_dir());
-    let buried = buried.find(|it| BurialMark::exists(it)).unwrap();
-    let mark = BurialMark {
-        is_clean: false,
-        recovery_point: FLUSHED,
-        ..BurialMark::read(&buried).unwrap().unwrap()
-    };
-    mark.write(&buried).unwrap();
-    world.flushed_files();
-    let back = (open.directory).unbury(TOPIC_ID, &partition(), LogConfig::default(), NOW_MS);
-    let (log, _) = back.unwrap().unwrap();
-    assert!(world.flushed_files().contains("00000000000000000018.log"));
-    assert_eq!((log.flushed_offset(), log.log_end_offset()), (END, END));
+    for failing in [None, Some(".log")] {
+        let world = World::killed();
+        let open = world.open(PageCache::Survived);
+        assert!(open.directory.bury(&partition(), TOPIC_ID, NOW_MS));
+        assert!(open.directory.finish_burials().is_empty());
+        let entries = fs::read_dir(world.data()).unwrap().map(Result::unwrap);
+        let mut buried = entries.map(|it| it.path()).filter(|it| it.is_dir());
+        let buried = buried.find(|it| BurialMark::exists(it)).unwrap();
+        let mark = BurialMark {
+            is_clean: false,
+            recovery_point: FLUSHED,
+            ..BurialMark::read(&buried).unwrap().unwrap()
+        };
+        mark.write(&buried).unwrap();
+        world.flushed_files();
+        *world.handles.flushes.failing.lock() = failing;
+        let back = (open.directory).unbury(TOPIC_ID, &partition(), LogConfig::default(), NOW_MS);
+        if failing.is_some() {
+            back.unwrap_err();
+            assert!(open.directory.is_offline(&partition()));
+            assert!(open.directory.get(&partition()).is_none());
+            continue;
+        }
+        let (log, _) = back.unwrap().unwrap();
+        assert!(world.flushed_files().contains("00000000000000000018.log"));
+        assert_eq!((log.flushed_offset(), log.log_end_offset()), (END, END));
+    }
 }
 
 /// No later recovery would look at what lies before the recovery point, so the indexes that were made anew there do not wait.
@@ -395,6 +404,20 @@ fn what_no_later_flush_would_take_along_is_flushed_at_once() {
         .flat_map(|log| [".log", ".index", ".timeindex"].map(|suffix| log.replace(".log", suffix)));
     assert_eq!(world.flushed_files(), before.collect());
     assert!(fs::read_to_string(epochs).unwrap().ends_with("\n3 0\n"));
+}
+
+/// Nor those of a segment that is not even walked.
+#[test]
+fn an_index_that_was_missing_is_flushed_at_once() {
+    let world = World::killed();
+    let index = "00000000000000000000.index";
+    fs::remove_file(world.log_path().join(index)).unwrap();
+    let open = world.open(PageCache::Survived);
+    open.assert_offsets(FLUSHED, END);
+    assert!(world.log_path().join(index).exists());
+    let flushed = world.flushed_files();
+    assert!(flushed.contains(index), "{flushed:?}");
+    assert!(!flushed.iter().any(|file| file.ends_with(".log")));
 }
 
 /// The process before has removed segments, and nobody has flushed that.

@@ -163,7 +163,7 @@ fn closed_segments_are_flushed_in_the_background() {
     assert!(active > 10, "{last}");
     heard.wait(|h, _| h.flushed.load(Ordering::Acquire) >= active);
     assert_eq!(log.flushed_offset(), active, "the active one can wait");
-    assert!(!log.has_unflushed_closed_segments());
+    assert!(!log.has_backlog());
     let epochs = std::fs::read_to_string(world.partition_dir().join("leader-epoch-checkpoint"));
     assert!(epochs.unwrap().starts_with("0\n5\n0 0\n1 4\n"));
     directory.checkpoint().unwrap();
@@ -199,7 +199,7 @@ fn a_followers_closed_segments_are_flushed_in_the_background() {
     );
     flusher.appended(&log);
     heard.wait(|h, _| h.flushed.load(Ordering::Acquire) > 10);
-    assert!(!log.has_unflushed_closed_segments() && log.unflushed_records() > 0);
+    assert!(!log.has_backlog() && log.unflushed_records() > 0);
 }
 
 /// The first flush of a closed segment does not end before the other partition's flush is done.
@@ -259,7 +259,7 @@ fn nobody_waits_for_closed_segments() {
         .heard
         .wait(|h, _| h.flushed.load(Ordering::Acquire) == 1);
     drop(flusher);
-    assert!(!slow.has_unflushed_closed_segments(), "asked for");
+    assert!(!slow.has_backlog(), "asked for");
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn a_closed_segment_that_cannot_be_flushed_is_fatal() {
     heard.wait(|_, failures| !failures.is_empty());
     std::fs::rename(&aside, &path).unwrap();
     assert!(log.has_failed_flush());
-    assert!(log.flush_closed_segments().is_err(), "not tried again");
+    assert!(log.flush_backlog().is_err(), "not tried again");
     assert_eq!(log.flushed_offset(), 0);
 }
 

@@ -136,9 +136,9 @@ impl Life {
             }
             Step::Flush => assert_eq!(self.log().flush().unwrap(), self.model.end),
             Step::FlushClosed => {
-                let flushed = self.log().flush_closed_segments().unwrap();
+                let flushed = self.log().flush_backlog().unwrap();
                 assert_eq!(flushed, self.log().flushed_offset());
-                assert!(!self.log().has_unflushed_closed_segments());
+                assert!(!self.log().has_backlog());
             }
             Step::Commit => {
                 self.log().set_high_watermark(self.model.end);

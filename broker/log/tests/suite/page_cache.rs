@@ -147,7 +147,7 @@ fn a_flipped_bit_is_damage_where_the_page_cache_survived() {
             // Opening has flushed nothing. That is done later; how much was checked is another matter.
             assert_eq!(recovery_point(&world), 0, "byte {at}");
             if let Some(log) = open {
-                log.flush_closed_segments().unwrap();
+                log.flush_backlog().unwrap();
                 directory.checkpoint().unwrap();
                 assert_eq!(recovery_point(&world), 5, "byte {at}");
             }

@@ -163,10 +163,10 @@ impl Partitions {
         }
     }
 
-    /// See [`foz_log::Flusher::hold_closed`].
-    pub(crate) fn release_closed_flushes(&self) {
+    /// See [`foz_log::Flusher::hold_backlog`].
+    pub(crate) fn release_flush_backlogs(&self) {
         for directory in self.directories.all() {
-            directory.flusher().release_closed();
+            directory.flusher().release_backlog();
         }
     }
 

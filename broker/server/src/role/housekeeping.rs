@@ -17,9 +17,9 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 const CHECKPOINT_INTERVAL_LEAST: Duration = Duration::from_millis(100);
 const WRITEBACK_INTERVAL: Duration = Duration::from_secs(1);
 /// The broker is alive: by then what it leads was elected, and who waited for it was served.
-const FLUSH_CLOSED_AFTER: Duration = Duration::from_secs(1);
+const FLUSH_BACKLOG_AFTER: Duration = Duration::from_secs(1);
 /// A quorum may be away for hours. What nobody has flushed does not wait for it, nor what is copied from leaders meanwhile.
-const FLUSH_CLOSED_LATEST: Duration = Duration::from_secs(30);
+const FLUSH_BACKLOG_LATEST: Duration = Duration::from_secs(30);
 /// A config that changes is seen after this time, however long a checkpoint was to wait before.
 const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,14 +63,14 @@ pub(super) async fn begin_writebacks(broker: Arc<Broker>, stop: CancellationToke
     }
 }
 
-/// Has the closed segments flushed, and what the start after a kill has found in logs. What clients wait for first comes first: the
+/// Has closed segments flushed, and what the start after a kill has found in logs. What clients wait for first comes first: the
 /// quorum may write to the same disk whom it elects.
-pub(super) async fn begin_flushing_closed(broker: Arc<Broker>, stop: CancellationToken) {
+pub(super) async fn begin_flushing_backlog(broker: Arc<Broker>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => return,
         () = until_served(broker.alive.subscribe()) => {}
     }
-    broker.partitions.release_closed_flushes();
+    broker.partitions.release_flush_backlogs();
 }
 
 /// Or until it takes too long.
@@ -78,11 +78,11 @@ async fn until_served(mut alive: watch::Receiver<bool>) {
     let served = async {
         // Otherwise nobody is ever to tell.
         if alive.wait_for(|alive| *alive).await.is_ok() {
-            tokio::time::sleep(FLUSH_CLOSED_AFTER).await;
+            tokio::time::sleep(FLUSH_BACKLOG_AFTER).await;
         }
     };
     // Too late is no other than in time.
-    let _ = tokio::time::timeout(FLUSH_CLOSED_LATEST, served).await;
+    let _ = tokio::time::timeout(FLUSH_BACKLOG_LATEST, served).await;
 }
 
 /// Writes checkpoints of one data directory every `replica.high.watermark.checkpoint.interval.ms`, until `stop`.

@@ -25,7 +25,7 @@ use super::checking::keep_checked;
 use super::compaction::keep_compacted;
 use super::deletion::keep_deleting;
 use super::due_partitions::{keep_due_retention, keep_due_starts};
-use super::housekeeping::{begin_flushing_closed, begin_writebacks, keep_checkpoints, keep_house};
+use super::housekeeping::{begin_flushing_backlog, begin_writebacks, keep_checkpoints, keep_house};
 use super::image_applier::ImageApplier;
 use super::load_report::report_load;
 use super::log_moves::keep_moving;
@@ -227,7 +227,7 @@ pub(crate) async fn start_broker(
         Arc::clone(&broker),
         stop_background.clone(),
     ));
-    background.spawn(begin_flushing_closed(
+    background.spawn(begin_flushing_backlog(
         Arc::clone(&broker),
         stop_background.clone(),
     ));

@@ -100,7 +100,7 @@ impl Partitions {
                 disk_gate: Arc::clone(&opening.disk_gate),
             };
             let flusher = Flusher::start(Arc::new(observer)).context("cannot start the flusher")?;
-            flusher.hold_closed();
+            flusher.hold_backlog();
             all.push(Arc::new(DataDirectory::new(opening, logs, flusher, found)));
         }
         let directories = DataDirectories::new(all, offline);

@@ -38,7 +38,12 @@ struct Torn {
 
 impl Recovery<'_> {
     pub(super) fn walk(&mut self, mut segments: Vec<Arc<Segment>>) -> Result<Contents, OpenError> {
-        let floor = |offset| segments.partition_point(|s| s.base_offset <= offset).max(1) - 1;
+        let floor = |offset| {
+            let begun = segments.partition_point(|s| s.base_offset <= offset);
+            // The rest of a failed roll has nothing of what was flushed: that is before it.
+            let with_records = segments[..begun].iter().rposition(|s| s.size() > 0);
+            with_records.unwrap_or(0)
+        };
         // One less where a segment begins right at the recovery point: the indexes of the one before
         // are flushed after its log.
         let unchecked = match self.state.keep_damaged {

@@ -237,6 +237,9 @@ fn the_rest_of_a_failed_roll_hides_nothing() {
         let rest = if is_in_last { last + 1 } else { 2 };
         let rest = dir.join(format!("{rest:020}.log"));
         fs::write(&rest, b"").unwrap();
+        // A roll writes it first.
+        let snapshot = dir.join(format!("{last:020}.snapshot"));
+        fs::copy(snapshot, rest.with_extension("snapshot")).unwrap();
         let page_cache = stop.unwrap_or(PageCache::Lost);
         let (directory, _) = world.open_after(page_cache);
         let log = directory.get(&partition()).unwrap();

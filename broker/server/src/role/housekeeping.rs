@@ -147,11 +147,6 @@ mod tests {
             );
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_left_to_flush_waits_for_the_first_clients_and_no_longer_than_that() {

@@ -64,8 +64,8 @@ fn a_cut_waits_for_one_segment_and_holds_up_nobody_else() {
                 act(directory, log);
                 cut.send("cut").unwrap();
             });
-            // It waits by now.
-            thread::sleep(Duration::from_millis(300));
+            let waits = is_over.recv_timeout(Duration::from_millis(300));
+            assert_eq!(waits, Err(mpsc::RecvTimeoutError::Timeout));
             scope.spawn(move || {
                 directory.checkpoint().unwrap();
                 told.send("checkpoint").unwrap();

@@ -197,10 +197,7 @@ impl Recovery<'_> {
             self.check_is_tail(segment, torn, walk.next_offset)?;
             segment.set_size(torn.position);
         }
-        // What is left of failed rolls does not close it.
-        let is_left = |it: &Arc<Segment>| it.size() == 0 && it.base_offset < walk.next_offset;
-        let is_appended_to = torn.is_some() || later.iter().all(is_left);
-        indexes.store(segment, is_appended_to)?;
+        indexes.store(segment, later.is_empty() || torn.is_some())?;
         walk.active_index = indexes.builder;
         Ok(torn)
     }

@@ -28,20 +28,30 @@ pub(crate) mod bad_sectors {
 
     use super::*;
 
-    /// By device and inode: a file keeps them whatever it is called.
-    static ALL: Mutex<Vec<(u64, u64, Range<u64>)>> = Mutex::new(Vec::new());
+    struct BadSectors {
+        /// A file keeps them whatever it is called.
+        device_and_inode: (u64, u64),
+        bytes: Range<u64>,
+        /// So that no other file gets its inode when it is deleted, that of another test for example.
+        _open: File,
+    }
+
+    static ALL: Mutex<Vec<BadSectors>> = Mutex::new(Vec::new());
 
     /// Until the file is cut before it.
     pub(crate) fn add(path: &Path, bytes: Range<u64>) {
-        let metadata = fs::metadata(path).unwrap();
-        ALL.lock().push((metadata.dev(), metadata.ino(), bytes));
+        let file = File::open(path).unwrap();
+        ALL.lock().push(BadSectors {
+            device_and_inode: device_and_inode(&file.metadata().unwrap()),
+            bytes,
+            _open: file,
+        });
     }
 
     /// As when the disk gives it after all.
     pub(crate) fn mend(path: &Path) {
-        let metadata = fs::metadata(path).unwrap();
-        let of_it = |it: &(u64, u64, _)| (it.0, it.1) == (metadata.dev(), metadata.ino());
-        ALL.lock().retain(|it| !of_it(it));
+        let mended = device_and_inode(&fs::metadata(path).unwrap());
+        ALL.lock().retain(|it| it.device_and_inode != mended);
     }
 
     pub(crate) fn check(file: &File, at: u64, length: usize) -> io::Result<()> {
@@ -51,13 +61,17 @@ pub(crate) mod bad_sectors {
         }
         let metadata = file.metadata()?;
         let end = at.saturating_add(length as u64).min(metadata.len());
-        let is_bad = all.iter().any(|(device, inode, bytes)| {
-            let is_it = (*device, *inode) == (metadata.dev(), metadata.ino());
-            is_it && bytes.start < end && at < bytes.end
-        });
+        let read = device_and_inode(&metadata);
+        let is_bad = all
+            .iter()
+            .any(|it| it.device_and_inode == read && it.bytes.start < end && at < it.bytes.end);
         match is_bad {
             true => Err(rustix::io::Errno::IO.into()),
             false => Ok(()),
         }
+    }
+
+    fn device_and_inode(metadata: &fs::Metadata) -> (u64, u64) {
+        (metadata.dev(), metadata.ino())
     }
 }

@@ -46,8 +46,10 @@ pub(super) fn keep(cluster: &mut ValidatedCluster, observed: &Observed) -> Vec<F
             cluster.further_volumes.insert(id, has);
             continue;
         };
+        // A claim names the class that was the default when it was made; a template that names none stays so.
+        let is_default = wanted.class_name.is_none() && !live.contains_key(&id);
         // What is there keeps its class, and new brokers get the same.
-        if is_made_again || wanted.class_name == has.class_name {
+        if is_made_again || is_default || wanted.class_name == has.class_name {
             continue;
         }
         // Of the first volume the schema lets nobody change it.
@@ -83,12 +85,21 @@ pub(super) fn as_live(cluster: &ValidatedCluster, observed: &Observed) -> Valida
     }
     let live = live.unwrap_or_default();
     // One that is taken back is in the templates still.
-    let mut further = now.further_volumes.keys().chain(live.keys());
-    now.brokers_stay = further.any(|id| {
+    let further = now.further_volumes.keys().chain(live.keys());
+    now.brokers_stay = lacked(observed, further);
+    now
+}
+
+/// Whether a broker runs without a volume that the Cluster names.
+pub(super) fn is_one_lacked(cluster: &ValidatedCluster, observed: &Observed) -> bool {
+    lacked(observed, cluster.further_volumes.keys())
+}
+
+fn lacked<'ids>(observed: &Observed, mut ids: impl Iterator<Item = &'ids VolumeId>) -> bool {
+    ids.any(|id| {
         let mut pods = observed.pods.iter();
         pods.any(|((role, _), pod)| *role == Role::Broker && !pod.volumes.contains(id))
-    });
-    now
+    })
 }
 
 /// The class of a volume that is to be asked for, and that is not there.

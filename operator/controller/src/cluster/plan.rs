@@ -238,8 +238,10 @@ fn objects(
     let templates =
         |role: Role, live: &Value| volumes::claim_templates(cluster, observed, status, role, live);
     // Whoever is evicted while there is no set, or one that has more volumes, might not come back.
-    let set = observed.live.get(&set_of_brokers(cluster));
-    let set = set.filter(|live| !is_leaving(live, &cluster.uid));
+    let live = observed.live.get(&set_of_brokers(cluster));
+    let leaves = live.is_some_and(|live| is_leaving(live, &cluster.uid));
+    now.brokers_stay |= leaves && further_volumes::is_one_lacked(cluster, observed);
+    let set = live.filter(|_| !leaves);
     now.brokers_stay |= set.is_some_and(|live| {
         let templates = templates(Role::Broker, live);
         !cluster.stopped.contains(&Role::Broker)

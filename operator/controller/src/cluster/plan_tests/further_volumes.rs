@@ -93,6 +93,16 @@ fn a_volume_is_added_to_the_set_and_then_to_the_file_and_the_pods() {
     assert_eq!(reason, "volume 1 (20Gi) is added, volume 4 (30Gi) is added");
     assert_eq!(plan.roll, None);
 
+    // It goes when the garbage collector has let go of the pods.
+    let mut leaving = settled(&validated());
+    *max_unavailable(&mut leaving) = json!(0);
+    let set = leaving
+        .live
+        .get_mut(&key(Owned::StatefulSet, "demo-broker"));
+    set.expect("settled")["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let plan = plan_of(&cluster, &leaving);
+    assert_eq!(manifest(&plan, "PodDisruptionBudget"), None, "it stays 0");
+
     without_the_set(&mut observed);
     let plan = plan_of(&cluster, &observed);
     let expected = [

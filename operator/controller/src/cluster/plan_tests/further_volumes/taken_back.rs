@@ -130,6 +130,29 @@ fn another_class_and_a_smaller_size_change_nothing() {
     assert_eq!(class(&observed), "slow");
 }
 
+/// The admission of Kubernetes writes the default class into claims.
+#[test]
+fn a_volume_of_the_default_class_is_made_anew_without_one() {
+    let mut cluster = validated_with_volumes();
+    cluster.broker_volume.class_name = None;
+    for volume in cluster.further_volumes.values_mut() {
+        volume.class_name = None;
+    }
+    let mut observed = settled(&cluster);
+    for claim in observed.claims.values_mut() {
+        claim.class_name = Some("standard".into());
+    }
+    without_the_set(&mut observed);
+    let plan = plan_of(&cluster, &observed);
+    assert!(!reasons(&plan).contains(&"VolumeStays"), "{plan:#?}");
+    let set = manifest(&plan, "StatefulSet").expect("it is made");
+    assert_eq!(templates(set), ["data", "data-1", "data-4"]);
+    for template in 0..3 {
+        let spec = &set["spec"]["volumeClaimTemplates"][template]["spec"];
+        assert!(spec["storageClassName"].is_null(), "{spec}");
+    }
+}
+
 /// All wait for a volume of which nobody has any.
 fn lacking_volume_1() -> Observed {
     let cluster = validated_with_volumes();

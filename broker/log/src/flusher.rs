@@ -167,9 +167,9 @@ impl Flusher {
         Ok(())
     }
 
-    /// To be called after every append, and after a change of configuration: what must be flushed is flushed, now (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`). Segments that
-    /// are closed are flushed in the background, so that recovery has one to walk and a clean stop one to
-    /// flush, as Kafka does it.
+    /// To be called after every append, and after a change of configuration: what must be flushed is flushed, now
+    /// (`flush_before_acknowledge`, `flush.messages`) or in time (`flush.ms`). Segments that are closed are flushed in the
+    /// background, so that recovery has one to walk and a clean stop one to flush, as Kafka does it.
     pub fn appended(&self, log: &Arc<PartitionLog>) {
         self.flush_what_must_be(log, Self::request);
     }

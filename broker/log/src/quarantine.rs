@@ -42,6 +42,8 @@ pub(crate) fn keep(
     fs::rename(&temporary, &copy).at("rename", &temporary)?;
     kept.push(copy);
     for segment in later {
+        // After a kill nobody may have flushed it yet, and nobody will that has left the log.
+        segment.flush()?;
         // A second name is enough: the first one goes, the bytes stay.
         let link = with_suffix(segment.path(), QUARANTINED_SUFFIX);
         remove_if_exists(&link)?;

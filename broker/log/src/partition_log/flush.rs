@@ -237,8 +237,8 @@ impl PartitionLog {
         let changed = (directory_changed, parent_changed);
         self.flush_each(&segments, active_base_offset, changed)
             .inspect_err(|_| {
-                self.directory_changed
-                    .fetch_or(directory_changed, Ordering::AcqRel);
+                // The epochs may have been written anew by then.
+                self.directory_changed.store(true, Ordering::Release);
                 self.parent_changed
                     .fetch_or(parent_changed, Ordering::AcqRel);
             })

@@ -136,7 +136,7 @@ fn after_a_failed_flush_the_next_start_believes_nothing() {
     }
 }
 
-/// Recovery makes durable what a crash of the process has left in memory.
+/// After a crash of the machine all that is found is flushed before anybody relies on it.
 #[test]
 fn a_flush_that_fails_during_recovery_ends_the_start() {
     let mut testbed = Testbed::start(1, 1);
@@ -150,11 +150,19 @@ fn a_flush_that_fails_during_recovery_ends_the_start() {
     fs::remove_file(&segment).unwrap();
     // As empty as the log, and nothing that could be flushed.
     symlink("/dev/null", &segment).unwrap();
+    let properties = data(broker, "meta.properties");
+    let text = fs::read_to_string(&properties).unwrap();
+    let lines = text.lines().map(|line| match line.split_once('=') {
+        Some(("foz.boot.id", _)) => "foz.boot.id=another",
+        _ => line,
+    });
+    let of_another_boot: Vec<&str> = lines.collect();
+    fs::write(&properties, of_another_boot.join("\n")).unwrap();
     broker.spawn();
     let log = broker.wait_failure();
     assert!(log.contains("orders-0 cannot be flushed"), "{log}");
-    let properties = fs::read_to_string(data(broker, "meta.properties")).unwrap();
-    assert!(!properties.contains("foz.boot.id"), "{properties}");
+    let text = fs::read_to_string(&properties).unwrap();
+    assert!(!text.contains("foz.boot.id"), "{text}");
     fs::remove_file(&segment).unwrap();
     fs::write(&segment, b"").unwrap();
     broker.spawn();

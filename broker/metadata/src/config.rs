@@ -28,6 +28,9 @@ pub use resolve::{Effective, Resolver, Source, SynonymValue};
 pub use topic_default_keys::TOPIC_DEFAULT_KEYS;
 pub use topic_keys::TOPIC_KEYS;
 
+/// Kafka's bound on a value, blanks around it aside.
+pub const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
 /// What a key is set on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -115,6 +118,14 @@ pub enum ConfigError {
         /// What would be right.
         expected: String,
     },
+    /// No answer could show it.
+    #[error("the value of {key} has {length} bytes; at most {VALUE_BYTES_MAX} are possible")]
+    TooLong {
+        /// The key.
+        key: &'static str,
+        /// Bytes of the value.
+        length: usize,
+    },
     /// The key cannot be changed by a request.
     #[error("{key} cannot be changed by a request: it is set in each broker's properties file")]
     FileOnly {
@@ -201,6 +212,13 @@ fn known(scope: Scope, name: &str) -> Result<&'static ConfigKey, ConfigError> {
 impl ConfigKey {
     /// Whether `value` is one that the key can have here.
     pub fn check(&self, value: &str) -> Result<(), ConfigError> {
+        let length = value.trim().len();
+        if length > VALUE_BYTES_MAX {
+            return Err(ConfigError::TooLong {
+                key: self.name,
+                length,
+            });
+        }
         let shown = || match self.kind {
             Kind::Password => "[hidden]".to_owned(),
             _ => value.to_owned(),
@@ -230,6 +248,8 @@ impl ConfigKey {
         let (value, default) = (value.trim(), self.default.unwrap_or_default());
         match self.kind {
             Kind::Boolean => value.eq_ignore_ascii_case(default),
+            Kind::List(_) => split_list(value) == split_list(default),
+            Kind::Double(..) => value.parse::<f64>() == default.parse(),
             _ => value == default,
         }
     }

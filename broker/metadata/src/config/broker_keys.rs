@@ -78,13 +78,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Whether topics can be deleted.",
     ),
     ConfigKey::broker(
-        "fetch.max.bytes",
-        int(1024),
-        Some("57671680"),
-        NeedsRestart,
-        "The most bytes that one fetch is answered with.",
-    ),
-    ConfigKey::broker(
         "follower.replication.throttled.rate",
         long(0),
         Some("9223372036854775807"),
@@ -257,13 +250,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The default of segment.jitter.ms when log.roll.jitter.ms is not set.",
     ),
     ConfigKey::broker(
-        "max.connection.creation.rate",
-        int(0),
-        Some("2147483647"),
-        NeedsRestart,
-        "The most new connections in a second.",
-    ),
-    ConfigKey::broker(
         "max.connections",
         // With none, nobody could raise it again.
         int(1),
@@ -273,25 +259,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "The most connections of clients at a time; one more is refused.",
     ),
     ConfigKey::broker(
-        "max.connections.per.ip",
-        int(0),
-        Some("2147483647"),
-        NeedsRestart,
-        "The most connections at a time from one address.",
-    ),
-    ConfigKey::broker(
         "max.incremental.fetch.session.cache.slots",
         int(0),
         Some("1000"),
         FileOnly,
         "The most incremental fetch sessions that are kept.",
-    ),
-    ConfigKey::broker(
-        "max.request.partition.size.limit",
-        int(1),
-        Some("2000"),
-        NeedsRestart,
-        "The most partitions that one DescribeTopicPartitions is answered with.",
     ),
     ConfigKey::broker(
         "metadata.log.dir",
@@ -346,13 +318,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          replicas.",
     ),
     ConfigKey::broker(
-        "offsets.retention.check.interval.ms",
-        long(1),
-        Some("600000"),
-        NeedsRestart,
-        "How often the broker looks for offsets that are past their retention.",
-    ),
-    ConfigKey::broker(
         "offsets.retention.minutes",
         int(1),
         Some("10080"),
@@ -394,13 +359,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         Some("86400000"),
         NeedsRestart,
         "How long a partition remembers a producer that is silent.",
-    ),
-    ConfigKey::broker(
-        "queued.max.request.bytes",
-        long(i64::MIN),
-        Some("-1"),
-        NeedsRestart,
-        "The most bytes of requests that wait at a time; -1 is the broker's own budget.",
     ),
     ConfigKey::broker(
         "replica.alter.log.dirs.io.max.bytes.per.second",
@@ -467,24 +425,10 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          is one; else the leader.",
     ),
     ConfigKey::broker(
-        "socket.receive.buffer.bytes",
-        int(-1),
-        Some("102400"),
-        NeedsRestart,
-        "The receive buffer of a socket; -1 leaves it to the kernel.",
-    ),
-    ConfigKey::broker(
         "socket.request.max.bytes",
         int(1),
         Some("104857600"),
         FileOnly,
         "The largest request.",
-    ),
-    ConfigKey::broker(
-        "socket.send.buffer.bytes",
-        int(-1),
-        Some("102400"),
-        NeedsRestart,
-        "The send buffer of a socket; -1 leaves it to the kernel.",
     ),
 ];

@@ -6,7 +6,7 @@ use super::{ConfigKey, Support};
 
 const ACLS: &str = "there are no ACLs in this version";
 const CLASSES: &str = "there is no JVM here that could load a class";
-const REPORTERS: &str = "metrics are at /metrics of foz.http.listener";
+const CONNECTIONS: &str = "max.connections alone limits connections in this version";
 const SASL: &str = "there is no SASL in this version";
 pub(super) const TIERED: &str = "there is no tiered storage in this version";
 const TLS: &str = "there is no TLS in this version";
@@ -38,12 +38,6 @@ pub const DEFAULT_ONLY_BROKER_KEYS: &[ConfigKey] = &[
         Some("false"),
         "the controllers are those of controller.quorum.voters, and what was added by request",
     ),
-    of_file(
-        "controller.quorum.bootstrap.servers",
-        Kind::List(&[]),
-        Some(""),
-        "the controllers are those of controller.quorum.voters, and what was added by request",
-    ),
     of_requests(
         "cordoned.log.dirs",
         Kind::List(&[]),
@@ -53,29 +47,23 @@ pub const DEFAULT_ONLY_BROKER_KEYS: &[ConfigKey] = &[
     of_file("create.topic.policy.class.name", Kind::Class, None, CLASSES),
     of_file("delegation.token.secret.key", Kind::Password, None, TOKENS),
     of_file("early.start.listeners", Kind::List(&[]), None, ACLS),
-    of_file(
-        "kafka.metrics.reporters",
-        Kind::List(&[]),
-        Some(""),
-        REPORTERS,
+    of_requests(
+        "max.connection.creation.rate",
+        int(0),
+        Some("2147483647"),
+        CONNECTIONS,
     ),
     of_requests(
-        "listener.security.protocol.map",
-        Kind::Text,
-        Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
-        TLS,
+        "max.connections.per.ip",
+        int(0),
+        Some("2147483647"),
+        CONNECTIONS,
     ),
     of_requests(
         "max.connections.per.ip.overrides",
         Kind::Text,
         Some(""),
-        "max.connections.per.ip holds for every address",
-    ),
-    of_requests(
-        "metric.reporters",
-        Kind::List(&[]),
-        Some("org.apache.kafka.common.metrics.JmxReporter"),
-        REPORTERS,
+        CONNECTIONS,
     ),
     of_file(
         "offsets.topic.compression.codec",
@@ -384,6 +372,12 @@ pub const DEFAULT_ONLY_BROKER_KEYS: &[ConfigKey] = &[
     of_requests("ssl.truststore.location", Kind::Text, None, TLS),
     of_requests("ssl.truststore.password", Kind::Password, None, TLS),
     of_requests("ssl.truststore.type", Kind::Text, Some("JKS"), TLS),
+    of_file(
+        "transaction.two.phase.commit.enable",
+        Kind::Boolean,
+        Some("false"),
+        "there are no transactions in two phases in this version",
+    ),
 ];
 
 /// Kafka reads it once, at start.

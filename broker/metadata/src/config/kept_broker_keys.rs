@@ -8,6 +8,12 @@ use super::{ConfigKey, Support};
 /// and cannot be switched on. Whoever comes from Kafka keeps them in their files and tools.
 pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     of_file(
+        "add.partitions.to.txn.retry.backoff.max.ms",
+        int(0),
+        Some("100"),
+    ),
+    of_file("add.partitions.to.txn.retry.backoff.ms", int(1), Some("20")),
+    of_file(
         "alter.log.dirs.replication.quota.window.num",
         int(1),
         Some("11"),
@@ -27,6 +33,11 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     ),
     of_file("controller.listener.names", Kind::List(&[]), None),
     of_file("controller.quorum.append.linger.ms", int(0), Some("25")),
+    of_file(
+        "controller.quorum.bootstrap.servers",
+        Kind::List(&[]),
+        Some(""),
+    ),
     of_file(
         "controller.quorum.election.backoff.max.ms",
         int(0),
@@ -65,6 +76,7 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         int(i32::MIN),
         Some("1"),
     ),
+    of_file("fetch.max.bytes", int(1024), Some("57671680")),
     of_file(
         "fetch.purgatory.purge.interval.requests",
         int(i32::MIN),
@@ -75,12 +87,65 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         Kind::Boolean,
         Some("false"),
     ),
+    of_requests(
+        "group.consumer.assignment.interval.ms",
+        int(0),
+        Some("1000"),
+    ),
+    of_file(
+        "group.consumer.assignors",
+        Kind::List(&[]),
+        Some("uniform,range"),
+    ),
+    of_file("group.consumer.heartbeat.interval.ms", int(1), Some("5000")),
+    of_file(
+        "group.consumer.max.assignment.interval.ms",
+        int(0),
+        Some("15000"),
+    ),
+    of_file(
+        "group.consumer.max.heartbeat.interval.ms",
+        int(1),
+        Some("15000"),
+    ),
+    of_file(
+        "group.consumer.max.session.timeout.ms",
+        int(1),
+        Some("60000"),
+    ),
+    of_file("group.consumer.max.size", int(1), Some("2147483647")),
+    of_file(
+        "group.consumer.migration.policy",
+        Kind::Text,
+        Some("bidirectional"),
+    ),
+    of_file(
+        "group.consumer.min.assignment.interval.ms",
+        int(0),
+        Some("0"),
+    ),
+    of_file(
+        "group.consumer.min.heartbeat.interval.ms",
+        int(1),
+        Some("5000"),
+    ),
+    of_file(
+        "group.consumer.min.session.timeout.ms",
+        int(1),
+        Some("45000"),
+    ),
+    of_file("group.consumer.session.timeout.ms", int(1), Some("45000")),
     of_file("group.coordinator.append.linger.ms", int(-1), Some("-1")),
     of_file("group.coordinator.background.threads", int(1), Some("2")),
     of_requests(
         "group.coordinator.cached.buffer.max.bytes",
         int(524288),
         Some("1048588"),
+    ),
+    of_file(
+        "group.coordinator.rebalance.protocols",
+        Kind::List(&[]),
+        Some("classic,consumer,streams"),
     ),
     of_file("group.coordinator.threads", int(1), Some("4")),
     of_requests("group.share.assignment.interval.ms", int(0), Some("1000")),
@@ -195,6 +260,12 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         Some("60000"),
     ),
     of_file("kafka.metrics.polling.interval.secs", int(1), Some("10")),
+    of_file("kafka.metrics.reporters", Kind::List(&[]), Some("")),
+    of_requests(
+        "listener.security.protocol.map",
+        Kind::ProtocolOfListeners,
+        Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
+    ),
     of_requests(
         "log.cleaner.io.buffer.load.factor",
         Kind::Double(f64::MIN, f64::MAX),
@@ -207,6 +278,7 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         int(0),
         Some("60000"),
     ),
+    of_file("max.request.partition.size.limit", int(1), Some("2000")),
     of_file(
         "metadata.log.max.record.bytes.between.snapshots",
         long(1),
@@ -234,6 +306,11 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         long(i64::MIN),
         Some("604800000"),
     ),
+    of_requests(
+        "metric.reporters",
+        Kind::List(&[]),
+        Some("org.apache.kafka.common.metrics.JmxReporter"),
+    ),
     of_file("metrics.num.samples", int(1), Some("2")),
     of_file("metrics.recording.level", Kind::Text, Some("INFO")),
     of_file("metrics.sample.window.ms", long(1), Some("30000")),
@@ -242,10 +319,16 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     of_file("num.replica.alter.log.dirs.threads", int(i32::MIN), None),
     of_file("offsets.load.buffer.size", int(1), Some("5242880")),
     of_file(
+        "offsets.retention.check.interval.ms",
+        long(1),
+        Some("600000"),
+    ),
+    of_file(
         "producer.purgatory.purge.interval.requests",
         int(i32::MIN),
         Some("1000"),
     ),
+    of_file("queued.max.request.bytes", long(i64::MIN), Some("-1")),
     of_file("queued.max.requests", int(1), Some("500")),
     of_file("quota.window.num", int(1), Some("11")),
     of_file("quota.window.size.seconds", int(1), Some("1")),
@@ -411,7 +494,43 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         Some("10000"),
     ),
     of_file("socket.listen.backlog.size", int(1), Some("50")),
+    of_file("socket.receive.buffer.bytes", int(i32::MIN), Some("102400")),
+    of_file("socket.send.buffer.bytes", int(i32::MIN), Some("102400")),
     of_file("telemetry.max.bytes", int(1), Some("1048576")),
+    of_file(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        int(1),
+        Some("10000"),
+    ),
+    of_file("transaction.max.timeout.ms", int(1), Some("900000")),
+    of_requests(
+        "transaction.partition.verification.enable",
+        Kind::Boolean,
+        Some("true"),
+    ),
+    of_file(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        int(1),
+        Some("3600000"),
+    ),
+    of_file(
+        "transaction.state.log.load.buffer.size",
+        int(1),
+        Some("5242880"),
+    ),
+    of_file("transaction.state.log.min.isr", int(1), Some("2")),
+    of_file("transaction.state.log.num.partitions", int(1), Some("50")),
+    of_file(
+        "transaction.state.log.replication.factor",
+        Kind::Short(1, i16::MAX),
+        Some("3"),
+    ),
+    of_file(
+        "transaction.state.log.segment.bytes",
+        int(1),
+        Some("104857600"),
+    ),
+    of_file("transactional.id.expiration.ms", int(1), Some("604800000")),
 ];
 
 /// Kafka reads it once, at start.

@@ -1,5 +1,6 @@
 //! The types of config values.
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// The type of a key's value, with its bounds.
@@ -29,6 +30,9 @@ pub enum Kind {
     GzipLevel,
     /// `*`, or `partition:broker` pairs separated by commas.
     ThrottledReplicas,
+    /// `listener:protocol` pairs separated by commas. No listener is encrypted here: the protocol is PLAINTEXT, or one for a
+    /// listener of its very name, as Kafka's default has them and nobody listens.
+    ProtocolOfListeners,
 }
 
 pub(super) const fn int(min: i32) -> Kind {
@@ -45,7 +49,7 @@ impl Kind {
     pub fn kafka_type(self) -> i8 {
         match self {
             Self::Boolean => 1,
-            Self::Text | Self::OneOf(_) => 2,
+            Self::Text | Self::OneOf(_) | Self::ProtocolOfListeners => 2,
             Self::Int(..) | Self::GzipLevel => 3,
             Self::Short(..) => 4,
             Self::Long(..) => 5,
@@ -85,10 +89,9 @@ impl Kind {
             Self::Text | Self::Class | Self::Password => true,
             Self::OneOf(words) => words.contains(&value),
             Self::List(words) => {
-                let items = split_list(value);
-                let known = |item: &&str| words.is_empty() || words.contains(item);
-                let once = |(at, item): (usize, &&str)| !items[..at].contains(item);
-                items.iter().all(known) && items.iter().enumerate().all(once)
+                let mut seen = HashSet::new();
+                let mut items = split_list(value).into_iter();
+                items.all(|item| (words.is_empty() || words.contains(&item)) && seen.insert(item))
             }
             Self::GzipLevel => value
                 .parse()
@@ -96,6 +99,7 @@ impl Kind {
             Self::ThrottledReplicas => {
                 value == "*" || split_list(value).into_iter().all(is_replica)
             }
+            Self::ProtocolOfListeners => split_list(value).into_iter().all(is_plaintext),
         }
     }
 }
@@ -129,6 +133,12 @@ impl fmt::Display for Kind {
                 )
             }
             Self::GzipLevel => write!(formatter, "a number from 1 to 9, or -1"),
+            Self::ProtocolOfListeners => {
+                write!(
+                    formatter,
+                    "listener:PLAINTEXT pairs separated by commas: there is no TLS and no SASL in this version"
+                )
+            }
             Self::ThrottledReplicas => {
                 write!(
                     formatter,
@@ -147,6 +157,11 @@ pub(crate) fn split_list(value: &str) -> Vec<&str> {
         .map(str::trim)
         .filter(|item| !item.is_empty())
         .collect()
+}
+
+fn is_plaintext(item: &str) -> bool {
+    item.split_once(':')
+        .is_some_and(|(listener, protocol)| protocol == "PLAINTEXT" || protocol == listener)
 }
 
 fn is_replica(item: &str) -> bool {
@@ -195,6 +210,11 @@ mod tests {
                 Kind::ThrottledReplicas,
                 &["*", "", "0:1,1:2"],
                 &["0", "0:", "a:1", "*,0:1"],
+            ),
+            (
+                Kind::ProtocolOfListeners,
+                &["PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL", ""],
+                &["PLAINTEXT:SSL", "CONTROLLER:SASL_SSL", "PLAINTEXT"],
             ),
         ] {
             for value in good {

@@ -2,14 +2,19 @@
 
 use super::{Scope, TOPIC_KEYS};
 
+/// A longer one is no slip.
+const NAME_BYTES_MAX: usize = 100;
+
 /// The key that someone who wrote `name` probably meant, with a remark when it is set elsewhere.
 pub(super) fn suggestion(scope: Scope, name: &str) -> Option<String> {
     counterpart(scope, name)
         .map(str::to_owned)
         .or_else(|| elsewhere(scope, name))
         .or_else(|| {
+            let letters = letters(name)?;
             scope
                 .keys()
+                .filter(|key| may_be_near(&letters, key.name))
                 .map(|key| (distance(name, key.name), key.name))
                 .filter(|(distance, key)| *distance <= distance_max(key))
                 .min()
@@ -42,6 +47,29 @@ fn elsewhere(scope: Scope, name: &str) -> Option<String> {
 /// Beyond a third of the letters it is another word rather than a slip.
 fn distance_max(key: &str) -> usize {
     (key.len() / 3).max(2)
+}
+
+/// How often each byte is in a name; `None` of one that is longer than any key is.
+fn letters(name: &str) -> Option<[u8; 256]> {
+    let mut letters = [0_u8; 256];
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    name.bytes()
+        .for_each(|byte| letters[usize::from(byte)] += 1);
+    Some(letters)
+}
+
+/// At least so far apart are names as the one has bytes that the other lacks. A request may name a hundred thousand unknown
+/// keys, and the distance takes time.
+fn may_be_near(letters: &[u8; 256], key: &str) -> bool {
+    let Some(of_key) = self::letters(key) else {
+        return false;
+    };
+    let both = || letters.iter().zip(&of_key);
+    let lacking: usize = both().map(|(a, b)| usize::from(b.saturating_sub(*a))).sum();
+    let more: usize = both().map(|(a, b)| usize::from(a.saturating_sub(*b))).sum();
+    lacking.max(more) <= distance_max(key)
 }
 
 /// How many letters to insert, drop, replace or swap with the next (restricted Damerau-Levenshtein).
@@ -91,6 +119,7 @@ mod tests {
             (Scope::Broker, "num.partition", Some("num.partitions")),
             (Scope::Topic, "colour", None),
             (Scope::Topic, "", None),
+            (Scope::Broker, "retention.ms".repeat(1000).as_str(), None),
         ] {
             assert_eq!(suggestion(scope, name).as_deref(), expected, "{name}");
         }

@@ -19,8 +19,6 @@ use crate::topic_name;
 
 /// Kafka's bound on what one request may make, so that one batch stays small.
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
-/// Kafka's bound on the length of a config value.
-pub(super) const CONFIG_VALUE_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Stands for the cluster's default.
 const DEFAULT: i32 = -1;
@@ -155,17 +153,7 @@ pub(super) fn check_config(
     value: &str,
 ) -> Result<(&'static str, String), Refusal> {
     let row = validate(scope, key, value)?;
-    let value = value.trim();
-    if value.len() > CONFIG_VALUE_BYTES_MAX {
-        return Err(Refusal::new(
-            ErrorCode::InvalidConfig,
-            format!(
-                "the value of {key} has {} bytes; at most {CONFIG_VALUE_BYTES_MAX} are possible",
-                value.len()
-            ),
-        ));
-    }
-    Ok((row.name, value.to_owned()))
+    Ok((row.name, value.trim().to_owned()))
 }
 
 /// The replicas of each partition, chosen by the caller or by us.

@@ -57,6 +57,17 @@ pub(super) async fn remove_voter(
     })
 }
 
+/// The refusal while a node has two volumes in the quorum: what is removed is the node, with both.
+fn takes_the_place(members: &[MemberStatus], node_id: i32) -> Option<v1::Outcome> {
+    let of_node = members.iter().filter(|it| it.member.node_id == node_id);
+    (of_node.count() > 1).then(|| v1::Outcome {
+        kafka_code: ErrorCode::InvalidRequest.kafka_code().into(),
+        message: format!(
+            "controller {node_id} has a new directory, which takes the place of the one before by itself"
+        ),
+    })
+}
+
 /// The refusal where a volume was named that the node does not vote with.
 fn votes_with_another(
     members: &[MemberStatus],
@@ -74,7 +85,7 @@ fn votes_with_another(
         Some(voter) => {
             let other = voter.member.directory_id;
             if of_node.any(|it| named(&it.member.directory_id)) {
-                return None;
+                return takes_the_place(members, node_id);
             }
             match KafkaUuid::from_slice(directory_id) {
                 Some(id) => {

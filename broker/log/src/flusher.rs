@@ -207,8 +207,8 @@ impl Flusher {
         }
     }
 
-    /// From now on the backlog, closed segments and what an opening has left, waits until [`Self::release_backlog`] or until this is dropped:
-    /// after a kill they may be gigabytes, and what a start has to write goes to the same disk.
+    /// From now on the backlog, closed segments and what an opening has left, waits until [`Self::release_backlog`] or until
+    /// this is dropped: after a kill they may be gigabytes, and what a start has to write goes to the same disk.
     pub fn hold_backlog(&self) {
         self.shared.backlog.lock().is_held = true;
     }

@@ -15,12 +15,10 @@ use crate::atomic_file::{flush_directory, remove_if_exists};
 use crate::error::{StorageContext, StorageError, says_disk_failed};
 use crate::names::{QUARANTINED_SUFFIX, TEMPORARY_SUFFIX};
 use crate::reading_files;
-use crate::segment::Segment;
+use crate::segment::{PAGE_BYTES, Segment};
 
 /// Copied at once where the disk does not give all of it.
 const CHUNK_BYTES: u64 = 256 << 10;
-/// A kernel reads no less.
-const PAGE_BYTES: u64 = 4 << 10;
 /// Of pages. A disk takes seconds for each, and checkpoints wait meanwhile; one that does not give more has failed, and the
 /// segment stays as it is.
 const FAILED_READS_MAX: u32 = 64;

@@ -63,8 +63,8 @@ enum MaxTimestamp {
     Known(Option<TimestampOffset>),
 }
 
-/// Of memory. Larger ones are several of these.
-const PAGE_BYTES: u64 = 4096;
+/// Of memory; a kernel reads no less. Larger ones are several of these.
+pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Less is left to the kernel, which writes what is half a minute old.
 const WRITEBACK_BYTES_MIN: u64 = 16 << 10;
 

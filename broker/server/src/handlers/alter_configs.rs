@@ -1,13 +1,12 @@
 //! AlterConfigs (33), which Kafka's own clients have given up for IncrementalAlterConfigs (KIP-339) and others still send:
 //! what is set on the resource and not named goes back to its default.
 
-use foz_api::v1::alter_configs_request::Resource as ChangedResource;
 use foz_api::v1::{ConfigChange, ConfigOperation};
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-use super::config_changes::{self, Named, Refused};
+use super::config_changes::{self, Refused};
 use super::text;
 use crate::request::RequestContext;
 
@@ -15,7 +14,7 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
-    let changed = checked(&context, &request.resources);
+    let changed = config_changes::checked(&context, &request.resources, id, values);
     let outcomes = config_changes::change(&context, changed, true, request.validate_only).await;
     let responses = request.resources.into_iter().zip(outcomes);
     let responses = responses.map(|(resource, (code, message))| {
@@ -26,19 +25,6 @@ pub(crate) async fn handle(
             .with_resource_name(resource.resource_name)
     });
     AlterConfigsResponse::default().with_responses(responses.collect())
-}
-
-fn checked(
-    context: &RequestContext,
-    resources: &[AlterConfigsResource],
-) -> Vec<Result<ChangedResource, Refused>> {
-    let named = Named::of(resources.iter().map(id));
-    let changed = resources.iter().map(|resource| {
-        let (kind, name) = id(resource);
-        named.check_once(kind, name)?;
-        config_changes::resource(context, kind, name, values(resource)?)
-    });
-    changed.collect()
 }
 
 fn id(resource: &AlterConfigsResource) -> (i8, &str) {

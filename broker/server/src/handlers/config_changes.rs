@@ -19,7 +19,7 @@ const TIMEOUT_MS: i32 = 60_000;
 pub(super) type Refused = (ErrorCode, String);
 
 /// Resources as a request names them, by type and name.
-pub(super) struct Named<'a>(HashMap<(i8, &'a str), usize>);
+struct Named<'a>(HashMap<(i8, &'a str), usize>);
 
 impl<'a> Named<'a> {
     pub(super) fn of(resources: impl Iterator<Item = (i8, &'a str)>) -> Self {
@@ -42,7 +42,7 @@ impl<'a> Named<'a> {
 }
 
 /// A resource that may be changed by who asks.
-pub(super) fn resource(
+fn resource(
     context: &RequestContext,
     resource_type: i8,
     name: &str,
@@ -74,6 +74,22 @@ pub(super) fn resource(
         name: name.to_owned(),
         changes,
     })
+}
+
+/// The resources of a request, each named once. `id` tells the type and the name of one.
+pub(super) fn checked<R>(
+    context: &RequestContext,
+    resources: &[R],
+    id: fn(&R) -> (i8, &str),
+    changes: fn(&R) -> Result<Vec<ConfigChange>, Refused>,
+) -> Vec<Result<ChangedResource, Refused>> {
+    let named = Named::of(resources.iter().map(id));
+    let changed = resources.iter().map(|it| {
+        let (kind, name) = id(it);
+        named.check_once(kind, name)?;
+        resource(context, kind, name, changes(it)?)
+    });
+    changed.collect()
 }
 
 /// Kafka's error for a key without a value, where it needs one.

@@ -1,6 +1,5 @@
 //! IncrementalAlterConfigs (44, KIP-339): passed on to the active controller.
 
-use foz_api::v1::alter_configs_request::Resource as ChangedResource;
 use foz_api::v1::{ConfigChange, ConfigOperation};
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::incremental_alter_configs_request::{
@@ -9,7 +8,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::config_changes::{self, Named, Refused};
+use super::config_changes::{self, Refused};
 use super::text;
 use crate::request::RequestContext;
 
@@ -17,7 +16,7 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let changed = checked(&context, &request.resources);
+    let changed = config_changes::checked(&context, &request.resources, id, changes);
     let outcomes = config_changes::change(&context, changed, false, request.validate_only).await;
     let responses = request.resources.into_iter().zip(outcomes);
     let responses = responses.map(|(resource, (code, message))| {
@@ -28,19 +27,6 @@ pub(crate) async fn handle(
             .with_resource_name(resource.resource_name)
     });
     IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
-}
-
-fn checked(
-    context: &RequestContext,
-    resources: &[AlterConfigsResource],
-) -> Vec<Result<ChangedResource, Refused>> {
-    let named = Named::of(resources.iter().map(id));
-    let changed = resources.iter().map(|resource| {
-        let (kind, name) = id(resource);
-        named.check_once(kind, name)?;
-        config_changes::resource(context, kind, name, changes(resource)?)
-    });
-    changed.collect()
 }
 
 fn id(resource: &AlterConfigsResource) -> (i8, &str) {

@@ -1,21 +1,24 @@
 //! ACLs, delegation tokens, quotas and SCRAM credentials.
 
-use super::super::{Kind, Shape};
+use super::super::{Field, Kind, Shape};
 use super::{BYTES, INT8, INT32, INT64, STRING, f};
 
 const FLOAT64: Kind = Kind::Fixed(8);
 
+/// Which ACLs are meant.
+const ACL_FILTER: &[Field] = &[
+    f("resource_type_filter", INT8),
+    f("resource_name_filter", STRING),
+    f("pattern_type_filter", INT8),
+    f("principal_filter", STRING),
+    f("host_filter", STRING),
+    f("operation", INT8),
+    f("permission_type", INT8),
+];
+
 pub(super) const DESCRIBE_ACLS: Shape = Shape {
     flexible_from: 2,
-    fields: &[
-        f("resource_type_filter", INT8),
-        f("resource_name_filter", STRING),
-        f("pattern_type_filter", INT8),
-        f("principal_filter", STRING),
-        f("host_filter", STRING),
-        f("operation", INT8),
-        f("permission_type", INT8),
-    ],
+    fields: ACL_FILTER,
 };
 
 pub(super) const CREATE_ACLS: Shape = Shape {
@@ -36,18 +39,7 @@ pub(super) const CREATE_ACLS: Shape = Shape {
 
 pub(super) const DELETE_ACLS: Shape = Shape {
     flexible_from: 2,
-    fields: &[f(
-        "filters",
-        Kind::Array(&[
-            f("resource_type_filter", INT8),
-            f("resource_name_filter", STRING),
-            f("pattern_type_filter", INT8),
-            f("principal_filter", STRING),
-            f("host_filter", STRING),
-            f("operation", INT8),
-            f("permission_type", INT8),
-        ]),
-    )],
+    fields: &[f("filters", Kind::Array(ACL_FILTER))],
 };
 
 const PRINCIPALS: Kind = Kind::Array(&[f("principal_type", STRING), f("principal_name", STRING)]);

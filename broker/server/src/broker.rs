@@ -11,7 +11,7 @@ use foz_api::v1::admin_client::AdminClient;
 use foz_api::v1::create_topics_request::NewTopic;
 use foz_api::v1::{self as api};
 use foz_metadata::Image;
-use foz_metadata::config::{Effective, Resolver};
+use foz_metadata::config::{Effective, Resolver, Source};
 use foz_replication::SessionCache;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -107,6 +107,13 @@ impl Broker {
         self.config(key)
             .and_then(|effective| effective.as_i64())
             .expect("the key is in the table, with a number")
+    }
+
+    /// As far as its file or a request says it.
+    pub(crate) fn number_that_is_set(&self, key: &str) -> Option<i32> {
+        let found = self.config(key)?;
+        let number = i32::try_from(found.as_i64()?).ok();
+        number.filter(|_| found.source != Source::Default)
     }
 
     /// Makes topics that a client's request asked for in passing. What could not be made stays unknown,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Scope;
 use crate::image::{Image, Resource};
 
-/// Keys by which the controllers decide, so that what a broker's own file says of them is never asked: the
-/// metadata counts, or where that says nothing a controller's file.
+/// Keys by which the controllers decide, so that what a broker's own file says of them is not asked: the
+/// metadata counts, or where that says nothing a controller's file. Of the size of a topic that a client's
+/// Metadata request makes in passing a broker's file comes before the controller's, but not before the metadata.
 pub const DECIDED_BY_CONTROLLERS: &[&str] = &[
     "auto.leader.rebalance.enable",
     "default.replication.factor",

@@ -96,6 +96,11 @@ async fn create_missing(context: &RequestContext, topics: &[Named]) {
         return;
     }
     let image = context.broker.image();
+    // What nobody said to this broker the controllers decide, as in Kafka.
+    let partitions = context.broker.number_that_is_set("num.partitions");
+    let replication_factor = context
+        .broker
+        .number_that_is_set("default.replication.factor");
     let mut missing: Vec<NewTopic> = topics
         .iter()
         .filter_map(|topic| match topic {
@@ -109,8 +114,8 @@ async fn create_missing(context: &RequestContext, topics: &[Named]) {
         })
         .map(|name| NewTopic {
             name: name.clone(),
-            partitions: -1,
-            replication_factor: -1,
+            partitions: partitions.unwrap_or(-1),
+            replication_factor: replication_factor.unwrap_or(-1),
             ..NewTopic::default()
         })
         .collect();

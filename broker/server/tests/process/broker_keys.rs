@@ -4,10 +4,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, MetadataRequest, TopicName};
 
 use crate::testbed::{Node, PATIENCE, Testbed, pause};
 use crate::versions::connection::{Answered, Connection, batch, error, eventually, text};
@@ -96,4 +97,34 @@ fn the_file_says_what_counts_at_the_start_and_what_does_not_is_said_once() {
     }
     let took = began.elapsed();
     assert!(took < Duration::from_secs(20), "took {took:?}");
+}
+
+/// The partitions of a topic that Metadata makes in passing, and the replicas of each.
+fn made_in_passing(connection: &mut Connection, name: &'static str) -> (usize, usize) {
+    let wanted = MetadataRequestTopic::default().with_name(Some(TopicName(text(name))));
+    let request = MetadataRequest::default()
+        .with_topics(Some(vec![wanted]))
+        .with_allow_auto_topic_creation(true);
+    let made = connection.call(9, &request);
+    assert_eq!(error(made.topics[0].error_code), ErrorCode::None);
+    let partitions = &made.topics[0].partitions;
+    (partitions.len(), partitions[0].replica_nodes.len())
+}
+
+/// As Kafka's AutoTopicCreationTest has it.
+#[test]
+fn a_topic_made_in_passing_is_as_the_file_of_the_broker_says() {
+    let mut testbed = Testbed::prepare(1, 2);
+    testbed.controllers[0].configure("num.partitions=3");
+    testbed.brokers[0].configure("num.partitions=5");
+    testbed.brokers[0].configure("default.replication.factor=2");
+    testbed.start_all();
+    let answered = Answered::default();
+    let mut first = Connection::open(&testbed.brokers[0], &answered);
+    let mut second = Connection::open(&testbed.brokers[1], &answered);
+    assert_eq!(made_in_passing(&mut first, "of-its-file"), (5, 2));
+    assert_eq!(made_in_passing(&mut second, "of-the-controller"), (3, 1));
+    let done = set(&mut first, "num.partitions", "4");
+    assert_eq!(done, (ErrorCode::None, String::new()));
+    assert_eq!(made_in_passing(&mut first, "of-the-metadata"), (4, 2));
 }

@@ -1,7 +1,7 @@
 //! Every config key of topics and brokers: what it means, what it may be, where its value comes from.
 //!
-//! The tables have one row for each key: [`TOPIC_KEYS`] of topics; of brokers [`BROKER_KEYS`], [`TOPIC_DEFAULT_KEYS`], and
-//! of Kafka's [`KEPT_BROKER_KEYS`], which do nothing here, and [`DEFAULT_ONLY_BROKER_KEYS`], of which any value but
+//! The tables have one row for each key: [`TOPIC_KEYS`] of topics; of brokers [`BROKER_KEYS`],
+//! [`CONSUMER_GROUP_KEYS`], [`TOPIC_DEFAULT_KEYS`], and of Kafka's [`KEPT_BROKER_KEYS`], which do nothing here, and [`DEFAULT_ONLY_BROKER_KEYS`], of which any value but
 //! the default is refused. The names, types, defaults and bounds are those of Apache Kafka 4.4; keys of our own begin
 //! with `foz.`.
 //!
@@ -9,6 +9,7 @@
 //! finds the value that counts, and [`contradictions`] those of a broker's file that do not.
 
 mod broker_keys;
+mod consumer_group_keys;
 mod contradictions;
 mod default_only_broker_keys;
 mod kept_broker_keys;
@@ -19,6 +20,7 @@ mod topic_default_keys;
 mod topic_keys;
 
 pub use broker_keys::BROKER_KEYS;
+pub use consumer_group_keys::CONSUMER_GROUP_KEYS;
 pub use contradictions::{Contradiction, DECIDED_BY_CONTROLLERS, contradictions};
 pub use default_only_broker_keys::DEFAULT_ONLY_BROKER_KEYS;
 pub use kept_broker_keys::KEPT_BROKER_KEYS;
@@ -165,6 +167,7 @@ impl Scope {
             Self::Topic => &[TOPIC_KEYS],
             Self::Broker => &[
                 BROKER_KEYS,
+                CONSUMER_GROUP_KEYS,
                 TOPIC_DEFAULT_KEYS,
                 KEPT_BROKER_KEYS,
                 DEFAULT_ONLY_BROKER_KEYS,

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use foz_metadata::config::{
-    BROKER_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect, KEPT_BROKER_KEYS, Scope, Support,
-    TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate, validate_in_file,
+    BROKER_KEYS, CONSUMER_GROUP_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect,
+    KEPT_BROKER_KEYS, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate, validate_in_file,
 };
 
 #[test]
@@ -14,6 +14,7 @@ fn keys_are_in_order_and_each_is_there_once() {
     for keys in [
         TOPIC_KEYS,
         BROKER_KEYS,
+        CONSUMER_GROUP_KEYS,
         TOPIC_DEFAULT_KEYS,
         KEPT_BROKER_KEYS,
         DEFAULT_ONLY_BROKER_KEYS,

@@ -87,54 +87,11 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         Kind::Boolean,
         Some("false"),
     ),
-    of_requests(
-        "group.consumer.assignment.interval.ms",
-        int(0),
-        Some("1000"),
-    ),
-    of_file(
-        "group.consumer.assignors",
-        Kind::List(&[]),
-        Some("uniform,range"),
-    ),
-    of_file("group.consumer.heartbeat.interval.ms", int(1), Some("5000")),
-    of_file(
-        "group.consumer.max.assignment.interval.ms",
-        int(0),
-        Some("15000"),
-    ),
-    of_file(
-        "group.consumer.max.heartbeat.interval.ms",
-        int(1),
-        Some("15000"),
-    ),
-    of_file(
-        "group.consumer.max.session.timeout.ms",
-        int(1),
-        Some("60000"),
-    ),
-    of_file("group.consumer.max.size", int(1), Some("2147483647")),
     of_file(
         "group.consumer.migration.policy",
-        Kind::Text,
+        Kind::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]),
         Some("bidirectional"),
     ),
-    of_file(
-        "group.consumer.min.assignment.interval.ms",
-        int(0),
-        Some("0"),
-    ),
-    of_file(
-        "group.consumer.min.heartbeat.interval.ms",
-        int(1),
-        Some("5000"),
-    ),
-    of_file(
-        "group.consumer.min.session.timeout.ms",
-        int(1),
-        Some("45000"),
-    ),
-    of_file("group.consumer.session.timeout.ms", int(1), Some("45000")),
     of_file("group.coordinator.append.linger.ms", int(-1), Some("-1")),
     of_file("group.coordinator.background.threads", int(1), Some("2")),
     of_requests(

@@ -47,7 +47,12 @@ pub(crate) enum Change {
     Delete {
         offsets: Vec<OffsetChange>,
         groups: Vec<Group>,
+        /// The ids of those that are consumer groups.
+        consumer_group_ids: Vec<Arc<str>>,
     },
+    /// A consumer group has changed, in force already. What came after is built on it: when the batch is in no
+    /// log, the coordinator is loaded again.
+    ConsumerGroup { group_id: Arc<str> },
     /// A group has lost its last member. Its state has moved already: if this record is missing,
     /// the members of the previous generation come back after a restart, and time out.
     EmptyGroup,
@@ -63,6 +68,19 @@ pub(crate) enum Change {
     /// It took too long and was undone, but the batch may be committed yet. A restart then finds it, as it would
     /// had this coordinator died before it could answer; what comes later in the log replaces it.
     GivenUp,
+}
+
+impl Change {
+    /// It changes a consumer group: what fails cannot be undone.
+    pub(crate) fn is_of_consumer_group(&self) -> bool {
+        match self {
+            Self::ConsumerGroup { .. } => true,
+            Self::Delete {
+                consumer_group_ids, ..
+            } => !consumer_group_ids.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -97,7 +115,8 @@ pub(crate) struct PendingAppend {
     pub(crate) token: AppendToken,
     pub(crate) change: Change,
     pub(crate) deferred: Vec<Deferred>,
-    /// When those who wait are told that it takes too long. Those handed out later have later ones.
+    /// When those who wait are told that it takes too long. Those handed out later have later ones, or are told
+    /// together with it, where `offsets.commit.timeout.ms` was lowered.
     deadline_ms: i64,
     is_committed: bool,
 }
@@ -119,9 +138,28 @@ impl PendingAppend {
             Change::EmptyGroup
             | Change::Assignment { .. }
             | Change::StaticMember(_)
+            | Change::ConsumerGroup { .. }
             | Change::GivenUp => &[],
         }
     }
+
+    fn changes_consumer_group(&self, group_id: &str) -> bool {
+        match &self.change {
+            Change::ConsumerGroup { group_id: changed } => **changed == *group_id,
+            Change::Delete {
+                consumer_group_ids, ..
+            } => consumer_group_ids.iter().any(|id| **id == *group_id),
+            _ => false,
+        }
+    }
+}
+
+/// A batch that is not settled yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UnderWay {
+    pub(crate) token: AppendToken,
+    /// Whoever waited for it was told that it takes too long.
+    pub(crate) is_timed_out: bool,
 }
 
 /// The batches under way, in log order.
@@ -257,8 +295,27 @@ impl Appends {
 
     pub(crate) fn deletes_group(&self, group_id: &str) -> bool {
         self.queue.iter().any(|pending| match &pending.change {
-            Change::Delete { groups, .. } => groups.iter().any(|group| *group.id == *group_id),
+            Change::Delete { groups, .. } => {
+                pending.changes_consumer_group(group_id)
+                    || groups.iter().any(|group| *group.id == *group_id)
+            }
             _ => false,
+        })
+    }
+
+    /// The last batch under way that changes a consumer group, of those handed out before this one.
+    pub(crate) fn last_on_consumer_group(
+        &self,
+        group_id: &str,
+        before: AppendToken,
+    ) -> Option<UnderWay> {
+        let mut queue = self.queue.iter().enumerate().rev();
+        let (index, pending) = queue.find(|(_, pending)| {
+            pending.token < before && pending.changes_consumer_group(group_id)
+        })?;
+        Some(UnderWay {
+            token: pending.token,
+            is_timed_out: index < self.timed_out,
         })
     }
 

@@ -1,3 +1,5 @@
+use crate::consumer::ConsumerGroupConfig;
+
 /// Limits and times of the group coordinator, with Kafka's names and defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -20,6 +22,8 @@ pub struct GroupConfig {
     pub offsets_commit_timeout_ms: i32,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
+    /// Of consumer groups (KIP-848).
+    pub consumer: ConsumerGroupConfig,
 }
 
 impl Default for GroupConfig {
@@ -33,6 +37,7 @@ impl Default for GroupConfig {
             offset_metadata_max_bytes: 4_096,
             offsets_commit_timeout_ms: 5_000,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
+            consumer: ConsumerGroupConfig::default(),
         }
     }
 }

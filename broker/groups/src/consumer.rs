@@ -65,6 +65,8 @@ pub use timer::{ConsumerTimer, TimerChange};
 pub use too_large::TooLarge;
 pub use topics::{Topic, Topics};
 pub use turn::GroupChange;
+pub use validate::REGEX_BYTES_MAX;
+pub(crate) use validate::validate;
 
 /// Joins, or comes back after it was fenced.
 const JOIN_EPOCH: i32 = 0;

@@ -5,6 +5,7 @@ use kafka_protocol::ResponseError;
 
 use crate::append::{AppendError, Appends, Deferred};
 use crate::config::GroupConfig;
+use crate::consumer::{ConsumerGroup, Topics};
 use crate::effect::{AppendToken, Effect};
 use crate::group::{Group, GroupState};
 use crate::member::Waiter;
@@ -15,6 +16,9 @@ use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
 
 mod apply;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
+mod consumer_groups;
 mod delete_groups;
 mod describe_groups;
 mod expiry;
@@ -38,6 +42,7 @@ pub(crate) use tail::Inherited;
 use turn::Turn;
 
 type Groups = BTreeMap<Arc<str>, Group>;
+type ConsumerGroups = BTreeMap<Arc<str>, ConsumerGroup>;
 
 /// The coordinator of the groups of one partition of `__consumer_offsets`. Made by a [`Loader`].
 ///
@@ -57,6 +62,7 @@ type Groups = BTreeMap<Arc<str>, Group>;
 /// let context = RequestContext {
 ///     waiter: 1,
 ///     api_version: 9,
+///     connection: 1,
 ///     client_id: "client".to_owned(),
 ///     client_host: "/192.0.2.7".to_owned(),
 ///     member_uuid: uuid::Uuid::nil(),
@@ -71,7 +77,11 @@ type Groups = BTreeMap<Arc<str>, Group>;
 #[derive(Debug)]
 pub struct Coordinator {
     config: GroupConfig,
+    /// Those of the classic protocol, and those that assign themselves.
     groups: Groups,
+    /// Those of KIP-848; an id is that of one group, here or there.
+    consumer_groups: ConsumerGroups,
+    topics: Arc<Topics>,
     offsets: Offsets,
     timers: Timers,
     appends: Appends,
@@ -107,6 +117,12 @@ impl Coordinator {
             }
             Request::OffsetDelete(request) => {
                 self.offset_delete(context, &request, now, effects_of_call);
+            }
+            Request::ConsumerGroupHeartbeat(request) => {
+                self.consumer_group_heartbeat(context, &request, now, effects_of_call);
+            }
+            Request::ConsumerGroupDescribe(request) => {
+                self.consumer_group_describe(context, &request, effects_of_call);
             }
             Request::Heartbeat(request) => {
                 let response = self.heartbeat(&request, now);
@@ -151,25 +167,37 @@ impl Coordinator {
             if !self.timers.take(deadline_ms, &key) {
                 continue;
             }
-            let Parts {
-                groups, mut turn, ..
-            } = self.parts(now, &mut effects);
-            let (TimerKey::Heartbeat { group_id, .. }
-            | TimerKey::Join { group_id }
-            | TimerKey::Sync { group_id }) = &key;
-            let Some(group) = groups.get_mut(group_id) else {
-                continue;
-            };
-            match &key {
-                TimerKey::Heartbeat { member_id, .. } => {
-                    rebalance::on_session_timeout(group, member_id, &mut turn);
-                }
-                TimerKey::Join { .. } => rebalance::on_join_timeout(group, &mut turn),
-                TimerKey::Sync { .. } => rebalance::on_sync_timeout(group, &mut turn),
-            }
-            self.forget_if_unused(group_id);
+            self.on_deadline(&key, now, &mut effects);
         }
         effects
+    }
+
+    fn on_deadline(&mut self, key: &TimerKey, now: Now, effects: &mut Vec<Effect>) {
+        let group_id = match key {
+            TimerKey::Consumer {
+                group_id,
+                member_id,
+                timer,
+            } => return self.end_consumer_timer(group_id, member_id, *timer, now, effects),
+            TimerKey::Heartbeat { group_id, .. }
+            | TimerKey::Join { group_id }
+            | TimerKey::Sync { group_id } => group_id,
+        };
+        let Parts {
+            groups, mut turn, ..
+        } = self.parts(now, effects);
+        let Some(group) = groups.get_mut(group_id) else {
+            return;
+        };
+        match key {
+            TimerKey::Heartbeat { member_id, .. } => {
+                rebalance::on_session_timeout(group, member_id, &mut turn);
+            }
+            TimerKey::Join { .. } => rebalance::on_join_timeout(group, &mut turn),
+            TimerKey::Sync { .. } => rebalance::on_sync_timeout(group, &mut turn),
+            TimerKey::Consumer { .. } => {}
+        }
+        self.forget_if_unused(group_id);
     }
 
     /// Takes the outcome of an append: success once the high watermark has passed its batch. An
@@ -186,8 +214,10 @@ impl Coordinator {
             Err(error) => {
                 if let Some(failed) = self.appends.take_failed(token) {
                     let error = Some(error.response_error());
+                    let is_in_force = failed.change.is_of_consumer_group();
                     self.settle(token, failed.change, error, now, &mut effects);
                     self.answer_deferred(token, failed.deferred, error, &mut effects);
+                    effects.extend(is_in_force.then_some(Effect::Reload));
                 }
             }
         }
@@ -286,6 +316,7 @@ impl Coordinator {
         };
         Parts {
             groups: &mut self.groups,
+            consumer_groups: &mut self.consumer_groups,
             offsets: &mut self.offsets,
             turn,
         }
@@ -295,6 +326,7 @@ impl Coordinator {
 /// The coordinator taken apart, so that a group and what acts on it are borrowed side by side.
 struct Parts<'a> {
     groups: &'a mut Groups,
+    consumer_groups: &'a mut ConsumerGroups,
     offsets: &'a mut Offsets,
     turn: Turn<'a>,
 }

@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::consumer::TooLarge;
 use crate::response::Response;
 
 /// Names the one who waits for a reply; chosen by the caller, unique among open requests.
@@ -14,7 +17,8 @@ impl AppendToken {
     pub(crate) const MAX: Self = Self(u64::MAX);
 }
 
-/// What the caller is to do, in this order.
+/// What the caller is to do, in this order. An append that is known at once to have failed is to be reported at
+/// once, before what comes after it: see [`Effect::Reload`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Send the response to the waiter, encoded at the version its request had.
@@ -38,13 +42,31 @@ pub enum Effect {
         /// Comes back with the outcome.
         token: AppendToken,
     },
+    /// Match the regular expressions against the names of all topics that who sent the request may describe, off
+    /// this thread; then report what they match to [`crate::Coordinator::on_resolved`], whatever came of it.
+    Resolve {
+        /// Whose members subscribe to them.
+        group_id: Arc<str>,
+        /// At least one.
+        regexes: Vec<Arc<str>>,
+    },
+    /// Tell whoever runs the broker: a group goes on without something that fits in no batch.
+    Report {
+        /// Whose.
+        group_id: Arc<str>,
+        /// What.
+        too_large: TooLarge,
+    },
+    /// The coordinator holds what is in no log: let it resign and load it again, and carry out nothing more of
+    /// what it has said.
+    Reload,
 }
 
 /// One record of `__consumer_offsets`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// `OffsetCommitKey` or `GroupMetadataKey`, with its version in front.
+    /// `OffsetCommitKey`, `GroupMetadataKey` or one of `ConsumerGroup…Key`, with its version in front.
     pub key: Bytes,
-    /// `OffsetCommitValue` or `GroupMetadataValue` with its version in front; `None` is a tombstone.
+    /// The value of the same name with its version in front; `None` is a tombstone.
     pub value: Option<Bytes>,
 }

@@ -1,4 +1,4 @@
-//! Kafka's classic consumer groups and committed offsets, as a pure core.
+//! Kafka's consumer groups, classic and of KIP-848, and committed offsets, as a pure core.
 //!
 //! One [`Coordinator`] stands for one partition of `__consumer_offsets`. It takes requests,
 //! timers and the outcome of appends, and returns [`Effect`]s: replies to send and record
@@ -10,7 +10,9 @@
 //! - What a reply acknowledges was appended before: an offset is visible to a fetch, a group is
 //!   Stable and a deletion is answered only after the append was confirmed. Appends are applied in
 //!   the order they were handed out, whatever the order of their confirmations; one that fails is undone at once.
-//! - A failed append leaves offsets and groups as they were, and whoever waited for it gets an error.
+//! - A failed append leaves offsets and classic groups as they were, and whoever waited for it gets an error. What
+//!   changes a consumer group is in force before it is committed, and told only then; when its append fails, the
+//!   coordinator says [`Effect::Reload`].
 //! - Nobody waits for an append for longer than `offsets.commit.timeout.ms`. What is committed later is in
 //!   force then, although its client was told that it is not known.
 //! - What was in the log above the high watermark when the coordinator was loaded is neither told nor passed
@@ -24,9 +26,10 @@
 //!
 //! Start reading at `coordinator.rs`, then `group.rs` (what a group is) and
 //! `coordinator/rebalance.rs` (how it moves). `routing.rs` cuts a request that names several
-//! groups into one per partition. `consumer.rs` is the core of KIP-848's groups and `assignor.rs` decides who
-//! reads what in them; the [`Coordinator`] does not serve them yet. Transactional offset commits are not part of
-//! this crate yet.
+//! groups into one per partition. `consumer.rs` is the core of KIP-848's groups, `assignor.rs` decides who
+//! reads what in them, and `coordinator/consumer_groups.rs` has what the coordinator does with them. A group with
+//! members does not change its protocol; an empty one takes that of the next member. Transactional offset commits
+//! are not part of this crate yet.
 
 mod append;
 mod assignor;
@@ -54,8 +57,8 @@ pub use config::GroupConfig;
 pub use consumer::{
     CommitApi, CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
     ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, GroupChange, GroupEpoch,
-    HeartbeatOutcome, MemberMetadata, MemberState, Refused, Resolution, ResolvedRegex, TargetEpoch,
-    TimerChange, TooLarge, Topic, Topics,
+    HeartbeatOutcome, MemberMetadata, MemberState, REGEX_BYTES_MAX, Refused, Resolution,
+    ResolvedRegex, TargetEpoch, TimerChange, TooLarge, Topic, Topics,
 };
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{AppendToken, Effect, Record, WaiterId};

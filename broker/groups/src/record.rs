@@ -1,7 +1,8 @@
 //! The records of `__consumer_offsets`, byte for byte as Kafka writes them.
 //!
 //! Written are `OffsetCommitKey` with `OffsetCommitValue` 4 (1 when it carries an expiry time), and
-//! `GroupMetadataKey` with `GroupMetadataValue` 3, as Kafka 4.3.1 does. Read are all versions.
+//! `GroupMetadataKey` with `GroupMetadataValue` 3, as Kafka 4.3.1 does. Read are all versions. The records of
+//! consumer groups are in `consumer/record.rs`.
 
 mod decode;
 mod encode;
@@ -13,6 +14,7 @@ use foz_records::GroupMetadataValue;
 pub(crate) use decode::decode;
 pub(crate) use encode::{group_record, group_tombstone, offset_record};
 
+use crate::consumer::ConsumerRecord;
 use crate::offsets::OffsetChange;
 
 /// What a record says.
@@ -23,6 +25,10 @@ pub(crate) enum Entry {
         group_id: Arc<str>,
         /// A group as it was when its last generation was assigned, or ended empty.
         value: Option<GroupMetadataValue>,
+    },
+    Consumer {
+        group_id: Arc<str>,
+        record: ConsumerRecord,
     },
 }
 

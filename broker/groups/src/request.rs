@@ -1,7 +1,8 @@
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, SyncGroupRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest,
+    DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    SyncGroupRequest,
 };
 use uuid::Uuid;
 
@@ -33,6 +34,11 @@ pub enum Request {
     DeleteGroups(DeleteGroupsRequest),
     /// Version 0. As with OffsetCommit the caller checks that topics and partitions exist.
     OffsetDelete(OffsetDeleteRequest),
+    /// Versions 0-1 (KIP-848). That a regular expression compiles, the caller checks before, and answers
+    /// INVALID_REGULAR_EXPRESSION.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// Versions 0-1.
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
 }
 
 impl Request {
@@ -58,6 +64,10 @@ impl Request {
                 let names = request.groups_names.iter();
                 Box::new(names.map(|group_id| group_id.as_str()))
             }
+            Self::ConsumerGroupHeartbeat(request) => one(request.group_id.as_str()),
+            Self::ConsumerGroupDescribe(request) => {
+                Box::new(request.group_ids.iter().map(|group_id| group_id.as_str()))
+            }
             Self::ListGroups(_) => Box::new(std::iter::empty()),
         }
     }
@@ -70,6 +80,9 @@ pub struct RequestContext {
     pub waiter: WaiterId,
     /// The version the request was decoded at.
     pub api_version: i16,
+    /// Numbers the connection that the client itself has opened, in the order in which this broker accepted
+    /// them, from 1: who forwards requests passes that number on, never the one of its own connection.
+    pub connection: u64,
     /// From the request header; empty when null.
     pub client_id: String,
     /// Kafka shows it with a leading slash: `/192.0.2.7`.

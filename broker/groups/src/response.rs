@@ -1,4 +1,5 @@
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumerGroup;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
@@ -9,9 +10,10 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use kafka_protocol::messages::{
-    DeleteGroupsResponse, DescribeGroupsResponse, GroupId, HeartbeatResponse, JoinGroupResponse,
-    LeaveGroupResponse, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupResponse, TopicName,
+    ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse, DeleteGroupsResponse,
+    DescribeGroupsResponse, GroupId, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
+    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse,
+    OffsetFetchRequest, OffsetFetchResponse, SyncGroupResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -32,6 +34,8 @@ pub enum Response {
     ListGroups(ListGroupsResponse),
     DeleteGroups(DeleteGroupsResponse),
     OffsetDelete(OffsetDeleteResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
 }
 
 impl Request {
@@ -48,6 +52,8 @@ impl Request {
             Self::ListGroups(_) => Response::ListGroups(Default::default()),
             Self::DeleteGroups(_) => Response::DeleteGroups(Default::default()),
             Self::OffsetDelete(_) => Response::OffsetDelete(Default::default()),
+            Self::ConsumerGroupHeartbeat(_) => Response::ConsumerGroupHeartbeat(Default::default()),
+            Self::ConsumerGroupDescribe(_) => Response::ConsumerGroupDescribe(Default::default()),
         }
     }
 
@@ -104,6 +110,13 @@ impl Request {
             Self::OffsetDelete(_) => {
                 Response::OffsetDelete(OffsetDeleteResponse::default().with_error_code(error_code))
             }
+            Self::ConsumerGroupHeartbeat(_) => failed_consumer_heartbeat(error),
+            Self::ConsumerGroupDescribe(request) => {
+                let groups = request.group_ids.iter();
+                let groups = groups.map(|group_id| failed_consumer_group(group_id, error));
+                let response = ConsumerGroupDescribeResponse::default();
+                Response::ConsumerGroupDescribe(response.with_groups(groups.collect()))
+            }
         }
     }
 }
@@ -138,6 +151,12 @@ impl Response {
             Self::DescribeGroups(response) => {
                 for group in &mut response.groups {
                     group.error_code = error_code;
+                }
+            }
+            Self::ConsumerGroupHeartbeat(_) => return failed_consumer_heartbeat(error),
+            Self::ConsumerGroupDescribe(response) => {
+                for group in &mut response.groups {
+                    *group = failed_consumer_group(&group.group_id, error);
                 }
             }
             Self::OffsetFetch(response) => {
@@ -185,6 +204,17 @@ pub(crate) fn describe_missing(api_version: i16, group_id: &str) -> DescribedGro
     described
         .with_error_code(ResponseError::GroupIdNotFound.code())
         .with_error_message(Some(wire(&format!("Group {group_id} not found."))))
+}
+
+fn failed_consumer_heartbeat(error: ResponseError) -> Response {
+    let response = ConsumerGroupHeartbeatResponse::default();
+    Response::ConsumerGroupHeartbeat(response.with_error_code(error.code()))
+}
+
+fn failed_consumer_group(group_id: &GroupId, error: ResponseError) -> DescribedConsumerGroup {
+    DescribedConsumerGroup::default()
+        .with_group_id(group_id.clone())
+        .with_error_code(error.code())
 }
 
 fn failed_offset_commit(

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
-    DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse, OffsetFetchResponse,
+    ConsumerGroupDescribeResponse, DeleteGroupsResponse, DescribeGroupsResponse,
+    ListGroupsResponse, OffsetFetchResponse,
 };
 
 use crate::partition::partition_for;
@@ -19,7 +20,7 @@ pub enum Route {
 }
 
 /// Cuts a request into the parts that belong to one coordinator each. Only DescribeGroups,
-/// DeleteGroups and OffsetFetch of version 8 on can give more than one, or, when they name no group,
+/// ConsumerGroupDescribe, DeleteGroups and OffsetFetch of version 8 on can give more than one, or, when they name no group,
 /// none.
 pub fn split(request: Request, api_version: i16, partition_count: i32) -> Vec<(Route, Request)> {
     let of = |group_id: &str| Route::Partition(partition_for(group_id, partition_count));
@@ -31,6 +32,7 @@ pub fn split(request: Request, api_version: i16, partition_count: i32) -> Vec<(R
         Request::LeaveGroup(ref part) => vec![(of(&part.group_id), request)],
         Request::OffsetCommit(ref part) => vec![(of(&part.group_id), request)],
         Request::OffsetDelete(ref part) => vec![(of(&part.group_id), request)],
+        Request::ConsumerGroupHeartbeat(ref part) => vec![(of(&part.group_id), request)],
         Request::OffsetFetch(ref part) if api_version < 8 => vec![(of(&part.group_id), request)],
         Request::OffsetFetch(mut whole) => {
             let groups = by_route(std::mem::take(&mut whole.groups), |group| {
@@ -42,6 +44,13 @@ pub fn split(request: Request, api_version: i16, partition_count: i32) -> Vec<(R
         Request::DescribeGroups(mut whole) => {
             let groups = by_route(std::mem::take(&mut whole.groups), |group_id| of(group_id));
             let part = |groups| Request::DescribeGroups(whole.clone().with_groups(groups));
+            parts(groups, part)
+        }
+        Request::ConsumerGroupDescribe(mut whole) => {
+            let group_ids = std::mem::take(&mut whole.group_ids);
+            let groups = by_route(group_ids, |group_id| of(group_id));
+            let part =
+                |groups| Request::ConsumerGroupDescribe(whole.clone().with_group_ids(groups));
             parts(groups, part)
         }
         Request::DeleteGroups(mut whole) => {
@@ -70,6 +79,11 @@ pub fn merge(responses: Vec<Response>, empty: Response) -> Response {
             (Response::DescribeGroups(whole), Response::DescribeGroups(part)) => {
                 let groups = [whole.groups, part.groups].concat();
                 Response::DescribeGroups(DescribeGroupsResponse::default().with_groups(groups))
+            }
+            (Response::ConsumerGroupDescribe(whole), Response::ConsumerGroupDescribe(part)) => {
+                let groups = [whole.groups, part.groups].concat();
+                let response = ConsumerGroupDescribeResponse::default();
+                Response::ConsumerGroupDescribe(response.with_groups(groups))
             }
             (Response::DeleteGroups(whole), Response::DeleteGroups(part)) => {
                 let results = [whole.results, part.results].concat();

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::consumer::ConsumerTimer;
+
 /// What a deadline is for. Scheduling a key again replaces its deadline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TimerKey {
@@ -13,6 +15,12 @@ pub(crate) enum TimerKey {
     Join { group_id: Arc<str> },
     /// The end of the sync phase.
     Sync { group_id: Arc<str> },
+    /// A deadline of a member of a consumer group.
+    Consumer {
+        group_id: Arc<str>,
+        member_id: Arc<str>,
+        timer: ConsumerTimer,
+    },
 }
 
 /// Deadlines on the monotonic clock.

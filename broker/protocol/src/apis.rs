@@ -108,6 +108,13 @@ pub const APIS: &[Api] = &[
     api(ApiKey::UnregisterBroker, "UnregisterBroker", 0, 0),
     api(ApiKey::ListConfigResources, "ListConfigResources", 0, 1),
     api(
+        ApiKey::ConsumerGroupHeartbeat,
+        "ConsumerGroupHeartbeat",
+        0,
+        1,
+    ),
+    api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1),
+    api(
         ApiKey::DescribeTopicPartitions,
         "DescribeTopicPartitions",
         0,

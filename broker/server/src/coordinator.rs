@@ -7,15 +7,20 @@
 mod actor;
 mod counted;
 mod load;
+mod regexes;
+mod topics_view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foz_groups::{GroupConfig, Request, Response, Route, merge, split};
+use foz_groups::{
+    Assignor, ConsumerGroupConfig, GroupConfig, Request, Response, Route, Topics, merge, split,
+};
 use foz_metadata::config::Resolver;
 use foz_metadata::{Changes, Image};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -23,11 +28,29 @@ use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::request::RequestContext;
 use actor::ActorHandle;
 pub(crate) use counted::Counts;
+pub(crate) use regexes::compile as compile_regex;
+use topics_view::TopicsView;
 
 /// The coordinators that run now, by partition.
 #[derive(Debug, Default)]
 pub(crate) struct Coordinators {
-    running: Mutex<BTreeMap<i32, ActorHandle>>,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    actors: BTreeMap<i32, ActorHandle>,
+    topics: TopicsView,
+    /// For all actors; none before the first.
+    followed: Option<watch::Sender<Arc<Followed>>>,
+}
+
+/// What coordinators go by besides their partition.
+#[derive(Debug)]
+struct Followed {
+    image: Arc<Image>,
+    topics: Arc<Topics>,
+    config: GroupConfig,
 }
 
 impl Coordinators {
@@ -36,17 +59,21 @@ impl Coordinators {
     pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
         let mut running = self.running.lock();
         let led = led_epochs(broker, image);
-        running.retain(|index, actor| led.get(index) == Some(&actor.leads()));
+        let is_led = |index: &i32, actor: &mut ActorHandle| led.get(index) == Some(&actor.leads());
+        running.actors.retain(is_led);
+        if led.is_empty() {
+            running.topics.forget();
+            return;
+        }
+        let followed = running.follow(broker, image, changes);
         for (index, leads) in led {
-            if running.contains_key(&index) {
+            if running.actors.contains_key(&index) {
                 continue;
             }
             if let Some(partition) = broker.partitions.get(leads.0, index) {
-                let config = group_config(broker, image);
-                let image = Arc::clone(image);
                 let counts = broker.metrics.group_coordinators.clone();
-                let actor = ActorHandle::start(partition, leads, config, image, counts);
-                running.insert(index, actor);
+                let actor = ActorHandle::start(partition, leads, followed.clone(), counts);
+                running.actors.insert(index, actor);
             }
         }
         if !changes.topics_deleted.is_empty() {
@@ -55,7 +82,7 @@ impl Coordinators {
                 .values()
                 .map(|topic| topic.name.to_string())
                 .collect();
-            for actor in running.values() {
+            for actor in running.actors.values() {
                 actor.topics_deleted(Arc::clone(&names));
             }
         }
@@ -63,7 +90,7 @@ impl Coordinators {
 
     /// Ends all.
     pub(crate) fn stop(&self) {
-        self.running.lock().clear();
+        self.running.lock().actors.clear();
     }
 
     /// Sends a request to the coordinators that it concerns and puts their answers together.
@@ -83,7 +110,7 @@ impl Coordinators {
             match route {
                 Route::Partition(index) => responses.push(self.ask_one(context, index, part).await),
                 Route::Every => {
-                    let indexes: Vec<i32> = self.running.lock().keys().copied().collect();
+                    let indexes: Vec<i32> = self.running.lock().actors.keys().copied().collect();
                     for index in indexes {
                         responses.push(self.ask_one(context, index, part.clone()).await);
                     }
@@ -98,6 +125,7 @@ impl Coordinators {
         let asked = self
             .running
             .lock()
+            .actors
             .get(&index)
             .map(|actor| actor.ask(context, request));
         match asked {
@@ -110,6 +138,33 @@ impl Coordinators {
             },
             None => refused,
         }
+    }
+}
+
+impl Running {
+    /// Before actors are started by the same image, and before clients are answered by it.
+    fn follow(
+        &mut self,
+        broker: &Broker,
+        image: &Arc<Image>,
+        changes: &Changes,
+    ) -> watch::Receiver<Arc<Followed>> {
+        let next = Arc::new(Followed {
+            image: Arc::clone(image),
+            topics: self.topics.follow(image, changes),
+            config: group_config(broker, image),
+        });
+        let Some(followed) = &self.followed else {
+            return self.followed.insert(watch::Sender::new(next)).subscribe();
+        };
+        followed.send_if_modified(|known| {
+            let is_known = Arc::ptr_eq(&known.topics, &next.topics) && known.config == next.config;
+            if !is_known {
+                *known = next;
+            }
+            !is_known
+        });
+        followed.subscribe()
     }
 }
 
@@ -128,7 +183,7 @@ fn led_epochs(broker: &Broker, image: &Image) -> BTreeMap<i32, (Uuid, i32)> {
 
 fn group_config(broker: &Broker, image: &Image) -> GroupConfig {
     let resolver = Resolver::new(image, broker.node_id, &broker.statics);
-    let number = |key| {
+    let number = |key: &str| {
         let value = resolver.broker(key).and_then(|value| value.as_i64());
         value.expect("the key is in the table, with a number")
     };
@@ -140,6 +195,32 @@ fn group_config(broker: &Broker, image: &Image) -> GroupConfig {
         offset_metadata_max_bytes: number("offset.metadata.max.bytes") as usize,
         offsets_commit_timeout_ms: number("offsets.commit.timeout.ms") as i32,
         offsets_retention_ms: number("offsets.retention.minutes") * 60_000,
+        consumer: consumer_group_config(&resolver, number),
         ..GroupConfig::default()
+    }
+}
+
+/// Where a value is not within the bounds that other keys set, the bound counts.
+fn consumer_group_config(
+    resolver: &Resolver<'_>,
+    number: impl Fn(&str) -> i64,
+) -> ConsumerGroupConfig {
+    let within = |name: &str| {
+        let of = |bound: &str| number(&format!("group.consumer.{bound}{name}.ms"));
+        of("").max(of("min.")).min(of("max.")) as i32
+    };
+    let assignors = resolver.broker("group.consumer.assignors");
+    let assignors = assignors.iter().flat_map(|value| value.items());
+    let assignors = assignors.filter_map(Assignor::by_name).collect();
+    let batch_bytes_max = resolver.topic(CONSUMER_OFFSETS, "max.message.bytes");
+    let batch_bytes_max = batch_bytes_max.and_then(|value| value.as_i64());
+    ConsumerGroupConfig {
+        session_timeout_ms: within("session.timeout"),
+        heartbeat_interval_ms: within("heartbeat.interval"),
+        max_size: number("group.consumer.max.size") as usize,
+        assignment_interval_ms: within("assignment.interval"),
+        regex_refresh_interval_ms: number("group.consumer.regex.refresh.interval.ms") as i32,
+        batch_bytes_max: batch_bytes_max.expect("the key is in the table, with a number") as usize,
+        assignors,
     }
 }

@@ -155,6 +155,12 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::OffsetFetch => call.answer(handlers::groups::offset_fetch),
         ApiKey::DescribeGroups => call.answer(handlers::groups::describe_groups),
         ApiKey::ListGroups => call.answer(handlers::groups::list_groups),
+        ApiKey::ConsumerGroupHeartbeat => {
+            call.answer(handlers::consumer_groups::consumer_group_heartbeat)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            call.answer(handlers::consumer_groups::consumer_group_describe)
+        }
         ApiKey::DeleteGroups => call.answer(handlers::groups::delete_groups),
         ApiKey::OffsetDelete => call.answer(handlers::groups::offset_delete),
         other => Err(FrameError::UnknownApi {

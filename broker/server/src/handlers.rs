@@ -9,6 +9,7 @@ pub(crate) mod alter_partition_reassignments;
 pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
 pub(crate) mod client_quotas;
+pub(crate) mod consumer_groups;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delegation_tokens;

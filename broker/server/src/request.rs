@@ -25,6 +25,8 @@ pub(crate) struct Client {
     pub(crate) principal: Principal,
     pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
+    /// Of connections to the listener of clients, in the order in which they were accepted; from 1.
+    pub(crate) number: u64,
     /// Cancelled when nobody waits for answers any longer: long polls end.
     pub(crate) gone: CancellationToken,
     /// How many requests it has begun. A follower that asks for something new while its fetch waits has no use for
@@ -36,7 +38,12 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client of a plaintext listener.
-    pub(crate) fn anonymous(peer: SocketAddr, listener: Listener, gone: CancellationToken) -> Self {
+    pub(crate) fn anonymous(
+        peer: SocketAddr,
+        listener: Listener,
+        number: u64,
+        gone: CancellationToken,
+    ) -> Self {
         Self {
             principal: match listener {
                 Listener::Clients => Principal::anonymous(),
@@ -44,6 +51,7 @@ impl Client {
             },
             listener,
             peer,
+            number,
             gone,
             requests_begun: watch::Sender::new(0),
             catch_up: Mutex::new(None),

@@ -42,20 +42,16 @@ impl ConsumerGroup {
     /// Takes a ConsumerGroupHeartbeat, version 0 or 1. One that joins makes the group: the caller hands in a new
     /// one, and drops it when it is unused afterwards. A regular expression that does not compile the caller
     /// refuses before, as INVALID_REGULAR_EXPRESSION (128): here only its length is looked at.
-    ///
-    /// `connection` numbers the connection that the client itself has opened, in the order in which they were
-    /// accepted: who forwards requests passes that number on, never the one of its own connection.
     pub fn heartbeat(
         &mut self,
         context: &RequestContext,
-        connection: u64,
         request: &ConsumerGroupHeartbeatRequest,
         topics: &Topics,
         config: &ConsumerGroupConfig,
         now: Now,
     ) -> Result<HeartbeatOutcome, Refused> {
         let assignor = validate(config, context.api_version, request)?;
-        self.hear(&request.member_id, connection)?;
+        self.hear(&request.member_id, context.connection)?;
         if matches!(request.member_epoch, LEAVE_EPOCH | LEAVE_FOR_A_WHILE_EPOCH) {
             return leave::leave(self, request, topics);
         }
@@ -106,7 +102,7 @@ impl ConsumerGroup {
         }
         // Over a new connection too: it may be a member that was fenced, does not know, and was brought back by a
         // request of its own that came late.
-        let is_new_connection = turn.group.tell(&member_id, connection);
+        let is_new_connection = turn.group.tell(&member_id, context.connection);
         let is_told = request.member_epoch == JOIN_EPOCH
             || is_full(request)
             || is_new_connection

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::LEAVE_FOR_A_WHILE_EPOCH;
@@ -15,6 +16,23 @@ use super::topics::Topics;
 use super::turn::{GroupChange, Turn};
 
 impl ConsumerGroup {
+    /// An admin takes members out (LeaveGroup), each named by its member id, its instance id or both; says for each
+    /// what became of it.
+    pub(crate) fn remove_members(
+        &mut self,
+        members: &[MemberIdentity],
+        topics: &Topics,
+    ) -> (Vec<Result<(), ResponseError>>, GroupChange) {
+        let mut turn = Turn::new(self, topics);
+        let outcomes = members.iter().map(|member| -> Result<(), ResponseError> {
+            let member_id = named(turn.group, member)?;
+            turn.fence(&member_id);
+            Ok(())
+        });
+        let outcomes = outcomes.collect();
+        (outcomes, turn.into_change())
+    }
+
     /// The session of a member is over; one that is gone already is no matter.
     pub fn end_session(&mut self, member_id: &str, topics: &Topics) -> GroupChange {
         let mut turn = Turn::new(self, topics);
@@ -35,6 +53,19 @@ impl ConsumerGroup {
         }
         turn.into_change()
     }
+}
+
+fn named(group: &ConsumerGroup, member: &MemberIdentity) -> Result<Arc<str>, ResponseError> {
+    let unknown = ResponseError::UnknownMemberId;
+    let Some(instance_id) = member.group_instance_id.as_deref() else {
+        let known = group.members.get_key_value(member.member_id.as_str());
+        return known.map(|(id, _)| id.clone()).ok_or(unknown);
+    };
+    let owner = group.static_member(instance_id).ok_or(unknown)?;
+    if !member.member_id.is_empty() && *member.member_id != **owner {
+        return Err(ResponseError::FencedInstanceId);
+    }
+    Ok(owner.clone())
 }
 
 /// A member leaves, at whatever epoch it is.

@@ -183,6 +183,7 @@ mod tests {
         let context = |client_id: &str| RequestContext {
             waiter: 1,
             api_version: 1,
+            connection: 1,
             client_id: client_id.to_owned(),
             client_host: "/192.0.2.1".to_owned(),
             member_uuid: uuid::Uuid::nil(),

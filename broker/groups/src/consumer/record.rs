@@ -50,6 +50,20 @@ pub enum ConsumerRecord {
     },
 }
 
+impl ConsumerRecord {
+    /// It removes what its key had.
+    pub(crate) fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Epoch(value) => value.is_none(),
+            Self::Member { metadata, .. } => metadata.is_none(),
+            Self::TargetEpoch(value) => value.is_none(),
+            Self::Target { partitions, .. } => partitions.is_none(),
+            Self::Current { assignment, .. } => assignment.is_none(),
+            Self::Regex { resolved, .. } => resolved.is_none(),
+        }
+    }
+}
+
 /// What the members and topics of a group are counted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupEpoch {

@@ -17,7 +17,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(error: ResponseError, message: impl Into<String>) -> Self {
+    pub(crate) fn new(error: ResponseError, message: impl Into<String>) -> Self {
         Self {
             error,
             message: message.into(),

@@ -80,15 +80,21 @@ impl Topics {
         }
     }
 
-    pub(super) fn version(&self) -> u64 {
+    /// As it was given.
+    pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Of all topics.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_name.keys()
     }
 
     pub(super) fn new_names_version(&self) -> u64 {
         self.new_names_version
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Topic> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Topic> {
         self.by_name.get(name)
     }
 

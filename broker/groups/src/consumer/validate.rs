@@ -11,10 +11,10 @@ use crate::assignor::Assignor;
 const MEMBER_ID_OF_CLIENT_VERSION: i16 = 1;
 
 /// Longest regular expression that is taken.
-const REGEX_BYTES_MAX: usize = 4_096;
+pub const REGEX_BYTES_MAX: usize = 4_096;
 
 /// What can be said of a heartbeat without looking at the group; gives the assignor that it asks for.
-pub(super) fn validate(
+pub(crate) fn validate(
     config: &ConsumerGroupConfig,
     api_version: i16,
     request: &ConsumerGroupHeartbeatRequest,

@@ -20,7 +20,7 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         match change {
-            Change::EmptyGroup | Change::GivenUp => {}
+            Change::EmptyGroup | Change::ConsumerGroup { .. } | Change::GivenUp => {}
             Change::Inherited(tail) => {
                 // When it never will be committed, this coordinator has nothing more to say of its groups.
                 if failure.is_none() {
@@ -32,7 +32,9 @@ impl Coordinator {
                     self.apply_offsets(changes, now);
                 }
             }
-            Change::Delete { offsets, groups } => {
+            Change::Delete {
+                offsets, groups, ..
+            } => {
                 if failure.is_none() {
                     offsets
                         .into_iter()
@@ -104,6 +106,7 @@ impl Coordinator {
             let group_id = &change.key.group_id;
             if change.value.is_some()
                 && !self.groups.contains_key(group_id)
+                && !self.consumer_groups.contains_key(group_id)
                 && !self.appends.deletes_group(group_id)
             {
                 self.groups.insert(
@@ -120,7 +123,9 @@ impl Coordinator {
         for mut group in groups {
             // Their session timers may have passed unnoticed.
             group.pending_joins.clear();
-            self.groups.entry(group.id.clone()).or_insert(group);
+            if !self.consumer_groups.contains_key(&group.id) {
+                self.groups.entry(group.id.clone()).or_insert(group);
+            }
         }
     }
 }

@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
-use super::{Coordinator, Groups, Parts, reply};
+use super::{ConsumerGroups, Coordinator, Groups, Parts, reply};
 use crate::append::{Appends, Change, Deferred};
-use crate::effect::Effect;
+use crate::consumer::ConsumerGroup;
+use crate::effect::{Effect, Record};
 use crate::group::Group;
 use crate::now::Now;
 use crate::offsets::{OffsetChange, OffsetKey, Offsets};
@@ -22,6 +25,7 @@ impl Coordinator {
     ) {
         let Parts {
             groups,
+            consumer_groups,
             offsets,
             mut turn,
         } = self.parts(now, effects);
@@ -34,7 +38,7 @@ impl Coordinator {
             {
                 continue;
             }
-            let outcome = take_empty_group(groups, group_id);
+            let outcome = take_empty_group(groups, consumer_groups, group_id);
             let error_code = outcome.as_ref().err().map_or(0, |error| error.code());
             let result = DeletableGroupResult::default().with_group_id(group_id.clone());
             results.push(result.with_error_code(error_code));
@@ -47,15 +51,19 @@ impl Coordinator {
         }
         let mut changes = Vec::new();
         let mut records = Vec::new();
-        for group in &deleted {
-            let removals = removals_of(&group.id, offsets, turn.appends);
+        let mut classic = Vec::new();
+        let mut consumer_group_ids = Vec::new();
+        for group in deleted {
+            let removals = removals_of(group.id(), offsets, turn.appends);
             records.extend(removals.iter().map(offset_record));
-            records.push(group_tombstone(&group.id));
+            records.extend(group.tombstones());
             changes.extend(removals);
+            group.put(&mut classic, &mut consumer_group_ids);
         }
         let change = Change::Delete {
             offsets: changes,
-            groups: deleted,
+            groups: classic,
+            consumer_group_ids,
         };
         let deferred = Deferred::Reply {
             waiter: context.waiter,
@@ -79,12 +87,58 @@ fn removals_of(group_id: &str, offsets: &Offsets, appends: &Appends) -> Vec<Offs
         .collect()
 }
 
-fn take_empty_group(groups: &mut Groups, group_id: &str) -> Result<Group, ResponseError> {
+/// A group that was taken out.
+pub(super) enum Deleted {
+    Classic(Group),
+    Consumer(ConsumerGroup),
+}
+
+impl Deleted {
+    pub(super) fn tombstones(&self) -> Vec<Record> {
+        match self {
+            Self::Classic(group) => vec![group_tombstone(&group.id)],
+            Self::Consumer(group) => {
+                let records = group.tombstones().into_iter();
+                records.map(|record| record.encode(group.id())).collect()
+            }
+        }
+    }
+
+    pub(super) fn put(self, classic: &mut Vec<Group>, consumer_group_ids: &mut Vec<Arc<str>>) {
+        match self {
+            Self::Classic(group) => classic.push(group),
+            Self::Consumer(group) => consumer_group_ids.push(group.id().clone()),
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Self::Classic(group) => &group.id,
+            Self::Consumer(group) => group.id(),
+        }
+    }
+}
+
+fn take_empty_group(
+    groups: &mut Groups,
+    consumer_groups: &mut ConsumerGroups,
+    group_id: &str,
+) -> Result<Deleted, ResponseError> {
+    if let Some(group) = consumer_groups.get(group_id) {
+        if !group.members().is_empty() {
+            return Err(ResponseError::NonEmptyGroup);
+        }
+        let group = consumer_groups.remove(group_id);
+        return group
+            .map(Deleted::Consumer)
+            .ok_or(ResponseError::GroupIdNotFound);
+    }
     let group = groups.get(group_id).ok_or(ResponseError::GroupIdNotFound)?;
     if !group.is_empty() {
         return Err(ResponseError::NonEmptyGroup);
     }
     groups
         .remove(group_id)
+        .map(Deleted::Classic)
         .ok_or(ResponseError::GroupIdNotFound)
 }

@@ -17,7 +17,17 @@ impl Coordinator {
             .iter()
             .map(|group_id| match self.groups.get(&***group_id) {
                 Some(group) => describe(group),
-                None => describe_missing(api_version, group_id),
+                None => {
+                    let missing = describe_missing(api_version, group_id);
+                    let is_consumer = self.consumer_groups.contains_key(&***group_id);
+                    match missing.error_message {
+                        Some(_) if is_consumer => missing.with_error_message(Some(wire(&format!(
+                            "Group {} is not a classic group.",
+                            &***group_id
+                        )))),
+                        _ => missing,
+                    }
+                }
             });
         Response::DescribeGroups(DescribeGroupsResponse::default().with_groups(groups.collect()))
     }

@@ -1,13 +1,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::delete_groups::Deleted;
 use super::{Coordinator, Parts};
 use crate::append::Change;
+use crate::consumer::ConsumerGroup;
 use crate::effect::Effect;
 use crate::group::{Group, GroupState};
 use crate::now::Now;
 use crate::offsets::{OffsetAndMetadata, OffsetChange, OffsetKey};
-use crate::record::{group_tombstone, offset_record};
+use crate::record::offset_record;
 
 /// Tombstones of offsets in one batch, so that it stays far below the largest batch the topic takes.
 const REMOVALS_PER_BATCH_MAX: usize = 2_000;
@@ -46,6 +48,33 @@ impl Coordinator {
                 unused.push((group.id.clone(), expired.split_off(expired_before)));
             }
         }
+        let loaded = |group: &&ConsumerGroup| !self.loading.contains(group.id());
+        for group in self.consumer_groups.values().filter(loaded) {
+            let mut keeps_some = under_way.iter().any(|key| key.group_id == *group.id());
+            let expired_before = expired.len();
+            for key in self.offsets.keys_of_group(group.id()) {
+                let offset = self.offsets.get(&key.group_id, &key.topic, key.partition);
+                let is_expired = offset.is_some_and(|offset| {
+                    !under_way.contains(&key)
+                        && !group.is_subscribed_to(&key.topic)
+                        && is_old(
+                            offset,
+                            offset.commit_timestamp_ms,
+                            now.wall_ms,
+                            retention_ms,
+                        )
+                });
+                if is_expired {
+                    expired.push(key);
+                } else {
+                    keeps_some = true;
+                }
+            }
+            let fits_in_batch = expired.len() - expired_before <= REMOVALS_PER_BATCH_MAX;
+            if !keeps_some && group.members().is_empty() && fits_in_batch {
+                unused.push((group.id().clone(), expired.split_off(expired_before)));
+            }
+        }
         self.append_removals(&expired, now, &mut effects);
         self.append_deletions(unused, now, &mut effects);
         effects
@@ -80,24 +109,33 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         let Parts {
-            groups, mut turn, ..
+            groups,
+            consumer_groups,
+            mut turn,
+            ..
         } = self.parts(now, effects);
         let mut records = Vec::new();
         let mut offsets = Vec::new();
         let mut deleted = Vec::new();
+        let mut consumer_group_ids = Vec::new();
         for (group_id, keys) in unused {
             if records.len() + keys.len() >= REMOVALS_PER_BATCH_MAX && !records.is_empty() {
                 let change = Change::Delete {
                     offsets: std::mem::take(&mut offsets),
                     groups: std::mem::take(&mut deleted),
+                    consumer_group_ids: std::mem::take(&mut consumer_group_ids),
                 };
                 turn.append(std::mem::take(&mut records), change, Vec::new());
             }
             let removals: Vec<OffsetChange> = keys.into_iter().map(removal).collect();
             records.extend(removals.iter().map(offset_record));
-            records.push(group_tombstone(&group_id));
             offsets.extend(removals);
-            deleted.extend(groups.remove(&group_id));
+            let consumer = consumer_groups.remove(&group_id).map(Deleted::Consumer);
+            let classic = || groups.remove(&group_id).map(Deleted::Classic);
+            if let Some(group) = consumer.or_else(classic) {
+                records.extend(group.tombstones());
+                group.put(&mut deleted, &mut consumer_group_ids);
+            }
         }
         if !records.is_empty() {
             turn.append(
@@ -105,6 +143,7 @@ impl Coordinator {
                 Change::Delete {
                     offsets,
                     groups: deleted,
+                    consumer_group_ids,
                 },
                 Vec::new(),
             );
@@ -128,6 +167,10 @@ fn has_expired(group: &Group, offset: &OffsetAndMetadata, now_ms: i64, retention
         GroupState::Stable if knows_topics => offset.commit_timestamp_ms,
         _ => return false,
     };
+    is_old(offset, base_ms, now_ms, retention_ms)
+}
+
+fn is_old(offset: &OffsetAndMetadata, base_ms: i64, now_ms: i64, retention_ms: i64) -> bool {
     match offset.expire_timestamp_ms {
         Some(expire_timestamp_ms) => now_ms >= expire_timestamp_ms,
         None => now_ms.saturating_sub(base_ms) >= retention_ms,

@@ -58,6 +58,16 @@ impl Coordinator {
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
         let join = Join::new(context, &request);
         drop(request);
+        if let Some(group) = self.consumer_groups.get(&group_id) {
+            // Kafka lets members of the classic protocol into a consumer group; here they wait until it is empty.
+            if !group.members().is_empty() {
+                let error = ResponseError::InconsistentGroupProtocol;
+                return reply(effects, context, failed(&join.member_id, error));
+            }
+            if join.member_id.is_empty() {
+                self.end_consumer_group(&group_id, now, effects);
+            }
+        }
         let Parts {
             groups, mut turn, ..
         } = self.parts(now, effects);

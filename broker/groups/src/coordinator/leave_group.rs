@@ -36,6 +36,10 @@ impl Coordinator {
         } else {
             vec![MemberIdentity::default().with_member_id(request.member_id)]
         };
+        if self.consumer_groups.contains_key(request.group_id.as_str()) {
+            let group_id = Arc::from(request.group_id.as_str());
+            return self.leave_consumer_group(context, &group_id, &leaving, now, effects);
+        }
         let Parts {
             groups, mut turn, ..
         } = self.parts(now, effects);
@@ -96,7 +100,10 @@ fn leave(
     Ok(())
 }
 
-fn answer(member: &MemberIdentity, outcome: Result<(), ResponseError>) -> MemberResponse {
+pub(super) fn answer(
+    member: &MemberIdentity,
+    outcome: Result<(), ResponseError>,
+) -> MemberResponse {
     MemberResponse::default()
         .with_member_id(member.member_id.clone())
         .with_group_instance_id(member.group_instance_id.clone())

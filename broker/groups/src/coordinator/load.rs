@@ -5,9 +5,10 @@ use foz_records::group_metadata_value::MemberMetadata;
 use foz_records::{DecodeError, GroupMetadataValue, record_type};
 
 use super::tail::Tail;
-use super::{Coordinator, Groups, Parts, rebalance};
+use super::{ConsumerGroups, Coordinator, Groups, Parts, consumer_groups, rebalance};
 use crate::append::Appends;
 use crate::config::GroupConfig;
+use crate::consumer::{ConsumerRecord, Topics};
 use crate::effect::Effect;
 use crate::group::{Group, GroupState};
 use crate::member::{Member, Protocol};
@@ -16,11 +17,16 @@ use crate::offsets::Offsets;
 use crate::record::{Entry, decode};
 use crate::timers::Timers;
 
+/// What Kafka before 4.1 wrote of the topics of a consumer group; the group's metadata hash has taken its place
+/// (KIP-1101).
+const CONSUMER_GROUP_PARTITION_METADATA: i16 = 4;
+
 /// Builds a [`Coordinator`] from the records of its partition, in order: those below the high watermark, then
 /// those above it up to the log's end. Control batches are to be skipped by the caller.
 #[derive(Debug, Default)]
 pub struct Loader {
     groups: Groups,
+    consumer_groups: ConsumerGroups,
     offsets: Offsets,
     tail: Tail,
     skipped: BTreeMap<i16, usize>,
@@ -52,8 +58,15 @@ impl Loader {
                 group_id,
                 value: Some(value),
             }) => {
+                self.consumer_groups.remove(&group_id);
                 self.groups
                     .insert(group_id.clone(), group_of(group_id, value));
+            }
+            Some(Entry::Consumer { group_id, record }) => {
+                if matches!(record, ConsumerRecord::Epoch(Some(_))) {
+                    self.groups.remove(&group_id);
+                }
+                consumer_groups::replay(&mut self.consumer_groups, group_id, &record);
             }
         }
         Ok(())
@@ -69,7 +82,7 @@ impl Loader {
         value: Option<&[u8]>,
     ) -> Result<(), DecodeError> {
         if let Some(entry) = self.decode(key, value)? {
-            self.tail.replay(entry);
+            self.tail.replay(key, entry);
         }
         Ok(())
     }
@@ -82,7 +95,10 @@ impl Loader {
     fn decode(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Option<Entry>, DecodeError> {
         let entry = decode(key, value)?;
         if entry.is_none() {
-            *self.skipped.entry(record_type(key)?).or_default() += 1;
+            let record_type = record_type(key)?;
+            if record_type != CONSUMER_GROUP_PARTITION_METADATA {
+                *self.skipped.entry(record_type).or_default() += 1;
+            }
         }
         Ok(entry)
     }
@@ -97,6 +113,8 @@ impl Loader {
         let mut coordinator = Coordinator {
             config,
             groups: self.groups,
+            consumer_groups: self.consumer_groups,
+            topics: Arc::new(Topics::default()),
             offsets: self.offsets,
             timers: Timers::default(),
             appends: Appends::default(),
@@ -105,6 +123,7 @@ impl Loader {
         let with_offsets: Vec<Arc<str>> = coordinator.offsets.group_ids().cloned().collect();
         coordinator.add_simple_groups(&with_offsets, now);
         let loaded = coordinator.groups.keys();
+        let loaded = loaded.chain(coordinator.consumer_groups.keys());
         let loaded: Vec<Arc<str>> = loaded
             .filter(|group_id| !coordinator.loading.contains(*group_id))
             .cloned()
@@ -123,8 +142,10 @@ impl Loader {
 impl Coordinator {
     /// Groups of consumers that assign themselves leave no record but their offsets.
     pub(super) fn add_simple_groups(&mut self, group_ids: &[Arc<str>], now: Now) {
+        self.consumer_groups.retain(|_, group| !group.is_unused());
         for group_id in group_ids {
-            if self.offsets.group(group_id).is_some() {
+            let is_consumer_group = self.consumer_groups.contains_key(group_id);
+            if self.offsets.group(group_id).is_some() && !is_consumer_group {
                 let simple = || Group::new(Arc::clone(group_id), now.wall_ms);
                 self.groups.entry(group_id.clone()).or_insert_with(simple);
             }
@@ -133,6 +154,12 @@ impl Coordinator {
 
     /// Starts to coordinate groups that are loaded.
     pub(super) fn begin(&mut self, group_ids: &[Arc<str>], now: Now, effects: &mut Vec<Effect>) {
+        for group_id in group_ids {
+            if let Some(group) = self.consumer_groups.get(group_id) {
+                let timers = group.timers(&self.config.consumer);
+                self.set_consumer_timers(group_id, &timers, now);
+            }
+        }
         let Parts {
             groups, mut turn, ..
         } = self.parts(now, effects);

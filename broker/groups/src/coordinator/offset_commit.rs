@@ -11,6 +11,7 @@ use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use super::{Coordinator, Parts, reply};
 use crate::append::{Change, Deferred};
 use crate::config::GroupConfig;
+use crate::consumer::{CommitApi, CommitRule, Topics};
 use crate::effect::Effect;
 use crate::group::{Group, GroupState};
 use crate::now::Now;
@@ -33,14 +34,15 @@ impl Coordinator {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        if let Err(error) = self.validate_commit(context.api_version, &request) {
-            let request = Request::OffsetCommit(request);
-            return reply(
-                effects,
-                context,
-                request.error_response(context.api_version, error),
-            );
-        }
+        let rule = match self.validate_commit(context.api_version, &request) {
+            Ok(rule) => rule,
+            Err(error) => {
+                let request = Request::OffsetCommit(request);
+                let response = request.error_response(context.api_version, error);
+                return reply(effects, context, response);
+            }
+        };
+        let (response, changes) = commit(&request, &rule, &self.topics, &self.config, now);
         let Parts {
             groups, mut turn, ..
         } = self.parts(now, effects);
@@ -48,7 +50,6 @@ impl Coordinator {
             // A commit is as good as a heartbeat.
             turn.schedule_session(group, &Arc::from(request.member_id.as_str()));
         }
-        let (response, changes) = commit(&request, turn.config, now);
         let response = Response::OffsetCommit(response);
         if changes.is_empty() {
             return reply(effects, context, response);
@@ -65,11 +66,19 @@ impl Coordinator {
         &self,
         api_version: i16,
         request: &OffsetCommitRequest,
-    ) -> Result<(), ResponseError> {
+    ) -> Result<CommitRule<'_>, ResponseError> {
         if request.group_id.len() > STRING_BYTES_MAX {
             return Err(ResponseError::InvalidGroupId);
         }
-        match self.groups.get(request.group_id.as_str()) {
+        if let Some(group) = self.consumer_groups.get(request.group_id.as_str()) {
+            return group.check_commit(
+                CommitApi::OffsetCommit(api_version),
+                &request.member_id,
+                request.group_instance_id.as_deref(),
+                request.generation_id_or_member_epoch,
+            );
+        }
+        let taken = match self.groups.get(request.group_id.as_str()) {
             Some(group) => validate_member_commit(group, request),
             // Without a generation it is a consumer that assigns itself: the group comes into
             // being with its first offset.
@@ -78,7 +87,8 @@ impl Coordinator {
                 Err(ResponseError::GroupIdNotFound)
             }
             None => Err(ResponseError::IllegalGeneration),
-        }
+        };
+        taken.map(|()| CommitRule::Any)
     }
 }
 
@@ -109,6 +119,8 @@ fn validate_member_commit(
 
 fn commit(
     request: &OffsetCommitRequest,
+    rule: &CommitRule<'_>,
+    all_topics: &Topics,
     config: &GroupConfig,
     now: Now,
 ) -> (OffsetCommitResponse, Vec<OffsetChange>) {
@@ -119,9 +131,13 @@ fn commit(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let name: Arc<str> = Arc::from(topic.name.as_str());
+        let known = || all_topics.get(&name).map(|topic| topic.id);
+        let topic_id = Some(topic.topic_id).filter(|id| !id.is_nil());
+        let topic_id = topic_id.or_else(known).unwrap_or_default();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let refused = refuse(&name, partition, config);
+            let refused = refuse(&name, partition, config)
+                .or_else(|| rule.check(&topic_id, partition.partition_index).err());
             partitions.push(
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(partition.partition_index)

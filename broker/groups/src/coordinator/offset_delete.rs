@@ -8,6 +8,7 @@ use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
 use super::{Coordinator, Parts, reply};
 use crate::append::{Change, Deferred};
+use crate::consumer::ConsumerGroup;
 use crate::effect::Effect;
 use crate::group::Group;
 use crate::now::Now;
@@ -26,10 +27,17 @@ impl Coordinator {
     ) {
         let Parts {
             groups,
+            consumer_groups,
             offsets,
             mut turn,
         } = self.parts(now, effects);
-        let group = match validate(groups.get(request.group_id.as_str()), request) {
+        let group_id = request.group_id.as_str();
+        let group = match consumer_groups.get(group_id) {
+            Some(group) => Ok(Owner::Consumer(group)),
+            None => validate(groups.get(group_id), request).map(Owner::Classic),
+        };
+        let group_id: Arc<str> = Arc::from(group_id);
+        let group = match group {
             Ok(group) => group,
             Err(error) => {
                 let response = OffsetDeleteResponse::default().with_error_code(error.code());
@@ -55,11 +63,11 @@ impl Coordinator {
                         .with_error_code(error_code),
                 );
                 let key = OffsetKey {
-                    group_id: group.id.clone(),
+                    group_id: group_id.clone(),
                     topic: Arc::from(topic.name.as_str()),
                     partition,
                 };
-                let exists = offsets.get(&group.id, &topic.name, partition).is_some()
+                let exists = offsets.get(&group_id, &topic.name, partition).is_some()
                     || under_way.contains(&key);
                 if exists && !is_subscribed {
                     changes.push(OffsetChange { key, value: None });
@@ -82,6 +90,21 @@ impl Coordinator {
             response,
         };
         turn.append(records, Change::Offsets(changes), vec![deferred]);
+    }
+}
+
+/// The group whose offsets they are.
+enum Owner<'a> {
+    Classic(&'a Group),
+    Consumer(&'a ConsumerGroup),
+}
+
+impl Owner<'_> {
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.is_subscribed_to(topic),
+        }
     }
 }
 

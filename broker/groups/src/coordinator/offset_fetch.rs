@@ -50,6 +50,17 @@ impl Coordinator {
         } else {
             None
         };
+        // Whether the epoch of a member is the right one is told when that is committed.
+        let of_members = request
+            .groups
+            .iter()
+            .filter(|group| group.member_id.is_some());
+        let open = of_members
+            .filter_map(|group| self.appends.last_on_consumer_group(&group.group_id, token))
+            .filter(|under_way| !under_way.is_timed_out)
+            .map(|under_way| under_way.token)
+            .chain(open)
+            .max();
         match open {
             Some(token) => {
                 self.appends
@@ -79,6 +90,13 @@ impl Coordinator {
 
     fn fetch_group(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
         let group_id = request.group_id.as_str();
+        let response = OffsetFetchResponseGroup::default().with_group_id(request.group_id.clone());
+        if let Some(group) = self.consumer_groups.get(group_id)
+            && let Err(error) =
+                group.check_fetch(request.member_id.as_deref(), request.member_epoch)
+        {
+            return response.with_error_code(error.code());
+        }
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()
@@ -86,9 +104,7 @@ impl Coordinator {
                 .collect(),
             None => self.fetch_all(group_id),
         };
-        OffsetFetchResponseGroup::default()
-            .with_group_id(request.group_id.clone())
-            .with_topics(topics)
+        response.with_topics(topics)
     }
 
     fn fetch_topic(

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Coordinator;
 use super::load::group_of;
+use super::{Coordinator, consumer_groups};
+use crate::consumer::ConsumerRecord;
 use crate::effect::Effect;
 use crate::group::Group;
 use crate::now::Now;
@@ -19,6 +20,9 @@ use crate::record::Entry;
 pub(super) struct Tail {
     offsets: BTreeMap<OffsetKey, OffsetChange>,
     groups: BTreeMap<Arc<str>, Option<Group>>,
+    /// By key, each with its place in the log.
+    consumer: BTreeMap<Vec<u8>, (usize, Arc<str>, ConsumerRecord)>,
+    consumer_count: usize,
 }
 
 /// A [`Tail`] that waits to be committed.
@@ -26,10 +30,12 @@ pub(super) struct Tail {
 pub(crate) struct Inherited {
     pub(crate) offsets: Vec<OffsetChange>,
     groups: BTreeMap<Arc<str>, Option<Group>>,
+    /// In the order of the log.
+    consumer: Vec<(Arc<str>, ConsumerRecord)>,
 }
 
 impl Tail {
-    pub(super) fn replay(&mut self, entry: Entry) {
+    pub(super) fn replay(&mut self, key: &[u8], entry: Entry) {
         match entry {
             Entry::Offset(change) => {
                 self.offsets.insert(change.key.clone(), change);
@@ -38,16 +44,29 @@ impl Tail {
                 let group = value.map(|value| group_of(group_id.clone(), value));
                 self.groups.insert(group_id, group);
             }
+            Entry::Consumer { group_id, record } => {
+                self.consumer_count += 1;
+                let record = (self.consumer_count, group_id, record);
+                self.consumer.insert(key.to_vec(), record);
+            }
         }
     }
 
     pub(super) fn group_ids(&self) -> BTreeSet<Arc<str>> {
         let of_offsets = self.offsets.keys().map(|key| &key.group_id);
-        of_offsets.chain(self.groups.keys()).cloned().collect()
+        let of_consumer = self.consumer.values().map(|(_, group_id, _)| group_id);
+        let group_ids = of_offsets.chain(self.groups.keys()).chain(of_consumer);
+        group_ids.cloned().collect()
     }
 
     pub(super) fn into_inherited(self) -> Inherited {
+        let mut consumer = Vec::from_iter(self.consumer.into_values());
+        consumer.sort_by_key(|(place, ..)| *place);
+        let consumer = consumer.into_iter();
         Inherited {
+            consumer: consumer
+                .map(|(_, group_id, record)| (group_id, record))
+                .collect(),
             offsets: self.offsets.into_values().collect(),
             groups: self.groups,
         }
@@ -65,6 +84,12 @@ impl Coordinator {
                 Some(group) => self.groups.insert(group_id, group),
                 None => self.groups.remove(&group_id),
             };
+        }
+        for (group_id, record) in tail.consumer {
+            if matches!(record, ConsumerRecord::Epoch(Some(_))) {
+                self.groups.remove(&group_id);
+            }
+            consumer_groups::replay(&mut self.consumer_groups, group_id, &record);
         }
         let loaded = Vec::from_iter(std::mem::take(&mut self.loading));
         self.add_simple_groups(&loaded, now);

@@ -3,12 +3,13 @@ use foz_records::{
 };
 
 use super::Entry;
+use crate::consumer::ConsumerRecord;
 use crate::offsets::{OffsetAndMetadata, OffsetChange, OffsetKey};
 
-/// Reads a record. `None` for a key of a kind this crate does not keep (consumer, share and
-/// streams groups have their own): another version may have written it.
+/// Reads a record. `None` for a key of a kind this crate does not keep (share and streams groups have their
+/// own): another version may have written it.
 pub(crate) fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Entry>, DecodeError> {
-    let key = match GroupCoordinatorKey::decode(key)? {
+    let offset_key = match GroupCoordinatorKey::decode(key)? {
         Some(GroupCoordinatorKey::OffsetCommit(key)) => OffsetKey {
             group_id: key.group,
             topic: key.topic,
@@ -25,10 +26,14 @@ pub(crate) fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Entry>, 
             let group_id = key.group;
             return Ok(Some(Entry::Group { group_id, value }));
         }
-        _ => return Ok(None),
+        _ => {
+            let record = ConsumerRecord::decode(key, value)?;
+            return Ok(record.map(|(group_id, record)| Entry::Consumer { group_id, record }));
+        }
     };
     let value = value.map(OffsetCommitValue::decode_prefixed).transpose()?;
     let value = value.map(offset_of);
+    let key = offset_key;
     Ok(Some(Entry::Offset(OffsetChange { key, value })))
 }
 

@@ -231,9 +231,9 @@ fn reads_every_version_of_an_offset() {
 
 #[test]
 fn unknown_kinds_are_skipped_and_unknown_tags_too() {
-    // ConsumerGroupMetadataKey (3), and a kind that does not exist yet.
+    // StreamsGroupMetadataKey (17), and a kind that does not exist yet.
     assert_eq!(
-        decode(b"\x00\x03\x00\x01g", Some(b"\x00\x00\x00\x00\x00\x01")),
+        decode(b"\x00\x11\x00\x01g", Some(b"\x00\x00\x00\x00\x00\x01")),
         Ok(None)
     );
     assert_eq!(decode(b"\x7f\xff", None), Ok(None));

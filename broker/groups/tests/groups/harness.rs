@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use foz_groups::{
     AppendError, AppendToken, Coordinator, Effect, GroupConfig, Loader, Now, Record, Request,
-    RequestContext, Response, WaiterId,
+    RequestContext, Response, Topic, Topics, WaiterId,
 };
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -37,6 +38,12 @@ pub(crate) struct Harness {
     pub(crate) replies: BTreeMap<WaiterId, Response>,
     next_waiter: WaiterId,
     next_uuid: u128,
+    topics: Arc<Topics>,
+    topics_version: u64,
+    /// What regular expressions are to be resolved.
+    pub(crate) to_resolve: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    /// How often the coordinator has asked to be loaded again.
+    pub(crate) reloads: usize,
 }
 
 pub(crate) fn text(string: &str) -> StrBytes {
@@ -156,7 +163,23 @@ impl Harness {
             replies: BTreeMap::new(),
             next_waiter: 1,
             next_uuid: 1,
+            topics: Arc::new(Topics::default()),
+            topics_version: 0,
+            to_resolve: Vec::new(),
+            reloads: 0,
         }
+    }
+
+    /// The topics that consumer groups see: name, id, partitions.
+    pub(crate) fn set_topics(&mut self, topics: &[(&str, u128, usize)]) {
+        self.topics_version += 1;
+        let topics = topics.iter().map(|(name, id, partition_count)| {
+            let racks = vec![Vec::new(); *partition_count];
+            let topic = Topic::new(name, Uuid::from_u128(*id), &racks);
+            (Arc::from(*name), topic)
+        });
+        self.topics = Arc::new(self.topics.followed_by(self.topics_version, topics));
+        self.coordinator.on_topics_changed(Arc::clone(&self.topics));
     }
 
     pub(crate) fn send(&mut self, api_version: i16, request: Request) -> WaiterId {
@@ -172,6 +195,7 @@ impl Harness {
         let context = RequestContext {
             waiter: self.next_waiter,
             api_version,
+            connection: 1,
             client_id: client_id.to_owned(),
             client_host: "/192.0.2.1".to_owned(),
             member_uuid: Uuid::from_u128(self.next_uuid),
@@ -218,6 +242,17 @@ impl Harness {
                         assert!(!tail.is_empty());
                         self.tail_token = Some(token);
                         self.pending.push_back((token, tail));
+                    }
+                    Effect::Resolve { group_id, regexes } => {
+                        assert!(!regexes.is_empty());
+                        self.to_resolve.push((group_id, regexes));
+                    }
+                    Effect::Report { too_large, .. } => panic!("{too_large}"),
+                    Effect::Reload => {
+                        self.reloads += 1;
+                        // As the caller does: nothing more of what it said, and what is in the log stays there.
+                        self.restart_with_tail(self.pending.len());
+                        return;
                     }
                 }
             }
@@ -303,6 +338,7 @@ impl Harness {
         }
         let (coordinator, effects) = loader.finish(self.config.clone(), self.now);
         self.coordinator = coordinator;
+        self.coordinator.on_topics_changed(Arc::clone(&self.topics));
         self.absorb(effects);
     }
 
@@ -494,6 +530,8 @@ fn encode(response: &Response, api_version: i16) {
         Response::ListGroups(response) => response.encode(&mut buf, api_version),
         Response::DeleteGroups(response) => response.encode(&mut buf, api_version),
         Response::OffsetDelete(response) => response.encode(&mut buf, api_version),
+        Response::ConsumerGroupHeartbeat(response) => response.encode(&mut buf, api_version),
+        Response::ConsumerGroupDescribe(response) => response.encode(&mut buf, api_version),
     };
     encoded.unwrap_or_else(|error| panic!("{response:?} at version {api_version}: {error}"));
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod appends;
 mod commits;
+mod consumer_groups;
 mod expiry;
 mod harness;
 mod interleavings;

@@ -49,6 +49,8 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::SyncGroup => &SYNC_GROUP,
         ApiKey::DescribeGroups => &DESCRIBE_GROUPS,
         ApiKey::ListGroups => &LIST_GROUPS,
+        ApiKey::ConsumerGroupHeartbeat => &CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::ApiVersions => &API_VERSIONS,
         ApiKey::CreateTopics => &CREATE_TOPICS,
         ApiKey::DeleteTopics => &DELETE_TOPICS,
@@ -232,6 +234,33 @@ const LIST_GROUPS: Shape = Shape {
     fields: &[
         f("states_filter", STRINGS).from(4),
         f("types_filter", STRINGS).from(5),
+    ],
+};
+
+const CONSUMER_GROUP_HEARTBEAT: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("group_id", STRING),
+        f("member_id", STRING),
+        f("member_epoch", INT32),
+        f("instance_id", STRING),
+        f("rack_id", STRING),
+        f("rebalance_timeout_ms", INT32),
+        f("subscribed_topic_names", STRINGS),
+        f("subscribed_topic_regex", STRING).from(1),
+        f("server_assignor", STRING),
+        f(
+            "topic_partitions",
+            Kind::Array(&[f("topic_id", UUID), f("partitions", INT32S)]),
+        ),
+    ],
+};
+
+const CONSUMER_GROUP_DESCRIBE: Shape = Shape {
+    flexible_from: 0,
+    fields: &[
+        f("group_ids", STRINGS),
+        f("include_authorized_operations", INT8),
     ],
 };
 

@@ -20,6 +20,10 @@ macro_rules! for_request_of {
             ApiKey::LeaveGroup => $then::<LeaveGroupRequest>($($argument),*),
             ApiKey::SyncGroup => $then::<SyncGroupRequest>($($argument),*),
             ApiKey::DescribeGroups => $then::<DescribeGroupsRequest>($($argument),*),
+            ApiKey::ConsumerGroupHeartbeat => {
+                $then::<ConsumerGroupHeartbeatRequest>($($argument),*)
+            }
+            ApiKey::ConsumerGroupDescribe => $then::<ConsumerGroupDescribeRequest>($($argument),*),
             ApiKey::ListGroups => $then::<ListGroupsRequest>($($argument),*),
             ApiKey::ApiVersions => $then::<ApiVersionsRequest>($($argument),*),
             ApiKey::CreateTopics => $then::<CreateTopicsRequest>($($argument),*),

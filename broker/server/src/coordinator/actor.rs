@@ -1,15 +1,15 @@
 //! The task that owns one coordinator.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use foz_groups::{
-    AppendError, AppendToken, Coordinator, Effect, GroupConfig, Now, Record, Request,
+    AppendError, AppendToken, Coordinator, Effect, Now, Record, Request,
     RequestContext as GroupContext, Response, WaiterId,
 };
-use foz_metadata::Image;
 use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
@@ -17,12 +17,16 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::Followed;
 use super::counted::{Counted, Counts};
 use super::load::{Load, Loaded, gone_topics, load};
+use super::regexes::resolve;
+use crate::authorizer::{Operation, Resource};
+use crate::blocking::blocking;
 use crate::partition::{Partition, ProduceError, wall_clock_ms};
 use crate::request::RequestContext;
 
@@ -46,18 +50,18 @@ pub(super) enum Message {
 
 pub(super) struct Asked {
     context: GroupContext,
+    asker: RequestContext,
     request: Request,
     answer: oneshot::Sender<Response>,
 }
 
 impl ActorHandle {
-    /// Loads the groups from the partition and begins to coordinate. `image` is the one by which this
-    /// broker leads; the handle is told of topics that are deleted after it.
+    /// Loads the groups from the partition and begins to coordinate. `followed` has the image by which this
+    /// broker leads, or a newer one; the handle is told of topics that are deleted after it.
     pub(super) fn start(
         partition: Arc<Partition>,
         (topic_id, leader_epoch): (Uuid, i32),
-        config: GroupConfig,
-        image: Arc<Image>,
+        followed: watch::Receiver<Arc<Followed>>,
         counts: Counts,
     ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
@@ -65,7 +69,7 @@ impl ActorHandle {
             partition,
             leader_epoch,
         };
-        tokio::spawn(run(led, config, image, messages, counts));
+        tokio::spawn(run(led, followed, messages, counts));
         Self {
             topic_id,
             leader_epoch,
@@ -85,15 +89,18 @@ impl ActorHandle {
         request: Request,
     ) -> oneshot::Receiver<Response> {
         let (answer, answered) = oneshot::channel();
+        let asker = context.clone();
         let context = GroupContext {
             waiter: 0,
             api_version: context.version,
+            connection: context.client.number,
             client_id: context.client_id.clone(),
             client_host: format!("/{}", context.client.peer.ip()),
             member_uuid: Uuid::new_v4(),
         };
         let asked = Box::new(Asked {
             context,
+            asker,
             request,
             answer,
         });
@@ -133,44 +140,52 @@ pub(super) struct Led {
 
 async fn run(
     led: Led,
-    config: GroupConfig,
-    image: Arc<Image>,
+    followed: watch::Receiver<Arc<Followed>>,
     mut messages: mpsc::Receiver<Message>,
     counts: Counts,
 ) {
     let clock = Clock {
         origin: Instant::now(),
     };
-    let loading = Counted::new(&counts.loading);
-    let load = load(&led, config, &mut messages, clock).await;
-    drop(loading);
-    let loaded = match load {
-        Load::Done(loaded) => loaded,
-        Load::Resigned => return,
-        Load::Failed => {
-            drop((led, image));
-            let _failed = Counted::new(&counts.failed);
-            return refuse_all(messages).await;
+    loop {
+        let config = followed.borrow().config.clone();
+        let loading = Counted::new(&counts.loading);
+        let load = load(&led, config, &mut messages, clock).await;
+        drop(loading);
+        let loaded = match load {
+            Load::Done(loaded) => loaded,
+            Load::Resigned => return,
+            Load::Failed => {
+                drop((led, followed));
+                let _failed = Counted::new(&counts.failed);
+                return refuse_all(messages).await;
+            }
+        };
+        let _active = Counted::new(&counts.active);
+        let mut actor = Actor {
+            led: led.clone(),
+            clock,
+            followed: followed.clone(),
+            waiting: HashMap::new(),
+            waiters_made: 0,
+            appending: FuturesUnordered::new(),
+            resolving: FuturesUnordered::new(),
+        };
+        match actor.serve(*loaded, &mut messages).await {
+            Ended::Resigned => return,
+            Ended::Reload => warn!(
+                partition = led.partition.name(),
+                "groups are loaded again: the change of a consumer group could not be written"
+            ),
         }
-    };
-    let _active = Counted::new(&counts.active);
-    let Loaded {
-        mut coordinator,
-        mut effects,
-        topics_deleted,
-    } = *loaded;
-    let gone = gone_topics(&coordinator, &image, &topics_deleted);
-    let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
-    effects.extend(coordinator.on_topics_deleted(&gone, clock.now()));
-    drop(image);
-    let mut actor = Actor {
-        led,
-        clock,
-        waiting: HashMap::new(),
-        waiters_made: 0,
-        appending: FuturesUnordered::new(),
-    };
-    actor.serve(coordinator, effects, messages).await;
+    }
+}
+
+/// Why a coordinator serves no longer.
+enum Ended {
+    Resigned,
+    /// What it holds is not what the log has.
+    Reload,
 }
 
 /// For a partition that could not be loaded, for as long as this broker leads it in that epoch, as in Kafka.
@@ -201,26 +216,43 @@ impl Clock {
 }
 
 type Outcome = (AppendToken, Result<(), AppendError>);
+type Later<T> = FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// What the regular expressions of a group match, in a version of the topics.
+struct Resolved {
+    group_id: Arc<str>,
+    matches: Vec<(Arc<str>, BTreeSet<Arc<str>>)>,
+    version: u64,
+}
 
 struct Actor {
     led: Led,
     clock: Clock,
+    followed: watch::Receiver<Arc<Followed>>,
     waiting: HashMap<WaiterId, oneshot::Sender<Response>>,
     waiters_made: WaiterId,
-    appending: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    appending: Later<Outcome>,
+    resolving: Later<Resolved>,
 }
 
 impl Actor {
-    async fn serve(
-        &mut self,
-        mut coordinator: Coordinator,
-        effects: Vec<Effect>,
-        mut messages: mpsc::Receiver<Message>,
-    ) {
+    async fn serve(&mut self, loaded: Loaded, messages: &mut mpsc::Receiver<Message>) -> Ended {
+        let Loaded {
+            mut coordinator,
+            mut effects,
+            topics_deleted,
+        } = loaded;
+        let followed = Arc::clone(&self.followed.borrow_and_update());
+        coordinator.on_topics_changed(Arc::clone(&followed.topics));
+        coordinator.on_config_changed(followed.config.clone());
+        let gone = gone_topics(&coordinator, &followed.image, &topics_deleted);
+        drop(followed);
+        let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+        effects.extend(coordinator.on_topics_deleted(&gone, self.clock.now()));
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         expiry.tick().await;
-        self.carry_out(effects);
-        loop {
+        let mut done = self.carry_out(&mut coordinator, effects, None);
+        while done.is_continue() {
             let deadline = coordinator
                 .next_deadline()
                 .map(|deadline| self.clock.at(deadline));
@@ -230,39 +262,81 @@ impl Actor {
                     None => std::future::pending().await,
                 }
             };
+            let mut asker = None;
             let effects = tokio::select! {
                 message = messages.recv() => match message {
-                    None => break,
+                    None => {
+                        self.resign(coordinator);
+                        return Ended::Resigned;
+                    }
                     // Its place is taken by another, or will be: what is left waits for that one.
                     Some(Message::Ask(asked)) if messages.is_closed() => {
                         asked.refuse(ResponseError::NotCoordinator);
                         continue;
                     }
-                    Some(message) => self.take(&mut coordinator, message),
+                    Some(message) => {
+                        self.follow(&mut coordinator);
+                        self.take(&mut coordinator, message, &mut asker)
+                    }
                 },
                 Some((token, outcome)) = self.appending.next() => {
                     coordinator.on_append(token, outcome, self.clock.now())
                 }
-                () = timer => coordinator.on_timer(self.clock.now()),
+                Some(resolved) = self.resolving.next() => {
+                    self.follow(&mut coordinator);
+                    let Resolved { group_id, matches, version } = resolved;
+                    coordinator.on_resolved(&group_id, &matches, version, self.clock.now())
+                }
+                () = timer => {
+                    self.follow(&mut coordinator);
+                    coordinator.on_timer(self.clock.now())
+                }
                 _ = expiry.tick() => coordinator.expire_offsets(self.clock.now()),
             };
-            self.carry_out(effects);
+            done = self.carry_out(&mut coordinator, effects, asker.as_ref());
         }
-        self.carry_out(coordinator.resign());
+        self.resign(coordinator);
+        Ended::Reload
     }
 
-    fn take(&mut self, coordinator: &mut Coordinator, message: Message) -> Vec<Effect> {
+    /// Whoever waits for what is not to come is told NOT_COORDINATOR.
+    fn resign(&mut self, coordinator: Coordinator) {
+        for effect in coordinator.resign() {
+            if let Effect::Reply { waiter, response } = effect {
+                self.reply(waiter, response);
+            }
+        }
+        self.waiting.clear();
+    }
+
+    /// A client that has made a topic, or a config, is answered by a broker that knows it.
+    fn follow(&mut self, coordinator: &mut Coordinator) {
+        if self.followed.has_changed().unwrap_or(false) {
+            let followed = Arc::clone(&self.followed.borrow_and_update());
+            coordinator.on_topics_changed(Arc::clone(&followed.topics));
+            coordinator.on_config_changed(followed.config.clone());
+        }
+    }
+
+    fn take(
+        &mut self,
+        coordinator: &mut Coordinator,
+        message: Message,
+        asker: &mut Option<RequestContext>,
+    ) -> Vec<Effect> {
         let now = self.clock.now();
         match message {
             Message::Ask(asked) => {
                 let Asked {
                     mut context,
+                    asker: from,
                     request,
                     answer,
                 } = *asked;
                 self.waiters_made += 1;
                 context.waiter = self.waiters_made;
                 self.waiting.insert(context.waiter, answer);
+                *asker = Some(from);
                 coordinator.handle(&context, request, now)
             }
             Message::TopicsDeleted(names) => {
@@ -272,19 +346,69 @@ impl Actor {
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
+    /// Breaks off when the coordinator is to be loaded again. An append that fails at once is told at once:
+    /// nothing may be built on it.
+    fn carry_out(
+        &mut self,
+        coordinator: &mut Coordinator,
+        effects: Vec<Effect>,
+        asker: Option<&RequestContext>,
+    ) -> ControlFlow<()> {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Reply { waiter, response } => {
-                    if let Some(answer) = self.waiting.remove(&waiter) {
-                        // A client that has gone needs no answer.
-                        let _ = answer.send(response);
+                Effect::Reply { waiter, response } => self.reply(waiter, response),
+                Effect::Append { token, records } => {
+                    if let Err(error) = self.append(token, &records) {
+                        let undone = coordinator.on_append(token, Err(error), self.clock.now());
+                        for effect in undone.into_iter().rev() {
+                            effects.push_front(effect);
+                        }
                     }
                 }
-                Effect::Append { token, records } => self.append(token, &records),
                 Effect::AwaitCommitted { token } => self.await_committed(token),
+                Effect::Resolve { group_id, regexes } => self.resolve(group_id, regexes, asker),
+                Effect::Report {
+                    group_id,
+                    too_large,
+                } => {
+                    let partition = self.led.partition.name();
+                    warn!(partition, %group_id, "a consumer group goes on as it is: {too_large}");
+                }
+                Effect::Reload => return ControlFlow::Break(()),
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    fn reply(&mut self, waiter: WaiterId, response: Response) {
+        if let Some(answer) = self.waiting.remove(&waiter) {
+            // A client that has gone needs no answer.
+            let _ = answer.send(response);
+        }
+    }
+
+    /// On another thread: there may be many topics, and many expressions.
+    fn resolve(
+        &mut self,
+        group_id: Arc<str>,
+        regexes: Vec<Arc<str>>,
+        asker: Option<&RequestContext>,
+    ) {
+        let topics = Arc::clone(&self.followed.borrow().topics);
+        let asker = asker.cloned();
+        self.resolving.push(Box::pin(blocking(move || {
+            let version = topics.version();
+            let may_describe = |name: &str| {
+                let asker = asker.as_ref();
+                asker.is_some_and(|asker| asker.allows(Operation::Describe, &Resource::Topic(name)))
+            };
+            Resolved {
+                group_id,
+                matches: resolve(regexes, &topics, may_describe),
+                version,
+            }
+        })));
     }
 
     /// Waits for what was in the log when the coordinator was loaded, and whatever it has appended by now.
@@ -299,27 +423,24 @@ impl Actor {
         }));
     }
 
-    fn append(&mut self, token: AppendToken, records: &[Record]) {
-        let appended = batch_of(records).and_then(|batch| {
-            self.led
-                .partition
-                .append_in_epoch(self.led.leader_epoch, batch)
-                .map_err(|error| append_error(&error))
-        });
+    fn append(&mut self, token: AppendToken, records: &[Record]) -> Result<(), AppendError> {
+        let produced = self
+            .led
+            .partition
+            .append_in_epoch(self.led.leader_epoch, batch_of(records)?)
+            .map_err(|error| append_error(&error))?;
         let partition = Arc::clone(&self.led.partition);
         self.appending.push(Box::pin(async move {
-            let outcome = match appended {
-                // Without a limit of its own: the outcome is open until it is committed, or the leadership
-                // is lost and the coordinator with it. Who waits for it does so for a limited time.
-                Ok(produced) => match partition.acknowledged(&produced).await {
-                    // Committed, with as many replicas as it takes; some of them have left since.
-                    Ok(()) | Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
-                    Err(_) => Err(AppendError::NotCoordinator),
-                },
-                Err(error) => Err(error),
+            // Without a limit of its own: the outcome is open until it is committed, or the leadership
+            // is lost and the coordinator with it. Who waits for it does so for a limited time.
+            let outcome = match partition.acknowledged(&produced).await {
+                // Committed, with as many replicas as it takes; some of them have left since.
+                Ok(()) | Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
+                Err(_) => Err(AppendError::NotCoordinator),
             };
             (token, outcome)
         }));
+        Ok(())
     }
 }
 

@@ -216,7 +216,7 @@ pub(crate) async fn offset_delete(
     response
 }
 
-async fn ask(context: &RequestContext, request: Request, allowed: bool) -> Response {
+pub(super) async fn ask(context: &RequestContext, request: Request, allowed: bool) -> Response {
     if allowed {
         context.broker.coordinators.ask(context, request).await
     } else {

@@ -48,6 +48,7 @@ struct Started {
 pub(crate) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
+    number: u64,
     broker: Arc<Broker>,
     listener: Listener,
     stop: CancellationToken,
@@ -59,7 +60,7 @@ pub(crate) async fn serve(
     let (started, queue) = mpsc::channel(IN_FLIGHT_MAX);
     // Ends long polls: the client is gone, or the broker is stopping.
     let gone = CancellationToken::new();
-    let client = Arc::new(Client::anonymous(peer, listener, gone.clone()));
+    let client = Arc::new(Client::anonymous(peer, listener, number, gone.clone()));
     let read = async {
         let end = read_requests(reader, &client, &broker, started, stop).await;
         match end {

@@ -26,6 +26,7 @@ pub(crate) async fn serve(
 ) {
     let connections = TaskTracker::new();
     let open = Arc::new(AtomicUsize::new(0));
+    let mut accepted_count = 0;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -50,10 +51,12 @@ pub(crate) async fn serve(
             broker: Arc::clone(&broker),
         };
         guard.broker.metrics.connections.inc();
+        accepted_count += 1;
+        let number = accepted_count;
         let (broker, stop) = (Arc::clone(&broker), stop.clone());
         connections.spawn(async move {
             let _guard = guard;
-            connection::serve(stream, peer, broker, kind, stop).await;
+            connection::serve(stream, peer, number, broker, kind, stop).await;
         });
     }
     // Refused, a client looks elsewhere; in the backlog it would wait for the end of the process.

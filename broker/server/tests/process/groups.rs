@@ -1,5 +1,6 @@
 //! Committed offsets survive, and groups find their coordinator again.
 
+mod consumer_groups;
 mod failover;
 
 use std::time::{Duration, Instant};

@@ -92,6 +92,7 @@ impl Harness {
         let context = RequestContext {
             waiter: 1,
             api_version,
+            connection: self.connection,
             client_id: "client".to_owned(),
             client_host: "/192.0.2.1".to_owned(),
             member_uuid: Uuid::from_u128(7),
@@ -101,10 +102,9 @@ impl Harness {
             topics,
             config,
             now,
-            connection,
             ..
         } = self;
-        let outcome = group.heartbeat(&context, *connection, request, topics, config, *now);
+        let outcome = group.heartbeat(&context, request, topics, config, *now);
         self.set_timers(match &outcome {
             Ok(outcome) => &outcome.timers,
             Err(refused) => &refused.timers,

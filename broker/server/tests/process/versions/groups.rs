@@ -1,4 +1,4 @@
-//! FindCoordinator and the classic group APIs: one whole life of a group in each version.
+//! FindCoordinator and the group APIs: one whole life of a group in each version.
 
 use bytes::Bytes;
 use foz_protocol::error::ErrorCode;
@@ -15,6 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::connection::{Connection, error, eventually, group_id, nearest, text, versions_of};
 
 mod committed;
+mod consumer_groups;
 
 const PROTOCOL_TYPE: &str = "consumer";
 const PROTOCOL: &str = "range";
@@ -23,7 +24,7 @@ const ASSIGNMENT: &[u8] = b"assignment";
 const STATIC_MEMBERS_FROM: i16 = 5;
 
 pub(super) fn check(connection: &mut Connection) {
-    connection.create_topic(committed::TOPIC, 2);
+    let topic = connection.create_topic(committed::TOPIC, 2);
     coordinators_are_found(connection);
     // Every API of groups has at most as many versions as JoinGroup.
     for version in versions_of::<JoinGroupRequest>() {
@@ -35,6 +36,7 @@ pub(super) fn check(connection: &mut Connection) {
     }
     several_groups_are_asked_for_at_once(connection);
     committed::check(connection);
+    consumer_groups::check(connection, &topic);
 }
 
 fn coordinators_are_found(connection: &mut Connection) {

@@ -53,7 +53,7 @@ async fn coordinate(world: &World) -> [i64; 3] {
 
 async fn ask(world: &World, version: i16, request: Request) -> Response {
     let peer = "127.0.0.1:1".parse().unwrap();
-    let client = Client::anonymous(peer, Listener::Clients, CancellationToken::new());
+    let client = Client::anonymous(peer, Listener::Clients, 1, CancellationToken::new());
     let context = RequestContext {
         broker: Arc::clone(&world.broker),
         client: Arc::new(client),

@@ -124,7 +124,7 @@ fn delete(
 }
 
 /// Commits offset 5 of partition 0 and of one that does not exist.
-fn commit(
+pub(super) fn commit(
     connection: &mut Connection,
     version: i16,
     group: &str,

@@ -1,0 +1,91 @@
+//! The regular expressions of consumer groups: never on the thread of a coordinator.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use foz_groups::Topics;
+use regex::{Regex, RegexBuilder};
+
+/// Memory that one compiled expression may take; its time is linear in the length of a topic's name.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// Matches the whole name of a topic, as Kafka's does.
+pub(crate) fn compile(regex: &str) -> Result<Regex, regex::Error> {
+    // By itself first: `a)|(b` is none.
+    build(regex)?;
+    build(&format!(r"\A(?:{regex})\z"))
+}
+
+/// The topics that each expression matches, of those that `may_describe` lets pass. One that does not compile, as
+/// it may have in the broker that took it, matches nothing.
+pub(super) fn resolve(
+    regexes: Vec<Arc<str>>,
+    topics: &Topics,
+    may_describe: impl Fn(&str) -> bool,
+) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
+    let visible: Vec<&Arc<str>> = topics.names().filter(|name| may_describe(name)).collect();
+    let matches = regexes.into_iter().map(|regex| {
+        let compiled = compile(&regex).ok();
+        let matched = visible.iter().filter(|name| {
+            let compiled = compiled.as_ref();
+            compiled.is_some_and(|compiled| compiled.is_match(name))
+        });
+        let matched = matched.map(|name| Arc::clone(name)).collect();
+        (regex, matched)
+    });
+    matches.collect()
+}
+
+fn build(regex: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(regex)
+        .size_limit(COMPILED_BYTES_MAX)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_groups::Topic;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn matched(regex: &str) -> Vec<String> {
+        let names = ["orders", "orders-eu", "payments", "__consumer_offsets"];
+        let topics = names.iter().zip(1..).map(|(name, id)| {
+            let topic = Topic::new(name, Uuid::from_u128(id), &[vec![]]);
+            (Arc::from(*name), topic)
+        });
+        let topics = Topics::new(1, topics);
+        let may_describe = |name: &str| name != "payments";
+        let resolved = resolve(vec![Arc::from(regex)], &topics, may_describe);
+        assert_eq!(*resolved[0].0, *regex);
+        resolved[0].1.iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn the_whole_name_has_to_match_and_be_visible() {
+        for (regex, expected) in [
+            ("orders", &["orders"][..]),
+            ("orders.*", &["orders", "orders-eu"]),
+            ("orders|x", &["orders"]),
+            ("rders", &[]),
+            ("payments", &[]),
+            (".*", &["__consumer_offsets", "orders", "orders-eu"]),
+            ("(?i)ORDERS", &["orders"]),
+            // It does not compile.
+            ("(", &[]),
+        ] {
+            assert_eq!(matched(regex), expected, "{regex}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_or_too_large_a_one_does_not_compile() {
+        for regex in ["(", "a)|(b", "[", "a{1000000}", "(?:(?:a{100}){100}){100}"] {
+            assert!(compile(regex).is_err(), "{regex}");
+        }
+        for regex in ["", "a|b", "(a+)+$", "[a-z]{1,20}"] {
+            assert!(compile(regex).is_ok(), "{regex}");
+        }
+    }
+}

@@ -112,20 +112,23 @@ pub(super) fn console(world: &World) -> Result<()> {
         .args(bootstrap)
         .args(topic);
     produce.stdin(sent.join("\n") + "\n").run()?;
-    // In a group: the coordinator assigns the partitions and keeps the offsets.
-    let consume = |count: usize| -> Result<Vec<String>> {
+    // In a group: the coordinator keeps the offsets, also when the next member speaks another protocol.
+    let consume = |protocol: &str, count: usize| -> Result<Vec<String>> {
         let count = count.to_string();
+        let protocol = format!("group.protocol={protocol}");
         let consumer = world
             .java(tool::CONSOLE_CONSUMER)?
             .args(bootstrap)
             .args(topic);
         let limits = ["--max-messages", &count, "--timeout-ms", "60000"];
         let group = ["--from-beginning", "--group", "console"];
+        let group = group.into_iter().chain(["--command-property", &protocol]);
         let text = consumer.args(limits).args(group).run()?.text();
         Ok(text.lines().map(str::to_owned).collect())
     };
-    let mut received = consume(30)?;
-    received.extend(consume(20)?);
+    let mut received = consume("classic", 20)?;
+    received.extend(consume("consumer", 20)?);
+    received.extend(consume("classic", 10)?);
     ensure_same_messages(&sent, &received)?;
     topics(&["--delete", "--topic", "by-console"])?;
     let left = topics(&["--list"])?.text();

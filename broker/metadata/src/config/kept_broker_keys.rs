@@ -99,11 +99,6 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         int(524288),
         Some("1048588"),
     ),
-    of_file(
-        "group.coordinator.rebalance.protocols",
-        Kind::List(&[]),
-        Some("classic,consumer,streams"),
-    ),
     of_file("group.coordinator.threads", int(1), Some("4")),
     of_requests("group.share.assignment.interval.ms", int(0), Some("1000")),
     of_file("group.share.assignors", Kind::List(&[]), Some("simple")),

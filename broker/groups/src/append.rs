@@ -5,7 +5,8 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::OffsetFetchRequest;
 
-use crate::coordinator::Inherited;
+use crate::consumer::{ConsumerGroup, Undo};
+use crate::coordinator::{Deleted, Inherited};
 use crate::effect::{AppendToken, WaiterId};
 use crate::group::Group;
 use crate::member::{Member, Waiter};
@@ -15,6 +16,8 @@ use crate::response::Response;
 /// Why a batch is not in the log. It must be certain that it never will be: when that is open
 /// (the broker lost the partition, the outcome is unknown), let the coordinator resign instead and
 /// load it again. A batch that only takes long has no outcome yet.
+///
+/// All but [`Self::NotCoordinator`] are known at once, and told before a later batch is appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// This broker does not lead the partition, or its storage failed.
@@ -46,13 +49,17 @@ pub(crate) enum Change {
     /// Groups go, with their offsets; they were taken out when the batch was handed out.
     Delete {
         offsets: Vec<OffsetChange>,
-        groups: Vec<Group>,
-        /// The ids of those that are consumer groups.
-        consumer_group_ids: Vec<Arc<str>>,
+        groups: Vec<Deleted>,
     },
-    /// A consumer group has changed, in force already. What came after is built on it: when the batch is in no
-    /// log, the coordinator is loaded again.
-    ConsumerGroup { group_id: Arc<str> },
+    /// A consumer group has changed, in force already.
+    ConsumerGroup {
+        group_id: Arc<str>,
+        undo: Undo,
+        /// The empty classic group that had the name before.
+        replaced: Option<Box<Group>>,
+    },
+    /// An empty consumer group has made room for a classic one of its name.
+    EndedConsumerGroup(Box<ConsumerGroup>),
     /// A group has lost its last member. Its state has moved already: if this record is missing,
     /// the members of the previous generation come back after a restart, and time out.
     EmptyGroup,
@@ -71,13 +78,11 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// It changes a consumer group: what fails cannot be undone.
+    /// It has changed a consumer group.
     pub(crate) fn is_of_consumer_group(&self) -> bool {
         match self {
-            Self::ConsumerGroup { .. } => true,
-            Self::Delete {
-                consumer_group_ids, ..
-            } => !consumer_group_ids.is_empty(),
+            Self::ConsumerGroup { .. } | Self::EndedConsumerGroup(_) => true,
+            Self::Delete { groups, .. } => groups.iter().any(Deleted::is_of_consumers),
             _ => false,
         }
     }
@@ -139,16 +144,21 @@ impl PendingAppend {
             | Change::Assignment { .. }
             | Change::StaticMember(_)
             | Change::ConsumerGroup { .. }
+            | Change::EndedConsumerGroup(_)
             | Change::GivenUp => &[],
         }
     }
 
     fn changes_consumer_group(&self, group_id: &str) -> bool {
         match &self.change {
-            Change::ConsumerGroup { group_id: changed } => **changed == *group_id,
-            Change::Delete {
-                consumer_group_ids, ..
-            } => consumer_group_ids.iter().any(|id| **id == *group_id),
+            Change::ConsumerGroup {
+                group_id: changed, ..
+            } => **changed == *group_id,
+            Change::EndedConsumerGroup(ended) => **ended.id() == *group_id,
+            Change::Delete { groups, .. } => {
+                let mut groups = groups.iter();
+                groups.any(|group| group.is_of_consumers() && group.id() == group_id)
+            }
             _ => false,
         }
     }
@@ -224,6 +234,21 @@ impl Appends {
         self.take(self.queue.iter().position(is_failed)?)
     }
 
+    /// The newest batch that is built on one that failed, and so is not to be appended.
+    pub(crate) fn take_built_on(&mut self, failed: &PendingAppend) -> Option<PendingAppend> {
+        let Change::ConsumerGroup { group_id, .. } = &failed.change else {
+            return None;
+        };
+        let is_built_on = |pending: &PendingAppend| {
+            pending.token > failed.token && pending.changes_consumer_group(group_id)
+        };
+        self.take(self.queue.iter().rposition(is_built_on)?)
+    }
+
+    pub(crate) fn contains(&self, token: AppendToken) -> bool {
+        self.queue.iter().any(|pending| pending.token == token)
+    }
+
     fn take(&mut self, index: usize) -> Option<PendingAppend> {
         if index < self.timed_out {
             self.timed_out -= 1;
@@ -295,10 +320,7 @@ impl Appends {
 
     pub(crate) fn deletes_group(&self, group_id: &str) -> bool {
         self.queue.iter().any(|pending| match &pending.change {
-            Change::Delete { groups, .. } => {
-                pending.changes_consumer_group(group_id)
-                    || groups.iter().any(|group| *group.id == *group_id)
-            }
+            Change::Delete { groups, .. } => groups.iter().any(|group| group.id() == group_id),
             _ => false,
         })
     }

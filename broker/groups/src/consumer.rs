@@ -3,8 +3,8 @@
 //!
 //! A [`ConsumerGroup`] changes by [`ConsumerRecord`]s only. Each call reads the group, applies the records that
 //! it returns, and is to have them appended as one batch; its response goes out once they are committed, and so
-//! does one without records once those of the calls before it are. When an append fails, the group holds what
-//! is in no log: the coordinator resigns and loads it again.
+//! does one without records once those of the calls before it are. An append that fails at once is undone
+//! ([`ConsumerGroup::undo`]) before anything is built on it; when it fails later, leadership is lost.
 //!
 //! Invariants:
 //! - A partition has one owner. It is taken by the member that it is assigned to, and let go of only when that
@@ -48,6 +48,7 @@ mod timer;
 mod too_large;
 mod topics;
 mod turn;
+mod undo;
 mod validate;
 
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use timer::{ConsumerTimer, TimerChange};
 pub use too_large::TooLarge;
 pub use topics::{Topic, Topics};
 pub use turn::GroupChange;
+pub use undo::Undo;
 pub use validate::REGEX_BYTES_MAX;
 pub(crate) use validate::validate;
 

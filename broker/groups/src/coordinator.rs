@@ -36,6 +36,7 @@ mod sync_group;
 mod tail;
 mod turn;
 
+pub(crate) use delete_groups::Deleted;
 pub use load::Loader;
 pub(crate) use tail::Inherited;
 
@@ -211,15 +212,7 @@ impl Coordinator {
         let mut effects = Vec::new();
         match outcome {
             Ok(()) => self.appends.confirm(token),
-            Err(error) => {
-                if let Some(failed) = self.appends.take_failed(token) {
-                    let error = Some(error.response_error());
-                    let is_in_force = failed.change.is_of_consumer_group();
-                    self.settle(token, failed.change, error, now, &mut effects);
-                    self.answer_deferred(token, failed.deferred, error, &mut effects);
-                    effects.extend(is_in_force.then_some(Effect::Reload));
-                }
-            }
+            Err(error) => self.fail(token, error, now, &mut effects),
         }
         while let Some(pending) = self.appends.pop_confirmed() {
             let token = pending.token;
@@ -227,6 +220,12 @@ impl Coordinator {
             self.answer_deferred(token, pending.deferred, None, &mut effects);
         }
         effects
+    }
+
+    /// Whether the outcome of an append is still asked for. One that was handed out together with another that
+    /// failed, and is built on it, is not to be carried out.
+    pub fn is_under_way(&self, token: AppendToken) -> bool {
+        self.appends.contains(token)
     }
 
     /// Ends this coordinator, because another broker leads the partition or none does: everyone who

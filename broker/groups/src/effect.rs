@@ -18,7 +18,8 @@ impl AppendToken {
 }
 
 /// What the caller is to do, in this order. An append that is known at once to have failed is to be reported at
-/// once, before what comes after it: see [`Effect::Reload`].
+/// once, before what comes after it; others of the same call may be off then, see
+/// [`crate::Coordinator::is_under_way`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Send the response to the waiter, encoded at the version its request had.

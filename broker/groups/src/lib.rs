@@ -11,8 +11,8 @@
 //!   Stable and a deletion is answered only after the append was confirmed. Appends are applied in
 //!   the order they were handed out, whatever the order of their confirmations; one that fails is undone at once.
 //! - A failed append leaves offsets and classic groups as they were, and whoever waited for it gets an error. What
-//!   changes a consumer group is in force before it is committed, and told only then; when its append fails, the
-//!   coordinator says [`Effect::Reload`].
+//!   changes a consumer group is in force before it is committed, and told only then; it is undone when its append
+//!   fails at once. When that fails later, the coordinator says [`Effect::Reload`].
 //! - Nobody waits for an append for longer than `offsets.commit.timeout.ms`. What is committed later is in
 //!   force then, although its client was told that it is not known.
 //! - What was in the log above the high watermark when the coordinator was loaded is neither told nor passed
@@ -58,7 +58,7 @@ pub use consumer::{
     CommitApi, CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
     ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, GroupChange, GroupEpoch,
     HeartbeatOutcome, MemberMetadata, MemberState, REGEX_BYTES_MAX, Refused, Resolution,
-    ResolvedRegex, TargetEpoch, TimerChange, TooLarge, Topic, Topics,
+    ResolvedRegex, TargetEpoch, TimerChange, TooLarge, Topic, Topics, Undo,
 };
 pub use coordinator::{Coordinator, Loader};
 pub use effect::{AppendToken, Effect, Record, WaiterId};

@@ -4,11 +4,11 @@ use super::group::ConsumerGroup;
 use super::refused::Refused;
 
 /// The newest connection that has spoken for a member.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Connection {
     number: u64,
     /// A heartbeat that came over it was taken.
-    is_told: bool,
+    pub(super) is_told: bool,
 }
 
 impl ConsumerGroup {

@@ -16,6 +16,7 @@ use super::timer::{ConsumerTimer, TimerChange};
 use super::too_large::TooLarge;
 use super::topics::Topics;
 use super::turn::Turn;
+use super::undo::Undo;
 use super::{JOIN_EPOCH, LEAVE_EPOCH, LEAVE_FOR_A_WHILE_EPOCH, leave, validate::validate};
 use crate::assignor::Partitions;
 use crate::now::Now;
@@ -36,6 +37,8 @@ pub struct HeartbeatOutcome {
     pub to_resolve: Vec<Arc<str>>,
     /// What was left as it is.
     pub too_large: Option<TooLarge>,
+    /// For [`ConsumerGroup::undo`].
+    pub undo: Undo,
 }
 
 impl ConsumerGroup {
@@ -98,7 +101,7 @@ impl ConsumerGroup {
         })?;
         turn.timers.push(session);
         if let Some(predecessor) = predecessor {
-            turn.group.connections.remove(&predecessor);
+            turn.forget_connection(&predecessor);
         }
         // Over a new connection too: it may be a member that was fenced, does not know, and was brought back by a
         // request of its own that came late.
@@ -114,12 +117,14 @@ impl ConsumerGroup {
             .with_heartbeat_interval_ms(config.heartbeat_interval_ms)
             .with_assignment(is_told.then(|| assignment(&member.current.assigned)));
         let to_resolve = turn.group.start_to_resolve(topics, config, now);
+        let change = turn.into_change();
         Ok(HeartbeatOutcome {
-            records: turn.records,
-            timers: turn.timers,
+            records: change.records,
+            timers: change.timers,
             response,
             to_resolve,
             too_large: taken.too_large,
+            undo: change.undo,
         })
     }
 

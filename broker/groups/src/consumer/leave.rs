@@ -5,6 +5,7 @@ use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::LEAVE_FOR_A_WHILE_EPOCH;
+use super::config::ConsumerGroupConfig;
 use super::group::ConsumerGroup;
 use super::heartbeat::HeartbeatOutcome;
 use super::member::{CurrentAssignment, EpochPartitions, MemberState};
@@ -17,20 +18,32 @@ use super::turn::{GroupChange, Turn};
 
 impl ConsumerGroup {
     /// An admin takes members out (LeaveGroup), each named by its member id, its instance id or both; says for each
-    /// what became of it.
+    /// what became of it. Each change is to be appended as one batch, in this order.
     pub(crate) fn remove_members(
         &mut self,
         members: &[MemberIdentity],
         topics: &Topics,
-    ) -> (Vec<Result<(), ResponseError>>, GroupChange) {
+        config: &ConsumerGroupConfig,
+    ) -> (Vec<Result<(), ResponseError>>, Vec<GroupChange>) {
+        let mut outcomes = Vec::with_capacity(members.len());
+        let mut changes = Vec::new();
         let mut turn = Turn::new(self, topics);
-        let outcomes = members.iter().map(|member| -> Result<(), ResponseError> {
-            let member_id = named(turn.group, member)?;
-            turn.fence(&member_id);
-            Ok(())
-        });
-        let outcomes = outcomes.collect();
-        (outcomes, turn.into_change())
+        for member in members {
+            let member_id = named(turn.group, member);
+            if let Ok(member_id) = &member_id {
+                let before = turn.savepoint();
+                turn.fence(member_id);
+                if !before.is_start() && !turn.is_surely_within(config.batch_bytes_max) {
+                    turn.roll_back(before);
+                    changes.push(turn.into_change());
+                    turn = Turn::new(self, topics);
+                    turn.fence(member_id);
+                }
+            }
+            outcomes.push(member_id.map(drop));
+        }
+        changes.push(turn.into_change());
+        (outcomes, changes)
     }
 
     /// The session of a member is over; one that is gone already is no matter.
@@ -39,7 +52,7 @@ impl ConsumerGroup {
         if let Some((member_id, _)) = turn.group.members.get_key_value(member_id) {
             turn.fence(&member_id.clone());
         }
-        turn.into_change()
+        turn.into_change_of_timer()
     }
 
     /// The time for a member to revoke partitions is over; others wait for them.
@@ -51,7 +64,7 @@ impl ConsumerGroup {
         {
             turn.fence(&member_id.clone());
         }
-        turn.into_change()
+        turn.into_change_of_timer()
     }
 }
 
@@ -109,12 +122,14 @@ pub(super) fn leave(
     let response = ConsumerGroupHeartbeatResponse::default()
         .with_member_id(Some(request.member_id.clone()))
         .with_member_epoch(request.member_epoch);
+    let change = turn.into_change();
     Ok(HeartbeatOutcome {
-        records: turn.records,
-        timers: turn.timers,
+        records: change.records,
+        timers: change.timers,
         response,
         to_resolve: Vec::new(),
         too_large: None,
+        undo: change.undo,
     })
 }
 

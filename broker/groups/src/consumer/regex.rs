@@ -12,7 +12,7 @@ use super::record::ConsumerRecord;
 use super::refused::Refused;
 use super::too_large::TooLarge;
 use super::topics::Topics;
-use super::turn::Turn;
+use super::turn::{GroupChange, Turn};
 use crate::now::Now;
 
 /// At least so long between two resolutions of a group (Kafka's `REGEX_BATCH_REFRESH_MIN_INTERVAL_MS`).
@@ -44,7 +44,7 @@ pub(super) struct TooLargeRegex {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolution {
     /// Each to be appended as one batch, in this order. Those that are in the log are right without the rest.
-    pub batches: Vec<Vec<ConsumerRecord>>,
+    pub batches: Vec<GroupChange>,
     /// What was left as it is.
     pub too_large: Vec<TooLarge>,
 }
@@ -64,11 +64,11 @@ impl ConsumerGroup {
         let mut resolution = Resolution::default();
         let mut rest = matches;
         while !rest.is_empty() {
-            let (taken, records) = self.resolve_some(rest, version, topics, config, now);
+            let (taken, change) = self.resolve_some(rest, version, topics, config, now);
             rest = &rest[taken..];
-            match records {
-                Ok(records) if records.is_empty() => {}
-                Ok(records) => resolution.batches.push(records),
+            match change {
+                Ok(change) if change.records.is_empty() => {}
+                Ok(change) => resolution.batches.push(change),
                 Err(too_large) => resolution.too_large.push(too_large),
             }
         }
@@ -86,7 +86,7 @@ impl ConsumerGroup {
         topics: &Topics,
         config: &ConsumerGroupConfig,
         now: Now,
-    ) -> (usize, Result<Vec<ConsumerRecord>, TooLarge>) {
+    ) -> (usize, Result<GroupChange, TooLarge>) {
         let bytes_max = config.batch_bytes_max;
         let epoch_bytes_max = ConsumerRecord::Epoch(Some(self.epoch)).bytes_max(&self.id);
         let mut turn = Turn::new(self, topics);
@@ -141,7 +141,7 @@ impl ConsumerGroup {
             };
             return (taken, Err(too_large));
         }
-        (taken, Ok(turn.records))
+        (taken, Ok(turn.into_change()))
     }
 
     /// A bound on what one resolution costs: an expression may be matched against all topics each ten seconds.

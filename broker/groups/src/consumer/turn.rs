@@ -7,6 +7,7 @@ use super::group::{ConsumerGroup, tombstone_of_regex, tombstones_of_member};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch, batch_bytes};
 use super::timer::{ConsumerTimer, TimerChange};
 use super::topics::Topics;
+use super::undo::Undo;
 
 /// One change of a group: what is written is in force at once.
 pub(super) struct Turn<'a> {
@@ -14,8 +15,7 @@ pub(super) struct Turn<'a> {
     pub(super) topics: &'a Topics,
     pub(super) records: Vec<ConsumerRecord>,
     pub(super) timers: Vec<TimerChange>,
-    /// What makes the group what it was, the newest last.
-    undo: Vec<ConsumerRecord>,
+    undo: Undo,
     bytes_max: usize,
 }
 
@@ -24,17 +24,27 @@ pub(super) struct Turn<'a> {
 pub(super) struct Savepoint {
     record_count: usize,
     timer_count: usize,
+    connection_count: usize,
     bytes_max: usize,
     checked_version: Option<u64>,
 }
 
-/// A change of a group that no request asks for.
+impl Savepoint {
+    /// Nothing was written yet.
+    pub(super) fn is_start(&self) -> bool {
+        self.record_count == 0
+    }
+}
+
+/// A change of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupChange {
     /// To be appended as one batch.
     pub records: Vec<ConsumerRecord>,
     /// In this order.
     pub timers: Vec<TimerChange>,
+    /// For [`ConsumerGroup::undo`].
+    pub undo: Undo,
 }
 
 impl<'a> Turn<'a> {
@@ -44,13 +54,13 @@ impl<'a> Turn<'a> {
             topics,
             records: Vec::new(),
             timers: Vec::new(),
-            undo: Vec::new(),
+            undo: Undo::default(),
             bytes_max: HEADER_LENGTH,
         }
     }
 
     pub(super) fn write(&mut self, record: ConsumerRecord) {
-        self.undo.push(self.group.current_record(&record));
+        self.undo.records.push(self.group.current_record(&record));
         self.group.apply(&record);
         self.bytes_max += record.bytes_max(&self.group.id);
         self.records.push(record);
@@ -60,6 +70,7 @@ impl<'a> Turn<'a> {
         Savepoint {
             record_count: self.records.len(),
             timer_count: self.timers.len(),
+            connection_count: self.undo.connections.len(),
             bytes_max: self.bytes_max,
             checked_version: self.group.checked_version,
         }
@@ -67,9 +78,11 @@ impl<'a> Turn<'a> {
 
     /// What was written since never was.
     pub(super) fn roll_back(&mut self, to: Savepoint) {
-        for record in self.undo.drain(to.record_count..).rev() {
+        for record in self.undo.records.drain(to.record_count..).rev() {
             self.group.apply(&record);
         }
+        let connections = self.undo.connections.drain(to.connection_count..);
+        self.group.connections.extend(connections);
         self.records.truncate(to.record_count);
         self.timers.truncate(to.timer_count);
         self.bytes_max = to.bytes_max;
@@ -127,7 +140,7 @@ impl<'a> Turn<'a> {
         for record in tombstones_of_member(member_id) {
             self.write(record);
         }
-        self.group.connections.remove(member_id);
+        self.forget_connection(member_id);
         for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
             self.set_timer(member_id, timer, None);
         }
@@ -143,6 +156,11 @@ impl<'a> Turn<'a> {
         }
     }
 
+    pub(super) fn forget_connection(&mut self, member_id: &Arc<str>) {
+        let forgotten = self.group.connections.remove_entry(member_id);
+        self.undo.connections.extend(forgotten);
+    }
+
     /// Nobody may subscribe to it any more.
     pub(super) fn forget_regex(&mut self, regex: Option<&Arc<str>>) {
         let group = &*self.group;
@@ -154,10 +172,17 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// When it cannot be written, the deadline that has passed is near again.
+    pub(super) fn into_change_of_timer(mut self) -> GroupChange {
+        self.undo.is_of_timer = true;
+        self.into_change()
+    }
+
     pub(super) fn into_change(self) -> GroupChange {
         GroupChange {
             records: self.records,
             timers: self.timers,
+            undo: self.undo,
         }
     }
 }

@@ -2,14 +2,38 @@ use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 
-use super::{Coordinator, Parts, static_member, sync_group};
-use crate::append::{Change, Deferred};
+use super::{Coordinator, Deleted, Parts, static_member, sync_group};
+use crate::append::{AppendError, Change, Deferred};
 use crate::effect::{AppendToken, Effect};
 use crate::group::Group;
 use crate::now::Now;
 use crate::offsets::OffsetChange;
 
 impl Coordinator {
+    pub(super) fn fail(
+        &mut self,
+        token: AppendToken,
+        error: AppendError,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(failed) = self.appends.take_failed(token) else {
+            return;
+        };
+        let failure = Some(error.response_error());
+        if error == AppendError::NotCoordinator && failed.change.is_of_consumer_group() {
+            // What came after may be in the log, and is built on it.
+            self.answer_deferred(token, failed.deferred, failure, effects);
+            return effects.push(Effect::Reload);
+        }
+        let mut undone = Vec::from_iter(std::iter::from_fn(|| self.appends.take_built_on(&failed)));
+        undone.push(failed);
+        for pending in undone {
+            self.settle(pending.token, pending.change, failure, now, effects);
+            self.answer_deferred(pending.token, pending.deferred, failure, effects);
+        }
+    }
+
     /// Makes a batch come true, or undoes what was done in expectation of it.
     pub(super) fn settle(
         &mut self,
@@ -20,7 +44,21 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         match change {
-            Change::EmptyGroup | Change::ConsumerGroup { .. } | Change::GivenUp => {}
+            Change::EmptyGroup | Change::GivenUp => {}
+            Change::ConsumerGroup {
+                group_id,
+                undo,
+                replaced,
+            } => {
+                if failure.is_some() {
+                    self.undo_consumer_group(&group_id, undo, replaced, now);
+                }
+            }
+            Change::EndedConsumerGroup(ended) => {
+                if let Some(error) = failure {
+                    self.restore_ended(*ended, error, effects);
+                }
+            }
             Change::Inherited(tail) => {
                 // When it never will be committed, this coordinator has nothing more to say of its groups.
                 if failure.is_none() {
@@ -32,9 +70,7 @@ impl Coordinator {
                     self.apply_offsets(changes, now);
                 }
             }
-            Change::Delete {
-                offsets, groups, ..
-            } => {
+            Change::Delete { offsets, groups } => {
                 if failure.is_none() {
                     offsets
                         .into_iter()
@@ -119,12 +155,21 @@ impl Coordinator {
     }
 
     /// A deletion that failed; a group that came anew under the name meanwhile stays.
-    fn restore_groups(&mut self, groups: Vec<Group>) {
-        for mut group in groups {
-            // Their session timers may have passed unnoticed.
-            group.pending_joins.clear();
-            if !self.consumer_groups.contains_key(&group.id) {
-                self.groups.entry(group.id.clone()).or_insert(group);
+    fn restore_groups(&mut self, groups: Vec<Deleted>) {
+        for group in groups {
+            let id = group.id();
+            if self.groups.contains_key(id) || self.consumer_groups.contains_key(id) {
+                continue;
+            }
+            match group {
+                Deleted::Classic(mut group) => {
+                    // Their session timers may have passed unnoticed.
+                    group.pending_joins.clear();
+                    self.groups.insert(group.id.clone(), *group);
+                }
+                Deleted::Consumer(group) => {
+                    self.consumer_groups.insert(group.id().clone(), *group);
+                }
             }
         }
     }

@@ -5,7 +5,8 @@ use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 
 use super::{Coordinator, reply};
 use crate::consumer::{ConsumerGroup, HeartbeatOutcome, Refused, validate};
-use crate::effect::{Effect, Record};
+use crate::effect::Effect;
+use crate::group::Group;
 use crate::now::Now;
 use crate::record::group_tombstone;
 use crate::request::RequestContext;
@@ -32,10 +33,12 @@ impl Coordinator {
                 let response = Response::ConsumerGroupHeartbeat(outcome.response);
                 let records = outcome.records.iter();
                 let records = records.map(|record| record.encode(&group_id));
-                let records = Vec::from_iter(replaced.into_iter().chain(records));
+                let tombstone = replaced.iter().map(|_| group_tombstone(&group_id));
+                let records = Vec::from_iter(tombstone.chain(records));
                 self.append_to_consumer_group(
                     &group_id,
                     records,
+                    (outcome.undo, replaced),
                     Some((context.waiter, response)),
                     now,
                     effects,
@@ -61,14 +64,14 @@ impl Coordinator {
         }
     }
 
-    /// With the tombstone of the empty classic group that had the name.
+    /// With the empty classic group that had the name.
     fn beat_consumer_group(
         &mut self,
         context: &RequestContext,
         group_id: &Arc<str>,
         request: &ConsumerGroupHeartbeatRequest,
         now: Now,
-    ) -> Result<(Option<Record>, HeartbeatOutcome), Refused> {
+    ) -> Result<(Option<Box<Group>>, HeartbeatOutcome), Refused> {
         let config = &self.config.consumer;
         if let Some(group) = self.consumer_groups.get_mut(group_id) {
             let outcome = group.heartbeat(context, request, &self.topics, config, now)?;
@@ -92,15 +95,14 @@ impl Coordinator {
             }
             _ => {}
         }
-        let replaced = classic.map(|_| group_tombstone(group_id));
-        let bytes = replaced
-            .as_ref()
-            .map_or(0, |record| record.key.len() + RECORD_FRAMING_BYTES_MAX);
+        let bytes = classic.map_or(0, |_| {
+            group_tombstone(group_id).key.len() + RECORD_FRAMING_BYTES_MAX
+        });
         let mut config = config.clone();
         config.batch_bytes_max = config.batch_bytes_max.saturating_sub(bytes);
         let mut group = ConsumerGroup::new(group_id.clone());
         let outcome = group.heartbeat(context, request, &self.topics, &config, now)?;
-        self.groups.remove(group_id);
+        let replaced = self.groups.remove(group_id).map(Box::new);
         self.consumer_groups.insert(group_id.clone(), group);
         Ok((replaced, outcome))
     }

@@ -7,13 +7,14 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 
 use super::leave_group::answer;
-use super::{ConsumerGroups, Coordinator};
+use super::{ConsumerGroups, Coordinator, join_group};
 use crate::append::{Change, Deferred, UnderWay};
 use crate::config::GroupConfig;
 use crate::consumer::{
-    ConsumerGroup, ConsumerRecord, ConsumerTimer, GroupChange, TimerChange, Topics,
+    ConsumerGroup, ConsumerRecord, ConsumerTimer, GroupChange, TimerChange, Topics, Undo,
 };
 use crate::effect::{AppendToken, Effect, Record, WaiterId};
+use crate::group::Group;
 use crate::now::Now;
 use crate::request::RequestContext;
 use crate::response::{Response, leave_response};
@@ -49,9 +50,8 @@ impl Coordinator {
         };
         let config = &self.config.consumer;
         let resolution = group.resolve(matches, version, &self.topics, config, now);
-        for records in resolution.batches {
-            let records = encode(group_id, &records);
-            self.append_to_consumer_group(group_id, records, None, now, &mut effects);
+        for change in resolution.batches {
+            self.write_consumer_change(group_id, change, None, now, &mut effects);
         }
         for too_large in resolution.too_large {
             let group_id = group_id.clone();
@@ -92,12 +92,18 @@ impl Coordinator {
         let Some(group) = self.consumer_groups.get_mut(group_id) else {
             return;
         };
-        let (outcomes, change) = group.remove_members(leaving, &self.topics);
+        let config = &self.config.consumer;
+        let (outcomes, changes) = group.remove_members(leaving, &self.topics, config);
         let members = leaving.iter().zip(outcomes);
         let members = members.map(|(member, outcome)| answer(member, outcome));
         let response = leave_response(context.api_version, members.collect());
-        let deferred = Some((context.waiter, response));
-        self.write_consumer_change(group_id, change, deferred, now, effects);
+        // Where one cannot be written, neither can those after it.
+        let mut response = Some((context.waiter, response));
+        let last = changes.len() - 1;
+        for (index, change) in changes.into_iter().enumerate() {
+            let response = response.take_if(|_| index == last);
+            self.write_consumer_change(group_id, change, response, now, effects);
+        }
     }
 
     /// It is empty, and its name is taken by a classic group.
@@ -109,7 +115,50 @@ impl Coordinator {
     ) {
         if let Some(group) = self.consumer_groups.remove(group_id) {
             let records = encode(group_id, &group.tombstones());
-            self.append_to_consumer_group(group_id, records, None, now, effects);
+            let change = Change::EndedConsumerGroup(Box::new(group));
+            let mut turn = self.parts(now, effects).turn;
+            turn.append(records, change, Vec::new());
+        }
+    }
+
+    /// It was not to be: whoever has joined the classic group of its name has joined none.
+    pub(super) fn restore_ended(
+        &mut self,
+        group: ConsumerGroup,
+        error: ResponseError,
+        effects: &mut Vec<Effect>,
+    ) {
+        let joined = self.groups.remove(group.id());
+        let members = joined.into_iter().flat_map(|group| group.members);
+        for (member_id, member) in members {
+            if let Some(waiter) = member.awaiting_join {
+                let response = join_group::failed(&member_id, error);
+                effects.push(Effect::Reply {
+                    waiter: waiter.id,
+                    response,
+                });
+            }
+        }
+        self.consumer_groups.insert(group.id().clone(), group);
+    }
+
+    pub(super) fn undo_consumer_group(
+        &mut self,
+        group_id: &Arc<str>,
+        undo: Undo,
+        replaced: Option<Box<Group>>,
+        now: Now,
+    ) {
+        let Some(group) = self.consumer_groups.get_mut(group_id) else {
+            return;
+        };
+        let timers = group.undo(undo, &self.config.consumer, now);
+        if group.is_unused() {
+            self.consumer_groups.remove(group_id);
+        }
+        self.set_consumer_timers(group_id, &timers, now);
+        if let Some(replaced) = replaced {
+            self.groups.insert(group_id.clone(), *replaced);
         }
     }
 
@@ -141,6 +190,7 @@ impl Coordinator {
         &mut self,
         group_id: &Arc<str>,
         records: Vec<Record>,
+        (undo, replaced): (Undo, Option<Box<Group>>),
         response: Option<(WaiterId, Response)>,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -157,6 +207,8 @@ impl Coordinator {
         let deferred = response.map(|(waiter, response)| Deferred::Reply { waiter, response });
         let change = Change::ConsumerGroup {
             group_id: group_id.clone(),
+            undo,
+            replaced,
         };
         let mut turn = self.parts(now, effects).turn;
         turn.append(records, change, Vec::from_iter(deferred));
@@ -193,7 +245,8 @@ impl Coordinator {
     ) {
         self.set_consumer_timers(group_id, &change.timers, now);
         let records = encode(group_id, &change.records);
-        self.append_to_consumer_group(group_id, records, response, now, effects);
+        let before = (change.undo, None);
+        self.append_to_consumer_group(group_id, records, before, response, now, effects);
     }
 }
 

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -51,19 +49,15 @@ impl Coordinator {
         }
         let mut changes = Vec::new();
         let mut records = Vec::new();
-        let mut classic = Vec::new();
-        let mut consumer_group_ids = Vec::new();
-        for group in deleted {
+        for group in &deleted {
             let removals = removals_of(group.id(), offsets, turn.appends);
             records.extend(removals.iter().map(offset_record));
             records.extend(group.tombstones());
             changes.extend(removals);
-            group.put(&mut classic, &mut consumer_group_ids);
         }
         let change = Change::Delete {
             offsets: changes,
-            groups: classic,
-            consumer_group_ids,
+            groups: deleted,
         };
         let deferred = Deferred::Reply {
             waiter: context.waiter,
@@ -88,9 +82,10 @@ fn removals_of(group_id: &str, offsets: &Offsets, appends: &Appends) -> Vec<Offs
 }
 
 /// A group that was taken out.
-pub(super) enum Deleted {
-    Classic(Group),
-    Consumer(ConsumerGroup),
+#[derive(Debug)]
+pub(crate) enum Deleted {
+    Classic(Box<Group>),
+    Consumer(Box<ConsumerGroup>),
 }
 
 impl Deleted {
@@ -104,14 +99,11 @@ impl Deleted {
         }
     }
 
-    pub(super) fn put(self, classic: &mut Vec<Group>, consumer_group_ids: &mut Vec<Arc<str>>) {
-        match self {
-            Self::Classic(group) => classic.push(group),
-            Self::Consumer(group) => consumer_group_ids.push(group.id().clone()),
-        }
+    pub(crate) fn is_of_consumers(&self) -> bool {
+        matches!(self, Self::Consumer(_))
     }
 
-    fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         match self {
             Self::Classic(group) => &group.id,
             Self::Consumer(group) => group.id(),
@@ -130,7 +122,7 @@ fn take_empty_group(
         }
         let group = consumer_groups.remove(group_id);
         return group
-            .map(Deleted::Consumer)
+            .map(|group| Deleted::Consumer(Box::new(group)))
             .ok_or(ResponseError::GroupIdNotFound);
     }
     let group = groups.get(group_id).ok_or(ResponseError::GroupIdNotFound)?;
@@ -139,6 +131,6 @@ fn take_empty_group(
     }
     groups
         .remove(group_id)
-        .map(Deleted::Classic)
+        .map(|group| Deleted::Classic(Box::new(group)))
         .ok_or(ResponseError::GroupIdNotFound)
 }

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::delete_groups::Deleted;
-use super::{Coordinator, Parts};
+use foz_protocol::batch::HEADER_LENGTH;
+
+use super::{Coordinator, Deleted, Parts};
 use crate::append::Change;
 use crate::consumer::ConsumerGroup;
 use crate::effect::Effect;
@@ -11,8 +12,11 @@ use crate::now::Now;
 use crate::offsets::{OffsetAndMetadata, OffsetChange, OffsetKey};
 use crate::record::offset_record;
 
-/// Tombstones of offsets in one batch, so that it stays far below the largest batch the topic takes.
+/// Tombstones of offsets in one batch.
 const REMOVALS_PER_BATCH_MAX: usize = 2_000;
+
+/// What a tombstone takes in a batch besides names, at most.
+const TOMBSTONE_FRAMING_BYTES: usize = 40;
 
 impl Coordinator {
     /// Removes offsets older than `offsets.retention.minutes` and empty groups that have none left.
@@ -20,6 +24,7 @@ impl Coordinator {
     pub fn expire_offsets(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let retention_ms = self.config.offsets_retention_ms;
+        let bytes_max = self.config.consumer.batch_bytes_max;
         // An offset that is being written is not old, whatever it replaces.
         let under_way = self.appends.offset_keys();
         let mut expired = Vec::new();
@@ -43,7 +48,7 @@ impl Coordinator {
             }
             // A group goes in one batch with its last offsets, so that neither is left over when a
             // batch fails; one with too many for a batch goes the next time.
-            let fits_in_batch = expired.len() - expired_before <= REMOVALS_PER_BATCH_MAX;
+            let fits_in_batch = fits_with_group(&expired[expired_before..], bytes_max);
             if !keeps_some && group.is_vacant() && fits_in_batch {
                 unused.push((group.id.clone(), expired.split_off(expired_before)));
             }
@@ -70,7 +75,7 @@ impl Coordinator {
                     keeps_some = true;
                 }
             }
-            let fits_in_batch = expired.len() - expired_before <= REMOVALS_PER_BATCH_MAX;
+            let fits_in_batch = fits_with_group(&expired[expired_before..], bytes_max);
             if !keeps_some && group.members().is_empty() && fits_in_batch {
                 unused.push((group.id().clone(), expired.split_off(expired_before)));
             }
@@ -95,7 +100,11 @@ impl Coordinator {
 
     fn append_removals(&mut self, keys: &[OffsetKey], now: Now, effects: &mut Vec<Effect>) {
         let mut turn = self.parts(now, effects).turn;
-        for keys in keys.chunks(REMOVALS_PER_BATCH_MAX) {
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let keys;
+            (keys, rest) =
+                rest.split_at(count_in_batch(rest, turn.config.consumer.batch_bytes_max));
             let changes: Vec<OffsetChange> = keys.iter().cloned().map(removal).collect();
             let records = changes.iter().map(offset_record).collect();
             turn.append(records, Change::Offsets(changes), Vec::new());
@@ -117,24 +126,29 @@ impl Coordinator {
         let mut records = Vec::new();
         let mut offsets = Vec::new();
         let mut deleted = Vec::new();
-        let mut consumer_group_ids = Vec::new();
+        let mut bytes = HEADER_LENGTH;
         for (group_id, keys) in unused {
-            if records.len() + keys.len() >= REMOVALS_PER_BATCH_MAX && !records.is_empty() {
+            let bytes_added = bytes_with_group(&group_id, &keys);
+            let is_full = records.len() + keys.len() >= REMOVALS_PER_BATCH_MAX
+                || bytes + bytes_added > turn.config.consumer.batch_bytes_max;
+            if is_full && !records.is_empty() {
+                bytes = HEADER_LENGTH;
                 let change = Change::Delete {
                     offsets: std::mem::take(&mut offsets),
                     groups: std::mem::take(&mut deleted),
-                    consumer_group_ids: std::mem::take(&mut consumer_group_ids),
                 };
                 turn.append(std::mem::take(&mut records), change, Vec::new());
             }
+            bytes += bytes_added;
             let removals: Vec<OffsetChange> = keys.into_iter().map(removal).collect();
             records.extend(removals.iter().map(offset_record));
             offsets.extend(removals);
-            let consumer = consumer_groups.remove(&group_id).map(Deleted::Consumer);
-            let classic = || groups.remove(&group_id).map(Deleted::Classic);
-            if let Some(group) = consumer.or_else(classic) {
+            let consumer = consumer_groups.remove(&group_id).map(Box::new);
+            let classic = groups.remove(&group_id).map(Box::new);
+            let group = consumer.map(Deleted::Consumer);
+            if let Some(group) = group.or(classic.map(Deleted::Classic)) {
                 records.extend(group.tombstones());
-                group.put(&mut deleted, &mut consumer_group_ids);
+                deleted.push(group);
             }
         }
         if !records.is_empty() {
@@ -143,12 +157,45 @@ impl Coordinator {
                 Change::Delete {
                     offsets,
                     groups: deleted,
-                    consumer_group_ids,
                 },
                 Vec::new(),
             );
         }
     }
+}
+
+/// How many tombstones of offsets from the first on go in one batch; at least one, whatever its size.
+fn count_in_batch(keys: &[OffsetKey], bytes_max: usize) -> usize {
+    let mut bytes = HEADER_LENGTH;
+    let fits = |key: &&OffsetKey| {
+        bytes += bytes_of(key);
+        bytes <= bytes_max
+    };
+    let count = keys
+        .iter()
+        .take(REMOVALS_PER_BATCH_MAX)
+        .take_while(fits)
+        .count();
+    count.max(1)
+}
+
+/// Whether a group goes in one batch with its last offsets.
+fn fits_with_group(keys: &[OffsetKey], bytes_max: usize) -> bool {
+    let Some(key) = keys.first() else {
+        return true;
+    };
+    keys.len() <= REMOVALS_PER_BATCH_MAX
+        && HEADER_LENGTH + bytes_with_group(&key.group_id, keys) <= bytes_max
+}
+
+/// A group without members has up to two records.
+fn bytes_with_group(group_id: &str, keys: &[OffsetKey]) -> usize {
+    let of_group = 2 * (group_id.len() + TOMBSTONE_FRAMING_BYTES);
+    of_group + keys.iter().map(bytes_of).sum::<usize>()
+}
+
+fn bytes_of(key: &OffsetKey) -> usize {
+    key.group_id.len() + key.topic.len() + TOMBSTONE_FRAMING_BYTES
 }
 
 fn removal(key: OffsetKey) -> OffsetChange {

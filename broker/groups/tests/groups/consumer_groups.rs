@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foz_groups::{AppendError, GroupConfig, Request, Response, WaiterId};
+use foz_protocol::batch::HEADER_LENGTH;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
@@ -265,14 +266,13 @@ fn what_is_not_committed_is_not_told() {
 fn a_change_that_cannot_be_written_is_as_if_it_had_not_been() {
     let mut harness = harness();
     assert_eq!(epoch(&mut harness, join("a")), 1);
-    harness.confirms = false;
-    harness.now.monotonic_ms += 1_000;
-    harness.now.wall_ms += 1_000;
-    let joining = send(&mut harness, join("b"));
-    harness.fail_newest(AppendError::NotAvailable);
-    assert_eq!(told(&mut harness, joining).error_code, NOT_AVAILABLE);
-    assert_eq!(harness.reloads, 1);
-    harness.confirms = true;
+    harness.advance(1_000);
+    harness.fails = Some(AppendError::NotAvailable);
+    assert_eq!(error(&mut harness, join("b")), NOT_AVAILABLE);
+    assert_eq!(error(&mut harness, request("a", -1)), NOT_AVAILABLE);
+    // What changes nothing needs no append.
+    assert_eq!(epoch(&mut harness, request("a", 1)), 1);
+    harness.fails = None;
     assert_eq!(described(&mut harness).members.len(), 1);
     assert_eq!(epoch(&mut harness, request("a", 1)), 1);
     assert_eq!(epoch(&mut harness, join("b")), 2);
@@ -281,16 +281,180 @@ fn a_change_that_cannot_be_written_is_as_if_it_had_not_been() {
     for member_id in ["a", "b"] {
         epoch(&mut harness, request(member_id, -1));
     }
+    harness.fails = Some(AppendError::NotAvailable);
+    assert_eq!(delete(&mut harness), NOT_AVAILABLE);
+    harness.fails = None;
+    assert_eq!(described(&mut harness).group_state.as_str(), "Empty");
+
+    // Nor is it there when it could not be made.
+    assert_eq!(delete(&mut harness), 0);
+    harness.fails = Some(AppendError::TooLarge);
+    assert_ne!(error(&mut harness, join("a")), 0);
+    harness.fails = None;
+    assert_eq!(listed(&mut harness, &[], &[]), []);
+    assert_eq!(harness.reloads, 0);
+}
+
+/// A partition that takes no writes for a while does not touch the groups of the classic protocol in it.
+#[test]
+fn a_failed_change_of_a_consumer_group_leaves_classic_groups_alone() {
+    let mut harness = harness();
+    let classic = join_request("").with_group_id(group_id("classic"));
+    let joining = harness.send(3, Request::JoinGroup(classic));
+    assert_eq!(epoch(&mut harness, join("a")), 1);
+    harness.fails = Some(AppendError::NotAvailable);
+    assert_eq!(error(&mut harness, join("b")), NOT_AVAILABLE);
+    harness.fails = None;
+    assert!(harness.is_open(joining));
+    harness.advance(3_000);
+    let joined = harness.joined(joining);
+    assert_eq!((joined.error_code, joined.generation_id), (0, 1));
+    let beat = heartbeat_request(&joined.member_id, 1).with_group_id(group_id("classic"));
+    match harness.call(4, Request::Heartbeat(beat)) {
+        Response::Heartbeat(response) => assert_eq!(response.error_code, 0),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(harness.reloads, 0);
+}
+
+/// The member is as it was, and is fenced once that can be written.
+#[test]
+fn a_member_that_cannot_be_fenced_is_tried_again() {
+    let mut harness = harness();
+    assert_eq!(epoch(&mut harness, join("a")), 1);
+    assert_eq!(epoch(&mut harness, join("b")), 1);
+    harness.fails = Some(AppendError::NotAvailable);
+    // Both at one moment: the second is built on the first, and is not even tried.
+    harness.advance(45_000);
+    assert_eq!(described(&mut harness).members.len(), 2);
+    harness.advance(5_000);
+    assert_eq!(described(&mut harness).members.len(), 2);
+    harness.fails = None;
+    harness.advance(499);
+    harness.advance(1);
+    assert_eq!(described(&mut harness).members.len(), 0);
+    assert_eq!(harness.reloads, 0);
+    harness.restart();
+    assert_eq!(described(&mut harness).members.len(), 0);
+}
+
+#[test]
+fn a_name_that_cannot_be_taken_stays_with_the_group_that_has_it() {
+    let mut harness = harness();
+    // A classic one that has offsets.
+    assert_eq!(harness.commit("", -1, "orders", 7), 0);
+    harness.fails = Some(AppendError::NotAvailable);
+    assert_eq!(error(&mut harness, join("a")), NOT_AVAILABLE);
+    let empty = |kind: &str| vec![(kind.to_owned(), "Empty".to_owned())];
+    assert_eq!(described(&mut harness).error_code, NOT_FOUND);
+    assert_eq!(harness.offsets().len(), 1);
+    harness.fails = None;
+    assert_eq!(epoch(&mut harness, join("a")), 1);
+    assert_eq!(epoch(&mut harness, request("a", -1)), -1);
+    assert_eq!(listed(&mut harness, &[], &[]), empty(CONSUMER));
+    // One of KIP-848 that has become empty.
+    harness.fails = Some(AppendError::NotAvailable);
+    let joining = harness.send(3, Request::JoinGroup(join_request("")));
+    assert_eq!(harness.joined(joining).error_code, NOT_AVAILABLE);
+    assert_eq!(listed(&mut harness, &[], &[]), empty(CONSUMER));
+    harness.fails = None;
+    harness.advance(120_000);
+    assert_eq!(epoch(&mut harness, join("b")), 3);
+    assert_eq!(fetched(&mut harness, None, -1), 0);
+    assert_eq!(harness.reloads, 0);
+}
+
+/// One LeaveGroup, one DeleteGroups and one pass of the expiry may be of more than a batch holds.
+#[test]
+fn many_changes_go_in_as_many_batches_as_it_takes() {
+    const BATCH_BYTES_MAX: usize = 2_000;
+    let mut config = GroupConfig::default();
+    config.consumer.batch_bytes_max = BATCH_BYTES_MAX;
+    let mut harness = Harness::with_config(config);
+    harness.set_topics(&[("orders", ORDERS, 2)]);
+    let ids = Vec::from_iter((0..40).map(|number| format!("member-{number}")));
+    for id in &ids {
+        epoch(&mut harness, join(id));
+    }
+    let mut commit = commit_request("", -1, "other", 1);
+    let partition = commit.topics[0].partitions[0].clone();
+    let partitions = (0..100).map(|index| partition.clone().with_partition_index(index));
+    commit.topics[0].partitions = partitions.collect();
     harness.confirms = false;
-    let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(GROUP)]);
-    let deleting = harness.send(2, Request::DeleteGroups(request));
-    harness.fail_newest(AppendError::NotAvailable);
-    assert_eq!(harness.reloads, 2);
-    let Response::DeleteGroups(response) = harness.take(deleting) else {
+    let leaving = harness.send(
+        5,
+        Request::LeaveGroup(leave_request(&Vec::from_iter(ids.iter().map(|id| &**id)))),
+    );
+    assert!(harness.pending.len() > 1);
+    assert!(bytes_of_largest(&harness) <= BATCH_BYTES_MAX);
+    harness.confirms = true;
+    while harness.confirm() {}
+    let Response::LeaveGroup(response) = harness.take(leaving) else {
         panic!("no answer")
     };
-    assert_eq!(response.results[0].error_code, NOT_AVAILABLE);
+    assert!(response.members.iter().all(|member| member.error_code == 0));
     assert_eq!(described(&mut harness).group_state.as_str(), "Empty");
+
+    harness.call(9, Request::OffsetCommit(commit));
+    assert_eq!(harness.offsets().len(), 100);
+    let week_ms = 7 * 24 * 60 * 60 * 1_000;
+    harness.now.wall_ms += week_ms;
+    harness.confirms = false;
+    for expected in [100, 0] {
+        assert_eq!(harness.offsets().len(), expected);
+        let effects = harness.coordinator.expire_offsets(harness.now);
+        harness.absorb(effects);
+        assert!(!harness.pending.is_empty());
+        assert!(bytes_of_largest(&harness) <= BATCH_BYTES_MAX);
+        while harness.confirm() {}
+    }
+    assert_eq!(described(&mut harness).error_code, NOT_FOUND);
+}
+
+fn bytes_of_largest(harness: &Harness) -> usize {
+    let bytes_of = |records: &Vec<foz_groups::Record>| {
+        let records = records.iter().map(|record| {
+            let value = record.value.as_ref().map_or(0, |value| value.len());
+            // Lengths, attributes and numbers take at least that much besides.
+            record.key.len() + value + 7
+        });
+        HEADER_LENGTH + records.sum::<usize>()
+    };
+    let batches = harness.pending.iter().map(|(_, records)| bytes_of(records));
+    batches.max().unwrap_or(0)
+}
+
+/// What does not fit is refused, and harms nobody.
+#[test]
+fn a_group_that_fits_in_no_batch_cannot_be_deleted_and_stays() {
+    let mut harness = harness();
+    assert_eq!(epoch(&mut harness, join("a")), 1);
+    assert_eq!(harness.commit("a", 1, "orders", 7), 0);
+    assert_eq!(epoch(&mut harness, request("a", -1)), -1);
+    harness.fails = Some(AppendError::TooLarge);
+    assert_eq!(
+        delete(&mut harness),
+        ResponseError::UnknownServerError.code()
+    );
+    harness.fails = None;
+    assert_eq!(harness.offsets().len(), 1);
+    assert_eq!(harness.reloads, 0);
+    assert_eq!(epoch(&mut harness, join("a")), 3);
+}
+
+/// The partition is lost: what came after may be in the log.
+#[test]
+fn what_fails_with_the_leadership_is_loaded_again() {
+    let mut harness = harness();
+    harness.confirms = false;
+    let joining = send(&mut harness, join("a"));
+    let again = send(&mut harness, request("a", 1));
+    assert!(harness.fail(AppendError::NotCoordinator));
+    assert_eq!(harness.reloads, 1);
+    for waiter in [joining, again] {
+        let error_code = told(&mut harness, waiter).error_code;
+        assert_eq!(error_code, ResponseError::NotCoordinator.code());
+    }
 }
 
 #[test]

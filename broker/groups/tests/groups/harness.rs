@@ -42,6 +42,8 @@ pub(crate) struct Harness {
     topics_version: u64,
     /// What regular expressions are to be resolved.
     pub(crate) to_resolve: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    /// Every append fails at once.
+    pub(crate) fails: Option<AppendError>,
     /// How often the coordinator has asked to be loaded again.
     pub(crate) reloads: usize,
 }
@@ -166,6 +168,7 @@ impl Harness {
             topics: Arc::new(Topics::default()),
             topics_version: 0,
             to_resolve: Vec::new(),
+            fails: None,
             reloads: 0,
         }
     }
@@ -232,8 +235,16 @@ impl Harness {
                         encode(&response, api_version);
                         self.replies.insert(waiter, response);
                     }
+                    Effect::Append { token, .. } if !self.coordinator.is_under_way(token) => {}
                     Effect::Append { token, records } => {
                         assert!(!records.is_empty());
+                        if let Some(error) = self.fails {
+                            let undone = self.coordinator.on_append(token, Err(error), self.now);
+                            for effect in undone.into_iter().rev() {
+                                effects.push_front(effect);
+                            }
+                            continue;
+                        }
                         self.pending.push_back((token, records));
                     }
                     Effect::AwaitCommitted { token } => {

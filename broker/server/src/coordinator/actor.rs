@@ -358,6 +358,7 @@ impl Actor {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Reply { waiter, response } => self.reply(waiter, response),
+                Effect::Append { token, .. } if !coordinator.is_under_way(token) => {}
                 Effect::Append { token, records } => {
                     if let Err(error) = self.append(token, &records) {
                         let undone = coordinator.on_append(token, Err(error), self.clock.now());

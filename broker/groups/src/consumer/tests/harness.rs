@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::assignor::Partitions;
 use crate::consumer::{
     ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerRecord, ConsumerTimer,
-    HeartbeatOutcome, Refused, Resolution, TimerChange, Topic, Topics,
+    HeartbeatOutcome, Refused, Resolution, TimerChange, Topic, Topics, Undo,
 };
 use crate::now::Now;
 use crate::request::RequestContext;
@@ -104,7 +104,11 @@ impl Harness {
             now,
             ..
         } = self;
+        let before = small(group);
         let outcome = group.heartbeat(&context, request, topics, config, *now);
+        if let Ok(outcome) = &outcome {
+            assert_undone(group, [&outcome.undo], before, config, *now);
+        }
         self.set_timers(match &outcome {
             Ok(outcome) => &outcome.timers,
             Err(refused) => &refused.timers,
@@ -148,7 +152,11 @@ impl Harness {
             now,
             ..
         } = self;
-        group.resolve(&matches, topics.version(), topics, config, *now)
+        let before = small(group);
+        let resolution = group.resolve(&matches, topics.version(), topics, config, *now);
+        let undos = resolution.batches.iter().map(|change| &change.undo);
+        assert_undone(group, undos.rev(), before, config, *now);
+        resolution
     }
 
     pub(super) fn set_timers(&mut self, changes: &[TimerChange]) {
@@ -181,10 +189,15 @@ impl Harness {
             }
             let key = key.clone();
             self.deadlines.remove(&key);
+            let before = small(&self.group);
             let fenced = match key.1 {
                 ConsumerTimer::Session => self.group.end_session(&key.0, &self.topics),
                 ConsumerTimer::Revocation => self.group.end_revocation(&key.0, &self.topics),
             };
+            let Self {
+                group, config, now, ..
+            } = &*self;
+            assert_undone(group, [&fenced.undo], before, config, *now);
             self.set_timers(&fenced.timers);
             batches.push(fenced.records);
         }
@@ -198,6 +211,27 @@ impl Harness {
         let timers = self.group.timers(&self.config);
         self.set_timers(&timers);
     }
+}
+
+/// What cannot be written leaves the group as it was.
+fn assert_undone<'a>(
+    group: &ConsumerGroup,
+    undos: impl IntoIterator<Item = &'a Undo>,
+    before: Option<ConsumerGroup>,
+    config: &ConsumerGroupConfig,
+    now: Now,
+) {
+    let Some(before) = before else { return };
+    let mut undone = group.clone();
+    for undo in undos {
+        undone.undo(undo.clone(), config, now);
+    }
+    assert!(undone == before, "{undone:?} is not {before:?}");
+}
+
+/// Large ones are there to take the time.
+fn small(group: &ConsumerGroup) -> Option<ConsumerGroup> {
+    (group.members.len() < 20).then(|| group.clone())
 }
 
 pub(super) fn replayed(log: &[ConsumerRecord]) -> ConsumerGroup {

@@ -387,8 +387,8 @@ impl World {
 
     fn resolve(&mut self) {
         if let Some(regexes) = self.resolving.take() {
-            for records in self.harness.resolve(&regexes).batches {
-                self.append(records, None);
+            for change in self.harness.resolve(&regexes).batches {
+                self.append(change.records, None);
             }
         }
     }

@@ -22,7 +22,7 @@ fn a_regular_expression_matches_nothing_till_it_is_resolved() {
     let resolution = harness.resolve(&outcome.to_resolve);
     assert_eq!(harness.group.epochs(), (2, 1));
     assert!(matches!(
-        resolution.batches[0][0],
+        resolution.batches[0].records[0],
         ConsumerRecord::Regex { .. }
     ));
     assert!(harness.group.is_subscribed_to("other"));
@@ -48,7 +48,10 @@ fn a_regular_expression_matches_nothing_till_it_is_resolved() {
         if is_asked {
             let resolution = harness.resolve(&["o.*".into()]);
             // It is known to be right again, and nothing else.
-            assert_eq!(resolution.batches.concat().len(), 1);
+            let [change] = &resolution.batches[..] else {
+                panic!("{resolution:?}")
+            };
+            assert_eq!(change.records.len(), 1);
         }
     }
     assert_eq!(harness.group.epochs(), (3, 3));
@@ -184,12 +187,13 @@ fn expressions_are_resolved_in_several_batches_if_need_be() {
     harness.config.batch_bytes_max = 400;
     let resolution = harness.resolve(&regexes);
     assert_eq!(resolution.too_large, []);
-    let batches = &resolution.batches;
+    let batches = resolution.batches.into_iter().map(|change| change.records);
+    let batches = Vec::from_iter(batches);
     assert!(batches.len() > 1, "{batches:?}");
     assert!(batches[0].len() > 2, "{batches:?}");
     // Whoever loads the group between two of them has a group that knows it has changed.
     let mut loaded = before;
-    for batch in batches {
+    for batch in &batches {
         assert!(matches!(batch.last(), Some(ConsumerRecord::Epoch(Some(_)))));
         let epoch = loaded.epochs().0;
         for record in batch {

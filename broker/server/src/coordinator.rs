@@ -34,20 +34,22 @@ use topics_view::TopicsView;
 /// The coordinators that run now, by partition.
 #[derive(Debug, Default)]
 pub(crate) struct Coordinators {
-    running: Mutex<Running>,
+    /// Held for moments only: every request of a group takes it.
+    running: Mutex<BTreeMap<i32, ActorHandle>>,
+    following: Mutex<Following>,
 }
 
+/// What actors are told of the image; as long as there are any.
 #[derive(Debug, Default)]
-struct Running {
-    actors: BTreeMap<i32, ActorHandle>,
+struct Following {
     topics: TopicsView,
-    /// For all actors; none before the first.
     followed: Option<watch::Sender<Arc<Followed>>>,
 }
 
 /// What coordinators go by besides their partition.
 #[derive(Debug)]
 struct Followed {
+    /// That by which the rest was last another; the newest may have other leaders, replicas and so on.
     image: Arc<Image>,
     topics: Arc<Topics>,
     config: GroupConfig,
@@ -57,23 +59,24 @@ impl Coordinators {
     /// Starts and ends coordinators as leadership moves, and forgets offsets of deleted topics. Called
     /// after the partitions have followed the same image.
     pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
-        let mut running = self.running.lock();
         let led = led_epochs(broker, image);
-        let is_led = |index: &i32, actor: &mut ActorHandle| led.get(index) == Some(&actor.leads());
-        running.actors.retain(is_led);
         if led.is_empty() {
-            running.topics.forget();
+            self.running.lock().clear();
+            *self.following.lock() = Following::default();
             return;
         }
-        let followed = running.follow(broker, image, changes);
+        let followed = self.following.lock().follow(broker, image, changes);
+        let mut running = self.running.lock();
+        let is_led = |index: &i32, actor: &mut ActorHandle| led.get(index) == Some(&actor.leads());
+        running.retain(is_led);
         for (index, leads) in led {
-            if running.actors.contains_key(&index) {
+            if running.contains_key(&index) {
                 continue;
             }
             if let Some(partition) = broker.partitions.get(leads.0, index) {
                 let counts = broker.metrics.group_coordinators.clone();
                 let actor = ActorHandle::start(partition, leads, followed.clone(), counts);
-                running.actors.insert(index, actor);
+                running.insert(index, actor);
             }
         }
         if !changes.topics_deleted.is_empty() {
@@ -82,7 +85,7 @@ impl Coordinators {
                 .values()
                 .map(|topic| topic.name.to_string())
                 .collect();
-            for actor in running.actors.values() {
+            for actor in running.values() {
                 actor.topics_deleted(Arc::clone(&names));
             }
         }
@@ -90,7 +93,7 @@ impl Coordinators {
 
     /// Ends all.
     pub(crate) fn stop(&self) {
-        self.running.lock().actors.clear();
+        self.running.lock().clear();
     }
 
     /// Sends a request to the coordinators that it concerns and puts their answers together.
@@ -110,7 +113,7 @@ impl Coordinators {
             match route {
                 Route::Partition(index) => responses.push(self.ask_one(context, index, part).await),
                 Route::Every => {
-                    let indexes: Vec<i32> = self.running.lock().actors.keys().copied().collect();
+                    let indexes: Vec<i32> = self.running.lock().keys().copied().collect();
                     for index in indexes {
                         responses.push(self.ask_one(context, index, part.clone()).await);
                     }
@@ -125,7 +128,6 @@ impl Coordinators {
         let asked = self
             .running
             .lock()
-            .actors
             .get(&index)
             .map(|actor| actor.ask(context, request));
         match asked {
@@ -141,7 +143,7 @@ impl Coordinators {
     }
 }
 
-impl Running {
+impl Following {
     /// Before actors are started by the same image, and before clients are answered by it.
     fn follow(
         &mut self,
@@ -214,9 +216,15 @@ fn consumer_group_config(
     let assignors = assignors.filter_map(Assignor::by_name).collect();
     let batch_bytes_max = resolver.topic(CONSUMER_OFFSETS, "max.message.bytes");
     let batch_bytes_max = batch_bytes_max.and_then(|value| value.as_i64());
+    let session_timeout_ms = within("session.timeout");
+    let heartbeat_interval_ms = match within("heartbeat.interval") {
+        // Kafka does not start with it: whoever keeps to the interval would be fenced between two heartbeats.
+        interval_ms if interval_ms >= session_timeout_ms => (session_timeout_ms / 3).max(1),
+        interval_ms => interval_ms,
+    };
     ConsumerGroupConfig {
-        session_timeout_ms: within("session.timeout"),
-        heartbeat_interval_ms: within("heartbeat.interval"),
+        session_timeout_ms,
+        heartbeat_interval_ms,
         max_size: number("group.consumer.max.size") as usize,
         assignment_interval_ms: within("assignment.interval"),
         regex_refresh_interval_ms: number("group.consumer.regex.refresh.interval.ms") as i32,

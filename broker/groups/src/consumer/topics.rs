@@ -1,6 +1,6 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use uuid::Uuid;
 
 /// A topic as groups see it.
@@ -36,22 +36,22 @@ impl Topic {
     }
 }
 
-/// The topics of the cluster, at one moment.
+/// The topics of the cluster, at one moment. A clone is cheap, and so is the next state of many.
 #[derive(Debug, Clone, Default)]
 pub struct Topics {
     /// Another one when anything here differs: groups look at their topics again.
     version: u64,
     /// That at which a name last came: regular expressions are matched again.
     new_names_version: u64,
-    by_name: BTreeMap<Arc<str>, Topic>,
-    names: BTreeMap<Uuid, Arc<str>>,
+    by_name: RedBlackTreeMapSync<Arc<str>, Topic>,
+    names: HashTrieMapSync<Uuid, Arc<str>>,
 }
 
 impl Topics {
     /// What a broker sees first: to it, all names have just come. `version` grows, and is that of no other state
     /// of the topics, on any broker: the offset of the metadata, say.
     pub fn new(version: u64, topics: impl IntoIterator<Item = (Arc<str>, Topic)>) -> Self {
-        let by_name = BTreeMap::from_iter(topics);
+        let by_name = RedBlackTreeMapSync::from_iter(topics);
         let name_of = |(name, topic): (&Arc<str>, &Topic)| (topic.id, name.clone());
         Self {
             version,
@@ -61,23 +61,47 @@ impl Topics {
         }
     }
 
-    /// The next state that the broker sees. A name whose topic is another has come anew: in between it may have
-    /// been away. Growth, other racks and deletions bring none (as in Kafka).
+    /// The next state that the broker sees: some topics are gone, then others have come or may be other than they
+    /// were; none where nothing differs. A name whose topic is another has come anew: in between it may have been
+    /// away. Growth, other racks and deletions bring none (as in Kafka).
     pub fn followed_by(
         &self,
         version: u64,
-        topics: impl IntoIterator<Item = (Arc<str>, Topic)>,
-    ) -> Self {
-        let next = Self::new(version, topics);
-        let has_come = |id: &Uuid| !self.names.contains_key(id);
-        Self {
-            new_names_version: if next.names.keys().any(has_come) {
-                version
-            } else {
-                self.new_names_version
-            },
-            ..next
+        gone: impl IntoIterator<Item = Uuid>,
+        changed: impl IntoIterator<Item = (Arc<str>, Topic)>,
+    ) -> Option<Self> {
+        let mut next = self.clone();
+        let mut differs = false;
+        for id in gone {
+            differs |= next.remove(&id);
         }
+        for (name, topic) in changed {
+            let before = next.get(&name).copied();
+            if before == Some(topic) {
+                continue;
+            }
+            differs = true;
+            // Another of the name, or the same under another name, before.
+            before.map(|before| next.remove(&before.id));
+            next.remove(&topic.id);
+            if !self.names.contains_key(&topic.id) {
+                next.new_names_version = version;
+            }
+            next.names.insert_mut(topic.id, name.clone());
+            next.by_name.insert_mut(name, topic);
+        }
+        next.version = version;
+        differs.then_some(next)
+    }
+
+    /// Says whether it was there.
+    fn remove(&mut self, id: &Uuid) -> bool {
+        let name = self.names.get(id).cloned();
+        if let Some(name) = &name {
+            self.names.remove_mut(id);
+            self.by_name.remove_mut(name);
+        }
+        name.is_some()
     }
 
     /// As it was given.
@@ -94,7 +118,8 @@ impl Topics {
         self.new_names_version
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Topic> {
+    /// By name.
+    pub fn get(&self, name: &str) -> Option<&Topic> {
         self.by_name.get(name)
     }
 
@@ -221,9 +246,28 @@ mod tests {
             (11, &[], 10),
             (12, &[("orders", 1, 2, "b")], 12),
         ] {
-            topics = topics.followed_by(version, made(next));
+            let gone = Vec::from_iter(topics.names.keys().copied().filter(|id| {
+                let mut next = next.iter();
+                !next.any(|(_, of_next, ..)| Uuid::from_u128(*of_next) == *id)
+            }));
+            topics = topics.followed_by(version, gone, made(next)).unwrap();
             assert_eq!(topics.version(), version);
+            assert_eq!(topics.names().count(), next.len());
             assert_eq!(topics.new_names_version(), expected, "{version}");
+            assert!(topics.followed_by(99, [Uuid::nil()], made(next)).is_none());
         }
+    }
+
+    #[test]
+    fn a_topic_under_another_name_and_another_of_its_name_leave_nothing_behind() {
+        let topic = |name: &str, id| Topic::new(name, Uuid::from_u128(id), &[vec![]]);
+        let topics = Topics::new(1, [(Arc::from("orders"), topic("orders", 1))]);
+        let renamed = topics.followed_by(2, [], [(Arc::from("old"), topic("old", 1))]);
+        let renamed = renamed.unwrap();
+        assert_eq!(Vec::from_iter(renamed.names().map(|name| &**name)), ["old"]);
+        let other = topics.followed_by(2, [], [(Arc::from("orders"), topic("orders", 2))]);
+        let other = other.unwrap();
+        assert_eq!(other.name(&Uuid::from_u128(1)), None);
+        assert_eq!(other.partition_count(&Uuid::from_u128(2)), Some(1));
     }
 }

@@ -20,15 +20,16 @@ impl Coordinator {
         let mut last_change = None;
         let mut groups = Vec::with_capacity(request.group_ids.len());
         for group_id in &request.group_ids {
-            let Some(group) = self.consumer_groups.get(group_id.as_str()) else {
-                groups.push(self.not_a_consumer_group(group_id));
-                continue;
-            };
+            // A deletion, too.
             let change = self
                 .appends
                 .last_on_consumer_group(group_id, AppendToken::MAX);
             last_change = last_change.max(change);
-            groups.push(group.describe(&self.topics, &self.config.consumer));
+            let group = self.consumer_groups.get(group_id.as_str());
+            groups.push(match group {
+                Some(group) => group.describe(&self.topics, &self.config.consumer),
+                None => self.not_a_consumer_group(group_id),
+            });
         }
         let response = ConsumerGroupDescribeResponse::default().with_groups(groups);
         let response = Response::ConsumerGroupDescribe(response);

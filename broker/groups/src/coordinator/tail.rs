@@ -81,7 +81,10 @@ impl Coordinator {
         }
         for (group_id, group) in tail.groups {
             match group {
-                Some(group) => self.groups.insert(group_id, group),
+                Some(group) => {
+                    self.consumer_groups.remove(&group_id);
+                    self.groups.insert(group_id, group)
+                }
                 None => self.groups.remove(&group_id),
             };
         }

@@ -576,6 +576,58 @@ fn a_group_whose_last_records_are_not_committed_is_loading() {
     assert_eq!(described(&mut harness).group_state.as_str(), "Empty");
 }
 
+/// The change from one kind to the other was appended, and is not known to be committed when the next coordinator
+/// loads the partition.
+#[test]
+fn a_group_may_change_its_kind_while_its_coordinator_does() {
+    let mut harness = harness();
+    let ids = harness.stable(1);
+    assert_eq!(harness.commit(&ids[0], 1, "orders", 7), 0);
+    assert_eq!(harness.leave(&ids[0]), 0);
+    let offsets = harness.offsets();
+    for round in 0..2 {
+        // To a consumer group …
+        harness.confirms = false;
+        send(&mut harness, join("a"));
+        harness.restart_with_tail(1);
+        assert_eq!(error(&mut harness, request("a", 1)), LOADING);
+        harness.confirms = true;
+        while harness.confirm() {}
+        assert_eq!(epoch(&mut harness, request("a", 1)), 1, "{round}");
+        let stable = vec![(CONSUMER.to_owned(), "Stable".to_owned())];
+        assert_eq!(listed(&mut harness, &[], &[]), stable);
+        assert_eq!(harness.offsets(), offsets);
+        // … whose last member leaves, is deleted and made anew …
+        assert_eq!(epoch(&mut harness, request("a", -1)), -1);
+        harness.confirms = false;
+        let request_to_delete =
+            DeleteGroupsRequest::default().with_groups_names(vec![group_id(GROUP)]);
+        harness.send(2, Request::DeleteGroups(request_to_delete));
+        send(&mut harness, join("b"));
+        harness.restart_with_tail(2);
+        harness.confirms = true;
+        while harness.confirm() {}
+        assert_eq!(epoch(&mut harness, request("b", 1)), 1);
+        assert_eq!(harness.offsets(), []);
+        assert_eq!(harness.commit("b", 1, "orders", 7), 0);
+        assert_eq!(epoch(&mut harness, request("b", -1)), -1);
+        // … and back: in one tail with the first generation.
+        harness.confirms = false;
+        let joining = harness.send(3, Request::JoinGroup(join_request("")));
+        harness.advance(3_000);
+        let member_id = harness.joined(joining).member_id.to_string();
+        harness.sync(&member_id, 1, &[(&member_id, "all")]);
+        assert_eq!(harness.pending.len(), 2);
+        harness.restart_with_tail(2);
+        harness.confirms = true;
+        while harness.confirm() {}
+        assert_eq!(listed(&mut harness, &[], &["consumer"]), []);
+        assert_eq!(harness.heartbeat(&member_id, 1), 0);
+        assert_eq!(harness.offsets(), offsets);
+        assert_eq!(harness.leave(&member_id), 0);
+    }
+}
+
 #[test]
 fn silent_members_are_fenced_also_after_a_restart() {
     let mut harness = harness();

@@ -181,7 +181,7 @@ impl Harness {
             let topic = Topic::new(name, Uuid::from_u128(*id), &racks);
             (Arc::from(*name), topic)
         });
-        self.topics = Arc::new(self.topics.followed_by(self.topics_version, topics));
+        self.topics = Arc::new(Topics::new(self.topics_version, topics));
         self.coordinator.on_topics_changed(Arc::clone(&self.topics));
     }
 

@@ -89,7 +89,7 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     ),
     of_file(
         "group.consumer.migration.policy",
-        Kind::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]),
+        Kind::Text,
         Some("bidirectional"),
     ),
     of_file("group.coordinator.append.linger.ms", int(-1), Some("-1")),

@@ -93,7 +93,10 @@ fn bad_config_changes_are_refused_and_good_ones_say_when_they_count() {
             "{what}"
         );
     }
-    let changes = [set("log.retention.ms", "1"), set("offsets.topic.num.partitions", "2")];
+    let changes = [
+        set("log.retention.ms", "1"),
+        set("offsets.topic.num.partitions", "2"),
+    ];
     let effects = alter(&image, broker("0"), &changes).unwrap().answer;
     assert_eq!(effects, [Effect::Applied, Effect::NeedsRestart]);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use foz_groups::{
     AppendError, AppendToken, Coordinator, Effect, Now, Record, Request,
-    RequestContext as GroupContext, Response, WaiterId,
+    RequestContext as GroupContext, Response, TooLarge, WaiterId,
 };
 use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
@@ -18,6 +18,7 @@ use futures::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -26,7 +27,6 @@ use super::counted::{Counted, Counts};
 use super::load::{Load, Loaded, gone_topics, load};
 use super::regexes::resolve;
 use crate::authorizer::{Operation, Resource};
-use crate::blocking::blocking;
 use crate::partition::{Partition, ProduceError, wall_clock_ms};
 use crate::request::RequestContext;
 
@@ -34,6 +34,8 @@ use crate::request::RequestContext;
 const QUEUE_MAX: usize = 10_000;
 /// Kafka's `offsets.retention.check.interval.ms`.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+/// Of warnings that groups are too large for a batch.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A running coordinator; dropping the handle makes it resign.
 #[derive(Debug)]
@@ -170,12 +172,15 @@ async fn run(
             waiters_made: 0,
             appending: FuturesUnordered::new(),
             resolving: FuturesUnordered::new(),
+            reported: None,
         };
         match actor.serve(*loaded, &mut messages).await {
             Ended::Resigned => return,
+            // With the leadership, this coordinator ends for good.
+            Ended::Reload if led.partition.led() != Some(led.leader_epoch) => {}
             Ended::Reload => warn!(
                 partition = led.partition.name(),
-                "groups are loaded again: the change of a consumer group could not be written"
+                "groups are loaded again: it is not known whether the change of a consumer group was written"
             ),
         }
     }
@@ -225,6 +230,14 @@ struct Resolved {
     version: u64,
 }
 
+enum Event {
+    Message(Option<Message>),
+    Appended(AppendToken, Result<(), AppendError>),
+    Resolved(Resolved),
+    Timer,
+    Expiry,
+}
+
 struct Actor {
     led: Led,
     clock: Clock,
@@ -233,6 +246,8 @@ struct Actor {
     waiters_made: WaiterId,
     appending: Later<Outcome>,
     resolving: Later<Resolved>,
+    /// When a group was last said to be too large.
+    reported: Option<Instant>,
 }
 
 impl Actor {
@@ -262,36 +277,35 @@ impl Actor {
                     None => std::future::pending().await,
                 }
             };
+            let event = tokio::select! {
+                message = messages.recv() => Event::Message(message),
+                Some((token, outcome)) = self.appending.next() => Event::Appended(token, outcome),
+                Some(resolved) = self.resolving.next() => Event::Resolved(resolved),
+                () = timer => Event::Timer,
+                _ = expiry.tick() => Event::Expiry,
+            };
+            self.follow(&mut coordinator);
             let mut asker = None;
-            let effects = tokio::select! {
-                message = messages.recv() => match message {
-                    None => {
-                        self.resign(coordinator);
-                        return Ended::Resigned;
-                    }
-                    // Its place is taken by another, or will be: what is left waits for that one.
-                    Some(Message::Ask(asked)) if messages.is_closed() => {
-                        asked.refuse(ResponseError::NotCoordinator);
-                        continue;
-                    }
-                    Some(message) => {
-                        self.follow(&mut coordinator);
-                        self.take(&mut coordinator, message, &mut asker)
-                    }
-                },
-                Some((token, outcome)) = self.appending.next() => {
-                    coordinator.on_append(token, outcome, self.clock.now())
+            let now = self.clock.now();
+            let effects = match event {
+                Event::Message(None) => {
+                    self.resign(coordinator);
+                    return Ended::Resigned;
                 }
-                Some(resolved) = self.resolving.next() => {
-                    self.follow(&mut coordinator);
-                    let Resolved { group_id, matches, version } = resolved;
-                    coordinator.on_resolved(&group_id, &matches, version, self.clock.now())
+                // Its place is taken by another, or will be: what is left waits for that one.
+                Event::Message(Some(Message::Ask(asked))) if messages.is_closed() => {
+                    asked.refuse(ResponseError::NotCoordinator);
+                    continue;
                 }
-                () = timer => {
-                    self.follow(&mut coordinator);
-                    coordinator.on_timer(self.clock.now())
-                }
-                _ = expiry.tick() => coordinator.expire_offsets(self.clock.now()),
+                Event::Message(Some(message)) => self.take(&mut coordinator, message, &mut asker),
+                Event::Appended(token, outcome) => coordinator.on_append(token, outcome, now),
+                Event::Resolved(Resolved {
+                    group_id,
+                    matches,
+                    version,
+                }) => coordinator.on_resolved(&group_id, &matches, version, now),
+                Event::Timer => coordinator.on_timer(now),
+                Event::Expiry => coordinator.expire_offsets(now),
             };
             done = self.carry_out(&mut coordinator, effects, asker.as_ref());
         }
@@ -362,6 +376,12 @@ impl Actor {
                 Effect::Append { token, records } => {
                     if let Err(error) = self.append(token, &records) {
                         let undone = coordinator.on_append(token, Err(error), self.clock.now());
+                        debug_assert!(
+                            !undone
+                                .iter()
+                                .any(|effect| matches!(effect, Effect::Append { .. })),
+                            "it would come before those that were handed out earlier"
+                        );
                         for effect in undone.into_iter().rev() {
                             effects.push_front(effect);
                         }
@@ -372,14 +392,24 @@ impl Actor {
                 Effect::Report {
                     group_id,
                     too_large,
-                } => {
-                    let partition = self.led.partition.name();
-                    warn!(partition, %group_id, "a consumer group goes on as it is: {too_large}");
-                }
+                } => self.report(&group_id, &too_large),
                 Effect::Reload => return ControlFlow::Break(()),
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// It may come with each heartbeat.
+    fn report(&mut self, group_id: &str, too_large: &TooLarge) {
+        let is_due = |last: Instant| last.elapsed() >= REPORT_INTERVAL;
+        if self.reported.is_none_or(is_due) {
+            self.reported = Some(Instant::now());
+            let partition = self.led.partition.name();
+            warn!(
+                partition,
+                group_id, "a consumer group goes on as it is: {too_large}"
+            );
+        }
     }
 
     fn reply(&mut self, waiter: WaiterId, response: Response) {
@@ -398,18 +428,22 @@ impl Actor {
     ) {
         let topics = Arc::clone(&self.followed.borrow().topics);
         let asker = asker.cloned();
-        self.resolving.push(Box::pin(blocking(move || {
-            let version = topics.version();
+        let version = topics.version();
+        let matching = spawn_blocking(move || {
             let may_describe = |name: &str| {
                 let asker = asker.as_ref();
                 asker.is_some_and(|asker| asker.allows(Operation::Describe, &Resource::Topic(name)))
             };
+            resolve(regexes, &topics, may_describe)
+        });
+        self.resolving.push(Box::pin(async move {
             Resolved {
                 group_id,
-                matches: resolve(regexes, &topics, may_describe),
+                // The group is to hear of it whatever came of it.
+                matches: matching.await.unwrap_or_default(),
                 version,
             }
-        })));
+        }));
     }
 
     /// Waits for what was in the log when the coordinator was loaded, and whatever it has appended by now.

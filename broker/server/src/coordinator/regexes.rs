@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foz_groups::Topics;
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 /// Memory that one compiled expression may take; its time is linear in the length of a topic's name.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
@@ -28,7 +28,7 @@ pub(super) fn resolve(
         let compiled = compile(&regex).ok();
         let matched = visible.iter().filter(|name| {
             let compiled = compiled.as_ref();
-            compiled.is_some_and(|compiled| compiled.is_match(name))
+            compiled.is_some_and(|compiled| compiled.is_match(name.as_bytes()))
         });
         let matched = matched.map(|name| Arc::clone(name)).collect();
         (regex, matched)
@@ -36,10 +36,15 @@ pub(super) fn resolve(
     matches.collect()
 }
 
+/// Names of topics are ASCII, and classes of Unicode are large (`\w` in Kafka's RE2/J is of ASCII, too). What makes
+/// sense as Unicode only is taken as that.
 fn build(regex: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(regex)
-        .size_limit(COMPILED_BYTES_MAX)
-        .build()
+    let build = |unicode| {
+        let mut builder = RegexBuilder::new(regex);
+        builder.size_limit(COMPILED_BYTES_MAX).unicode(unicode);
+        builder.build()
+    };
+    build(false).or_else(|_| build(true))
 }
 
 #[cfg(test)]
@@ -84,7 +89,15 @@ mod tests {
         for regex in ["(", "a)|(b", "[", "a{1000000}", "(?:(?:a{100}){100}){100}"] {
             assert!(compile(regex).is_err(), "{regex}");
         }
-        for regex in ["", "a|b", "(a+)+$", "[a-z]{1,20}"] {
+        for regex in [
+            "",
+            "a|b",
+            "(a+)+$",
+            "[a-z]{1,20}",
+            r"[\w.-]{1,249}",
+            r"\p{L}+",
+            "[é]",
+        ] {
             assert!(compile(regex).is_ok(), "{regex}");
         }
     }

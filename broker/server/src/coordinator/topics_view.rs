@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use foz_groups::{Topic, Topics};
 use foz_metadata::{Changes, Image};
-use uuid::Uuid;
 
 /// Follows the image, at the cost of what has changed in it.
 #[derive(Debug, Default)]
@@ -16,7 +15,6 @@ pub(super) struct TopicsView {
 #[derive(Debug)]
 struct Seen {
     topics: Arc<Topics>,
-    by_name: BTreeMap<Arc<str>, Topic>,
     /// Of brokers that have one.
     racks: BTreeMap<i32, String>,
 }
@@ -28,67 +26,40 @@ impl TopicsView {
         let version = image.offset().cast_unsigned();
         let racks = racks_of(image);
         let Some(seen) = &mut self.seen else {
-            let by_name = all(image);
-            let topics = Arc::new(Topics::new(version, by_name.clone()));
+            let topics = Arc::new(Topics::new(version, all(image)));
             self.seen = Some(Seen {
                 topics: Arc::clone(&topics),
-                by_name,
                 racks,
             });
             return topics;
         };
-        let has_changed = if racks == seen.racks {
-            update(&mut seen.by_name, image, changes)
+        let gone = changes.topics_deleted.keys().copied();
+        let next = if racks == seen.racks {
+            let changed = changed(image, changes);
+            seen.topics.followed_by(version, gone, changed)
         } else {
             seen.racks = racks;
-            let by_name = all(image);
-            let differs = by_name != seen.by_name;
-            seen.by_name = by_name;
-            differs
+            seen.topics.followed_by(version, gone, all(image))
         };
-        if has_changed {
-            let by_name = seen.by_name.clone();
-            seen.topics = Arc::new(seen.topics.followed_by(version, by_name));
+        if let Some(next) = next {
+            seen.topics = Arc::new(next);
         }
         Arc::clone(&seen.topics)
     }
-
-    /// Nobody looks at it any longer.
-    pub(super) fn forget(&mut self) {
-        self.seen = None;
-    }
 }
 
-/// Says whether anything differs.
-fn update(by_name: &mut BTreeMap<Arc<str>, Topic>, image: &Image, changes: &Changes) -> bool {
-    let mut has_changed = false;
-    for (id, deleted) in &changes.topics_deleted {
-        if by_name
-            .get(&deleted.name)
-            .is_some_and(|topic| topic.id == *id)
-        {
-            by_name.remove(&deleted.name);
-            has_changed = true;
-        }
-    }
-    let partitions_changed = changes.partitions_changed.iter();
-    let ids: BTreeSet<Uuid> = partitions_changed
-        .map(|(id, _)| *id)
-        .chain(changes.topics_created.iter().copied())
-        .collect();
-    for topic in ids.into_iter().filter_map(|id| image.topic_by_id(id)) {
-        let seen = seen_by_groups(image, topic);
-        let before = by_name.insert(topic.name.clone(), seen);
-        has_changed |= before != Some(seen);
-    }
-    has_changed
+/// Those that something was said of; mostly no other than they were.
+fn changed(image: &Image, changes: &Changes) -> impl Iterator<Item = (Arc<str>, Topic)> {
+    let partitions_changed = changes.partitions_changed.iter().map(|(id, _)| *id);
+    let topics_created = changes.topics_created.iter().copied();
+    let ids = BTreeSet::from_iter(partitions_changed.chain(topics_created));
+    let topics = ids.into_iter().filter_map(|id| image.topic_by_id(id));
+    topics.map(|topic| (topic.name.clone(), seen_by_groups(image, topic)))
 }
 
-fn all(image: &Image) -> BTreeMap<Arc<str>, Topic> {
+fn all(image: &Image) -> impl Iterator<Item = (Arc<str>, Topic)> {
     let topics = image.topics();
-    topics
-        .map(|topic| (topic.name.clone(), seen_by_groups(image, topic)))
-        .collect()
+    topics.map(|topic| (topic.name.clone(), seen_by_groups(image, topic)))
 }
 
 fn seen_by_groups(image: &Image, topic: &foz_metadata::image::Topic) -> Topic {

@@ -74,7 +74,14 @@ impl Harness {
             let topic = Topic::new(name, Uuid::from_u128(*id), &racks);
             (Arc::from(*name), topic)
         });
-        self.topics = self.topics.followed_by(self.topics_version, topics);
+        let gone = self
+            .topics
+            .names()
+            .filter(|name| !self.made_of.contains_key(&***name));
+        let gone = gone.filter_map(|name| Some(self.topics.get(name)?.id));
+        let gone = Vec::from_iter(gone);
+        let next = self.topics.followed_by(self.topics_version, gone, topics);
+        self.topics = next.unwrap_or_else(|| self.topics.clone());
     }
 
     pub(super) fn beat(

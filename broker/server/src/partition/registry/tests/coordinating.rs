@@ -1,10 +1,14 @@
-//! Groups whose records cannot be read.
+//! Groups whose records cannot be read or written, and what counts for those that nobody asks for.
 
 use bytes::BytesMut;
 use foz_groups::{Request, Response};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
-use kafka_protocol::messages::{GroupId, ListGroupsRequest, OffsetFetchRequest};
+use kafka_protocol::messages::{
+    ConsumerGroupHeartbeatRequest, GroupId, JoinGroupRequest, JoinGroupResponse, ListGroupsRequest,
+    OffsetFetchRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use tokio_util::sync::CancellationToken;
 
@@ -127,5 +131,84 @@ async fn a_record_that_cannot_be_read_fails_the_load_until_the_next_leader_epoch
     world.broker.coordinators.stop();
     while counts(&world) != [0, 0, 0] {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Joins a group of KIP-848; the error and the epoch.
+async fn joined(world: &World, member_id: &'static str) -> (i16, i32) {
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("new")))
+        .with_member_id(StrBytes::from_static_str(member_id))
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![TopicName(StrBytes::from_static_str("orders"))]))
+        .with_topic_partitions(Some(Vec::new()));
+    let request = Request::ConsumerGroupHeartbeat(request);
+    let Response::ConsumerGroupHeartbeat(response) = ask(world, 1, request).await else {
+        panic!("no answer to a ConsumerGroupHeartbeat")
+    };
+    (response.error_code, response.member_epoch)
+}
+
+async fn joined_classic(world: &World, member_id: StrBytes) -> JoinGroupResponse {
+    let protocol =
+        JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("range"));
+    let request = JoinGroupRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("classic")))
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_member_id(member_id)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol]);
+    let Response::JoinGroup(response) = ask(world, 9, Request::JoinGroup(request)).await else {
+        panic!("no answer to a JoinGroup")
+    };
+    response
+}
+
+/// A group that cannot be changed is no reason to load the others of its partition again.
+#[tokio::test]
+async fn too_few_replicas_refuse_changes_and_leave_all_groups_as_they_are() {
+    let mut world = World::new();
+    world.create_topic_named("__consumer_offsets", &[0, 1]);
+    world.change(PartitionChangeRecord {
+        isr: Some(NodeIds::from(vec![0])),
+        ..PartitionChangeRecord::default()
+    });
+    let (broker, topic) = (ResourceKind::Broker, ResourceKind::Topic);
+    world.configure(broker, "", "group.initial.rebalance.delay.ms", Some("0"));
+    append(&world, OFFSET);
+    assert_eq!(coordinate(&world).await, [0, 1, 0]);
+    assert_eq!(joined(&world, "a").await, (0, 1));
+    // A member id that is in no record.
+    let member_id = joined_classic(&world, StrBytes::default()).await.member_id;
+
+    let min_insync = "min.insync.replicas";
+    world.configure(topic, "__consumer_offsets", min_insync, Some("2"));
+    for _ in 0..5 {
+        let not_available = ResponseError::CoordinatorNotAvailable.code();
+        assert_eq!(joined(&world, "b").await, (not_available, 0));
+        assert_eq!(fetched(&world).await, Ok(Some(42)));
+    }
+    let classic = joined_classic(&world, member_id).await;
+    assert_eq!((classic.error_code, classic.generation_id), (0, 1));
+    world.configure(topic, "__consumer_offsets", min_insync, Some("1"));
+    assert_eq!(joined(&world, "b").await.0, 0);
+}
+
+/// The one that counts is that of the moment, also for groups that nobody asks for.
+#[tokio::test(start_paused = true)]
+async fn offsets_are_kept_for_as_long_as_is_said_now() {
+    for (retention_minutes, expected) in [("10080", None), ("2147483647", Some(42))] {
+        let mut world = World::new();
+        world.create_topic_named("__consumer_offsets", &[0]);
+        // Committed in 1970.
+        append(&world, OFFSET);
+        assert_eq!(coordinate(&world).await, [0, 1, 0]);
+        let key = "offsets.retention.minutes";
+        world.configure(ResourceKind::Broker, "", key, Some(retention_minutes));
+        let coordinators = &world.broker.coordinators;
+        coordinators.apply(&world.broker, &world.image, &Changes::default());
+        tokio::time::sleep(Duration::from_secs(601)).await;
+        assert_eq!(fetched(&world).await, Ok(expected));
     }
 }

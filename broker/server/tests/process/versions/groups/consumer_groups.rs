@@ -185,7 +185,7 @@ fn regular_expressions_match(connection: &mut Connection, version: i16, topic: &
         epoch = beaten.member_epoch;
         match &assigned(&beaten)[..] {
             [(id, partitions)] if *id == topic.id && *partitions == [0, 1] => Ok(()),
-            _ => Err(beaten),
+            _ => Err(format!("{beaten:?}")),
         }
     });
     let left = connection.call(version, &request(&group, &member, -1));

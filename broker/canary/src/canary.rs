@@ -71,14 +71,23 @@ canaries! {
         "a broker whose disk lost data keeps its place among those that have all";
     OfflineReplicaIsElected "offline-replica-is-elected"
         "a replica whose data directory has failed may lead";
+    LsoIgnoresUnreplicatedMarkers "lso-ignores-unreplicated-markers"
+        "a transaction is stable as soon as the leader has its marker";
+    MarkerNotInSnapshot "marker-not-in-snapshot"
+        "the snapshot of producers does not say that a transaction was ended";
 }
 
 impl Canary {
-    /// Whether the faults of the chaos runs bring it out: a broker has one data directory there. Another one is for the
-    /// properties of `foz-metadata`.
+    /// Whether the faults of the chaos runs bring it out: a broker has one data directory there, and no client has
+    /// transactions. Others are for the properties of `foz-metadata`, and for the model of transactions of `foz-log`.
     #[must_use]
     pub const fn shows_in_runs(self) -> bool {
-        !matches!(self, Self::OfflineReplicaIsElected)
+        !matches!(
+            self,
+            Self::OfflineReplicaIsElected
+                | Self::LsoIgnoresUnreplicatedMarkers
+                | Self::MarkerNotInSnapshot
+        )
     }
 }
 

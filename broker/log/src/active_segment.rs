@@ -254,6 +254,7 @@ impl ActiveSegment {
         if let Some(entry) = self.index_builder.time_entry() {
             time_index.append(entry)?;
         }
+        self.segment.transaction_index.trim()?;
         self.segment.trim()?;
         self.allocated_bytes = self.segment.size();
         self.next_allocation_bytes = ALLOCATION_FIRST_BYTES;

@@ -146,6 +146,15 @@ impl BatchScanner {
         }))
     }
 
+    /// The bytes of a batch that [`Self::next`] has just given, whole or not; `None` where they are more than are read at once.
+    pub(crate) fn bytes_of(&mut self, batch: &Scanned) -> Result<Option<&[u8]>, ScanError> {
+        let length = batch.header.total_length();
+        if length > self.chunk_bytes {
+            return Ok(None);
+        }
+        Ok(Some(self.bytes(batch.position, length)?))
+    }
+
     /// `length` is at most a chunk and lies before `end`.
     fn bytes(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
         let held = self.buffer_position..self.buffer_position + self.buffer.len() as u64;
@@ -208,6 +217,8 @@ mod tests {
                 (scanned.position, scanned.header.base_offset),
                 (position, n as i64)
             );
+            let bytes = scanner.bytes_of(&scanned).unwrap().map(<[u8]>::to_vec);
+            assert_eq!(bytes, (batch.len() <= 1000).then(|| batch.clone()));
             scanner.check_crc(&scanned).unwrap();
             position += batch.len() as u64;
         }

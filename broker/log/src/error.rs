@@ -247,11 +247,31 @@ pub enum AppendError {
         /// The epoch of the batch.
         found: i16,
     },
-    /// A transactional batch without a transaction.
+    /// A transactional batch without a transaction that its coordinator is known to know of.
     #[error("producer {producer_id} has no open transaction on this partition")]
     NoTransaction {
         /// Whose batch.
         producer_id: i64,
+    },
+    /// A batch of no transaction from a producer that is in the middle of one.
+    #[error(
+        "producer {producer_id} has an open transaction on this partition, and this batch is not part of it"
+    )]
+    OutsideTransaction {
+        /// Whose batch.
+        producer_id: i64,
+    },
+    /// A marker from a transaction coordinator after which there was another one.
+    #[error(
+        "the marker for producer {producer_id} has coordinator epoch {found}, the last one had {current}"
+    )]
+    CoordinatorFenced {
+        /// Whose transaction.
+        producer_id: i64,
+        /// The newest epoch seen.
+        current: i32,
+        /// The epoch of the marker.
+        found: i32,
     },
     /// The log has seen a newer leader.
     #[error("leader epoch {found} is over, the log has seen {current}")]
@@ -333,7 +353,10 @@ impl AppendError {
             Self::RejectedRecords { code, .. } => *code,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-            Self::NoTransaction { .. } => ErrorCode::InvalidTxnState,
+            Self::NoTransaction { .. } | Self::OutsideTransaction { .. } => {
+                ErrorCode::InvalidTxnState
+            }
+            Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
             // Every client sends it again after that, once it has asked who leads, and in order.
             Self::EarlierMayCome { .. } | Self::StaleLeaderEpoch { .. } => {
                 ErrorCode::NotLeaderOrFollower

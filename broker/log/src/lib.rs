@@ -26,13 +26,15 @@
 //!   it is mended, or [`LogDirectory::open_quarantined`] is asked, which keeps copies.
 //! - Indexes, snapshots of producers and epochs are made anew from the log when they are missing.
 //! - Nothing read from disk decides how much memory is taken.
+//! - What a transaction's marker says is known before the marker counts: the transaction index is no hint, and made anew only
+//!   where recovery walks, or where it cannot be one (`transaction_index.rs`).
 //! - Compaction takes records away and changes no offset (`compaction.rs`): a crash leaves what was or what is new.
 //! - A partition that nobody uses holds no open file ([`FileHandles`]).
 //!
 //! Kafka's `kafka-dump-log` reads closed segments, and the whole log after a clean stop.
 //!
 //! Start reading at [`PartitionLog`], then `recovery.rs` for what opening does, `active_segment.rs`
-//! for what is written, `partition_log/follow.rs` for what a replica needs, `producer_state.rs` for idempotence (KIP-98), [`Flusher`] for durability, `compaction.rs` for
+//! for what is written, `partition_log/follow.rs` for what a replica needs, `producer_state.rs` for idempotence (KIP-98), `partition_log/transactions.rs` for transactions, [`Flusher`] for durability, `compaction.rs` for
 //! `cleanup.policy=compact`.
 //! Records for [`PartitionLog::append_as_leader`] are made by `foz_protocol::record::BatchBuilder`.
 
@@ -65,8 +67,13 @@ mod recovery;
 mod replicated;
 mod reset;
 mod segment;
+mod stability;
+mod transaction_index;
+mod transaction_marker;
 mod unchecked;
+mod unstable_transactions;
 mod validate;
+mod verifications;
 
 pub use clean_shutdown::CleanShutdown;
 pub use compaction::{
@@ -87,6 +94,12 @@ pub use log_directory::{
 };
 pub use log_move::{Finished, FutureLog, LogMove, MoveAct, MoveError, MoveProgress, Seen};
 pub use names::TopicPartition;
-pub use partition_log::{Appended, AppendedByFollower, Checked, PartitionLog, TimestampAndOffset};
+pub use partition_log::{
+    ActiveProducer, AppendOrigin, Appended, AppendedByFollower, Checked, PartitionLog,
+    TimestampAndOffset,
+};
 pub use recovery::{Finding, PageCache};
 pub use replicated::FollowedLeader;
+pub use transaction_index::AbortedTransaction;
+pub use transaction_marker::TransactionMarker;
+pub use verifications::VerificationGuard;

@@ -52,10 +52,11 @@ pub(crate) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(crate) const SEGMENT_SUFFIXES: [&str; 5] = [
     OFFSET_INDEX_SUFFIX,
     TIME_INDEX_SUFFIX,
-    TRANSACTION_INDEX_SUFFIX,
     SNAPSHOT_SUFFIX,
-    // Last: indexes without a log are removed when the partition is opened.
     LOG_SUFFIX,
+    // Last: a log that a crash leaves would miss it, and not know. Without a log it is removed when the partition is opened, as
+    // any index is.
+    TRANSACTION_INDEX_SUFFIX,
 ];
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// What compaction writes, as long as it is part of nothing.

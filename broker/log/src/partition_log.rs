@@ -24,7 +24,10 @@ use crate::partition_metadata;
 use crate::producer_state::Producers;
 use crate::recovery::{self, Finding, OpenState, Recovered};
 use crate::segment::Segment;
+use crate::stability::Stability;
 use crate::unchecked::Unchecked;
+use crate::unstable_transactions::UnstableTransactions;
+use crate::verifications::Verifications;
 
 mod append;
 mod check;
@@ -38,14 +41,16 @@ mod moving;
 mod offsets;
 mod read;
 mod shorten;
+mod transactions;
 mod truncate;
 
-pub use append::Appended;
+pub use append::{AppendOrigin, Appended};
 pub use check::Checked;
 pub(crate) use compact::ClosedSegments;
 pub use follow::AppendedByFollower;
 pub(crate) use moving::MoveStage;
 pub use offsets::TimestampAndOffset;
+pub use transactions::ActiveProducer;
 pub(crate) use truncate::{Change, Cut};
 
 /// One partition's log. Share it as `Arc<PartitionLog>`; every method takes `&self`.
@@ -66,6 +71,7 @@ pub struct PartitionLog {
     durable_log_start_offset: AtomicI64,
     log_end_offset: AtomicI64,
     high_watermark: AtomicI64,
+    stability: Stability,
     flushed_offset: AtomicI64,
     /// Where the log ended when it was opened: up to here it is flushed in the background, should the opening have left that.
     opened_end_offset: AtomicI64,
@@ -108,6 +114,7 @@ pub struct PartitionLog {
 struct Writer {
     active: ActiveSegment,
     producers: Producers,
+    verifications: Verifications,
     /// When the newest leader epoch was taken on here, in ms since 1970; `None`: before this start, or never.
     leads_since_ms: Option<i64>,
 }
@@ -174,6 +181,7 @@ impl PartitionLog {
             segments: BTreeMap::from([(0, Arc::new(segment))]),
             active_index: IndexBuilder::default(),
             producers: Producers::default(),
+            transactions: UnstableTransactions::default(),
             epochs: LeaderEpochs::default(),
             epochs_changed: false,
             flushed_offset: 0,
@@ -251,6 +259,8 @@ impl PartitionLog {
         let flushed_offset = recovered.flushed_offset;
         let is_unflushed = flushed_offset < end;
         let is_never_flushed = flushed_offset <= first_base_offset;
+        let indexes = recovered.segments.values().map(|it| &it.transaction_index);
+        let last_aborted_offset = indexes.filter_map(|it| it.last_marker_offset()).max();
         Ok(Self {
             partition,
             topic_id,
@@ -264,6 +274,7 @@ impl PartitionLog {
                 } else {
                     recovered.producers
                 },
+                verifications: Verifications::default(),
                 leads_since_ms: None,
             }),
             segments: RwLock::new(recovered.segments),
@@ -273,6 +284,7 @@ impl PartitionLog {
             durable_log_start_offset: AtomicI64::new(recovered.durable_log_start_offset),
             log_end_offset: AtomicI64::new(end),
             high_watermark: AtomicI64::new(start),
+            stability: Stability::new(recovered.transactions, last_aborted_offset),
             flushed_offset: AtomicI64::new(flushed_offset),
             opened_end_offset: AtomicI64::new(end),
             unchecked: Unchecked::new(recovered.unchecked),
@@ -371,9 +383,10 @@ impl PartitionLog {
     /// is now: never above the end of the log, never lower than before.
     pub fn set_high_watermark(&self, offset: i64) -> i64 {
         let bounded = offset.min(self.log_end_offset());
-        self.high_watermark
-            .fetch_max(bounded, Ordering::AcqRel)
-            .max(bounded)
+        let before = self.high_watermark.fetch_max(bounded, Ordering::AcqRel);
+        let high_watermark = before.max(bounded);
+        self.stability.high_watermark_is(high_watermark);
+        high_watermark
     }
 
     /// Bytes of all segments.

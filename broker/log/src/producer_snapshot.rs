@@ -27,6 +27,12 @@ pub(crate) fn encode(producers: &Producers) -> Vec<u8> {
     out
 }
 
+/// The same without open transactions; `None` where there are none.
+pub(crate) fn without_transactions(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut producers = decode(bytes).ok()?;
+    producers.forget_transactions().then(|| encode(&producers))
+}
+
 /// The reason in words when `bytes` are not a snapshot.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Producers, String> {
     let mut reader = Reader { rest: bytes };
@@ -105,6 +111,7 @@ fn decode_entry(reader: &mut Reader<'_>) -> Result<(i64, Producer), String> {
             .into_iter()
             .collect::<VecDeque<_>>(),
         last_timestamp_ms: timestamp_ms,
+        last_offset,
         coordinator_epoch,
         current_transaction_first_offset: (first_offset >= 0).then_some(first_offset),
         has_earlier_batches: true,
@@ -143,6 +150,7 @@ mod tests {
             epoch: 3,
             batches: VecDeque::from([batch]),
             last_timestamp_ms: 77,
+            last_offset: 29,
             coordinator_epoch: -1,
             current_transaction_first_offset: None,
             has_earlier_batches: true,
@@ -152,6 +160,7 @@ mod tests {
             5,
             Producer {
                 batches: VecDeque::new(),
+                last_offset: -1,
                 current_transaction_first_offset: Some(12),
                 ..producer
             },
@@ -168,6 +177,17 @@ mod tests {
             decode(&encode(&Producers::default())).unwrap(),
             Producers::default()
         );
+    }
+
+    #[test]
+    fn transactions_can_be_left_out() {
+        let without = without_transactions(&encode(&producers())).unwrap();
+        let decoded = decode(&without).unwrap();
+        assert_eq!(decoded.len(), 2);
+        let is_open = |it: &Producer| it.current_transaction_first_offset.is_some();
+        assert!(!decoded.iter().any(|(_, it)| is_open(it)));
+        assert_eq!(without_transactions(&without), None);
+        assert_eq!(without_transactions(b"damaged"), None);
     }
 
     #[test]

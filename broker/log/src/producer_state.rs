@@ -1,4 +1,4 @@
-//! What idempotent producers wrote last (KIP-98): duplicates are known, gaps are refused.
+//! What producers with an id wrote last (KIP-98): duplicates are known, gaps are refused, and transactions that are open.
 //!
 //! Pure: offsets and the time come in, decisions come out.
 
@@ -8,16 +8,25 @@ use foz_canary::{Canary, sings};
 use foz_protocol::batch::BatchHeader;
 
 use crate::error::AppendError;
+use crate::transaction_index::AbortedTransaction;
+use crate::transaction_marker::TransactionMarker;
+use crate::verifications::{Verification, VerificationGuard};
 
 /// A client may have this many batches under way on one connection, so this many can come again.
 pub(crate) const BATCHES_PER_PRODUCER_MAX: usize = 5;
 
-/// Producers remembered for one partition. Beyond it those that were silent longest are forgotten,
-/// a tenth at a time; a producer that is not known may go on with any sequence.
+/// Producers remembered for one partition. Beyond it those that were silent longest are forgotten, a tenth at a time, but
+/// for those with an open transaction; a producer that is not known may go on with any sequence.
 pub(crate) const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 
 /// As long as a request may be under way, by a client's defaults (`request.timeout.ms`).
 const UNDER_WAY_MAX_MS: i64 = 30_000;
+
+/// From this `transaction.version` on each transaction has an epoch of its own, which its marker raises (KIP-890).
+const EPOCH_PER_TRANSACTION_FROM: i16 = 2;
+
+/// Of a producer that no coordinator has ended a transaction of.
+const NO_COORDINATOR_EPOCH: i32 = -1;
 
 /// A batch that was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +61,8 @@ pub(crate) struct Producer {
     /// The newest last; all of `epoch`.
     pub(crate) batches: VecDeque<AppendedBatch>,
     pub(crate) last_timestamp_ms: i64,
+    /// Of its last batch or marker; a snapshot tells only that of a batch.
+    pub(crate) last_offset: i64,
     pub(crate) coordinator_epoch: i32,
     pub(crate) current_transaction_first_offset: Option<i64>,
     /// There may be batches before `batches` that are known to the log alone: a snapshot holds only the last one.
@@ -70,6 +81,28 @@ pub(crate) enum Sequence {
     },
 }
 
+/// What is known of a batch besides what it says.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Circumstances<'a> {
+    /// A coordinator wrote it: such batches have no sequences.
+    pub(crate) is_of_coordinator: bool,
+    /// How long ago the leader took over; `None` where it is not to be asked.
+    pub(crate) leads_for_ms: Option<i64>,
+    /// What the coordinator was asked about this producer.
+    pub(crate) verification: Option<&'a Verification>,
+    /// What came with the batch.
+    pub(crate) guard: Option<VerificationGuard>,
+}
+
+/// A transaction that a marker has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndedTransaction {
+    pub(crate) producer_id: i64,
+    pub(crate) first_offset: i64,
+    pub(crate) marker_offset: i64,
+    pub(crate) is_commit: bool,
+}
+
 /// All producers of one partition.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Producers {
@@ -85,65 +118,180 @@ impl Producers {
         self.by_id.iter()
     }
 
-    /// Whether `batch`, which carries a producer id, may be appended by a leader that took over so long ago.
+    /// Whether `batch`, which carries a producer id, may be appended.
     pub(crate) fn check(
         &self,
         batch: &BatchHeader,
-        leads_for_ms: Option<i64>,
+        known: Circumstances<'_>,
     ) -> Result<Sequence, AppendError> {
-        let Some(producer) = self.by_id.get(&batch.producer_id) else {
-            // The batches before may be under way to the leader before, which refuses them: they come here then, and
-            // would be out of order for ever, and fail. (Kafka has that; KAFKA-15591 mends it where the log is new.)
-            let may_come = leads_for_ms.is_some_and(|ms| (0..UNDER_WAY_MAX_MS).contains(&ms));
-            if may_come && batch.base_sequence > 0 {
-                return Err(AppendError::EarlierMayCome {
-                    producer_id: batch.producer_id,
-                    found: batch.base_sequence,
-                });
-            }
-            // The state may have expired or been deleted, so any sequence may begin.
-            return Ok(Sequence::Next);
-        };
-        if sings(Canary::DuplicateSequenceAccepted) {
+        let producer = self.by_id.get(&batch.producer_id);
+        if sings(Canary::DuplicateSequenceAccepted) && producer.is_some() {
             return Ok(Sequence::Next);
         }
-        if let Some(appended) = producer.find_duplicate(batch) {
+        if let Some(appended) = producer.and_then(|it| it.find_duplicate(batch))
+            && !known.is_of_coordinator
+        {
             return Ok(Sequence::Duplicate(*appended));
         }
-        if batch.producer_epoch < producer.epoch {
-            return Err(AppendError::InvalidProducerEpoch {
+        // Before everything else that may be wrong, for after this error a client goes on (KAFKA-19690).
+        self.check_epoch(batch.producer_id, batch.producer_epoch)?;
+        let has_transaction = self.has_open_transaction(batch.producer_id, batch.producer_epoch);
+        if batch.is_transactional() && !has_transaction && !known.is_verified() {
+            return Err(AppendError::NoTransaction {
                 producer_id: batch.producer_id,
-                current: producer.epoch,
-                found: batch.producer_epoch,
             });
         }
-        let expected = producer.next_sequence(batch.producer_epoch);
-        match expected {
-            Some(expected) if expected != batch.base_sequence => {
-                if let Some(upper_bound_offset) = producer.earlier_than(batch, expected) {
-                    return Ok(Sequence::Earlier { upper_bound_offset });
-                }
-                Err(AppendError::OutOfOrderSequence {
-                    producer_id: batch.producer_id,
-                    expected,
-                    found: batch.base_sequence,
-                })
+        if !known.is_of_coordinator {
+            let sequence = check_sequence(batch, producer, known)?;
+            if sequence != Sequence::Next {
+                return Ok(sequence);
             }
-            _ => Ok(Sequence::Next),
+        }
+        let is_open = producer.is_some_and(|it| it.current_transaction_first_offset.is_some());
+        if is_open && !batch.is_transactional() {
+            return Err(AppendError::OutsideTransaction {
+                producer_id: batch.producer_id,
+            });
+        }
+        Ok(Sequence::Next)
+    }
+
+    /// Whether the coordinator is to be asked before `batch` is appended, which is transactional.
+    pub(crate) fn needs_verification(&self, batch: &BatchHeader) -> Result<bool, AppendError> {
+        self.check_epoch(batch.producer_id, batch.producer_epoch)?;
+        let producer = self.by_id.get(&batch.producer_id);
+        // What comes again when its transaction is over begins none: a question about it would keep what comes next back.
+        let is_late = producer.is_some_and(|it| {
+            let expected = it.next_sequence(batch.producer_epoch);
+            let has_sequence = batch.base_sequence >= 0;
+            has_sequence
+                && it.epoch == batch.producer_epoch
+                && is_behind(batch.base_sequence, expected)
+        });
+        let is_open = self.has_open_transaction(batch.producer_id, batch.producer_epoch);
+        Ok(!is_late && !is_open)
+    }
+
+    /// Whether a coordinator's marker may be appended by a leader.
+    pub(crate) fn check_marker(
+        &self,
+        marker: &TransactionMarker,
+        transaction_version: i16,
+    ) -> Result<(), AppendError> {
+        let (producer_id, found) = (marker.producer_id, marker.producer_epoch);
+        let Some(producer) = self.by_id.get(&producer_id) else {
+            return Ok(());
+        };
+        // A coordinator that was loaded anew, or heard no answer, sends the same again (KAFKA-19999).
+        let is_again = producer.current_transaction_first_offset.is_none() || found == i16::MAX;
+        let is_old = if transaction_version >= EPOCH_PER_TRANSACTION_FROM {
+            found < producer.epoch || found == producer.epoch && !is_again
+        } else {
+            found < producer.epoch
+        };
+        if is_old {
+            return Err(AppendError::InvalidProducerEpoch {
+                producer_id,
+                current: producer.epoch,
+                found,
+            });
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            return Err(AppendError::CoordinatorFenced {
+                producer_id,
+                current: producer.coordinator_epoch,
+                found: marker.coordinator_epoch,
+            });
+        }
+        Ok(())
+    }
+
+    /// `batch` holds data, has its final offsets and is in the log. Where a transaction begins with it, returns its offset.
+    pub(crate) fn record(&mut self, batch: &BatchHeader) -> Option<i64> {
+        if !batch.has_producer_id() || batch.is_control() {
+            return None;
+        }
+        let appended = AppendedBatch::of(batch);
+        let producer = self.of(batch);
+        if producer.batches.len() == BATCHES_PER_PRODUCER_MAX {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(appended);
+        producer.last_timestamp_ms = batch.max_timestamp;
+        producer.last_offset = appended.last_offset;
+        let begins =
+            batch.is_transactional() && producer.current_transaction_first_offset.is_none();
+        if begins {
+            producer.current_transaction_first_offset = Some(batch.base_offset);
+        }
+        begins.then_some(batch.base_offset)
+    }
+
+    /// Which transaction ends when `marker` is in the log as `batch`.
+    pub(crate) fn ended_by(
+        &self,
+        batch: &BatchHeader,
+        marker: &TransactionMarker,
+    ) -> Option<EndedTransaction> {
+        let producer = self.by_id.get(&batch.producer_id)?;
+        Some(EndedTransaction {
+            producer_id: batch.producer_id,
+            first_offset: producer.current_transaction_first_offset?,
+            marker_offset: batch.last_offset(),
+            is_commit: marker.is_commit,
+        })
+    }
+
+    /// `batch` is the control batch of `marker` and is in the log. Whoever has it takes it as it is: the leader has judged it.
+    pub(crate) fn record_marker(
+        &mut self,
+        batch: &BatchHeader,
+        marker: &TransactionMarker,
+    ) -> Option<EndedTransaction> {
+        let ended = self.ended_by(batch, marker);
+        let producer = self.of(batch);
+        if !sings(Canary::MarkerNotInSnapshot) {
+            producer.current_transaction_first_offset = None;
+        }
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        producer.last_timestamp_ms = batch.max_timestamp;
+        producer.last_offset = batch.last_offset();
+        ended
+    }
+
+    /// `batch` is what compaction leaves of a marker whose transaction is gone: it still tells the epoch of a producer that is
+    /// known by older ones.
+    pub(crate) fn record_emptied_marker(&mut self, batch: &BatchHeader) {
+        let known = self.by_id.get(&batch.producer_id);
+        if known.is_some_and(|it| it.epoch < batch.producer_epoch) {
+            self.of(batch).last_offset = batch.last_offset();
         }
     }
 
-    /// `batch` has its final offsets and is in the log.
-    pub(crate) fn record(&mut self, batch: &BatchHeader) {
-        if !batch.has_producer_id() || batch.is_control() {
-            return;
+    fn check_epoch(&self, producer_id: i64, found: i16) -> Result<(), AppendError> {
+        match self.by_id.get(&producer_id) {
+            Some(producer) if found < producer.epoch => Err(AppendError::InvalidProducerEpoch {
+                producer_id,
+                current: producer.epoch,
+                found,
+            }),
+            _ => Ok(()),
         }
+    }
+
+    fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        let producer = self.by_id.get(&producer_id);
+        producer
+            .is_some_and(|it| it.epoch == epoch && it.current_transaction_first_offset.is_some())
+    }
+
+    /// Whoever wrote `batch`, in its epoch.
+    fn of(&mut self, batch: &BatchHeader) -> &mut Producer {
         if self.by_id.len() >= PRODUCERS_PER_PARTITION_MAX
             && !self.by_id.contains_key(&batch.producer_id)
         {
             self.forget_silent(PRODUCERS_PER_PARTITION_MAX / 10);
         }
-        let appended = AppendedBatch::of(batch);
         let producer = self
             .by_id
             .entry(batch.producer_id)
@@ -151,7 +299,8 @@ impl Producers {
                 epoch: batch.producer_epoch,
                 batches: VecDeque::new(),
                 last_timestamp_ms: batch.max_timestamp,
-                coordinator_epoch: -1,
+                last_offset: batch.last_offset(),
+                coordinator_epoch: NO_COORDINATOR_EPOCH,
                 current_transaction_first_offset: None,
                 has_earlier_batches: false,
             });
@@ -160,11 +309,7 @@ impl Producers {
             producer.batches.clear();
             producer.has_earlier_batches = false;
         }
-        if producer.batches.len() == BATCHES_PER_PRODUCER_MAX {
-            producer.batches.pop_front();
-        }
-        producer.batches.push_back(appended);
-        producer.last_timestamp_ms = batch.max_timestamp;
+        producer
     }
 
     /// `earlier` is what the log holds of a producer's epoch before the batches that are known here, rising.
@@ -184,6 +329,13 @@ impl Producers {
         self.by_id.insert(producer_id, producer);
     }
 
+    /// Whether there were any.
+    pub(crate) fn forget_transactions(&mut self) -> bool {
+        let producers = self.by_id.values_mut();
+        let ended = producers.filter_map(|it| it.current_transaction_first_offset.take());
+        ended.count() > 0
+    }
+
     /// Forgets producers that wrote nothing for `expiration_ms`.
     pub(crate) fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
         self.by_id.retain(|_, producer| {
@@ -195,17 +347,27 @@ impl Producers {
         }
     }
 
+    /// A transaction that were forgotten would never end here.
     fn forget_silent(&mut self, count: usize) {
-        let last_offset = |p: &Producer| p.batches.back().map_or(-1, |b| b.last_offset);
-        let mut ids: Vec<_> = self
-            .by_id
-            .iter()
-            .map(|(id, p)| (last_offset(p), *id))
-            .collect();
+        let has_none = |it: &(&i64, &Producer)| it.1.current_transaction_first_offset.is_none();
+        let candidates = self.by_id.iter().filter(has_none);
+        let mut ids: Vec<_> = candidates.map(|(id, it)| (it.last_offset, *id)).collect();
         ids.sort_unstable();
         for (_, id) in ids.into_iter().take(count) {
             self.by_id.remove(&id);
         }
+    }
+}
+
+impl EndedTransaction {
+    /// What the transaction index says of it; `None` where it was committed.
+    pub(crate) fn aborted(&self, last_stable_offset: i64) -> Option<AbortedTransaction> {
+        (!self.is_commit).then_some(AbortedTransaction {
+            producer_id: self.producer_id,
+            first_offset: self.first_offset,
+            marker_offset: self.marker_offset,
+            last_stable_offset,
+        })
     }
 }
 
@@ -228,21 +390,81 @@ impl Producer {
         if is_known_whole || batch.producer_epoch != self.epoch {
             return None;
         }
-        // Sequences go round from the greatest one to 0.
-        let behind = expected.wrapping_sub(batch.base_sequence) & i32::MAX;
         let first = self.batches.front()?;
-        (behind <= i32::MAX / 2).then(|| first.first_offset())
+        is_behind(batch.base_sequence, expected).then(|| first.first_offset())
     }
 
-    /// `None` when any sequence may come.
-    fn next_sequence(&self, epoch: i16) -> Option<i32> {
-        if epoch != self.epoch {
-            return Some(0);
+    /// The first one of an epoch is 0, also where a marker began that epoch.
+    fn next_sequence(&self, epoch: i16) -> i32 {
+        match self.batches.back() {
+            Some(last) if epoch == self.epoch => last.last_sequence.checked_add(1).unwrap_or(0),
+            _ => 0,
         }
-        let last = self.batches.back()?.last_sequence;
-        Some(last.checked_add(1).unwrap_or(0))
     }
 }
 
+impl Circumstances<'_> {
+    fn is_verified(&self) -> bool {
+        let wanted = self.verification.map(|it| it.guard);
+        wanted.is_some() && wanted == self.guard
+    }
+}
+
+fn check_sequence(
+    batch: &BatchHeader,
+    producer: Option<&Producer>,
+    known: Circumstances<'_>,
+) -> Result<Sequence, AppendError> {
+    let found = batch.base_sequence;
+    let out_of_order = |expected| {
+        Err(AppendError::OutOfOrderSequence {
+            producer_id: batch.producer_id,
+            expected,
+            found,
+        })
+    };
+    let verification = known
+        .verification
+        .filter(|it| it.producer_epoch == batch.producer_epoch);
+    let Some(producer) = producer else {
+        // The batches before may be under way to the leader before, which refuses them: they come here then, and
+        // would be out of order for ever, and fail. (Kafka has that; KAFKA-15591 mends it where the log is new.)
+        let leads_for_ms = known.leads_for_ms;
+        let may_come = leads_for_ms.is_some_and(|ms| (0..UNDER_WAY_MAX_MS).contains(&ms));
+        if may_come && found > 0 {
+            return Err(AppendError::EarlierMayCome {
+                producer_id: batch.producer_id,
+                found,
+            });
+        }
+        return match verification {
+            // Each transaction begins at 0: what came before is missing.
+            Some(it) if it.has_epoch_per_transaction && found != 0 => out_of_order(0),
+            Some(it) if is_behind(it.lowest_sequence, found) => out_of_order(it.lowest_sequence),
+            // The state may have expired or been deleted, so any sequence may begin.
+            _ => Ok(Sequence::Next),
+        };
+    };
+    if let Some(it) = verification
+        && is_behind(it.lowest_sequence, found)
+    {
+        return out_of_order(it.lowest_sequence);
+    }
+    let expected = producer.next_sequence(batch.producer_epoch);
+    if expected == found {
+        return Ok(Sequence::Next);
+    }
+    match producer.earlier_than(batch, expected) {
+        Some(upper_bound_offset) => Ok(Sequence::Earlier { upper_bound_offset }),
+        None => out_of_order(expected),
+    }
+}
+
+/// Whether one sequence comes before another: they go round from the greatest one to 0.
+pub(crate) fn is_behind(sequence: i32, other: i32) -> bool {
+    let distance = other.wrapping_sub(sequence) & i32::MAX;
+    (1..=i32::MAX / 2).contains(&distance)
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

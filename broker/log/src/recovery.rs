@@ -28,14 +28,17 @@ use crate::producer_snapshot;
 use crate::producer_state::Producers;
 use crate::reset;
 use crate::segment::Segment;
+use crate::unstable_transactions::UnstableTransactions;
 
 mod indexes;
+mod producers;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod written;
 
 pub(crate) use indexes::Indexes;
+pub(crate) use producers::ProducerWalk;
 pub use written::PageCache;
 
 /// What the data directory knows about a partition before it is opened.
@@ -122,6 +125,7 @@ pub(crate) struct Recovered {
     pub(crate) segments: BTreeMap<i64, Arc<Segment>>,
     pub(crate) active_index: IndexBuilder,
     pub(crate) producers: Producers,
+    pub(crate) transactions: UnstableTransactions,
     pub(crate) epochs: LeaderEpochs,
     /// The epochs on disk are others.
     pub(crate) epochs_changed: bool,
@@ -165,7 +169,7 @@ pub(crate) fn open(
         is_unflushed: false,
     };
     recovery.read_epochs()?;
-    let segments = recovery.open_segments(&files.bases)?;
+    let segments = recovery.open_segments(&files.bases, &files.transaction_indexes)?;
     recovery.run(segments)
 }
 
@@ -182,6 +186,7 @@ fn carry_out_reset(
         segments: BTreeMap::from([(offset, Arc::new(segment))]),
         active_index: IndexBuilder::default(),
         producers: Producers::default(),
+        transactions: UnstableTransactions::default(),
         epochs: LeaderEpochs::default(),
         epochs_changed: false,
         flushed_offset: offset,
@@ -224,6 +229,18 @@ fn has_hollow(segments: &[Arc<Segment>]) -> bool {
         .is_some_and(|(_, closed)| closed.iter().any(|segment| segment.size() == 0))
 }
 
+/// `None` for what cannot be scanned: it is left to those who are to judge it.
+fn unless_bad<T>(
+    scanned: Result<T, ScanError>,
+    segment: &Segment,
+) -> Result<Option<T>, StorageError> {
+    match scanned {
+        Ok(scanned) => Ok(Some(scanned)),
+        Err(ScanError::Bad { .. }) => Ok(None),
+        Err(ScanError::Io(source)) => Err(source).at("read", segment.path()),
+    }
+}
+
 /// Offsets of the snapshots in `directory`, rising.
 pub(crate) fn list_snapshots(directory: &Path) -> Result<Vec<i64>, StorageError> {
     Ok(list(directory)?.snapshots)
@@ -232,6 +249,8 @@ pub(crate) fn list_snapshots(directory: &Path) -> Result<Vec<i64>, StorageError>
 struct Files {
     bases: Vec<i64>,
     snapshots: Vec<i64>,
+    /// Base offsets of the segments with an index of aborted transactions.
+    transaction_indexes: Vec<i64>,
     /// Compaction was interrupted, or is at work now.
     has_compaction_rest: bool,
 }
@@ -241,6 +260,7 @@ fn list(directory: &Path) -> Result<Files, StorageError> {
     let mut files = Files {
         bases: Vec::new(),
         snapshots: Vec::new(),
+        transaction_indexes: Vec::new(),
         has_compaction_rest: false,
     };
     let mut companions = Vec::new();
@@ -260,14 +280,17 @@ fn list(directory: &Path) -> Result<Files, StorageError> {
         match parse_offset_file(name) {
             Some((base, LOG_SUFFIX)) => files.bases.push(base),
             Some((offset, SNAPSHOT_SUFFIX)) => files.snapshots.push(offset),
-            Some((base, OFFSET_INDEX_SUFFIX | TIME_INDEX_SUFFIX | TRANSACTION_INDEX_SUFFIX)) => {
-                companions.push((base, path))
+            Some((base, TRANSACTION_INDEX_SUFFIX)) => {
+                files.transaction_indexes.push(base);
+                companions.push((base, path));
             }
+            Some((base, OFFSET_INDEX_SUFFIX | TIME_INDEX_SUFFIX)) => companions.push((base, path)),
             _ => {}
         }
     }
     files.bases.sort_unstable();
     files.snapshots.sort_unstable();
+    files.transaction_indexes.sort_unstable();
     for (base, path) in companions {
         if files.bases.binary_search(&base).is_err() {
             remove_if_exists(&path)?;
@@ -297,6 +320,7 @@ struct Contents {
     segments: Vec<Arc<Segment>>,
     active_index: IndexBuilder,
     producers: Producers,
+    transactions: UnstableTransactions,
     log_end_offset: i64,
     /// Where the last batch ends whose records nobody looked at.
     unchecked_to: i64,
@@ -316,14 +340,23 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn open_segments(&mut self, bases: &[i64]) -> Result<Vec<Arc<Segment>>, OpenError> {
+    fn open_segments(
+        &mut self,
+        bases: &[i64],
+        transaction_indexes: &[i64],
+    ) -> Result<Vec<Arc<Segment>>, OpenError> {
         let mut segments = Vec::with_capacity(bases.len());
         for base in bases {
-            let (segment, rebuild) = Segment::open(self.handles, self.directory, *base)?;
-            if rebuild && segment.size() > 0 {
+            let has_aborted = transaction_indexes.binary_search(base).is_ok();
+            let opened = Segment::open(self.handles, self.directory, *base, has_aborted)?;
+            let (segment, unusable) = opened;
+            if unusable.indexes && segment.size() > 0 {
                 self.rebuild_indexes(&segment, bases.last() == Some(base))?;
             }
             segments.push(Arc::new(segment));
+            if unusable.transaction_index {
+                self.rebuild_last_transaction_index(&segments)?;
+            }
         }
         if segments.is_empty() {
             let base = self.state.log_start_offset;
@@ -351,6 +384,35 @@ impl Recovery<'_> {
         }
         let file = offset_file(self.directory, segment.base_offset, OFFSET_INDEX_SUFFIX);
         let reason = "an index was missing or had an impossible length".to_owned();
+        self.findings.push(Finding::Rebuilt { file, reason });
+        Ok(())
+    }
+
+    /// That of the last one of `segments`, which is perhaps not walked. The transactions that end there may begin before.
+    fn rebuild_last_transaction_index(
+        &mut self,
+        segments: &[Arc<Segment>],
+    ) -> Result<(), OpenError> {
+        let last = segments.last().expect("it was just opened");
+        let (snapshots, base) = (self.snapshots.iter().copied(), last.base_offset);
+        let found = newest_snapshot(self.directory, snapshots, base, &mut self.findings)?;
+        let mut walk = ProducerWalk::new(found);
+        let mut aborted = Vec::new();
+        let is_before = |segment: &Arc<Segment>| segment.base_offset <= walk.from;
+        let floor = segments.partition_point(is_before).max(1) - 1;
+        for segment in &segments[floor..] {
+            aborted.clear();
+            let mut scanner = segment.scan(0, segment.base_offset)?;
+            while let Some(batch) = unless_bad(scanner.next(), segment)?.flatten() {
+                let Some(ended) = unless_bad(walk.add(&mut scanner, &batch), segment)? else {
+                    break;
+                };
+                aborted.extend(ended);
+            }
+        }
+        last.transaction_index.replace(&aborted)?;
+        let file = offset_file(self.directory, base, TRANSACTION_INDEX_SUFFIX);
+        let reason = "it cannot be a transaction index".to_owned();
         self.findings.push(Finding::Rebuilt { file, reason });
         Ok(())
     }
@@ -417,6 +479,7 @@ impl Recovery<'_> {
             is_clean: true,
             segments: segments.to_vec(),
             active_index: IndexBuilder::resume(last.size() - from, last_time_entry, max_timestamp),
+            transactions: UnstableTransactions::of(&producers),
             producers,
             log_end_offset: end_offset,
             unchecked_to: end_offset,
@@ -437,6 +500,7 @@ impl Recovery<'_> {
                 segments: vec![Arc::new(segment)],
                 active_index: IndexBuilder::default(),
                 producers: Producers::default(),
+                transactions: UnstableTransactions::default(),
                 log_end_offset: log_start_offset,
                 unchecked_to: log_start_offset,
             };
@@ -464,6 +528,7 @@ impl Recovery<'_> {
             segments: segments.into_iter().map(|s| (s.base_offset, s)).collect(),
             active_index: contents.active_index,
             producers: contents.producers,
+            transactions: contents.transactions,
             epochs: self.epochs,
             epochs_changed: cut || moved || !contents.is_clean,
             flushed_offset: match self.is_unflushed {

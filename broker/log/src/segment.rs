@@ -1,9 +1,7 @@
-//! One segment as readers see it: a log file, its two indexes, and how far they are valid.
+//! One segment as readers see it: a log file, its indexes, and how far they are valid.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::num::NonZeroU64;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,12 +18,15 @@ use crate::error::{ReadError, StorageContext, StorageError};
 use crate::file_handles::{FileHandles, LazyFile};
 use crate::index::{OffsetPosition, SparseIndex, TimestampOffset, newer};
 use crate::names::{
-    LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, TIME_INDEX_SUFFIX, offset_file,
+    LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX,
+    offset_file,
 };
 #[cfg(test)]
 use crate::reading_files::bad_sectors;
+use crate::transaction_index::TransactionIndex;
 
 mod sound_end;
+mod writeback;
 
 /// The greatest batch that is appended or read back, and the most that one read gives: no request that brought one can have been larger
 /// (Kafka's `socket.request.max.bytes`), so a greater length is damage.
@@ -44,6 +45,7 @@ pub(crate) struct Segment {
     pub(crate) base_offset: i64,
     pub(crate) offset_index: SparseIndex<OffsetPosition>,
     pub(crate) time_index: SparseIndex<TimestampOffset>,
+    pub(crate) transaction_index: TransactionIndex,
     log: LazyFile,
     /// Bytes of whole batches; the file may be longer (allocated ahead, or a failed write).
     size: AtomicU64,
@@ -65,8 +67,15 @@ enum MaxTimestamp {
 
 /// Of memory; a kernel reads no less. Larger ones are several of these.
 pub(crate) const PAGE_BYTES: u64 = 4096;
-/// Less is left to the kernel, which writes what is half a minute old.
-const WRITEBACK_BYTES_MIN: u64 = 16 << 10;
+
+/// What of a segment was missing or could not be what it should: it is empty, and must be made anew.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unusable {
+    /// That of offsets or that of timestamps.
+    pub(crate) indexes: bool,
+    /// It was there, and is none. One that is missing has no entries.
+    pub(crate) transaction_index: bool,
+}
 
 /// How much a reader relies on what is in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +111,7 @@ impl Segment {
             base_offset,
             offset_index: SparseIndex::new(handles, index_path(OFFSET_INDEX_SUFFIX), base_offset),
             time_index: SparseIndex::new(handles, index_path(TIME_INDEX_SUFFIX), base_offset),
+            transaction_index: TransactionIndex::new(handles, index_path(TRANSACTION_INDEX_SUFFIX)),
             log: LazyFile::new(handles, path),
             size: AtomicU64::new(0),
             writeback_begun: AtomicU64::new(0),
@@ -117,13 +127,13 @@ impl Segment {
         self.time_index.create()
     }
 
-    /// From existing files. The second value tells whether an index was missing or unusable: it is
-    /// empty then and must be rebuilt.
+    /// From existing files, with an index of aborted transactions or without one.
     pub(crate) fn open(
         handles: &Arc<FileHandles>,
         directory: &Path,
         base_offset: i64,
-    ) -> Result<(Self, bool), StorageError> {
+        has_transaction_index: bool,
+    ) -> Result<(Self, Unusable), StorageError> {
         let path = offset_file(directory, base_offset, LOG_SUFFIX);
         let size = fs::metadata(&path).at("read", &path)?.len();
         let offset_path = offset_file(directory, base_offset, OFFSET_INDEX_SUFFIX);
@@ -133,20 +143,30 @@ impl Segment {
             offset_index = SparseIndex::open(handles, offset_path.clone(), base_offset)?;
             time_index = SparseIndex::open(handles, time_path.clone(), base_offset)?;
         }
-        let rebuild = size > 0 && (offset_index.is_none() || time_index.is_none());
+        let transaction_path = offset_file(directory, base_offset, TRANSACTION_INDEX_SUFFIX);
+        let transaction_index = match has_transaction_index {
+            true => TransactionIndex::open(handles, transaction_path.clone(), base_offset)?,
+            false => Some(TransactionIndex::new(handles, transaction_path.clone())),
+        };
+        let unusable = Unusable {
+            indexes: size > 0 && (offset_index.is_none() || time_index.is_none()),
+            transaction_index: transaction_index.is_none(),
+        };
         let segment = Self {
             base_offset,
             offset_index: offset_index
                 .unwrap_or_else(|| SparseIndex::new(handles, offset_path, base_offset)),
             time_index: time_index
                 .unwrap_or_else(|| SparseIndex::new(handles, time_path, base_offset)),
+            transaction_index: transaction_index
+                .unwrap_or_else(|| TransactionIndex::new(handles, transaction_path)),
             log: LazyFile::new(handles, path),
             size: AtomicU64::new(size),
             writeback_begun: AtomicU64::new(size),
             read_ends: Mutex::new([None; READ_ENDS]),
             max_timestamp: Mutex::new(MaxTimestamp::Unknown),
         };
-        Ok((segment, rebuild))
+        Ok((segment, unusable))
     }
 
     /// By files that are open and about to get their names.
@@ -156,13 +176,18 @@ impl Segment {
         base_offset: i64,
         size: u64,
         log: File,
-        indexes: (SparseIndex<OffsetPosition>, SparseIndex<TimestampOffset>),
+        indexes: (
+            SparseIndex<OffsetPosition>,
+            SparseIndex<TimestampOffset>,
+            TransactionIndex,
+        ),
     ) -> Self {
-        let (offset_index, time_index) = indexes;
+        let (offset_index, time_index, transaction_index) = indexes;
         Self {
             base_offset,
             offset_index,
             time_index,
+            transaction_index,
             log: LazyFile::pinned(handles, path, log),
             size: AtomicU64::new(size),
             writeback_begun: AtomicU64::new(size),
@@ -180,6 +205,9 @@ impl Segment {
                 .offset_index
                 .renamed(handles, path(OFFSET_INDEX_SUFFIX)),
             time_index: self.time_index.renamed(handles, path(TIME_INDEX_SUFFIX)),
+            transaction_index: self
+                .transaction_index
+                .renamed(handles, path(TRANSACTION_INDEX_SUFFIX)),
             log: LazyFile::new(handles, path(LOG_SUFFIX)),
             size: AtomicU64::new(self.size()),
             writeback_begun: AtomicU64::new(self.writeback_begun.load(Ordering::Acquire)),
@@ -192,7 +220,8 @@ impl Segment {
     pub(crate) fn pin(&self) -> Result<(), StorageError> {
         self.log.pin().at("open", self.path())?;
         self.offset_index.pin()?;
-        self.time_index.pin()
+        self.time_index.pin()?;
+        self.transaction_index.pin()
     }
 
     /// Its files have their names.
@@ -200,6 +229,7 @@ impl Segment {
         self.log.unpin();
         self.offset_index.unpin();
         self.time_index.unpin();
+        self.transaction_index.unpin();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -500,22 +530,6 @@ impl Segment {
         }
     }
 
-    /// Has the kernel begin to write what was appended since the last time, where that is worth it; nobody waits for it.
-    /// Only whole pages, each of them once: those that are being written stay in memory for who reads them, though the
-    /// advice is the one for pages that need not. (`sync_file_range(2)` would say it more plainly; nothing safe calls it.)
-    pub(crate) fn begin_writeback(&self) {
-        let begun = self.writeback_begun.load(Ordering::Acquire);
-        let Some(range) = worth_writing(begun, self.size()) else {
-            return;
-        };
-        if let Ok(file) = self.file() {
-            let length = NonZeroU64::new(range.end - range.start);
-            let advice = rustix::fs::Advice::DontNeed;
-            let _ = rustix::fs::fadvise(&*file, range.start, length, advice);
-        }
-        self.writeback_begun.store(range.end, Ordering::Release);
-    }
-
     /// The file gets exactly the length of its batches.
     pub(crate) fn trim(&self) -> Result<(), StorageError> {
         let file = self.file()?;
@@ -532,7 +546,8 @@ impl Segment {
 
     pub(crate) fn flush_indexes(&self) -> Result<(), StorageError> {
         self.offset_index.flush()?;
-        self.time_index.flush()
+        self.time_index.flush()?;
+        self.transaction_index.flush()
     }
 
     /// Removes the files. Readers that have them open go on.
@@ -589,36 +604,6 @@ impl Segment {
             position,
             offset,
             reason,
-        }
-    }
-}
-
-/// The bytes to begin to write of a file of `size` bytes, when that was last begun up to `begun`. A log that was cut since
-/// has nothing to write before it is as long as it was.
-fn worth_writing(begun: u64, size: u64) -> Option<Range<u64>> {
-    let end = size / PAGE_BYTES * PAGE_BYTES;
-    (end.saturating_sub(begun) >= WRITEBACK_BYTES_MIN).then_some(begun..end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_pages_are_written_early_once_there_are_some() {
-        for (begun, size, range) in [
-            (0, 0, None),
-            (0, WRITEBACK_BYTES_MIN - 1, None),
-            (0, WRITEBACK_BYTES_MIN, Some(0..16_384)),
-            (0, 20_479, Some(0..16_384)),
-            (16_384, 20_480, None),
-            (16_384, 40_000, Some(16_384..36_864)),
-            // Opened with bytes that no page ends with.
-            (100, 20_000, None),
-            (100, 20_480, Some(100..20_480)),
-            (1 << 30, 4_096, None),
-        ] {
-            assert_eq!(worth_writing(begun, size), range, "{begun} {size}");
         }
     }
 }

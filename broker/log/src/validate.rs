@@ -7,6 +7,7 @@ use foz_protocol::record::{Records, record_bytes};
 use crate::config::{LogConfig, TimestampType};
 use crate::error::{AppendError, RejectedRecord};
 use crate::segment::BATCH_BYTES_MAX;
+use crate::transaction_marker::TransactionMarker;
 
 /// What a batch may take when it is decompressed, to look at its records' keys or timestamps.
 pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
@@ -19,14 +20,15 @@ const REFUSED_BYTES_MAX: usize = 4 << 20;
 
 const NO_TIMESTAMP: i64 = -1;
 
-/// Checks `bytes`, one or more whole batches, and stamps them where the broker's clock decides.
-/// Returns their headers.
+/// Checks `bytes`, one or more whole batches, and stamps them where the broker's clock decides. What a coordinator writes for
+/// a producer has no sequence. Returns their headers.
 pub(crate) fn validate(
     bytes: &mut [u8],
+    is_of_coordinator: bool,
     config: &LogConfig,
     now_ms: i64,
 ) -> Result<Vec<BatchHeader>, AppendError> {
-    let mut headers = check(bytes, config, now_ms)?;
+    let mut headers = check(bytes, is_of_coordinator, config, now_ms)?;
     if bytes.len() as u64 > config.segment_bytes {
         let (bytes, max) = (bytes.len(), config.segment_bytes);
         return Err(AppendError::RecordListTooLarge { bytes, max });
@@ -45,7 +47,33 @@ pub(crate) fn validate(
     Ok(headers)
 }
 
-fn check(bytes: &[u8], config: &LogConfig, now_ms: i64) -> Result<Vec<BatchHeader>, AppendError> {
+/// The batch of a marker, without its offset.
+pub(crate) fn validate_marker(
+    marker: TransactionMarker,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<(BatchHeader, Vec<u8>), AppendError> {
+    if marker.producer_id < 0 || marker.producer_epoch < 0 {
+        return Err(AppendError::InvalidRecord(format!(
+            "a marker for producer {} in epoch {}: neither is below 0",
+            marker.producer_id, marker.producer_epoch
+        )));
+    }
+    let invalid = |error: String| AppendError::InvalidRecord(error);
+    let mut bytes = (marker.to_batch(now_ms)).map_err(|error| invalid(error.to_string()))?;
+    let mut header = BatchHeader::parse(&bytes).map_err(|error| invalid(error.to_string()))?;
+    if config.message_timestamp_type == TimestampType::LogAppendTime {
+        stamp(&mut bytes, std::slice::from_mut(&mut header), now_ms);
+    }
+    Ok((header, bytes))
+}
+
+fn check(
+    bytes: &[u8],
+    is_of_coordinator: bool,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<Vec<BatchHeader>, AppendError> {
     let mut headers = Vec::with_capacity(1);
     let mut position = 0;
     for parsed in Batches::new(bytes) {
@@ -57,18 +85,20 @@ fn check(bytes: &[u8], config: &LogConfig, now_ms: i64) -> Result<Vec<BatchHeade
             return Err(AppendError::MessageTooLarge { bytes, max });
         }
         header.check_crc(batch).map_err(corrupt)?;
-        header.check_produced().map_err(corrupt)?;
+        let produced = BatchHeader {
+            base_sequence: match is_of_coordinator {
+                true => 0,
+                false => header.base_sequence,
+            },
+            ..header
+        };
+        produced.check_produced().map_err(corrupt)?;
         if header.has_delete_horizon() {
             return Err(corrupt(BatchError::Contradiction {
                 field: "attributes",
                 value: i64::from(header.attributes),
                 rule: "only the log cleaner sets a delete horizon (bit 6)",
             }));
-        }
-        if header.is_transactional() {
-            return Err(AppendError::NoTransaction {
-                producer_id: header.producer_id,
-            });
         }
         let mut timestamps = Ok(());
         let mut needs_records = config.cleanup_compact;

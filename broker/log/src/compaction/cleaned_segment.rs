@@ -14,8 +14,11 @@ use crate::error::{StorageContext, StorageError};
 use crate::file_handles::FileHandles;
 use crate::file_steps::FileSteps;
 use crate::index::{Entry, IndexBuilder, OffsetPosition, SparseIndex, TimestampOffset};
-use crate::names::{LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, offset_file};
+use crate::names::{
+    LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file,
+};
 use crate::segment::Segment;
+use crate::transaction_index::{AbortedTransaction, TransactionIndex};
 
 /// Written at once.
 const WRITE_CHUNK_BYTES: usize = 1 << 20;
@@ -23,13 +26,16 @@ const WRITE_CHUNK_BYTES: usize = 1 << 20;
 /// would give the disk a whole segment at once, and who produces would wait behind it.
 const WRITEBACK_BYTES: u64 = 8 << 20;
 
-/// The entries of both indexes, as they lie in the files.
+/// The entries of the indexes, as they lie in the files.
 #[derive(Debug, Default)]
 pub(super) struct IndexBytes {
     builder: IndexBuilder,
     offsets: Vec<u8>,
     times: Vec<u8>,
     last_time: Option<TimestampOffset>,
+    aborted: Vec<u8>,
+    aborted_entries: u32,
+    last_marker_offset: Option<i64>,
 }
 
 impl IndexBytes {
@@ -52,6 +58,13 @@ impl IndexBytes {
             entry.encode(base_offset, &mut self.times);
             self.last_time = Some(entry);
         }
+    }
+
+    /// A transaction whose marker stays.
+    pub(super) fn add_aborted(&mut self, aborted: &AbortedTransaction) {
+        aborted.encode(&mut self.aborted);
+        self.aborted_entries += 1;
+        self.last_marker_offset = Some(aborted.marker_offset);
     }
 
     /// The greatest timestamp comes last, whether there is room or not: after a start this alone tells it.
@@ -84,7 +97,15 @@ pub(crate) struct FinishedSegment {
     log: File,
     offset_index: (File, u32),
     time_index: (File, u32),
+    transaction_index: Option<WrittenTransactionIndex>,
     max_timestamp: Option<TimestampOffset>,
+}
+
+#[derive(Debug)]
+struct WrittenTransactionIndex {
+    file: File,
+    entries: u32,
+    last_marker_offset: Option<i64>,
 }
 
 impl CleanedSegment {
@@ -128,17 +149,32 @@ impl CleanedSegment {
     }
 
     /// Everything is durable afterwards, under names that a start removes. `modified`: when records without a
-    /// timestamp were written.
+    /// timestamp were written. With `replaces_transaction_index` there is one, whether it has entries or not: its name is taken.
     pub(super) fn finish(
         mut self,
         steps: &mut FileSteps<'_>,
         mut indexes: IndexBytes,
         modified: Option<SystemTime>,
+        replaces_transaction_index: bool,
     ) -> Result<FinishedSegment, StorageError> {
         self.write_out(steps)?;
         indexes.end(self.base_offset);
         let offset_index = self.write_index(steps, OFFSET_INDEX_SUFFIX, &indexes.offsets)?;
         let time_index = self.write_index(steps, TIME_INDEX_SUFFIX, &indexes.times)?;
+        let transaction_index = if replaces_transaction_index || indexes.aborted_entries > 0 {
+            Some(WrittenTransactionIndex {
+                file: self.write_index(steps, TRANSACTION_INDEX_SUFFIX, &indexes.aborted)?,
+                entries: indexes.aborted_entries,
+                last_marker_offset: indexes.last_marker_offset,
+            })
+        } else {
+            // An attempt before this one may have left one.
+            let path = cleaned_file(&self.directory, self.base_offset, TRANSACTION_INDEX_SUFFIX);
+            if path.exists() {
+                steps.remove(&path)?;
+            }
+            None
+        };
         if let Some(modified) = modified {
             self.file.set_modified(modified).at("write", &self.path)?;
         }
@@ -156,6 +192,7 @@ impl CleanedSegment {
                 time_index,
                 (indexes.times.len() / TimestampOffset::BYTES) as u32,
             ),
+            transaction_index,
             max_timestamp: indexes.builder.max_timestamp(),
         })
     }
@@ -210,13 +247,24 @@ impl FinishedSegment {
             entries,
             file,
         );
+        let transaction_path = path(TRANSACTION_INDEX_SUFFIX);
+        let transaction_index = match self.transaction_index {
+            None => TransactionIndex::new(handles, transaction_path),
+            Some(it) => TransactionIndex::pinned(
+                handles,
+                transaction_path,
+                it.file,
+                it.entries,
+                it.last_marker_offset,
+            ),
+        };
         let segment = Segment::pinned(
             handles,
             path(LOG_SUFFIX),
             self.base_offset,
             self.size,
             self.log,
-            (offset_index, time_index),
+            (offset_index, time_index, transaction_index),
         );
         segment.set_max_timestamp(self.max_timestamp);
         segment

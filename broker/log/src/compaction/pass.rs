@@ -250,7 +250,8 @@ impl<'a> Pass<'a> {
             let written = fs::metadata(last.path()).and_then(|file| file.modified());
             written.ok()
         });
-        let finished = cleaned.finish(&mut self.steps, indexes, modified);
+        let replaces = before[0].transaction_index.exists();
+        let finished = cleaned.finish(&mut self.steps, indexes, modified, replaces);
         let replaced = finished
             .map_err(CompactionError::from)
             .and_then(|finished| {
@@ -292,6 +293,7 @@ impl<'a> Pass<'a> {
         let last = before.iter().rposition(|segment| segment.size() > 0);
         for (n, segment) in before.iter().enumerate() {
             let is_last_segment = Some(n) == last;
+            let mut aborted = segment.transaction_index.cursor();
             let mut reader = self.reader(segment, 0, segment.base_offset);
             while let Some((batch, bytes)) = reader.next()? {
                 let length = bytes.len() as u64;
@@ -327,6 +329,12 @@ impl<'a> Pass<'a> {
                     return Err(CompactionError::TooLarge { base_offset });
                 }
                 indexes.add(base_offset, &header, position, &self.config);
+                if header.is_control()
+                    && header.record_count > 0
+                    && let Some(aborted) = aborted.seek(header.last_offset())?
+                {
+                    indexes.add_aborted(&aborted);
+                }
                 let mut written = 0;
                 if let Some(cleaned) = &mut cleaned {
                     cleaned.write(&mut self.steps, bytes)?;

@@ -23,7 +23,8 @@ use foz_protocol::record::{BuildError, Record, RecordError, Records, record_byte
 
 use super::offset_map::{Full, KEYS_AT_ONCE, KeyHash, OffsetMap};
 use super::rewrite::{self, Kept, RewriteError};
-use super::transactions::{AbortedTransaction, Marker, Transactions};
+use super::transactions::{AbortedTransaction, Transactions};
+use crate::transaction_marker::ControlType;
 use crate::validate::DECOMPRESSED_BYTES_MAX;
 
 /// What becomes of a batch.
@@ -117,10 +118,10 @@ pub(super) fn put_keys(
 pub(super) fn read_marker(
     header: &BatchHeader,
     batch: &[u8],
-) -> Result<Option<Marker>, RecordError> {
+) -> Result<Option<ControlType>, RecordError> {
     let bytes = record_bytes(header, batch, DECOMPRESSED_BYTES_MAX)?;
     let first = Records::new(header, &bytes).next().transpose()?;
-    Ok(first.map(|record| Marker::parse(record.key)))
+    Ok(first.map(|record| ControlType::parse(record.key)))
 }
 
 /// A walk over the log from its begin on that decides about each batch.
@@ -200,7 +201,7 @@ impl<'a> Judge<'a> {
         };
         let served = self
             .transactions
-            .has_served(header, Marker::parse(record.key));
+            .has_served(header, ControlType::parse(record.key));
         if !served {
             return Ok(Fate::Keep);
         }

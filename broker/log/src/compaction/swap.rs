@@ -16,14 +16,24 @@ use crate::error::{OpenError, StorageContext, StorageError};
 use crate::file_steps::FileSteps;
 use crate::names::{
     CLEANED_SUFFIX, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, SEGMENT_SUFFIXES, SWAP_SUFFIX,
-    TIME_INDEX_SUFFIX, offset_file, parse_offset_file,
+    TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file,
 };
 
 /// The log last: it decides. The directory is flushed before, for after a power failure a new log with the indexes of
 /// the old one would look whole.
-const SWAPPED_SUFFIXES: [&str; 3] = [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, LOG_SUFFIX];
+const SWAPPED_SUFFIXES: [&str; 4] = [
+    OFFSET_INDEX_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    LOG_SUFFIX,
+];
 
-const INDEX_SUFFIXES: [&str; 2] = [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX];
+/// Of these the last one may be missing, if the segment whose place is taken has none either.
+const INDEX_SUFFIXES: [&str; 3] = [
+    OFFSET_INDEX_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+];
 
 /// `00000000000000000042.log.cleaned`
 pub(super) fn cleaned_file(directory: &Path, base_offset: i64, suffix: &str) -> PathBuf {
@@ -41,10 +51,14 @@ pub(super) fn prepare(
     base_offset: i64,
 ) -> Result<(), StorageError> {
     for suffix in INDEX_SUFFIXES {
-        steps.rename(
-            &cleaned_file(directory, base_offset, suffix),
-            &swap_file(directory, base_offset, suffix),
-        )?;
+        let from = cleaned_file(directory, base_offset, suffix);
+        let to = swap_file(directory, base_offset, suffix);
+        if suffix != TRANSACTION_INDEX_SUFFIX || from.exists() {
+            steps.rename(&from, &to)?;
+        } else if to.exists() {
+            // It is of an attempt that was not taken back.
+            steps.remove(&to)?;
+        }
     }
     steps.flush_directory(directory)
 }

@@ -5,4 +5,5 @@ mod crash;
 mod disturbed;
 mod model;
 mod rules;
+mod transactions;
 mod world;

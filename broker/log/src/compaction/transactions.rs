@@ -4,28 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use foz_protocol::batch::BatchHeader;
 
+use crate::transaction_marker::ControlType;
+
 /// Aborted transactions that are remembered for one pass; where there are more, the pass ends before them.
 pub(super) const ABORTED_MAX: usize = 100_000;
-
-/// What a control batch says (Kafka's `ControlRecordType`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marker {
-    Abort,
-    Commit,
-    /// Not about a transaction, or from a later version.
-    Other,
-}
-
-impl Marker {
-    /// From the key of a control record: a version and a type, both INT16.
-    pub(super) fn parse(key: Option<&[u8]>) -> Self {
-        match key {
-            Some([_, _, 0, 0, ..]) => Self::Abort,
-            Some([_, _, 0, 1, ..]) => Self::Commit,
-            _ => Self::Other,
-        }
-    }
-}
 
 /// A transaction that came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +37,12 @@ impl TransactionScan {
         }
     }
 
-    pub(super) fn marker(&mut self, header: &BatchHeader, marker: Marker) {
-        if marker == Marker::Other {
+    pub(super) fn marker(&mut self, header: &BatchHeader, marker: ControlType) {
+        if marker == ControlType::Other {
             return;
         }
         let first_offset = self.open.remove(&header.producer_id);
-        if let (Some(first_offset), Marker::Abort) = (first_offset, marker) {
+        if let (Some(first_offset), ControlType::Abort) = (first_offset, marker) {
             self.aborted.push(AbortedTransaction {
                 producer_id: header.producer_id,
                 first_offset,
@@ -125,17 +107,17 @@ impl<'a> Transactions<'a> {
 
     /// Whether a marker has nothing to say any more: no batch of its transaction is left, not even an empty
     /// one. What is gone by this very walk still counts, so it goes with a later one.
-    pub(super) fn has_served(&mut self, header: &BatchHeader, marker: Marker) -> bool {
+    pub(super) fn has_served(&mut self, header: &BatchHeader, marker: ControlType) -> bool {
         self.begin_up_to(header.last_offset());
         match marker {
-            Marker::Abort => {
+            ControlType::Abort => {
                 let aborted = self.aborted.remove(&header.producer_id);
                 // A batch may be left of which it is not known any more that it was aborted: an empty one.
                 let has_batch = self.committed.remove(&header.producer_id);
                 !has_batch && !aborted.is_some_and(|(_, has_batch)| has_batch)
             }
-            Marker::Commit => !self.committed.remove(&header.producer_id),
-            Marker::Other => false,
+            ControlType::Commit => !self.committed.remove(&header.producer_id),
+            ControlType::Other => false,
         }
     }
 
@@ -181,34 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn markers_are_kafkas() {
-        for (key, marker) in [
-            (Some(&[0, 0, 0, 0][..]), Marker::Abort),
-            (Some(&[0, 0, 0, 1]), Marker::Commit),
-            (Some(&[0, 0, 0, 2]), Marker::Other),
-            (Some(&[0, 0, 1, 0]), Marker::Other),
-            (Some(&[0, 0, 0]), Marker::Other),
-            (Some(&[]), Marker::Other),
-            (None, Marker::Other),
-        ] {
-            assert_eq!(Marker::parse(key), marker, "{key:?}");
-        }
-    }
-
-    #[test]
     fn a_scan_finds_what_was_aborted_and_what_is_open() {
         let mut scan = TransactionScan::default();
         scan.data(&batch(1, 0));
         scan.data(&batch(2, 1));
         scan.data(&plain(2));
         scan.data(&batch(1, 3));
-        scan.marker(&batch(2, 4), Marker::Commit);
+        scan.marker(&batch(2, 4), ControlType::Commit);
         scan.data(&batch(2, 5));
-        scan.marker(&batch(2, 6), Marker::Abort);
-        scan.marker(&batch(1, 7), Marker::Other);
-        scan.marker(&batch(1, 8), Marker::Abort);
+        scan.marker(&batch(2, 6), ControlType::Abort);
+        scan.marker(&batch(1, 7), ControlType::Other);
+        scan.marker(&batch(1, 8), ControlType::Abort);
         // Its batches are gone already.
-        scan.marker(&batch(3, 9), Marker::Abort);
+        scan.marker(&batch(3, 9), ControlType::Abort);
         scan.data(&batch(4, 10));
         assert!(!scan.is_full());
         let (found, stable) = scan.finish(20);
@@ -225,17 +192,17 @@ mod tests {
         assert!(!walk.is_aborted(&batch(2, 1)));
         assert!(!walk.is_aborted(&plain(2)));
         assert!(walk.is_aborted(&batch(1, 3)));
-        assert!(!walk.has_served(&batch(1, 4), Marker::Abort));
-        assert!(!walk.has_served(&batch(2, 5), Marker::Commit));
-        assert!(walk.has_served(&batch(2, 6), Marker::Commit));
-        assert!(!walk.has_served(&batch(2, 7), Marker::Other));
+        assert!(!walk.has_served(&batch(1, 4), ControlType::Abort));
+        assert!(!walk.has_served(&batch(2, 5), ControlType::Commit));
+        assert!(walk.has_served(&batch(2, 6), ControlType::Commit));
+        assert!(!walk.has_served(&batch(2, 7), ControlType::Other));
         assert!(
             !walk.is_aborted(&batch(1, 8)),
             "between two aborted ones it commits"
         );
-        assert!(!walk.has_served(&batch(1, 9), Marker::Commit));
+        assert!(!walk.has_served(&batch(1, 9), ControlType::Commit));
         // The batches of the second are gone, its marker is not.
-        assert!(walk.has_served(&batch(1, 12), Marker::Abort));
+        assert!(walk.has_served(&batch(1, 12), ControlType::Abort));
     }
 
     #[test]
@@ -250,7 +217,7 @@ mod tests {
     fn a_marker_stays_for_an_empty_batch_whose_end_is_forgotten() {
         let mut walk = Transactions::new(&[]);
         assert!(!walk.is_aborted(&batch(1, 0)));
-        assert!(!walk.has_served(&batch(1, 4), Marker::Abort));
-        assert!(walk.has_served(&batch(1, 5), Marker::Abort));
+        assert!(!walk.has_served(&batch(1, 4), ControlType::Abort));
+        assert!(walk.has_served(&batch(1, 5), ControlType::Abort));
     }
 }

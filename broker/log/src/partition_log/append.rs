@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use foz_protocol::batch::{self, BatchHeader};
+use parking_lot::MutexGuard;
 
 use super::{PartitionLog, Writer};
 use crate::active_segment::ActiveSegment;
@@ -14,11 +15,36 @@ use crate::error::{AppendError, StorageContext, StorageError};
 use crate::index::IndexBuilder;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::producer_snapshot;
-use crate::producer_state::Sequence;
+use crate::producer_state::{Circumstances, Sequence};
 use crate::segment::Segment;
-use crate::validate::validate;
+use crate::transaction_marker::TransactionMarker;
+use crate::validate::{validate, validate_marker};
+use crate::verifications::VerificationGuard;
 
 const NOT_READABLE: &str = "not readable where a batch may be that came again";
+
+/// Who wrote what a leader appends.
+///
+/// The first batch of a transaction needs the guard that [`PartitionLog::begin_verification`] has given before the
+/// coordinator was asked; all others need none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer.
+    Client(Option<VerificationGuard>),
+    /// A coordinator, for a producer where it is part of a transaction (TxnOffsetCommit): such batches have no sequences.
+    Coordinator(Option<VerificationGuard>),
+}
+
+impl AppendOrigin {
+    fn is_coordinator(self) -> bool {
+        matches!(self, Self::Coordinator(_))
+    }
+
+    fn guard(self) -> Option<VerificationGuard> {
+        let (Self::Client(guard) | Self::Coordinator(guard)) = self;
+        guard
+    }
+}
 
 /// What became of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,35 +77,111 @@ impl PartitionLog {
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        self.append_from(AppendOrigin::Client(None), batches, leader_epoch, now_ms)
+    }
+
+    /// Like [`Self::append_as_leader`], where it matters who wrote it.
+    ///
+    /// # Errors
+    /// [`AppendError`]; then nothing is appended.
+    pub fn append_from(
+        &self,
+        origin: AppendOrigin,
+        batches: &mut [u8],
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         let config = self.config();
-        let mut headers = validate(batches, &config, now_ms)?;
-        let log_append_time_ms = match config.message_timestamp_type {
-            TimestampType::CreateTime => -1,
-            TimestampType::LogAppendTime => now_ms,
+        let mut headers = validate(batches, origin.is_coordinator(), &config, now_ms)?;
+        let mut writer = self.writer_in(leader_epoch)?;
+        let writer = &mut *writer;
+        if let Some(appended) = self.find_duplicate(writer, &headers, origin, &config, now_ms)? {
+            return Ok(appended);
+        }
+        let placed = Placed {
+            batches,
+            headers: &mut headers,
+            leader_epoch,
         };
-        let mut writer = self.writer.lock();
+        let appended = self.append_at_end(writer, placed, None, &config, now_ms)?;
+        for header in &headers {
+            self.data_is_there(writer, header);
+        }
+        self.tell_end(appended.last_offset + 1);
+        Ok(appended)
+    }
+
+    /// Ends a transaction on this partition, as its coordinator decided. `transaction_version` is the one that the producer
+    /// spoke: from 2 on each transaction has an epoch of its own. The same marker may come again.
+    ///
+    /// # Errors
+    /// [`AppendError::InvalidProducerEpoch`] and [`AppendError::CoordinatorFenced`] for what comes too late, and the others;
+    /// then nothing is appended.
+    pub fn append_marker(
+        &self,
+        marker: TransactionMarker,
+        transaction_version: i16,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let (mut header, mut bytes) = validate_marker(marker, &config, now_ms)?;
+        let mut writer = self.writer_in(leader_epoch)?;
+        let writer = &mut *writer;
+        writer
+            .producers
+            .check_marker(&marker, transaction_version)?;
+        let placed = Placed {
+            batches: &mut bytes,
+            headers: std::slice::from_mut(&mut header),
+            leader_epoch,
+        };
+        let appended = self.append_at_end(writer, placed, Some(&marker), &config, now_ms)?;
+        self.marker_is_there(writer, &header, &marker);
+        self.tell_end(appended.last_offset + 1);
+        Ok(appended)
+    }
+
+    /// Whoever may append in `leader_epoch`.
+    fn writer_in(&self, leader_epoch: i32) -> Result<MutexGuard<'_, Writer>, AppendError> {
+        let writer = self.writer.lock();
         self.check_usable()
             .map_err(|why| AppendError::Unusable(self.partition.to_string(), why))?;
         self.check_leader_epoch(leader_epoch)?;
-        if let Some(appended) = self.find_duplicate(&mut writer, &headers, &config, now_ms)? {
-            return Ok(appended);
-        }
+        Ok(writer)
+    }
+
+    /// What is appended is in the file afterwards, and nobody was told of it yet. `marker` is what the one batch says, if it is
+    /// a marker.
+    fn append_at_end(
+        &self,
+        writer: &mut Writer,
+        placed: Placed<'_>,
+        marker: Option<&TransactionMarker>,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let Placed {
+            batches,
+            headers,
+            leader_epoch,
+        } = placed;
         self.changed.store(true, Ordering::Release);
         let first_offset = self.log_end_offset();
-        let last_offset = assign_offsets(batches, &mut headers, first_offset, leader_epoch);
+        let last_offset = assign_offsets(batches, headers, first_offset, leader_epoch);
 
         let _under_way = self.handles.operations().begin(DiskOperation::Write);
         let length = batches.len() as u64;
         let rolled = writer
             .active
-            .must_roll(&headers, length, last_offset, &config, now_ms);
+            .must_roll(headers, length, last_offset, config, now_ms);
         if rolled {
-            self.roll(&mut writer, now_ms)?;
+            self.roll(writer, now_ms)?;
         }
-        self.write(&mut writer, batches, &headers, &config)?;
-        headers
-            .iter()
-            .for_each(|header| writer.producers.record(header));
+        if let Some(marker) = marker {
+            self.write_ahead(writer, &headers[0], marker)?;
+        }
+        self.write(writer, batches, headers, config)?;
         if self
             .epochs
             .read()
@@ -88,16 +190,22 @@ impl PartitionLog {
         {
             self.begin_leader_epoch(leader_epoch, first_offset);
         }
-        self.log_end_offset
-            .store(last_offset + 1, Ordering::Release);
         Ok(Appended {
             first_offset,
             last_offset,
-            log_append_time_ms,
+            log_append_time_ms: match config.message_timestamp_type {
+                TimestampType::CreateTime => -1,
+                TimestampType::LogAppendTime => now_ms,
+            },
             log_start_offset: self.log_start_offset(),
             duplicate: false,
             rolled,
         })
+    }
+
+    /// To be called last: whoever reads sees what was appended from now on.
+    pub(super) fn tell_end(&self, offset: i64) {
+        self.log_end_offset.store(offset, Ordering::Release);
     }
 
     /// Into the active segment. To be called before the end of the log is told to anybody.
@@ -139,6 +247,7 @@ impl PartitionLog {
         &self,
         writer: &mut Writer,
         headers: &[BatchHeader],
+        origin: AppendOrigin,
         config: &LogConfig,
         now_ms: i64,
     ) -> Result<Option<Appended>, AppendError> {
@@ -151,15 +260,21 @@ impl PartitionLog {
         let is_remembered = age_ms < config.producer_id_expiration_ms;
         let since_ms = writer.leads_since_ms.filter(|_| is_remembered);
         let leads_for_ms = since_ms.map(|since_ms| now_ms - since_ms);
+        let circumstances = Circumstances {
+            is_of_coordinator: origin.is_coordinator(),
+            leads_for_ms,
+            verification: writer.verifications.get(header.producer_id),
+            guard: origin.guard(),
+        };
         let producers = &mut writer.producers;
-        let mut sequence = producers.check(header, leads_for_ms)?;
+        let mut sequence = producers.check(header, circumstances)?;
         if let Sequence::Earlier { upper_bound_offset } = sequence {
             // The log may be read the next time: retention takes segments away, and files can run out.
             let earlier = self
                 .earlier_batches(header, upper_bound_offset)
                 .map_err(|_| AppendError::Unusable(self.partition.to_string(), NOT_READABLE))?;
             producers.insert_earlier(header.producer_id, &earlier);
-            sequence = producers.check(header, leads_for_ms)?;
+            sequence = producers.check(header, circumstances)?;
         }
         let Sequence::Duplicate(batch) = sequence else {
             return Ok(None);
@@ -215,6 +330,13 @@ impl PartitionLog {
         }
         written.at("write", &path)
     }
+}
+
+/// What is to be appended.
+struct Placed<'a> {
+    batches: &'a mut [u8],
+    headers: &'a mut [BatchHeader],
+    leader_epoch: i32,
 }
 
 /// Returns the last offset.

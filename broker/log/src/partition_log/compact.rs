@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{CHANGE_FAILED, MoveStage, PartitionLog, USABLE};
+use crate::atomic_file::{self, read_small};
 use crate::compaction::{
     Compacted, CompactionError, CompactionLimits, CompactionNeed, FinishedSegment, LastOfProducer,
     LogSummary, Pass, Proceed, SegmentSummary, give_name, prepare_names,
@@ -13,6 +14,8 @@ use crate::config::LogConfig;
 use crate::error::{ReadError, StorageError};
 use crate::file_steps::FileSteps;
 use crate::index::{Entry, OffsetPosition, TimestampOffset};
+use crate::names::{SNAPSHOT_SUFFIX, offset_file};
+use crate::producer_snapshot;
 use crate::segment::Segment;
 
 /// Who holds a segment that a pass has replaced, but for readers: the list of what it found.
@@ -147,19 +150,11 @@ impl PartitionLog {
         closed: &ClosedSegments,
         summaries: &'s [SegmentSummary],
     ) -> LogSummary<'s> {
-        let open_transaction = {
-            let writer = self.writer.lock();
-            let producers = writer.producers.iter();
-            producers
-                .filter_map(|(_, producer)| producer.current_transaction_first_offset)
-                .min()
-        };
         let stable_offset = self
-            .high_watermark()
+            .last_stable_offset()
             .min(self.flushed_offset())
             // What nobody has looked at may say anything of its keys.
-            .min(self.checked_offset().unwrap_or(i64::MAX))
-            .min(open_transaction.unwrap_or(i64::MAX));
+            .min(self.checked_offset().unwrap_or(i64::MAX));
         LogSummary {
             closed: summaries,
             active_base_offset: closed.active.base_offset,
@@ -221,6 +216,7 @@ impl PartitionLog {
             return Err(CompactionError::Disturbed);
         }
         let base_offset = before[0].base_offset;
+        self.end_transactions_in_snapshot(base_offset)?;
         let new = [Arc::new(finished.into_segment(&self.handles))];
         self.exchange(before, &new);
         // A file that cannot be opened now, or a name for which there is no room, is nothing that a log stops for.
@@ -246,6 +242,20 @@ impl PartitionLog {
         swapped?;
         new[0].unpin();
         Ok(())
+    }
+
+    /// What is compacted lies before the last stable offset, so each transaction that was open where the segment begins has
+    /// ended since, and its marker may be about to go: whoever counts from the snapshot there would never see it end. Where the
+    /// marker stays nothing is missing, for what it aborts before the segment is gone, and what comes after begins it anew.
+    fn end_transactions_in_snapshot(&self, base_offset: i64) -> Result<(), StorageError> {
+        let path = offset_file(&self.directory, base_offset, SNAPSHOT_SUFFIX);
+        let Some(bytes) = read_small(&path)? else {
+            return Ok(());
+        };
+        match producer_snapshot::without_transactions(&bytes) {
+            Some(without) => atomic_file::replace(&path, &without),
+            None => Ok(()),
+        }
     }
 
     /// Readers find these instead of those.

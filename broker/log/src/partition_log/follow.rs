@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use foz_canary::{Canary, sings};
 
 use super::PartitionLog;
+use super::transactions::Markers;
 use crate::disk_operations::DiskOperation;
 use crate::error::AppendError;
 use crate::leader_epochs::EpochEnd;
@@ -58,32 +59,39 @@ impl PartitionLog {
             (rest, bytes) = (&rest[1..], &bytes[rest[0].total_length()..]);
         }
         let _under_way = self.handles.operations().begin(DiskOperation::Write);
-        let mut rolled = false;
+        let markers = Markers::read(rest, bytes);
+        let (mut rolled, mut at) = (false, 0);
         while !rest.is_empty() {
             self.changed.store(true, Ordering::Release);
-            let mut count = writer.active.room_for(rest, &config, now_ms);
+            let together = &rest[..markers.written_together(at, rest.len())];
+            let mut count = writer.active.room_for(together, &config, now_ms);
             if count == 0 {
                 self.roll(&mut writer, now_ms)?;
                 rolled = true;
                 // An empty segment takes any batch.
-                count = writer.active.room_for(rest, &config, now_ms).max(1);
+                count = writer.active.room_for(together, &config, now_ms).max(1);
             }
             let (fitting, later) = rest.split_at(count);
             let length = fitting.iter().map(|header| header.total_length()).sum();
             let (now, after) = bytes.split_at(length);
+            if let Some(marker) = markers.at(at) {
+                self.write_ahead(&writer, &fitting[0], marker)?;
+            }
             self.write(&mut writer, now, fitting, &config)?;
-            for header in fitting {
-                if !sings(Canary::ProducerStateNotReplicated) {
-                    writer.producers.record(header);
+            for (n, header) in fitting.iter().enumerate() {
+                match markers.at(at + n) {
+                    Some(marker) => self.marker_is_there(&mut writer, header, marker),
+                    None if sings(Canary::ProducerStateNotReplicated) => {}
+                    None => self.data_is_there(&mut writer, header),
                 }
                 let epoch = header.partition_leader_epoch;
                 if latest_epoch.is_none_or(|latest| latest < epoch) {
                     self.begin_leader_epoch(epoch, header.base_offset);
                     latest_epoch = Some(epoch);
                 }
-                self.log_end_offset
-                    .store(header.next_offset(), Ordering::Release);
+                self.tell_end(header.next_offset());
             }
+            at += count;
             (rest, bytes) = (later, after);
         }
         Ok(AppendedByFollower {

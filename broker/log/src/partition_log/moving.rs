@@ -137,6 +137,7 @@ impl PartitionLog {
             writer: Mutex::new(Writer {
                 active,
                 producers: writer.producers.clone(),
+                verifications: writer.verifications.clone(),
                 leads_since_ms: writer.leads_since_ms,
             }),
             epochs: RwLock::new(self.epochs.read().clone()),
@@ -145,6 +146,7 @@ impl PartitionLog {
             durable_log_start_offset: offset(&self.durable_log_start_offset),
             log_end_offset: offset(&self.log_end_offset),
             high_watermark: offset(&self.high_watermark),
+            stability: self.stability.copy_of(),
             flushed_offset: offset(&self.flushed_offset),
             opened_end_offset: offset(&self.opened_end_offset),
             unchecked: Unchecked::new(self.unchecked.range()),
@@ -183,7 +185,7 @@ impl Change<'_> {
     }
 
     /// `copy` has every batch of this log, and becomes the same in all else: leader epochs, also those that wrote nothing
-    /// (KAFKA-15608), producers, also those of which no batch is left, the high watermark. Not flushed yet.
+    /// (KAFKA-15608), producers, also those of which no batch is left, their open transactions, the high watermark. Not flushed yet.
     pub(crate) fn pass_on_to(&self, copy: &PartitionLog) -> Result<(), StorageError> {
         let log = self.log;
         copy.set_config(log.config());
@@ -192,6 +194,8 @@ impl Change<'_> {
         let _flushing = copy.flushing.lock();
         let mut writer = copy.writer.lock();
         writer.producers = self.writer.producers.clone();
+        writer.verifications = self.writer.verifications.clone();
+        copy.stability.become_as(&log.stability);
         writer.leads_since_ms = self.writer.leads_since_ms;
         *copy.epochs.write() = log.epochs.read().clone();
         copy.changed.store(true, Ordering::Release);

@@ -27,9 +27,9 @@ impl PartitionLog {
             return Ok(0);
         }
         let config = self.config();
-        writer
-            .producers
-            .expire(now_ms, config.producer_id_expiration_ms);
+        let expiration_ms = config.producer_id_expiration_ms;
+        writer.producers.expire(now_ms, expiration_ms);
+        writer.verifications.expire(now_ms, expiration_ms);
         let mut expired = self.expired_segments(&config, now_ms)?;
         let count = expired.len();
         let everything = count > 0 && count == self.segment_count();

@@ -17,9 +17,10 @@ use crate::index::IndexBuilder;
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::producer_state::Producers;
 use crate::quarantine;
-use crate::recovery::{Indexes, list_snapshots, newest_snapshot};
+use crate::recovery::{Indexes, ProducerWalk, list_snapshots, newest_snapshot};
 use crate::reset;
 use crate::segment::Segment;
+use crate::unstable_transactions::UnstableTransactions;
 
 /// The right to change what is already in the log: nothing is appended or flushed meanwhile.
 pub(crate) struct Change<'a> {
@@ -202,6 +203,8 @@ impl Change<'_> {
             flush_directory(&log.directory)?;
         }
         segment.trim()?;
+        // What is served must not be taken for aborted by what was cut, however far the rest comes.
+        segment.transaction_index.truncate_to(end_offset)?;
         self.truncate_epochs(end_offset);
         self.resume_writer(segment, end_offset, now_ms)
     }
@@ -262,6 +265,8 @@ impl Change<'_> {
         log.was_cut(BEGUN_ANEW);
         log.compacted_offset.fetch_min(offset, Ordering::AcqRel);
         self.writer.producers = Producers::default();
+        self.writer.verifications.clear();
+        log.stability.cut_to(0, |_| UnstableTransactions::default());
         self.writer.active = ActiveSegment::new(segment, IndexBuilder::default(), None, now_ms, 0);
         log.changed.store(true, Ordering::Release);
         Ok(())
@@ -285,10 +290,10 @@ impl Change<'_> {
         let snapshots = list_snapshots(&log.directory)?.into_iter();
         let mut findings = Vec::new();
         let found = newest_snapshot(&log.directory, snapshots, end_offset, &mut findings)?;
-        let (from, mut producers) = found.unwrap_or_default();
+        let mut producers = ProducerWalk::new(found);
         let interval_bytes = log.config().index_interval_bytes;
         let mut indexes = Indexes::default();
-        for walked in log.segments_from(from) {
+        for walked in log.segments_from(producers.from) {
             let is_active = walked.base_offset == segment.base_offset;
             let mut scanner = walked.scan(0, walked.base_offset)?;
             loop {
@@ -296,9 +301,8 @@ impl Change<'_> {
                 let Some(batch) = next.map_err(malformed(&walked))? else {
                     break;
                 };
-                if batch.header.base_offset >= from {
-                    producers.record(&batch.header);
-                }
+                let added = producers.add(&mut scanner, &batch);
+                added.map_err(|error| malformed(&walked)(walked.read_error(error)))?;
                 if is_active {
                     indexes.add(&batch.header, batch.position, interval_bytes);
                 }
@@ -307,7 +311,11 @@ impl Change<'_> {
         indexes.store(&segment, true)?;
         let first = segment.first_batch().map_err(malformed(&segment))?;
         let allocated = segment.size();
-        self.writer.producers = producers;
+        log.stability.cut_to(end_offset, |before| {
+            before.after_cut(&producers.producers, end_offset)
+        });
+        self.writer.producers = producers.producers;
+        self.writer.verifications.clear();
         self.writer.active =
             ActiveSegment::new(segment, indexes.builder, first.as_ref(), now_ms, allocated);
         Ok(())

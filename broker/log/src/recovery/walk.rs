@@ -6,13 +6,12 @@ use foz_canary::{Canary, sings};
 
 use super::indexes::Indexes;
 use super::written::{is_zeroed, may_be_unfinished};
-use super::{Contents, Finding, Recovery, has_hollow, newest_snapshot};
+use super::{Contents, Finding, ProducerWalk, Recovery, has_hollow, newest_snapshot};
 use crate::atomic_file::flush_directory;
 use crate::batch_scanner::{CHECK_CHUNK_BYTES, ScanError};
 use crate::error::{OpenError, StorageContext, StorageError};
 use crate::index::IndexBuilder;
 use crate::leader_epochs::LeaderEpochs;
-use crate::producer_state::Producers;
 use crate::quarantine;
 use crate::segment::Segment;
 
@@ -21,11 +20,11 @@ struct Walk {
     next_offset: i64,
     /// Where the last batch ends whose records nobody looked at.
     unchecked_to: i64,
-    producers: Producers,
-    /// Batches that end below were in the snapshot.
-    producers_from: i64,
+    producers: ProducerWalk,
     active_index: IndexBuilder,
     walked: Vec<Arc<Segment>>,
+    /// A file was made whose loss nobody would notice.
+    has_new_file: bool,
 }
 
 /// Where a segment stops being whole batches.
@@ -60,9 +59,9 @@ impl Recovery<'_> {
             segments[unchecked].base_offset,
             &mut self.findings,
         )?;
-        let (producers_from, producers) = snapshot.unwrap_or_default();
+        let producers = ProducerWalk::new(snapshot);
         let from = if self.epochs_known && !has_hollow(&segments) {
-            unchecked.min(floor(producers_from))
+            unchecked.min(floor(producers.from))
         } else {
             0
         };
@@ -73,9 +72,9 @@ impl Recovery<'_> {
             next_offset: segments[from].base_offset,
             unchecked_to: 0,
             producers,
-            producers_from,
             active_index: IndexBuilder::default(),
             walked: Vec::new(),
+            has_new_file: false,
         };
         let mut at = from;
         while at < segments.len() {
@@ -115,7 +114,8 @@ impl Recovery<'_> {
             is_clean: false,
             segments,
             active_index: walk.active_index,
-            producers: walk.producers,
+            producers: walk.producers.producers,
+            transactions: walk.producers.transactions,
             log_end_offset: walk.next_offset,
             unchecked_to: walk.unchecked_to,
         })
@@ -145,6 +145,9 @@ impl Recovery<'_> {
             if Some(segment.base_offset) != last {
                 segment.flush_indexes()?;
             }
+        }
+        if walk.has_new_file {
+            flush_directory(self.directory)?;
         }
         if walk.walked.len() > 1 && self.epochs != *epochs_on_disk {
             // The next recovery may begin behind the batches that told of them.
@@ -188,6 +191,9 @@ impl Recovery<'_> {
         // Where records follow in a later segment, this one had been written to its end.
         let is_last = later.iter().all(|segment| segment.size() == 0);
         let mut indexes = Indexes::default();
+        let aborted = &segment.transaction_index;
+        let had_file = aborted.exists();
+        aborted.keep_before(walk.producers.from)?;
         let mut torn = self.walk_batches(segment, is_last, walk, &mut indexes)?;
         if let Some(torn) = &mut torn {
             torn.may_be_unfinished = is_last
@@ -198,6 +204,8 @@ impl Recovery<'_> {
             segment.set_size(torn.position);
         }
         indexes.store(segment, later.is_empty() || torn.is_some())?;
+        aborted.trim()?;
+        walk.has_new_file |= aborted.exists() && !had_file;
         walk.active_index = indexes.builder;
         Ok(torn)
     }
@@ -261,13 +269,15 @@ impl Recovery<'_> {
                     may_be_unfinished: false,
                 }));
             }
+            match walk.producers.add(&mut scanner, &scanned) {
+                Ok(None) => {}
+                Ok(Some(aborted)) => segment.transaction_index.walked_over(&aborted)?,
+                Err(error) => return torn_or_failed(error, segment).map(Some),
+            }
             unchecked = (!is_checked).then_some((scanned, walk.next_offset));
             walk.next_offset = header.next_offset();
             if !is_checked {
                 walk.unchecked_to = walk.next_offset;
-            }
-            if header.base_offset >= walk.producers_from {
-                walk.producers.record(&header);
             }
             self.epochs
                 .assign(header.partition_leader_epoch, header.base_offset);

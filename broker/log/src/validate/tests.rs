@@ -38,7 +38,7 @@ fn patched(mut batch: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
 
 fn code(mut bytes: Vec<u8>, config: &LogConfig) -> ErrorCode {
     let before = bytes.clone();
-    let error = validate(&mut bytes, config, NOW_MS).unwrap_err();
+    let error = validate(&mut bytes, false, config, NOW_MS).unwrap_err();
     assert_eq!(bytes, before, "what is refused is not changed");
     error.error_code()
 }
@@ -47,7 +47,7 @@ fn code(mut bytes: Vec<u8>, config: &LogConfig) -> ErrorCode {
 fn whole_batches_pass_unchanged() {
     let mut bytes = [batch(), batch()].concat();
     let before = bytes.clone();
-    let headers = validate(&mut bytes, &LogConfig::default(), NOW_MS).unwrap();
+    let headers = validate(&mut bytes, false, &LogConfig::default(), NOW_MS).unwrap();
     assert_eq!(headers.len(), 2);
     assert_eq!(bytes, before);
 }
@@ -114,16 +114,68 @@ fn contradictions_are_invalid_records() {
     }
 }
 
-#[test]
-fn transactions_are_refused_as_long_as_there_are_none() {
+fn transactional(producer_id: i64, sequence: i32) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None)
-        .idempotent(7, 0, 0)
+        .idempotent(producer_id, 0, sequence)
         .transactional();
     builder.push(&record(None, NOW_MS));
+    builder.build().unwrap()
+}
+
+#[test]
+fn a_transaction_needs_a_producer_and_a_coordinator_needs_no_sequence() {
+    let config = LogConfig::default();
+    validate(&mut transactional(7, 0), false, &config, NOW_MS).unwrap();
     assert_eq!(
-        code(builder.build().unwrap(), &LogConfig::default()),
-        ErrorCode::InvalidTxnState
+        code(transactional(-1, -1), &config),
+        ErrorCode::InvalidRecord
     );
+    assert_eq!(
+        code(transactional(7, -1), &config),
+        ErrorCode::InvalidRecord
+    );
+    let headers = validate(&mut transactional(7, -1), true, &config, NOW_MS).unwrap();
+    assert_eq!(headers[0].base_sequence, -1);
+    assert!(validate(&mut transactional(-1, -1), true, &config, NOW_MS).is_err());
+}
+
+#[test]
+fn a_marker_has_a_producer_and_the_brokers_clock_where_that_counts() {
+    let marker = TransactionMarker {
+        producer_id: 7,
+        producer_epoch: 3,
+        coordinator_epoch: -1,
+        is_commit: true,
+    };
+    let append_time = LogConfig {
+        message_timestamp_type: TimestampType::LogAppendTime,
+        ..LogConfig::default()
+    };
+    for (config, is_stamped) in [(LogConfig::default(), false), (append_time, true)] {
+        let (header, bytes) = validate_marker(marker, &config, NOW_MS).unwrap();
+        assert_eq!(header, BatchHeader::parse(&bytes).unwrap());
+        header.check_crc(&bytes).unwrap();
+        assert_eq!(
+            (header.is_log_append_time(), header.max_timestamp),
+            (is_stamped, NOW_MS)
+        );
+        let read = TransactionMarker::read(&header, &bytes).unwrap();
+        assert_eq!(read, Some(marker));
+        for wrong in [
+            TransactionMarker {
+                producer_id: -1,
+                ..marker
+            },
+            TransactionMarker {
+                producer_epoch: -1,
+                ..marker
+            },
+        ] {
+            let error = validate_marker(wrong, &config, NOW_MS).unwrap_err();
+            assert_eq!(error.error_code(), ErrorCode::InvalidRecord);
+            assert!(error.to_string().contains("-1"), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -133,14 +185,14 @@ fn sizes_are_bounded() {
         max_message_bytes: length,
         ..LogConfig::default()
     };
-    validate(&mut batch(), &config, NOW_MS).unwrap();
+    validate(&mut batch(), false, &config, NOW_MS).unwrap();
     config.max_message_bytes = length - 1;
     assert_eq!(code(batch(), &config), ErrorCode::MessageTooLarge);
     let config = LogConfig {
         segment_bytes: length as u64,
         ..LogConfig::default()
     };
-    validate(&mut batch(), &config, NOW_MS).unwrap();
+    validate(&mut batch(), false, &config, NOW_MS).unwrap();
     assert_eq!(
         code([batch(), batch()].concat(), &config),
         ErrorCode::RecordListTooLarge
@@ -162,7 +214,7 @@ fn timestamps_are_bounded() {
     };
     let at = |ms| batch_of(Compression::Gzip, &[record(None, NOW_MS), record(None, ms)]);
     for ms in [NOW_MS - 1000, NOW_MS, NOW_MS + 500, -1] {
-        validate(&mut at(ms), &config, NOW_MS).unwrap();
+        validate(&mut at(ms), false, &config, NOW_MS).unwrap();
     }
     for ms in [NOW_MS - 1001, NOW_MS + 501, 0, i64::MAX] {
         assert_eq!(code(at(ms), &config), ErrorCode::InvalidTimestamp, "{ms}");
@@ -171,7 +223,7 @@ fn timestamps_are_bounded() {
         message_timestamp_type: TimestampType::LogAppendTime,
         ..config
     };
-    validate(&mut at(0), &append_time, NOW_MS).unwrap();
+    validate(&mut at(0), false, &append_time, NOW_MS).unwrap();
 }
 
 #[test]
@@ -181,7 +233,7 @@ fn the_brokers_clock_is_stamped_with_a_right_crc() {
         ..LogConfig::default()
     };
     let mut bytes = [batch(), batch()].concat();
-    let headers = validate(&mut bytes, &config, 42).unwrap();
+    let headers = validate(&mut bytes, false, &config, 42).unwrap();
     for (parsed, header) in Batches::new(&bytes).zip(headers) {
         let (found, batch) = parsed.unwrap();
         assert_eq!(found, header);
@@ -205,7 +257,7 @@ fn compacted_topics_need_keys_in_every_codec() {
         Compression::Zstd,
     ] {
         let keyed = [record(Some(b""), NOW_MS), record(Some(b"k"), NOW_MS)];
-        validate(&mut batch_of(codec, &keyed), &config, NOW_MS).unwrap();
+        validate(&mut batch_of(codec, &keyed), false, &config, NOW_MS).unwrap();
         let one_without = [record(Some(b"k"), NOW_MS), record(None, NOW_MS)];
         assert_eq!(
             code(batch_of(codec, &one_without), &config),
@@ -229,7 +281,7 @@ fn an_idempotent_producer_sends_one_batch() {
         ),
         ErrorCode::InvalidRecord
     );
-    validate(&mut idempotent(0), &LogConfig::default(), NOW_MS).unwrap();
+    validate(&mut idempotent(0), false, &LogConfig::default(), NOW_MS).unwrap();
 }
 
 /// KIP-467: a producer takes out what is named, and sends the rest again.
@@ -242,7 +294,7 @@ fn every_record_that_is_refused_is_named() {
     };
     let named = |records: &[RecordToWrite<'_>], config: &LogConfig| {
         let mut bytes = batch_of(Compression::Lz4, records);
-        match validate(&mut bytes, config, NOW_MS).unwrap_err() {
+        match validate(&mut bytes, false, config, NOW_MS).unwrap_err() {
             AppendError::RejectedRecords {
                 code,
                 count,

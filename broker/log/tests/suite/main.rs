@@ -28,4 +28,7 @@ mod shorten;
 mod small_disk;
 mod support;
 mod time_index;
+mod transaction_model;
+mod transactions;
+mod transactions_elsewhere;
 mod unchecked;

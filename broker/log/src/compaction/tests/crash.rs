@@ -111,9 +111,25 @@ impl Contents {
     }
 }
 
+/// What is left of aborted transactions is known to be of such.
+fn check_aborted(world: &World, records: &[Seen], what: &str) {
+    let log = world.log();
+    for (offset, _, value, _) in records {
+        let known = log.aborted_in(*offset, offset + 1).unwrap();
+        let is_aborted = value.as_deref() == Some(b"aborted");
+        assert_eq!(
+            known.len(),
+            usize::from(is_aborted),
+            "{what}: {offset} {known:?}"
+        );
+    }
+}
+
 fn check_opened(root: &Path, page_cache: PageCache, contents: &Contents, what: &str) {
     let world = reopened(root, page_cache);
-    contents.check(&world.records(), what);
+    let records = world.records();
+    contents.check(&records, what);
+    check_aborted(&world, &records, what);
     let rest = |name: &String| name.ends_with(".cleaned") || name.ends_with(".swap");
     let names = file_names(&world.partition_dir());
     assert!(!names.iter().any(rest), "{what}: {names:?}");

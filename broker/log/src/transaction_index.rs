@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use crate::atomic_file;
 use crate::error::{StorageContext, StorageError};
 use crate::file_handles::{FileHandles, LazyFile};
+use crate::reading_files::read_exact_at;
 
 const VERSION: i16 = 0;
 const ENTRY_BYTES: usize = 34;
@@ -101,7 +102,8 @@ impl TransactionIndex {
         Self::with_file(LazyFile::new(handles, path), None, NO_OFFSET)
     }
 
-    /// `None` when the file cannot be the index of a segment that begins at `base_offset`: all of it is looked at.
+    /// `None` when the file cannot be the index of a segment that begins at `base_offset`, or the disk does not give it: all of
+    /// it is looked at.
     pub(crate) fn open(
         handles: &Arc<FileHandles>,
         path: PathBuf,
@@ -116,8 +118,11 @@ impl TransactionIndex {
         let mut last = base_offset - 1;
         let mut at = 0;
         while at < entries {
-            let Some(chunk) = index.read_chunk(at, entries)? else {
-                return Ok(None);
+            let chunk = match index.read_chunk(at, entries) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_of_disk() => return Ok(None),
+                Err(error) => return Err(error),
             };
             for entry in &chunk {
                 if entry.marker_offset <= last {
@@ -229,6 +234,12 @@ impl TransactionIndex {
         self.trim()
     }
 
+    /// Leaves no entries, whether the disk gives them or not.
+    pub(crate) fn clear(&self) -> Result<(), StorageError> {
+        self.set_entries(0)?;
+        self.trim()
+    }
+
     /// Makes these the only entries: all of them are durable at once, or none.
     pub(crate) fn replace(&self, entries: &[AbortedTransaction]) -> Result<(), StorageError> {
         let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
@@ -304,10 +315,11 @@ impl TransactionIndex {
     }
 
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
-        match self.exists() {
-            true => self.open_file()?.sync_data().at("flush", self.file.path()),
-            false => Ok(()),
+        if !self.exists() {
+            return Ok(());
         }
+        let file = self.open_file()?;
+        self.file.flush(&file).at("flush", self.file.path())
     }
 
     /// How many entries have their markers before `offset`.
@@ -346,8 +358,7 @@ impl TransactionIndex {
     ) -> Result<Option<Vec<AbortedTransaction>>, StorageError> {
         let count = (to - at).min(CHUNK_ENTRIES) as usize;
         let mut bytes = vec![0; count * ENTRY_BYTES];
-        self.open_file()?
-            .read_exact_at(&mut bytes, position(at))
+        read_exact_at(&*self.open_file()?, &mut bytes, position(at))
             .at("read", self.file.path())?;
         let entries = bytes.chunks_exact(ENTRY_BYTES);
         Ok(entries.map(AbortedTransaction::decode).collect())
@@ -359,7 +370,7 @@ impl TransactionIndex {
             return Ok(false);
         }
         let mut bytes = [0; ENTRY_BYTES];
-        match (self.open_file()?).read_exact_at(&mut bytes, position(self.len())) {
+        match read_exact_at(&*self.open_file()?, &mut bytes, position(self.len())) {
             Ok(()) => Ok(AbortedTransaction::decode(&bytes).as_ref() == Some(entry)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(error) => Err(error).at("read", self.file.path()),

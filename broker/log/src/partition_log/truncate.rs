@@ -204,9 +204,17 @@ impl Change<'_> {
         }
         segment.trim()?;
         // What is served must not be taken for aborted by what was cut, however far the rest comes.
-        segment.transaction_index.truncate_to(end_offset)?;
+        let index = &segment.transaction_index;
+        let has_lost_aborts = match index.truncate_to(end_offset) {
+            Err(error) if error.is_of_disk() => {
+                tracing::warn!(%error, "a transaction index that cannot be cut is made anew");
+                index.clear()?;
+                true
+            }
+            cut => cut.map(|()| false)?,
+        };
         self.truncate_epochs(end_offset);
-        self.resume_writer(segment, end_offset, now_ms)
+        self.resume_writer(segment, end_offset, has_lost_aborts, now_ms)
     }
 
     /// Everything goes, and the log begins anew, empty, at `offset`. `checkpoint` writes what the log
@@ -279,17 +287,22 @@ impl Change<'_> {
         }
     }
 
-    /// Rebuilds what the writer knows from the log as it is now.
+    /// Rebuilds what the writer knows from the log as it is now, and with `has_lost_aborts` the transaction index of `segment`.
     fn resume_writer(
         &mut self,
         segment: Arc<Segment>,
         end_offset: i64,
+        has_lost_aborts: bool,
         now_ms: i64,
     ) -> Result<(), OpenError> {
         let log = self.log;
         let snapshots = list_snapshots(&log.directory)?.into_iter();
         let mut findings = Vec::new();
-        let found = newest_snapshot(&log.directory, snapshots, end_offset, &mut findings)?;
+        let newest = match has_lost_aborts {
+            true => segment.base_offset,
+            false => end_offset,
+        };
+        let found = newest_snapshot(&log.directory, snapshots, newest, &mut findings)?;
         let mut producers = ProducerWalk::new(found);
         let interval_bytes = log.config().index_interval_bytes;
         let mut indexes = Indexes::default();
@@ -302,7 +315,12 @@ impl Change<'_> {
                     break;
                 };
                 let added = producers.add(&mut scanner, &batch);
-                added.map_err(|error| malformed(&walked)(walked.read_error(error)))?;
+                let aborted =
+                    added.map_err(|error| malformed(&walked)(walked.read_error(error)))?;
+                if let Some(aborted) = aborted.filter(|_| is_active && has_lost_aborts) {
+                    segment.transaction_index.write_ahead(&aborted)?;
+                    segment.transaction_index.publish(&aborted);
+                }
                 if is_active {
                     indexes.add(&batch.header, batch.position, interval_bytes);
                 }

@@ -12,6 +12,8 @@ use crate::error::ReadError;
 use crate::reading_files::bad_sectors;
 use crate::{FileHandles, LogConfig, LogDirectory, PageCache, PartitionLog, TopicPartition};
 
+mod transactions;
+
 const NOW_MS: i64 = 1_700_000_000_000;
 /// Of a record: a page has the end of one batch and the beginning of another.
 const VALUE_BYTES: usize = 5000;

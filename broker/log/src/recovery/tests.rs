@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod behind;
+mod transactions;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const TOPIC_ID: Uuid = Uuid::from_u128(7);

@@ -131,6 +131,15 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was to stay of a log that was to be cut is damaged, or the disk does not give it. Nothing was changed.
+    #[error("the log is damaged from offset {offset} on: {reason}")]
+    Damaged {
+        /// From here on the log must be fetched again from another replica ([`crate::LogDirectory::quarantine`]).
+        offset: i64,
+        /// What is wrong there.
+        #[source]
+        reason: Box<ReadError>,
+    },
     /// The log was closed, deleted, or had to stop.
     #[error("the log of {0} is {1}")]
     Unusable(String, &'static str),
@@ -406,6 +415,9 @@ pub enum ReadError {
     /// The log was deleted, or a flush failed.
     #[error("the log of {0} is {1}")]
     Unusable(String, &'static str),
+    /// The log itself can be read. The next start makes the index anew.
+    #[error("nobody can say which transactions were aborted: {0}")]
+    TransactionIndex(#[source] StorageError),
     /// The disk or the file system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -420,6 +432,7 @@ impl ReadError {
             Self::Corrupt { .. }
             | Self::Malformed { .. }
             | Self::Unusable(..)
+            | Self::TransactionIndex(_)
             | Self::Storage(_) => ErrorCode::KafkaStorageError,
         }
     }

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use foz_canary::{Canary, sings};
+
 use crate::producer_state::{AppendedBatch, Producer, Producers};
 
 const VERSION: i16 = 1;
@@ -81,12 +83,11 @@ fn encode_entry(out: &mut Vec<u8>, id: i64, producer: &Producer) {
     out.extend(last.offset_delta.to_be_bytes());
     out.extend(producer.last_timestamp_ms.to_be_bytes());
     out.extend(producer.coordinator_epoch.to_be_bytes());
-    out.extend(
-        producer
-            .current_transaction_first_offset
-            .unwrap_or(-1)
-            .to_be_bytes(),
-    );
+    let mut first_offset = producer.current_transaction_first_offset;
+    if sings(Canary::MarkerNotInSnapshot) && producer.coordinator_epoch >= 0 {
+        first_offset = first_offset.or(producer.batches.back().map(AppendedBatch::first_offset));
+    }
+    out.extend(first_offset.unwrap_or(-1).to_be_bytes());
 }
 
 fn decode_entry(reader: &mut Reader<'_>) -> Result<(i64, Producer), String> {

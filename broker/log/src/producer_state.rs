@@ -250,9 +250,7 @@ impl Producers {
     ) -> Option<EndedTransaction> {
         let ended = self.ended_by(batch, marker);
         let producer = self.of(batch);
-        if !sings(Canary::MarkerNotInSnapshot) {
-            producer.current_transaction_first_offset = None;
-        }
+        producer.current_transaction_first_offset = None;
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp_ms = batch.max_timestamp;
         producer.last_offset = batch.last_offset();

@@ -167,6 +167,7 @@ pub(crate) fn open(
         epochs: LeaderEpochs::default(),
         epochs_known: true,
         is_unflushed: false,
+        without_transaction_index: Vec::new(),
     };
     recovery.read_epochs()?;
     let segments = recovery.open_segments(&files.bases, &files.transaction_indexes)?;
@@ -227,18 +228,6 @@ fn has_hollow(segments: &[Arc<Segment>]) -> bool {
     segments
         .split_last()
         .is_some_and(|(_, closed)| closed.iter().any(|segment| segment.size() == 0))
-}
-
-/// `None` for what cannot be scanned: it is left to those who are to judge it.
-fn unless_bad<T>(
-    scanned: Result<T, ScanError>,
-    segment: &Segment,
-) -> Result<Option<T>, StorageError> {
-    match scanned {
-        Ok(scanned) => Ok(Some(scanned)),
-        Err(ScanError::Bad { .. }) => Ok(None),
-        Err(ScanError::Io(source)) => Err(source).at("read", segment.path()),
-    }
 }
 
 /// Offsets of the snapshots in `directory`, rising.
@@ -311,6 +300,8 @@ struct Recovery<'a> {
     epochs_known: bool,
     /// What was found is to be flushed later, or there was no room to write down its epochs.
     is_unflushed: bool,
+    /// Base offsets of segments whose index of aborted transactions cannot be used: as long as it is not made anew it is empty.
+    without_transaction_index: Vec<i64>,
 }
 
 /// What the segments hold.
@@ -355,7 +346,7 @@ impl Recovery<'_> {
             }
             segments.push(Arc::new(segment));
             if unusable.transaction_index {
-                self.rebuild_last_transaction_index(&segments)?;
+                self.without_transaction_index.push(*base);
             }
         }
         if segments.is_empty() {
@@ -388,12 +379,31 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// That of the last one of `segments`, which is perhaps not walked. The transactions that end there may begin before.
-    fn rebuild_last_transaction_index(
+    /// Those of the segments that begin before `offset`: a walk does not go over all of them.
+    fn rebuild_transaction_indexes(
         &mut self,
         segments: &[Arc<Segment>],
+        offset: i64,
     ) -> Result<(), OpenError> {
-        let last = segments.last().expect("it was just opened");
+        for base_offset in std::mem::take(&mut self.without_transaction_index) {
+            let file = offset_file(self.directory, base_offset, TRANSACTION_INDEX_SUFFIX);
+            let reason = "it cannot be a transaction index".to_owned();
+            if base_offset < offset {
+                let to = segments.partition_point(|it| it.base_offset <= base_offset);
+                self.rebuild_transaction_index(&segments[..to])?;
+            } else {
+                // The walk makes it anew, in a place that the disk gives.
+                remove_if_exists(&file)?;
+            }
+            self.findings.push(Finding::Rebuilt { file, reason });
+        }
+        Ok(())
+    }
+
+    /// That of the last one of `segments`. The transactions that end there may begin before. Where anything is damaged nobody
+    /// can say what was aborted behind it.
+    fn rebuild_transaction_index(&mut self, segments: &[Arc<Segment>]) -> Result<(), OpenError> {
+        let last = segments.last().expect("there is one");
         let (snapshots, base) = (self.snapshots.iter().copied(), last.base_offset);
         let found = newest_snapshot(self.directory, snapshots, base, &mut self.findings)?;
         let mut walk = ProducerWalk::new(found);
@@ -403,18 +413,36 @@ impl Recovery<'_> {
         for segment in &segments[floor..] {
             aborted.clear();
             let mut scanner = segment.scan(0, segment.base_offset)?;
-            while let Some(batch) = unless_bad(scanner.next(), segment)?.flatten() {
-                let Some(ended) = unless_bad(walk.add(&mut scanner, &batch), segment)? else {
+            loop {
+                let scanned = self.unless_bad(scanner.next(), segment)?;
+                let Some(batch) = scanned else {
                     break;
                 };
-                aborted.extend(ended);
+                let ended = walk.add(&mut scanner, &batch);
+                aborted.extend(self.unless_bad(ended, segment)?);
             }
         }
         last.transaction_index.replace(&aborted)?;
-        let file = offset_file(self.directory, base, TRANSACTION_INDEX_SUFFIX);
-        let reason = "it cannot be a transaction index".to_owned();
-        self.findings.push(Finding::Rebuilt { file, reason });
         Ok(())
+    }
+
+    fn unless_bad<T>(
+        &self,
+        scanned: Result<T, ScanError>,
+        segment: &Segment,
+    ) -> Result<T, OpenError> {
+        match scanned {
+            Ok(scanned) => Ok(scanned),
+            Err(ScanError::Bad {
+                position, error, ..
+            }) => Err(OpenError::Corrupt {
+                file: segment.path().to_path_buf(),
+                position,
+                reason: error.to_string(),
+                recovery_offset: self.state.known_offset(),
+            }),
+            Err(ScanError::Io(source)) => Err(source).at("read", segment.path())?,
+        }
     }
 
     fn run(mut self, segments: Vec<Arc<Segment>>) -> Result<Recovered, OpenError> {
@@ -424,7 +452,10 @@ impl Recovery<'_> {
             None
         };
         match contents {
-            Some(contents) => self.finish(contents),
+            Some(contents) => {
+                self.rebuild_transaction_indexes(&segments, contents.log_end_offset)?;
+                self.finish(contents)
+            }
             None => {
                 let contents = self.walk(segments)?;
                 self.finish(contents)

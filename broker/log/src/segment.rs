@@ -304,6 +304,13 @@ impl Segment {
         ))
     }
 
+    /// As [`Self::scan`], from the begin to `end`, where batches end.
+    pub(crate) fn scan_to(&self, end: u64) -> Result<BatchScanner, StorageError> {
+        let file = self.file()?;
+        let scanner = BatchScanner::new(file, 0, self.base_offset, end, HEADER_CHUNK_BYTES);
+        Ok(scanner)
+    }
+
     /// Where to begin to look for `offset`.
     pub(crate) fn position_near(&self, offset: i64) -> Result<u64, StorageError> {
         let read_end = self

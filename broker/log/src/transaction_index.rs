@@ -224,22 +224,6 @@ impl TransactionIndex {
         file.set_len(length).at("truncate", self.file.path())
     }
 
-    /// Nothing from `offset` on is in the log any more.
-    pub(crate) fn truncate_to(&self, offset: i64) -> Result<(), StorageError> {
-        if self.last_marker_offset().is_none_or(|last| last < offset) {
-            return Ok(());
-        }
-        let entries = self.first_from(offset)?;
-        self.set_entries(entries)?;
-        self.trim()
-    }
-
-    /// Leaves no entries, whether the disk gives them or not.
-    pub(crate) fn clear(&self) -> Result<(), StorageError> {
-        self.set_entries(0)?;
-        self.trim()
-    }
-
     /// Makes these the only entries: all of them are durable at once, or none.
     pub(crate) fn replace(&self, entries: &[AbortedTransaction]) -> Result<(), StorageError> {
         let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
@@ -252,22 +236,62 @@ impl TransactionIndex {
         Ok(())
     }
 
-    /// The log is walked over from `offset` on: only entries with markers before it count, until [`Self::walked_over`] brings
-    /// back others. [`Self::trim`] comes last.
+    /// The log is walked over from `offset` on: only entries with markers before it count, until [`Self::go_on_with`] says what
+    /// comes behind them.
     pub(crate) fn keep_before(&self, offset: i64) -> Result<(), StorageError> {
         let entries = self.first_from(offset)?;
         self.set_entries(entries)
     }
 
-    /// The marker of `entry` is there. Nothing is written where the file has it.
-    pub(crate) fn walked_over(&self, entry: &AbortedTransaction) -> Result<(), StorageError> {
-        if self.file_has(entry)? {
-            self.publish(entry);
+    /// These come behind those that count, and there are no others. Nothing is written where the file has them, unless what is in
+    /// memory of it need not be on the disk.
+    pub(crate) fn go_on_with(
+        &self,
+        entries: &[AbortedTransaction],
+        is_written_there: bool,
+    ) -> Result<(), StorageError> {
+        if entries.is_empty() && !self.exists() {
             return Ok(());
         }
-        self.write_ahead(entry)?;
-        self.publish(entry);
-        Ok(())
+        if !(is_written_there && self.has_behind(entries)) {
+            self.write_behind(entries)?;
+        }
+        if let Some(last) = entries.last() {
+            let last = last.marker_offset;
+            self.last_marker_offset.store(last, Ordering::Release);
+            let count = entries.len() as u32;
+            self.entries.fetch_add(count, Ordering::Release);
+        }
+        self.trim()
+    }
+
+    /// The only entries from now on, whether the disk gives those that there are or not.
+    pub(crate) fn become_these(&self, entries: &[AbortedTransaction]) -> Result<(), StorageError> {
+        self.set_entries(0)?;
+        self.go_on_with(entries, true)
+    }
+
+    fn has_behind(&self, entries: &[AbortedTransaction]) -> bool {
+        let from = self.len();
+        let chunks = entries.chunks(CHUNK_ENTRIES as usize).enumerate();
+        let mut same = chunks.map(|(n, chunk)| {
+            let at = from + n as u32 * CHUNK_ENTRIES;
+            let read = self.read_chunk(at, at + chunk.len() as u32);
+            // What the disk does not give is written anew.
+            read.is_ok_and(|read| read.as_deref() == Some(chunk))
+        });
+        same.all(|same| same)
+    }
+
+    fn write_behind(&self, entries: &[AbortedTransaction]) -> Result<(), StorageError> {
+        let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
+        entries.iter().for_each(|entry| entry.encode(&mut bytes));
+        self.create()?;
+        let (file, from) = (self.open_file()?, position(self.len()));
+        // What is written over in part is read before.
+        file.set_len(from).at("truncate", self.file.path())?;
+        file.write_all_at(&bytes, from)
+            .at("write", self.file.path())
     }
 
     /// Adds those that overlap with the offsets from `from` to before `to`. Whether there are no more behind this segment.
@@ -362,19 +386,6 @@ impl TransactionIndex {
             .at("read", self.file.path())?;
         let entries = bytes.chunks_exact(ENTRY_BYTES);
         Ok(entries.map(AbortedTransaction::decode).collect())
-    }
-
-    /// As the next entry.
-    fn file_has(&self, entry: &AbortedTransaction) -> Result<bool, StorageError> {
-        if !self.exists() {
-            return Ok(false);
-        }
-        let mut bytes = [0; ENTRY_BYTES];
-        match read_exact_at(&*self.open_file()?, &mut bytes, position(self.len())) {
-            Ok(()) => Ok(AbortedTransaction::decode(&bytes).as_ref() == Some(entry)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error).at("read", self.file.path()),
-        }
     }
 
     /// It was looked at when it was opened, so somebody has changed it since. The next start makes it anew.

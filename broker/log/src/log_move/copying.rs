@@ -149,7 +149,9 @@ impl LogMove {
             Err(ReadError::Unusable(partition, why)) => {
                 Err(self.copy_failed(OpenError::Unusable(partition, why)))
             }
-            Err(ReadError::Storage(error)) => Err(MoveError::Copy(error.into())),
+            Err(ReadError::Storage(error) | ReadError::TransactionIndex(error)) => {
+                Err(MoveError::Copy(error.into()))
+            }
         }
     }
 
@@ -224,7 +226,9 @@ impl LogMove {
                     source: error,
                 })
             }
-            Err(ReadError::Storage(error)) => Err(MoveError::Source(error)),
+            Err(ReadError::Storage(error) | ReadError::TransactionIndex(error)) => {
+                Err(MoveError::Source(error))
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::file_steps::FileSteps;
 use crate::index::{Entry, OffsetPosition, TimestampOffset};
 use crate::names::{SNAPSHOT_SUFFIX, offset_file};
 use crate::producer_snapshot;
+use crate::recovery::list_snapshots;
 use crate::segment::Segment;
 
 /// Who holds a segment that a pass has replaced, but for readers: the list of what it found.
@@ -278,6 +279,13 @@ impl PartitionLog {
         let _flushing = self.flushing.lock();
         if !self.is_unchanged(closed) {
             return Err(CompactionError::Disturbed);
+        }
+        // Those of segments that stayed as they were.
+        let compacted = self.compacted_offset()..offset;
+        for at in list_snapshots(&self.directory)? {
+            if compacted.contains(&at) {
+                self.end_transactions_in_snapshot(at)?;
+            }
         }
         self.compacted_offset.fetch_max(offset, Ordering::AcqRel);
         Ok(())

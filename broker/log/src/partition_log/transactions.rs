@@ -44,8 +44,16 @@ impl PartitionLog {
         }
     }
 
+    /// Whether [`Self::aborted_in`] may find any from this offset on. Does not block.
+    #[must_use]
+    pub fn has_aborted_from(&self, offset: i64) -> bool {
+        let last = self.stability.last_aborted_offset();
+        last.is_some_and(|last| last >= offset)
+    }
+
     /// The aborted transactions that have records, or had some, from `from_offset` to before `to_offset`: at most
-    /// [`Self::last_stable_offset`], for what is not decided is not among them. By the offsets of their markers.
+    /// [`Self::last_stable_offset`], for what is not decided is not among them. By the offsets of their markers. Blocks: it reads
+    /// files, and waits where the log is being cut.
     ///
     /// # Errors
     /// [`ReadError`]. [`ReadError::OffsetOutOfRange`] where retention has taken what lies at `from_offset`: whoever has read it
@@ -55,8 +63,7 @@ impl PartitionLog {
         from_offset: i64,
         to_offset: i64,
     ) -> Result<Vec<AbortedTransaction>, ReadError> {
-        let last = self.stability.last_aborted_offset();
-        if last.is_none_or(|last| last < from_offset) {
+        if !self.has_aborted_from(from_offset) {
             return Ok(Vec::new());
         }
         self.between_changes(|| self.find_aborted(from_offset, to_offset))
@@ -92,9 +99,9 @@ impl PartitionLog {
                 Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
                     self.check_readable()?;
                     self.check_range(from_offset, self.log_end_offset())?;
-                    return Err(error.into());
+                    return Err(ReadError::TransactionIndex(error));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(ReadError::TransactionIndex(error)),
             }
         }
         Ok(found)

@@ -20,6 +20,7 @@ use crate::quarantine;
 use crate::recovery::{Indexes, ProducerWalk, list_snapshots, newest_snapshot};
 use crate::reset;
 use crate::segment::Segment;
+use crate::transaction_index::AbortedTransaction;
 use crate::unstable_transactions::UnstableTransactions;
 
 /// The right to change what is already in the log: nothing is appended or flushed meanwhile.
@@ -35,6 +36,16 @@ pub(crate) struct Cut {
     position: u64,
     /// The offset that the next record gets.
     pub(crate) end_offset: i64,
+    stays: Stays,
+}
+
+/// What a walk over all that stays has found.
+struct Stays {
+    producers: Producers,
+    /// Of the segment that is cut.
+    indexes: Indexes,
+    /// Those whose markers are in it.
+    aborted: Vec<AbortedTransaction>,
 }
 
 impl PartitionLog {
@@ -115,41 +126,103 @@ impl Change<'_> {
     /// Where the log must end so that nothing from `offset` on is left: a batch that holds `offset`
     /// goes as a whole, and a gap before it. `None` when it ends there or before.
     pub(crate) fn cut_at(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
-        self.find_cut(offset, |segment, offset| {
-            let found = segment.find(offset).and_then(|batch| {
-                let position = batch.map_or(segment.size(), |batch| batch.position);
-                let first_cut = batch.map_or(offset, |batch| batch.header.base_offset);
-                Ok((position, segment.end_before(position, first_cut)?))
-            });
-            found.map_err(malformed(segment))
-        })
+        let Some(offset) = self.first_cut(offset) else {
+            return Ok(None);
+        };
+        let segment = self.segment_to_cut(offset);
+        let found = segment.find(offset).and_then(|batch| {
+            let position = batch.map_or(segment.size(), |batch| batch.position);
+            let first_cut = batch.map_or(offset, |batch| batch.header.base_offset);
+            Ok((position, segment.end_before(position, first_cut)?))
+        });
+        let (position, end_offset) = found.map_err(|error| damaged(offset, error))?;
+        self.cut_in(segment, position, end_offset).map(Some)
     }
 
     /// Like [`Self::cut_at`], but where a damaged batch comes first in the same segment, or one that the disk does not give,
-    /// the log must end before it: whoever resumes it walks over all of them.
+    /// the log must end before it: whoever resumes it walks over all of them. So must it before a damaged marker, wherever that
+    /// walk meets it.
     pub(crate) fn cut_at_damage(&self, offset: i64) -> Result<Option<Cut>, OpenError> {
-        self.find_cut(offset, |segment, offset| Ok(segment.sound_end(offset)?))
+        let Some(mut offset) = self.first_cut(offset) else {
+            return Ok(None);
+        };
+        loop {
+            let segment = self.segment_to_cut(offset);
+            let (position, end_offset) = segment.sound_end(offset)?;
+            match self.cut_in(segment, position, end_offset) {
+                Err(OpenError::Damaged {
+                    offset: earlier, ..
+                }) if earlier < offset => offset = earlier,
+                cut => return cut.map(Some),
+            }
+        }
     }
 
-    fn find_cut(
+    /// `None` where nothing is to be cut.
+    fn first_cut(&self, offset: i64) -> Option<i64> {
+        let is_there = offset < self.log.log_end_offset();
+        is_there.then(|| offset.max(self.log.log_start_offset()))
+    }
+
+    fn segment_to_cut(&self, offset: i64) -> Arc<Segment> {
+        let found = self.log.segment_of(offset);
+        found.unwrap_or_else(|| self.log.first_segment())
+    }
+
+    /// Batches end at `position` of `segment`.
+    fn cut_in(
         &self,
-        offset: i64,
-        end_in: impl FnOnce(&Segment, i64) -> Result<(u64, i64), OpenError>,
-    ) -> Result<Option<Cut>, OpenError> {
-        let log = self.log;
-        if offset >= log.log_end_offset() {
-            return Ok(None);
-        }
-        let offset = offset.max(log.log_start_offset());
-        let segment = log
-            .segment_of(offset)
-            .unwrap_or_else(|| log.first_segment());
-        let (position, end_offset) = end_in(&segment, offset)?;
-        Ok(Some(Cut {
+        segment: Arc<Segment>,
+        position: u64,
+        end_offset: i64,
+    ) -> Result<Cut, OpenError> {
+        let stays = self.walk_over_what_stays(&segment, position)?;
+        Ok(Cut {
             segment,
             position,
             end_offset,
-        }))
+            stays,
+        })
+    }
+
+    /// Before anything is changed: what cannot be read may be damaged, and is another reason to cut.
+    fn walk_over_what_stays(&self, cut: &Segment, position: u64) -> Result<Stays, OpenError> {
+        let log = self.log;
+        let snapshots = list_snapshots(&log.directory)?.into_iter();
+        let mut findings = Vec::new();
+        // One in the middle of the segment does not tell which transactions had ended in it.
+        let newest = cut.base_offset;
+        let found = newest_snapshot(&log.directory, snapshots, newest, &mut findings)?;
+        let mut walk = ProducerWalk::new(found);
+        let interval_bytes = log.config().index_interval_bytes;
+        let (mut indexes, mut aborted) = (Indexes::default(), Vec::new());
+        let segments = log.segments_from(walk.from).into_iter();
+        for segment in segments.take_while(|it| it.base_offset <= cut.base_offset) {
+            let is_cut = segment.base_offset == cut.base_offset;
+            let end = if is_cut { position } else { segment.size() };
+            let mut scanner = segment.scan_to(end)?;
+            let mut offset = segment.base_offset;
+            loop {
+                let next = scanner.next();
+                let next = next.map_err(|error| damaged(offset, segment.read_error(error)))?;
+                let Some(batch) = next else {
+                    break;
+                };
+                offset = batch.header.base_offset;
+                let ended = walk.add(&mut scanner, &batch);
+                let ended = ended.map_err(|error| damaged(offset, segment.read_error(error)))?;
+                if is_cut {
+                    aborted.extend(ended);
+                    indexes.add(&batch.header, batch.position, interval_bytes);
+                }
+                offset = batch.header.next_offset();
+            }
+        }
+        Ok(Stays {
+            producers: walk.producers,
+            indexes,
+            aborted,
+        })
     }
 
     /// Keeps copies of what a cut takes away. Nothing is changed yet.
@@ -179,6 +252,7 @@ impl Change<'_> {
             segment,
             position,
             end_offset,
+            stays,
         } = cut;
         self.begin();
         let later = log.segments.write().split_off(&(segment.base_offset + 1));
@@ -204,17 +278,9 @@ impl Change<'_> {
         }
         segment.trim()?;
         // What is served must not be taken for aborted by what was cut, however far the rest comes.
-        let index = &segment.transaction_index;
-        let has_lost_aborts = match index.truncate_to(end_offset) {
-            Err(error) if error.is_of_disk() => {
-                tracing::warn!(%error, "a transaction index that cannot be cut is made anew");
-                index.clear()?;
-                true
-            }
-            cut => cut.map(|()| false)?,
-        };
+        segment.transaction_index.become_these(&stays.aborted)?;
         self.truncate_epochs(end_offset);
-        self.resume_writer(segment, end_offset, has_lost_aborts, now_ms)
+        self.resume_writer(segment, end_offset, stays, now_ms)
     }
 
     /// Everything goes, and the log begins anew, empty, at `offset`. `checkpoint` writes what the log
@@ -287,55 +353,24 @@ impl Change<'_> {
         }
     }
 
-    /// Rebuilds what the writer knows from the log as it is now, and with `has_lost_aborts` the transaction index of `segment`.
     fn resume_writer(
         &mut self,
         segment: Arc<Segment>,
         end_offset: i64,
-        has_lost_aborts: bool,
+        mut stays: Stays,
         now_ms: i64,
     ) -> Result<(), OpenError> {
-        let log = self.log;
-        let snapshots = list_snapshots(&log.directory)?.into_iter();
-        let mut findings = Vec::new();
-        let newest = match has_lost_aborts {
-            true => segment.base_offset,
-            false => end_offset,
-        };
-        let found = newest_snapshot(&log.directory, snapshots, newest, &mut findings)?;
-        let mut producers = ProducerWalk::new(found);
-        let interval_bytes = log.config().index_interval_bytes;
-        let mut indexes = Indexes::default();
-        for walked in log.segments_from(producers.from) {
-            let is_active = walked.base_offset == segment.base_offset;
-            let mut scanner = walked.scan(0, walked.base_offset)?;
-            loop {
-                let next = scanner.next().map_err(|error| walked.read_error(error));
-                let Some(batch) = next.map_err(malformed(&walked))? else {
-                    break;
-                };
-                let added = producers.add(&mut scanner, &batch);
-                let aborted =
-                    added.map_err(|error| malformed(&walked)(walked.read_error(error)))?;
-                if let Some(aborted) = aborted.filter(|_| is_active && has_lost_aborts) {
-                    segment.transaction_index.write_ahead(&aborted)?;
-                    segment.transaction_index.publish(&aborted);
-                }
-                if is_active {
-                    indexes.add(&batch.header, batch.position, interval_bytes);
-                }
-            }
-        }
-        indexes.store(&segment, true)?;
+        stays.indexes.store(&segment, true)?;
         let first = segment.first_batch().map_err(malformed(&segment))?;
         let allocated = segment.size();
-        log.stability.cut_to(end_offset, |before| {
-            before.after_cut(&producers.producers, end_offset)
+        self.log.stability.cut_to(end_offset, |before| {
+            before.after_cut(&stays.producers, end_offset)
         });
-        self.writer.producers = producers.producers;
+        self.writer.producers = stays.producers;
         self.writer.verifications.clear();
+        let builder = stays.indexes.builder;
         self.writer.active =
-            ActiveSegment::new(segment, indexes.builder, first.as_ref(), now_ms, allocated);
+            ActiveSegment::new(segment, builder, first.as_ref(), now_ms, allocated);
         Ok(())
     }
 
@@ -362,6 +397,21 @@ impl Change<'_> {
             Ordering::Acquire,
         );
         error
+    }
+}
+
+/// What the disk does not give is damaged, too.
+fn damaged(offset: i64, reason: ReadError) -> OpenError {
+    match reason {
+        ReadError::Corrupt { offset, .. } => OpenError::Damaged {
+            offset,
+            reason: Box::new(reason),
+        },
+        ReadError::Storage(error) if !error.is_of_disk() => OpenError::Storage(error),
+        _ => OpenError::Damaged {
+            offset,
+            reason: Box::new(reason),
+        },
     }
 }
 

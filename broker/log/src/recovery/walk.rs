@@ -14,6 +14,7 @@ use crate::index::IndexBuilder;
 use crate::leader_epochs::LeaderEpochs;
 use crate::quarantine;
 use crate::segment::Segment;
+use crate::transaction_index::AbortedTransaction;
 
 /// How far a walk has come.
 struct Walk {
@@ -60,6 +61,7 @@ impl Recovery<'_> {
             &mut self.findings,
         )?;
         let producers = ProducerWalk::new(snapshot);
+        self.rebuild_transaction_indexes(&segments, producers.from)?;
         let from = if self.epochs_known && !has_hollow(&segments) {
             unchecked.min(floor(producers.from))
         } else {
@@ -194,7 +196,8 @@ impl Recovery<'_> {
         let aborted = &segment.transaction_index;
         let had_file = aborted.exists();
         aborted.keep_before(walk.producers.from)?;
-        let mut torn = self.walk_batches(segment, is_last, walk, &mut indexes)?;
+        let mut ended = Vec::new();
+        let mut torn = self.walk_batches(segment, is_last, walk, &mut indexes, &mut ended)?;
         if let Some(torn) = &mut torn {
             torn.may_be_unfinished = is_last
                 && may_be_unfinished(&*segment.file()?, torn.position)
@@ -204,7 +207,7 @@ impl Recovery<'_> {
             segment.set_size(torn.position);
         }
         indexes.store(segment, later.is_empty() || torn.is_some())?;
-        aborted.trim()?;
+        aborted.go_on_with(&ended, self.state.is_all_written_there())?;
         walk.has_new_file |= aborted.exists() && !had_file;
         walk.active_index = indexes.builder;
         Ok(torn)
@@ -216,6 +219,7 @@ impl Recovery<'_> {
         is_last: bool,
         walk: &mut Walk,
         indexes: &mut Indexes,
+        ended: &mut Vec<AbortedTransaction>,
     ) -> Result<Option<Torn>, OpenError> {
         // Only headers matter in most of a segment; the position where checks begin is not known before.
         let mut scanner = segment.scan(0, segment.base_offset)?;
@@ -270,8 +274,7 @@ impl Recovery<'_> {
                 }));
             }
             match walk.producers.add(&mut scanner, &scanned) {
-                Ok(None) => {}
-                Ok(Some(aborted)) => segment.transaction_index.walked_over(&aborted)?,
+                Ok(aborted) => ended.extend(aborted),
                 Err(error) => return torn_or_failed(error, segment).map(Some),
             }
             unchecked = (!is_checked).then_some((scanned, walk.next_offset));

@@ -1,7 +1,7 @@
 //! Where a damaged segment is to end.
 
 use super::{PAGE_BYTES, Segment};
-use crate::batch_scanner::{BatchScanner, ScanError, Scanned};
+use crate::batch_scanner::ScanError;
 use crate::error::{StorageContext, StorageError, says_disk_failed};
 use crate::reading_files::read_exact_at;
 
@@ -31,30 +31,10 @@ impl Segment {
                 Err(ScanError::Io(error)) => return Err(error).at("read", self.path()),
             };
             let is_before = batch.header.last_offset() < offset && scanner.position() <= before;
-            if !is_before
-                || self.check_place(&batch, end.1).is_err()
-                || self.is_damaged_marker(&mut scanner, &batch)?
-            {
+            if !is_before || self.check_place(&batch, end.1).is_err() {
                 return Ok(end);
             }
             end = (scanner.position(), batch.header.next_offset());
-        }
-    }
-
-    /// Whoever resumes the log goes by markers, and by none that is damaged.
-    fn is_damaged_marker(
-        &self,
-        scanner: &mut BatchScanner,
-        batch: &Scanned,
-    ) -> Result<bool, StorageError> {
-        if !batch.header.is_control() {
-            return Ok(false);
-        }
-        match scanner.check_crc(batch) {
-            Err(ScanError::Bad { .. }) => Ok(true),
-            Err(ScanError::Io(error)) if says_disk_failed(&error) => Ok(true),
-            Err(ScanError::Io(error)) => Err(error).at("read", self.path()),
-            Ok(()) => Ok(false),
         }
     }
 

@@ -105,17 +105,19 @@ fn a_walk_that_finds_what_is_there_writes_nothing() {
     let index = world.open().unwrap();
     index.keep_before(14).unwrap();
     assert_eq!(index.last_marker_offset(), Some(12));
-    index.walked_over(&entries[1]).unwrap();
-    index.walked_over(&entries[2]).unwrap();
-    index.trim().unwrap();
+    index.go_on_with(&entries[1..], true).unwrap();
     assert_eq!(found(&index, 0, 99).0, entries);
     assert_eq!(
         fs::metadata(world.path()).unwrap().modified().unwrap(),
         before
     );
+    // What is in memory need not be on the disk.
+    index.keep_before(14).unwrap();
+    index.go_on_with(&entries[1..], false).unwrap();
+    let rewritten = fs::metadata(world.path()).unwrap().modified().unwrap();
+    assert_ne!(rewritten, before);
     index.keep_before(13).unwrap();
-    index.walked_over(&aborted(3, 15, 16)).unwrap();
-    index.trim().unwrap();
+    index.go_on_with(&[aborted(3, 15, 16)], true).unwrap();
     assert_eq!(
         found(&world.open().unwrap(), 0, 99).0,
         [entries[0], aborted(3, 15, 16)]
@@ -189,7 +191,7 @@ proptest! {
                 5 => {
                     offset = (offset - back).max(10);
                     list.retain(|entry| entry.marker_offset < offset);
-                    index.truncate_to(offset).unwrap();
+                    index.become_these(&list).unwrap();
                 }
                 6 => {
                     let from = offset - back;
@@ -201,8 +203,7 @@ proptest! {
                     list.retain(|entry| entry.marker_offset < from);
                     list.extend(&rest);
                     index.keep_before(from).unwrap();
-                    rest.iter().for_each(|entry| index.walked_over(entry).unwrap());
-                    index.trim().unwrap();
+                    index.go_on_with(&rest, gap % 2 == 0).unwrap();
                 }
                 _ => index = world.open().unwrap(),
             }

@@ -1,11 +1,12 @@
 //! Random transactions on a log that is cut, compacted, stopped and killed, against a list of what was appended.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foz_log::{
-    AbortedTransaction, AppendOrigin, CompactionLimits, FollowedLeader, LogConfig, LogDirectory,
-    PageCache, PartitionLog, TransactionMarker,
+    AbortedTransaction, AppendOrigin, CompactionLimits, Finding, FollowedLeader, LogConfig,
+    LogDirectory, PageCache, PartitionLog, TransactionMarker,
 };
 use foz_protocol::batch::{BatchHeader, Batches};
 use foz_protocol::codec::Compression;
@@ -47,7 +48,9 @@ enum Step {
     },
     Stop,
     Kill,
-    LosePower,
+    LosePower {
+        left: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..20_i64).prop_map(|back| Step::DeleteRecords { back }),
         1 => Just(Step::Stop),
         2 => Just(Step::Kill),
-        1 => Just(Step::LosePower),
+        2 => (0..200_u64).prop_map(|left| Step::LosePower { left }),
     ]
 }
 
@@ -297,7 +300,7 @@ impl Life {
                 self.reopen(PageCache::Lost);
             }
             Step::Kill => self.kill(PageCache::Survived),
-            Step::LosePower => self.kill(PageCache::Lost),
+            Step::LosePower { left } => self.lose_power(left),
         }
         self.check();
     }
@@ -307,13 +310,48 @@ impl Life {
         self.reopen(page_cache);
     }
 
+    /// Of the index of the segment that is appended to, and of those behind the recovery point, the disk has some.
+    fn lose_power(&mut self, left: u64) {
+        let (_, log) = self.open.take().unwrap();
+        let flushed = log.flushed_offset();
+        drop(log);
+        let directory = self.world.partition_dir();
+        let bases = files(&directory, ".log")
+            .into_iter()
+            .map(|name| base_offset(&name));
+        let walked = bases.filter(|base| *base < flushed).max().unwrap_or(0);
+        for name in files(&directory, ".txnindex") {
+            if base_offset(&name) < walked {
+                continue;
+            }
+            let path = directory.join(name);
+            let length = fs::metadata(&path).unwrap().len();
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            match left % 3 {
+                0 => fs::remove_file(&path).unwrap(),
+                1 => file.set_len(left.min(length)).unwrap(),
+                // As long as it was, and never written.
+                _ => {
+                    file.set_len(left.min(length) / 34 * 34).unwrap();
+                    file.set_len(length).unwrap();
+                }
+            }
+        }
+        self.reopen(PageCache::Lost);
+    }
+
     fn reopen(&mut self, page_cache: PageCache) {
         let (directory, report) = self.world.open_after(page_cache);
         assert!(
             report.offline.is_empty() && report.lost.is_empty(),
             "{report:?}"
         );
-        assert!(report.findings.is_empty(), "{report:?}");
+        let is_lost_index = |finding: &Finding| match finding {
+            Finding::Rebuilt { file, .. } => file.to_string_lossy().ends_with(".txnindex"),
+            _ => false,
+        };
+        let mut findings = report.findings.iter();
+        assert!(findings.all(|(_, it)| is_lost_index(it)), "{report:?}");
         let log = directory.get(&partition()).unwrap();
         while log.has_unchecked_batches() {
             log.check_next(u64::MAX).unwrap();
@@ -498,4 +536,8 @@ proptest! {
         }
         life.check_replica(fetch_bytes);
     }
+}
+
+fn base_offset(name: &str) -> i64 {
+    name.split('.').next().unwrap().parse().unwrap()
 }

@@ -376,12 +376,24 @@ fn a_start_knows_what_was_known_before() {
 #[test]
 fn an_index_that_lacks_the_newest_or_has_too_much_is_mended() {
     type Damage = fn(&[u8]) -> Option<Vec<u8>>;
-    let damage: [(&str, Damage); 5] = [
+    // As right as any: the marker is not there.
+    fn ahead(bytes: &[u8]) -> Vec<u8> {
+        let mut ahead = bytes[..34].to_vec();
+        ahead[18..26].copy_from_slice(&99_i64.to_be_bytes());
+        ahead
+    }
+    let damage: [(&str, Damage); 7] = [
         ("gone", |_| None),
         ("empty", |_| Some(Vec::new())),
         ("torn", |bytes| Some(bytes[..bytes.len() - 7].to_vec())),
         ("zeros", |bytes| Some(vec![0; bytes.len()])),
-        ("too much", |bytes| Some([bytes, &bytes[..34]].concat())),
+        ("twice", |bytes| Some([bytes, &bytes[..34]].concat())),
+        ("ahead", |bytes| Some([bytes, &ahead(bytes)].concat())),
+        ("of another transaction", |bytes| {
+            let mut bytes = bytes.to_vec();
+            bytes[2 + 7] += 1;
+            Some(bytes)
+        }),
     ];
     for (what, damage) in damage {
         let world = World::new(LogConfig::default());

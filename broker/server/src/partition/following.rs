@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foz_log::{AppendError, FollowedLeader, OpenError};
+use foz_log::{AppendError, FollowedLeader, OpenError, ReadError};
 use foz_replication::{
     EpochEndOffset, FetchedPartition, FollowerLog, Step, next_step, progress_after_append,
 };
@@ -234,6 +234,16 @@ impl Partition {
             Ok(()) => {
                 self.said.is_over();
                 Followed::On
+            }
+            Err(OpenError::Damaged { offset, reason }) => {
+                error!(partition = self.name(), offset, %reason, "log cannot be cut: what is to stay is damaged");
+                match *reason {
+                    ReadError::Storage(error) => {
+                        self.disk_does_not_give(&located, offset, &error);
+                    }
+                    _ => drop(self.found_damage(&located, offset)),
+                }
+                Followed::Later
             }
             Err(error) if located.log.has_failed() => {
                 error!(partition = self.name(), %error, "log cannot be cut; no longer followed");

@@ -106,7 +106,9 @@ pub(super) fn after_error(error: &MoveError, is_out_of_use: bool) -> Next {
         // It holds up who reads and who writes.
         MoveError::Undone(_) => Next::Others(FAILURE_PAUSE),
         error if error.is_shortage() => Next::Others(LOOK_PAUSE),
-        MoveError::Copy(OpenError::Malformed { .. }) => Next::Anew(FAILURE_PAUSE),
+        MoveError::Copy(OpenError::Malformed { .. } | OpenError::Damaged { .. }) => {
+            Next::Anew(FAILURE_PAUSE)
+        }
         MoveError::Unreadable { .. } | MoveError::Source(_) | MoveError::Copy(_) => {
             Next::Others(FAILURE_PAUSE)
         }

@@ -4,7 +4,7 @@ use foz_protocol::batch::BatchHeader;
 
 use super::*;
 use crate::transaction_index::AbortedTransaction;
-use crate::{AppendOrigin, TransactionMarker};
+use crate::{AppendOrigin, OpenError, TransactionMarker};
 
 const PRODUCER: i64 = 9;
 /// How many transactions were aborted, of a record and a marker each.
@@ -33,12 +33,16 @@ fn abort(log: &PartitionLog, sequence: i32) {
     log.append_marker(marker, 1, 1, NOW_MS).unwrap();
 }
 
-/// A log of transactions in one segment.
-fn world() -> (tempfile::TempDir, LogDirectory, Arc<PartitionLog>) {
+/// A log of transactions, one segment for so many bytes.
+fn world(segment_bytes: u64) -> (tempfile::TempDir, LogDirectory, Arc<PartitionLog>) {
     let data = tempfile::tempdir().unwrap();
     let directory = open(data.path());
     let partition = TopicPartition::new("orders", 0);
-    let log = directory.create(partition, Uuid::from_u128(7), LogConfig::default(), NOW_MS);
+    let config = LogConfig {
+        segment_bytes,
+        ..LogConfig::default()
+    };
+    let log = directory.create(partition, Uuid::from_u128(7), config, NOW_MS);
     let log = log.unwrap();
     for sequence in 0..TRANSACTIONS as i32 {
         abort(&log, sequence);
@@ -65,7 +69,7 @@ fn aborted(count: i64) -> Vec<AbortedTransaction> {
 
 #[test]
 fn a_transaction_index_that_the_disk_does_not_give_is_made_anew_by_a_cut() {
-    let (data, directory, log) = world();
+    let (data, directory, log) = world(1 << 20);
     bad_sectors::add(&path(&data, "txnindex"), 0..PAGE_BYTES);
     log.aborted_in(0, 20).unwrap_err();
     directory.quarantine(&log, 13, NOW_MS).unwrap();
@@ -83,11 +87,9 @@ fn a_transaction_index_that_the_disk_does_not_give_is_made_anew_by_a_cut() {
     assert_eq!(log.aborted_in(0, 20).unwrap(), aborted(6));
 }
 
-/// Nobody had come upon it yet.
-#[test]
-fn a_damaged_marker_before_what_was_found_is_cut_off_with_it() {
-    let (data, directory, log) = world();
-    let path = path(&data, "log");
+/// Of the transaction that begins at 4, in the first segment.
+fn damage_marker(data: &tempfile::TempDir) {
+    let path = path(data, "log");
     let mut bytes = fs::read(&path).unwrap();
     let lengths: Vec<_> = Batches::new(&bytes)
         .map(|batch| batch.unwrap().1.len())
@@ -95,8 +97,56 @@ fn a_damaged_marker_before_what_was_found_is_cut_off_with_it() {
     let marker_end: usize = lengths[..6].iter().sum();
     bytes[marker_end - 2] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    directory.quarantine(&log, 13, NOW_MS).unwrap();
-    assert!(!log.has_failed());
-    assert_eq!(log.log_end_offset(), 5);
-    assert_eq!(log.aborted_in(0, 20).unwrap(), aborted(2));
+}
+
+/// Nobody had come upon it yet. It is before the cut, in the same segment or where the walk begins for want of a snapshot.
+#[test]
+fn a_cut_behind_a_damaged_marker_changes_nothing_and_says_where_it_is() {
+    for segment_bytes in [1 << 20, 2600] {
+        for is_unreadable in [false, true] {
+            let (data, directory, log) = world(segment_bytes);
+            let segments = log.segment_count();
+            assert_eq!(segments > 1, segment_bytes < 1 << 20);
+            damage_marker(&data);
+            if is_unreadable {
+                bad_sectors::add(&path(&data, "log"), 0..PAGE_BYTES);
+            }
+            let entries = fs::read_dir(data.path().join("orders-0")).unwrap();
+            let files: Vec<_> = entries.map(|it| it.unwrap().path()).collect();
+            let snapshots = files
+                .iter()
+                .filter(|it| it.extension().is_some_and(|it| it == "snapshot"));
+            snapshots.for_each(|it| fs::remove_file(it).unwrap());
+            let error = directory.truncate(&log, 17, NOW_MS).unwrap_err();
+            let OpenError::Damaged { offset, .. } = error else {
+                panic!("{error}")
+            };
+            assert!(if is_unreadable {
+                offset <= 17
+            } else {
+                offset == 5
+            });
+            assert!(!log.has_failed());
+            assert_eq!((log.log_end_offset(), log.segment_count()), (20, segments));
+            // It is cut before that instead.
+            directory.quarantine(&log, 17, NOW_MS).unwrap();
+            assert!(!log.has_failed());
+            let end = if is_unreadable { 0 } else { 5 };
+            assert_eq!(log.log_end_offset(), end);
+            assert_eq!(log.aborted_in(0, 20).unwrap(), aborted(end / 2));
+            bad_sectors::mend(&path(&data, "log"));
+            // It goes on.
+            abort(&log, if is_unreadable { 0 } else { 3 });
+        }
+    }
+}
+
+/// Where nothing of it has to be read, it is as before.
+#[test]
+fn a_cut_goes_by_the_snapshot_of_its_segment() {
+    let (data, directory, log) = world(2600);
+    damage_marker(&data);
+    directory.truncate(&log, 17, NOW_MS).unwrap();
+    assert_eq!(log.log_end_offset(), 17);
+    assert_eq!(log.aborted_in(0, 20).unwrap(), aborted(8));
 }

@@ -12,6 +12,8 @@ struct Cached {
     wanted: FetchPartition,
     /// -1 until it was told, and after an error.
     high_watermark: i64,
+    /// As above.
+    last_stable_offset: i64,
     /// -1 until it was told.
     log_start_offset: i64,
 }
@@ -40,6 +42,7 @@ impl Partitions {
             topic: topic.clone(),
             wanted,
             high_watermark: -1,
+            last_stable_offset: -1,
             log_start_offset: -1,
         };
         self.put_last(cached);
@@ -71,16 +74,16 @@ impl Partitions {
         };
         let has_news = answer.record_bytes() > 0
             || answer.high_watermark != cached.high_watermark
+            || answer.last_stable_offset != cached.last_stable_offset
             || answer.log_start_offset != cached.log_start_offset
             || answer.preferred_read_replica >= 0
             || answer.diverging_epoch.is_some()
             || !answer.error.is_none();
         cached.log_start_offset = answer.log_start_offset;
         // An error says nothing about the high watermark: when it is over, it is told again.
-        cached.high_watermark = if answer.error.is_none() {
-            answer.high_watermark
-        } else {
-            -1
+        (cached.high_watermark, cached.last_stable_offset) = match answer.error.is_none() {
+            true => (answer.high_watermark, answer.last_stable_offset),
+            false => (-1, -1),
         };
         has_news
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use foz_protocol::error::ErrorCode;
+use foz_protocol::fetch::IsolationLevel;
 use foz_records::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use foz_records::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -60,7 +61,7 @@ pub(crate) async fn handle(
             } else if twice.contains(&(name, wanted.partition_index)) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(&context, name, wanted).await
+                find(&context, name, wanted, request.isolation_level).await
             };
             partitions.push((wanted.partition_index, found));
         }
@@ -110,7 +111,13 @@ async fn find(
     context: &RequestContext,
     topic: &str,
     wanted: &ListOffsetsPartition,
+    isolation_level: i8,
 ) -> Result<Found, ErrorCode> {
+    let isolation_level = match isolation_level {
+        0 => IsolationLevel::ReadUncommitted,
+        1 => IsolationLevel::ReadCommitted,
+        _ => return Err(ErrorCode::InvalidRequest),
+    };
     if !may_ask(context.version, wanted.timestamp) {
         return Err(ErrorCode::UnsupportedVersion);
     }
@@ -132,7 +139,8 @@ async fn find(
     let epoch = wanted.current_leader_epoch;
     let searched = Arc::clone(&partition);
     // A search by time reads index and records from disk.
-    let found = tokio::task::spawn_blocking(move || searched.find_offset(query, epoch))
+    let find = move || searched.find_offset(query, isolation_level, epoch);
+    let found = tokio::task::spawn_blocking(find)
         .await
         .map_err(|_| ErrorCode::UnknownServerError)??;
     Ok(found.map_or(NOTHING, |found| Found {

@@ -192,7 +192,10 @@ impl Partition {
         let bounds = |leader: &Leader, records| Read {
             records,
             high_watermark: leader.high_watermark(),
+            // As from Kafka: a follower knows its own.
+            last_stable_offset: -1,
             log_start_offset: self.log().log_start_offset(),
+            aborted: None,
             preferred_read_replica: None,
         };
         let node_id = wanted.node_id;

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use foz_canary::{Canary, sings};
-use foz_log::{ReadError as LogReadError, StorageError};
+use foz_log::{PartitionLog, ReadError as LogReadError, StorageError};
 use foz_metadata::Image;
+use foz_protocol::batch::Batches;
 use foz_protocol::error::ErrorCode;
+use foz_protocol::fetch::{AbortedTransaction, IsolationLevel};
 use foz_replication::ReplicaSelector;
 use tracing::error;
 
@@ -22,6 +24,7 @@ pub(crate) struct ConsumerRead<'a> {
     pub(crate) leader_epoch: i32,
     pub(crate) bytes_max: usize,
     pub(crate) at_least_one: bool,
+    pub(crate) isolation_level: IsolationLevel,
     /// The consumer's; empty for none.
     pub(crate) rack: &'a str,
     pub(crate) selector: ReplicaSelector,
@@ -34,7 +37,11 @@ pub(crate) struct ConsumerRead<'a> {
 pub(crate) struct Read {
     pub(crate) records: Vec<Bytes>,
     pub(crate) high_watermark: i64,
+    /// As this replica knows it: not greater.
+    pub(crate) last_stable_offset: i64,
     pub(crate) log_start_offset: i64,
+    /// Those that have records among `records`, for who reads committed ones only.
+    pub(crate) aborted: Option<Vec<AbortedTransaction>>,
     /// Nothing was read: the consumer should ask this node.
     pub(crate) preferred_read_replica: Option<i32>,
 }
@@ -72,7 +79,7 @@ enum Reader {
 }
 
 impl Partition {
-    /// Whole batches, up to the high watermark.
+    /// Whole batches, up to the high watermark; for who reads committed records only, up to the last stable offset.
     pub(crate) fn read(&self, wanted: &ConsumerRead<'_>, image: &Image) -> Result<Read, ReadError> {
         let failed = |error| ReadError {
             error,
@@ -98,31 +105,37 @@ impl Partition {
         } else {
             self.high_watermark()
         };
+        let last_stable_offset = self.log().last_stable_offset().min(high_watermark);
         let log_start_offset = self.log().log_start_offset();
         let preferred_read_replica =
             self.preferred_read_replica(wanted.selector, wanted.rack, offset, image);
-        if preferred_read_replica.is_some() {
-            return Ok(Read {
-                records: Vec::new(),
-                high_watermark,
-                log_start_offset,
-                preferred_read_replica,
-            });
-        }
-        match self.read_records(offset, bytes_max, high_watermark, at_least_one) {
-            Ok(bytes) => {
-                let records = if bytes.is_empty() {
+        let nothing = Read {
+            records: Vec::new(),
+            high_watermark,
+            last_stable_offset,
+            log_start_offset,
+            aborted: None,
+            preferred_read_replica,
+        };
+        let read = match wanted.isolation_level {
+            _ if preferred_read_replica.is_some() => return Ok(nothing),
+            IsolationLevel::ReadUncommitted => self
+                .read_records(offset, bytes_max, high_watermark, at_least_one)
+                .map(|bytes| (bytes, None)),
+            IsolationLevel::ReadCommitted => self
+                .read_committed(offset, bytes_max, last_stable_offset, at_least_one)
+                .map(|(bytes, aborted)| (bytes, Some(aborted))),
+        };
+        match read {
+            Ok((bytes, aborted)) => Ok(Read {
+                records: if bytes.is_empty() {
                     Vec::new()
                 } else {
                     vec![bytes]
-                };
-                Ok(Read {
-                    records,
-                    high_watermark,
-                    log_start_offset,
-                    preferred_read_replica: None,
-                })
-            }
+                },
+                aborted,
+                ..nothing
+            }),
             Err(FailedRead {
                 reason: LogReadError::OffsetOutOfRange { .. },
                 ..
@@ -157,6 +170,27 @@ impl Partition {
         }
     }
 
+    /// Up to `end`, with the transactions that have records among them and were aborted.
+    fn read_committed(
+        &self,
+        offset: i64,
+        bytes_max: usize,
+        end: i64,
+        at_least_one: bool,
+    ) -> Result<(Bytes, Vec<AbortedTransaction>), FailedRead> {
+        let read = || {
+            self.read_log(|log| {
+                let bytes = log.read(offset, bytes_max, end, at_least_one)?;
+                let aborted = aborted_among(log, offset, &bytes)?;
+                Ok((bytes, aborted))
+            })
+        };
+        match end.saturating_sub(offset) > TAIL_RECORDS {
+            true => tokio::task::block_in_place(read),
+            false => read(),
+        }
+    }
+
     /// What to tell whoever wanted to read; damage is seen to.
     pub(super) fn read_failed(&self, read: &FailedRead) -> ErrorCode {
         if self.role.read().leader_epoch().is_none() {
@@ -171,8 +205,15 @@ impl Partition {
 
     /// See [`Self::disk_does_not_give`].
     pub(super) fn cannot_read(&self, offset: i64, read: &FailedRead) {
-        if let LogReadError::Storage(error) = &read.reason {
-            self.disk_does_not_give(&read.located, offset, error);
+        match &read.reason {
+            LogReadError::Storage(error) => {
+                self.disk_does_not_give(&read.located, offset, error);
+            }
+            // The log itself is whole.
+            LogReadError::TransactionIndex(error) => {
+                read.located.directory.failure().storage_failed(error);
+            }
+            _ => {}
         }
     }
 
@@ -185,10 +226,12 @@ impl Partition {
         }
     }
 
-    /// Answers ListOffsets. `None`: there is no such record.
+    /// Answers ListOffsets. `None`: there is no such record. Who reads committed records only has none from the last stable offset
+    /// on.
     pub(crate) fn find_offset(
         &self,
         query: OffsetQuery,
+        isolation_level: IsolationLevel,
         client_epoch: i32,
     ) -> Result<Option<FoundOffset>, ErrorCode> {
         let leader_epoch = self.check_reader(client_epoch, Reader::OfLeader)?;
@@ -198,7 +241,10 @@ impl Partition {
         if !matches!(query, OffsetQuery::Earliest) && !is_known {
             return Err(ErrorCode::OffsetNotAvailable);
         }
-        let high_watermark = self.high_watermark();
+        let end = match isolation_level {
+            IsolationLevel::ReadUncommitted => self.high_watermark(),
+            IsolationLevel::ReadCommitted => self.log().last_stable_offset(),
+        };
         let bound = |offset: i64, epoch: Option<i32>| {
             Ok(Some(FoundOffset {
                 offset,
@@ -212,12 +258,10 @@ impl Partition {
                 let start = log.log_start_offset();
                 return bound(start, log.leader_epoch_at(start));
             }
-            OffsetQuery::Latest => return bound(high_watermark, Some(leader_epoch)),
-            OffsetQuery::MaxTimestamp => {
-                self.read_log(|log| log.offset_of_max_timestamp(high_watermark))
-            }
+            OffsetQuery::Latest => return bound(end, Some(leader_epoch)),
+            OffsetQuery::MaxTimestamp => self.read_log(|log| log.offset_of_max_timestamp(end)),
             OffsetQuery::Timestamp(timestamp_ms) => {
-                self.read_log(|log| log.offset_for_timestamp(timestamp_ms, high_watermark))
+                self.read_log(|log| log.offset_for_timestamp(timestamp_ms, end))
             }
         };
         match found {
@@ -255,4 +299,26 @@ impl Partition {
         }
         Ok(own)
     }
+}
+
+/// Of `bytes`, whole batches that were read at `offset`.
+fn aborted_among(
+    log: &PartitionLog,
+    offset: i64,
+    bytes: &[u8],
+) -> Result<Vec<AbortedTransaction>, LogReadError> {
+    // Most logs have none, and their batches are not looked at.
+    if !log.has_aborted_from(offset) {
+        return Ok(Vec::new());
+    }
+    let headers = Batches::new(bytes).map_while(Result::ok);
+    let Some((last, _)) = headers.last() else {
+        return Ok(Vec::new());
+    };
+    let aborted = log.aborted_in(offset, last.next_offset())?;
+    let aborted = aborted.into_iter().map(|it| AbortedTransaction {
+        producer_id: it.producer_id,
+        first_offset: it.first_offset,
+    });
+    Ok(aborted.collect())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foz_metadata::Image;
-use foz_protocol::fetch::{FetchPartitionResponse, FetchRequest};
+use foz_protocol::fetch::{FetchPartitionResponse, FetchRequest, IsolationLevel};
 use foz_protocol::topic::TopicRef;
 use foz_replication::{Begun, CatchUpAnswer, CatchUpPace, ClientBytes};
 use tokio::time::Instant;
@@ -28,6 +28,7 @@ pub(super) struct Fetching<'a> {
     context: &'a RequestContext,
     asker: Asker,
     begun: &'a Begun,
+    isolation_level: IsolationLevel,
     /// The consumer's; empty for none.
     rack: &'a str,
     waiter: Arc<FetchWaiter>,
@@ -68,6 +69,7 @@ impl<'a> Fetching<'a> {
             context,
             asker,
             begun,
+            isolation_level: request.isolation_level,
             rack: &request.rack_id,
             waiter: Arc::default(),
             found: Vec::new(),
@@ -91,6 +93,7 @@ impl<'a> Fetching<'a> {
             context: self.context,
             image,
             asker: self.asker,
+            isolation_level: self.isolation_level,
             rack: self.rack,
             after_ms: self.begun.after_ms,
             waiter: &self.waiter,

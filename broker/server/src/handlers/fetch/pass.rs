@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
-use foz_protocol::fetch::{FetchPartition, FetchPartitionResponse};
+use foz_protocol::fetch::{FetchPartition, FetchPartitionResponse, IsolationLevel};
 use foz_protocol::topic::TopicRef;
 use foz_replication::ReplicaSelector;
 
@@ -27,6 +27,7 @@ pub(super) struct Pass<'a> {
     pub(super) context: &'a RequestContext,
     pub(super) image: &'a Image,
     pub(super) asker: Asker,
+    pub(super) isolation_level: IsolationLevel,
     /// The consumer's; empty for none.
     pub(super) rack: &'a str,
     /// See [`Begun::after_ms`](foz_replication::Begun::after_ms).
@@ -91,6 +92,7 @@ impl Pass<'_> {
                     leader_epoch: wanted.current_leader_epoch,
                     bytes_max,
                     at_least_one,
+                    isolation_level: self.isolation_level,
                     rack: self.rack,
                     selector: self.selector(),
                     may_read_from_follower: self.context.version >= FOLLOWER_FETCHING_FROM,
@@ -121,6 +123,8 @@ impl Pass<'_> {
                     || is_urgent;
                 let response = FetchPartitionResponse {
                     diverging_epoch,
+                    last_stable_offset: read.last_stable_offset,
+                    aborted_transactions: read.aborted,
                     preferred_read_replica: read.preferred_read_replica.unwrap_or(-1),
                     ..FetchPartitionResponse::read(
                         wanted.partition,

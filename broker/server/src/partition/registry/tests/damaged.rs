@@ -1,6 +1,7 @@
 //! Damage that is found in a log in service.
 
 use bytes::BytesMut;
+use foz_protocol::fetch::IsolationLevel;
 
 use super::*;
 use crate::partition::OffsetQuery;
@@ -62,7 +63,7 @@ async fn damage_that_was_deleted_is_forgotten_once_no_crash_brings_it_back() {
 #[tokio::test]
 async fn whoever_comes_upon_damage_tells_it() {
     let searches = |partition: &Partition| {
-        let found = partition.find_offset(OffsetQuery::Timestamp(5), -1);
+        let found = partition.find_offset(OffsetQuery::Timestamp(5), IsolationLevel::default(), -1);
         assert_eq!(found.unwrap_err(), ErrorCode::KafkaStorageError);
     };
     let replays = |partition: &Partition| {

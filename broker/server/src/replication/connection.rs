@@ -1,4 +1,4 @@
-//! A connection to the replication listener of another broker: Fetches, answered in order.
+//! A connection to the replication listener of another broker: requests, answered in order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,32 +6,36 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use foz_protocol::frame;
-use kafka_protocol::messages::{
-    ApiKey, FetchRequest, FetchResponse, RequestHeader, ResponseHeader,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What nodes speak with each other. A newer one only after a feature level says that all can.
-const FETCH_VERSION: i16 = 18;
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// Beyond what the leader may wait for records.
+/// Beyond what the other one may wait for.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// `replica.fetch.response.max.bytes` and one batch beyond it.
 const RESPONSE_BYTES_MAX: usize = 1 << 30;
 
+/// Cancelled or failed in the middle of a request, it is of no use any more.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct NodeConnection {
     stream: TcpStream,
-    client_id: StrBytes,
+    client_id: String,
     correlation_id: i32,
-    /// Of those that are not answered yet, the first one first.
-    asked: VecDeque<i32>,
+    /// What is not answered yet, the first one first.
+    asked: VecDeque<Asked>,
 }
 
-impl Connection {
-    pub(super) async fn open(host: &str, port: u16, client_id: &str) -> io::Result<Self> {
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+}
+
+impl NodeConnection {
+    pub(crate) async fn open(host: &str, port: u16, client_id: &str) -> io::Result<Self> {
         let connecting = TcpStream::connect((host, port));
         let stream = tokio::time::timeout(CONNECT_MAX, connecting)
             .await
@@ -39,27 +43,61 @@ impl Connection {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            client_id: StrBytes::from_string(client_id.to_owned()),
+            client_id: client_id.to_owned(),
             correlation_id: 0,
             asked: VecDeque::new(),
         })
     }
 
-    /// Cancelled or failed, the connection is of no use any more.
-    pub(super) async fn send(&mut self, request: &FetchRequest) -> io::Result<()> {
-        self.correlation_id = self.correlation_id.wrapping_add(1);
-        let frame = self.encode(request)?;
-        self.asked.push_back(self.correlation_id);
-        tokio::time::timeout(ANSWER_MAX, self.stream.write_all(&frame))
-            .await
-            .map_err(|_| timed_out("not taken in time"))?
+    pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) -> io::Result<()> {
+        let correlation_id = self.next_correlation_id();
+        let encoded = frame::encode_request(version, correlation_id, &self.client_id, request);
+        let api = ApiKey::try_from(R::KEY).map_err(|()| invalid("an API without a key"))?;
+        let asked = Asked {
+            api,
+            version,
+            correlation_id,
+        };
+        self.write(asked, &encoded.map_err(io::Error::other)?).await
     }
 
     /// Waits until the answer begins. May be cancelled.
-    pub(super) async fn answer_begins(&self, wait_max: Duration) -> io::Result<()> {
+    pub(crate) async fn answer_begins(&self, wait_max: Duration) -> io::Result<()> {
         tokio::time::timeout(wait_max + ANSWER_MAX, self.peek())
             .await
             .map_err(|_| timed_out("not answered in time"))?
+    }
+
+    /// The answer to what was sent first and not answered yet.
+    pub(crate) async fn receive<R: Request>(&mut self) -> io::Result<R::Response> {
+        let (version, body) = self.receive_body(R::KEY).await?;
+        frame::decode_response(version, body).map_err(invalid)
+    }
+
+    async fn receive_body(&mut self, key: i16) -> io::Result<(i16, Bytes)> {
+        let asked = self.asked.pop_front().filter(|it| it.api as i16 == key);
+        let asked = asked.ok_or_else(|| invalid("nothing of that kind was asked"))?;
+        let answer = tokio::time::timeout(ANSWER_MAX, self.read_frame())
+            .await
+            .map_err(|_| timed_out("not answered in time"))??;
+        let (correlation_id, body) =
+            frame::parse_response(asked.api, asked.version, &answer).map_err(invalid)?;
+        if correlation_id != asked.correlation_id {
+            return Err(invalid("an answer to another request"));
+        }
+        Ok((asked.version, body))
+    }
+
+    fn next_correlation_id(&mut self) -> i32 {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        self.correlation_id
+    }
+
+    async fn write(&mut self, asked: Asked, frame: &[u8]) -> io::Result<()> {
+        self.asked.push_back(asked);
+        tokio::time::timeout(ANSWER_MAX, self.stream.write_all(frame))
+            .await
+            .map_err(|_| timed_out("not taken in time"))?
     }
 
     async fn peek(&self) -> io::Result<()> {
@@ -67,30 +105,7 @@ impl Connection {
         self.stream.peek(&mut [0]).await.map(drop)
     }
 
-    /// The answer to what was sent first and not answered yet.
-    pub(super) async fn receive(&mut self) -> io::Result<FetchResponse> {
-        tokio::time::timeout(ANSWER_MAX, self.read_answer())
-            .await
-            .map_err(|_| timed_out("not answered in time"))?
-    }
-
-    fn encode(&self, request: &FetchRequest) -> io::Result<BytesMut> {
-        let mut frame = BytesMut::zeroed(frame::LENGTH_BYTES);
-        let header_version = ApiKey::Fetch.request_header_version(FETCH_VERSION);
-        RequestHeader::default()
-            .with_request_api_key(ApiKey::Fetch as i16)
-            .with_request_api_version(FETCH_VERSION)
-            .with_correlation_id(self.correlation_id)
-            .with_client_id(Some(self.client_id.clone()))
-            .encode(&mut frame, header_version)
-            .and_then(|()| request.encode(&mut frame, FETCH_VERSION))
-            .map_err(io::Error::other)?;
-        let length = u32::try_from(frame.len() - frame::LENGTH_BYTES).map_err(io::Error::other)?;
-        frame[..frame::LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-        Ok(frame)
-    }
-
-    async fn read_answer(&mut self) -> io::Result<FetchResponse> {
+    async fn read_frame(&mut self) -> io::Result<Bytes> {
         let mut length = [0; frame::LENGTH_BYTES];
         self.stream.read_exact(&mut length).await?;
         let length = frame::frame_length(length, RESPONSE_BYTES_MAX).map_err(invalid)?;
@@ -102,13 +117,7 @@ impl Connection {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let mut body: Bytes = body.freeze();
-        let header_version = ApiKey::Fetch.response_header_version(FETCH_VERSION);
-        let header = ResponseHeader::decode(&mut body, header_version).map_err(invalid)?;
-        if self.asked.pop_front() != Some(header.correlation_id) {
-            return Err(invalid("an answer to another request"));
-        }
-        FetchResponse::decode(&mut body, FETCH_VERSION).map_err(invalid)
+        Ok(body.freeze())
     }
 }
 

@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::connection::Connection;
+use super::connection::NodeConnection;
 use super::throttle::{self, Rate};
 use crate::broker::Broker;
 use crate::partition::{Followed, Key, Partition};
 
+/// What nodes speak with each other. A newer one only after a feature level says that all can.
+const FETCH_VERSION: i16 = 18;
 /// Between two attempts to reach the leader's broker.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// A partition whose disk is slower than this does not hold up the others.
@@ -161,10 +163,12 @@ impl Fetcher {
 
     /// One request and its answer. Partitions that come meanwhile must not wait for news of others: the leader
     /// answers at once when it is asked for something else.
-    async fn exchange(&mut self, connection: &mut Connection) -> io::Result<FetchResponse> {
+    async fn exchange(&mut self, connection: &mut NodeConnection) -> io::Result<FetchResponse> {
         let asked = self.session.request();
         let wait = self.wait_max();
-        connection.send(&self.request(&asked, wait)).await?;
+        connection
+            .send(FETCH_VERSION, &self.request(&asked, wait))
+            .await?;
         let assigned = Arc::clone(&self.assigned);
         let mut nudged_at: Option<Instant> = None;
         let mut nudge_at = None;
@@ -174,10 +178,10 @@ impl Fetcher {
                 biased;
                 begun = connection.answer_begins(wait) => {
                     begun?;
-                    let answer = connection.receive().await?;
+                    let answer = connection.receive::<FetchRequest>().await?;
                     if nudged_at.is_some() {
                         // Without it the next exchange finds that answers are missing, and begins anew.
-                        let _ = tokio::time::timeout(NUDGED_ANSWER_MAX, connection.receive()).await;
+                        let _ = tokio::time::timeout(NUDGED_ANSWER_MAX, connection.receive::<FetchRequest>()).await;
                     }
                     return Ok(answer);
                 }
@@ -187,7 +191,7 @@ impl Fetcher {
                 () = until(nudge_at) => {
                     nudge_at = None;
                     if assigned.has_news() {
-                        connection.send(&self.nudge()).await?;
+                        connection.send(FETCH_VERSION, &self.nudge()).await?;
                         nudged_at = Some(Instant::now());
                         self.nudged_at = nudged_at;
                     }
@@ -234,7 +238,7 @@ impl Fetcher {
             .unwrap_or_default()
     }
 
-    async fn connect(&self) -> Result<Connection, String> {
+    async fn connect(&self) -> Result<NodeConnection, String> {
         let image = self.broker.image();
         let node = image
             .broker(self.leader)
@@ -244,7 +248,7 @@ impl Fetcher {
         }
         let (host, port) = (&node.replication_host, node.replication_port);
         let client_id = format!("broker-{}-fetcher", self.broker.node_id);
-        Connection::open(host, port, &client_id)
+        NodeConnection::open(host, port, &client_id)
             .await
             .map_err(|error| format!("{host}:{port}: {error}"))
     }

@@ -50,6 +50,7 @@ pub const APIS: &[Api] = &[
     // Version 6 is for two-phase commit (KIP-939), which Kafka itself calls unstable.
     api(ApiKey::InitProducerId, "InitProducerId", 0, 5),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4),
+    api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2),
     api(ApiKey::DescribeAcls, "DescribeAcls", 1, 3),
     api(ApiKey::CreateAcls, "CreateAcls", 1, 3),
     api(ApiKey::DeleteAcls, "DeleteAcls", 1, 3),
@@ -105,6 +106,7 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DescribeQuorum, "DescribeQuorum", 0, 2),
     api(ApiKey::UpdateFeatures, "UpdateFeatures", 0, 2),
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2),
+    api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0),
     api(ApiKey::UnregisterBroker, "UnregisterBroker", 0, 0),
     api(ApiKey::ListConfigResources, "ListConfigResources", 0, 1),
     api(
@@ -174,6 +176,7 @@ mod tests {
             let max = match api.key {
                 // By foz-records.
                 ApiKey::ListOffsets => 11,
+                ApiKey::WriteTxnMarkers => 2,
                 ApiKey::DescribeLogDirs => 5,
                 _ => valid.max,
             };

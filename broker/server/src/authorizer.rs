@@ -38,6 +38,7 @@ pub(crate) enum Operation {
     Delete = 6,
     Alter = 7,
     Describe = 8,
+    ClusterAction = 9,
     DescribeConfigs = 10,
     AlterConfigs = 11,
     IdempotentWrite = 12,
@@ -69,14 +70,15 @@ impl Authorizer for AllowAll {
 /// Bits of what Kafka lets be done to a topic, a group and the cluster, for `include…AuthorizedOperations`.
 pub(crate) fn operations_of(resource: &Resource<'_>) -> &'static [Operation] {
     use Operation::{
-        Alter, AlterConfigs, Create, Delete, Describe, DescribeConfigs, IdempotentWrite, Read,
-        Write,
+        Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs,
+        IdempotentWrite, Read, Write,
     };
     match resource {
         Resource::Cluster => &[
             Create,
             Alter,
             Describe,
+            ClusterAction,
             DescribeConfigs,
             AlterConfigs,
             IdempotentWrite,

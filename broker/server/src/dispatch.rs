@@ -16,6 +16,14 @@ use crate::handlers;
 use crate::net::budget::Reserved;
 use crate::request::{Client, Listener, RequestContext};
 
+/// What brokers ask each other.
+const BETWEEN_NODES: [ApiKey; 4] = [
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::WriteTxnMarkers,
+];
+
 /// A request that was started; its answer.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -43,7 +51,7 @@ pub(crate) enum NotARequest {
         version: i16,
         reason: BodyError,
     },
-    #[error("{api:?}: the replication listener is for fetches of other brokers")]
+    #[error("{api:?}: the replication listener is for what brokers ask each other")]
     NotBetweenNodes { api: ApiKey },
 }
 
@@ -98,7 +106,7 @@ pub(crate) fn start(
 
 fn route(call: Call) -> Result<Pending, NotARequest> {
     let is_between_nodes = call.context.client.listener == Listener::Replication;
-    if is_between_nodes && call.api != ApiKey::Fetch {
+    if is_between_nodes && !BETWEEN_NODES.contains(&call.api) {
         return Err(NotARequest::NotBetweenNodes { api: call.api });
     }
     match call.api {
@@ -133,6 +141,8 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::UpdateFeatures => call.answer(handlers::update_features::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
         ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),
+        ApiKey::WriteTxnMarkers => call.answer_record(handlers::write_txn_markers::handle),
+        ApiKey::DescribeProducers => call.answer(handlers::describe_producers::handle),
         ApiKey::DescribeAcls => call.answer(handlers::acls::describe),
         ApiKey::CreateAcls => call.answer(handlers::acls::create),
         ApiKey::DeleteAcls => call.answer(handlers::acls::delete),

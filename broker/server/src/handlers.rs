@@ -18,6 +18,7 @@ pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
 pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
 pub(crate) mod elect_leaders;
@@ -36,6 +37,7 @@ pub(crate) mod raft_voters;
 pub(crate) mod unregister_broker;
 pub(crate) mod update_features;
 pub(crate) mod user_scram_credentials;
+pub(crate) mod write_txn_markers;
 
 mod authorized_operations;
 mod config_changes;

@@ -34,7 +34,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
-use foz_log::{AppendError, PartitionLog, TopicPartition};
+use foz_log::{
+    ActiveProducer, AppendError, Appended, PartitionLog, TopicPartition, TransactionMarker,
+};
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
@@ -68,6 +70,8 @@ use crate::internal_topics::is_internal;
 
 /// `acks=all`.
 pub(crate) const ACKS_ALL: i16 = -1;
+/// A batch of one record, without headers.
+const MARKER_BYTES: usize = 78;
 
 /// One replica of a partition.
 #[derive(Debug)]
@@ -230,6 +234,25 @@ impl Partition {
         self.append_in(leading, ACKS_ALL, batches, || true)
     }
 
+    /// Ends a transaction here, as its coordinator decided, to be safe on all replicas.
+    pub(crate) fn append_marker(
+        self: &Arc<Self>,
+        marker: TransactionMarker,
+        transaction_version: i16,
+    ) -> Result<Produced, ProduceError> {
+        let role = self.role.read();
+        let leading = role.leading().ok_or(ProduceError::NotLeader)?;
+        let required = required(leading, ACKS_ALL)?;
+        // Where clients are refused it gives room back: what it ends can be compacted, and readers go on.
+        if !self.located().directory.disk_gate().takes(true) {
+            return Err(ProduceError::NoRoom);
+        }
+        let append = |log: &PartitionLog| {
+            log.append_marker(marker, transaction_version, leading.epoch, wall_clock_ms())
+        };
+        self.append_with(leading, required, MARKER_BYTES, append)
+    }
+
     fn append_in(
         self: &Arc<Self>,
         leading: &Leading,
@@ -237,28 +260,35 @@ impl Partition {
         mut batches: BytesMut,
         others_have_room: impl FnOnce() -> bool,
     ) -> Result<Produced, ProduceError> {
-        let leader_epoch = leading.epoch;
-        let has_min_insync = leading.leader.lock().has_min_insync();
-        let required = acks::required(acks, has_min_insync).map_err(ProduceError::Acks)?;
+        let required = required(leading, acks)?;
         if !self.has_room() {
             return Err(ProduceError::NoRoom);
         }
         if acks == ACKS_ALL && !others_have_room() {
             return Err(ProduceError::TooFewHaveRoom);
         }
-        let bytes = batches.len();
+        self.append_with(leading, required, batches.len(), |log| {
+            log.append_as_leader(&mut batches, leading.epoch, wall_clock_ms())
+        })
+    }
+
+    fn append_with(
+        self: &Arc<Self>,
+        leading: &Leading,
+        required: Required,
+        bytes: usize,
+        append: impl FnOnce(&PartitionLog) -> Result<Appended, AppendError>,
+    ) -> Result<Produced, ProduceError> {
+        let leader_epoch = leading.epoch;
         let located = self.located();
-        let appended = located
-            .log
-            .append_as_leader(&mut batches, leader_epoch, wall_clock_ms())
-            .map_err(|error| {
-                self.found_no_room(error.is_shortage());
-                self.append_failed(&error);
-                ProduceError::Append {
-                    leader_epoch,
-                    error,
-                }
-            })?;
+        let appended = append(&located.log).map_err(|error| {
+            self.found_no_room(error.is_shortage());
+            self.append_failed(&error);
+            ProduceError::Append {
+                leader_epoch,
+                error,
+            }
+        })?;
         self.traffic.appended(bytes);
         located.directory.disk_gate().wrote(bytes);
         self.after_append(leading, &located);
@@ -270,6 +300,11 @@ impl Partition {
             leader_epoch,
             required,
         })
+    }
+
+    /// The producers that this replica remembers.
+    pub(crate) fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.log().active_producers()
     }
 
     /// For a record of this partition.
@@ -407,6 +442,11 @@ pub(crate) fn wall_clock_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     since_1970.as_millis() as i64
+}
+
+fn required(leading: &Leading, acks: i16) -> Result<Required, ProduceError> {
+    let has_min_insync = leading.leader.lock().has_min_insync();
+    acks::required(acks, has_min_insync).map_err(ProduceError::Acks)
 }
 
 /// What this replica vouches for by itself.

@@ -57,6 +57,7 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteRecords => &DELETE_RECORDS,
         ApiKey::InitProducerId => &INIT_PRODUCER_ID,
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
+        ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
         ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
@@ -334,6 +335,14 @@ const INIT_PRODUCER_ID: Shape = Shape {
         f("producer_id", INT64).from(3),
         f("producer_epoch", INT16).from(3),
     ],
+};
+
+const DESCRIBE_PRODUCERS: Shape = Shape {
+    flexible_from: 0,
+    fields: &[f(
+        "topics",
+        Kind::Array(&[f("name", STRING), f("partition_indexes", INT32S)]),
+    )],
 };
 
 const OFFSET_FOR_LEADER_EPOCH: Shape = Shape {

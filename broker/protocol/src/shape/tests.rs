@@ -31,6 +31,7 @@ macro_rules! for_request_of {
             ApiKey::DeleteRecords => $then::<DeleteRecordsRequest>($($argument),*),
             ApiKey::InitProducerId => $then::<InitProducerIdRequest>($($argument),*),
             ApiKey::OffsetForLeaderEpoch => $then::<OffsetForLeaderEpochRequest>($($argument),*),
+            ApiKey::DescribeProducers => $then::<DescribeProducersRequest>($($argument),*),
             ApiKey::DescribeConfigs => $then::<DescribeConfigsRequest>($($argument),*),
             ApiKey::CreatePartitions => $then::<CreatePartitionsRequest>($($argument),*),
             ApiKey::DeleteGroups => $then::<DeleteGroupsRequest>($($argument),*),
@@ -175,11 +176,12 @@ fn write(shape: &Shape, version: i16, choices: &[u8]) -> Vec<u8> {
 }
 
 /// Those that something else than `kafka-protocol` decodes.
-const OTHERS: [ApiKey; 4] = [
+const OTHERS: [ApiKey; 5] = [
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::DescribeLogDirs,
+    ApiKey::WriteTxnMarkers,
 ];
 
 /// Every API that has a table, at every version that is answered.

@@ -36,6 +36,7 @@ mod resent_batches;
 mod stopping;
 mod testbed;
 mod topics;
+mod transactions;
 mod unchecked_logs;
 mod unregistering;
 mod versions;

@@ -296,7 +296,7 @@ fn sessions_are_checked(leader: &Node, orders: &Topic) {
 }
 
 #[test]
-fn nothing_but_fetches_of_followers_is_heard() {
+fn nothing_but_what_brokers_ask_is_heard() {
     let testbed = Testbed::start(1, 1);
     let broker = &testbed.brokers[0];
     let answered = Answered::default();

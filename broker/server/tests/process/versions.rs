@@ -18,6 +18,7 @@ pub(crate) mod quorum;
 mod reassignments;
 mod security;
 mod topics;
+mod transactions;
 
 use connection::{Answered, Connection};
 
@@ -42,6 +43,7 @@ const AREAS: &[(&str, Area)] = &[
     ("reassignments", reassignments::check),
     ("security", security::check),
     ("topics", topics::check),
+    ("transactions", transactions::check),
 ];
 
 #[test]

@@ -242,3 +242,39 @@ fn what_is_left_of_a_marker_tells_the_epoch_after_a_start() {
         .collect();
     assert_eq!(epochs, [(5, 1)]);
 }
+
+/// The marker goes from a later segment, and the one in between stays as it was, with its snapshot.
+#[test]
+fn nor_does_one_that_a_snapshot_between_says_to_be_open() {
+    let root = new_root();
+    let world = World::new(root.path(), config(300));
+    plain(&world, 0, "x");
+    world.append(&data(5, 1, "a"));
+    plain(&world, 2, "x");
+    // The second segment: nothing of it goes.
+    for offset in 3..6 {
+        plain(&world, offset, &format!("k{offset}"));
+    }
+    world.append(&PLAIN.at(6).marker(5, false, NOW_MS));
+    for offset in 7..13 {
+        let producer = Some((5, offset as i32));
+        let spec = Spec {
+            producer,
+            ..PLAIN.at(offset)
+        };
+        world.append(&spec.data(&[(Some("x"), Some("value"), NOW_MS)]));
+    }
+    assert_eq!(world.segments()[1..3], [(3, 6), (6, 9)]);
+    let snapshot = world.partition_dir().join("00000000000000000003.snapshot");
+    let has_open = || {
+        let bytes = fs::read(&snapshot).unwrap();
+        crate::producer_snapshot::without_transactions(&bytes).is_some()
+    };
+    assert!(has_open());
+    let before = fs::read(snapshot.with_extension("log")).unwrap();
+    world.commit();
+    world.log().set_config(config(1));
+    world.compact(NOW_MS);
+    assert_eq!(fs::read(snapshot.with_extension("log")).unwrap(), before);
+    assert!(!has_open());
+}

@@ -254,6 +254,9 @@ pub struct ConsumeArgs {
     /// Only these partitions, separated by commas.
     #[arg(long, short, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Vec<i32>,
+    /// Which messages of transactions are printed: all, or those that were committed, as soon as everything before them is decided.
+    #[arg(long, value_enum, default_value_t)]
+    pub isolation: Isolation,
     /// Stop after so many messages.
     #[arg(long, short = 'n', value_name = "N")]
     pub max_messages: Option<u64>,
@@ -273,6 +276,17 @@ pub struct ConsumeArgs {
     /// Print nothing but messages.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Kafka's `isolation.level`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Isolation {
+    /// All messages.
+    #[default]
+    ReadUncommitted,
+    /// Not those that were aborted, or may still be.
+    ReadCommitted,
 }
 
 /// Where consuming begins in each partition.

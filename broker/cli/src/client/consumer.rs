@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foz_protocol::error::ErrorCode;
+use foz_protocol::fetch::IsolationLevel;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, FetchResponse, TopicName};
@@ -31,6 +32,8 @@ pub struct ConsumerConfig {
     pub partition_max_bytes: i32,
     /// How long a partition may be without a leader that answers.
     pub leader_timeout: Duration,
+    /// Which records of transactions are read.
+    pub isolation_level: IsolationLevel,
 }
 
 impl Default for ConsumerConfig {
@@ -40,6 +43,7 @@ impl Default for ConsumerConfig {
             max_bytes: 50 << 20,
             partition_max_bytes: 1 << 20,
             leader_timeout: Duration::from_secs(30),
+            isolation_level: IsolationLevel::default(),
         }
     }
 }
@@ -57,7 +61,8 @@ pub struct Polled {
 #[derive(Debug, Clone, Copy)]
 struct Position {
     offset: i64,
-    high_watermark: i64,
+    /// Of what is to be read.
+    end: i64,
     busy: bool,
 }
 
@@ -90,7 +95,7 @@ impl Consumer {
     pub fn assign(&mut self, topic: &str, partition: i32, offset: i64) {
         let position = Position {
             offset,
-            high_watermark: i64::MAX,
+            end: i64::MAX,
             busy: false,
         };
         self.positions
@@ -104,12 +109,12 @@ impl Consumer {
         self.fetches = JoinSet::new();
     }
 
-    /// Every partition has been read to its high watermark.
+    /// Every partition has been read to its end: the high watermark, or the last stable offset.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         self.positions
             .values()
-            .all(|position| position.offset >= position.high_watermark)
+            .all(|position| position.offset >= position.end)
     }
 
     /// Waits for messages until `deadline`; empty when there were none.
@@ -182,6 +187,7 @@ impl Consumer {
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(self.config.max_wait.as_millis() as i32)
             .with_min_bytes(1)
+            .with_isolation_level(self.config.isolation_level as i8)
             .with_max_bytes(self.config.max_bytes)
             .with_session_epoch(-1);
         for (topic, partition) in keys {
@@ -251,9 +257,14 @@ impl Consumer {
         let Some(position) = self.positions.get_mut(key) else {
             return Ok(());
         };
-        position.high_watermark = data.high_watermark;
+        position.end = match self.config.isolation_level {
+            IsolationLevel::ReadUncommitted => data.high_watermark,
+            IsolationLevel::ReadCommitted => data.last_stable_offset,
+        };
         let records = data.records.clone().unwrap_or_default();
-        position.offset = read_batches(key, &records, position.offset, &mut polled.messages)?;
+        let aborted = data.aborted_transactions.as_deref().unwrap_or_default();
+        let (from, messages) = (position.offset, &mut polled.messages);
+        position.offset = read_batches(key, &records, aborted, from, messages)?;
         Ok(())
     }
 

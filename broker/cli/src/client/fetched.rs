@@ -1,10 +1,12 @@
 //! From the bytes of a fetch to messages. Pure.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use foz_protocol::batch::{BatchError, BatchHeader, Batches};
 use foz_protocol::record::{Records, record_bytes};
+use kafka_protocol::messages::fetch_response::AbortedTransaction;
 
 use super::ClientError;
 use crate::message::ReceivedMessage;
@@ -12,13 +14,22 @@ use crate::message::ReceivedMessage;
 /// A batch that claims more than this when decompressed is taken for a bomb.
 const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
-/// Appends the messages of `records` from `offset` on and returns the next offset.
+/// Key of the record that aborts a transaction: a version and a type, both INT16.
+const ABORT: &[u8] = &[0, 0, 0, 0];
+
+/// Appends the messages of `records` from `offset` on, but for those of the `aborted` transactions, and returns the next offset.
 pub(crate) fn read_batches(
     (topic, partition): &(String, i32),
     records: &Bytes,
+    aborted: &[AbortedTransaction],
     mut offset: i64,
     messages: &mut Vec<ReceivedMessage>,
 ) -> Result<i64, ClientError> {
+    let mut to_come: BTreeSet<_> = aborted
+        .iter()
+        .map(|it| (it.first_offset, it.producer_id.0))
+        .collect();
+    let mut skipped = BTreeSet::new();
     for batch in Batches::new(records) {
         let (header, bytes) = match batch {
             Ok(batch) => batch,
@@ -33,7 +44,21 @@ pub(crate) fn read_batches(
         header
             .check_crc(bytes)
             .map_err(|error| wrong(error.to_string()))?;
-        if !header.is_control() {
+        while to_come
+            .first()
+            .is_some_and(|(first, _)| *first <= header.last_offset())
+        {
+            skipped.extend(to_come.pop_first().map(|(_, producer_id)| producer_id));
+        }
+        if header.is_control() {
+            if skipped.contains(&header.producer_id) {
+                let plain = plain_records(&header, bytes, records).map_err(wrong)?;
+                let mut keys = Records::new(&header, &plain).map_while(Result::ok);
+                if keys.next().is_some_and(|record| record.key == Some(ABORT)) {
+                    skipped.remove(&header.producer_id);
+                }
+            }
+        } else if !(header.is_transactional() && skipped.contains(&header.producer_id)) {
             let plain = plain_records(&header, bytes, records).map_err(wrong)?;
             for record in Records::new(&header, &plain) {
                 let record = record.map_err(|error| wrong(error.to_string()))?;
@@ -99,9 +124,24 @@ mod tests {
     }
 
     fn read(records: Vec<u8>, offset: i64) -> (Result<i64, ClientError>, Vec<(i64, String)>) {
+        read_without(&[], records, offset)
+    }
+
+    /// `aborted` are producers and where their transactions begin.
+    fn read_without(
+        aborted: &[(i64, i64)],
+        records: Vec<u8>,
+        offset: i64,
+    ) -> (Result<i64, ClientError>, Vec<(i64, String)>) {
         let mut messages = Vec::new();
         let key = ("t".to_owned(), 0);
-        let next = read_batches(&key, &Bytes::from(records), offset, &mut messages);
+        let aborted = aborted.iter().map(|(producer_id, first_offset)| {
+            AbortedTransaction::default()
+                .with_producer_id((*producer_id).into())
+                .with_first_offset(*first_offset)
+        });
+        let aborted: Vec<_> = aborted.collect();
+        let next = read_batches(&key, &Bytes::from(records), &aborted, offset, &mut messages);
         let text = |message: &ReceivedMessage| {
             String::from_utf8_lossy(message.value.as_ref().expect("a value")).into_owned()
         };
@@ -135,6 +175,54 @@ mod tests {
         builder.push(&RecordToWrite::default());
         let (next, messages) = read(builder.build().unwrap(), 0);
         assert_eq!((next.unwrap(), messages.len()), (6, 0));
+    }
+
+    fn transactional(producer_id: i64, offset: i64, value: &str) -> Vec<u8> {
+        let builder = BatchBuilder::new(Compression::None).at(offset, 0);
+        let mut builder = builder.idempotent(producer_id, 0, 0).transactional();
+        builder.push(&RecordToWrite {
+            value: Some(value.as_bytes()),
+            ..Default::default()
+        });
+        builder.build().unwrap()
+    }
+
+    fn marker(producer_id: i64, offset: i64, is_commit: bool) -> Vec<u8> {
+        let builder = BatchBuilder::new(Compression::None).at(offset, 0);
+        let mut builder = builder.idempotent(producer_id, 0, -1).transactional();
+        builder = builder.control();
+        builder.push(&RecordToWrite {
+            key: Some(&[0, 0, 0, u8::from(is_commit)]),
+            value: Some(&[0; 6]),
+            ..Default::default()
+        });
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn what_was_aborted_is_passed_over_from_its_begin_to_its_marker() {
+        let records = [
+            transactional(1, 0, "committed"),
+            marker(1, 1, true),
+            transactional(1, 2, "aborted"),
+            batch(Compression::None, 3, &["plain"]),
+            transactional(2, 4, "of another"),
+            transactional(1, 5, "aborted"),
+            marker(2, 6, true),
+            marker(1, 7, false),
+            transactional(1, 8, "later"),
+        ];
+        let texts = |aborted: &[(i64, i64)], offset| {
+            let (next, messages) = read_without(aborted, records.concat(), offset);
+            assert_eq!(next.unwrap(), 9);
+            let texts = messages.into_iter().map(|(offset, _)| offset);
+            texts.collect::<Vec<_>>()
+        };
+        assert_eq!(texts(&[], 0), [0, 2, 3, 4, 5, 8]);
+        assert_eq!(texts(&[(1, 2)], 0), [0, 3, 4, 8]);
+        // Its begin was read before.
+        assert_eq!(texts(&[(1, 2)], 5), [8]);
+        assert_eq!(texts(&[(1, 2), (1, 8)], 0), [0, 3, 4]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum OffsetAt {
     Earliest,
     /// The one after the last that consumers see.
     Latest,
+    /// The one after the last that consumers of committed records see.
+    LatestStable,
     /// The first whose timestamp is at least this, in ms; the latest when there is none.
     Timestamp(i64),
 }
@@ -24,7 +26,7 @@ impl OffsetAt {
     fn on_the_wire(self) -> i64 {
         match self {
             Self::Earliest => -2,
-            Self::Latest => -1,
+            Self::Latest | Self::LatestStable => -1,
             Self::Timestamp(ms) => ms,
         }
     }
@@ -61,6 +63,7 @@ impl Client {
                 .with_partitions(partitions);
             let request = ListOffsetsRequest::default()
                 .with_replica_id(BrokerId(-1))
+                .with_isolation_level(i8::from(at == OffsetAt::LatestStable))
                 .with_topics(vec![topics]);
             // Above 9 there are only limits for remote storage.
             let response = self

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use foz_protocol::fetch::IsolationLevel;
 use tokio::time::Instant;
 
 use super::count;
-use crate::args::{ConsumeArgs, Output, Start};
+use crate::args::{ConsumeArgs, Isolation, Output, Start};
 use crate::client::{
     Client, ClientError, Consumer, ConsumerConfig, GroupMember, Membership, OffsetAt, Retry,
     UNKNOWN_TOPIC_GRACE,
@@ -99,7 +100,14 @@ async fn print_messages(
     out: &mut impl Write,
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
-    let mut consumer = Consumer::new(client, ConsumerConfig::default());
+    let config = ConsumerConfig {
+        isolation_level: match args.isolation {
+            Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
+            Isolation::ReadCommitted => IsolationLevel::ReadCommitted,
+        },
+        ..ConsumerConfig::default()
+    };
+    let mut consumer = Consumer::new(client, config);
     progress.group = args
         .group
         .as_ref()
@@ -165,7 +173,7 @@ async fn assign(
     consumer.unassign_all();
     let Some(group) = &mut progress.group else {
         let partitions = chosen(topic, all, &args.partition)?;
-        for (partition, offset) in start_offsets(client, topic, &partitions, start).await? {
+        for (partition, offset) in start_offsets(client, args, &partitions, start).await? {
             consumer.assign(topic, partition, offset);
         }
         return Ok(());
@@ -180,7 +188,7 @@ async fn assign(
         .copied()
         .filter(|it| !committed.contains_key(it))
         .collect();
-    let begun = start_offsets(client, topic, &without, start).await?;
+    let begun = start_offsets(client, args, &without, start).await?;
     for (partition, offset) in committed.into_iter().chain(begun) {
         consumer.assign(topic, partition, offset);
     }
@@ -224,17 +232,22 @@ fn chosen(topic: &str, all: Vec<i32>, only: &[i32]) -> Result<Vec<i32>, ClientEr
 
 async fn start_offsets(
     client: &Client,
-    topic: &str,
+    args: &ConsumeArgs,
     partitions: &[i32],
     start: Start,
 ) -> Result<BTreeMap<i32, i64>, ClientError> {
+    let topic = &args.topic;
+    let end = match args.isolation {
+        Isolation::ReadUncommitted => OffsetAt::Latest,
+        Isolation::ReadCommitted => OffsetAt::LatestStable,
+    };
     let offsets = async |at| {
         Retry::within(PATIENCE)
             .run(async || {
                 let offsets = client.offsets(topic, partitions, at).await;
                 if offsets.as_ref().is_err_and(ClientError::is_retriable) {
                     // A failure shows in the next try.
-                    let _ = client.refresh(Some(&[topic])).await;
+                    let _ = client.refresh(Some(&[topic.as_str()])).await;
                 }
                 offsets
             })
@@ -242,7 +255,7 @@ async fn start_offsets(
     };
     match start {
         Start::Beginning => offsets(OffsetAt::Earliest).await,
-        Start::End => offsets(OffsetAt::Latest).await,
+        Start::End => offsets(end).await,
         Start::Timestamp(ms) => offsets(OffsetAt::Timestamp(ms)).await,
         Start::Offset(offset) => {
             let latest = offsets(OffsetAt::Latest).await?;
@@ -256,7 +269,7 @@ async fn start_offsets(
         }
         Start::Last(number) => {
             let earliest = offsets(OffsetAt::Earliest).await?;
-            let latest = offsets(OffsetAt::Latest).await?;
+            let latest = offsets(end).await?;
             let last = |(partition, end): (i32, i64)| {
                 let first = earliest.get(&partition).copied().unwrap_or(0);
                 (partition, end.saturating_sub(number).max(first))

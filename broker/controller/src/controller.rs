@@ -21,6 +21,7 @@ use crate::active::{self, COMMANDS_WAITING_MAX, Inbox, LEASE_MESSAGES_MAX, Share
 use crate::applied::AppliedOffsets;
 use crate::ask_active::{AskActive, LetGo};
 use crate::config::ControllerConfig;
+use crate::controller_features::found_missing_features;
 use crate::handovers::Handovers;
 use crate::metadata::{Metadata, MetadataState};
 use crate::metrics::Metrics;
@@ -71,6 +72,7 @@ pub struct ControllerHandle {
     stopping: watch::Sender<bool>,
     server: JoinHandle<()>,
     starting: JoinHandle<()>,
+    founding: JoinHandle<()>,
 }
 
 /// Starts a controller: binds its gRPC listener and serves the quorum, Admin and Node on it. It returns
@@ -130,6 +132,7 @@ pub async fn start_on(
     ));
     let stopping = watch::Sender::new(false);
     let calls = Calls::new(shared, message_sender, lease_sender, stopping.subscribe());
+    let founding = tokio::spawn(found_missing_features(calls.clone()));
     let ask = AskActive::new(calls.clone());
     let server = tokio::spawn(serve(listener, quorum.clone(), calls, stopping.subscribe()));
     let starting = tokio::spawn(ask.clone().started());
@@ -141,6 +144,7 @@ pub async fn start_on(
         stopping,
         server,
         starting,
+        founding,
     })
 }
 
@@ -251,6 +255,7 @@ impl ControllerHandle {
     /// asked, and closes the quorum's files.
     pub async fn stop(mut self) {
         self.starting.abort();
+        self.founding.abort();
         match self.quorum.transfer_leadership(None).await {
             Ok(()) => tracing::info!("leadership was handed over"),
             Err(TransferError::NotLeader) => {}

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use foz_api::v1;
 use foz_metadata::Image;
 use foz_metadata::image::{
-    Broker, Grant, Partition, Rebalance, RebalanceGoal, RebalanceState, Resource, Topic,
+    Broker, Grant, LevelRange, Partition, Rebalance, RebalanceGoal, RebalanceState, Resource,
+    SupportedFeatures, Topic,
 };
 use foz_metadata::rules::{ErrorCode, Refusal};
 use tonic::{Code, Status};
@@ -54,9 +55,27 @@ pub(crate) fn broker(image: &Image, broker: &Broker) -> v1::Broker {
         replication_port: i32::from(broker.replication_port),
         stopping: broker.stopping,
         cordoned: image.is_cordoned(broker.node_id),
-        foz_version_max: broker.foz_version_max,
+        foz_version_max: broker.features.foz_version_max(),
         short_of_space: broker.short_of_space,
     }
+}
+
+pub(crate) fn features(features: &[v1::SupportedFeature]) -> SupportedFeatures {
+    let levels = |it: &v1::SupportedFeature| LevelRange {
+        min: it.min_level,
+        max: it.max_level,
+    };
+    let features = features.iter();
+    features.map(|it| (it.name.clone(), levels(it))).collect()
+}
+
+pub(crate) fn supported(features: &SupportedFeatures) -> Vec<v1::SupportedFeature> {
+    let features = features.iter().map(|(name, levels)| v1::SupportedFeature {
+        name: name.to_owned(),
+        min_level: levels.min,
+        max_level: levels.max,
+    });
+    features.collect()
 }
 
 pub(crate) fn grant(grant: &Grant) -> v1::Grant {

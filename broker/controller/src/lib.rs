@@ -26,6 +26,7 @@ mod applied;
 mod ask_active;
 mod config;
 mod controller;
+mod controller_features;
 mod convert;
 mod handovers;
 mod history;

@@ -5,7 +5,7 @@ mod changes;
 mod deleted;
 mod directory;
 mod encode;
-mod foz_version;
+mod features;
 mod grant;
 mod rebalance;
 
@@ -20,7 +20,10 @@ pub use changes::Changes;
 pub use deleted::DeletedTopic;
 pub use directory::Directory;
 pub use encode::RestoreError;
-pub use foz_version::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX};
+pub use features::{
+    FEATURES, FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX, Feature, GROUP_VERSION_FEATURE,
+    LevelRange, SupportedFeatures, TRANSACTION_VERSION_FEATURE,
+};
 pub use grant::{CONTROLLER_ID_FIRST, Grant};
 pub use rebalance::{Rebalance, RebalanceGoal, RebalanceProgress, RebalanceState};
 
@@ -81,8 +84,8 @@ pub struct Broker {
     pub reported_rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
-    /// The highest level of `foz.version` that it can read.
-    pub foz_version_max: i32,
+    /// The levels that it can do.
+    pub features: SupportedFeatures,
     /// Without a lease, or not yet caught up: it leads nothing, and gets new replicas only where there are too few others.
     pub fenced: bool,
     /// Its controlled shutdown is under way: it follows, but leads nothing that another can lead, joins
@@ -341,11 +344,6 @@ impl Image {
     /// Every resource on which something is set.
     pub fn configured(&self) -> impl Iterator<Item = (&Resource, &Arc<BTreeMap<String, String>>)> {
         self.configs.iter()
-    }
-
-    /// Finalised feature levels.
-    pub fn features(&self) -> impl Iterator<Item = (&str, i32)> {
-        self.features.iter().map(|(name, level)| (&**name, *level))
     }
 
     /// The first producer id that was not handed out.

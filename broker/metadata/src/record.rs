@@ -18,8 +18,8 @@ pub use generated::{
     DirectoryRecord, EndRestartGrantRecord, FeatureLevelRecord, NodeIds, OperatorEpochRecord,
     PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, PurgeDeletedTopicRecord, RackRecord,
     RebalanceGoal, RebalanceRecord, RebalanceState, Record, RegisterBrokerRecord,
-    RemoveTopicRecord, ResourceKind, RestartGrantRecord, RestoreTopicRecord, Snapshot, TopicRecord,
-    UnregisterBrokerRecord,
+    RemoveTopicRecord, ResourceKind, RestartGrantRecord, RestoreTopicRecord, Snapshot,
+    SupportedFeature, TopicRecord, UnregisterBrokerRecord,
 };
 
 /// The bytes are not a message of this crate.

@@ -29,7 +29,6 @@ mod end_restart;
 mod expire_deleted_topics;
 mod feature_levels;
 mod fence_broker;
-mod finalize_feature_level;
 mod found_cluster;
 mod free_for_room;
 mod min_insync;
@@ -53,6 +52,7 @@ mod restore_topic;
 mod start_rebalance;
 mod stop_broker;
 mod unregister_broker;
+mod update_features;
 
 pub use acquire_operator_epoch::acquire_operator_epoch;
 pub use acquire_restart::{
@@ -90,7 +90,6 @@ pub use expire_deleted_topics::{
 };
 pub use feature_levels::{FOZ_VERSION, FOZ_VERSION_FEATURE, FOZ_VERSION_MAX, foz_version};
 pub use fence_broker::{fence_broker, unfence_broker};
-pub use finalize_feature_level::{FinalizeFeatureLevel, finalize_feature_level};
 pub use found_cluster::found_cluster;
 pub use free_for_room::{DELETED_TOPICS_FREED_PER_CALL_MAX, free_for_room};
 pub use min_insync::{effective_min_insync, min_insync_replicas, partition_min_insync};
@@ -109,6 +108,10 @@ pub use restore_topic::{RestoreTopic, restore_topic};
 pub use start_rebalance::{PlannedRebalance, StartRebalance, StartedRebalance, start_rebalance};
 pub use stop_broker::{StopState, stop_broker};
 pub use unregister_broker::unregister_broker;
+pub use update_features::{
+    ControllerFeatures, FeatureUpdate, UpdateFeatures, UpgradeType, found_features,
+    update_features, wants_features,
+};
 
 use crate::image::Image;
 use crate::record::Record;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foz_metadata::Image;
+use foz_metadata::image::SupportedFeatures;
 use foz_metadata::record::{Batch, Fact, PartitionRecord, Record, TopicRecord};
 use foz_metadata::rules::{
     DataDirectory, Decision, RegisterBroker, fence_broker, found_cluster, register_broker,
@@ -54,7 +55,7 @@ fn registration(node_id: i32) -> RegisterBroker {
         replication_port: 9091,
         rack: Some(format!("rack-{}", node_id % 3)),
         version: "1".to_owned(),
-        foz_version_max: 1,
+        features: SupportedFeatures::of_this_program(),
     }
 }
 

@@ -13,7 +13,7 @@ mod rebalance;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use foz_metadata::image::{Image, NO_LEADER, Partition};
+use foz_metadata::image::{Image, NO_LEADER, Partition, SupportedFeatures};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
@@ -122,7 +122,7 @@ impl Cluster {
                     port: 9092,
                     rack: None,
                     version: "1".to_owned(),
-                    foz_version_max: 1,
+                    features: SupportedFeatures::of_this_program(),
                     replication_host: "localhost".to_owned(),
                     replication_port: 9091,
                 };

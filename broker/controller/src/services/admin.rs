@@ -16,7 +16,6 @@ mod delete_topics;
 mod describe_quorum;
 mod elect_leaders;
 mod end_restart;
-mod finalize_feature_level;
 mod list_deleted_topics;
 mod plan_rebalance;
 mod purge_deleted_topics;
@@ -25,6 +24,7 @@ mod remove_voter;
 mod restore_topic;
 mod start_rebalance;
 mod unregister_broker;
+mod update_features;
 mod watch_cluster;
 
 use std::sync::Arc;
@@ -164,11 +164,11 @@ impl Admin for AdminService {
             .map(Response::new)
     }
 
-    async fn finalize_feature_level(
+    async fn update_features(
         &self,
-        request: Request<v1::FinalizeFeatureLevelRequest>,
-    ) -> Result<Response<v1::FinalizeFeatureLevelResponse>, Status> {
-        finalize_feature_level::finalize_feature_level(&self.0, request.into_inner())
+        request: Request<v1::UpdateFeaturesRequest>,
+    ) -> Result<Response<v1::UpdateFeaturesResponse>, Status> {
+        update_features::update_features(&self.0, request.into_inner())
             .await
             .map(Response::new)
     }

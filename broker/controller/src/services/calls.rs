@@ -55,7 +55,7 @@ impl Calls {
     }
 
     /// Runs a rule; the answer comes when it is committed, with the offset at which it is true.
-    pub(super) async fn run<A, R>(&self, rule: R) -> Result<(A, i64), Status>
+    pub(crate) async fn run<A, R>(&self, rule: R) -> Result<(A, i64), Status>
     where
         A: Send + 'static,
         R: FnOnce(&Image) -> Decided<A> + Send + 'static,

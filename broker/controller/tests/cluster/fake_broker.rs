@@ -8,6 +8,7 @@ use foz_api::v1::metadata_frame::Frame;
 use foz_api::v1::node_client::NodeClient;
 use foz_api::{ActiveController, CallError};
 use foz_metadata::Image;
+use foz_metadata::image::SupportedFeatures;
 use foz_metadata::record::Batch;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -43,6 +44,15 @@ enum Mood {
     Leaving,
 }
 
+pub(crate) fn supported(features: &SupportedFeatures) -> Vec<v1::SupportedFeature> {
+    let features = features.iter().map(|(name, levels)| v1::SupportedFeature {
+        name: name.to_owned(),
+        min_level: levels.min,
+        max_level: levels.max,
+    });
+    features.collect()
+}
+
 impl FakeBroker {
     pub(crate) fn registration(node_id: i32) -> v1::RegisterBrokerRequest {
         v1::RegisterBrokerRequest {
@@ -53,7 +63,7 @@ impl FakeBroker {
             port: 9092 + node_id,
             rack: None,
             version: "test".to_owned(),
-            foz_version_max: 1,
+            features: supported(&SupportedFeatures::of_this_program()),
             replication_host: "localhost".to_owned(),
             replication_port: 19_092 + node_id,
             directories: vec![Self::directory(node_id, -1)],

@@ -10,7 +10,7 @@ mod duties;
 mod elect_leaders;
 mod failover;
 mod fake_broker;
-mod feature_levels;
+mod features;
 mod many_topics;
 mod offline_replicas;
 mod reassignments;

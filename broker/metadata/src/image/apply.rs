@@ -6,8 +6,11 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use uuid::Uuid;
 
-use super::foz_version::check_readable;
-use super::{Broker, DeletedTopic, Directory, Grant, Image, Partition, Rebalance, Resource, Topic};
+use super::features::check_readable;
+use super::{
+    Broker, DeletedTopic, Directory, Grant, Image, Partition, Rebalance, Resource,
+    SupportedFeatures, Topic,
+};
 use crate::record::{
     Batch, BrokerFenceRecord, ConfigRecord, DeleteTopicRecord, EndRestartGrantRecord, Fact,
     PartitionChangeRecord, PartitionRecord, PurgeDeletedTopicRecord, Record, RegisterBrokerRecord,
@@ -136,7 +139,7 @@ impl Image {
             replication_port: read_port(record.replication_port)?,
             reported_rack: record.rack.clone(),
             version: record.version.clone(),
-            foz_version_max: record.foz_version_max.max(1),
+            features: SupportedFeatures::from_records(&record.features),
             fenced: true,
             stopping: false,
             short_of_space: false,

@@ -113,7 +113,7 @@ impl Image {
                 port: i32::from(broker.port),
                 rack: broker.reported_rack.clone(),
                 version: broker.version.clone(),
-                foz_version_max: broker.foz_version_max,
+                features: broker.features.to_records(),
                 replication_host: broker.replication_host.clone(),
                 replication_port: i32::from(broker.replication_port),
                 previous_epochs: Vec::new(),

@@ -3,7 +3,7 @@
 //! A node that meets a record or a finalised level which it does not know stops: to go on would be another truth than
 //! the others have. So a new kind of record, or a new meaning of an old one, belongs to a level, and is written only once
 //! that level is finalised, which takes every broker and every controller to know it: see
-//! [`finalize_feature_level`](super::finalize_feature_level). A rule that would write one asks [`may_write`]; who
+//! [`update_features`](super::update_features). A rule that would write one asks [`may_write`]; who
 //! forgets to ask is told by [`Draft`](super::draft::Draft).
 
 use crate::image::Image;
@@ -17,8 +17,7 @@ const LEVEL_LEAST: i32 = 1;
 #[must_use]
 pub fn foz_version(image: &Image) -> i32 {
     image
-        .features()
-        .find_map(|(name, level)| (name == FOZ_VERSION_FEATURE).then_some(level))
+        .feature_level(FOZ_VERSION_FEATURE)
         .unwrap_or(LEVEL_LEAST)
 }
 

@@ -1,22 +1,23 @@
 //! The first records of a cluster.
 
 use super::draft::Draft;
-use super::feature_levels::{FOZ_VERSION, FOZ_VERSION_FEATURE};
 use super::{Decided, ErrorCode, Refusal};
-use crate::image::Image;
+use crate::image::{FEATURES, Image};
 use crate::record::{ClusterRecord, Fact, FeatureLevelRecord};
 
-/// Writes the id that the quorum minted into the metadata, once.
+/// Writes the id that the quorum minted into the metadata, once, and the levels of a new cluster.
 pub fn found_cluster(image: &Image, cluster_id: &str) -> Decided<()> {
     let mut draft = Draft::new(image);
     if image.cluster_id().is_empty() {
         draft.write(Fact::Cluster(ClusterRecord {
             cluster_id: cluster_id.to_owned(),
         }));
-        draft.write(Fact::FeatureLevel(FeatureLevelRecord {
-            name: FOZ_VERSION_FEATURE.to_owned(),
-            level: FOZ_VERSION,
-        }));
+        for feature in FEATURES {
+            draft.write(Fact::FeatureLevel(FeatureLevelRecord {
+                name: feature.name.to_owned(),
+                level: feature.founded,
+            }));
+        }
     } else if image.cluster_id() != cluster_id {
         return Err(Refusal::new(
             ErrorCode::InconsistentClusterId,

@@ -7,10 +7,9 @@ use uuid::Uuid;
 use super::deleted_replicas::{Lost, change_deleted_on};
 use super::directories::{DataDirectory, Disks, LogInDoubt, ReplicaData, older_than_away};
 use super::draft::Draft;
-use super::feature_levels::foz_version;
 use super::partition_change::change_replicas_on;
 use super::{Decided, ErrorCode, Refusal};
-use crate::image::{Broker, Directory, Image};
+use crate::image::{Broker, Directory, Image, SupportedFeatures};
 use crate::record::{Fact, RegisterBrokerRecord, id_bytes};
 
 /// Directories of a broker, those that may come back among them.
@@ -43,8 +42,8 @@ pub struct RegisterBroker {
     pub rack: Option<String>,
     /// Of the broker's program.
     pub version: String,
-    /// The highest level of `foz.version` that it can read.
-    pub foz_version_max: i32,
+    /// The levels that it can do.
+    pub features: SupportedFeatures,
 }
 
 impl RegisterBroker {
@@ -123,7 +122,7 @@ pub fn register_broker(image: &Image, request: &RegisterBroker) -> Decided<i64> 
         port: i32::from(ports.client),
         rack: request.rack.clone(),
         version: request.version.clone(),
-        foz_version_max: request.foz_version_max,
+        features: request.features.to_records(),
         replication_host: request.replication_host.clone(),
         replication_port: i32::from(ports.replication),
         previous_epochs: Vec::new(),
@@ -181,12 +180,14 @@ fn check(image: &Image, request: &RegisterBroker) -> Result<Ports, Refusal> {
     if request.node_id < 0 {
         return invalid(format!("node id {} must be 0 or more", request.node_id));
     }
-    let finalized = foz_version(image);
-    if request.foz_version_max < finalized {
-        return invalid(format!(
-            "broker {} (version {}) knows foz.version up to {}, and {finalized} is finalised: it could not read the metadata; run a newer version",
-            request.node_id, request.version, request.foz_version_max
-        ));
+    for (name, finalized) in image.features() {
+        let levels = request.features.levels(name);
+        if !levels.contains(finalized) {
+            return invalid(format!(
+                "broker {} (version {}) knows {name} {levels}, and {finalized} is finalised: it could not do what belongs to that; run another version",
+                request.node_id, request.version
+            ));
+        }
     }
     if request.incarnation.is_nil() {
         return invalid("the incarnation id must not be zero".to_owned());
@@ -299,5 +300,5 @@ fn is_same(known: &Broker, request: &RegisterBroker, ports: &Ports) -> bool {
         && known.replication_port == ports.replication
         && known.reported_rack == request.rack
         && known.version == request.version
-        && known.foz_version_max == request.foz_version_max
+        && known.features == request.features
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foz_metadata::image::Broker;
+use foz_metadata::image::{Broker, SupportedFeatures};
 use foz_metadata::rules::{
     DataDirectory, LogInDoubt, RegisterBroker, ReportOfflineReplicas, register_broker,
     report_offline_replicas,
@@ -482,7 +482,7 @@ impl World {
             replication_port: 9091,
             rack: None,
             version: "1".to_owned(),
-            foz_version_max: 1,
+            features: SupportedFeatures::of_this_program(),
         };
         // What a single replica has is all there is.
         let is_single = self

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::image::{Image, NO_LEADER};
+use foz_metadata::image::{Image, NO_LEADER, SupportedFeatures};
 use foz_metadata::record::{Batch, Fact};
 use foz_metadata::rules::{
     AcquireRestart, AlterPartitionReassignments, AlterPartitions, Answer, CreatePartitions,
@@ -376,7 +376,7 @@ impl World {
             replication_port: 9091,
             rack: None,
             version: "1".to_owned(),
-            foz_version_max: 1,
+            features: SupportedFeatures::of_this_program(),
         };
         let decision = register_broker(&self.image, &request).unwrap();
         self.commit(decision, false);

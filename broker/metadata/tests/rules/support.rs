@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use foz_metadata::config::Effect;
-use foz_metadata::image::{Image, Partition};
+use foz_metadata::image::{Image, Partition, SupportedFeatures};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AcquireRestart, AlterConfigs, AlterPartitionReassignments, AlterPartitions, AlterResource,
@@ -44,7 +44,7 @@ pub(crate) fn registration(node_id: i32, incarnation: u128) -> RegisterBroker {
         port: 9092,
         rack: Some("a".to_owned()),
         version: "0.1.0".to_owned(),
-        foz_version_max: 1,
+        features: SupportedFeatures::of_this_program(),
         replication_host: format!("broker-{node_id}"),
         replication_port: 9091,
     }

@@ -1,6 +1,7 @@
 //! The APIs of consumer groups (KIP-848): checked here against ACLs, decided by the coordinator.
 
 use foz_groups::{REGEX_BYTES_MAX, Request, Response};
+use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
@@ -16,6 +17,9 @@ use crate::authorizer::{Operation, Resource};
 use crate::blocking::blocking;
 use crate::coordinator::compile_regex;
 use crate::request::RequestContext;
+
+/// From this level on every broker serves them.
+const GROUP_VERSION_OF_CONSUMER_GROUPS: i32 = 1;
 
 pub(crate) async fn consumer_group_heartbeat(
     context: RequestContext,
@@ -84,12 +88,19 @@ pub(crate) async fn consumer_group_describe(
     response
 }
 
-/// Kafka's switch for those who are not to use the protocol yet.
+/// Once every broker can, and where Kafka's switch for those who are not to use the protocol yet lets it.
 fn is_served(context: &RequestContext) -> bool {
     let protocols = context
         .broker
         .config("group.coordinator.rebalance.protocols");
     protocols.is_some_and(|value| value.items().contains(&"consumer"))
+        && is_finalised(&context.broker.image())
+}
+
+fn is_finalised(image: &Image) -> bool {
+    // A broker that has just started has not heard yet: it coordinates no group, and says that.
+    let has_heard = image.features().next().is_some();
+    image.group_version() >= GROUP_VERSION_OF_CONSUMER_GROUPS || !has_heard
 }
 
 /// One that is too long is refused without a look at it, by the coordinator; an empty one is none.
@@ -118,4 +129,38 @@ fn refused_group(group_id: &GroupId, error: ResponseError) -> DescribedGroup {
     DescribedGroup::default()
         .with_group_id(group_id.clone())
         .with_error_code(error.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::record::{Batch, Fact, FeatureLevelRecord};
+    use foz_metadata::rules::found_cluster;
+
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_served_once_its_feature_is_finalised() {
+        let after = |image: &Image, records| {
+            let batch = Batch {
+                follows: image.offset(),
+                term: 1,
+                records,
+            };
+            image.apply(&batch).unwrap()
+        };
+        let empty = Image::default();
+        assert!(is_finalised(&empty), "the coordinator is to answer");
+        let image = after(&empty, found_cluster(&empty, "c").unwrap().records);
+        assert!(is_finalised(&image));
+        let level = |name: &str, level| {
+            Fact::FeatureLevel(FeatureLevelRecord {
+                name: name.to_owned(),
+                level,
+            })
+        };
+        let without = after(&image, vec![level("group.version", 0).into()]);
+        assert!(!is_finalised(&without));
+        let older = after(&empty, vec![level("foz.version", 1).into()]);
+        assert!(!is_finalised(&older), "not every broker knows it yet");
+    }
 }

@@ -1,10 +1,11 @@
 //! UpdateFeatures (57, KIP-584): passed on to the active controller, which finalises a level once every node knows it. As
-//! in Kafka since 4.0 (KIP-1022), all features of a request are updated, or none.
+//! in Kafka since 4.0 (KIP-1022), all features of a request are updated, or none; the tool is `kafka-features.sh`.
 
 use std::collections::HashSet;
 
-use foz_api::v1::FinalizeFeatureLevelRequest;
 use foz_api::v1::admin_client::AdminClient;
+use foz_api::v1::feature_update::UpgradeType;
+use foz_api::v1::{self, FeatureUpdate};
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
@@ -42,46 +43,41 @@ async fn updated(context: &RequestContext, request: &UpdateFeaturesRequest) -> O
         Ok(updates) => updates,
         Err((error, message)) => return (error.code(), Some(message)),
     };
-    // There is one feature. Where another is named too, its refusal has to come before anything is written.
-    let passes: &[bool] = match (request.validate_only, updates.len()) {
-        (true, _) => &[true],
-        (false, 1) => &[false],
-        (false, _) => &[true, false],
+    let asked = v1::UpdateFeaturesRequest {
+        updates,
+        validate_only: request.validate_only,
+        operator_epoch: 0,
     };
-    for validate_only in passes {
-        for update in &updates {
-            let asked = FinalizeFeatureLevelRequest {
-                validate_only: *validate_only,
-                ..update.clone()
-            };
-            let (error, message) = finalize(context, request.timeout_ms, asked).await;
-            if error != ErrorCode::None.code() {
-                let message = message.unwrap_or_default();
-                let message = format!(
-                    "The update failed for all features since the following feature had an error: {message}"
-                );
-                return (error, Some(message));
-            }
-        }
+    let (error, message) = update(context, request.timeout_ms, asked).await;
+    if error != ErrorCode::InvalidUpdateVersion.code() {
+        return (error, message);
     }
-    (ErrorCode::None.code(), None)
+    let message = format!(
+        "The update failed for all features since the following feature had an error: {}",
+        message.unwrap_or_default()
+    );
+    (error, Some(message))
 }
 
 fn checked(
     version: i16,
     updates: &[FeatureUpdateKey],
-) -> Result<Vec<FinalizeFeatureLevelRequest>, (ErrorCode, String)> {
+) -> Result<Vec<FeatureUpdate>, (ErrorCode, String)> {
     let mut names = HashSet::new();
     let named_once = updates.iter().all(|it| names.insert(it.feature.as_str()));
     if updates.is_empty() || !named_once {
         let message = "right is to name each feature once, and at least one".to_owned();
         return Err((ErrorCode::InvalidRequest, message));
     }
-    let requests = updates.iter().map(|update| {
-        let is_downgrade = match update.upgrade_type {
-            _ if version < UPGRADE_TYPES_FROM => update.allow_downgrade,
-            UPGRADE => false,
-            SAFE_DOWNGRADE | UNSAFE_DOWNGRADE => true,
+    let updates = updates.iter().map(|update| {
+        let upgrade_type = match update.upgrade_type {
+            _ if version < UPGRADE_TYPES_FROM && update.allow_downgrade => {
+                UpgradeType::SafeDowngrade
+            }
+            _ if version < UPGRADE_TYPES_FROM => UpgradeType::Upgrade,
+            UPGRADE => UpgradeType::Upgrade,
+            SAFE_DOWNGRADE => UpgradeType::SafeDowngrade,
+            UNSAFE_DOWNGRADE => UpgradeType::UnsafeDowngrade,
             other => {
                 let message = format!(
                     "upgrade type {other} of {}: 1 (upgrade), 2 (safe downgrade) or 3 (unsafe downgrade) is right",
@@ -90,29 +86,23 @@ fn checked(
                 return Err((ErrorCode::InvalidUpdateVersion, message));
             }
         };
-        Ok(FinalizeFeatureLevelRequest {
+        Ok(FeatureUpdate {
             name: update.feature.to_string(),
             level: i32::from(update.max_version_level),
-            validate_only: false,
-            operator_epoch: 0,
-            is_downgrade,
+            upgrade_type: upgrade_type.into(),
         })
     });
-    requests.collect()
+    updates.collect()
 }
 
-async fn finalize(
+async fn update(
     context: &RequestContext,
     timeout_ms: i32,
-    message: FinalizeFeatureLevelRequest,
+    message: v1::UpdateFeaturesRequest,
 ) -> Outcome {
     let answer = admin::change(&context.broker, timeout_ms, |channel| {
         let message = message.clone();
-        async move {
-            AdminClient::new(channel)
-                .finalize_feature_level(message)
-                .await
-        }
+        async move { AdminClient::new(channel).update_features(message).await }
     })
     .await;
     match answer {
@@ -161,20 +151,24 @@ mod tests {
     #[test]
     fn downgrades_are_told_from_upgrades() {
         let update = FeatureUpdateKey::default().with_feature(text("foz.version"));
-        let downgrades = |version, update: FeatureUpdateKey| {
+        let asked = |version, update: FeatureUpdateKey| {
             let checked = checked(version, &[update]);
-            checked.map(|requests| requests[0].is_downgrade)
+            checked.map(|updates| updates[0].upgrade_type())
         };
-        assert_eq!(downgrades(0, update.clone()), Ok(false));
+        assert_eq!(asked(0, update.clone()), Ok(UpgradeType::Upgrade));
         let allowed = update.clone().with_allow_downgrade(true);
-        assert_eq!(downgrades(0, allowed), Ok(true));
-        for (upgrade_type, expected) in [(1, false), (2, true), (3, true)] {
+        assert_eq!(asked(0, allowed), Ok(UpgradeType::SafeDowngrade));
+        for (upgrade_type, expected) in [
+            (1, UpgradeType::Upgrade),
+            (2, UpgradeType::SafeDowngrade),
+            (3, UpgradeType::UnsafeDowngrade),
+        ] {
             let update = update.clone().with_upgrade_type(upgrade_type);
-            assert_eq!(downgrades(1, update), Ok(expected));
+            assert_eq!(asked(1, update), Ok(expected));
         }
         for unknown in [0, 4, -1] {
             let update = update.clone().with_upgrade_type(unknown);
-            let (error, _) = downgrades(2, update).unwrap_err();
+            let (error, _) = asked(2, update).unwrap_err();
             assert_eq!(error, ErrorCode::InvalidUpdateVersion);
         }
         let twice = [update.clone(), update];

@@ -10,7 +10,7 @@ use foz_api::v1::{
     self as api, LogInDoubt, RegisterBrokerRequest, RegisterBrokerResponse, TopicLogs,
 };
 use foz_log::OpenError;
-use foz_metadata::rules::FOZ_VERSION_MAX;
+use foz_metadata::image::SupportedFeatures;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -351,9 +351,19 @@ impl Membership {
             in_doubt: in_doubt.into_iter().map(log_in_doubt).collect(),
             rack: self.role.rack.clone(),
             version: process::VERSION.to_owned(),
-            foz_version_max: FOZ_VERSION_MAX,
+            features: supported_features(),
         }
     }
+}
+
+fn supported_features() -> Vec<api::SupportedFeature> {
+    let features = SupportedFeatures::of_this_program();
+    let features = features.iter().map(|(name, levels)| api::SupportedFeature {
+        name: name.to_owned(),
+        min_level: levels.min,
+        max_level: levels.max,
+    });
+    features.collect()
 }
 
 /// The logs, as the quorum is told of them.

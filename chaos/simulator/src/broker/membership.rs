@@ -1,5 +1,6 @@
 //! Registration, lease, and the stop in good order.
 
+use foz_metadata::image::SupportedFeatures;
 use foz_metadata::rules::{DataDirectory, RegisterBroker};
 
 use super::Broker;
@@ -72,7 +73,7 @@ impl Broker {
             replication_port: 9091,
             rack: None,
             version: "simulated".to_owned(),
-            foz_version_max: 1,
+            features: SupportedFeatures::of_this_program(),
         };
         let request = Box::new(request);
         ctx.send(to, Message::Register { call, request });

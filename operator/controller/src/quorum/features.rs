@@ -1,6 +1,7 @@
 //! Finalising feature levels.
 
-use foz_api::v1::FinalizeFeatureLevelRequest;
+use foz_api::v1::feature_update::UpgradeType;
+use foz_api::v1::{FeatureUpdate, UpdateFeaturesRequest};
 
 use crate::quorum::{Quorum, QuorumError};
 
@@ -16,14 +17,16 @@ impl Quorum {
     ) -> Result<Option<String>, QuorumError> {
         let answer = self
             .change(|mut client, operator_epoch| {
-                let request = FinalizeFeatureLevelRequest {
-                    name: name.to_owned(),
-                    level,
+                let request = UpdateFeaturesRequest {
+                    updates: vec![FeatureUpdate {
+                        name: name.to_owned(),
+                        level,
+                        upgrade_type: UpgradeType::Upgrade.into(),
+                    }],
                     validate_only: false,
                     operator_epoch,
-                    is_downgrade: false,
                 };
-                async move { client.finalize_feature_level(request).await }
+                async move { client.update_features(request).await }
             })
             .await?;
         let outcome = answer.into_inner().outcome.unwrap_or_default();

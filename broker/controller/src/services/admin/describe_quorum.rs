@@ -1,8 +1,9 @@
 use foz_api::v1::DescribeQuorumResponse;
 use foz_api::v1::describe_quorum_response::{Controller, Observer, Replication};
-use foz_metadata::rules::FOZ_VERSION_MAX;
+use foz_metadata::image::SupportedFeatures;
 use foz_quorum::{MemberStatus, QuorumStatus};
 
+use crate::convert;
 use crate::replica_times::Times;
 use crate::services::calls::Calls;
 use crate::wall_clock::wall_clock_ms;
@@ -47,7 +48,7 @@ pub(super) fn describe_quorum(calls: &Calls) -> DescribeQuorumResponse {
         node_id: calls.shared.config.node_id,
         version: calls.shared.config.version.clone(),
         learners: members(false).collect(),
-        foz_version_max: FOZ_VERSION_MAX,
+        features: convert::supported(&SupportedFeatures::of_this_program()),
         removal: quorum.removal().borrow().clone().unwrap_or_default(),
         committed_entries: entries(status.committed),
         observers: observers(calls, &status),

@@ -24,7 +24,7 @@ pub(super) async fn register_broker(
         port: request.port,
         rack: request.rack,
         version: request.version,
-        foz_version_max: request.foz_version_max.max(1),
+        features: convert::features(&request.features),
         replication_host: request.replication_host,
         replication_port: request.replication_port,
     };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::NO_LEADER;
+use crate::image::{NO_LEADER, SupportedFeatures};
 
 const ME: i32 = 1;
 /// Of the broker's newest registration, and of those before.
@@ -30,7 +30,7 @@ fn known(directories: &[(u128, &[i64])]) -> Broker {
         replication_port: 9091,
         reported_rack: None,
         version: "1".to_owned(),
-        foz_version_max: 1,
+        features: SupportedFeatures::of_this_program(),
         fenced: true,
         stopping: false,
         short_of_space: false,

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use foz_metadata::image::SupportedFeatures;
 use foz_metadata::record::{
     Batch, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, RackRecord, RemoveTopicRecord,
     TopicRecord,
@@ -105,7 +106,7 @@ fn registration(node_id: i32) -> RegisterBroker {
         replication_port: 9091,
         rack: Some(format!("rack-{node_id}")),
         version: "1".to_owned(),
-        foz_version_max: 1,
+        features: SupportedFeatures::of_this_program(),
     }
 }
 

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use foz_api::ActiveController;
 use foz_metadata::Changes;
+use foz_metadata::image::SupportedFeatures;
 use foz_metadata::record::{
     Batch, ConfigRecord, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, ResourceKind,
     TopicRecord,
@@ -232,7 +233,7 @@ fn registration(node_id: i32) -> RegisterBroker {
         replication_port: 9091,
         rack: None,
         version: "1".to_owned(),
-        foz_version_max: 1,
+        features: SupportedFeatures::of_this_program(),
     }
 }
 

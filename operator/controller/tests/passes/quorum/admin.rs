@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use foz_api::v1::admin_server::Admin;
 use foz_api::v1::cluster_event::{ConfigsChanged, Event, Synced};
+use foz_api::v1::feature_update::UpgradeType;
 use foz_api::v1::*;
 use futures::{Stream, StreamExt as _};
 use tokio_stream::wrappers::BroadcastStream;
@@ -347,15 +348,22 @@ impl Admin for Quorum {
         Ok(Response::new(UnregisterBrokerResponse { outcome }))
     }
 
-    async fn finalize_feature_level(
+    async fn update_features(
         &self,
-        request: Request<FinalizeFeatureLevelRequest>,
-    ) -> Result<Response<FinalizeFeatureLevelResponse>, Status> {
+        request: Request<UpdateFeaturesRequest>,
+    ) -> Result<Response<UpdateFeaturesResponse>, Status> {
         let request = request.into_inner();
         self.check(request.operator_epoch)?;
-        self.tell_level(request.level);
+        let [update] = &request.updates[..] else {
+            return Err(Status::invalid_argument("the operator asks for one level"));
+        };
+        assert_eq!(
+            (&*update.name, update.upgrade_type()),
+            ("foz.version", UpgradeType::Upgrade)
+        );
+        self.tell_level(update.level);
         let outcome = outcome(0, "");
-        Ok(Response::new(FinalizeFeatureLevelResponse { outcome }))
+        Ok(Response::new(UpdateFeaturesResponse { outcome }))
     }
 
     async fn remove_voter(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foz_metadata::Image;
-use foz_metadata::image::{Rebalance, RebalanceGoal, RebalanceState, Topic};
+use foz_metadata::image::{Rebalance, RebalanceGoal, RebalanceState, SupportedFeatures, Topic};
 use foz_metadata::record::Batch;
 use foz_metadata::rules::{
     AlterPartitionReassignments, AlterPartitions, CreateTopics, DataDirectory, Decision,
@@ -82,7 +82,7 @@ impl World {
             port: 9092,
             rack: None,
             version: "1".to_owned(),
-            foz_version_max: 1,
+            features: SupportedFeatures::of_this_program(),
             replication_host: "localhost".to_owned(),
             replication_port: 9091,
         };

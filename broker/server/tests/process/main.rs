@@ -15,6 +15,7 @@ mod disks;
 mod durability;
 mod elections;
 mod failing_directory;
+mod features;
 mod figures;
 mod follower_fetching;
 mod full_disk;

@@ -7,6 +7,7 @@
 //! `partition_log/check.rs`.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -413,11 +414,15 @@ impl Recovery<'_> {
         for segment in &segments[floor..] {
             aborted.clear();
             let mut scanner = segment.scan(0, segment.base_offset)?;
+            let mut offset = segment.base_offset;
             loop {
                 let scanned = self.unless_bad(scanner.next(), segment)?;
                 let Some(batch) = scanned else {
                     break;
                 };
+                let is_in_place = segment.check_place(&batch, offset);
+                is_in_place.map_err(|reason| self.corrupt(segment, batch.position, reason))?;
+                offset = batch.header.next_offset();
                 let ended = walk.add(&mut scanner, &batch);
                 aborted.extend(self.unless_bad(ended, segment)?);
             }
@@ -435,13 +440,17 @@ impl Recovery<'_> {
             Ok(scanned) => Ok(scanned),
             Err(ScanError::Bad {
                 position, error, ..
-            }) => Err(OpenError::Corrupt {
-                file: segment.path().to_path_buf(),
-                position,
-                reason: error.to_string(),
-                recovery_offset: self.state.known_offset(),
-            }),
+            }) => Err(self.corrupt(segment, position, error)),
             Err(ScanError::Io(source)) => Err(source).at("read", segment.path())?,
+        }
+    }
+
+    fn corrupt(&self, segment: &Segment, position: u64, reason: impl Display) -> OpenError {
+        OpenError::Corrupt {
+            file: segment.path().to_path_buf(),
+            position,
+            reason: reason.to_string(),
+            recovery_offset: self.state.known_offset(),
         }
     }
 

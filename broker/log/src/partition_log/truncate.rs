@@ -208,6 +208,8 @@ impl Change<'_> {
                 let Some(batch) = next else {
                     break;
                 };
+                let is_in_place = segment.check_place(&batch, offset);
+                is_in_place.map_err(|error| damaged(offset, error))?;
                 offset = batch.header.base_offset;
                 let ended = walk.add(&mut scanner, &batch);
                 let ended = ended.map_err(|error| damaged(offset, segment.read_error(error)))?;

@@ -236,7 +236,12 @@ impl Partition {
                 Followed::On
             }
             Err(OpenError::Damaged { offset, reason }) => {
-                error!(partition = self.name(), offset, %reason, "log cannot be cut: what is to stay is damaged");
+                // Where what is deleted is damaged, in a segment that is still there, that segment goes: damage
+                // below the start would be forgotten, and met again by the next try.
+                let offset = offset.max(located.log.log_start_offset());
+                if self.said.is_new(reason.to_string()) {
+                    error!(partition = self.name(), offset, %reason, "log cannot be cut: what is to stay is damaged");
+                }
                 match *reason {
                     ReadError::Storage(error) => {
                         self.disk_does_not_give(&located, offset, &error);

@@ -141,6 +141,55 @@ fn a_cut_behind_a_damaged_marker_changes_nothing_and_says_where_it_is() {
     }
 }
 
+/// A header that lies about its place is damage where it lies: what it says of offsets nobody can go by.
+#[test]
+fn a_cut_behind_a_batch_out_of_place_says_where_it_is() {
+    for segment_bytes in [1 << 20, 2600] {
+        for base_offset in [2_i64, i64::MAX / 2] {
+            let (data, directory, log) = world(segment_bytes);
+            let log_path = path(&data, "log");
+            let mut bytes = fs::read(&log_path).unwrap();
+            let lengths = Batches::new(&bytes).map(|batch| batch.unwrap().1.len());
+            let marker_starts: usize = lengths.take(5).sum();
+            bytes[marker_starts..marker_starts + 8].copy_from_slice(&base_offset.to_be_bytes());
+            fs::write(&log_path, &bytes).unwrap();
+            let entries = fs::read_dir(data.path().join("orders-0")).unwrap();
+            for path in entries.map(|it| it.unwrap().path()) {
+                if path.extension().is_some_and(|it| it == "snapshot") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+            let error = directory.truncate(&log, 17, NOW_MS).unwrap_err();
+            let OpenError::Damaged { offset, .. } = error else {
+                panic!("{error}")
+            };
+            assert_eq!((offset, log.log_end_offset()), (5, 20));
+            directory.quarantine(&log, 17, NOW_MS).unwrap();
+            assert_eq!(log.log_end_offset(), 5);
+        }
+    }
+}
+
+/// DeleteRecords ended in the middle of the segment: what is before the start is damaged, and goes with what is not.
+#[test]
+fn damage_before_the_start_takes_the_rest_of_its_segment_along() {
+    let (data, directory, log) = world(1 << 20);
+    damage_marker(&data);
+    log.set_high_watermark(20);
+    log.advance_log_start_offset(10).unwrap();
+    let error = directory.truncate(&log, 17, NOW_MS).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Damaged { offset: 5, .. }),
+        "{error}"
+    );
+    directory
+        .quarantine(&log, log.log_start_offset(), NOW_MS)
+        .unwrap();
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (10, 10));
+    assert!(!log.has_failed());
+    abort(&log, 0);
+}
+
 /// Where nothing of it has to be read, it is as before.
 #[test]
 fn a_cut_goes_by_the_snapshot_of_its_segment() {

@@ -1,10 +1,18 @@
 //! A level of a feature takes every node to know it, and each is asked.
 
+use std::time::Duration;
+
 use foz_api::v1;
 use foz_api::v1::admin_client::AdminClient;
 use foz_api::v1::feature_update::UpgradeType;
+use foz_controller::ControllerConfig;
+use foz_metadata::record::{Batch, ClusterRecord, Fact, FeatureLevelRecord, RegisterBrokerRecord};
+use foz_quorum::{QuorumConfig, RestoreError, StateMachine};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::controllers::{Controllers, eventually};
+use crate::fake_broker::FakeBroker;
 use crate::support::with_brokers;
 
 const INVALID_UPDATE_VERSION: i32 = 95;
@@ -141,5 +149,85 @@ async fn levels_go_down_and_up_again_all_that_are_asked_for_or_none() {
     for broker in brokers {
         broker.kill().await;
     }
+    controllers.stop().await;
+}
+
+/// A quorum that takes what a version before the features wrote.
+struct Older;
+
+impl StateMachine for Older {
+    fn apply(&mut self, _: u64, _: u64, _: &[u8]) -> bool {
+        true
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+/// Founds a cluster of one controller as such a version did, with a broker.
+async fn found_older(config: &ControllerConfig) {
+    let directory = config.data_dir.clone();
+    let quorum = QuorumConfig::new(config.node_id, directory, config.voters.clone());
+    let quorum = foz_quorum::start(quorum, Older).await.unwrap();
+    let mut leadership = quorum.leadership();
+    let term = leadership.wait_for(|now| now.is_self).await.unwrap().term;
+    let cluster_id = quorum.cluster_id().borrow().clone().unwrap();
+    let records = [
+        Fact::Cluster(ClusterRecord { cluster_id }),
+        Fact::FeatureLevel(FeatureLevelRecord {
+            name: "foz.version".to_owned(),
+            level: 1,
+        }),
+        Fact::RegisterBroker(RegisterBrokerRecord {
+            node_id: 0,
+            epoch: 1,
+            incarnation: vec![1; 16].into(),
+            host: "localhost".to_owned(),
+            port: 9092,
+            replication_host: "localhost".to_owned(),
+            replication_port: 9091,
+            ..RegisterBrokerRecord::default()
+        }),
+    ];
+    let batch = Batch {
+        follows: 0,
+        term: i64::try_from(term).unwrap(),
+        records: records.map(Into::into).into(),
+    };
+    let proposed = quorum.propose(term, batch.encode_to_bytes()).await;
+    proposed.unwrap();
+    quorum.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_older_than_features_gets_them_when_its_last_broker_knows_them() {
+    let controllers = Controllers::start_as(1, |config| {
+        let founded = found_older(config);
+        block_in_place(|| Handle::current().block_on(founded));
+    })
+    .await;
+    let older = vec![("foz.version".to_owned(), 1)];
+    // The active controller has looked by now.
+    let refused = upgrade(&controllers, "transaction.version", 1).await;
+    assert!(refused.message.contains("broker 0"), "{}", refused.message);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(features(&controllers), older);
+
+    let broker = FakeBroker::start(&controllers, 0).await;
+    let all = [
+        ("foz.version", 1),
+        ("group.version", 1),
+        ("transaction.version", 2),
+    ];
+    eventually("the levels are written", || {
+        features(&controllers) == levels(all)
+    })
+    .await;
+    broker.kill().await;
     controllers.stop().await;
 }

@@ -6,8 +6,9 @@ use kafka_protocol::ResponseError;
 use crate::append::{AppendError, Appends, Deferred};
 use crate::config::GroupConfig;
 use crate::consumer::{ConsumerGroup, Topics};
+use crate::counts::GroupCounts;
 use crate::effect::{AppendToken, Effect};
-use crate::group::{Group, GroupState};
+use crate::group::Group;
 use crate::member::Waiter;
 use crate::now::Now;
 use crate::offsets::Offsets;
@@ -86,6 +87,8 @@ pub struct Coordinator {
     offsets: Offsets,
     timers: Timers,
     appends: Appends,
+    /// No groups are counted in it.
+    rebalances: GroupCounts,
     /// Groups with records that were there already and are not committed yet: see `tail.rs`.
     loading: BTreeSet<Arc<str>>,
 }
@@ -265,12 +268,16 @@ impl Coordinator {
         effects
     }
 
-    /// The number of groups in a state, for metrics.
-    pub fn group_count(&self, state: GroupState) -> usize {
-        self.groups
-            .values()
-            .filter(|group| group.state == state)
-            .count()
+    /// What there is, for metrics; takes a look at every member.
+    pub fn counts(&self) -> GroupCounts {
+        let mut counts = self.rebalances;
+        for group in self.groups.values() {
+            counts.add_classic(group.state);
+        }
+        for group in self.consumer_groups.values() {
+            counts.add_consumer(group.state());
+        }
+        counts
     }
 
     /// The number of groups whose last records are not known to be committed.

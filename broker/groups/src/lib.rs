@@ -36,6 +36,7 @@ mod assignor;
 mod config;
 mod consumer;
 mod coordinator;
+mod counts;
 mod effect;
 mod group;
 mod member;
@@ -61,6 +62,7 @@ pub use consumer::{
     ResolvedRegex, TargetEpoch, TimerChange, TooLarge, Topic, Topics, Undo,
 };
 pub use coordinator::{Coordinator, Loader};
+pub use counts::GroupCounts;
 pub use effect::{AppendToken, Effect, Record, WaiterId};
 pub use group::GroupState;
 pub use now::Now;

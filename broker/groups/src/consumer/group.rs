@@ -60,6 +60,14 @@ pub enum ConsumerGroupState {
 }
 
 impl ConsumerGroupState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Empty,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+    ];
+
     /// The name that clients and tools see.
     pub const fn name(self) -> &'static str {
         match self {

@@ -87,7 +87,9 @@ impl Coordinator {
                     groups, mut turn, ..
                 } = self.parts(now, effects);
                 if let Some(group) = groups.get_mut(&group_id) {
-                    sync_group::settle(group, token, assignments, failure, &mut turn);
+                    let is_stable =
+                        sync_group::settle(group, token, assignments, failure, &mut turn);
+                    self.rebalances.classic_rebalances += u64::from(is_stable);
                 }
             }
             Change::StaticMember(change) => {

@@ -30,6 +30,7 @@ impl Coordinator {
         match self.beat_consumer_group(context, &group_id, request, now) {
             Ok((replaced, outcome)) => {
                 self.set_consumer_timers(&group_id, &outcome.timers, now);
+                self.count_rebalances(&outcome.records);
                 let response = Response::ConsumerGroupHeartbeat(outcome.response);
                 let records = outcome.records.iter();
                 let records = records.map(|record| record.encode(&group_id));

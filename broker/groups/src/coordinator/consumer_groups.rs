@@ -235,6 +235,12 @@ impl Coordinator {
         }
     }
 
+    pub(super) fn count_rebalances(&mut self, records: &[ConsumerRecord]) {
+        let is_new_epoch =
+            |record: &ConsumerRecord| matches!(record, ConsumerRecord::Epoch(Some(_)));
+        self.rebalances.consumer_rebalances += u64::from(records.iter().any(is_new_epoch));
+    }
+
     fn write_consumer_change(
         &mut self,
         group_id: &Arc<str>,
@@ -244,6 +250,7 @@ impl Coordinator {
         effects: &mut Vec<Effect>,
     ) {
         self.set_consumer_timers(group_id, &change.timers, now);
+        self.count_rebalances(&change.records);
         let records = encode(group_id, &change.records);
         let before = (change.undo, None);
         self.append_to_consumer_group(group_id, records, before, response, now, effects);

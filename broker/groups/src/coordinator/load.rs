@@ -9,6 +9,7 @@ use super::{ConsumerGroups, Coordinator, Groups, Parts, consumer_groups, rebalan
 use crate::append::Appends;
 use crate::config::GroupConfig;
 use crate::consumer::{ConsumerRecord, Topics};
+use crate::counts::GroupCounts;
 use crate::effect::Effect;
 use crate::group::{Group, GroupState};
 use crate::member::{Member, Protocol};
@@ -118,6 +119,7 @@ impl Loader {
             offsets: self.offsets,
             timers: Timers::default(),
             appends: Appends::default(),
+            rebalances: GroupCounts::default(),
             loading,
         };
         let with_offsets: Vec<Arc<str>> = coordinator.offsets.group_ids().cloned().collect();

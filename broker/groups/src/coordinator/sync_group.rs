@@ -68,17 +68,18 @@ pub(super) fn assigned(group: &Group, member_id: &str) -> Response {
     )
 }
 
-/// The leader's assignment is in the log, or cannot be: the group is Stable, or rebalances again.
+/// The leader's assignment is in the log, or cannot be: the group is Stable, or rebalances again. Says whether it
+/// has become stable.
 pub(super) fn settle(
     group: &mut Group,
     token: AppendToken,
     mut assignments: BTreeMap<Arc<str>, Bytes>,
     failure: Option<ResponseError>,
     turn: &mut Turn<'_>,
-) {
+) -> bool {
     // Another rebalance has begun since: its assignment will replace this one in the log too.
     if group.assignment_append != Some(token) {
-        return;
+        return false;
     }
     group.assignment_append = None;
     match failure {
@@ -94,6 +95,7 @@ pub(super) fn settle(
             prepare(group, turn);
         }
     }
+    failure.is_none()
 }
 
 fn sync_group(group: &mut Group, waiter: Waiter, request: &SyncGroupRequest, turn: &mut Turn<'_>) {

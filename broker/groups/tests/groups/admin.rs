@@ -217,8 +217,11 @@ fn lists_by_state_and_type() {
             "{states:?} {types:?}"
         );
     }
-    assert_eq!(harness.coordinator.group_count(GroupState::Stable), 1);
-    assert_eq!(harness.coordinator.group_count(GroupState::Empty), 1);
+    let counts = harness.coordinator.counts();
+    assert_eq!(counts.classic(GroupState::Stable), 1);
+    assert_eq!(counts.classic(GroupState::Empty), 1);
+    assert_eq!(counts.by_protocol(), [("classic", 2), ("consumer", 0)]);
+    assert_eq!(counts.classic_rebalances, 1);
     for api_version in 0..=4 {
         harness.call(
             api_version,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use foz_groups::{AppendError, GroupConfig, Request, Response, WaiterId};
+use foz_groups::{AppendError, ConsumerGroupState, GroupConfig, Request, Response, WaiterId};
 use foz_protocol::batch::HEADER_LENGTH;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
@@ -164,7 +164,13 @@ fn a_group_lives_is_listed_and_described_and_survives_a_restart() {
         harness.restart();
     }
     assert_eq!(delete(&mut harness), ResponseError::NonEmptyGroup.code());
+    let before = harness.coordinator.counts();
+    assert_eq!(before.by_protocol(), [("classic", 0), ("consumer", 1)]);
+    assert_eq!(before.consumer(ConsumerGroupState::Stable), 1);
     assert_eq!(epoch(&mut harness, request("a", -1)), -1);
+    let after = harness.coordinator.counts();
+    assert_eq!(after.consumer(ConsumerGroupState::Empty), 1);
+    assert_eq!(after.consumer_rebalances, before.consumer_rebalances + 1);
     assert_eq!(described(&mut harness).group_state.as_str(), "Empty");
     assert_eq!(delete(&mut harness), 0);
     assert_eq!(described(&mut harness).error_code, NOT_FOUND);
@@ -336,6 +342,26 @@ fn a_member_that_cannot_be_fenced_is_tried_again() {
     assert_eq!(harness.reloads, 0);
     harness.restart();
     assert_eq!(described(&mut harness).members.len(), 0);
+}
+
+/// The log and the coordinator never part.
+#[test]
+fn what_is_built_on_a_failed_change_is_not_written() {
+    let mut harness = harness();
+    for member_id in ["a", "b", "c"] {
+        assert_eq!(epoch(&mut harness, join(member_id)), 1);
+    }
+    harness.advance(44_000);
+    assert_eq!(epoch(&mut harness, request("c", 1)), 3);
+    // Two sessions end at one moment.
+    harness.fails_once = Some(AppendError::NotAvailable);
+    harness.advance(1_000);
+    assert_eq!(harness.fails_once, None);
+    let group = described(&mut harness);
+    assert_eq!(group.members.len(), 3);
+    harness.restart();
+    assert_eq!(described(&mut harness), group);
+    assert_eq!(harness.reloads, 0);
 }
 
 #[test]

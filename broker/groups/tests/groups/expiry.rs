@@ -187,7 +187,8 @@ fn many_removals_come_in_bounded_batches() {
     assert_eq!(
         harness
             .coordinator
-            .group_count(foz_groups::GroupState::Empty),
+            .counts()
+            .classic(foz_groups::GroupState::Empty),
         0
     );
 }

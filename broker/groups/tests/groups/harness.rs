@@ -44,6 +44,8 @@ pub(crate) struct Harness {
     pub(crate) to_resolve: Vec<(Arc<str>, Vec<Arc<str>>)>,
     /// Every append fails at once.
     pub(crate) fails: Option<AppendError>,
+    /// The next one does.
+    pub(crate) fails_once: Option<AppendError>,
     /// How often the coordinator has asked to be loaded again.
     pub(crate) reloads: usize,
 }
@@ -169,6 +171,7 @@ impl Harness {
             topics_version: 0,
             to_resolve: Vec::new(),
             fails: None,
+            fails_once: None,
             reloads: 0,
         }
     }
@@ -238,7 +241,7 @@ impl Harness {
                     Effect::Append { token, .. } if !self.coordinator.is_under_way(token) => {}
                     Effect::Append { token, records } => {
                         assert!(!records.is_empty());
-                        if let Some(error) = self.fails {
+                        if let Some(error) = self.fails_once.take().or(self.fails) {
                             let undone = self.coordinator.on_append(token, Err(error), self.now);
                             for effect in undone.into_iter().rev() {
                                 effects.push_front(effect);

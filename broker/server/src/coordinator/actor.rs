@@ -19,11 +19,12 @@ use kafka_protocol::ResponseError;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::Followed;
-use super::counted::{Counted, Counts};
+use super::counted::{Counted, CountedGroups, Counts};
 use super::load::{Load, Loaded, gone_topics, load};
 use super::regexes::resolve;
 use crate::authorizer::{Operation, Resource};
@@ -34,6 +35,8 @@ use crate::request::RequestContext;
 const QUEUE_MAX: usize = 10_000;
 /// Kafka's `offsets.retention.check.interval.ms`.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+/// A count looks at every member.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Of warnings that groups are too large for a batch.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -173,6 +176,7 @@ async fn run(
             appending: FuturesUnordered::new(),
             resolving: FuturesUnordered::new(),
             reported: None,
+            counted: CountedGroups::new(&counts),
         };
         match actor.serve(*loaded, &mut messages).await {
             Ended::Resigned => return,
@@ -236,6 +240,7 @@ enum Event {
     Resolved(Resolved),
     Timer,
     Expiry,
+    Count,
 }
 
 struct Actor {
@@ -248,6 +253,7 @@ struct Actor {
     resolving: Later<Resolved>,
     /// When a group was last said to be too large.
     reported: Option<Instant>,
+    counted: CountedGroups,
 }
 
 impl Actor {
@@ -266,6 +272,8 @@ impl Actor {
         effects.extend(coordinator.on_topics_deleted(&gone, self.clock.now()));
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         expiry.tick().await;
+        let mut counting = tokio::time::interval(COUNT_INTERVAL);
+        counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut done = self.carry_out(&mut coordinator, effects, None);
         while done.is_continue() {
             let deadline = coordinator
@@ -283,6 +291,7 @@ impl Actor {
                 Some(resolved) = self.resolving.next() => Event::Resolved(resolved),
                 () = timer => Event::Timer,
                 _ = expiry.tick() => Event::Expiry,
+                _ = counting.tick() => Event::Count,
             };
             self.follow(&mut coordinator);
             let mut asker = None;
@@ -306,6 +315,10 @@ impl Actor {
                 }) => coordinator.on_resolved(&group_id, &matches, version, now),
                 Event::Timer => coordinator.on_timer(now),
                 Event::Expiry => coordinator.expire_offsets(now),
+                Event::Count => {
+                    self.counted.tell(coordinator.counts());
+                    Vec::new()
+                }
             };
             done = self.carry_out(&mut coordinator, effects, asker.as_ref());
         }

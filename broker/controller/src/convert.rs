@@ -135,6 +135,7 @@ pub(crate) fn configs_changed(
         Resource::Topic(name) => (v1::ResourceType::Topic, name.to_string()),
         Resource::DefaultBroker => (v1::ResourceType::Broker, String::new()),
         Resource::Broker(node_id) => (v1::ResourceType::Broker, node_id.to_string()),
+        Resource::Group(group_id) => (v1::ResourceType::Group, group_id.to_string()),
     };
     let config = image.configs(resource);
     v1::cluster_event::ConfigsChanged {

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::consumer::ConsumerGroupConfig;
 
 /// Limits and times of the group coordinator, with Kafka's names and defaults.
@@ -24,6 +27,18 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// Of consumer groups (KIP-848).
     pub consumer: ConsumerGroupConfig,
+    /// In the place of that, by group id: where a group has configs of its own.
+    pub consumer_by_group: Arc<BTreeMap<Arc<str>, ConsumerGroupConfig>>,
+}
+
+impl GroupConfig {
+    /// What counts for a consumer group.
+    #[must_use]
+    pub fn consumer_of(&self, group_id: &str) -> &ConsumerGroupConfig {
+        self.consumer_by_group
+            .get(group_id)
+            .unwrap_or(&self.consumer)
+    }
 }
 
 impl Default for GroupConfig {
@@ -38,6 +53,7 @@ impl Default for GroupConfig {
             offsets_commit_timeout_ms: 5_000,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             consumer: ConsumerGroupConfig::default(),
+            consumer_by_group: Arc::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Every config key of topics and brokers: what it means, what it may be, where its value comes from.
+//! Every config key of topics, brokers and groups: what it means, what it may be, where its value comes from.
 //!
-//! The tables have one row for each key: [`TOPIC_KEYS`] of topics; of brokers [`BROKER_KEYS`],
+//! The tables have one row for each key: [`TOPIC_KEYS`] of topics, [`GROUP_KEYS`] of groups; of brokers [`BROKER_KEYS`],
 //! [`CONSUMER_GROUP_KEYS`], [`TOPIC_DEFAULT_KEYS`], and of Kafka's [`KEPT_BROKER_KEYS`], which do nothing here, and [`DEFAULT_ONLY_BROKER_KEYS`], of which any value but
 //! the default is refused. The names, types, defaults and bounds are those of Apache Kafka 4.4; keys of our own begin
 //! with `foz.`.
@@ -12,6 +12,7 @@ mod broker_keys;
 mod consumer_group_keys;
 mod contradictions;
 mod default_only_broker_keys;
+mod group_keys;
 mod kept_broker_keys;
 mod kind;
 mod nearest;
@@ -23,6 +24,8 @@ pub use broker_keys::BROKER_KEYS;
 pub use consumer_group_keys::CONSUMER_GROUP_KEYS;
 pub use contradictions::{Contradiction, DECIDED_BY_CONTROLLERS, contradictions};
 pub use default_only_broker_keys::DEFAULT_ONLY_BROKER_KEYS;
+pub use group_keys::GROUP_KEYS;
+pub(crate) use group_keys::{SESSIONS, bounds};
 pub use kept_broker_keys::KEPT_BROKER_KEYS;
 pub use kind::Kind;
 pub(crate) use kind::split_list;
@@ -40,6 +43,8 @@ pub enum Scope {
     Topic,
     /// One broker, or the default of all brokers.
     Broker,
+    /// One group.
+    Group,
 }
 
 /// What happens after a key was changed.
@@ -75,7 +80,7 @@ pub struct ConfigKey {
     pub kind: Kind,
     /// `None` where Kafka's default is null.
     pub default: Option<&'static str>,
-    /// For a topic key: the broker keys that give its default, the first that is set counts. For a
+    /// For a topic's or a group's key: the broker keys that give its default, the first that is set counts. For a
     /// broker key: others that stand in for it when it is not set.
     pub synonyms: &'static [Synonym],
     /// When a change counts.
@@ -165,6 +170,7 @@ impl Scope {
     fn tables(self) -> &'static [&'static [ConfigKey]] {
         match self {
             Self::Topic => &[TOPIC_KEYS],
+            Self::Group => &[GROUP_KEYS],
             Self::Broker => &[
                 BROKER_KEYS,
                 CONSUMER_GROUP_KEYS,
@@ -179,6 +185,7 @@ impl Scope {
         match self {
             Self::Topic => "topic",
             Self::Broker => "broker",
+            Self::Group => "group",
         }
     }
 }
@@ -273,6 +280,19 @@ impl ConfigKey {
             effect: Effect::Applied,
             support: Support::Full,
             documentation,
+        }
+    }
+
+    const fn group(
+        name: &'static str,
+        kind: Kind,
+        default: &'static str,
+        synonyms: &'static [Synonym],
+        documentation: &'static str,
+    ) -> Self {
+        Self {
+            scope: Scope::Group,
+            ..Self::topic(name, kind, default, synonyms, documentation)
         }
     }
 

@@ -156,6 +156,8 @@ pub enum Resource {
     DefaultBroker,
     /// One broker, by node id.
     Broker(i32),
+    /// By group id, never empty. Last: [`Image::configured_groups`] looks from here on.
+    Group(Arc<str>),
 }
 
 impl Image {
@@ -346,6 +348,15 @@ impl Image {
         self.configs.iter()
     }
 
+    /// Every group on which something is set; there need not be such a group.
+    pub fn configured_groups(&self) -> impl Iterator<Item = &Arc<str>> {
+        let groups = self.configs.range(Resource::Group("".into())..);
+        groups.filter_map(|(resource, _)| match resource {
+            Resource::Group(group_id) => Some(group_id),
+            Resource::Topic(_) | Resource::DefaultBroker | Resource::Broker(_) => None,
+        })
+    }
+
     /// The first producer id that was not handed out.
     #[must_use]
     pub fn next_producer_id(&self) -> i64 {
@@ -450,6 +461,7 @@ impl Resource {
             ResourceKind::Topic => Some(Self::topic(name)),
             ResourceKind::Broker if name.is_empty() => Some(Self::DefaultBroker),
             ResourceKind::Broker => name.parse().ok().map(Self::Broker),
+            ResourceKind::Group => (!name.is_empty()).then(|| Self::Group(name.into())),
         }
     }
 
@@ -459,6 +471,7 @@ impl Resource {
             Self::Topic(name) => (ResourceKind::Topic, name.to_string()),
             Self::DefaultBroker => (ResourceKind::Broker, String::new()),
             Self::Broker(node_id) => (ResourceKind::Broker, node_id.to_string()),
+            Self::Group(group_id) => (ResourceKind::Group, group_id.to_string()),
         }
     }
 }
@@ -474,6 +487,7 @@ impl std::fmt::Display for Resource {
             Self::Topic(name) => write!(formatter, "topic {name}"),
             Self::DefaultBroker => write!(formatter, "the default of all brokers"),
             Self::Broker(node_id) => write!(formatter, "broker {node_id}"),
+            Self::Group(group_id) => write!(formatter, "group {group_id:?}"),
         }
     }
 }

@@ -31,6 +31,7 @@ mod feature_levels;
 mod fence_broker;
 mod found_cluster;
 mod free_for_room;
+mod group_configs;
 mod min_insync;
 mod min_insync_changed;
 mod named_once;

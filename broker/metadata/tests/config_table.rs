@@ -5,14 +5,16 @@
 use std::collections::BTreeSet;
 
 use foz_metadata::config::{
-    BROKER_KEYS, CONSUMER_GROUP_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect,
-    KEPT_BROKER_KEYS, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate, validate_in_file,
+    BROKER_KEYS, CONSUMER_GROUP_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect, GROUP_KEYS,
+    KEPT_BROKER_KEYS, Kind, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate,
+    validate_in_file,
 };
 
 #[test]
 fn keys_are_in_order_and_each_is_there_once() {
     for keys in [
         TOPIC_KEYS,
+        GROUP_KEYS,
         BROKER_KEYS,
         CONSUMER_GROUP_KEYS,
         TOPIC_DEFAULT_KEYS,
@@ -27,7 +29,10 @@ fn keys_are_in_order_and_each_is_there_once() {
 
 #[test]
 fn every_default_passes_its_own_validation_and_every_key_is_documented() {
-    for key in Scope::Topic.keys().chain(Scope::Broker.keys()) {
+    for key in [Scope::Topic, Scope::Broker, Scope::Group]
+        .into_iter()
+        .flat_map(Scope::keys)
+    {
         if let Some(default) = key.default {
             assert_eq!(key.check(default), Ok(()), "{}", key.name);
         }
@@ -37,7 +42,7 @@ fn every_default_passes_its_own_validation_and_every_key_is_documented() {
 
 #[test]
 fn every_synonym_is_a_broker_key_and_the_first_has_the_same_default() {
-    for key in TOPIC_KEYS {
+    for key in TOPIC_KEYS.iter().chain(GROUP_KEYS) {
         for synonym in key.synonyms {
             assert!(
                 Scope::Broker.key(synonym.name).is_some(),
@@ -260,6 +265,47 @@ fn every_broker_key_of_kafka_is_there_with_its_type_and_default() {
             "{} is not one of Kafka's",
             key.name
         );
+    }
+}
+
+/// As `KafkaGroupKeys.java` printed them: name, type, default, least value, the broker's key that gives the default.
+const KAFKAS_GROUPS: &str = include_str!("config_table/kafka_group_keys.tsv");
+
+#[test]
+fn every_key_of_groups_of_kafka_is_there_with_its_type_default_bound_and_synonym() {
+    let theirs: Vec<_> = KAFKAS_GROUPS.lines().map(str::to_owned).collect();
+    let ours = GROUP_KEYS.iter().map(|key| {
+        let kind = match key.kind {
+            Kind::Boolean => "BOOLEAN",
+            Kind::Int(..) => "INT",
+            Kind::OneOf(_) | Kind::OffsetReset => "STRING",
+            other => panic!("{other:?}"),
+        };
+        let least = match key.kind {
+            Kind::Int(min, i32::MAX) => min.to_string(),
+            _ => "-".to_owned(),
+        };
+        let synonym = key.synonyms.first().map_or("-", |synonym| synonym.name);
+        [key.name, kind, key.default.unwrap(), &least, synonym].join("\t")
+    });
+    assert_eq!(ours.collect::<Vec<_>>(), theirs);
+    assert!(GROUP_KEYS.iter().all(|key| key.effect == Effect::Applied));
+    for (key, value, expected) in [
+        (
+            "group.consumer.session.timeout.ms",
+            "1",
+            "unknown group config \"group.consumer.session.timeout.ms\"; did you mean consumer.session.timeout.ms?",
+        ),
+        ("retention.ms", "1", "unknown group config \"retention.ms\""),
+        (
+            "share.auto.offset.reset",
+            "none",
+            "invalid value \"none\" for group config share.auto.offset.reset: it must be earliest, latest or \
+             by_duration:PnDTnHnMn.nS, as by_duration:P1DT12H",
+        ),
+    ] {
+        let refused = validate(Scope::Group, key, value).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
     }
 }
 

@@ -10,6 +10,8 @@ use crate::broker::Broker;
 pub(crate) const RESOURCE_TOPIC: i8 = 2;
 /// See [`RESOURCE_TOPIC`].
 pub(crate) const RESOURCE_BROKER: i8 = 4;
+/// See [`RESOURCE_TOPIC`].
+pub(crate) const RESOURCE_GROUP: i8 = 32;
 
 /// One key with the value that counts.
 #[derive(Debug)]
@@ -49,6 +51,14 @@ pub(crate) fn broker_configs(broker: &Broker) -> Vec<Entry> {
     let image = broker.image();
     let resolver = Resolver::new(&image, broker.node_id, &broker.statics);
     resolver.broker_all().into_iter().map(entry).collect()
+}
+
+/// Every key of a group, which need not be there.
+pub(crate) fn group_configs(broker: &Broker, group_id: &str) -> Vec<Entry> {
+    let image = broker.image();
+    let resolver = Resolver::new(&image, broker.node_id, &broker.statics);
+    let all = resolver.group_all(group_id).into_iter();
+    all.map(entry).collect()
 }
 
 /// What is set on the default of all brokers.

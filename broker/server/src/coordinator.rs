@@ -43,8 +43,12 @@ pub(crate) struct Coordinators {
 #[derive(Debug, Default)]
 struct Following {
     topics: TopicsView,
+    /// Made anew when configs change; `None`: not made yet.
+    consumer_by_group: Option<ConsumerByGroup>,
     followed: Option<watch::Sender<Arc<Followed>>>,
 }
+
+type ConsumerByGroup = Arc<BTreeMap<Arc<str>, ConsumerGroupConfig>>;
 
 /// What coordinators go by besides their partition.
 #[derive(Debug)]
@@ -151,10 +155,12 @@ impl Following {
         image: &Arc<Image>,
         changes: &Changes,
     ) -> watch::Receiver<Arc<Followed>> {
+        let mut config = group_config(broker, image);
+        config.consumer_by_group = self.consumer_by_group(&config.consumer, broker, image, changes);
         let next = Arc::new(Followed {
             image: Arc::clone(image),
             topics: self.topics.follow(image, changes),
-            config: group_config(broker, image),
+            config,
         });
         let Some(followed) = &self.followed else {
             return self.followed.insert(watch::Sender::new(next)).subscribe();
@@ -167,6 +173,27 @@ impl Following {
             !is_known
         });
         followed.subscribe()
+    }
+
+    fn consumer_by_group(
+        &mut self,
+        of_all: &ConsumerGroupConfig,
+        broker: &Broker,
+        image: &Image,
+        changes: &Changes,
+    ) -> ConsumerByGroup {
+        if changes.configs_changed.is_empty()
+            && let Some(known) = &self.consumer_by_group
+        {
+            return Arc::clone(known);
+        }
+        let resolver = Resolver::new(image, broker.node_id, &broker.statics);
+        let groups = image.configured_groups();
+        let next = groups.map(|group_id| {
+            let of_group = consumer_config_of(&resolver, group_id, of_all);
+            (Arc::clone(group_id), of_group)
+        });
+        Arc::clone(self.consumer_by_group.insert(Arc::new(next.collect())))
     }
 }
 
@@ -217,18 +244,130 @@ fn consumer_group_config(
     let batch_bytes_max = resolver.topic(CONSUMER_OFFSETS, "max.message.bytes");
     let batch_bytes_max = batch_bytes_max.and_then(|value| value.as_i64());
     let session_timeout_ms = within("session.timeout");
-    let heartbeat_interval_ms = match within("heartbeat.interval") {
-        // Kafka does not start with it: whoever keeps to the interval would be fenced between two heartbeats.
-        interval_ms if interval_ms >= session_timeout_ms => (session_timeout_ms / 3).max(1),
-        interval_ms => interval_ms,
-    };
     ConsumerGroupConfig {
         session_timeout_ms,
-        heartbeat_interval_ms,
+        heartbeat_interval_ms: within_session(within("heartbeat.interval"), session_timeout_ms),
         max_size: number("group.consumer.max.size") as usize,
         assignment_interval_ms: within("assignment.interval"),
         regex_refresh_interval_ms: number("group.consumer.regex.refresh.interval.ms") as i32,
         batch_bytes_max: batch_bytes_max.expect("the key is in the table, with a number") as usize,
         assignors,
+    }
+}
+
+/// What a group says of itself, within the same bounds.
+fn consumer_config_of(
+    resolver: &Resolver<'_>,
+    group_id: &str,
+    of_all: &ConsumerGroupConfig,
+) -> ConsumerGroupConfig {
+    let within = |name: &str| {
+        let number = resolver.group_within_bounds(group_id, &format!("consumer.{name}.ms"));
+        number.expect("the key is in the table, with a number") as i32
+    };
+    let session_timeout_ms = within("session.timeout");
+    ConsumerGroupConfig {
+        session_timeout_ms,
+        heartbeat_interval_ms: within_session(within("heartbeat.interval"), session_timeout_ms),
+        assignment_interval_ms: within("assignment.interval"),
+        ..of_all.clone()
+    }
+}
+
+/// Kafka does not start with such an interval: whoever keeps to it would be fenced between two heartbeats.
+fn within_session(interval_ms: i32, session_timeout_ms: i32) -> i32 {
+    if interval_ms >= session_timeout_ms {
+        (session_timeout_ms / 3).max(1)
+    } else {
+        interval_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foz_metadata::record::{Batch, ConfigRecord, Fact, ResourceKind};
+
+    use super::*;
+
+    fn image(configs: &[(ResourceKind, &str, &str, &str)]) -> Image {
+        let records = configs.iter().map(|(kind, name, key, value)| {
+            let record = ConfigRecord {
+                kind: (*kind).into(),
+                name: (*name).to_owned(),
+                key: (*key).to_owned(),
+                value: Some((*value).to_owned()),
+            };
+            Fact::Config(record).into()
+        });
+        let batch = Batch {
+            follows: 0,
+            term: 1,
+            records: records.collect(),
+        };
+        Image::default().apply(&batch).unwrap()
+    }
+
+    #[test]
+    fn a_group_has_what_it_says_within_the_bounds_and_what_brokers_say_else() {
+        const SESSION: &str = "consumer.session.timeout.ms";
+        const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+        let image = image(&[
+            (ResourceKind::Group, "long", SESSION, "60000"),
+            (ResourceKind::Group, "longest", SESSION, "90000"),
+            (ResourceKind::Group, "slow", HEARTBEAT, "12000"),
+            (
+                ResourceKind::Group,
+                "slow",
+                "share.isolation.level",
+                "read_committed",
+            ),
+            (
+                ResourceKind::Group,
+                "late",
+                "consumer.assignment.interval.ms",
+                "20000",
+            ),
+            (
+                ResourceKind::Broker,
+                "",
+                "group.consumer.heartbeat.interval.ms",
+                "7000",
+            ),
+            (
+                ResourceKind::Broker,
+                "",
+                "group.consumer.min.session.timeout.ms",
+                "6000",
+            ),
+            (ResourceKind::Group, "hasty", SESSION, "6000"),
+            (
+                ResourceKind::Broker,
+                "7",
+                "group.consumer.assignment.interval.ms",
+                "0",
+            ),
+        ]);
+        let properties = BTreeMap::new();
+        let resolver = Resolver::new(&image, 7, &properties);
+        let of_all = ConsumerGroupConfig {
+            max_size: 9,
+            ..ConsumerGroupConfig::default()
+        };
+        for (group_id, session, heartbeat, assignment) in [
+            ("long", 60_000, 7_000, 0),
+            ("longest", 60_000, 7_000, 0),
+            ("slow", 45_000, 12_000, 0),
+            ("late", 45_000, 7_000, 15_000),
+            ("hasty", 6_000, 2_000, 0),
+        ] {
+            let expected = ConsumerGroupConfig {
+                session_timeout_ms: session,
+                heartbeat_interval_ms: heartbeat,
+                assignment_interval_ms: assignment,
+                ..of_all.clone()
+            };
+            let config = consumer_config_of(&resolver, group_id, &of_all);
+            assert_eq!(config, expected, "{group_id}");
+        }
     }
 }

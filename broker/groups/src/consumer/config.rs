@@ -1,6 +1,6 @@
 use crate::assignor::Assignor;
 
-/// Limits and times of consumer groups, with Kafka's names and defaults. A group's own config
+/// Limits and times of a consumer group, with Kafka's names and defaults. A group's own config
 /// (`consumer.session.timeout.ms` and the like) is put in by the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerGroupConfig {

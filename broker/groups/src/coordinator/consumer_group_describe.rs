@@ -27,7 +27,10 @@ impl Coordinator {
             last_change = last_change.max(change);
             let group = self.consumer_groups.get(group_id.as_str());
             groups.push(match group {
-                Some(group) => group.describe(&self.topics, &self.config.consumer),
+                Some(group) => {
+                    let config = self.config.consumer_of(group_id);
+                    group.describe(&self.topics, config)
+                }
                 None => self.not_a_consumer_group(group_id),
             });
         }

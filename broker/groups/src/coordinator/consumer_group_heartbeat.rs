@@ -73,7 +73,7 @@ impl Coordinator {
         request: &ConsumerGroupHeartbeatRequest,
         now: Now,
     ) -> Result<(Option<Box<Group>>, HeartbeatOutcome), Refused> {
-        let config = &self.config.consumer;
+        let config = self.config.consumer_of(group_id);
         if let Some(group) = self.consumer_groups.get_mut(group_id) {
             let outcome = group.heartbeat(context, request, &self.topics, config, now)?;
             return Ok((None, outcome));

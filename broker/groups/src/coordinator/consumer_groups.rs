@@ -48,7 +48,7 @@ impl Coordinator {
         let Some(group) = self.consumer_groups.get_mut(group_id) else {
             return effects;
         };
-        let config = &self.config.consumer;
+        let config = self.config.consumer_of(group_id);
         let resolution = group.resolve(matches, version, &self.topics, config, now);
         for change in resolution.batches {
             self.write_consumer_change(group_id, change, None, now, &mut effects);
@@ -92,7 +92,7 @@ impl Coordinator {
         let Some(group) = self.consumer_groups.get_mut(group_id) else {
             return;
         };
-        let config = &self.config.consumer;
+        let config = self.config.consumer_of(group_id);
         let (outcomes, changes) = group.remove_members(leaving, &self.topics, config);
         let members = leaving.iter().zip(outcomes);
         let members = members.map(|(member, outcome)| answer(member, outcome));
@@ -152,7 +152,7 @@ impl Coordinator {
         let Some(group) = self.consumer_groups.get_mut(group_id) else {
             return;
         };
-        let timers = group.undo(undo, &self.config.consumer, now);
+        let timers = group.undo(undo, self.config.consumer_of(group_id), now);
         if group.is_unused() {
             self.consumer_groups.remove(group_id);
         }

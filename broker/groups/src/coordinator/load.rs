@@ -158,7 +158,7 @@ impl Coordinator {
     pub(super) fn begin(&mut self, group_ids: &[Arc<str>], now: Now, effects: &mut Vec<Effect>) {
         for group_id in group_ids {
             if let Some(group) = self.consumer_groups.get(group_id) {
-                let timers = group.timers(&self.config.consumer);
+                let timers = group.timers(self.config.consumer_of(group_id));
                 self.set_consumer_timers(group_id, &timers, now);
             }
         }

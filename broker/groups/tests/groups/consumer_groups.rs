@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use foz_groups::{AppendError, ConsumerGroupState, GroupConfig, Request, Response, WaiterId};
+use foz_groups::{
+    AppendError, ConsumerGroupConfig, ConsumerGroupState, GroupConfig, Request, Response, WaiterId,
+};
 use foz_protocol::batch::HEADER_LENGTH;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
@@ -765,6 +767,31 @@ fn a_config_counts_from_when_it_is_told() {
     );
     harness.advance(1_000);
     assert_eq!(error(&mut harness, request("a", 1)), UNKNOWN_MEMBER);
+}
+
+#[test]
+fn a_group_may_have_a_config_of_its_own() {
+    let mut harness = harness();
+    epoch(&mut harness, join("a"));
+    epoch(&mut harness, join("a").with_group_id(group_id("tuned")));
+    let of_all = GroupConfig::default();
+    let tuned = ConsumerGroupConfig {
+        session_timeout_ms: 1_000,
+        heartbeat_interval_ms: 100,
+        ..of_all.consumer.clone()
+    };
+    let config = GroupConfig {
+        consumer_by_group: Arc::new([("tuned".into(), tuned)].into()),
+        ..of_all
+    };
+    harness.coordinator.on_config_changed(config);
+    let of_tuned = || request("a", 1).with_group_id(group_id("tuned"));
+    let interval = |harness: &mut Harness, request| beat(harness, request).heartbeat_interval_ms;
+    assert_eq!(interval(&mut harness, of_tuned()), 100);
+    assert_eq!(interval(&mut harness, request("a", 1)), 5_000);
+    harness.advance(1_000);
+    assert_eq!(error(&mut harness, of_tuned()), UNKNOWN_MEMBER);
+    assert_eq!(interval(&mut harness, request("a", 1)), 5_000);
 }
 
 /// Both groups of a request are told when the newest change of either is committed.

@@ -30,6 +30,8 @@ pub enum Kind {
     GzipLevel,
     /// `*`, or `partition:broker` pairs separated by commas.
     ThrottledReplicas,
+    /// Where a share group begins: `earliest`, `latest`, or `by_duration:` and a time of ISO 8601 (KIP-932).
+    OffsetReset,
     /// `listener:protocol` pairs separated by commas. No listener is encrypted here: the protocol is PLAINTEXT, or one for a
     /// listener of its very name, as Kafka's default has them and nobody listens.
     ProtocolOfListeners,
@@ -49,7 +51,7 @@ impl Kind {
     pub fn kafka_type(self) -> i8 {
         match self {
             Self::Boolean => 1,
-            Self::Text | Self::OneOf(_) | Self::ProtocolOfListeners => 2,
+            Self::Text | Self::OneOf(_) | Self::OffsetReset | Self::ProtocolOfListeners => 2,
             Self::Int(..) | Self::GzipLevel => 3,
             Self::Short(..) => 4,
             Self::Long(..) => 5,
@@ -99,6 +101,10 @@ impl Kind {
             Self::ThrottledReplicas => {
                 value == "*" || split_list(value).into_iter().all(is_replica)
             }
+            Self::OffsetReset => {
+                let duration = value.strip_prefix("by_duration:");
+                duration.map_or(matches!(value, "earliest" | "latest"), is_duration)
+            }
             Self::ProtocolOfListeners => split_list(value).into_iter().all(is_plaintext),
         }
     }
@@ -133,6 +139,12 @@ impl fmt::Display for Kind {
                 )
             }
             Self::GzipLevel => write!(formatter, "a number from 1 to 9, or -1"),
+            Self::OffsetReset => {
+                write!(
+                    formatter,
+                    "earliest, latest or by_duration:PnDTnHnMn.nS, as by_duration:P1DT12H"
+                )
+            }
             Self::ProtocolOfListeners => {
                 write!(
                     formatter,
@@ -157,6 +169,42 @@ pub(crate) fn split_list(value: &str) -> Vec<&str> {
         .map(str::trim)
         .filter(|item| !item.is_empty())
         .collect()
+}
+
+/// `PnDTnHnMn.nS` with one number at least, as `java.time.Duration` reads it, here without signs.
+fn is_duration(value: &str) -> bool {
+    let value = value.to_ascii_uppercase();
+    let Some(value) = value.strip_prefix('P') else {
+        return false;
+    };
+    match value.split_once('T') {
+        Some(("", time)) => has_units(time, "HMS"),
+        Some((days, time)) => has_units(days, "D") && has_units(time, "HMS"),
+        None => has_units(value, "D"),
+    }
+}
+
+/// Numbers, one at least, each followed by one of `units`, in their order.
+fn has_units(part: &str, units: &str) -> bool {
+    let mut rest = part;
+    let mut units = units.chars();
+    while let Some(at) = rest.find(|it: char| !it.is_ascii_digit() && it != '.') {
+        let (number, unit) = (&rest[..at], rest[at..].chars().next());
+        let is_number = match number.split_once('.') {
+            Some((whole, fraction)) => {
+                unit == Some('S')
+                    && whole.parse::<u32>().is_ok()
+                    && fraction.len() <= 9
+                    && !fraction.contains('.')
+            }
+            None => number.parse::<u32>().is_ok(),
+        };
+        if !is_number || !units.any(|it| Some(it) == unit) {
+            return false;
+        }
+        rest = &rest[at + 1..];
+    }
+    rest.is_empty() && !part.is_empty()
 }
 
 fn is_plaintext(item: &str) -> bool {
@@ -210,6 +258,36 @@ mod tests {
                 Kind::ThrottledReplicas,
                 &["*", "", "0:1,1:2"],
                 &["0", "0:", "a:1", "*,0:1"],
+            ),
+            (
+                Kind::OffsetReset,
+                &[
+                    "earliest",
+                    "latest",
+                    "by_duration:PT1H",
+                    "by_duration:P1DT2H3M4.5S",
+                    "by_duration:pt0.000000001s",
+                    "by_duration:P7D",
+                ],
+                &[
+                    "",
+                    "none",
+                    "Latest",
+                    "by_duration:",
+                    "by_duration:1h",
+                    "by_duration:P",
+                    "by_duration:PT",
+                    "by_duration:P1DT",
+                    "by_duration:P1",
+                    "by_duration:PT-1H",
+                    "by_duration:-PT1H",
+                    "by_duration:PT1M1H",
+                    "by_duration:PT1.5H",
+                    "by_duration:P1H",
+                    "by_duration:PT1\u{20ac}",
+                    "by_duration:PT1.0000000001S",
+                    "by_duration:PT1.1.1S",
+                ],
             ),
             (
                 Kind::ProtocolOfListeners,

@@ -1,6 +1,6 @@
 //! Which key was probably meant.
 
-use super::{Scope, TOPIC_KEYS};
+use super::{GROUP_KEYS, Scope, TOPIC_KEYS};
 
 /// A longer one is no slip.
 const NAME_BYTES_MAX: usize = 100;
@@ -33,6 +33,10 @@ fn counterpart(scope: Scope, name: &str) -> Option<&'static str> {
             let key = TOPIC_KEYS.iter().find(|key| key.name == name)?;
             key.synonyms.first().map(|synonym| synonym.name)
         }
+        Scope::Group => GROUP_KEYS
+            .iter()
+            .find(|key| key.synonyms.iter().any(|synonym| synonym.name == name))
+            .map(|key| key.name),
     }
 }
 
@@ -40,6 +44,8 @@ fn elsewhere(scope: Scope, name: &str) -> Option<String> {
     let (other, noun) = match scope {
         Scope::Topic => (Scope::Broker, "brokers"),
         Scope::Broker => (Scope::Topic, "topics"),
+        // What brokers say of all groups has a counterpart, and nobody is sent from a group to a topic.
+        Scope::Group => return None,
     };
     other.key(name).map(|key| format!("{} on {noun}", key.name))
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::kind::split_list;
-use super::{ConfigKey, Scope, Synonym};
+use super::{ConfigKey, Scope, Synonym, bounds};
 use crate::image::{Image, Resource};
 
-/// Where a value comes from; earlier ones win. The numbers are those of Kafka's `DescribeConfigs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a value comes from. The numbers are those of Kafka's `DescribeConfigs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum Source {
     /// Set on the topic.
@@ -20,6 +20,8 @@ pub enum Source {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set on the group.
+    DynamicGroup = 8,
 }
 
 /// One of the places that have a value for a key.
@@ -81,6 +83,32 @@ impl<'a> Resolver<'a> {
             .collect()
     }
 
+    /// The value of a group's key; there need not be such a group. `None`: no such key.
+    #[must_use]
+    pub fn group(&self, group_id: &str, key: &str) -> Option<Effective> {
+        let resource = Resource::Group(group_id.into());
+        Some(self.group_row(&resource, Scope::Group.key(key)?))
+    }
+
+    /// Every key of a group.
+    #[must_use]
+    pub fn group_all(&self, group_id: &str) -> Vec<Effective> {
+        let resource = Resource::Group(group_id.into());
+        let keys = Scope::Group.keys();
+        keys.map(|key| self.group_row(&resource, key)).collect()
+    }
+
+    /// The number of a group's key, where it is beyond a bound of the brokers' that bound. `None`: no such key, or no
+    /// number.
+    #[must_use]
+    pub fn group_within_bounds(&self, group_id: &str, key: &str) -> Option<i64> {
+        let value = self.group(group_id, key)?.as_i64()?;
+        let bound = |key: &'static ConfigKey| self.broker_row(key).as_i64();
+        let [min, max] = bounds(key).map(|key| key.and_then(bound));
+        let value = min.map_or(value, |min| value.max(min));
+        Some(max.map_or(value, |max| value.min(max)))
+    }
+
     /// The value of a broker key on this node. `None`: no such key.
     #[must_use]
     pub fn broker(&self, key: &str) -> Option<Effective> {
@@ -102,6 +130,18 @@ impl<'a> Resolver<'a> {
             found.add(key.name, value, Source::DynamicTopic, 1);
         }
         self.add_broker_values(&mut found, key.synonyms);
+        found.into_effective()
+    }
+
+    fn group_row(&self, resource: &Resource, key: &'static ConfigKey) -> Effective {
+        let mut found = Found::new(key);
+        if let Some(value) = self.image.config(resource, key.name) {
+            found.add(key.name, value, Source::DynamicGroup, 1);
+        }
+        self.add_broker_values(&mut found, key.synonyms);
+        if let (true, Some(default)) = (key.synonyms.is_empty(), key.default) {
+            found.add(key.name, default, Source::Default, 1);
+        }
         found.into_effective()
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::create_topics::check_config;
 use super::draft::Draft;
+use super::group_configs::check_group_configs;
 use super::min_insync::MIN_INSYNC_REPLICAS;
 use super::min_insync_changed::min_insync_changed;
 use super::named_once::NamedOnce;
@@ -41,6 +42,8 @@ pub enum ResourceName {
     Topic(String),
     /// A node id, or empty for the default of all brokers.
     Broker(String),
+    /// A group id. There need not be a group of it.
+    Group(String),
     /// A type that holds no configs here, by Kafka's name.
     Other(String),
 }
@@ -100,6 +103,9 @@ pub fn alter_configs(
                 changes.extend(deletions_of_others(image, &resource, &altered.changes));
             }
             let decided = decide(image, properties, &resource, &changes)?;
+            if let Resource::Group(group_id) = &resource {
+                check_group_configs(image, properties, group_id, &decided)?;
+            }
             Ok(write(&mut draft, &resource, decided))
         })
         .collect();
@@ -126,9 +132,16 @@ fn find(image: &Image, name: &ResourceName) -> Result<Resource, Refusal> {
                 )
             })
         }
+        ResourceName::Group(name) if name.is_empty() => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "the group id is empty; what counts for all groups is set on brokers".to_owned(),
+        )),
+        ResourceName::Group(name) => Ok(Resource::Group(name.as_str().into())),
         ResourceName::Other(kind) => Err(Refusal::new(
             ErrorCode::InvalidRequest,
-            format!("configs of {kind} cannot be changed; only those of topics and brokers can"),
+            format!(
+                "configs of {kind} cannot be changed; only those of topics, brokers and groups can"
+            ),
         )),
     }
 }
@@ -150,7 +163,7 @@ fn deletions_of_others(
         .collect()
 }
 
-type NewValue = (&'static ConfigKey, Option<String>);
+pub(super) type NewValue = (&'static ConfigKey, Option<String>);
 
 fn decide(
     image: &Image,
@@ -225,6 +238,7 @@ fn scope(resource: &Resource) -> Scope {
     match resource {
         Resource::Topic(_) => Scope::Topic,
         Resource::DefaultBroker | Resource::Broker(_) => Scope::Broker,
+        Resource::Group(_) => Scope::Group,
     }
 }
 
@@ -238,6 +252,7 @@ fn current_list(
         Resource::Topic(name) => Resolver::new(image, -1, properties).topic(name, key.name),
         Resource::DefaultBroker => Resolver::new(image, -1, properties).broker(key.name),
         Resource::Broker(node_id) => Resolver::new(image, *node_id, properties).broker(key.name),
+        Resource::Group(group_id) => Resolver::new(image, -1, properties).group(group_id, key.name),
     };
     effective
         .map(|found| found.items().into_iter().map(str::to_owned).collect())
@@ -293,6 +308,7 @@ impl std::fmt::Display for ResourceName {
                 write!(formatter, "the default of all brokers")
             }
             Self::Broker(name) => write!(formatter, "broker {name:?}"),
+            Self::Group(name) => write!(formatter, "group {name:?}"),
             Self::Other(kind) => formatter.write_str(kind),
         }
     }

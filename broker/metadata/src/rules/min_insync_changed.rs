@@ -19,7 +19,7 @@ pub(super) fn min_insync_changed(draft: &mut Draft, before: &Image, resource: &R
     let topics: Vec<Arc<Topic>> = match resource {
         Resource::Topic(name) => after.topic(name).cloned().into_iter().collect(),
         Resource::DefaultBroker => after.topics().cloned().collect(),
-        Resource::Broker(_) => Vec::new(),
+        Resource::Broker(_) | Resource::Group(_) => Vec::new(),
     };
     for topic in topics {
         let min_before = min_insync_replicas(before, &topic);

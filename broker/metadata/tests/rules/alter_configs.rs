@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::config::Effect;
+use foz_metadata::config::{Effect, Resolver};
 use foz_metadata::image::{Image, Resource};
 use foz_metadata::record::Record;
 use foz_metadata::rules::{
@@ -146,4 +146,130 @@ fn what_is_not_named_is_deleted_where_a_request_replaces() {
     replace(&mut image, all_brokers(), &other);
     let left = of(&image, &Resource::DefaultBroker);
     assert_eq!(left, ["log.retention.ms=5", "min.insync.replicas=1"]);
+}
+
+fn group(name: &str) -> ResourceName {
+    ResourceName::Group(name.to_owned())
+}
+
+#[test]
+fn groups_say_of_themselves_what_brokers_let_them() {
+    const SESSION: &str = "consumer.session.timeout.ms";
+    const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+    let mut image = cluster(1);
+    let properties = BTreeMap::new();
+    let within = |image: &Image, group: &str, key: &str| {
+        Resolver::new(image, 0, &properties).group_within_bounds(group, key)
+    };
+    assert_eq!(within(&image, "g", SESSION), Some(45_000));
+    let share = set("share.auto.offset.reset", "by_duration:PT1H");
+    let changes = [set(SESSION, " 50000"), set(HEARTBEAT, "10000"), share];
+    let decision = alter(&image, group("g"), &changes).unwrap();
+    assert_eq!(decision.records.len(), 3);
+    commit(&mut image, decision);
+    // As it is restored from a snapshot, too.
+    assert_eq!(Image::decode(&image.encode()).unwrap(), image);
+    assert_eq!(within(&image, "g", SESSION), Some(50_000));
+    assert_eq!(within(&image, "h", SESSION), Some(45_000));
+    assert_eq!(within(&image, "h", "share.auto.offset.reset"), None);
+    let groups: Vec<_> = image.configured_groups().map(|it| &**it).collect();
+    assert_eq!(groups, ["g"]);
+
+    // A bound that comes later.
+    let bounds = [
+        set("group.consumer.max.session.timeout.ms", "48000"),
+        set("group.consumer.min.heartbeat.interval.ms", "12000"),
+        set("group.consumer.heartbeat.interval.ms", "12000"),
+    ];
+    let everywhere = ResourceName::Broker(String::new());
+    let decision = alter(&image, everywhere, &bounds).unwrap();
+    commit(&mut image, decision);
+    assert_eq!(within(&image, "g", SESSION), Some(48_000));
+    assert_eq!(within(&image, "g", HEARTBEAT), Some(12_000));
+    for (changes, expected) in [
+        (
+            vec![set(SESSION, "48001")],
+            "consumer.session.timeout.ms is 48001, more than group.consumer.max.session.timeout.ms=48000",
+        ),
+        (
+            vec![set(HEARTBEAT, "11999")],
+            "consumer.heartbeat.interval.ms is 11999, less than group.consumer.min.heartbeat.interval.ms=12000",
+        ),
+        (
+            vec![set("streams.num.standby.replicas", "3")],
+            "streams.num.standby.replicas is 3, more than group.streams.max.standby.replicas=2",
+        ),
+        (
+            vec![set(SESSION, "0")],
+            "invalid value \"0\" for group config consumer.session.timeout.ms: it must be a 32-bit number, at least 1",
+        ),
+        (
+            vec![ConfigChange {
+                operation: ConfigOperation::Append,
+                ..set(SESSION, "46000")
+            }],
+            "consumer.session.timeout.ms is not a list; only SET and DELETE are possible",
+        ),
+        (
+            vec![set("consumer.assignor.offload.enable", "true")],
+            "unknown group config \"consumer.assignor.offload.enable\"",
+        ),
+    ] {
+        let refusal = alter(&image, group("g"), &changes).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::InvalidConfig, "{expected}");
+        assert_eq!(refusal.message, expected);
+    }
+    // What is out of bounds by now can be taken back all the same.
+    let back = ConfigChange {
+        operation: ConfigOperation::Delete,
+        ..set(SESSION, "")
+    };
+    let decision = alter(&image, group("g"), &[back]).unwrap();
+    commit(&mut image, decision);
+    assert_eq!(within(&image, "g", SESSION), Some(45_000));
+    let refusal = alter(&image, group(""), &[set(SESSION, "46000")]).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn a_session_outlasts_the_pause_between_heartbeats() {
+    let mut image = cluster(1);
+    let bounds = [
+        set("group.consumer.max.heartbeat.interval.ms", "60000"),
+        set("group.consumer.min.session.timeout.ms", "1"),
+    ];
+    let everywhere = ResourceName::Broker(String::new());
+    let decision = alter(&image, everywhere, &bounds).unwrap();
+    commit(&mut image, decision);
+    let (session, heartbeat) = (
+        "consumer.session.timeout.ms",
+        "consumer.heartbeat.interval.ms",
+    );
+    for changes in [
+        vec![set(heartbeat, "45000")],
+        vec![set(session, "5000")],
+        vec![set(heartbeat, "50000"), set(session, "50000")],
+    ] {
+        let refusal = alter(&image, group("g"), &changes).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::InvalidConfig, "{changes:?}");
+        assert!(
+            refusal.message.contains("must be more than"),
+            "{}",
+            refusal.message
+        );
+    }
+    let both = [set(heartbeat, "50000"), set(session, "50001")];
+    let decision = alter(&image, group("g"), &both).unwrap();
+    commit(&mut image, decision);
+    // 45 s are left for a session, and 50 s between two heartbeats.
+    let back = ConfigChange {
+        operation: ConfigOperation::Delete,
+        ..set(session, "")
+    };
+    let refusal = alter(&image, group("g"), &[back]).unwrap_err();
+    assert!(
+        refusal.message.contains("would be 45000"),
+        "{}",
+        refusal.message
+    );
 }

@@ -9,7 +9,7 @@ use foz_protocol::error::ErrorCode;
 
 use crate::admin;
 use crate::authorizer::{Operation, Resource};
-use crate::config_view::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::config_view::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::request::RequestContext;
 
 /// The requests have no timeout of their own; this is Kafka's `default.api.timeout.ms`.
@@ -59,10 +59,15 @@ fn resource(
             Resource::Cluster,
             ErrorCode::ClusterAuthorizationFailed,
         ),
+        RESOURCE_GROUP => (
+            ResourceType::Group,
+            Resource::Group(name),
+            ErrorCode::GroupAuthorizationFailed,
+        ),
         other => {
             return Err((
                 ErrorCode::InvalidRequest,
-                format!("resource type {other}: 2 (topic) or 4 (broker) is right"),
+                format!("resource type {other}: 2 (topic), 4 (broker) or 32 (group) is right"),
             ));
         }
     };

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
-use crate::config_view::{self, Entry, RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::config_view::{self, Entry, RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::request::RequestContext;
 
 pub(crate) async fn handle(
@@ -42,9 +42,10 @@ fn entries(
     match resource.resource_type {
         RESOURCE_TOPIC => topic_entries(context, name),
         RESOURCE_BROKER => broker_entries(context, name),
+        RESOURCE_GROUP => group_entries(context, name),
         other => Err((
             ErrorCode::InvalidRequest,
-            format!("resource type {other}: 2 (topic) or 4 (broker) is right"),
+            format!("resource type {other}: 2 (topic), 4 (broker) or 32 (group) is right"),
         )),
     }
 }
@@ -88,6 +89,19 @@ fn broker_entries(context: &RequestContext, name: &str) -> Result<Vec<Entry>, (E
             format!("broker {name}'s configs were asked of broker {own}: ask broker {name}"),
         ))
     }
+}
+
+/// Of a group that is not there, too: it may come.
+fn group_entries(context: &RequestContext, name: &str) -> Result<Vec<Entry>, (ErrorCode, String)> {
+    if !context.allows(Operation::DescribeConfigs, &Resource::Group(name)) {
+        let message = format!("not allowed to see the configs of group {name}");
+        return Err((ErrorCode::GroupAuthorizationFailed, message));
+    }
+    if name.is_empty() {
+        let message = "the group id is empty".to_owned();
+        return Err((ErrorCode::InvalidRequest, message));
+    }
+    Ok(config_view::group_configs(&context.broker, name))
 }
 
 fn selected(

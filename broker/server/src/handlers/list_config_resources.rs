@@ -1,4 +1,4 @@
-//! ListConfigResources (74, KIP-1142): what DescribeConfigs can be asked for.
+//! ListConfigResources (74, KIP-1142): what DescribeConfigs can be asked for; of groups, those on which something is set.
 
 use foz_metadata::Image;
 use foz_protocol::error::ErrorCode;
@@ -7,13 +7,12 @@ use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesRe
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
-use crate::config_view::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::config_view::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::request::RequestContext;
 
 /// Of these there are none here.
 const RESOURCE_BROKER_LOGGER: i8 = 8;
 const RESOURCE_CLIENT_METRICS: i8 = 16;
-const RESOURCE_GROUP: i8 = 32;
 
 /// Version 0 is for client metrics alone (KIP-1000).
 const TYPES_FROM: i16 = 1;
@@ -63,6 +62,12 @@ fn listed(image: &Image, version: i16, asked: &[i8]) -> Result<Vec<ConfigResourc
     if kinds.contains(&RESOURCE_TOPIC) {
         let topics = image.topics().map(|topic| topic.name.to_string());
         resources.extend(topics.map(|name| resource(RESOURCE_TOPIC, name)));
+    }
+    if kinds.contains(&RESOURCE_GROUP) {
+        let groups = image
+            .configured_groups()
+            .map(|group_id| group_id.to_string());
+        resources.extend(groups.map(|name| resource(RESOURCE_GROUP, name)));
     }
     Ok(resources)
 }

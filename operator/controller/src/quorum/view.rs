@@ -195,7 +195,9 @@ impl View {
                     self.broker_config = changed.config.into_iter().collect();
                     Change::Cluster
                 }
-                ResourceType::Broker | ResourceType::Unspecified => Change::Nothing,
+                ResourceType::Broker | ResourceType::Group | ResourceType::Unspecified => {
+                    Change::Nothing
+                }
             },
             Some(Event::Synced(synced)) => {
                 self.synced = true;

@@ -44,6 +44,7 @@ fn resource(resource: v1::alter_configs_request::Resource) -> Result<AlterResour
     let name = match resource.r#type() {
         v1::ResourceType::Topic => ResourceName::Topic(resource.name),
         v1::ResourceType::Broker => ResourceName::Broker(resource.name),
+        v1::ResourceType::Group => ResourceName::Group(resource.name),
         v1::ResourceType::Unspecified => {
             ResourceName::Other(format!("resource type {}", resource.r#type))
         }

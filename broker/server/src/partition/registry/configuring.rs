@@ -18,7 +18,7 @@ impl Partitions {
         let is_ours = |resource: &Resource| match resource {
             Resource::DefaultBroker => true,
             Resource::Broker(node_id) => *node_id == broker.node_id,
-            Resource::Topic(_) => false,
+            Resource::Topic(_) | Resource::Group(_) => false,
         };
         let topics: Vec<&Arc<Topic>> = if changes.configs_changed.iter().any(is_ours) {
             let held: BTreeSet<_> = self.held.read().keys().map(|(id, _)| *id).collect();
@@ -30,7 +30,7 @@ impl Partitions {
             changed
                 .filter_map(|resource| match resource {
                     Resource::Topic(name) => image.topic(name),
-                    Resource::DefaultBroker | Resource::Broker(_) => None,
+                    Resource::DefaultBroker | Resource::Broker(_) | Resource::Group(_) => None,
                 })
                 .collect()
         };

@@ -1,5 +1,7 @@
 //! DescribeConfigs, IncrementalAlterConfigs, AlterConfigs and ListConfigResources.
 
+mod of_groups;
+
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::alter_configs_request as replacing;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -38,6 +40,7 @@ pub(super) fn check(connection: &mut Connection) {
         wrong_replacements_are_refused(connection, version);
     }
     resources_are_listed(connection);
+    of_groups::check(connection);
     alter(
         connection,
         1,
@@ -307,7 +310,6 @@ fn wrong_replacements_are_refused(connection: &mut Connection, version: i16) {
 }
 
 fn resources_are_listed(connection: &mut Connection) {
-    let groups = 32;
     let mut ask = |version, types: &[i8]| {
         let request = ListConfigResourcesRequest::default().with_resource_types(types.to_vec());
         let response = connection.call(version, &request);
@@ -326,7 +328,6 @@ fn resources_are_listed(connection: &mut Connection) {
     assert_eq!(ask(1, &[BROKER, BROKER]), (ErrorCode::None, vec![broker]));
     let (_, topics) = ask(1, &[TOPIC]);
     assert!(!topics.is_empty() && topics.iter().all(|(kind, _)| *kind == TOPIC));
-    assert_eq!(ask(1, &[groups]), (ErrorCode::None, Vec::new()));
     for unknown in [0, -1, 3, 127] {
         let refused = (ErrorCode::UnsupportedVersion, Vec::new());
         assert_eq!(ask(1, &[TOPIC, unknown]), refused, "{unknown}");

@@ -89,7 +89,7 @@ fn find(connection: &mut Connection, version: i16, key: &str, key_type: i8) -> (
 }
 
 /// Waits until the coordinator of a group has loaded.
-fn wait_for_coordinator(connection: &mut Connection, group: &str) {
+pub(super) fn wait_for_coordinator(connection: &mut Connection, group: &str) {
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
     eventually(|| {
         let response = connection.call(5, &request);

@@ -31,6 +31,10 @@ stories: ready ## Tell the stories whose names contain STORY="...", on a cluster
 soak: ready ## Run the tests that take hours
 	@$(E2E) soak
 
+.PHONY: compat
+compat: ready ## Run Apache Kafka's own tests of its clients against Foz
+	@cargo run --quiet --package foz-compat
+
 .PHONY: bench
 bench: ready ## Run Foz and Apache Kafka side by side and print the ratios
 	@cargo run --quiet --package foz-bench

@@ -1,0 +1,76 @@
+//! What the brokers have of what clients need, from what they advertise.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// What a case may need, and the API without which there is none of it.
+const FEATURES: [(&str, i16); 2] = [("transactions", TXN_OFFSET_COMMIT), ("consumer groups", 68)];
+const TXN_OFFSET_COMMIT: i16 = 28;
+const API_VERSIONS: i16 = 18;
+const LIMIT: Duration = Duration::from_secs(10);
+/// An answer has a few bytes for each of a hundred APIs.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The features that the broker advertises.
+///
+/// # Errors
+/// The first of these brokers does not answer, or not with the list of its APIs.
+pub(crate) fn features(bootstrap: &str) -> Result<Vec<String>> {
+    let first = bootstrap.split(',').next().unwrap_or_default();
+    let keys = ask(first).with_context(|| format!("asking {first} for its APIs"))?;
+    let has = FEATURES.iter().filter(|(_, key)| keys.contains(key));
+    Ok(has.map(|(name, _)| (*name).to_owned()).collect())
+}
+
+/// ApiVersions of version 0: its header has no tags, and its answer neither.
+fn ask(address: &str) -> Result<Vec<i16>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let mut request = Vec::new();
+    request.extend(10_i32.to_be_bytes());
+    request.extend(API_VERSIONS.to_be_bytes());
+    request.extend(0_i16.to_be_bytes());
+    request.extend(1_i32.to_be_bytes());
+    request.extend((-1_i16).to_be_bytes());
+    stream.write_all(&request)?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = usize::try_from(i32::from_be_bytes(length))?;
+    if length > ANSWER_BYTES_MAX {
+        bail!("an answer of {length} bytes");
+    }
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer)?;
+    keys(&answer)
+}
+
+/// Correlation id, error code, length of the list; then key, least and greatest version each.
+fn keys(answer: &[u8]) -> Result<Vec<i16>> {
+    const HEAD: usize = 10;
+    const ROW: usize = 6;
+    if answer.len() < HEAD || answer[4..6] != [0, 0] {
+        bail!("no list of APIs, but {answer:?}");
+    }
+    let rows = answer[HEAD..].chunks_exact(ROW);
+    Ok(rows
+        .map(|row| i16::from_be_bytes([row[0], row[1]]))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_from_an_answer() {
+        let answer = [
+            0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 13, 0, 68, 0, 0, 0, 1,
+        ];
+        assert_eq!(keys(&answer).unwrap(), [0, 68]);
+        assert!(keys(&[0, 0, 0, 1, 0, 35, 0, 0, 0, 0]).is_err());
+        assert!(keys(&[0; 5]).is_err());
+    }
+}

@@ -10,7 +10,7 @@ use super::min_insync_changed::min_insync_changed;
 use super::named_once::NamedOnce;
 use super::{Decided, ErrorCode, Refusal, check_operator_epoch};
 use crate::config::{ConfigKey, Effect, Resolver, Scope, settable};
-use crate::image::{Image, Resource};
+use crate::image::{GROUP_VERSION_FEATURE, Image, Resource};
 use crate::record::{ConfigRecord, Fact};
 
 /// A request to change configs.
@@ -136,6 +136,13 @@ fn find(image: &Image, name: &ResourceName) -> Result<Resource, Refusal> {
             ErrorCode::InvalidRequest,
             "the group id is empty; what counts for all groups is set on brokers".to_owned(),
         )),
+        // A program before the features cannot read records of groups (ADR 0019).
+        ResourceName::Group(_) if image.feature_level(GROUP_VERSION_FEATURE).is_none() => {
+            Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "groups have configs once every node knows the feature group.version".to_owned(),
+            ))
+        }
         ResourceName::Group(name) => Ok(Resource::Group(name.as_str().into())),
         ResourceName::Other(kind) => Err(Refusal::new(
             ErrorCode::InvalidRequest,

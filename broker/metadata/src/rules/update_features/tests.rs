@@ -2,7 +2,10 @@ use uuid::Uuid;
 
 use super::super::feature_levels::tests::rule_of_version_2;
 use super::super::feature_levels::{foz_version, level_of};
-use super::super::{DataDirectory, RegisterBroker, found_cluster, register_broker};
+use super::super::{
+    AlterConfigs, AlterResource, DataDirectory, RegisterBroker, ResourceName, alter_configs,
+    found_cluster, register_broker,
+};
 use super::*;
 use crate::image::{GROUP_VERSION_FEATURE, LevelRange, TRANSACTION_VERSION_FEATURE};
 use crate::record::{Batch, Record};
@@ -406,10 +409,25 @@ fn metadata_older_than_the_features_gets_their_levels_once_every_node_knows_them
         controllers.insert(1001, unable);
         assert_eq!(found_features(&older, &controllers).unwrap().records, []);
     }
+    let of_a_group = AlterConfigs {
+        resources: vec![AlterResource {
+            name: ResourceName::Group("g".to_owned()),
+            changes: Vec::new(),
+        }],
+        replaces: false,
+        validate_only: false,
+        operator_epoch: 0,
+    };
+    let is_taken = |image: &Image| {
+        let decided = alter_configs(image, &BTreeMap::new(), &of_a_group).unwrap();
+        decided.answer[0].is_ok()
+    };
+    assert!(!is_taken(&older), "an older node could not read it");
     let records = found_features(&older, &all).unwrap().records;
     let expected = founded.map(|(name, level)| Record::from(level_record(name, level)));
     assert_eq!(records, expected);
     let image = after(&older, records);
+    assert!(is_taken(&image));
     assert!(!wants_features(&image));
     // What somebody took back to 0 is not older metadata.
     let zero = level_record(GROUP_VERSION_FEATURE, 0).into();

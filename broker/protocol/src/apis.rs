@@ -108,7 +108,6 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2),
     api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0),
     api(ApiKey::UnregisterBroker, "UnregisterBroker", 0, 0),
-    api(ApiKey::ListConfigResources, "ListConfigResources", 0, 1),
     api(
         ApiKey::ConsumerGroupHeartbeat,
         "ConsumerGroupHeartbeat",
@@ -116,6 +115,7 @@ pub const APIS: &[Api] = &[
         1,
     ),
     api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1),
+    api(ApiKey::ListConfigResources, "ListConfigResources", 0, 1),
     api(
         ApiKey::DescribeTopicPartitions,
         "DescribeTopicPartitions",

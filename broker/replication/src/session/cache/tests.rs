@@ -458,3 +458,24 @@ fn a_request_was_made_after_the_answer_that_it_follows_however_late_it_comes() {
     let last = case.begin(&request(session_id, FINAL_EPOCH, &[0]));
     assert_eq!(last.expect("begins").after_ms, None);
 }
+
+/// A reader of committed records waits for it.
+#[test]
+fn a_last_stable_offset_that_moves_is_news() {
+    let mut case = Case::new(SessionLimits::default());
+    let session_id = case.open(false, &[0, 1]);
+    let mut answer = |epoch, last_stable_offset| {
+        let begun = case
+            .cache
+            .begin(&request(session_id, epoch, &[]), false, true, NOW_MS);
+        let unstable = FetchPartitionResponse {
+            last_stable_offset,
+            ..idle(0, 5)
+        };
+        case.finish(&begun.unwrap(), vec![unstable, idle(1, 5)]).1
+    };
+    assert_eq!(answer(1, 5), []);
+    assert_eq!(answer(2, 3), [0]);
+    assert_eq!(answer(3, 3), []);
+    assert_eq!(answer(4, 5), [0]);
+}

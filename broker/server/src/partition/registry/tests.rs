@@ -7,6 +7,7 @@ mod full_disk;
 mod in_doubt;
 mod many_partitions;
 mod moving;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::fs;

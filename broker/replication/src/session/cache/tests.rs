@@ -464,7 +464,7 @@ fn a_request_was_made_after_the_answer_that_it_follows_however_late_it_comes() {
 fn a_last_stable_offset_that_moves_is_news() {
     let mut case = Case::new(SessionLimits::default());
     let session_id = case.open(false, &[0, 1]);
-    let mut answer = |epoch, last_stable_offset| {
+    let mut answer = |epoch, last_stable_offset| -> Vec<i32> {
         let begun = case
             .cache
             .begin(&request(session_id, epoch, &[]), false, true, NOW_MS);
@@ -474,8 +474,8 @@ fn a_last_stable_offset_that_moves_is_news() {
         };
         case.finish(&begun.unwrap(), vec![unstable, idle(1, 5)]).1
     };
-    assert_eq!(answer(1, 5), []);
+    assert!(answer(1, 5).is_empty());
     assert_eq!(answer(2, 3), [0]);
-    assert_eq!(answer(3, 3), []);
+    assert!(answer(3, 3).is_empty());
     assert_eq!(answer(4, 5), [0]);
 }

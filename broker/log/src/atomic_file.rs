@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{StorageContext, StorageError, says_no_handle, says_no_room};
 use crate::names::TEMPORARY_SUFFIX;
+use crate::reading_files::read_all;
 
 /// What is read of a small file at most: a checkpoint of a million partitions stays below.
 const SMALL_FILE_BYTES_MAX: u64 = 512 << 20;
@@ -89,10 +90,7 @@ pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("open", path),
     };
-    let mut contents = Vec::new();
-    file.take(SMALL_FILE_BYTES_MAX)
-        .read_to_end(&mut contents)
-        .at("read", path)?;
+    let contents = read_all(&file, SMALL_FILE_BYTES_MAX).at("read", path)?;
     Ok(Some(contents))
 }
 

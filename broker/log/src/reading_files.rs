@@ -1,7 +1,7 @@
 //! Reads files at a position; in tests from disks that do not give all of them.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -9,6 +9,15 @@ pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Resul
     #[cfg(test)]
     bad_sectors::check(file, at, bytes.len())?;
     file.read_exact_at(bytes, at)
+}
+
+/// All of it, at most `bytes_max`.
+pub(crate) fn read_all(file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    #[cfg(test)]
+    bad_sectors::check(file, 0, usize::MAX)?;
+    let mut contents = Vec::new();
+    file.take(bytes_max).read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 /// As fast as the file system can: some share the bytes.

@@ -213,8 +213,16 @@ pub(crate) fn newest_snapshot(
 ) -> Result<Option<(i64, Producers)>, StorageError> {
     for at in snapshots.rev().filter(|at| *at <= offset) {
         let path = offset_file(directory, at, SNAPSHOT_SUFFIX);
-        let Some(bytes) = read_small(&path)? else {
-            continue;
+        let bytes = match read_small(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => continue,
+            // The log knows all that it says.
+            Err(error) if error.is_of_disk() => {
+                let reason = error.to_string();
+                findings.push(Finding::Rebuilt { file: path, reason });
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         match producer_snapshot::decode(&bytes) {
             Ok(producers) => return Ok(Some((at, producers))),

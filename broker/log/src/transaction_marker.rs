@@ -8,10 +8,14 @@ use foz_protocol::record::{
 };
 use foz_records::{ControlRecordTypeSchema, EndTxnMarker, Message};
 
+use crate::batch_scanner::HEADER_CHUNK_BYTES;
 use crate::validate::DECOMPRESSED_BYTES_MAX;
 
 /// Markers have no sequence.
 const NO_SEQUENCE: i32 = -1;
+
+/// What is larger is none, whoever looks at it. Kafka's take 78.
+const MARKER_BYTES_MAX: usize = HEADER_CHUNK_BYTES;
 
 /// Where the value of a marker does not tell.
 const NO_COORDINATOR_EPOCH: i32 = -1;
@@ -73,6 +77,9 @@ impl TransactionMarker {
     /// What the control batch `batch` says; `None` where it ends no transaction, or where compaction has left nothing of it but
     /// its header.
     pub(crate) fn read(header: &BatchHeader, batch: &[u8]) -> Result<Option<Self>, RecordError> {
+        if batch.len() > MARKER_BYTES_MAX {
+            return Ok(None);
+        }
         let bytes = record_bytes(header, batch, DECOMPRESSED_BYTES_MAX)?;
         let Some(record) = Records::new(header, &bytes).next().transpose()? else {
             return Ok(None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{CHANGE_FAILED, MoveStage, PartitionLog, USABLE};
-use crate::atomic_file::{self, read_small};
+use crate::atomic_file::{self, read_small, remove_if_exists};
 use crate::compaction::{
     Compacted, CompactionError, CompactionLimits, CompactionNeed, FinishedSegment, LastOfProducer,
     LogSummary, Pass, Proceed, SegmentSummary, give_name, prepare_names,
@@ -250,8 +250,12 @@ impl PartitionLog {
     /// marker stays nothing is missing, for what it aborts before the segment is gone, and what comes after begins it anew.
     fn end_transactions_in_snapshot(&self, base_offset: i64) -> Result<(), StorageError> {
         let path = offset_file(&self.directory, base_offset, SNAPSHOT_SUFFIX);
-        let Some(bytes) = read_small(&path)? else {
-            return Ok(());
+        let bytes = match read_small(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(()),
+            // Whoever needs it counts from an older one.
+            Err(error) if error.is_of_disk() => return remove_if_exists(&path),
+            Err(error) => return Err(error),
         };
         match producer_snapshot::without_transactions(&bytes) {
             Some(without) => atomic_file::replace(&path, &without),
@@ -276,17 +280,23 @@ impl PartitionLog {
         closed: &ClosedSegments,
         offset: i64,
     ) -> Result<(), CompactionError> {
-        let _flushing = self.flushing.lock();
-        if !self.is_unchanged(closed) {
-            return Err(CompactionError::Disturbed);
-        }
-        // Those of segments that stayed as they were.
-        let compacted = self.compacted_offset()..offset;
-        for at in list_snapshots(&self.directory)? {
-            if compacted.contains(&at) {
-                self.end_transactions_in_snapshot(at)?;
+        let unchanged = || {
+            let flushing = self.flushing.lock();
+            match self.is_unchanged(closed) {
+                true => Ok(flushing),
+                false => Err(CompactionError::Disturbed),
             }
+        };
+        let snapshots = {
+            let _flushing = unchanged()?;
+            list_snapshots(&self.directory)?
+        };
+        // Also of segments that stayed as they were. Who waits for a flush waits for one of them.
+        for at in snapshots.into_iter().filter(|at| *at < offset) {
+            let _flushing = unchanged()?;
+            self.end_transactions_in_snapshot(at)?;
         }
+        let _flushing = unchanged()?;
         self.compacted_offset.fetch_max(offset, Ordering::AcqRel);
         Ok(())
     }

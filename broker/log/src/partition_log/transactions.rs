@@ -208,6 +208,9 @@ impl Markers {
     /// `headers` are of the batches in `bytes`. What nobody can say the meaning of is none.
     pub(super) fn read(headers: &[BatchHeader], bytes: &[u8]) -> Self {
         let (mut by_place, mut rest) = (BTreeMap::new(), bytes);
+        if !headers.iter().any(BatchHeader::is_control) {
+            return Self { by_place };
+        }
         for (place, header) in headers.iter().enumerate() {
             let (batch, after) = rest.split_at(header.total_length());
             rest = after;

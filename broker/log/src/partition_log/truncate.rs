@@ -404,16 +404,14 @@ impl Change<'_> {
 
 /// What the disk does not give is damaged, too.
 fn damaged(offset: i64, reason: ReadError) -> OpenError {
-    match reason {
-        ReadError::Corrupt { offset, .. } => OpenError::Damaged {
-            offset,
-            reason: Box::new(reason),
-        },
-        ReadError::Storage(error) if !error.is_of_disk() => OpenError::Storage(error),
-        _ => OpenError::Damaged {
-            offset,
-            reason: Box::new(reason),
-        },
+    let offset = match reason {
+        ReadError::Storage(error) if !error.is_of_disk() => return OpenError::Storage(error),
+        ReadError::Corrupt { offset, .. } => offset,
+        _ => offset,
+    };
+    OpenError::Damaged {
+        offset,
+        reason: Box::new(reason),
     }
 }
 

@@ -120,7 +120,7 @@ mod tests {
     use std::io::{Error, ErrorKind};
     use std::path::PathBuf;
 
-    use foz_log::StorageError;
+    use foz_log::{ReadError, StorageError};
 
     use super::*;
 
@@ -204,6 +204,13 @@ mod tests {
             (MoveError::Copy(storage(full).into()), soon),
             (MoveError::Copy(storage(broken).into()), later),
             (MoveError::Copy(malformed()), Next::Anew(FAILURE_PAUSE)),
+            (
+                MoveError::Copy(OpenError::Damaged {
+                    offset: 7,
+                    reason: Box::new(ReadError::Unusable(name(), "closed")),
+                }),
+                Next::Anew(FAILURE_PAUSE),
+            ),
             (
                 MoveError::Copy(OpenError::Unusable(name(), "closed")),
                 later,

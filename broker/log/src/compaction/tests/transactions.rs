@@ -1,11 +1,13 @@
 //! What a pass does to transaction indexes, and what a start makes of what it leaves.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use foz_protocol::batch::assign;
 
 use super::world::*;
-use crate::{PageCache, TransactionMarker};
+use crate::reading_files::bad_sectors;
+use crate::{PageCache, TransactionMarker, producer_snapshot};
 
 /// One record of a transaction.
 fn data(producer: i64, offset: i64, key: &str) -> Vec<u8> {
@@ -246,12 +248,44 @@ fn what_is_left_of_a_marker_tells_the_epoch_after_a_start() {
 /// The marker goes from a later segment, and the one in between stays as it was, with its snapshot.
 #[test]
 fn nor_does_one_that_a_snapshot_between_says_to_be_open() {
+    // What is known to be compacted may come from another log.
+    for compacted_before in [0, 6] {
+        let root = new_root();
+        let world = with_open_between(root.path());
+        let snapshot = snapshot_between(&world);
+        let has_open = || {
+            let bytes = fs::read(&snapshot).unwrap();
+            producer_snapshot::without_transactions(&bytes).is_some()
+        };
+        assert!(has_open());
+        let before = fs::read(snapshot.with_extension("log")).unwrap();
+        world.log().raise_compacted_offset(compacted_before);
+        world.compact(NOW_MS);
+        assert_eq!(fs::read(snapshot.with_extension("log")).unwrap(), before);
+        assert!(!has_open(), "{compacted_before}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_the_disk_does_not_give_holds_up_no_pass() {
     let root = new_root();
-    let world = World::new(root.path(), config(300));
+    let world = with_open_between(root.path());
+    let snapshot = snapshot_between(&world);
+    bad_sectors::add(&snapshot, 0..10);
+    world.compact(NOW_MS);
+    assert!(!snapshot.exists());
+}
+
+fn snapshot_between(world: &World) -> PathBuf {
+    world.partition_dir().join("00000000000000000003.snapshot")
+}
+
+/// A transaction begins in the first segment and ends in the third; nothing of the second one goes.
+fn with_open_between(root: &Path) -> World {
+    let world = World::new(root, config(300));
     plain(&world, 0, "x");
     world.append(&data(5, 1, "a"));
     plain(&world, 2, "x");
-    // The second segment: nothing of it goes.
     for offset in 3..6 {
         plain(&world, offset, &format!("k{offset}"));
     }
@@ -265,16 +299,7 @@ fn nor_does_one_that_a_snapshot_between_says_to_be_open() {
         world.append(&spec.data(&[(Some("x"), Some("value"), NOW_MS)]));
     }
     assert_eq!(world.segments()[1..3], [(3, 6), (6, 9)]);
-    let snapshot = world.partition_dir().join("00000000000000000003.snapshot");
-    let has_open = || {
-        let bytes = fs::read(&snapshot).unwrap();
-        crate::producer_snapshot::without_transactions(&bytes).is_some()
-    };
-    assert!(has_open());
-    let before = fs::read(snapshot.with_extension("log")).unwrap();
     world.commit();
     world.log().set_config(config(1));
-    world.compact(NOW_MS);
-    assert_eq!(fs::read(snapshot.with_extension("log")).unwrap(), before);
-    assert!(!has_open());
+    world
 }

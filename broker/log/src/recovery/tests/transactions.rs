@@ -124,6 +124,28 @@ fn a_transaction_index_that_the_disk_does_not_give_is_made_anew() {
     }
 }
 
+/// The log knows all that they say.
+#[test]
+fn snapshots_that_the_disk_does_not_give_are_not_needed() {
+    for page_cache in [PageCache::Survived, PageCache::Lost] {
+        let (world, aborted) = killed();
+        let entries = fs::read_dir(world.log_path()).unwrap();
+        for path in entries.map(|it| it.unwrap().path()) {
+            if path.extension().is_some_and(|it| it == "snapshot") {
+                bad_sectors::add(&path, 0..10);
+            }
+        }
+        let open = world.open(page_cache);
+        assert!(!open.report.findings.is_empty());
+        assert_eq!(open.log.aborted_in(0, END).unwrap(), aborted);
+        open.directory.truncate(&open.log, END - 3, NOW_MS).unwrap();
+        let left = aborted.iter().filter(|it| it.marker_offset < END - 3);
+        let left: Vec<_> = left.copied().collect();
+        assert_eq!(open.log.aborted_in(0, END).unwrap(), left);
+        assert_eq!(open.log.last_stable_offset(), END - 4);
+    }
+}
+
 fn base_offset(path: &Path) -> i64 {
     path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
 }

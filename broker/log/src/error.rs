@@ -415,7 +415,7 @@ pub enum ReadError {
     /// The log was deleted, or a flush failed.
     #[error("the log of {0} is {1}")]
     Unusable(String, &'static str),
-    /// The log itself can be read. The next start makes the index anew.
+    /// The log itself can be read: [`crate::PartitionLog::rebuild_transaction_index`].
     #[error("nobody can say which transactions were aborted: {0}")]
     TransactionIndex(#[source] StorageError),
     /// The disk or the file system refused.

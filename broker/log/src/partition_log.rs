@@ -83,6 +83,8 @@ pub struct PartitionLog {
     compacted_offset: AtomicI64,
     /// A pass is at work.
     compacting: Mutex<()>,
+    /// Held by who makes an index of aborted transactions anew. Whether that has failed: it is not tried again.
+    rebuilding_index: Mutex<bool>,
     /// Taken before the writer lock: who appends never waits for a flush.
     flushing: Mutex<()>,
     /// Of what was cut since a copy that moves was last told: see [`Self::take_lowest_cut`].
@@ -291,6 +293,7 @@ impl PartitionLog {
             damaged_from: AtomicI64::new(NO_DAMAGE),
             compacted_offset: AtomicI64::new(0),
             compacting: Mutex::new(()),
+            rebuilding_index: Mutex::new(false),
             flushing: Mutex::new(()),
             lowest_cut: AtomicI64::new(moving::NOT_CUT),
             move_stage: AtomicU8::new(MoveStage::None as u8),

@@ -267,8 +267,13 @@ impl TransactionIndex {
 
     /// The only entries from now on, whether the disk gives those that there are or not.
     pub(crate) fn become_these(&self, entries: &[AbortedTransaction]) -> Result<(), StorageError> {
+        let (len, last) = (self.len(), self.last_marker_offset.load(Ordering::Acquire));
         self.set_entries(0)?;
-        self.go_on_with(entries, true)
+        self.go_on_with(entries, true).inspect_err(|_| {
+            // What may not be in the file any more is not to be missed.
+            self.entries.store(len, Ordering::Release);
+            self.last_marker_offset.store(last, Ordering::Release);
+        })
     }
 
     fn has_behind(&self, entries: &[AbortedTransaction]) -> bool {
@@ -292,6 +297,18 @@ impl TransactionIndex {
         file.set_len(from).at("truncate", self.file.path())?;
         file.write_all_at(&bytes, from)
             .at("write", self.file.path())
+    }
+
+    /// The disk gives all entries, and each of them can be one.
+    pub(crate) fn is_readable(&self) -> bool {
+        let (mut at, entries) = (0, self.len());
+        while at < entries {
+            match self.read_chunk(at, entries) {
+                Ok(Some(chunk)) => at += chunk.len() as u32,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Adds those that overlap with the offsets from `from` to before `to`. Whether there are no more behind this segment.

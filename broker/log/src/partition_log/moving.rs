@@ -153,6 +153,7 @@ impl PartitionLog {
             damaged_from: offset(&self.damaged_from),
             compacted_offset: offset(&self.compacted_offset),
             compacting: Mutex::new(()),
+            rebuilding_index: Mutex::new(false),
             flushing: Mutex::new(()),
             lowest_cut: AtomicI64::new(NOT_CUT),
             move_stage: AtomicU8::new(MoveStage::None as u8),

@@ -1,7 +1,7 @@
 //! Cutting off the end of a log, and beginning it anew. Only [`crate::LogDirectory`] does that: its
 //! checkpoints must never claim more than the files hold.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::active_segment::ActiveSegment;
 use crate::atomic_file::{flush_directory, remove_if_exists};
 use crate::error::{OpenError, ReadError, StorageError};
 use crate::index::IndexBuilder;
-use crate::names::{SNAPSHOT_SUFFIX, offset_file};
+use crate::names::{SNAPSHOT_SUFFIX, TRANSACTION_INDEX_SUFFIX, offset_file, parse_offset_file};
 use crate::producer_state::Producers;
 use crate::quarantine;
 use crate::recovery::{Indexes, ProducerWalk, list_snapshots, newest_snapshot};
@@ -72,6 +72,32 @@ impl PartitionLog {
             writer,
             _flushing: flushing,
         })
+    }
+
+    /// Makes an index of aborted transactions anew from the log where it cannot be read: `file` is what
+    /// [`ReadError::TransactionIndex`] names. Whether that was needed and nobody else is at it. Blocks; nothing is appended meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] where the log itself cannot be read, and others; it is not tried again then.
+    pub fn rebuild_transaction_index(&self, file: &Path) -> Result<bool, OpenError> {
+        let Some(mut has_failed) = self.rebuilding_index.try_lock().filter(|it| !**it) else {
+            return Ok(false);
+        };
+        let change = self.change()?;
+        let name = file.file_name().and_then(|name| name.to_str());
+        let segment = match name.and_then(parse_offset_file) {
+            Some((base_offset, TRANSACTION_INDEX_SUFFIX)) => {
+                self.segments.read().get(&base_offset).map(Arc::clone)
+            }
+            _ => None,
+        };
+        let Some(segment) = segment.filter(|it| !it.transaction_index.is_readable()) else {
+            // It went, or somebody has made it anew meanwhile.
+            return Ok(false);
+        };
+        let rebuilt = change.rebuild_transaction_index(&segment);
+        *has_failed = rebuilt.is_err();
+        rebuilt.map(|()| true)
     }
 
     /// Reads again where the log was cut off or begun anew in the middle of it.
@@ -283,6 +309,16 @@ impl Change<'_> {
         segment.transaction_index.become_these(&stays.aborted)?;
         self.truncate_epochs(end_offset);
         self.resume_writer(segment, end_offset, stays, now_ms)
+    }
+
+    fn rebuild_transaction_index(self, segment: &Segment) -> Result<(), OpenError> {
+        let stays = self.walk_over_what_stays(segment, segment.size())?;
+        self.begin();
+        match segment.transaction_index.become_these(&stays.aborted) {
+            // What cannot be read is no answer, so there is none that is wrong.
+            Err(error) if error.is_shortage() => self.end(Ok(())).and(Err(error.into())),
+            rebuilt => self.end(rebuilt.map_err(OpenError::from)),
+        }
     }
 
     /// Everything goes, and the log begins anew, empty, at `offset`. `checkpoint` writes what the log

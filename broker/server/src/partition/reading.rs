@@ -1,5 +1,7 @@
 //! Reading a partition for clients.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use foz_canary::{Canary, sings};
 use foz_log::{PartitionLog, ReadError as LogReadError, StorageError};
@@ -8,7 +10,7 @@ use foz_protocol::batch::Batches;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::fetch::{AbortedTransaction, IsolationLevel};
 use foz_replication::ReplicaSelector;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{FailedRead, Located, Partition};
 
@@ -212,6 +214,7 @@ impl Partition {
             // The log itself is whole.
             LogReadError::TransactionIndex(error) => {
                 read.located.directory.failure().storage_failed(error);
+                rebuild_transaction_index(&read.located, error);
             }
             _ => {}
         }
@@ -299,6 +302,23 @@ impl Partition {
         }
         Ok(own)
     }
+}
+
+/// In the background, for as long as it takes to read a segment: whoever reads committed records meanwhile is told to come again.
+fn rebuild_transaction_index(located: &Arc<Located>, error: &StorageError) {
+    let (located, file) = (Arc::clone(located), error.path.clone());
+    tokio::task::spawn_blocking(move || match located.log.rebuild_transaction_index(&file) {
+        Ok(true) => warn!(file = %file.display(), "what was aborted there is known again"),
+        Ok(false) => {}
+        Err(error) => {
+            error!(file = %file.display(), %error, "it cannot be said what was aborted there");
+            if located.log.has_failed() {
+                (located.directory.failure()).log_stopped(located.log.partition(), &error);
+            } else {
+                located.directory.failure().open_failed(&error);
+            }
+        }
+    });
 }
 
 /// Of `bytes`, whole batches that were read at `offset`.

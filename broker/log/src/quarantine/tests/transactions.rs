@@ -87,6 +87,36 @@ fn a_transaction_index_that_the_disk_does_not_give_is_made_anew_by_a_cut() {
     assert_eq!(log.aborted_in(0, 20).unwrap(), aborted(6));
 }
 
+#[test]
+fn a_transaction_index_that_the_disk_does_not_give_any_more_is_made_anew() {
+    let (data, _directory, log) = world(2600);
+    let path = path(&data, "txnindex");
+    assert!(!log.rebuild_transaction_index(&path).unwrap());
+    bad_sectors::add(&path, 0..PAGE_BYTES);
+    let ReadError::TransactionIndex(error) = log.aborted_in(0, 20).unwrap_err() else {
+        panic!("the log can be read")
+    };
+    assert_eq!(error.path, path);
+    assert!(log.rebuild_transaction_index(&path).unwrap());
+    // What is written anew can be read.
+    bad_sectors::mend(&path);
+    assert_eq!(log.aborted_in(0, 20).unwrap(), aborted(TRANSACTIONS));
+    assert!(!log.rebuild_transaction_index(&path).unwrap());
+    // Nobody can say it where the log is damaged as well, and nothing has happened.
+    bad_sectors::add(&path, 0..PAGE_BYTES);
+    damage_marker(&data);
+    let error = log.rebuild_transaction_index(&path).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Damaged { offset: 5, .. }),
+        "{error}"
+    );
+    assert!(!log.has_failed());
+    assert!(!log.rebuild_transaction_index(&path).unwrap(), "not again");
+    for other in [path.with_extension("log"), path.with_file_name("x")] {
+        assert!(!log.rebuild_transaction_index(&other).unwrap());
+    }
+}
+
 /// Of the transaction that begins at 4, in the first segment.
 fn damage_marker(data: &tempfile::TempDir) {
     let path = path(data, "log");

@@ -119,6 +119,17 @@ async fn an_index_that_cannot_be_read_is_no_damage_of_the_log() {
     assert_eq!(failed.error, ErrorCode::KafkaStorageError);
     let all = read(&world, &partition, IsolationLevel::ReadUncommitted).unwrap();
     assert_eq!((all.records.len(), all.aborted), (1, None));
+    // It is made anew.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let again = loop {
+        match read(&world, &partition, IsolationLevel::ReadCommitted) {
+            Ok(again) => break again,
+            Err(error) => assert_eq!(error.error, ErrorCode::KafkaStorageError),
+        }
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(again.aborted, committed.aborted);
     assert!(partition.damage().is_none());
     assert!(world.fatal.try_recv().is_err());
 }

@@ -17,6 +17,7 @@ use foz_groups::{
     Assignor, ConsumerGroupConfig, GroupConfig, Request, Response, Route, Topics, merge, split,
 };
 use foz_metadata::config::Resolver;
+use foz_metadata::image::Resource;
 use foz_metadata::{Changes, Image};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
@@ -156,7 +157,10 @@ impl Following {
         changes: &Changes,
     ) -> watch::Receiver<Arc<Followed>> {
         let mut config = group_config(broker, image);
-        config.consumer_by_group = self.consumer_by_group(&config.consumer, broker, image, changes);
+        let resolver = Resolver::new(image, broker.node_id, &broker.statics);
+        let known = self.consumer_by_group.take();
+        let by_group = consumer_by_group(known, &resolver, &config.consumer, image, changes);
+        config.consumer_by_group = Arc::clone(self.consumer_by_group.insert(by_group));
         let next = Arc::new(Followed {
             image: Arc::clone(image),
             topics: self.topics.follow(image, changes),
@@ -173,27 +177,6 @@ impl Following {
             !is_known
         });
         followed.subscribe()
-    }
-
-    fn consumer_by_group(
-        &mut self,
-        of_all: &ConsumerGroupConfig,
-        broker: &Broker,
-        image: &Image,
-        changes: &Changes,
-    ) -> ConsumerByGroup {
-        if changes.configs_changed.is_empty()
-            && let Some(known) = &self.consumer_by_group
-        {
-            return Arc::clone(known);
-        }
-        let resolver = Resolver::new(image, broker.node_id, &broker.statics);
-        let groups = image.configured_groups();
-        let next = groups.map(|group_id| {
-            let of_group = consumer_config_of(&resolver, group_id, of_all);
-            (Arc::clone(group_id), of_group)
-        });
-        Arc::clone(self.consumer_by_group.insert(Arc::new(next.collect())))
     }
 }
 
@@ -253,6 +236,38 @@ fn consumer_group_config(
         batch_bytes_max: batch_bytes_max.expect("the key is in the table, with a number") as usize,
         assignors,
     }
+}
+
+/// There may be many groups, and topics whose configs change: what did not change is not looked at again.
+fn consumer_by_group(
+    known: Option<ConsumerByGroup>,
+    resolver: &Resolver<'_>,
+    of_all: &ConsumerGroupConfig,
+    image: &Image,
+    changes: &Changes,
+) -> ConsumerByGroup {
+    let counts_for_all = |resource: &Resource| match resource {
+        Resource::DefaultBroker | Resource::Broker(_) => true,
+        Resource::Topic(name) => &**name == CONSUMER_OFFSETS,
+        Resource::Group(_) => false,
+    };
+    let of_group = |group_id: &Arc<str>| consumer_config_of(resolver, group_id, of_all);
+    let mut changed = changes.configs_changed.iter();
+    let Some(mut by_group) = known.filter(|_| !changed.any(counts_for_all)) else {
+        let groups = image.configured_groups();
+        return Arc::new(groups.map(|it| (Arc::clone(it), of_group(it))).collect());
+    };
+    for resource in &changes.configs_changed {
+        let Resource::Group(group_id) = resource else {
+            continue;
+        };
+        let by_group = Arc::make_mut(&mut by_group);
+        match image.configs(resource) {
+            Some(_) => by_group.insert(Arc::clone(group_id), of_group(group_id)),
+            None => by_group.remove(group_id),
+        };
+    }
+    by_group
 }
 
 /// What a group says of itself, within the same bounds.
@@ -368,6 +383,54 @@ mod tests {
             };
             let config = consumer_config_of(&resolver, group_id, &of_all);
             assert_eq!(config, expected, "{group_id}");
+        }
+    }
+
+    #[test]
+    fn only_groups_whose_configs_changed_are_looked_at_again() {
+        const SESSION: &str = "consumer.session.timeout.ms";
+        let image = image(&[
+            (ResourceKind::Group, "a", SESSION, "50000"),
+            (ResourceKind::Group, "b", SESSION, "60000"),
+        ]);
+        let properties = BTreeMap::new();
+        let resolver = Resolver::new(&image, 7, &properties);
+        let of_all = ConsumerGroupConfig::default();
+        let changed = |resources: &[Resource]| Changes {
+            configs_changed: resources.iter().cloned().collect(),
+            ..Changes::default()
+        };
+        let follow = |known: &[&str], changes: &Changes| {
+            let known = known.iter().map(|it| ((*it).into(), of_all.clone()));
+            let known = Some(Arc::new(known.collect()));
+            let next = consumer_by_group(known, &resolver, &of_all, &image, changes);
+            let sessions = next.iter();
+            let sessions = sessions.map(|(id, it)| (id.to_string(), it.session_timeout_ms));
+            sessions.collect::<Vec<_>>()
+        };
+        let expected = |sessions: &[(&str, i32)]| {
+            let sessions = sessions.iter();
+            let sessions = sessions.map(|(id, session)| ((*id).to_owned(), *session));
+            sessions.collect::<Vec<_>>()
+        };
+        let all = expected(&[("a", 50_000), ("b", 60_000)]);
+        let nothing = Changes::default();
+        let first = consumer_by_group(None, &resolver, &of_all, &image, &nothing);
+        assert_eq!(first.len(), 2);
+        let group = |id: &str| Resource::Group(id.into());
+        let stale = expected(&[("a", 45_000), ("gone", 45_000)]);
+        assert_eq!(follow(&["a", "gone"], &nothing), stale);
+        let topic = changed(&[Resource::topic("orders")]);
+        assert_eq!(follow(&["a", "gone"], &topic), stale);
+        let groups = changed(&[group("b"), group("gone")]);
+        let some = expected(&[("a", 45_000), ("b", 60_000)]);
+        assert_eq!(follow(&["a", "gone"], &groups), some);
+        for resource in [
+            Resource::DefaultBroker,
+            Resource::Broker(7),
+            Resource::topic(CONSUMER_OFFSETS),
+        ] {
+            assert_eq!(follow(&["a", "gone"], &changed(&[resource])), all);
         }
     }
 }

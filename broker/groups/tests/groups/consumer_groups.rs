@@ -376,6 +376,8 @@ fn a_name_that_cannot_be_taken_stays_with_the_group_that_has_it() {
     let empty = |kind: &str| vec![(kind.to_owned(), "Empty".to_owned())];
     assert_eq!(described(&mut harness).error_code, NOT_FOUND);
     assert_eq!(harness.offsets().len(), 1);
+    let counts = harness.coordinator.counts();
+    assert_eq!(counts.by_protocol(), [("classic", 1), ("consumer", 0)]);
     harness.fails = None;
     assert_eq!(epoch(&mut harness, join("a")), 1);
     assert_eq!(epoch(&mut harness, request("a", -1)), -1);

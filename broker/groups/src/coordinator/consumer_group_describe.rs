@@ -41,6 +41,11 @@ impl Coordinator {
 
     fn not_a_consumer_group(&self, group_id: &GroupId) -> DescribedGroup {
         let id = group_id.as_str();
+        if id.is_empty() {
+            return DescribedGroup::default()
+                .with_error_code(ResponseError::InvalidGroupId.code())
+                .with_error_message(Some(wire("GroupId is empty")));
+        }
         let message = if self.groups.contains_key(id) {
             format!("Group {id} is not a consumer group.")
         } else {

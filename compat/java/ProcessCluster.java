@@ -40,7 +40,7 @@ import org.apache.kafka.test.TestUtils;
  * their memory. It has no controllers for the same reason: {@link #controllers()} is empty.
  */
 public final class ProcessCluster implements ClusterInstance {
-    private static final long START_LIMIT_MS = 60_000;
+    private static final long START_LIMIT_MS = 120_000;
     private static final long METADATA_LIMIT_MS = 60_000;
     private static final short GROUP_VERSION_OFF = 0;
 

@@ -126,6 +126,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Some(Action::Run { classes }) if !classes.is_empty() => {
             let classes = chosen(&all, classes)?;
+            let known = tables.in_baseline(&classes);
+            if let Some(class) = classes.iter().find(|class| !known.contains(class)) {
+                let class = short_name(class);
+                bail!(
+                    "{class} has nothing to be compared with: foz-compat baseline {class} runs it on Apache Kafka"
+                );
+            }
             on_foz(
                 &forks,
                 &tables,

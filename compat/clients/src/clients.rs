@@ -29,6 +29,8 @@ enum Language {
     Go,
     /// `java/Scenario.java`, with Kafka's client of this version.
     Java,
+    /// `rust`.
+    Rust,
 }
 
 /// One client.
@@ -49,12 +51,13 @@ const fn client(name: &'static str, language: Language, which: &'static str) -> 
 }
 
 /// The slow ones first, so that the last to end is a short one.
-pub(crate) const CLIENTS: [Client; 9] = [
+pub(crate) const CLIENTS: [Client; 10] = [
     client("kafkajs", Language::Node, "kafkajs.js"),
     client("java-4.3", Language::Java, "4.3.1"),
     client("java-3.9", Language::Java, "3.9.2"),
     client("kafka-python", Language::Python, "kafka_python.py"),
     client("sarama", Language::Go, "sarama"),
+    client("rdkafka", Language::Rust, ""),
     client("confluent-kafka", Language::Python, "confluent.py"),
     client("franz-go", Language::Go, "franz"),
     client("aiokafka", Language::Python, "aiokafka_scenario.py"),
@@ -147,6 +150,12 @@ impl Client {
                 let path = format!("{}:{}/lib/*", folder.display(), folder.display());
                 words.extend(["-cp".to_owned(), path, "Scenario".to_owned()]);
                 (PathBuf::from("java"), words, Vec::new())
+            }
+            Language::Rust => {
+                let target = place.join("rust");
+                build_rust(&sources.join("rust"), &target, progress)?;
+                let program = target.join("debug/foz-compat-rdkafka");
+                (program, Vec::new(), Vec::new())
             }
         })
     }
@@ -311,6 +320,19 @@ fn java(sources: &Path, version: &str, place: &Path, progress: &Progress) -> Res
             .arg("-cp")
             .arg(format!("{}/*", libraries.display()))
             .arg(sources.join("Scenario.java"))
+            .limit(BUILD_LIMIT)
+            .run()
+            .map(drop)
+    })
+}
+
+/// A workspace of its own: librdkafka takes minutes to build, and nothing else of Foz needs it.
+fn build_rust(sources: &Path, target: &Path, progress: &Progress) -> Result<()> {
+    progress.step("build rdkafka with cargo", || {
+        External::new("cargo")
+            .args(["build", "--quiet", "--locked", "--target-dir"])
+            .arg(target)
+            .in_folder(sources)
             .limit(BUILD_LIMIT)
             .run()
             .map(drop)

@@ -27,7 +27,7 @@ use crate::outcome::{Outcome, Verdict};
 pub(crate) const OF: &str = "tools";
 /// A tool starts a JVM, on a machine that is busy with the others.
 const TOOL_LIMIT: Duration = Duration::from_secs(90);
-const AGAIN_LIMIT: Duration = Duration::from_secs(20);
+const AGAIN_LIMIT: Duration = Duration::from_secs(10);
 const MAVEN_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// For programs of a few seconds on few cores.
 pub(crate) const JVM: [&str; 4] = [

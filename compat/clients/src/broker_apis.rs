@@ -7,9 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// What a case may need, and the API without which there is none of it.
-const FEATURES: [(&str, i16); 2] = [("transactions", TXN_OFFSET_COMMIT), ("consumer groups", 68)];
+const FEATURES: [(&str, i16); 2] = [
+    ("transactions", TXN_OFFSET_COMMIT),
+    ("consumer groups", CONSUMER_GROUP_HEARTBEAT),
+];
 const TXN_OFFSET_COMMIT: i16 = 28;
+const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 const API_VERSIONS: i16 = 18;
+const METADATA: i16 = 3;
 const LIMIT: Duration = Duration::from_secs(10);
 /// An answer has a few bytes for each of a hundred APIs.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -20,21 +25,41 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// The first of these brokers does not answer, or not with the list of its APIs.
 pub(crate) fn features(bootstrap: &str) -> Result<Vec<String>> {
     let first = bootstrap.split(',').next().unwrap_or_default();
-    let keys = ask(first).with_context(|| format!("asking {first} for its APIs"))?;
+    let answer = request(first, API_VERSIONS, &[]);
+    let keys = answer.and_then(|answer| keys(&answer));
+    let keys = keys.with_context(|| format!("asking {first} for its APIs"))?;
     let has = FEATURES.iter().filter(|(_, key)| keys.contains(key));
     Ok(has.map(|(name, _)| (*name).to_owned()).collect())
 }
 
-/// ApiVersions of version 0: its header has no tags, and its answer neither.
-fn ask(address: &str) -> Result<Vec<i16>> {
+/// How many brokers this one knows that are alive.
+///
+/// # Errors
+/// It does not answer, or not with a list of brokers.
+pub(crate) fn count_brokers(address: &str) -> Result<usize> {
+    // Version 0: no topic is named, so it tells of all, of which there are few yet. Brokers come first.
+    let answer = request(address, METADATA, &0_i32.to_be_bytes())?;
+    let Some(count) = answer.first_chunk::<8>() else {
+        bail!("no list of brokers, but {answer:?}");
+    };
+    let [_, _, _, _, count @ ..] = *count;
+    Ok(usize::try_from(i32::from_be_bytes(count))?)
+}
+
+/// Of version 0, of which neither header nor body has tags.
+fn request(address: &str, key: i16, body: &[u8]) -> Result<Vec<u8>> {
+    const CORRELATION_ID: i32 = 1;
+    const NO_CLIENT_ID: i16 = -1;
+    let mut request = Vec::new();
+    request.extend(key.to_be_bytes());
+    request.extend(0_i16.to_be_bytes());
+    request.extend(CORRELATION_ID.to_be_bytes());
+    request.extend(NO_CLIENT_ID.to_be_bytes());
+    request.extend(body);
+    let length = i32::try_from(request.len())?;
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    let mut request = Vec::new();
-    request.extend(10_i32.to_be_bytes());
-    request.extend(API_VERSIONS.to_be_bytes());
-    request.extend(0_i16.to_be_bytes());
-    request.extend(1_i32.to_be_bytes());
-    request.extend((-1_i16).to_be_bytes());
+    stream.write_all(&length.to_be_bytes())?;
     stream.write_all(&request)?;
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
@@ -44,7 +69,7 @@ fn ask(address: &str) -> Result<Vec<i16>> {
     }
     let mut answer = vec![0; length];
     stream.read_exact(&mut answer)?;
-    keys(&answer)
+    Ok(answer)
 }
 
 /// Correlation id, error code, length of the list; then key, least and greatest version each.

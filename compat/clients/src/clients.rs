@@ -1,7 +1,6 @@
 //! The clients: how each one's program is built and started, and what it tells.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +10,7 @@ use foz_e2e::folders::write;
 use foz_e2e::progress::Progress;
 use serde::{Deserialize, Serialize};
 
+use crate::jobs::dies_with_us;
 use crate::outcome::{Outcome, Verdict};
 use crate::tools::{JVM, maven};
 
@@ -18,16 +18,21 @@ const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Each case waits 30 seconds at most; most of them take one.
 const RUN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
+/// How much of what a program said last is shown.
+const WORDS_MAX: usize = 10;
+/// The case of a program that did not tell of its cases as it should.
+const PROGRAM: &str = "program";
+
 /// How a program is made.
 #[derive(Debug, Clone, Copy)]
 enum Language {
-    /// A file of `python`, in an environment with what `requirements.txt` names.
+    /// A file of `python/src`, with what `requirements.txt` names.
     Python,
-    /// A file of `node`, with what `package-lock.json` names.
+    /// A file of `node/src`, with what `package-lock.json` names.
     Node,
     /// A folder of `go`.
     Go,
-    /// `java/Scenario.java`, with Kafka's client of this version.
+    /// `java/src`, with Kafka's client of this version.
     Java,
     /// `rust`.
     Rust,
@@ -78,7 +83,7 @@ pub(crate) struct Prepared {
 struct Setup<'a> {
     bootstrap: &'a str,
     /// Of the names of its topics and groups.
-    prefix: String,
+    prefix: &'a str,
     has: &'a [String],
 }
 
@@ -125,16 +130,25 @@ impl Client {
         let which = self.which;
         Ok(match self.language {
             Language::Python => {
-                needs(&[("python3", "python3-venv"), ("kcat", "kcat")])?;
-                let python = python(&sources.join("python"), place, progress)?;
-                let file = sources.join("python").join(which);
+                needs(&[
+                    ("python3", "python3"),
+                    ("pip3", "python3-pip"),
+                    ("kcat", "kcat"),
+                ])?;
+                let modules = python(&sources.join("python"), place, progress)?;
+                let file = sources.join("python/src").join(which);
                 // No folder of compiled files in the repository.
-                (python, vec!["-B".to_owned(), text(&file)], Vec::new())
+                let words = vec!["-B".to_owned(), text(&file)];
+                (
+                    PathBuf::from("python3"),
+                    words,
+                    vec![("PYTHONPATH", modules)],
+                )
             }
             Language::Node => {
                 needs(&[("node", "nodejs"), ("npm", "npm")])?;
                 let modules = node(&sources.join("node"), place, progress)?;
-                let file = sources.join("node").join(which);
+                let file = sources.join("node/src").join(which);
                 let environment = vec![("NODE_PATH", modules)];
                 (PathBuf::from("node"), vec![text(&file)], environment)
             }
@@ -145,9 +159,8 @@ impl Client {
             }
             Language::Java => {
                 needs(&[("java", "default-jdk-headless"), ("mvn", "maven")])?;
-                let folder = java(&sources.join("java"), which, place, progress)?;
+                let path = java(&sources.join("java"), which, place, progress)?;
                 let mut words: Vec<String> = JVM.map(str::to_owned).into();
-                let path = format!("{}:{}/lib/*", folder.display(), folder.display());
                 words.extend(["-cp".to_owned(), path, "Scenario".to_owned()]);
                 (PathBuf::from("java"), words, Vec::new())
             }
@@ -166,25 +179,24 @@ impl Prepared {
         self.name
     }
 
-    /// Runs all of its cases.
+    /// Runs all of its cases. That the program itself fails is one, too.
     ///
     /// # Errors
-    /// It could not be run, or what it prints is not what it should be; with the end of what it said.
+    /// It cannot be started, or takes too long; with the end of what it said.
     pub(crate) fn run(
         &self,
         bootstrap: &str,
         has: &[String],
         place: &Path,
     ) -> Result<Vec<Outcome>> {
-        static RUNS: AtomicU32 = AtomicU32::new(0);
         let setup = Setup {
             bootstrap,
-            prefix: format!("{}-{}", self.name, RUNS.fetch_add(1, Ordering::Relaxed)),
+            prefix: self.name,
             has,
         };
         let file = place.join("setup").join(format!("{}.json", self.name));
         write(&file, serde_json::to_vec(&setup)?)?;
-        let mut command = External::new(&self.program).args(&self.words).arg(&file);
+        let mut command = dies_with_us(&self.program).args(&self.words).arg(&file);
         for (name, value) in &self.environment {
             command = command.env(name, value);
         }
@@ -192,26 +204,34 @@ impl Prepared {
         let logs = place.join("logs");
         write(logs.join(format!("{}.out", self.name)), output.text())?;
         write(logs.join(format!("{}.err", self.name)), output.error_text())?;
+        let text = output.text();
+        let mut outcomes: Vec<Outcome> = text.lines().map(|line| self.outcome(line)).collect();
         if !output.status.success() {
-            let said = format!("{}\n{}", output.text(), output.error_text());
-            bail!("ended with {}:\n{}", output.status, last_lines(&said, 30));
+            let words = last_lines(output.error_text().trim(), WORDS_MAX);
+            outcomes.push(self.failed(format!("ended with {}: {words}", output.status)));
         }
-        output
-            .text()
-            .lines()
-            .map(|line| self.outcome(line))
-            .collect()
+        Ok(outcomes)
     }
 
-    fn outcome(&self, line: &str) -> Result<Outcome> {
-        let line: Line = serde_json::from_str(line)
-            .with_context(|| format!("{line:?} is not what became of a case"))?;
-        Ok(Outcome {
+    fn outcome(&self, line: &str) -> Outcome {
+        match serde_json::from_str::<Line>(line) {
+            Ok(line) => Outcome {
+                of: self.name.to_owned(),
+                case: line.case,
+                verdict: line.result,
+                detail: line.detail,
+            },
+            Err(_) => self.failed(format!("printed {line:?}, which tells of no case")),
+        }
+    }
+
+    fn failed(&self, detail: String) -> Outcome {
+        Outcome {
             of: self.name.to_owned(),
-            case: line.case,
-            verdict: line.result,
-            detail: line.detail,
-        })
+            case: PROGRAM.to_owned(),
+            verdict: Verdict::Failed,
+            detail,
+        }
     }
 }
 
@@ -228,48 +248,32 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The interpreter of an environment that has the clients. Its path is in its programs, so it is made where it stays.
+/// The folder of what is installed.
 fn python(sources: &Path, place: &Path, progress: &Progress) -> Result<PathBuf> {
-    let requirements = sources.join("requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)?;
-    let folder = place.join("python");
-    let python = folder.join("bin/python");
-    let mark = folder.join("requirements.txt");
-    if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    progress.step("install the Python clients", || {
-        foz_e2e::build_cache::remove_folder(&folder)?;
+    let recipe = Recipe {
+        what: "install the Python clients",
+        name: "python",
+        settings: "",
+        source: sources,
+    };
+    cached(place, &recipe, progress, |folder| {
         External::new("python3")
-            .args(["-m", "venv"])
-            .arg(&folder)
+            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+            .arg(folder)
+            .arg("--requirement")
+            .arg(sources.join("requirements.txt"))
             .limit(BUILD_LIMIT)
-            .run()?;
-        External::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--requirement",
-            ])
-            .arg(&requirements)
-            .limit(BUILD_LIMIT)
-            .run()?;
-        // Last, so that an installation that was killed is made anew.
-        write(&mark, &wanted)
-    })?;
-    Ok(python)
+            .run()
+            .map(drop)
+    })
 }
 
 /// The folder of the modules.
 fn node(sources: &Path, place: &Path, progress: &Progress) -> Result<PathBuf> {
-    let lock = std::fs::read_to_string(sources.join("package-lock.json"))?;
     let recipe = Recipe {
         what: "install kafkajs",
         name: "node",
-        settings: &lock,
+        settings: "",
         source: sources,
     };
     let folder = cached(place, &recipe, progress, |folder| {
@@ -300,30 +304,36 @@ fn build_go(sources: &Path, which: &str, program: &Path, progress: &Progress) ->
     })
 }
 
-fn java(sources: &Path, version: &str, place: &Path, progress: &Progress) -> Result<PathBuf> {
+/// The class path.
+fn java(sources: &Path, version: &str, place: &Path, progress: &Progress) -> Result<String> {
     let recipe = Recipe {
         what: &format!("fetch Kafka's Java client {version}"),
-        name: &format!("java{version}"),
+        name: &format!("java_{version}"),
         settings: version,
         source: sources,
     };
-    cached(place, &recipe, progress, |folder| {
-        let libraries = folder.join("lib");
-        maven(
-            sources,
-            &[&format!("-Dkafka.version={version}")],
-            &libraries,
-        )?;
+    let libraries = cached(place, &recipe, progress, |folder| {
+        maven(sources, &[&format!("-Dkafka.version={version}")], folder)
+    })?;
+    let programs = sources.join("src");
+    let recipe = Recipe {
+        what: &format!("compile the program for Kafka's Java client {version}"),
+        name: &format!("scenario_{version}"),
+        settings: &text(&libraries),
+        source: &programs,
+    };
+    let classes = cached(place, &recipe, progress, |folder| {
         External::new("javac")
             .args(["-nowarn", "-d"])
             .arg(folder)
             .arg("-cp")
             .arg(format!("{}/*", libraries.display()))
-            .arg(sources.join("Scenario.java"))
+            .arg(programs.join("Scenario.java"))
             .limit(BUILD_LIMIT)
             .run()
             .map(drop)
-    })
+    })?;
+    Ok(format!("{}:{}/*", classes.display(), libraries.display()))
 }
 
 /// A workspace of its own: librdkafka takes minutes to build, and nothing else of Foz needs it.

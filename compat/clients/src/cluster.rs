@@ -1,7 +1,7 @@
 //! Three brokers, each a controller too, on loopback.
 
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use foz_e2e::build_cache::remove_folder;
 use foz_e2e::external::External;
 use foz_e2e::folders::write;
 
+use crate::broker_apis::count_brokers;
 use crate::tools::Tools;
 
 const NODES: usize = 3;
@@ -47,7 +48,7 @@ struct Ports {
 }
 
 impl Cluster {
-    /// Starts it with its files in the folder, which is emptied before, and waits until every node takes connections.
+    /// Starts it with its files in the folder, which is emptied before, and waits until every broker knows all.
     ///
     /// # Errors
     /// A node ends, or is not there in time; says where its log is.
@@ -76,9 +77,7 @@ impl Cluster {
                 .with_context(|| format!("starting node {number}"))?;
             cluster.nodes.push(node);
         }
-        for (number, address) in addresses.iter().enumerate() {
-            cluster.await_node(number, address, &folder.join(number.to_string()))?;
-        }
+        cluster.await_brokers(&addresses, folder)?;
         Ok(cluster)
     }
 
@@ -87,17 +86,20 @@ impl Cluster {
         &self.bootstrap
     }
 
-    fn await_node(&mut self, number: usize, address: &str, folder: &Path) -> Result<()> {
-        let log = folder.join("log");
+    /// Until each of them knows all.
+    fn await_brokers(&mut self, addresses: &[String], folder: &Path) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = self.nodes[number].try_wait()? {
-                bail!("node {number} ended with {status}: {}", log.display());
+        for (number, address) in addresses.iter().enumerate() {
+            let log = folder.join(number.to_string()).join("log");
+            while !count_brokers(address).is_ok_and(|count| count == NODES) {
+                if let Some(status) = self.nodes[number].try_wait()? {
+                    bail!("node {number} ended with {status}: {}", log.display());
+                }
+                if Instant::now() > deadline {
+                    bail!("node {number} does not know all: {}", log.display());
+                }
+                std::thread::sleep(Duration::from_millis(50));
             }
-            if Instant::now() > deadline {
-                bail!("node {number} takes no connections: {}", log.display());
-            }
-            std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Runs several things at a time, each with one line of progress.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use foz_e2e::external::External;
 use foz_e2e::progress::{Progress, seconds};
 
 use crate::outcome::Outcome;
@@ -14,6 +16,13 @@ pub(crate) type Job<'a> = (
     String,
     Box<dyn FnOnce() -> Result<Vec<Outcome>> + Send + 'a>,
 );
+
+/// A program that the kernel kills when the thread that starts it is gone, so that none outlives a run.
+pub(crate) fn dies_with_us(program: impl AsRef<OsStr>) -> External {
+    External::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(program)
+}
 
 /// So many at once, in the order given.
 ///
@@ -27,9 +36,16 @@ pub(crate) fn run(jobs: Vec<Job<'_>>, at_once: usize, progress: &Progress) -> Re
     };
     let work = || -> Result<Vec<Outcome>> {
         let mut all = Vec::new();
+        let mut failure = None;
         while let Some((name, job)) = next() {
             let begun = Instant::now();
-            let outcomes = job().with_context(|| name.clone())?;
+            let outcomes = match job().with_context(|| name.clone()) {
+                Ok(outcomes) => outcomes,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    continue;
+                }
+            };
             let passed = outcomes.iter().filter(|it| it.has_passed()).count();
             progress.line(&format!(
                 "{name}: {passed} of {} passed ({})",
@@ -38,7 +54,7 @@ pub(crate) fn run(jobs: Vec<Job<'_>>, at_once: usize, progress: &Progress) -> Re
             ));
             all.extend(outcomes);
         }
-        Ok(all)
+        failure.map_or(Ok(all), Err)
     };
     std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
@@ -87,8 +103,17 @@ mod tests {
         cases.sort();
         assert_eq!(cases, ["a", "b", "c"]);
 
-        jobs = vec![("d".to_owned(), Box::new(|| Err(anyhow!("no program"))))];
-        let error = run(jobs, 2, &progress).unwrap_err();
+        let (sender, ran) = std::sync::mpsc::channel();
+        let last = move || {
+            sender.send(()).unwrap();
+            Ok(Vec::new())
+        };
+        jobs = vec![
+            ("d".to_owned(), Box::new(|| Err(anyhow!("no program")))),
+            ("e".to_owned(), Box::new(last)),
+        ];
+        let error = run(jobs, 1, &progress).unwrap_err();
         assert_eq!(format!("{error:#}"), "d: no program");
+        assert!(ran.recv().is_ok());
     }
 }

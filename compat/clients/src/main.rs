@@ -5,7 +5,7 @@
 //! - What does not pass stands in `expected.tsv` with its reason. A row of it that passes is an error, too, so that
 //!   the table only shrinks. What the server does not advertise is skipped without a row, and comes by itself once it
 //!   does.
-//! - Nothing outlives a run, even one that was killed: the kernel kills each process when its parent dies.
+//! - Nothing outlives a run, even one that was killed: the kernel kills what was started when its parent is gone.
 //!
 //! Start reading at [`run`]; then [`clients::CLIENTS`] and [`tools::read_stories`].
 
@@ -17,6 +17,7 @@ mod jobs;
 mod outcome;
 mod tools;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let folders = Folders::find()?;
     let sources = folders.repository.join("compat/clients");
     let place = folders.cache.join("compat/clients");
-    std::fs::create_dir_all(&place)?;
+    let _held = hold(&place)?;
     let expected_text = read(&sources.join("expected.tsv"))?;
     let expected = read_expected(&expected_text)?;
     let is_wanted = |name: &str| {
@@ -128,6 +129,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     ));
     drop(cluster);
     conclude(arguments, &outcomes, &expected, &has, &place)
+}
+
+/// One run at a time: they share their folders.
+fn hold(place: &Path) -> Result<File> {
+    std::fs::create_dir_all(place)?;
+    let lock = File::create(place.join("lock"))?;
+    if lock.try_lock().is_err() {
+        bail!("another foz-compat-clients is running");
+    }
+    Ok(lock)
 }
 
 fn conclude(

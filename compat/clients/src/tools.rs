@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use foz_e2e::build_cache::{Recipe, cached};
+use foz_e2e::build_cache::{Recipe, cached, remove_folder};
 use foz_e2e::external::External;
 use foz_e2e::folders::write;
 use foz_e2e::progress::Progress;
 use regex::{Regex, RegexBuilder};
 
+use crate::jobs::dies_with_us;
 use crate::outcome::{Outcome, Verdict};
 
 /// What the outcomes of stories are of.
@@ -182,12 +183,16 @@ impl Tools {
     /// The tool fails.
     pub(crate) fn with_archive(self, bootstrap: &str, place: &Path) -> Result<Self> {
         let name = self.libraries.file_name().unwrap_or_default();
-        let archive = place.join(format!("{}.jsa", name.display()));
+        // What `cached` removes with earlier jars are folders beside them.
+        let folder = place.join("archive");
+        let archive = folder.join(format!("{}.jsa", name.display()));
         if !archive.exists() {
-            let new = place.join("new.jsa");
+            remove_folder(&folder)?;
+            std::fs::create_dir_all(&folder)?;
+            let new = folder.join("new");
             External::new("java")
                 .arg(format!("-XX:ArchiveClassesAtExit={}", new.display()))
-                .args(self.words(TOOLS[23].1))
+                .args(self.words(class_of("kafka-topics")?))
                 .args(["--bootstrap-server", bootstrap, "--list"])
                 .limit(TOOL_LIMIT)
                 .run()?;
@@ -252,7 +257,7 @@ impl Tools {
                 let word = word.replace("{bootstrap}", bootstrap);
                 word.replace("{folder}", &folder.display().to_string())
             });
-            let output = External::new("java")
+            let output = dies_with_us("java")
                 .args(self.words(step.class))
                 .args(words)
                 .stdin(step.input.as_str())
@@ -286,7 +291,8 @@ impl Step {
     }
 
     fn shows(&self) -> bool {
-        let is_show = |word: &String| ["--describe", "--list", "--verify"].contains(&word.as_str());
+        let is_show =
+            |word: &String| ["describe", "list", "verify"].contains(&word.trim_start_matches('-'));
         self.words.iter().any(is_show)
     }
 }
@@ -346,8 +352,7 @@ fn read_line(
 fn read_step(line: usize, typed: &str, files: Vec<(String, String)>) -> Result<Step> {
     let mut words = typed.split_whitespace().map(str::to_owned);
     let tool = words.next().context("no tool")?;
-    let class = TOOLS.iter().find(|(name, _)| *name == tool);
-    let (_, class) = class.with_context(|| format!("{tool} is no tool that is known here"))?;
+    let class = class_of(&tool)?;
     let mut words: Vec<String> = words.collect();
     if !words.iter().any(|word| word.contains("{bootstrap}")) {
         let asked = words.iter().position(|word| !word.starts_with('-'));
@@ -369,6 +374,12 @@ fn read_step(line: usize, typed: &str, files: Vec<(String, String)>) -> Result<S
         unwanted: Vec::new(),
         status: 0,
     })
+}
+
+fn class_of(tool: &str) -> Result<&'static str> {
+    let found = TOOLS.iter().find(|(name, _)| *name == tool);
+    let (_, class) = found.with_context(|| format!("{tool} is no tool that is known here"))?;
+    Ok(class)
 }
 
 fn pattern(text: &str) -> Result<Regex> {

@@ -80,9 +80,9 @@ class OfProducer:
             refuse(error.args[0])
         equal(len(errors), len(made), "answers")
         for error in errors:
-            if error:
-                # Where another producer has taken over, the record was only purged.
-                refuse(error) if error.name() != "_PURGE_QUEUE" else None
+            # Where another producer has taken over, the record is only purged: the end of the transaction tells why.
+            if error and error.name() != "_PURGE_QUEUE":
+                refuse(error)
 
     def begin(self):
         self.inner.begin_transaction()

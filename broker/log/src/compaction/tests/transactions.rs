@@ -128,15 +128,7 @@ fn what_is_left_of_a_marker_where_a_segment_ends_has_no_entry() {
     }
     world.append(&PLAIN.at(9).marker(5, true, NOW_MS));
     assert_eq!(world.segments()[1].0, 3);
-    for n in 0..4 {
-        world.log().set_config(config(300));
-        for offset in 0..4 {
-            plain(&world, 10 + n * 4 + offset, "x");
-        }
-        world.commit();
-        world.log().set_config(config(1));
-        world.compact(NOW_MS + n * DELETE_RETENTION_MS);
-    }
+    compact_as_it_goes_on(&world, 10);
     let left = world
         .batches()
         .into_iter()
@@ -221,15 +213,7 @@ fn what_is_left_of_a_marker_tells_the_epoch_after_a_start() {
     let mut marker = marker.to_batch(NOW_MS).unwrap();
     assign(&mut marker, 5, 0);
     world.append(&marker);
-    for n in 0..4 {
-        world.log().set_config(config(300));
-        for offset in 0..4 {
-            plain(&world, 6 + n * 4 + offset, "x");
-        }
-        world.commit();
-        world.log().set_config(config(1));
-        world.compact(NOW_MS + n * DELETE_RETENTION_MS);
-    }
+    compact_as_it_goes_on(&world, 6);
     let left = world
         .batches()
         .into_iter()
@@ -302,4 +286,17 @@ fn with_open_between(root: &Path) -> World {
     world.commit();
     world.log().set_config(config(1));
     world
+}
+
+/// Four passes, as far apart as markers are kept, with records of no transaction from `offset` on before each.
+fn compact_as_it_goes_on(world: &World, offset: i64) {
+    for n in 0..4 {
+        world.log().set_config(config(300));
+        for at in 0..4 {
+            plain(world, offset + n * 4 + at, "x");
+        }
+        world.commit();
+        world.log().set_config(config(1));
+        world.compact(NOW_MS + n * DELETE_RETENTION_MS);
+    }
 }

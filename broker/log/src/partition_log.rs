@@ -38,6 +38,8 @@ mod flush;
 mod follow;
 mod marks;
 mod moving;
+#[cfg(test)]
+mod new_log;
 mod offsets;
 mod read;
 mod shorten;

@@ -40,6 +40,8 @@ mod request;
 mod role;
 mod spare_file;
 mod stopping;
+#[cfg(test)]
+mod test_registration;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

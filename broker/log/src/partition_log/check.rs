@@ -151,24 +151,15 @@ fn is_unreadable(error: &StorageError, segment: &Segment) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::FileHandles;
     use crate::error::StorageContext;
-    use crate::{FileHandles, TopicPartition};
+    use crate::partition_log::new_log::new_log;
 
     #[test]
     fn a_file_that_others_took_away_is_no_failure() {
         let data = tempfile::tempdir().unwrap();
-        let log = PartitionLog::create(
-            data.path(),
-            TopicPartition::new("t", 0),
-            Uuid::nil(),
-            Arc::default(),
-            &FileHandles::new(4),
-            0,
-        )
-        .unwrap();
+        let log = new_log(data.path());
         let segment = log.first_segment();
         let failed = |kind: io::ErrorKind| {
             let failed = Err::<(), _>(io::Error::from(kind)).at("open", segment.path());

@@ -226,23 +226,12 @@ impl PartitionLog {
 mod tests {
     use std::time::Duration;
 
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::{FileHandles, TopicPartition};
+    use crate::partition_log::new_log::new_log;
 
     #[test]
     fn retention_that_waits_for_a_flush_holds_up_no_append() {
         let data = tempfile::tempdir().unwrap();
-        let log = PartitionLog::create(
-            data.path(),
-            TopicPartition::new("t", 0),
-            Uuid::nil(),
-            Arc::default(),
-            &FileHandles::new(4),
-            0,
-        )
-        .unwrap();
+        let log = new_log(data.path());
         let flushing = log.flushing.lock();
         std::thread::scope(|scope| {
             let retention = scope.spawn(|| log.apply_retention(1));

@@ -244,24 +244,14 @@ impl Markers {
 mod tests {
     use std::fs;
 
-    use uuid::Uuid;
-
     use super::*;
-    use crate::{FileHandles, TopicPartition};
+    use crate::partition_log::new_log::new_log;
 
     /// The marker was not written, for want of room, and the log stops before it comes again.
     #[test]
     fn what_was_written_ahead_of_nothing_is_not_left_behind() {
         let data = tempfile::tempdir().unwrap();
-        let log = PartitionLog::create(
-            data.path(),
-            TopicPartition::new("t", 0),
-            Uuid::nil(),
-            Arc::default(),
-            &FileHandles::new(4),
-            0,
-        )
-        .unwrap();
+        let log = new_log(data.path());
         let entry = AbortedTransaction {
             producer_id: 1,
             first_offset: 0,

@@ -128,7 +128,7 @@ fn what_is_left_of_a_marker_where_a_segment_ends_has_no_entry() {
     }
     world.append(&PLAIN.at(9).marker(5, true, NOW_MS));
     assert_eq!(world.segments()[1].0, 3);
-    compact_as_it_goes_on(&world, 10);
+    compact_as_it_goes_on(&world, 10, 4);
     let left = world
         .batches()
         .into_iter()
@@ -162,16 +162,7 @@ fn a_transaction_whose_marker_is_gone_does_not_open_again() {
         world.append(&spec.data(&[(Some("x"), Some("value"), NOW_MS)]));
     }
     plain(&world, 13, "x");
-    for n in 0..4 {
-        world.log().set_config(config(300));
-        for offset in 0..6 {
-            plain(&world, 14 + n * 6 + offset, "x");
-        }
-        world.commit();
-        // No two of them become one.
-        world.log().set_config(config(1));
-        world.compact(NOW_MS + n * DELETE_RETENTION_MS);
-    }
+    compact_as_it_goes_on(&world, 14, 6);
     let snapshot = world.partition_dir().join("00000000000000000003.snapshot");
     assert!(snapshot.exists());
     let markers: Vec<_> = world
@@ -213,7 +204,7 @@ fn what_is_left_of_a_marker_tells_the_epoch_after_a_start() {
     let mut marker = marker.to_batch(NOW_MS).unwrap();
     assign(&mut marker, 5, 0);
     world.append(&marker);
-    compact_as_it_goes_on(&world, 6);
+    compact_as_it_goes_on(&world, 6, 4);
     let left = world
         .batches()
         .into_iter()
@@ -288,14 +279,15 @@ fn with_open_between(root: &Path) -> World {
     world
 }
 
-/// Four passes, as far apart as markers are kept, with records of no transaction from `offset` on before each.
-fn compact_as_it_goes_on(world: &World, offset: i64) {
+/// Four passes, as far apart as markers are kept, with so many records of no transaction before each, from `offset` on.
+fn compact_as_it_goes_on(world: &World, offset: i64, count: i64) {
     for n in 0..4 {
         world.log().set_config(config(300));
-        for at in 0..4 {
-            plain(world, offset + n * 4 + at, "x");
+        for at in 0..count {
+            plain(world, offset + n * count + at, "x");
         }
         world.commit();
+        // No two segments become one.
         world.log().set_config(config(1));
         world.compact(NOW_MS + n * DELETE_RETENTION_MS);
     }

@@ -1,13 +1,13 @@
 use bytes::Bytes;
-use foz_metadata::image::SupportedFeatures;
 use foz_metadata::record::{
     Batch, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, RackRecord, RemoveTopicRecord,
     TopicRecord,
 };
-use foz_metadata::rules::{DataDirectory, RegisterBroker, found_cluster, register_broker};
+use foz_metadata::rules::{RegisterBroker, found_cluster, register_broker};
 use uuid::Uuid;
 
 use super::*;
+use crate::test_registration;
 
 struct World {
     image: Image,
@@ -87,26 +87,9 @@ fn change(id: u128, change: PartitionChangeRecord) -> foz_metadata::record::Reco
 }
 
 fn registration(node_id: i32) -> RegisterBroker {
-    let id = Uuid::from_u128(1 + node_id as u128);
     RegisterBroker {
-        node_id,
-        incarnation: id,
-        directories: vec![DataDirectory {
-            id,
-            disk_epoch: -1,
-            intact: false,
-            logs: Vec::new(),
-        }],
-        offline_directories: 0,
-        in_doubt: Vec::new(),
-        cluster_id: String::new(),
-        host: "localhost".to_owned(),
-        port: 9092,
-        replication_host: "localhost".to_owned(),
-        replication_port: 9091,
         rack: Some(format!("rack-{node_id}")),
-        version: "1".to_owned(),
-        features: SupportedFeatures::of_this_program(),
+        ..test_registration::registration(node_id)
     }
 }
 

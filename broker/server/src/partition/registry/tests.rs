@@ -18,14 +18,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use foz_api::ActiveController;
 use foz_metadata::Changes;
-use foz_metadata::image::SupportedFeatures;
 use foz_metadata::record::{
     Batch, ConfigRecord, Fact, NodeIds, PartitionChangeRecord, PartitionRecord, ResourceKind,
     TopicRecord,
 };
-use foz_metadata::rules::{
-    DataDirectory, RegisterBroker, found_cluster, register_broker, unfence_broker,
-};
+use foz_metadata::rules::{found_cluster, register_broker, unfence_broker};
 use foz_protocol::codec::Compression;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use foz_replication::{EpochEndOffset, FetchedPartition, SessionCache, SessionLimits};
@@ -42,6 +39,7 @@ use crate::partition::{Followed, Openings};
 use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
+use crate::test_registration::registration;
 
 mod burying;
 mod coordinating;
@@ -211,30 +209,6 @@ impl World {
 
     fn offline(&self) -> i64 {
         self.broker.metrics.offline_log_partitions.get()
-    }
-}
-
-fn registration(node_id: i32) -> RegisterBroker {
-    let id = Uuid::from_u128(1 + u128::try_from(node_id).unwrap());
-    RegisterBroker {
-        node_id,
-        incarnation: id,
-        directories: vec![DataDirectory {
-            id,
-            disk_epoch: -1,
-            intact: false,
-            logs: Vec::new(),
-        }],
-        offline_directories: 0,
-        in_doubt: Vec::new(),
-        cluster_id: String::new(),
-        host: "localhost".to_owned(),
-        port: 9092,
-        replication_host: "localhost".to_owned(),
-        replication_port: 9091,
-        rack: None,
-        version: "1".to_owned(),
-        features: SupportedFeatures::of_this_program(),
     }
 }
 

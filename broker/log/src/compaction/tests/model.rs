@@ -376,6 +376,9 @@ impl Life {
         self.world.log().flush().unwrap();
         self.world.log().set_high_watermark(high_watermark);
         assert_eq!(self.world.log().high_watermark(), high_watermark);
+        // A start that walks over a marker above the high watermark holds its transaction to be undecided, one that reads a
+        // snapshot does not: the pass before may have gone further than another could now.
+        self.world.commit();
         let begin = self.world.log().compacted_offset();
         let compacted = self.world.compact(self.now_ms);
         self.compacted(begin, compacted.compacted_offset);

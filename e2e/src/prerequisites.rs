@@ -14,6 +14,10 @@ use crate::progress::Progress;
 
 /// Kubernetes' sources and build cache take 6 GB, cargo's target folders as much, images the rest.
 const FREE_DISK_MIN_GB: u64 = 15;
+/// A broker takes no move into the last tenth of its disk, and here every volume is a folder of this one.
+const KEPT_FREE_OF_MOVES: u64 = 10;
+/// What the stories write themselves.
+const STORIES_GB: u64 = 2;
 /// The first Go that fetches the newer one that a module asks for.
 const GO_MIN: (u32, u32) = (1, 21);
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -57,7 +61,7 @@ pub enum For {
 /// # Errors
 /// Names everything that is missing and cannot be installed, each with what to do.
 pub fn ensure(folders: &Folders, purpose: For, progress: &Progress) -> Result<()> {
-    let problems = problems(folders)?;
+    let problems = problems(folders, purpose)?;
     if !problems.is_empty() {
         bail!("this machine is not ready:\n- {}", problems.join("\n- "));
     }
@@ -72,7 +76,7 @@ pub fn ensure(folders: &Folders, purpose: For, progress: &Progress) -> Result<()
     install(&missing, progress)
 }
 
-fn problems(folders: &Folders) -> Result<Vec<String>> {
+fn problems(folders: &Folders, purpose: For) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     if std::env::consts::OS != "linux" {
         problems.push("this needs Linux: the nodes are network namespaces".to_owned());
@@ -88,7 +92,7 @@ fn problems(folders: &Folders) -> Result<Vec<String>> {
         problems.push("no make: install the package make".to_owned());
     }
     std::fs::create_dir_all(&folders.cache)?;
-    problems.extend(disk_problem(&folders.cache)?);
+    problems.extend(disk_problem(&folders.cache, purpose)?);
     Ok(problems)
 }
 
@@ -116,13 +120,25 @@ fn go_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn disk_problem(folder: &Path) -> Result<Option<String>> {
+fn disk_problem(folder: &Path, purpose: For) -> Result<Option<String>> {
     let disk = statvfs(folder)?;
-    let free_gb = disk.f_bavail * disk.f_frsize / 1_000_000_000;
-    Ok((free_gb < FREE_DISK_MIN_GB).then(|| {
-        let folder = folder.display();
-        format!("{folder} has {free_gb} GB free; {FREE_DISK_MIN_GB} GB are needed")
-    }))
+    let gb = |blocks: u64| blocks * disk.f_frsize / 1_000_000_000;
+    let problem = room_problem(gb(disk.f_bavail), gb(disk.f_blocks), purpose);
+    Ok(problem.map(|problem| format!("{} has {problem}", folder.display())))
+}
+
+fn room_problem(free_gb: u64, disk_gb: u64, purpose: For) -> Option<String> {
+    let for_moves_gb = disk_gb / KEPT_FREE_OF_MOVES + STORIES_GB;
+    let (needed_gb, why) = match purpose {
+        For::Stories if for_moves_gb > FREE_DISK_MIN_GB => (
+            for_moves_gb,
+            format!(
+                ": brokers move nothing into the last tenth of a disk, and this one has {disk_gb} GB"
+            ),
+        ),
+        _ => (FREE_DISK_MIN_GB, String::new()),
+    };
+    (free_gb < needed_gb).then(|| format!("{free_gb} GB free; {needed_gb} GB are needed{why}"))
 }
 
 fn missing_packages(purpose: For) -> Vec<&'static str> {
@@ -170,7 +186,21 @@ mod tests {
 
     #[test]
     fn too_little_disk_is_a_problem_that_names_the_folder() {
-        let problem = disk_problem(Path::new("/proc")).unwrap().unwrap();
-        assert_eq!(problem, "/proc has 0 GB free; 15 GB are needed");
+        let problem = disk_problem(Path::new("/proc"), For::Cluster);
+        assert_eq!(
+            problem.unwrap().unwrap(),
+            "/proc has 0 GB free; 15 GB are needed"
+        );
+    }
+
+    #[test]
+    fn stories_need_more_than_the_tenth_that_brokers_keep_free() {
+        assert_eq!(room_problem(15, 270, For::Cluster), None);
+        assert_eq!(room_problem(29, 270, For::Stories), None);
+        assert_eq!(room_problem(15, 100, For::Stories), None);
+        assert_eq!(
+            room_problem(28, 270, For::Stories).unwrap(),
+            "28 GB free; 29 GB are needed: brokers move nothing into the last tenth of a disk, and this one has 270 GB"
+        );
     }
 }

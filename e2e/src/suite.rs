@@ -60,6 +60,8 @@ pub fn test(folders: &Folders, progress: &Progress) -> Result<()> {
         lint_charts(folders, &programs)
     });
     stages.run("the stories pass", || {
+        // What was built meanwhile took room.
+        prerequisites::ensure(folders, For::Stories, progress)?;
         let stories = story::all();
         on_stories_cluster(folders, &programs, progress, |world| {
             story::tell(world, &stories, "", progress)

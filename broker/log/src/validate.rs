@@ -1,6 +1,6 @@
 //! The rules for what a leader appends. Pure: bytes, configuration and the time come in.
 
-use foz_protocol::batch::{self, BatchError, BatchHeader, Batches};
+use foz_protocol::batch::{self, BatchError, BatchHeader, Batches, HEADER_LENGTH};
 use foz_protocol::error::ErrorCode;
 use foz_protocol::record::{Records, record_bytes};
 
@@ -99,6 +99,11 @@ fn check(
                 value: i64::from(header.attributes),
                 rule: "only the log cleaner sets a delete horizon (bit 6)",
             }));
+        }
+        // The rest is as the producer says, like all that is stored as it comes.
+        let head = (header.compression()).map(|codec| codec.check_head(&batch[HEADER_LENGTH..]));
+        if let Some(Err(error)) = head {
+            return Err(AppendError::InvalidRecord(error.to_string()));
         }
         let mut timestamps = Ok(());
         let mut needs_records = config.cleanup_compact;

@@ -5,6 +5,13 @@
 
 use std::io::{Read, Write};
 
+/// RFC 1952: its two bytes, and deflate.
+const GZIP_HEAD: [u8; 3] = [0x1f, 0x8b, 8];
+/// `doc/lz4_Frame_format.md` of LZ4.
+const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
+/// RFC 8878.
+const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+
 /// How the records of a batch are compressed; the number is what the attributes carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -94,6 +101,28 @@ impl Compression {
         }
     }
 
+    /// That `compressed` begins as every client's decoder wants it, without decompressing: what begins otherwise no Java
+    /// consumer ever gets past. Snappy may be raw, and then begins with anything.
+    ///
+    /// # Errors
+    /// [`CodecError::Damaged`].
+    pub fn check_head(self, compressed: &[u8]) -> Result<(), CodecError> {
+        let begins_with = |magic: &[u8]| match compressed.starts_with(magic) {
+            true => Ok(()),
+            false => Err(format!("it does not begin with {magic:02x?}")),
+        };
+        let checked = match self {
+            Self::None | Self::Snappy => Ok(()),
+            Self::Gzip => begins_with(&GZIP_HEAD),
+            Self::Lz4 => begins_with(&LZ4_MAGIC).and_then(|()| check_lz4_descriptor(compressed)),
+            Self::Zstd => begins_with(&ZSTD_MAGIC),
+        };
+        checked.map_err(|reason| CodecError::Damaged {
+            codec: self,
+            reason,
+        })
+    }
+
     /// Compresses at each codec's default level.
     ///
     /// # Errors
@@ -152,6 +181,30 @@ impl Compression {
             Ok(_) if plain.len() > max => Err(CodecError::TooLarge { codec: self, max }),
             Ok(_) => Ok(plain),
         }
+    }
+}
+
+/// The rules of Java's `Lz4BlockInputStream`.
+fn check_lz4_descriptor(frame: &[u8]) -> Result<(), String> {
+    let &[flags, block, ..] = &frame[LZ4_MAGIC.len()..] else {
+        return Err("it ends within its head".to_owned());
+    };
+    let version = flags >> 6;
+    if version != 1 {
+        return Err(format!("its frame has version {version}: 1 is right"));
+    }
+    if flags & 0b10_0000 == 0 {
+        return Err(
+            "its blocks depend on each other, which Java's clients do not read: they must be independent"
+                .to_owned(),
+        );
+    }
+    if flags & 0b11 != 0 {
+        return Err("its frame needs a dictionary, or sets a reserved bit".to_owned());
+    }
+    match block {
+        0x40 | 0x50 | 0x60 | 0x70 => Ok(()),
+        _ => Err(format!("its frame has no block size by {block:#04x}")),
     }
 }
 
@@ -266,6 +319,37 @@ mod tests {
         }
         assert_eq!(Compression::from_id(5), None);
         assert_eq!(Compression::from_name("GZIP"), None);
+    }
+
+    #[test]
+    fn every_head_that_is_written_is_taken_and_no_other() {
+        for codec in ALL {
+            let packed = codec.compress(b"some bytes").unwrap();
+            codec.check_head(&packed).unwrap();
+            let is_told = !matches!(codec, Compression::None | Compression::Snappy);
+            for length in 0..3 {
+                assert_eq!(codec.check_head(&packed[..length]).is_err(), is_told);
+            }
+        }
+        let refused = |flags: u8, block: u8| {
+            let head = [&LZ4_MAGIC[..], &[flags, block]].concat();
+            Compression::Lz4.check_head(&head).is_err()
+        };
+        assert!((4..8).all(|size| !refused(0x60, size << 4)));
+        assert!(
+            !refused(0x7c, 0x40),
+            "checksums and the size of the content"
+        );
+        for flags in [0x40, 0x20, 0xa0, 0x61, 0x62] {
+            assert!(refused(flags, 0x40), "{flags:#x}");
+        }
+        for block in [0, 0x30, 0x41, 0x80] {
+            assert!(refused(0x60, block), "{block:#x}");
+        }
+        for length in 4..6 {
+            let head = [&LZ4_MAGIC[..], &[0x60, 0x40]].concat();
+            assert!(Compression::Lz4.check_head(&head[..length]).is_err());
+        }
     }
 
     #[test]

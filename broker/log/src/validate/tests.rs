@@ -267,6 +267,24 @@ fn compacted_topics_need_keys_in_every_codec() {
     }
 }
 
+/// As lz4js writes them, and with them kafkajs; Kafka's leader decompresses every batch and refuses it too.
+#[test]
+fn what_no_java_consumer_decompresses_is_refused() {
+    let flags_at = batch::HEADER_LENGTH + 4;
+    let lz4 = batch_of(Compression::Lz4, &[record(Some(b"k"), NOW_MS)]);
+    let config = LogConfig::default();
+    validate(&mut lz4.clone(), false, &config, NOW_MS).unwrap();
+    let mut dependent = patched(lz4.clone(), flags_at, &[lz4[flags_at] & !0b10_0000]);
+    let error = validate(&mut dependent, false, &config, NOW_MS).unwrap_err();
+    assert_eq!(error.error_code(), ErrorCode::InvalidRecord);
+    assert!(error.to_string().contains("must be independent"), "{error}");
+    for codec in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+        let whole = batch_of(codec, &[record(Some(b"k"), NOW_MS)]);
+        let other = patched(whole, batch::HEADER_LENGTH, &[0]);
+        assert_eq!(code(other, &config), ErrorCode::InvalidRecord, "{codec:?}");
+    }
+}
+
 #[test]
 fn an_idempotent_producer_sends_one_batch() {
     let idempotent = |sequence| {

@@ -1,9 +1,8 @@
 //! What a topic's configuration means to its log.
 
+use foz_protocol::codec::Compression;
+
 /// Kafka's topic configuration as the log uses it; names and defaults are Kafka's.
-///
-/// `compression.type` is not here: batches are stored as they came (`compression.type=producer`),
-/// and whoever accepts configuration refuses any other setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`
@@ -18,6 +17,8 @@ pub struct LogConfig {
     pub index_interval_bytes: u32,
     /// `max.message.bytes`: the greatest batch, headers included.
     pub max_message_bytes: usize,
+    /// `compression.type`; `None` is `producer`: batches are stored as they came.
+    pub compression: Option<StoredCompression>,
     /// `message.timestamp.type`
     pub message_timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`
@@ -60,6 +61,15 @@ impl LogConfig {
     }
 }
 
+/// What a leader stores batches in that come in another codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredCompression {
+    /// [`Compression::None`] is `uncompressed`.
+    pub codec: Compression,
+    /// `compression.gzip.level` or `compression.zstd.level`; `None` is the codec's own default.
+    pub level: Option<i32>,
+}
+
 /// When the [`crate::Flusher`] flushes a partition that does not flush before it acknowledges.
 ///
 /// Not in [`LogConfig`], for the log itself does not act on it.
@@ -91,6 +101,7 @@ impl Default for LogConfig {
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
+            compression: None,
             message_timestamp_type: TimestampType::CreateTime,
             message_timestamp_before_max_ms: i64::MAX,
             message_timestamp_after_max_ms: 3_600_000,

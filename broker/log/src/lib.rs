@@ -2,8 +2,8 @@
 //!
 //! A [`LogDirectory`] is one data directory (one of `log.dirs`); it holds a [`PartitionLog`] for each
 //! partition, which is a sequence of segments. A batch is stored as it came, but for base offset,
-//! leader epoch and, where the broker's clock decides, the timestamp: `compression.type` is always
-//! `producer`, batches are never compressed anew.
+//! leader epoch, where the broker's clock decides, the timestamp and, where `compression.type` names
+//! one, the codec.
 //!
 //! What holds at all times:
 //! - Bytes are written first and offsets published after, so a reader sees whole batches only.
@@ -63,6 +63,7 @@ mod producer_snapshot;
 mod producer_state;
 mod quarantine;
 mod reading_files;
+mod rebuilt_batch;
 mod recovery;
 mod replicated;
 mod reset;
@@ -79,7 +80,7 @@ pub use clean_shutdown::CleanShutdown;
 pub use compaction::{
     Compacted, CompactionError, CompactionIo, CompactionLimits, CompactionNeed, Proceed,
 };
-pub use config::{FlushInterval, LogConfig, TimestampType};
+pub use config::{FlushInterval, LogConfig, StoredCompression, TimestampType};
 pub use disk_operations::{DiskOperation, DiskOperations, UnderWay};
 pub use error::{
     AppendError, OpenError, ReadError, RejectedRecord, StorageError, says_disk_failed,

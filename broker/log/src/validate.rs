@@ -4,8 +4,9 @@ use foz_protocol::batch::{self, BatchError, BatchHeader, Batches, HEADER_LENGTH}
 use foz_protocol::error::ErrorCode;
 use foz_protocol::record::{Records, record_bytes};
 
-use crate::config::{LogConfig, TimestampType};
+use crate::config::{LogConfig, StoredCompression, TimestampType};
 use crate::error::{AppendError, RejectedRecord};
+use crate::rebuilt_batch::{RebuildError, with_compression};
 use crate::segment::BATCH_BYTES_MAX;
 use crate::transaction_marker::TransactionMarker;
 
@@ -21,14 +22,20 @@ const REFUSED_BYTES_MAX: usize = 4 << 20;
 const NO_TIMESTAMP: i64 = -1;
 
 /// Checks `bytes`, one or more whole batches, and stamps them where the broker's clock decides. What a coordinator writes for
-/// a producer has no sequence. Returns their headers.
+/// a producer has no sequence. Returns their headers, and what is stored in their place where `compression.type` wants another
+/// codec.
 pub(crate) fn validate(
     bytes: &mut [u8],
     is_of_coordinator: bool,
     config: &LogConfig,
     now_ms: i64,
-) -> Result<Vec<BatchHeader>, AppendError> {
+) -> Result<(Vec<BatchHeader>, Option<Vec<u8>>), AppendError> {
     let mut headers = check(bytes, is_of_coordinator, config, now_ms)?;
+    let mut rebuilt = match config.compression {
+        Some(wanted) => compress_anew(bytes, &mut headers, wanted, config)?,
+        None => None,
+    };
+    let bytes = rebuilt.as_deref_mut().unwrap_or(bytes);
     if bytes.len() as u64 > config.segment_bytes {
         let (bytes, max) = (bytes.len(), config.segment_bytes);
         return Err(AppendError::RecordListTooLarge { bytes, max });
@@ -44,7 +51,7 @@ pub(crate) fn validate(
     if config.message_timestamp_type == TimestampType::LogAppendTime {
         stamp(bytes, &mut headers, now_ms);
     }
-    Ok(headers)
+    Ok((headers, rebuilt))
 }
 
 /// The batch of a marker, without its offset.
@@ -79,11 +86,7 @@ fn check(
     for parsed in Batches::new(bytes) {
         let corrupt = |source| AppendError::Corrupt { position, source };
         let (header, batch) = parsed.map_err(corrupt)?;
-        let max = config.max_message_bytes.min(BATCH_BYTES_MAX);
-        if batch.len() > max {
-            let bytes = batch.len();
-            return Err(AppendError::MessageTooLarge { bytes, max });
-        }
+        check_size(batch.len(), config)?;
         header.check_crc(batch).map_err(corrupt)?;
         let produced = BatchHeader {
             base_sequence: match is_of_coordinator {
@@ -140,6 +143,45 @@ fn check(
         ));
     }
     Ok(headers)
+}
+
+fn check_size(bytes: usize, config: &LogConfig) -> Result<(), AppendError> {
+    let max = config.max_message_bytes.min(BATCH_BYTES_MAX);
+    match bytes > max {
+        true => Err(AppendError::MessageTooLarge { bytes, max }),
+        false => Ok(()),
+    }
+}
+
+/// `None` where every batch is in the wanted codec already: at what level is not asked, as in Kafka.
+fn compress_anew(
+    bytes: &[u8],
+    headers: &mut [BatchHeader],
+    wanted: StoredCompression,
+    config: &LogConfig,
+) -> Result<Option<Vec<u8>>, AppendError> {
+    let is_wanted = |header: &BatchHeader| header.compression() == Some(wanted.codec);
+    if headers.iter().all(is_wanted) {
+        return Ok(None);
+    }
+    let mut rebuilt = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    for header in headers {
+        let (batch, after) = rest.split_at(header.total_length());
+        if is_wanted(header) {
+            rebuilt.extend_from_slice(batch);
+        } else {
+            let invalid = |error: RebuildError| AppendError::InvalidRecord(error.to_string());
+            let new =
+                with_compression(header, batch, wanted, DECOMPRESSED_BYTES_MAX).map_err(invalid)?;
+            check_size(new.len(), config)?;
+            *header = BatchHeader::parse(&new)
+                .map_err(|error| AppendError::InvalidRecord(error.to_string()))?;
+            rebuilt.extend(new);
+        }
+        rest = after;
+    }
+    Ok(Some(rebuilt))
 }
 
 fn stamp(bytes: &mut [u8], headers: &mut [BatchHeader], now_ms: i64) {

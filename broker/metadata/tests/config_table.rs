@@ -148,9 +148,9 @@ fn errors_name_the_key_the_value_and_what_would_be_right() {
         (
             Scope::Topic,
             "compression.type",
-            "zstd",
-            "compression.type=zstd is not supported: batches are stored as their producer compressed \
-             them, so it must be producer",
+            "none",
+            "invalid value \"none\" for topic config compression.type: it must be one of uncompressed, zstd, \
+             lz4, snappy, gzip, producer",
         ),
     ] {
         let refused = validate(scope, key, value).map(|key| key.name).unwrap_err();

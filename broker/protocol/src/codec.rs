@@ -128,6 +128,14 @@ impl Compression {
     /// # Errors
     /// [`CodecError::Compress`].
     pub fn compress(self, plain: &[u8]) -> Result<Vec<u8>, CodecError> {
+        self.compress_at(None, plain)
+    }
+
+    /// Compresses at a level where the codec has some here: gzip (1 to 9) and zstd (-131072 to 22). LZ4 has one.
+    ///
+    /// # Errors
+    /// [`CodecError::Compress`].
+    pub fn compress_at(self, level: Option<i32>, plain: &[u8]) -> Result<Vec<u8>, CodecError> {
         let failed = |reason: String| CodecError::Compress {
             codec: self,
             reason,
@@ -135,7 +143,9 @@ impl Compression {
         match self {
             Self::None => Ok(plain.to_vec()),
             Self::Gzip => {
-                let level = flate2::Compression::default();
+                let level = level.and_then(|level| u32::try_from(level).ok());
+                let level =
+                    level.map_or_else(flate2::Compression::default, flate2::Compression::new);
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
                 encoder
                     .write_all(plain)
@@ -144,8 +154,10 @@ impl Compression {
             }
             Self::Snappy => xerial::compress(plain).map_err(|error| failed(error.to_string())),
             Self::Lz4 => lz4_compress(plain).map_err(|error| failed(error.to_string())),
-            Self::Zstd => zstd::bulk::compress(plain, zstd::DEFAULT_COMPRESSION_LEVEL)
-                .map_err(|error| failed(error.to_string())),
+            Self::Zstd => {
+                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+                zstd::bulk::compress(plain, level).map_err(|error| failed(error.to_string()))
+            }
         }
     }
 

@@ -1,11 +1,11 @@
 //! Batches that lose records, or get a delete horizon. Offsets, sequences, epochs and the codec stay.
 
-use foz_protocol::batch::{BatchHeader, CRC_COVERED_FROM, HEADER_LENGTH, LOG_OVERHEAD, MAGIC};
-use foz_protocol::codec::Compression;
+use foz_protocol::batch::BatchHeader;
 use foz_protocol::record::{BuildError, RecordError};
 use foz_protocol::wire::{Reader, put_varint, put_varlong, varlong_length};
 
-const COMPRESSION_MASK: i16 = 0x07;
+use crate::rebuilt_batch::{COMPRESSION_MASK, RebuildError, build};
+
 const DELETE_HORIZON_MASK: i16 = 0x40;
 const NO_TIMESTAMP: i64 = -1;
 
@@ -26,7 +26,7 @@ pub(super) fn with_records(header: &BatchHeader, kept: Kept<'_>) -> Result<Vec<u
         record_count: kept.count,
         ..*header
     };
-    build(&header, kept.bytes)
+    build(&header, kept.bytes, None)
 }
 
 /// The same with a delete horizon (KIP-534): it takes the place of the base timestamp, which the records'
@@ -35,7 +35,7 @@ pub(super) fn with_delete_horizon(
     header: &BatchHeader,
     kept: Kept<'_>,
     delete_horizon_ms: i64,
-) -> Result<Vec<u8>, RewriteError> {
+) -> Result<Vec<u8>, RebuildError> {
     // What is added to each delta.
     let shift = header.base_timestamp.wrapping_sub(delete_horizon_ms);
     let mut records = Vec::with_capacity(kept.bytes.len() + kept.count.max(0) as usize * 8);
@@ -51,7 +51,7 @@ pub(super) fn with_delete_horizon(
         record_count: kept.count,
         ..*header
     };
-    Ok(build(&header, &records)?)
+    Ok(build(&header, &records, None)?)
 }
 
 /// A batch of which nothing is left but what its header says. There is no horizon: nothing waits for it.
@@ -62,16 +62,7 @@ pub(super) fn without_records(header: &BatchHeader) -> Result<Vec<u8>, BuildErro
         record_count: 0,
         ..*header
     };
-    build(&header, &[])
-}
-
-/// Why a batch cannot be rewritten.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RewriteError {
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    #[error(transparent)]
-    Build(#[from] BuildError),
+    build(&header, &[], None)
 }
 
 fn shift_timestamp(
@@ -90,36 +81,4 @@ fn shift_timestamp(
     put_varlong(out, delta);
     out.extend_from_slice(after);
     Ok(())
-}
-
-fn build(header: &BatchHeader, records: &[u8]) -> Result<Vec<u8>, BuildError> {
-    let packed;
-    let payload: &[u8] = match header.compression() {
-        Some(codec) if codec != Compression::None && !records.is_empty() => {
-            packed = codec.compress(records)?;
-            &packed
-        }
-        _ => records,
-    };
-    let total = HEADER_LENGTH + payload.len();
-    let batch_length =
-        i32::try_from(total - LOG_OVERHEAD).map_err(|_| BuildError::TooLarge(total))?;
-    let mut out = Vec::with_capacity(total);
-    out.extend(header.base_offset.to_be_bytes());
-    out.extend(batch_length.to_be_bytes());
-    out.extend(header.partition_leader_epoch.to_be_bytes());
-    out.extend(MAGIC.to_be_bytes());
-    out.extend([0; 4]);
-    out.extend(header.attributes.to_be_bytes());
-    out.extend(header.last_offset_delta.to_be_bytes());
-    out.extend(header.base_timestamp.to_be_bytes());
-    out.extend(header.max_timestamp.to_be_bytes());
-    out.extend(header.producer_id.to_be_bytes());
-    out.extend(header.producer_epoch.to_be_bytes());
-    out.extend(header.base_sequence.to_be_bytes());
-    out.extend(header.record_count.to_be_bytes());
-    out.extend_from_slice(payload);
-    let crc = crc32c::crc32c(&out[CRC_COVERED_FROM..]);
-    out[17..CRC_COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
-    Ok(out)
 }

@@ -22,8 +22,9 @@ use foz_protocol::batch::BatchHeader;
 use foz_protocol::record::{BuildError, Record, RecordError, Records, record_bytes};
 
 use super::offset_map::{Full, KEYS_AT_ONCE, KeyHash, OffsetMap};
-use super::rewrite::{self, Kept, RewriteError};
+use super::rewrite::{self, Kept};
 use super::transactions::{AbortedTransaction, Transactions};
+use crate::rebuilt_batch::RebuildError;
 use crate::transaction_marker::ControlType;
 use crate::validate::DECOMPRESSED_BYTES_MAX;
 
@@ -46,11 +47,11 @@ pub(super) enum JudgeError {
     Build(#[from] BuildError),
 }
 
-impl From<RewriteError> for JudgeError {
-    fn from(error: RewriteError) -> Self {
+impl From<RebuildError> for JudgeError {
+    fn from(error: RebuildError) -> Self {
         match error {
-            RewriteError::Record(error) => Self::Record(error),
-            RewriteError::Build(error) => Self::Build(error),
+            RebuildError::Record(error) => Self::Record(error),
+            RebuildError::Build(error) => Self::Build(error),
         }
     }
 }

@@ -65,7 +65,8 @@ pub struct Appended {
 
 impl PartitionLog {
     /// Appends what a producer sent for this partition: one or more whole batches. Their offsets and
-    /// leader epoch (and timestamps, where `message.timestamp.type` says so) are set in `batches`.
+    /// leader epoch (and timestamps, where `message.timestamp.type` says so) are set in `batches`, but where
+    /// `compression.type` wants them in another codec: others are stored in their place then.
     ///
     /// The bytes are in the page cache afterwards and readers see them; see [`Self::flush`].
     ///
@@ -92,7 +93,9 @@ impl PartitionLog {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let config = self.config();
-        let mut headers = validate(batches, origin.is_coordinator(), &config, now_ms)?;
+        let (mut headers, mut rebuilt) =
+            validate(batches, origin.is_coordinator(), &config, now_ms)?;
+        let batches = rebuilt.as_deref_mut().unwrap_or(batches);
         let mut writer = self.writer_in(leader_epoch)?;
         let writer = &mut *writer;
         if let Some(appended) = self.find_duplicate(writer, &headers, origin, &config, now_ms)? {

@@ -47,8 +47,8 @@ fn code(mut bytes: Vec<u8>, config: &LogConfig) -> ErrorCode {
 fn whole_batches_pass_unchanged() {
     let mut bytes = [batch(), batch()].concat();
     let before = bytes.clone();
-    let headers = validate(&mut bytes, false, &LogConfig::default(), NOW_MS).unwrap();
-    assert_eq!(headers.len(), 2);
+    let (headers, rebuilt) = validate(&mut bytes, false, &LogConfig::default(), NOW_MS).unwrap();
+    assert_eq!((headers.len(), rebuilt), (2, None));
     assert_eq!(bytes, before);
 }
 
@@ -134,7 +134,7 @@ fn a_transaction_needs_a_producer_and_a_coordinator_needs_no_sequence() {
         code(transactional(7, -1), &config),
         ErrorCode::InvalidRecord
     );
-    let headers = validate(&mut transactional(7, -1), true, &config, NOW_MS).unwrap();
+    let (headers, _) = validate(&mut transactional(7, -1), true, &config, NOW_MS).unwrap();
     assert_eq!(headers[0].base_sequence, -1);
     assert!(validate(&mut transactional(-1, -1), true, &config, NOW_MS).is_err());
 }
@@ -233,7 +233,7 @@ fn the_brokers_clock_is_stamped_with_a_right_crc() {
         ..LogConfig::default()
     };
     let mut bytes = [batch(), batch()].concat();
-    let headers = validate(&mut bytes, false, &config, 42).unwrap();
+    let (headers, _) = validate(&mut bytes, false, &config, 42).unwrap();
     for (parsed, header) in Batches::new(&bytes).zip(headers) {
         let (found, batch) = parsed.unwrap();
         assert_eq!(found, header);
@@ -249,13 +249,7 @@ fn compacted_topics_need_keys_in_every_codec() {
         cleanup_compact: true,
         ..LogConfig::default()
     };
-    for codec in [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ] {
+    for codec in CODECS {
         let keyed = [record(Some(b""), NOW_MS), record(Some(b"k"), NOW_MS)];
         validate(&mut batch_of(codec, &keyed), false, &config, NOW_MS).unwrap();
         let one_without = [record(Some(b"k"), NOW_MS), record(None, NOW_MS)];
@@ -265,6 +259,108 @@ fn compacted_topics_need_keys_in_every_codec() {
             "{codec:?}"
         );
     }
+}
+
+const CODECS: [Compression; 5] = [
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
+
+fn stored_in(codec: Compression, level: Option<i32>) -> LogConfig {
+    LogConfig {
+        compression: Some(StoredCompression { codec, level }),
+        ..LogConfig::default()
+    }
+}
+
+#[test]
+fn batches_are_stored_in_the_codec_of_the_topic() {
+    let records = [record(None, NOW_MS), record(Some(b"k"), NOW_MS + 7)];
+    for (from, to) in CODECS.iter().flat_map(|from| CODECS.map(|to| (*from, to))) {
+        // The second one is in the wanted codec already.
+        let mut bytes = [batch_of(from, &records), batch_of(to, &records)].concat();
+        let before = bytes.clone();
+        let config = stored_in(to, None);
+        let (headers, rebuilt) = validate(&mut bytes, false, &config, NOW_MS).unwrap();
+        assert_eq!(bytes, before, "{from:?} {to:?}");
+        assert_eq!(rebuilt.is_some(), from != to);
+        let stored = rebuilt.unwrap_or(bytes);
+        let found: Vec<_> = Batches::new(&stored).map(Result::unwrap).collect();
+        assert_eq!(found.len(), headers.len());
+        for ((header, batch), told) in found.iter().zip(&headers) {
+            assert_eq!(header, told);
+            header.check_crc(batch).unwrap();
+            assert_eq!(header.compression(), Some(to));
+            let plain = record_bytes(header, batch, 1 << 20).unwrap();
+            let values: Vec<_> = Records::new(header, &plain)
+                .map(|it| it.unwrap().timestamp(header))
+                .collect();
+            assert_eq!(values, [NOW_MS, NOW_MS + 7]);
+        }
+    }
+}
+
+#[test]
+fn a_batch_in_another_codec_keeps_its_producer_and_gets_the_brokers_time() {
+    let config = LogConfig {
+        message_timestamp_type: TimestampType::LogAppendTime,
+        ..stored_in(Compression::Zstd, Some(19))
+    };
+    let sent = transactional(5, 3);
+    let before = BatchHeader::parse(&sent).unwrap();
+    let (headers, rebuilt) = validate(&mut sent.clone(), false, &config, NOW_MS + 9).unwrap();
+    let stored = BatchHeader::parse(rebuilt.as_deref().unwrap()).unwrap();
+    assert_eq!(stored, headers[0]);
+    stored.check_crc(&rebuilt.unwrap()).unwrap();
+    assert!(stored.is_transactional() && stored.is_log_append_time());
+    assert_eq!(stored.max_timestamp, NOW_MS + 9);
+    let producer = |it: &BatchHeader| (it.producer_id, it.producer_epoch, it.base_sequence);
+    assert_eq!(producer(&stored), producer(&before));
+}
+
+#[test]
+fn a_level_counts() {
+    let text: Vec<u8> = (0..20_000_u32)
+        .flat_map(|n| (n * n % 977).to_be_bytes())
+        .collect();
+    let mut sent = BatchBuilder::new(Compression::None);
+    sent.push(&RecordToWrite {
+        value: Some(&text),
+        ..record(None, NOW_MS)
+    });
+    let sent = sent.build().unwrap();
+    for (codec, low, high) in [(Compression::Gzip, 1, 9), (Compression::Zstd, -50, 19)] {
+        let length = |level| {
+            let config = stored_in(codec, Some(level));
+            let (_, rebuilt) = validate(&mut sent.clone(), false, &config, NOW_MS).unwrap();
+            rebuilt.unwrap().len()
+        };
+        assert!(length(low) > length(high), "{codec:?}");
+        let of_its_own = stored_in(codec, None);
+        validate(&mut sent.clone(), false, &of_its_own, NOW_MS).unwrap();
+    }
+}
+
+/// As Kafka: both as they come and as they are stored.
+#[test]
+fn what_is_too_large_only_in_the_codec_of_the_topic_is_refused() {
+    let value = vec![7; 10_000];
+    let mut packed = BatchBuilder::new(Compression::Zstd);
+    packed.push(&RecordToWrite {
+        value: Some(&value),
+        ..record(None, NOW_MS)
+    });
+    let packed = packed.build().unwrap();
+    let config = LogConfig {
+        max_message_bytes: 5_000,
+        ..stored_in(Compression::None, None)
+    };
+    assert_eq!(code(packed.clone(), &config), ErrorCode::MessageTooLarge);
+    let damaged = patched(packed, batch::HEADER_LENGTH + 6, &[0xff; 4]);
+    assert_eq!(code(damaged, &config), ErrorCode::InvalidRecord);
 }
 
 /// As lz4js writes them, and with them kafkajs; Kafka's leader decompresses every batch and refuses it too.

@@ -2,7 +2,6 @@
 
 use super::Effect::{Applied, NeedsRestart};
 use super::kind::{Kind, int, long};
-use super::topic_keys::COMPRESSION;
 use super::{ConfigKey, hours, minutes, same};
 
 /// Set on a broker, on the default of all brokers, or in a properties file.
@@ -27,8 +26,7 @@ pub const TOPIC_DEFAULT_KEYS: &[ConfigKey] = &[
         Some("producer"),
         Applied,
         "The default of the topic key compression.type.",
-    )
-    .default_only(COMPRESSION),
+    ),
     ConfigKey::broker(
         "compression.zstd.level",
         Kind::Int(-131_072, 22),

@@ -4,10 +4,6 @@ use super::default_only_broker_keys::TIERED;
 use super::kind::{Kind, int, long};
 use super::{ConfigKey, hours, minutes, same};
 
-/// Why `compression.type` cannot be a codec.
-pub(super) const COMPRESSION: &str =
-    "batches are stored as their producer compressed them, so it must be producer";
-
 /// Every key that can be set on a topic. (`TopicConfig` of Kafka 4.4 also names
 /// `message.downconversion.enable`, which its brokers refuse since 4.0.)
 pub const TOPIC_KEYS: &[ConfigKey] = &[
@@ -31,7 +27,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         Kind::Int(1, 17),
         "9",
         &[same("compression.lz4.level")],
-        "The level when compression.type is lz4.",
+        "The level when compression.type is lz4. LZ4 has a single one here: it does nothing.",
     ),
     ConfigKey::topic(
         "compression.type",
@@ -39,8 +35,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "producer",
         &[same("compression.type")],
         "The codec in which batches are stored; producer keeps the one they came with.",
-    )
-    .default_only(COMPRESSION),
+    ),
     ConfigKey::topic(
         "compression.zstd.level",
         Kind::Int(-131_072, 22),

@@ -4,10 +4,11 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use foz_log::{FlushInterval, LogConfig, TimestampType};
+use foz_log::{FlushInterval, LogConfig, StoredCompression, TimestampType};
 use foz_metadata::config::{Effective, Resolver};
 use foz_metadata::image::{Partition as Assigned, Topic};
 use foz_metadata::{Image, rules};
+use foz_protocol::codec::Compression;
 use foz_replication::Settings;
 
 use crate::broker::Broker;
@@ -111,6 +112,7 @@ impl<'a> TopicSettings<'a> {
             segment_index_bytes: number("segment.index.bytes") as u32,
             index_interval_bytes: number("index.interval.bytes") as u32,
             max_message_bytes: number("max.message.bytes") as usize,
+            compression: self.stored_compression(),
             message_timestamp_type: match timestamp_type.value.as_deref() {
                 Some("LogAppendTime") => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,
@@ -131,6 +133,21 @@ impl<'a> TopicSettings<'a> {
             producer_id_expiration_ms: self.broker_number("producer.id.expiration.ms"),
             flush_before_acknowledge,
         }
+    }
+
+    fn stored_compression(&self) -> Option<StoredCompression> {
+        let named = self.value("compression.type");
+        let codec = match named.value.as_deref() {
+            Some("uncompressed") => Compression::None,
+            name => name.and_then(Compression::from_name)?,
+        };
+        let level = match codec {
+            Compression::Gzip => Some("compression.gzip.level"),
+            Compression::Zstd => Some("compression.zstd.level"),
+            Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        };
+        let level = level.map(|key| self.number(key) as i32);
+        Some(StoredCompression { codec, level })
     }
 
     fn value(&self, key: &str) -> Effective {

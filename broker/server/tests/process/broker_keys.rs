@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use foz_protocol::batch::Batches;
+use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
@@ -11,7 +13,10 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, MetadataRequest, TopicName};
 
 use crate::testbed::{Node, PATIENCE, Testbed, pause};
-use crate::versions::connection::{Answered, Connection, batch, error, eventually, text};
+use crate::versions::connection::{
+    Answered, Connection, Topic, batch, error, eventually, text, values,
+};
+use crate::versions::fetching::{fetch, only};
 
 const BROKER: i8 = 4;
 
@@ -127,4 +132,57 @@ fn a_topic_made_in_passing_is_as_the_file_of_the_broker_says() {
     let done = set(&mut first, "num.partitions", "4");
     assert_eq!(done, (ErrorCode::None, String::new()));
     assert_eq!(made_in_passing(&mut first, "of-the-metadata"), (4, 2));
+}
+
+/// Of each batch of the first partition.
+fn codecs(connection: &mut Connection, topic: &Topic) -> Vec<Option<Compression>> {
+    let response = connection.call(12, &fetch(12, topic, &[(0, 0)]));
+    let records = only(&response).records.clone().unwrap();
+    let batches = Batches::new(&records).map(Result::unwrap);
+    batches.map(|(header, _)| header.compression()).collect()
+}
+
+#[test]
+fn batches_are_stored_in_the_codec_that_the_topic_has_by_then() {
+    let mut testbed = Testbed::start(1, 1);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let orders = connection.create_topic("orders", 1);
+    let mut expected = vec![Some(Compression::None)];
+    connection.produce(&orders, 0, batch(1, &["as it came"]));
+    let wanted = [
+        ("zstd", Compression::Zstd),
+        ("gzip", Compression::Gzip),
+        ("uncompressed", Compression::None),
+    ];
+    for (name, codec) in wanted {
+        let done = set(&mut connection, "compression.type", name);
+        assert_eq!(done, (ErrorCode::None, String::new()));
+        expected.push(Some(codec));
+        // The broker learns of it a moment after who asked.
+        let offset = eventually(|| {
+            let offset = connection.produce(&orders, 0, batch(1, &["in its codec"]));
+            let last = codecs(&mut connection, &orders).pop().flatten();
+            (last == Some(codec)).then_some(offset).ok_or(last)
+        });
+        assert!(offset >= expected.len() as i64 - 1);
+    }
+    let mut before = codecs(&mut connection, &orders);
+    drop(connection);
+    assert!(testbed.brokers[0].stop());
+    testbed.brokers[0].spawn();
+    testbed.brokers[0].wait_ready();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    assert_eq!(codecs(&mut connection, &orders), before);
+    before.dedup();
+    assert_eq!(before, expected);
+    let records = connection.call(12, &fetch(12, &orders, &[(0, 0)]));
+    let found = values(only(&records).records.as_ref());
+    assert!(
+        found
+            .iter()
+            .skip(1)
+            .all(|(_, value)| value == "in its codec"),
+        "{found:?}"
+    );
 }

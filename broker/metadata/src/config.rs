@@ -1,7 +1,7 @@
 //! Every config key of topics, brokers and groups: what it means, what it may be, where its value comes from.
 //!
 //! The tables have one row for each key: [`TOPIC_KEYS`] of topics, [`GROUP_KEYS`] of groups; of brokers [`BROKER_KEYS`],
-//! [`CONSUMER_GROUP_KEYS`], [`TOPIC_DEFAULT_KEYS`], and of Kafka's [`KEPT_BROKER_KEYS`], which do nothing here, and [`DEFAULT_ONLY_BROKER_KEYS`], of which any value but
+//! [`CONSUMER_GROUP_KEYS`], [`TRANSACTION_KEYS`], [`TOPIC_DEFAULT_KEYS`], and of Kafka's [`KEPT_BROKER_KEYS`], which do nothing here, and [`DEFAULT_ONLY_BROKER_KEYS`], of which any value but
 //! the default is refused. The names, types, defaults and bounds are those of Apache Kafka 4.4; keys of our own begin
 //! with `foz.`.
 //!
@@ -19,6 +19,7 @@ mod nearest;
 mod resolve;
 mod topic_default_keys;
 mod topic_keys;
+mod transaction_keys;
 
 pub use broker_keys::BROKER_KEYS;
 pub use consumer_group_keys::CONSUMER_GROUP_KEYS;
@@ -32,6 +33,7 @@ pub(crate) use kind::split_list;
 pub use resolve::{Effective, Resolver, Source, SynonymValue};
 pub use topic_default_keys::TOPIC_DEFAULT_KEYS;
 pub use topic_keys::TOPIC_KEYS;
+pub use transaction_keys::TRANSACTION_KEYS;
 
 /// Kafka's bound on a value, blanks around it aside.
 pub const VALUE_BYTES_MAX: usize = i16::MAX as usize;
@@ -174,6 +176,7 @@ impl Scope {
             Self::Broker => &[
                 BROKER_KEYS,
                 CONSUMER_GROUP_KEYS,
+                TRANSACTION_KEYS,
                 TOPIC_DEFAULT_KEYS,
                 KEPT_BROKER_KEYS,
                 DEFAULT_ONLY_BROKER_KEYS,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use foz_metadata::config::{
     BROKER_KEYS, CONSUMER_GROUP_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect, GROUP_KEYS,
-    KEPT_BROKER_KEYS, Kind, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, validate,
+    KEPT_BROKER_KEYS, Kind, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, TRANSACTION_KEYS, validate,
     validate_in_file,
 };
 
@@ -17,6 +17,7 @@ fn keys_are_in_order_and_each_is_there_once() {
         GROUP_KEYS,
         BROKER_KEYS,
         CONSUMER_GROUP_KEYS,
+        TRANSACTION_KEYS,
         TOPIC_DEFAULT_KEYS,
         KEPT_BROKER_KEYS,
         DEFAULT_ONLY_BROKER_KEYS,

@@ -18,6 +18,7 @@ pub const DECIDED_BY_CONTROLLERS: &[&str] = &[
     MIN_INSYNC_REPLICAS,
     "num.partitions",
     "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
     "unclean.leader.election.enable",
 ];
 

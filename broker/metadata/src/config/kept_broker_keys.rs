@@ -449,40 +449,16 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     of_file("socket.receive.buffer.bytes", int(i32::MIN), Some("102400")),
     of_file("socket.send.buffer.bytes", int(i32::MIN), Some("102400")),
     of_file("telemetry.max.bytes", int(1), Some("1048576")),
-    of_file(
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-        int(1),
-        Some("10000"),
-    ),
-    of_file("transaction.max.timeout.ms", int(1), Some("900000")),
     of_requests(
         "transaction.partition.verification.enable",
         Kind::Boolean,
         Some("true"),
     ),
     of_file(
-        "transaction.remove.expired.transaction.cleanup.interval.ms",
-        int(1),
-        Some("3600000"),
-    ),
-    of_file(
         "transaction.state.log.load.buffer.size",
         int(1),
         Some("5242880"),
     ),
-    of_file("transaction.state.log.min.isr", int(1), Some("2")),
-    of_file("transaction.state.log.num.partitions", int(1), Some("50")),
-    of_file(
-        "transaction.state.log.replication.factor",
-        Kind::Short(1, i16::MAX),
-        Some("3"),
-    ),
-    of_file(
-        "transaction.state.log.segment.bytes",
-        int(1),
-        Some("104857600"),
-    ),
-    of_file("transactional.id.expiration.ms", int(1), Some("604800000")),
 ];
 
 /// Kafka reads it once, at start.

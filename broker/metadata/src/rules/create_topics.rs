@@ -46,7 +46,8 @@ pub struct NewTopic {
     /// -1: the cluster's `num.partitions`.
     pub partitions: i32,
     /// -1: the cluster's `default.replication.factor`; for an internal topic its
-    /// `offsets.topic.replication.factor`, or the number of brokers that are not cordoned if that is smaller.
+    /// `offsets.topic.replication.factor` or `transaction.state.log.replication.factor`, or the number of brokers that
+    /// are not cordoned if that is smaller.
     pub replication_factor: i32,
     /// Either empty, or the replicas of each partition in index order; then both numbers above are -1.
     pub assignments: Vec<Vec<i32>>,
@@ -209,10 +210,10 @@ fn replication_factor(
 ) -> Result<usize, Refusal> {
     let factor = match new.replication_factor {
         DEFAULT if new.internal => {
-            // In a cluster of fewer brokers groups must work all the same; `raise_internal_topics` adds the rest of the
+            // In a cluster of fewer brokers groups and transactions must work all the same; `raise_internal_topics` adds the rest of the
             // replicas when there are more. A broker that is away makes the cluster no smaller: what is committed has
             // to be as safe as what is produced, which is under the same `min.insync.replicas`.
-            let factor = internal_replication_factor(image, properties);
+            let factor = internal_replication_factor(image, properties, &new.name);
             return Ok(factor.min(placement.broker_count()).max(1));
         }
         DEFAULT => default_replication_factor(image, properties),

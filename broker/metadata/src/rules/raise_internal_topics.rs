@@ -13,8 +13,8 @@ use crate::record::Fact;
 /// How many partitions one call gives replicas to: all of their data is copied.
 pub const PARTITIONS_RAISED_PER_CALL_MAX: usize = 100;
 
-/// Appends replicas to partitions of internal topics that have fewer than `offsets.topic.replication.factor`, as
-/// far as brokers that live allow; the answer is how many partitions got some. The new replicas are not in sync yet, and
+/// Appends replicas to partitions of internal topics that have fewer than `offsets.topic.replication.factor`, or
+/// `transaction.state.log.replication.factor`, as far as brokers that live allow; the answer is how many partitions got some. The new replicas are not in sync yet, and
 /// count for `min.insync.replicas` at once: on brokers that are away they could keep the partition from being written
 /// to. What is being reassigned waits until that is complete.
 /// `properties` are those of the controller.
@@ -22,11 +22,11 @@ pub fn raise_internal_topics(
     image: &Image,
     properties: &BTreeMap<String, String>,
 ) -> Decided<usize> {
-    let factor = internal_replication_factor(image, properties);
     let mut placement = Placement::new(image, 0).only_on_living();
     let mut draft = Draft::new(image);
     let mut raised = 0;
     for topic in image.topics().filter(|topic| topic.internal) {
+        let factor = internal_replication_factor(image, properties, &topic.name);
         let settings = TopicSettings::in_metadata(image, topic);
         let mut partitions = topic.partitions.clone();
         for (index, partition) in topic.indexed_partitions() {

@@ -19,12 +19,17 @@ pub(super) fn default_replication_factor(
     broker_number(image, properties, "default.replication.factor")
 }
 
-/// How many replicas the partitions of internal topics should have.
+/// How many replicas the partitions of this internal topic should have.
 pub(super) fn internal_replication_factor(
     image: &Image,
     properties: &BTreeMap<String, String>,
+    topic: &str,
 ) -> usize {
-    let factor = broker_number(image, properties, "offsets.topic.replication.factor");
+    let key = match topic {
+        "__transaction_state" => "transaction.state.log.replication.factor",
+        _ => "offsets.topic.replication.factor",
+    };
+    let factor = broker_number(image, properties, key);
     usize::try_from(factor).unwrap_or(1).max(1)
 }
 

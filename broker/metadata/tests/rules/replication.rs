@@ -393,6 +393,30 @@ fn internal_topics_get_replicas_as_brokers_come() {
     }
 }
 
+/// Each by a key of its own.
+#[test]
+fn internal_topics_have_as_many_replicas_as_their_keys_say() {
+    let mut image = cluster(3);
+    let of_transactions = "transaction.state.log.replication.factor";
+    alter_broker_default(&mut image, "offsets.topic.replication.factor", "2");
+    alter_broker_default(&mut image, of_transactions, "1");
+    for name in ["__consumer_offsets", "__transaction_state"] {
+        let internal = NewTopic {
+            internal: true,
+            ..new_topic(name)
+        };
+        create(&mut image, internal);
+    }
+    let replicas = |image: &Image, name: &str| image.partition(name, 0).unwrap().replicas.len();
+    assert_eq!(replicas(&image, "__consumer_offsets"), 2);
+    assert_eq!(replicas(&image, "__transaction_state"), 1);
+    alter_broker_default(&mut image, of_transactions, "3");
+    let decision = raise_internal_topics(&image, &BTreeMap::new()).unwrap();
+    assert_eq!(commit(&mut image, decision), 1);
+    assert_eq!(replicas(&image, "__consumer_offsets"), 2);
+    assert_eq!(replicas(&image, "__transaction_state"), 3);
+}
+
 #[test]
 fn a_lower_minimum_ends_eligibility_and_a_higher_one_is_seen_before_anybody_leaves() {
     let mut image = replicated("3");

@@ -1,0 +1,66 @@
+//! The table of Kafka's keys of brokers for transactions, in alphabetical order.
+
+use super::ConfigKey;
+use super::Effect::{Applied, NeedsRestart};
+use super::kind::{Kind, int};
+
+/// Coordinators of transactions go by these; what partitions go by is among the other keys.
+pub const TRANSACTION_KEYS: &[ConfigKey] = &[
+    ConfigKey::broker(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        int(1),
+        Some("10000"),
+        Applied,
+        "How often a coordinator looks for transactions that are open for longer than their timeout, to abort them.",
+    ),
+    ConfigKey::broker(
+        "transaction.max.timeout.ms",
+        int(1),
+        Some("900000"),
+        Applied,
+        "The longest timeout that a producer may ask for its transactions.",
+    ),
+    ConfigKey::broker(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        int(1),
+        Some("3600000"),
+        Applied,
+        "How often a coordinator looks for transactional ids that have expired.",
+    ),
+    ConfigKey::broker(
+        "transaction.state.log.min.isr",
+        int(1),
+        Some("2"),
+        NeedsRestart,
+        "The min.insync.replicas of __transaction_state, when it is created.",
+    ),
+    ConfigKey::broker(
+        "transaction.state.log.num.partitions",
+        int(1),
+        Some("50"),
+        NeedsRestart,
+        "The partitions of __transaction_state, when it is created.",
+    ),
+    ConfigKey::broker(
+        "transaction.state.log.replication.factor",
+        Kind::Short(1, i16::MAX),
+        Some("3"),
+        Applied,
+        "The replication factor of __transaction_state. With fewer brokers alive it is created with as many \
+         replicas as there are, and gets the others when there are more.",
+    ),
+    ConfigKey::broker(
+        "transaction.state.log.segment.bytes",
+        int(1),
+        Some("104857600"),
+        NeedsRestart,
+        "The size at which a segment of __transaction_state is closed.",
+    ),
+    ConfigKey::broker(
+        "transactional.id.expiration.ms",
+        int(1),
+        Some("604800000"),
+        Applied,
+        "How long a transactional id without an open transaction is kept after its last change.",
+    ),
+];

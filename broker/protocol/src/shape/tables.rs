@@ -6,6 +6,7 @@ use kafka_protocol::messages::ApiKey;
 use super::{Field, Kind, Shape};
 
 mod security;
+mod transactions;
 
 const NEVER: i16 = i16::MAX;
 const INT8: Kind = Kind::Fixed(1);
@@ -56,6 +57,11 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteTopics => &DELETE_TOPICS,
         ApiKey::DeleteRecords => &DELETE_RECORDS,
         ApiKey::InitProducerId => &INIT_PRODUCER_ID,
+        ApiKey::AddPartitionsToTxn => &transactions::ADD_PARTITIONS_TO_TXN,
+        ApiKey::AddOffsetsToTxn => &transactions::ADD_OFFSETS_TO_TXN,
+        ApiKey::EndTxn => &transactions::END_TXN,
+        ApiKey::DescribeTransactions => &transactions::DESCRIBE_TRANSACTIONS,
+        ApiKey::ListTransactions => &transactions::LIST_TRANSACTIONS,
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,

@@ -239,6 +239,28 @@ pub fn encode_request<T: RequestMessage>(
     Ok(finish(out))
 }
 
+/// A request with a body that is encoded already.
+#[must_use]
+pub fn request_of(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    client_id: &str,
+    body: &[u8],
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(64 + client_id.len() + body.len());
+    put_request_header(
+        &mut out,
+        key as i16,
+        version,
+        key.request_header_version(version),
+        correlation_id,
+        client_id,
+    );
+    out.put_slice(body);
+    finish(out)
+}
+
 /// Reads the header of a response frame without its length: the correlation id and the body.
 ///
 /// # Errors

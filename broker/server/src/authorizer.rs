@@ -50,6 +50,7 @@ pub(crate) enum Resource<'a> {
     Cluster,
     Topic(&'a str),
     Group(&'a str),
+    TransactionalId(&'a str),
 }
 
 /// Decides for one broker.
@@ -67,7 +68,7 @@ impl Authorizer for AllowAll {
     }
 }
 
-/// Bits of what Kafka lets be done to a topic, a group and the cluster, for `include…AuthorizedOperations`.
+/// Bits of what Kafka lets be done to it, for `include…AuthorizedOperations`.
 pub(crate) fn operations_of(resource: &Resource<'_>) -> &'static [Operation] {
     use Operation::{
         Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs,
@@ -94,5 +95,6 @@ pub(crate) fn operations_of(resource: &Resource<'_>) -> &'static [Operation] {
             AlterConfigs,
         ],
         Resource::Group(_) => &[Read, Delete, Describe],
+        Resource::TransactionalId(_) => &[Write, Describe],
     }
 }

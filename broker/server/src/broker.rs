@@ -1,7 +1,7 @@
 //! What all handlers share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::authorizer::Authorizer;
 use crate::coordinator::Coordinators;
-use crate::internal_topics::CONSUMER_OFFSETS;
+use crate::internal_topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
 use crate::partition::Partitions;
@@ -27,6 +27,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replication::Fetchers;
 use crate::request::Listener;
 use crate::role::LeaseFreshness;
+use crate::transactions::Transactions;
 
 /// For topics made on the way (auto-creation, internal topics).
 const CREATE_TIMEOUT_MS: i32 = 5_000;
@@ -47,6 +48,8 @@ pub(crate) struct Broker {
     pub(crate) request_bytes_max: usize,
     /// `connections.max.idle.ms`; `None` is no limit.
     pub(crate) connection_idle_max: Option<Duration>,
+    /// How many connections of clients were accepted so far: the number of the newest one.
+    pub(crate) client_connections: AtomicU64,
     pub(crate) client_budgets: Budgets,
     pub(crate) node_budgets: Budgets,
     pub(crate) authorizer: Box<dyn Authorizer>,
@@ -55,6 +58,7 @@ pub(crate) struct Broker {
     pub(crate) fetchers: Fetchers,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) coordinators: Coordinators,
+    pub(crate) transactions: Transactions,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,
     /// The metadata as last applied here, partitions included.
@@ -141,21 +145,37 @@ impl Broker {
 
     /// Makes the topic that holds the groups.
     pub(crate) async fn create_consumer_offsets(&self) {
-        let config = [
-            ("cleanup.policy", "compact".to_owned()),
-            ("compression.type", "producer".to_owned()),
-            (
-                "segment.bytes",
-                self.config_number("offsets.topic.segment.bytes")
-                    .to_string(),
-            ),
+        let sources = [("segment.bytes", "offsets.topic.segment.bytes")];
+        self.create_internal_topic(CONSUMER_OFFSETS, "offsets.topic.num.partitions", &sources)
+            .await;
+    }
+
+    /// Makes the topic that holds the transactions.
+    pub(crate) async fn create_transaction_state(&self) {
+        let partitions = "transaction.state.log.num.partitions";
+        let sources = [
+            ("segment.bytes", "transaction.state.log.segment.bytes"),
+            ("min.insync.replicas", "transaction.state.log.min.isr"),
         ];
+        self.create_internal_topic(TRANSACTION_STATE, partitions, &sources)
+            .await;
+    }
+
+    /// `sources` are configs of the topic and the broker keys that they are taken from.
+    async fn create_internal_topic(&self, name: &str, partitions: &str, sources: &[(&str, &str)]) {
+        let constants = [
+            ("cleanup.policy".to_owned(), "compact".to_owned()),
+            ("compression.type".to_owned(), "producer".to_owned()),
+        ];
+        let sourced = sources
+            .iter()
+            .map(|(key, source)| ((*key).to_owned(), self.config_number(source).to_string()));
         self.create_topics_for_clients(vec![NewTopic {
-            name: CONSUMER_OFFSETS.to_owned(),
-            partitions: self.config_number("offsets.topic.num.partitions") as i32,
-            // `offsets.topic.replication.factor`, as far as there are brokers: the controller knows best.
+            name: name.to_owned(),
+            partitions: self.config_number(partitions) as i32,
+            // As its key says, and as far as there are brokers: the controller knows best.
             replication_factor: -1,
-            config: config.map(|(key, value)| (key.to_owned(), value)).into(),
+            config: constants.into_iter().chain(sourced).collect(),
             internal: true,
             ..NewTopic::default()
         }])

@@ -28,7 +28,7 @@ use crate::broker::Broker;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::request::RequestContext;
 use actor::ActorHandle;
-pub(crate) use counted::Counts;
+pub(crate) use counted::{Counted, Counts};
 pub(crate) use regexes::compile as compile_regex;
 use topics_view::TopicsView;
 

@@ -141,6 +141,13 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::UpdateFeatures => call.answer(handlers::update_features::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
         ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),
+        ApiKey::AddPartitionsToTxn => call.answer_or_close(handlers::add_partitions_to_txn::handle),
+        ApiKey::AddOffsetsToTxn => call.answer_or_close(handlers::add_offsets_to_txn::handle),
+        ApiKey::EndTxn => call.answer_or_close(handlers::end_txn::handle),
+        ApiKey::DescribeTransactions => {
+            call.answer_or_close(handlers::describe_transactions::handle)
+        }
+        ApiKey::ListTransactions => call.answer_or_close(handlers::list_transactions::handle),
         ApiKey::WriteTxnMarkers => call.answer_record(handlers::write_txn_markers::handle),
         ApiKey::DescribeProducers => call.answer(handlers::describe_producers::handle),
         ApiKey::DescribeAcls => call.answer(handlers::acls::describe),
@@ -201,6 +208,22 @@ impl Call {
         Handle: FnOnce(RequestContext, Request) -> Handling + Send + 'static,
         Handling: Future<Output = Response> + Send,
     {
+        self.answer_or_close(
+            move |context, request| async move { Some(handle(context, request).await) },
+        )
+    }
+
+    /// As [`answer`](Self::answer); without an answer the connection is closed.
+    fn answer_or_close<Request, Response, Handle, Handling>(
+        self,
+        handle: Handle,
+    ) -> Result<Pending, NotARequest>
+    where
+        Request: RequestMessage + Send + 'static,
+        Response: Encodable + HeaderVersion + Send,
+        Handle: FnOnce(RequestContext, Request) -> Handling + Send + 'static,
+        Handling: Future<Output = Option<Response>> + Send,
+    {
         let Self {
             api,
             context,
@@ -215,7 +238,9 @@ impl Call {
                 reason,
             })?;
         Ok(Box::pin(async move {
-            let response = handle(context, request).await;
+            let Some(response) = handle(context, request).await else {
+                return Answer::Close;
+            };
             match frame::encode_response(version, correlation_id, &response) {
                 Ok(frame) => Answer::Reply {
                     segments: vec![frame],

@@ -3,7 +3,10 @@
 /// Committed offsets and the groups that commit them.
 pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 
+/// Transactional ids, and where their transactions are.
+pub(crate) const TRANSACTION_STATE: &str = "__transaction_state";
+
 /// Clients are told, so that they leave these topics out of patterns.
 pub(crate) fn is_internal(name: &str) -> bool {
-    name == CONSUMER_OFFSETS
+    [CONSUMER_OFFSETS, TRANSACTION_STATE].contains(&name)
 }

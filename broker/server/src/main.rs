@@ -19,6 +19,7 @@ mod broker;
 mod config;
 mod config_view;
 mod coordinator;
+mod coordinator_log;
 mod debt;
 mod directory_failure;
 mod disk_gate;
@@ -31,6 +32,7 @@ mod identity;
 mod internal_topics;
 mod metrics;
 mod net;
+mod node_queues;
 mod partition;
 mod process;
 mod producer_ids;
@@ -42,6 +44,7 @@ mod spare_file;
 mod stopping;
 #[cfg(test)]
 mod test_registration;
+mod transactions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec,
 
 use crate::coordinator::Counts;
 use crate::disk_room::DiskRoom;
+use crate::transactions::Figures;
 
 /// 0.1 ms to 10 s.
 const DURATION_BUCKETS: &[f64] = &[
@@ -35,6 +36,7 @@ pub(crate) struct Metrics {
     disk_available_bytes: IntGaugeVec,
     disk_refusing_writes: IntGaugeVec,
     pub(crate) group_coordinators: Counts,
+    pub(crate) transactions: Figures,
     pub(crate) metadata_offset: IntGauge,
     pub(crate) lease_alive: IntGauge,
     pub(crate) under_replicated: IntGauge,
@@ -144,6 +146,7 @@ impl Metrics {
                 "1 while the disk has no room and clients' records are refused.",
             )?,
             group_coordinators: Counts::register(registry)?,
+            transactions: Figures::register(registry)?,
             metadata_offset: gauge(
                 "foz_broker_metadata_offset",
                 "Offset of the metadata that this broker has applied.",

@@ -8,6 +8,7 @@ mod isr_changes;
 mod throttle;
 mod ticker;
 
+pub(crate) use connection::NodeConnection;
 pub(crate) use fetchers::Fetchers;
 pub(crate) use isr_changes::carry;
 #[cfg(test)]

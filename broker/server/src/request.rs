@@ -25,7 +25,7 @@ pub(crate) struct Client {
     pub(crate) principal: Principal,
     pub(crate) listener: Listener,
     pub(crate) peer: SocketAddr,
-    /// Of connections to the listener of clients, in the order in which they were accepted; from 1.
+    /// Of connections to the listener of clients, in the order in which they were accepted; from 1. 0 of others.
     pub(crate) number: u64,
     /// Cancelled when nobody waits for answers any longer: long polls end.
     pub(crate) gone: CancellationToken,

@@ -94,10 +94,10 @@ impl Counts {
 
 /// One of them, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Counted(IntGauge);
+pub(crate) struct Counted(IntGauge);
 
 impl Counted {
-    pub(super) fn new(count: &IntGauge) -> Self {
+    pub(crate) fn new(count: &IntGauge) -> Self {
         count.inc();
         Self(count.clone())
     }

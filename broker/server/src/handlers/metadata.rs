@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{authorized_operations, text, topic_view};
 use crate::authorizer::{Operation, Resource};
-use crate::internal_topics::CONSUMER_OFFSETS;
+use crate::internal_topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::request::RequestContext;
 
 pub(crate) async fn handle(context: RequestContext, request: MetadataRequest) -> MetadataResponse {
@@ -119,11 +119,17 @@ async fn create_missing(context: &RequestContext, topics: &[Named]) {
             ..NewTopic::default()
         })
         .collect();
-    let asked = missing.len();
-    missing.retain(|topic| topic.name != CONSUMER_OFFSETS);
-    if missing.len() < asked {
-        // Made as the groups need it, whoever asks first.
+    // Made as the coordinators need them, whoever asks first.
+    let mut take = |name: &str| {
+        let asked = missing.len();
+        missing.retain(|topic| topic.name != name);
+        missing.len() < asked
+    };
+    if take(CONSUMER_OFFSETS) {
         context.broker.create_consumer_offsets().await;
+    }
+    if take(TRANSACTION_STATE) {
+        context.broker.create_transaction_state().await;
     }
     if !missing.is_empty() {
         context.broker.create_topics_for_clients(missing).await;

@@ -26,7 +26,6 @@ pub(crate) async fn serve(
 ) {
     let connections = TaskTracker::new();
     let open = Arc::new(AtomicUsize::new(0));
-    let mut accepted_count = 0;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -51,8 +50,10 @@ pub(crate) async fn serve(
             broker: Arc::clone(&broker),
         };
         guard.broker.metrics.connections.inc();
-        accepted_count += 1;
-        let number = accepted_count;
+        let number = match kind {
+            Listener::Clients => broker.client_connections.fetch_add(1, Ordering::AcqRel) + 1,
+            Listener::Replication => 0,
+        };
         let (broker, stop) = (Arc::clone(&broker), stop.clone());
         connections.spawn(async move {
             let _guard = guard;

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use foz_protocol::frame;
+use foz_records::Message;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::broker::Broker;
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Beyond what the other one may wait for.
@@ -35,7 +38,7 @@ struct Asked {
 }
 
 impl NodeConnection {
-    pub(crate) async fn open(host: &str, port: u16, client_id: &str) -> io::Result<Self> {
+    async fn open(host: &str, port: u16, client_id: &str) -> io::Result<Self> {
         let connecting = TcpStream::connect((host, port));
         let stream = tokio::time::timeout(CONNECT_MAX, connecting)
             .await
@@ -47,6 +50,46 @@ impl NodeConnection {
             correlation_id: 0,
             asked: VecDeque::new(),
         })
+    }
+
+    /// To the broker as the metadata has it now.
+    pub(crate) async fn open_to(
+        broker: &Broker,
+        node_id: i32,
+        client_id: &str,
+    ) -> io::Result<Self> {
+        let image = broker.image();
+        let node = image.broker(node_id);
+        let node = node.ok_or_else(|| io::Error::other("it is not registered"))?;
+        if node.replication_port == 0 {
+            return Err(io::Error::other("it has no listener for replication"));
+        }
+        let (host, port) = (&node.replication_host, node.replication_port);
+        Self::open(host, port, client_id)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("{host}:{port}: {error}")))
+    }
+
+    /// Asks, and waits for the answer, which may take `wait_max`; for an API of which `kafka-protocol` lacks that version.
+    pub(crate) async fn call_record<Response: Message>(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        request: &impl Message,
+        wait_max: Duration,
+    ) -> io::Result<Response> {
+        let correlation_id = self.next_correlation_id();
+        let body = request.encode(version).map_err(io::Error::other)?;
+        let asked = Asked {
+            api,
+            version,
+            correlation_id,
+        };
+        let frame = frame::request_of(api, version, correlation_id, &self.client_id, &body);
+        self.write(asked, &frame).await?;
+        self.answer_begins(wait_max).await?;
+        let (version, body) = self.receive_body(api as i16).await?;
+        Response::decode(version, &body).map_err(invalid)
     }
 
     pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) -> io::Result<()> {

@@ -239,18 +239,10 @@ impl Fetcher {
     }
 
     async fn connect(&self) -> Result<NodeConnection, String> {
-        let image = self.broker.image();
-        let node = image
-            .broker(self.leader)
-            .ok_or_else(|| "it is not registered".to_owned())?;
-        if node.replication_port == 0 {
-            return Err("it has no listener for replication".to_owned());
-        }
-        let (host, port) = (&node.replication_host, node.replication_port);
         let client_id = format!("broker-{}-fetcher", self.broker.node_id);
-        NodeConnection::open(host, port, &client_id)
+        NodeConnection::open_to(&self.broker, self.leader, &client_id)
             .await
-            .map_err(|error| format!("{host}:{port}: {error}"))
+            .map_err(|error| error.to_string())
     }
 
     /// Brings the session up to date with where each partition is.

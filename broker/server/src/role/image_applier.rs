@@ -105,6 +105,7 @@ impl ImageApplier {
             }
             broker.partitions.apply(&broker, &image, &changes);
             broker.coordinators.apply(&broker, &image, &changes);
+            broker.transactions.apply(&broker, &image);
             broker.image.store(Arc::clone(&image));
             broker.metrics.metadata_offset.set(image.offset());
             broker.applied_offset.send_replace(image.offset());

@@ -1,7 +1,7 @@
 //! Starts and stops the role `broker`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ use crate::recovery_progress::RecoveryProgress;
 use crate::replication::{self, Fetchers};
 use crate::request::Listener;
 use crate::spare_file;
+use crate::transactions::Transactions;
 
 /// However many `num.recovery.threads.per.data.dir` asks for.
 const RECOVERY_THREADS_MAX: usize = 256;
@@ -154,6 +155,7 @@ pub(crate) async fn start_broker(
         statics: config.statics.clone(),
         request_bytes_max: config.request_bytes_max,
         connection_idle_max: config.connection_idle_max,
+        client_connections: AtomicU64::new(0),
         client_budgets: Budgets::of_clients(config.memory_budget_bytes, config.request_bytes_max),
         node_budgets: Budgets::of_nodes(config.request_bytes_max),
         authorizer: Box::new(AllowAll),
@@ -166,6 +168,7 @@ pub(crate) async fn start_broker(
         }),
         registered_offset: watch::Sender::new(-1),
         coordinators: Coordinators::default(),
+        transactions: Transactions::default(),
         producer_ids: ProducerIds::default(),
         metrics,
         image: ArcSwap::from_pointee(Image::default()),
@@ -364,6 +367,7 @@ impl BrokerHandle {
         let closing = Arc::clone(&broker);
         let closing = tokio::task::spawn_blocking(move || {
             closing.coordinators.stop();
+            closing.transactions.stop();
             closing.partitions.close(&vouched_epochs)
         });
         tokio::time::sleep_until(accepts_until).await;

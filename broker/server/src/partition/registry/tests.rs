@@ -12,6 +12,7 @@ mod transactions;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -40,10 +41,12 @@ use crate::producer_ids::ProducerIds;
 use crate::recovery_progress::RecoveryProgress;
 use crate::replication::Fetchers;
 use crate::test_registration::registration;
+use crate::transactions::Transactions;
 
 mod burying;
 mod coordinating;
 mod offline_replicas;
+mod transacting;
 
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
 
@@ -252,6 +255,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         statics: BTreeMap::new(),
         request_bytes_max: 1,
         connection_idle_max: None,
+        client_connections: AtomicU64::new(0),
         client_budgets: Budgets::of_clients(1, 1),
         node_budgets: Budgets::of_nodes(1),
         authorizer: Box::new(AllowAll),
@@ -260,6 +264,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         fetchers: Fetchers::default(),
         fetch_sessions: SessionCache::new(SessionLimits::default()),
         coordinators: Coordinators::default(),
+        transactions: Transactions::default(),
         producer_ids: ProducerIds::default(),
         metrics,
         image: ArcSwap::from_pointee(Image::default()),

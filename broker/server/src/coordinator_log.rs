@@ -1,0 +1,119 @@
+//! The partition that a coordinator keeps its state in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use foz_log::AppendError;
+use foz_metadata::Image;
+use foz_protocol::codec::Compression;
+use foz_protocol::error::ErrorCode;
+use foz_protocol::record::{BatchBuilder, RecordToWrite};
+use tracing::error;
+use uuid::Uuid;
+
+use crate::partition::{Partition, ProduceError, wall_clock_ms};
+
+/// What a coordinator may write to: the partition, in the leader epoch that it coordinates for. After it, another
+/// coordinator may have loaded what is there, so nothing may be added.
+#[derive(Debug, Clone)]
+pub(crate) struct CoordinatorLog {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) leader_epoch: i32,
+}
+
+/// Why records are not in the log, or may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotWritten {
+    /// This broker does not lead in that epoch, or the log has failed: what was appended may come back, or not, and only
+    /// the coordinator of the next leader epoch can tell.
+    Lost,
+    /// Nothing was appended: too few replicas, or no room.
+    NotAvailable,
+    /// Nothing was appended, and never would be: the batch is larger than the topic allows.
+    Refused,
+}
+
+/// The topic's id, which is another one after an earlier topic of the name was restored, and the leader epoch.
+pub(crate) type Led = (Uuid, i32);
+
+/// The partitions of the topic that this broker leads.
+pub(crate) fn led_partitions(image: &Image, topic: &str, node_id: i32) -> BTreeMap<i32, Led> {
+    let Some(topic) = image.topic(topic) else {
+        return BTreeMap::new();
+    };
+    topic
+        .indexed_partitions()
+        .filter(|(_, partition)| partition.leader == node_id)
+        .map(|(index, partition)| (index, (topic.id, partition.leader_epoch)))
+        .collect()
+}
+
+impl CoordinatorLog {
+    /// Appends keys and values as one batch, in order with other calls. The answer comes once it is committed; without a
+    /// limit of its own: until then, or until the leadership is lost, its outcome is open.
+    pub(crate) fn append(
+        &self,
+        records: &[(Bytes, Option<Bytes>)],
+    ) -> Result<impl Future<Output = Result<(), NotWritten>> + Send + 'static, NotWritten> {
+        let batch = batch_of(records)?;
+        let produced = self.partition.append_in_epoch(self.leader_epoch, batch);
+        let produced = produced.map_err(|error| not_written(&error))?;
+        let partition = Arc::clone(&self.partition);
+        Ok(async move {
+            match partition.acknowledged(&produced).await {
+                // Committed, with as many replicas as it takes; some of them have left since.
+                Ok(()) | Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
+                Err(_) => Err(NotWritten::Lost),
+            }
+        })
+    }
+
+    /// Waits until everything is committed that is there by now.
+    pub(crate) fn all_committed(
+        &self,
+    ) -> impl Future<Output = Result<(), NotWritten>> + Send + 'static {
+        let Self {
+            partition,
+            leader_epoch,
+        } = self.clone();
+        async move {
+            let committed = partition.all_acknowledged(leader_epoch).await;
+            committed.map_err(|_| NotWritten::Lost)
+        }
+    }
+}
+
+fn batch_of(records: &[(Bytes, Option<Bytes>)]) -> Result<BytesMut, NotWritten> {
+    let timestamp_ms = wall_clock_ms();
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (key, value) in records {
+        builder.push(&RecordToWrite {
+            timestamp_ms,
+            key: Some(key),
+            value: value.as_deref(),
+            headers: &[],
+        });
+    }
+    let built = builder.build().map_err(|error| {
+        error!(%error, "records of a coordinator make no batch");
+        NotWritten::Refused
+    })?;
+    Ok(BytesMut::from(built.as_slice()))
+}
+
+fn not_written(error: &ProduceError) -> NotWritten {
+    match error {
+        ProduceError::NotLeader => NotWritten::Lost,
+        ProduceError::Acks(_) | ProduceError::NoRoom | ProduceError::TooFewHaveRoom => {
+            NotWritten::NotAvailable
+        }
+        ProduceError::Append { error, .. } => match error {
+            AppendError::Storage(storage) if storage.is_passing() => NotWritten::NotAvailable,
+            AppendError::Storage(_)
+            | AppendError::Unusable(..)
+            | AppendError::StaleLeaderEpoch { .. } => NotWritten::Lost,
+            _ => NotWritten::Refused,
+        },
+    }
+}

@@ -1,0 +1,190 @@
+//! The transactions of the partitions of `__transaction_state` that this broker leads.
+//!
+//! `foz-transactions` decides; an actor for each partition feeds it requests, time, producer ids and the outcomes of its
+//! appends and markers, and carries out what it says. A coordinator lives as long as this broker leads its partition in one
+//! leader epoch, which is its coordinator epoch.
+
+mod actor;
+mod figures;
+mod load;
+mod markers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use foz_groups::partition_for;
+use foz_metadata::Image;
+use foz_metadata::config::Resolver;
+use foz_transactions::{Request, Response, Route, TransactionConfig, merge, split};
+use futures::future::join_all;
+use kafka_protocol::ResponseError;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::broker::Broker;
+use crate::coordinator_log::{CoordinatorLog, led_partitions};
+use crate::internal_topics::TRANSACTION_STATE;
+use crate::request::RequestContext;
+use actor::ActorHandle;
+pub(crate) use figures::Figures;
+use markers::MarkerQueues;
+
+/// The coordinators that run now, by partition, and the markers that they send.
+#[derive(Debug, Default)]
+pub(crate) struct Transactions {
+    running: Mutex<Running>,
+    markers: MarkerQueues,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    actors: BTreeMap<i32, ActorHandle>,
+    /// For all actors; none before the first.
+    followed: Option<Followed>,
+}
+
+/// What coordinators go by besides their partition.
+#[derive(Debug, Clone)]
+struct Followed {
+    /// At least as new as the one by which this broker leads any of them.
+    image: Arc<ArcSwap<Image>>,
+    config: watch::Sender<TransactionConfig>,
+}
+
+impl Transactions {
+    /// Starts and ends coordinators as leadership moves. Called after the partitions have followed the same image.
+    pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>) {
+        let mut running = self.running.lock();
+        let led = led_partitions(image, TRANSACTION_STATE, broker.node_id);
+        running
+            .actors
+            .retain(|index, actor| led.get(index) == Some(&actor.led()));
+        if led.is_empty() {
+            return;
+        }
+        let followed = running.follow(broker, image);
+        for (index, led) in led {
+            if running.actors.contains_key(&index) {
+                continue;
+            }
+            if let Some(partition) = broker.partitions.get(led.0, index) {
+                let log = CoordinatorLog {
+                    partition,
+                    leader_epoch: led.1,
+                };
+                let actor = ActorHandle::start(broker.me(), led.0, log, followed.clone());
+                running.actors.insert(index, actor);
+            }
+        }
+    }
+
+    /// Ends all.
+    pub(crate) fn stop(&self) {
+        self.running.lock().actors.clear();
+        self.markers.stop();
+    }
+
+    /// Sends a request to the coordinators that it concerns and puts their answers together. None: the connection is to
+    /// be closed.
+    pub(crate) async fn ask(&self, context: &RequestContext, request: Request) -> Option<Response> {
+        let version = context.version;
+        let empty = request.empty_response();
+        let image = context.broker.image();
+        let Some(topic) = image.topic(TRANSACTION_STATE) else {
+            // Nobody asked for a coordinator yet, so there are no transactions.
+            return Some(match request {
+                Request::ListTransactions(_) => empty,
+                other => other.error_response(version, ResponseError::CoordinatorNotAvailable),
+            });
+        };
+        let count = topic.partitions.len() as i32;
+        let mut asked = Vec::new();
+        for (route, part) in split(request, version, |id| partition_for(id, count)) {
+            match route {
+                Route::Partition(index) => asked.push(self.ask_one(context, index, part)),
+                Route::Every => {
+                    let indexes: Vec<i32> = self.running.lock().actors.keys().copied().collect();
+                    let each = indexes.into_iter();
+                    asked.extend(each.map(|index| self.ask_one(context, index, part.clone())));
+                }
+            }
+        }
+        // Together: of those that a broker asks for its clients each may wait for a record.
+        let responses: Option<Vec<Response>> = join_all(asked).await.into_iter().collect();
+        Some(merge(responses?, empty))
+    }
+
+    async fn ask_one(
+        &self,
+        context: &RequestContext,
+        index: i32,
+        request: Request,
+    ) -> Option<Response> {
+        let refused = request.error_response(context.version, ResponseError::NotCoordinator);
+        let asked = self
+            .running
+            .lock()
+            .actors
+            .get(&index)
+            .map(|actor| actor.ask(context, request));
+        let Some(asked) = asked else {
+            return Some(refused);
+        };
+        tokio::select! {
+            biased;
+            // It never comes when the coordinator has ended.
+            answer = asked => answer.unwrap_or(Some(refused)),
+            // Nobody is there to be answered, or this broker is stopping.
+            () = context.client.gone.cancelled() => Some(refused),
+        }
+    }
+}
+
+impl Running {
+    /// Before actors are started by the same image, and before clients are answered by it.
+    fn follow(&mut self, broker: &Broker, image: &Arc<Image>) -> Followed {
+        let config = transaction_config(broker, image);
+        let Some(followed) = &self.followed else {
+            let followed = Followed {
+                image: Arc::new(ArcSwap::from(Arc::clone(image))),
+                config: watch::Sender::new(config),
+            };
+            return self.followed.insert(followed).clone();
+        };
+        followed.image.store(Arc::clone(image));
+        followed.config.send_if_modified(|known| {
+            let is_known = *known == config;
+            *known = config;
+            !is_known
+        });
+        followed.clone()
+    }
+}
+
+/// The finalised level of the feature; 0 where there is none.
+fn transaction_version(image: &Image) -> i16 {
+    let mut features = image.features();
+    let level = features.find(|(name, _)| *name == "transaction.version");
+    level.map_or(0, |(_, level)| level as i16)
+}
+
+fn transaction_config(broker: &Broker, image: &Image) -> TransactionConfig {
+    let resolver = Resolver::new(image, broker.node_id, &broker.statics);
+    let number = |key: &str| {
+        let value = resolver.broker(key).and_then(|value| value.as_i64());
+        value.expect("the key is in the table, with a number")
+    };
+    TransactionConfig {
+        transaction_max_timeout_ms: number("transaction.max.timeout.ms") as i32,
+        transactional_id_expiration_ms: number("transactional.id.expiration.ms"),
+        transaction_abort_timed_out_transaction_cleanup_interval_ms: number(
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        ),
+        transaction_remove_expired_transaction_cleanup_interval_ms: number(
+            "transaction.remove.expired.transaction.cleanup.interval.ms",
+        ),
+        transaction_version: transaction_version(image),
+        ..TransactionConfig::default()
+    }
+}

@@ -1,0 +1,105 @@
+//! How a coordinator comes to know its transactions.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use foz_transactions::{Coordinator, Effect, Loader, TransactionConfig};
+use kafka_protocol::ResponseError;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::actor::{Asked, now};
+use crate::blocking::blocking;
+use crate::broker::Broker;
+use crate::coordinator_log::CoordinatorLog;
+
+/// How a load ended.
+pub(super) enum Load {
+    Done(Box<Coordinator>, Vec<Effect>),
+    /// The log, or a record in it, cannot be read.
+    Failed,
+    /// The coordinator had to resign first: this broker does not lead any longer, or in another epoch.
+    Resigned,
+}
+
+/// Replays the log; whoever asks meanwhile is told that loading is in progress.
+pub(super) async fn load(
+    broker: &Broker,
+    log: &CoordinatorLog,
+    config: impl FnOnce() -> TransactionConfig,
+    queue: &mut mpsc::Receiver<Asked>,
+) -> Load {
+    let mut loading = Box::pin(replay(log.clone()));
+    let loaded = loop {
+        tokio::select! {
+            loaded = &mut loading => break loaded,
+            asked = queue.recv() => match asked {
+                Some(asked) => asked.refuse(ResponseError::CoordinatorLoadInProgress),
+                None => return Load::Resigned,
+            },
+        }
+    };
+    let (partition, leader_epoch) = (log.partition.name(), log.leader_epoch);
+    match loaded {
+        Ok((loader, records)) => {
+            if !loader.skipped().is_empty() {
+                let skipped = counts(loader.skipped());
+                warn!(
+                    partition,
+                    skipped,
+                    "records of transactions are passed over: of types that are not known here"
+                );
+            }
+            // After the last record: what came over those connections may be older than what the records say.
+            let connections = broker.client_connections.load(Ordering::Acquire);
+            let (coordinator, effects) = loader.finish(config(), leader_epoch, connections, now());
+            if records > 0 {
+                // Of these the last records are not committed yet.
+                let ids_loading = coordinator.loading_count();
+                info!(partition, records, ids_loading, "transactions loaded");
+            }
+            Load::Done(Box::new(coordinator), effects)
+        }
+        Err(reason) if log.partition.led() != Some(leader_epoch) => {
+            info!(partition, reason, "transactions are not loaded");
+            Load::Resigned
+        }
+        Err(reason) => {
+            error!(
+                partition,
+                leader_epoch,
+                reason,
+                "transactions cannot be loaded: clients are told NOT_COORDINATOR until a broker that can read them \
+                 leads the partition; what a later version wrote, that version reads"
+            );
+            Load::Failed
+        }
+    }
+}
+
+/// Reads all that is in the partition, up to the end of its log, and how many records that were. To wait until all is
+/// committed could take for ever: too few replicas may be in sync.
+async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
+    blocking(move || {
+        let mut loader = Loader::new();
+        let records = log.partition.replay(log.leader_epoch, |record| {
+            let replayed = if record.is_committed {
+                loader.replay(record.key, record.value)
+            } else {
+                loader.replay_uncommitted(record.key, record.value)
+            };
+            replayed.map_err(|error| {
+                let offset = record.offset;
+                format!("the record at offset {offset} cannot be read: {error}")
+            })
+        })?;
+        Ok((loader, records))
+    })
+    .await
+}
+
+fn counts(skipped: &BTreeMap<i16, usize>) -> String {
+    let counts = skipped.iter();
+    let counts = counts.map(|(record_type, count)| format!("{count} of type {record_type}"));
+    counts.collect::<Vec<_>>().join(", ")
+}

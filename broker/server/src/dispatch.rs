@@ -27,6 +27,16 @@ const BETWEEN_NODES: [ApiKey; 4] = [
 /// A request that was started; its answer.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// A request that was begun.
+pub(crate) enum Begun {
+    Now(Pending),
+    /// The next request of the connection begins only after this: records keep their order.
+    First(Pin<Box<dyn Future<Output = ReadOn> + Send>>),
+}
+
+/// The request as it goes on, and its connection may, too.
+pub(crate) struct ReadOn(pub(crate) Pending);
+
 /// What goes back to the client.
 pub(crate) enum Answer {
     /// A whole frame, in pieces; `held` is the memory they take, until they are written.
@@ -60,7 +70,7 @@ pub(crate) fn start(
     broker: &Arc<Broker>,
     client: &Arc<Client>,
     frame: &Bytes,
-) -> Result<Pending, NotARequest> {
+) -> Result<Begun, NotARequest> {
     let (header, body) = match frame::Request::parse(frame)? {
         frame::Request::Known { header, body } => (header, body),
         frame::Request::UnsupportedApiVersions { .. }
@@ -71,12 +81,12 @@ pub(crate) fn start(
         }
         frame::Request::UnsupportedApiVersions { correlation_id } => {
             let segments = vec![frame::encode_unsupported_api_versions(correlation_id)];
-            return Ok(Box::pin(async {
+            return Ok(Begun::Now(Box::pin(async {
                 Answer::Reply {
                     segments,
                     held: None,
                 }
-            }));
+            })));
         }
     };
     let api = header.api.key;
@@ -101,7 +111,18 @@ pub(crate) fn start(
         correlation_id: header.correlation_id,
         body,
     };
-    Ok(measured(broker, api, route(call)?))
+    let began = Instant::now();
+    let measured = measured(Arc::clone(broker), api, began);
+    if api == ApiKey::Produce && client.listener == Listener::Clients {
+        return Ok(match handlers::produce::start(call)? {
+            Begun::Now(pending) => Begun::Now(measured(pending)),
+            Begun::First(first) => Begun::First(Box::pin(async move {
+                let ReadOn(pending) = first.await;
+                ReadOn(measured(pending))
+            })),
+        });
+    }
+    Ok(Begun::Now(measured(route(call)?)))
 }
 
 fn route(call: Call) -> Result<Pending, NotARequest> {
@@ -110,7 +131,6 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         return Err(NotARequest::NotBetweenNodes { api: call.api });
     }
     match call.api {
-        ApiKey::Produce => handlers::produce::start(call),
         ApiKey::Fetch => handlers::fetch::start(call),
         ApiKey::ApiVersions => call.answer(handlers::api_versions::handle),
         ApiKey::Metadata => call.answer(handlers::metadata::handle),
@@ -300,12 +320,12 @@ fn not_encoded(api: ApiKey, version: i16, error: &dyn std::error::Error) -> Answ
     Answer::Close
 }
 
-fn measured(broker: &Arc<Broker>, api: ApiKey, pending: Pending) -> Pending {
-    let broker = Arc::clone(broker);
-    let began = Instant::now();
-    Box::pin(async move {
-        let answer = pending.await;
-        broker.metrics.answered(api, began.elapsed());
-        answer
-    })
+fn measured(broker: Arc<Broker>, api: ApiKey, began: Instant) -> impl FnOnce(Pending) -> Pending {
+    move |pending| {
+        Box::pin(async move {
+            let answer = pending.await;
+            broker.metrics.answered(api, began.elapsed());
+            answer
+        })
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -26,7 +27,7 @@ pub(crate) trait Asked: Send + Sync + Sized + 'static {
     fn is_given_up(&self) -> bool;
 
     /// No two of the same may go together: their answers could not be told apart.
-    fn alone(&self) -> Option<Arc<str>>;
+    fn alone(&self) -> Option<StrBytes>;
 
     fn ask(
         connection: &mut NodeConnection,
@@ -150,8 +151,8 @@ mod tests {
             self.1
         }
 
-        fn alone(&self) -> Option<Arc<str>> {
-            (self.0 < 10).then(|| self.0.to_string().into())
+        fn alone(&self) -> Option<StrBytes> {
+            (self.0 < 10).then(|| StrBytes::from_string(self.0.to_string()))
         }
 
         async fn ask(_: &mut NodeConnection, _: &[Self]) -> io::Result<()> {

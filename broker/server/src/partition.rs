@@ -35,9 +35,11 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use foz_canary::{Canary, sings};
 use foz_log::{
-    ActiveProducer, AppendError, Appended, PartitionLog, TopicPartition, TransactionMarker,
+    ActiveProducer, AppendError, AppendOrigin, Appended, PartitionLog, TopicPartition,
+    TransactionMarker, VerificationGuard,
 };
 use foz_metadata::Image;
+use foz_protocol::batch::BatchHeader;
 use foz_protocol::error::ErrorCode;
 use foz_replication::acks::{self, Reached, Required};
 use parking_lot::{Mutex, RwLock};
@@ -209,16 +211,49 @@ impl Partition {
         self.log().log_start_offset()
     }
 
-    /// Appends what a client produced with these `acks`.
+    /// As [`append_verified`](Self::append_verified), outside of transactions.
+    #[cfg(test)]
     pub(crate) fn append(
         self: &Arc<Self>,
         image: &Image,
         acks: i16,
         batches: BytesMut,
     ) -> Result<Produced, ProduceError> {
+        self.append_verified(image, acks, None, batches)
+    }
+
+    /// Appends what a client produced with these `acks`; a batch that begins a transaction with the guard that
+    /// [`begin_verification`](Self::begin_verification) gave.
+    pub(crate) fn append_verified(
+        self: &Arc<Self>,
+        image: &Image,
+        acks: i16,
+        guard: Option<VerificationGuard>,
+        batches: BytesMut,
+    ) -> Result<Produced, ProduceError> {
         let role = self.role.read();
         let leading = role.leading().ok_or(ProduceError::NotLeader)?;
-        self.append_in(leading, acks, batches, || others_have_room(leading, image))
+        let origin = AppendOrigin::Client(guard);
+        let others_have_room = || others_have_room(leading, image);
+        self.append_in(leading, origin, acks, batches, others_have_room)
+    }
+
+    /// Before the coordinator is asked whether this partition takes part in the transaction of `batch`; `None` where it
+    /// need not be asked.
+    pub(crate) fn begin_verification(
+        &self,
+        batch: &BatchHeader,
+        has_epoch_per_transaction: bool,
+    ) -> Result<Option<VerificationGuard>, ProduceError> {
+        let role = self.role.read();
+        let leading = role.leading().ok_or(ProduceError::NotLeader)?;
+        let leader_epoch = leading.epoch;
+        self.log()
+            .begin_verification(batch, has_epoch_per_transaction, wall_clock_ms())
+            .map_err(|error| ProduceError::Append {
+                leader_epoch,
+                error,
+            })
     }
 
     /// Appends for somebody who may write in this leader epoch only, to be safe on all replicas.
@@ -231,7 +266,8 @@ impl Partition {
         let leading = role.leading().filter(|it| it.epoch == leader_epoch);
         let leading = leading.ok_or(ProduceError::NotLeader)?;
         // The brokers' own topics are written for longer than who has no room says.
-        self.append_in(leading, ACKS_ALL, batches, || true)
+        let origin = AppendOrigin::Client(None);
+        self.append_in(leading, origin, ACKS_ALL, batches, || true)
     }
 
     /// Ends a transaction here, as its coordinator decided, to be safe on all replicas.
@@ -256,6 +292,7 @@ impl Partition {
     fn append_in(
         self: &Arc<Self>,
         leading: &Leading,
+        origin: AppendOrigin,
         acks: i16,
         mut batches: BytesMut,
         others_have_room: impl FnOnce() -> bool,
@@ -268,7 +305,7 @@ impl Partition {
             return Err(ProduceError::TooFewHaveRoom);
         }
         self.append_with(leading, required, batches.len(), |log| {
-            log.append_as_leader(&mut batches, leading.epoch, wall_clock_ms())
+            log.append_from(origin, &mut batches, leading.epoch, wall_clock_ms())
         })
     }
 

@@ -5,6 +5,7 @@
 //! leader epoch, which is its coordinator epoch.
 
 mod actor;
+mod adding;
 mod figures;
 mod load;
 mod markers;
@@ -27,6 +28,8 @@ use crate::coordinator_log::{CoordinatorLog, led_partitions};
 use crate::internal_topics::TRANSACTION_STATE;
 use crate::request::RequestContext;
 use actor::ActorHandle;
+use adding::AddingQueues;
+pub(crate) use adding::add;
 pub(crate) use figures::Figures;
 use markers::MarkerQueues;
 
@@ -35,6 +38,7 @@ use markers::MarkerQueues;
 pub(crate) struct Transactions {
     running: Mutex<Running>,
     markers: MarkerQueues,
+    adding: AddingQueues,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +87,7 @@ impl Transactions {
     pub(crate) fn stop(&self) {
         self.running.lock().actors.clear();
         self.markers.stop();
+        self.adding.stop();
     }
 
     /// Sends a request to the coordinators that it concerns and puts their answers together. None: the connection is to
@@ -162,13 +167,6 @@ impl Running {
     }
 }
 
-/// The finalised level of the feature; 0 where there is none.
-fn transaction_version(image: &Image) -> i16 {
-    let mut features = image.features();
-    let level = features.find(|(name, _)| *name == "transaction.version");
-    level.map_or(0, |(_, level)| level as i16)
-}
-
 fn transaction_config(broker: &Broker, image: &Image) -> TransactionConfig {
     let resolver = Resolver::new(image, broker.node_id, &broker.statics);
     let number = |key: &str| {
@@ -184,7 +182,7 @@ fn transaction_config(broker: &Broker, image: &Image) -> TransactionConfig {
         transaction_remove_expired_transaction_cleanup_interval_ms: number(
             "transaction.remove.expired.transaction.cleanup.interval.ms",
         ),
-        transaction_version: transaction_version(image),
+        transaction_version: image.transaction_version() as i16,
         ..TransactionConfig::default()
     }
 }

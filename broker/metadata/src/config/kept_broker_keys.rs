@@ -8,12 +8,6 @@ use super::{ConfigKey, Support};
 /// and cannot be switched on. Whoever comes from Kafka keeps them in their files and tools.
 pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     of_file(
-        "add.partitions.to.txn.retry.backoff.max.ms",
-        int(0),
-        Some("100"),
-    ),
-    of_file("add.partitions.to.txn.retry.backoff.ms", int(1), Some("20")),
-    of_file(
         "alter.log.dirs.replication.quota.window.num",
         int(1),
         Some("11"),
@@ -449,11 +443,6 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     of_file("socket.receive.buffer.bytes", int(i32::MIN), Some("102400")),
     of_file("socket.send.buffer.bytes", int(i32::MIN), Some("102400")),
     of_file("telemetry.max.bytes", int(1), Some("1048576")),
-    of_requests(
-        "transaction.partition.verification.enable",
-        Kind::Boolean,
-        Some("true"),
-    ),
     of_file(
         "transaction.state.log.load.buffer.size",
         int(1),

@@ -4,8 +4,22 @@ use super::ConfigKey;
 use super::Effect::{Applied, NeedsRestart};
 use super::kind::{Kind, int};
 
-/// Coordinators of transactions go by these; what partitions go by is among the other keys.
+/// Coordinators of transactions go by these, and leaders that ask them.
 pub const TRANSACTION_KEYS: &[ConfigKey] = &[
+    ConfigKey::broker(
+        "add.partitions.to.txn.retry.backoff.max.ms",
+        int(0),
+        Some("100"),
+        Applied,
+        "How long a leader asks again whether a transaction may begin, while the one before is still ending.",
+    ),
+    ConfigKey::broker(
+        "add.partitions.to.txn.retry.backoff.ms",
+        int(1),
+        Some("20"),
+        Applied,
+        "How long it waits before it asks again.",
+    ),
     ConfigKey::broker(
         "transaction.abort.timed.out.transaction.cleanup.interval.ms",
         int(1),
@@ -19,6 +33,14 @@ pub const TRANSACTION_KEYS: &[ConfigKey] = &[
         Some("900000"),
         Applied,
         "The longest timeout that a producer may ask for its transactions.",
+    ),
+    ConfigKey::broker(
+        "transaction.partition.verification.enable",
+        Kind::Boolean,
+        Some("true"),
+        Applied,
+        "Whether a leader asks the coordinator, before the first record of a transaction, if the partition takes part \
+         in it. Producers that follow transaction.version 2 have no choice.",
     ),
     ConfigKey::broker(
         "transaction.remove.expired.transaction.cleanup.interval.ms",

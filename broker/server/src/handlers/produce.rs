@@ -1,10 +1,13 @@
-//! Produce (0): appended when the request is read, answered when the records are safe.
+//! Produce (0): appended when the request is read, or when the coordinator of its transaction has been asked; answered
+//! when the records are safe.
+
+mod verifying;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use foz_log::AppendError;
+use foz_log::{AppendError, VerificationGuard};
 use foz_metadata::Image;
 use foz_metadata::image::Topic;
 use foz_protocol::error::ErrorCode;
@@ -21,31 +24,50 @@ use super::leadership::{CONFIRMATION_MAX, LedIn};
 use super::topic_view;
 use crate::authorizer::{Operation, Resource};
 use crate::broker::Broker;
-use crate::dispatch::{Answer, Call, NotARequest, Pending};
+use crate::dispatch::{Answer, Begun, Call, NotARequest, Pending, ReadOn};
 use crate::partition::{Partition, ProduceError, Produced, monotonic_ms};
 use crate::request::RequestContext;
+use verifying::Verified;
 
 const ACKS_NONE: i16 = 0;
 
-pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
-    let version = call.context.version;
-    let request = ProduceRequest::parse(version, &call.body)
+pub(crate) fn start(call: Call) -> Result<Begun, NotARequest> {
+    let request = ProduceRequest::parse(call.context.version, &call.body)
         .map_err(|error| call.malformed(BodyError::from(error)))?;
     let Call {
         context,
         correlation_id,
         ..
     } = call;
+    let (verified, verifying) = verifying::begin(&context, &request);
+    Ok(match verifying {
+        None => Begun::Now(append_all(context, correlation_id, request, verified)),
+        Some(verifying) => Begun::First(Box::pin(async move {
+            let verified = verifying.finish(&context, verified).await;
+            ReadOn(append_all(context, correlation_id, request, verified))
+        })),
+    })
+}
+
+fn append_all(
+    context: RequestContext,
+    correlation_id: i32,
+    request: ProduceRequest,
+    mut verified: Verified,
+) -> Pending {
+    let version = context.version;
     let asked_ms = monotonic_ms();
     let image = context.broker.image();
     let acks = request.acks;
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let topics: Vec<Appending> = request
-        .topics
-        .into_iter()
-        .map(|topic| Appending::start(&context, &image, acks, topic))
+    let topics = request.topics.into_iter().enumerate();
+    let topics: Vec<Appending> = topics
+        .map(|(topic_index, topic)| {
+            let verified = |index: i32| verified.take(topic_index, index);
+            Appending::start(&context, &image, acks, topic, verified)
+        })
         .collect();
-    Ok(Box::pin(async move {
+    Box::pin(async move {
         if acks == ACKS_NONE {
             // Nobody waits for an answer; a client that did something wrong learns it by the
             // connection being closed, as with Kafka.
@@ -78,7 +100,7 @@ pub(crate) fn start(call: Call) -> Result<Pending, NotARequest> {
             segments: vec![response.encode(version, correlation_id)],
             held: None,
         }
-    }))
+    })
 }
 
 /// A topic of the request, its partitions appended to or refused.
@@ -131,24 +153,21 @@ impl Appending {
         image: &Image,
         acks: i16,
         topic: foz_protocol::produce::ProduceTopic,
+        mut verified: impl FnMut(i32) -> Result<Option<VerificationGuard>, Refusal>,
     ) -> Self {
         let known = check_topic(context, image, &topic.topic);
         let partitions = topic
             .partitions
             .into_iter()
             .map(|partition| {
+                let index = partition.index;
                 let appended = match &known {
-                    Ok(known) => append(
-                        context,
-                        image,
-                        known,
-                        acks,
-                        partition.index,
-                        partition.records,
-                    ),
+                    Ok(known) => verified(index).and_then(|guard| {
+                        append(context, image, known, acks, guard, index, partition.records)
+                    }),
                     Err(error) => Err(Refusal::from(*error)),
                 };
-                (partition.index, appended)
+                (index, appended)
             })
             .collect();
         Self {
@@ -213,6 +232,7 @@ fn append(
     image: &Image,
     topic: &Topic,
     acks: i16,
+    guard: Option<VerificationGuard>,
     index: i32,
     records: Option<Bytes>,
 ) -> Appended {
@@ -225,43 +245,49 @@ fn append(
         })?;
     let bytes = records.len();
     // The frame is shared by all partitions of the request; the log patches its own copy.
-    match partition.append(image, acks, BytesMut::from(records)) {
+    match partition.append_verified(image, acks, guard, BytesMut::from(records)) {
         Ok(produced) => {
             context.broker.metrics.produced_bytes.inc_by(bytes as u64);
             context.broker.metrics.produced_batches.inc();
             Ok((partition, produced))
         }
-        Err(ProduceError::NotLeader) => Err(ErrorCode::NotLeaderOrFollower.into()),
-        Err(ProduceError::Acks(error)) => Err(error.into()),
-        Err(ProduceError::NoRoom) => Err(Refusal::because(
+        Err(error) => Err(refusal_of(&partition, error)),
+    }
+}
+
+fn refusal_of(partition: &Arc<Partition>, error: ProduceError) -> Refusal {
+    match error {
+        ProduceError::NotLeader => ErrorCode::NotLeaderOrFollower.into(),
+        ProduceError::Acks(error) => error.into(),
+        ProduceError::NoRoom => Refusal::because(
             ErrorCode::KafkaStorageError,
             format!(
-                "{}-{index}: the disk of broker {} has no room: less than foz.disk.reserve.bytes is free, or it refuses to write",
-                topic.name, context.broker.node_id
+                "{}: this broker's disk has no room: less than foz.disk.reserve.bytes is free, or it refuses to write",
+                partition.name()
             ),
-        )),
-        Err(ProduceError::TooFewHaveRoom) => Err(Refusal::because(
+        ),
+        ProduceError::TooFewHaveRoom => Refusal::because(
             ErrorCode::NotEnoughReplicas,
             format!(
-                "{}-{index}: fewer than min.insync.replicas of the replicas in sync have room on their disks",
-                topic.name
+                "{}: fewer than min.insync.replicas of the replicas in sync have room on their disks",
+                partition.name()
             ),
-        )),
-        Err(ProduceError::Append {
+        ),
+        ProduceError::Append {
             leader_epoch,
             error: reason,
-        }) => {
+        } => {
             let error = reason.error_code();
-            let if_led_in = speaks_of_producer(error).then_some(LedIn {
-                partition,
+            let if_led_in = speaks_of_producer(error).then(|| LedIn {
+                partition: Arc::clone(partition),
                 leader_epoch,
             });
-            Err(Refusal {
+            Refusal {
                 error,
                 message: Some(reason.to_string()),
                 records: rejected(reason),
                 if_led_in,
-            })
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use tracing::{debug, info};
 
 use super::budget::Reserved;
 use crate::broker::Broker;
-use crate::dispatch::{Answer, Pending, start};
+use crate::dispatch::{Answer, Begun, Pending, start};
 use crate::request::{Client, Listener};
 
 /// Requests of one connection that were started and not yet answered. Kafka's clients send at most
@@ -111,7 +111,11 @@ async fn read_requests(
         let body = in_time(read_body(&mut reader, size)).await?;
         broker.metrics.bytes_in.inc_by(size as u64 + 4);
         client.requests_begun.send_modify(|count| *count += 1);
-        let pending = start(broker, client, &body).map_err(|error| invalid(error.to_string()))?;
+        let begun = start(broker, client, &body).map_err(|error| invalid(error.to_string()))?;
+        let pending = match begun {
+            Begun::Now(pending) => pending,
+            Begun::First(first) => first.await.0,
+        };
         let request = Started {
             pending,
             reserved,

@@ -70,7 +70,19 @@ impl NodeConnection {
             .map_err(|error| io::Error::new(error.kind(), format!("{host}:{port}: {error}")))
     }
 
-    /// Asks, and waits for the answer, which may take `wait_max`; for an API of which `kafka-protocol` lacks that version.
+    /// Asks, and waits for the answer, which may take `wait_max`.
+    pub(crate) async fn call<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        wait_max: Duration,
+    ) -> io::Result<R::Response> {
+        self.send(version, request).await?;
+        self.answer_begins(wait_max).await?;
+        self.receive::<R>().await
+    }
+
+    /// As [`call`](Self::call), for an API of which `kafka-protocol` lacks that version.
     pub(crate) async fn call_record<Response: Message>(
         &mut self,
         api: ApiKey,

@@ -12,6 +12,7 @@ use foz_records::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use foz_transactions::{MarkerOutcome, MarkerToken, SendMarkers, TopicPartition};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 
 use crate::broker::Broker;
@@ -71,7 +72,7 @@ impl Asked for Sending {
     }
 
     /// No two ends have a producer and a partition in common.
-    fn alone(&self) -> Option<Arc<str>> {
+    fn alone(&self) -> Option<StrBytes> {
         None
     }
 

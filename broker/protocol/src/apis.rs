@@ -50,6 +50,10 @@ pub const APIS: &[Api] = &[
     // Version 6 is for two-phase commit (KIP-939), which Kafka itself calls unstable.
     api(ApiKey::InitProducerId, "InitProducerId", 0, 5),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4),
+    // Up to version 3 for clients, from 4 on for brokers.
+    api(ApiKey::AddPartitionsToTxn, "AddPartitionsToTxn", 0, 5),
+    api(ApiKey::AddOffsetsToTxn, "AddOffsetsToTxn", 0, 4),
+    api(ApiKey::EndTxn, "EndTxn", 0, 5),
     api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2),
     api(ApiKey::DescribeAcls, "DescribeAcls", 1, 3),
     api(ApiKey::CreateAcls, "CreateAcls", 1, 3),
@@ -108,6 +112,8 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2),
     api(ApiKey::DescribeProducers, "DescribeProducers", 0, 0),
     api(ApiKey::UnregisterBroker, "UnregisterBroker", 0, 0),
+    api(ApiKey::DescribeTransactions, "DescribeTransactions", 0, 0),
+    api(ApiKey::ListTransactions, "ListTransactions", 0, 2),
     api(
         ApiKey::ConsumerGroupHeartbeat,
         "ConsumerGroupHeartbeat",

@@ -160,7 +160,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
         ApiKey::RemoveRaftVoter => call.answer(handlers::raft_voters::remove),
         ApiKey::UpdateFeatures => call.answer(handlers::update_features::handle),
         ApiKey::DescribeCluster => call.answer(handlers::describe_cluster::handle),
-        ApiKey::InitProducerId => call.answer(handlers::init_producer_id::handle),
+        ApiKey::InitProducerId => call.answer_or_close(handlers::init_producer_id::handle),
         ApiKey::AddPartitionsToTxn => call.answer_or_close(handlers::add_partitions_to_txn::handle),
         ApiKey::AddOffsetsToTxn => call.answer_or_close(handlers::add_offsets_to_txn::handle),
         ApiKey::EndTxn => call.answer_or_close(handlers::end_txn::handle),

@@ -1,33 +1,52 @@
-//! FindCoordinator (10): which broker coordinates a group: the leader of its partition of
-//! `__consumer_offsets`. The topic is made when the first group asks.
+//! FindCoordinator (10): which broker coordinates a group or a transactional id: the leader of its partition of an internal
+//! topic, which is made when the first one is asked for.
 
 use foz_groups::partition_for;
-use foz_metadata::image::NO_LEADER;
+use foz_metadata::Image;
+use foz_metadata::image::{NO_LEADER, TRANSACTION_VERSION_FEATURE};
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::text;
 use crate::authorizer::{Operation, Resource};
-use crate::internal_topics::CONSUMER_OFFSETS;
+use crate::internal_topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::request::RequestContext;
 
-const KEY_TYPE_GROUP: i8 = 0;
 /// Before this version a request holds one key and the answer is not a list.
 const BATCHED_FROM: i16 = 4;
+
+/// What is coordinated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Group,
+    Transaction,
+}
+
+/// The error for a key, and why.
+type Refusal = (ErrorCode, &'static str);
 
 pub(crate) async fn handle(
     context: RequestContext,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    // Once, however many groups are asked for.
-    if asks_for_a_group(&context, &request)
-        && context.broker.image().topic(CONSUMER_OFFSETS).is_none()
+    let kind = Kind::of(request.key_type);
+    // Once, however many are asked for.
+    if let Ok(kind) = kind
+        && asks_for_one(&context, kind, &request)
+        && context.broker.image().topic(kind.topic()).is_none()
     {
-        context.broker.create_consumer_offsets().await;
+        match kind {
+            Kind::Group => context.broker.create_consumer_offsets().await,
+            Kind::Transaction => context.broker.create_transaction_state().await,
+        }
     }
+    let find = |key: &str| {
+        let found = kind.and_then(|kind| find(&context, kind, key));
+        found.unwrap_or_else(|refusal| failed(key, refusal))
+    };
     if context.version < BATCHED_FROM {
-        let found = find(&context, request.key_type, request.key.as_str());
+        let found = find(request.key.as_str());
         return FindCoordinatorResponse::default()
             .with_error_code(found.error_code)
             .with_error_message(found.error_message)
@@ -35,68 +54,111 @@ pub(crate) async fn handle(
             .with_host(found.host)
             .with_port(found.port);
     }
-    let coordinators = request
-        .coordinator_keys
-        .iter()
-        .map(|key| find(&context, request.key_type, key.as_str()))
-        .collect();
+    let keys = request.coordinator_keys.iter();
+    let coordinators = keys.map(|key| find(key.as_str())).collect();
     FindCoordinatorResponse::default().with_coordinators(coordinators)
 }
 
-fn asks_for_a_group(context: &RequestContext, request: &FindCoordinatorRequest) -> bool {
-    let keys = request.coordinator_keys.iter().chain([&request.key]);
-    request.key_type == KEY_TYPE_GROUP
-        && keys
-            .filter(|key| !key.is_empty())
-            .any(|key| context.allows(Operation::Describe, &Resource::Group(key)))
+impl Kind {
+    fn of(key_type: i8) -> Result<Self, Refusal> {
+        match key_type {
+            0 => Ok(Self::Group),
+            1 => Ok(Self::Transaction),
+            _ => Err((
+                ErrorCode::InvalidRequest,
+                "this version coordinates consumer groups and transactions, not share groups",
+            )),
+        }
+    }
+
+    const fn topic(self) -> &'static str {
+        match self {
+            Self::Group => CONSUMER_OFFSETS,
+            Self::Transaction => TRANSACTION_STATE,
+        }
+    }
+
+    const fn resource(self, key: &str) -> Resource<'_> {
+        match self {
+            Self::Group => Resource::Group(key),
+            Self::Transaction => Resource::TransactionalId(key),
+        }
+    }
+
+    fn check(self, context: &RequestContext, key: &str) -> Result<(), Refusal> {
+        // An empty transactional id is refused by its coordinator, as in Kafka.
+        if key.is_empty() && self == Self::Group {
+            return Err((
+                ErrorCode::InvalidGroupId,
+                "the group id is empty: give the group a name",
+            ));
+        }
+        if context.allows(Operation::Describe, &self.resource(key)) {
+            return Ok(());
+        }
+        Err(match self {
+            Self::Group => (
+                ErrorCode::GroupAuthorizationFailed,
+                "not allowed to see this group",
+            ),
+            Self::Transaction => (
+                ErrorCode::TransactionalIdAuthorizationFailed,
+                "not allowed to see this transactional id",
+            ),
+        })
+    }
 }
 
-fn find(context: &RequestContext, key_type: i8, key: &str) -> Coordinator {
-    let failed = |error: ErrorCode, message: &str| {
-        Coordinator::default()
-            .with_key(text(key))
-            .with_node_id(BrokerId(-1))
-            .with_port(-1)
-            .with_error_code(error.code())
-            .with_error_message(Some(text(message)))
+fn asks_for_one(context: &RequestContext, kind: Kind, request: &FindCoordinatorRequest) -> bool {
+    let keys = match context.version < BATCHED_FROM {
+        true => std::slice::from_ref(&request.key),
+        false => &request.coordinator_keys,
     };
-    if key_type != KEY_TYPE_GROUP {
-        let message =
-            "this version coordinates consumer groups only, not transactions or share groups";
-        return failed(ErrorCode::InvalidRequest, message);
-    }
-    if key.is_empty() {
-        return failed(
-            ErrorCode::InvalidGroupId,
-            "the group id is empty: give the group a name",
-        );
-    }
-    if !context.allows(Operation::Describe, &Resource::Group(key)) {
-        return failed(
-            ErrorCode::GroupAuthorizationFailed,
-            "not allowed to see this group",
-        );
-    }
+    are_served(&context.broker.image(), kind)
+        && keys
+            .iter()
+            .any(|key| kind.check(context, key.as_str()).is_ok())
+}
+
+/// While a cluster comes from a version without transactions there are brokers that take no markers: the feature is
+/// written when there are none left.
+fn are_served(image: &Image, kind: Kind) -> bool {
+    let mut features = image.features();
+    kind == Kind::Group || features.any(|(name, _)| name == TRANSACTION_VERSION_FEATURE)
+}
+
+fn failed(key: &str, (error, message): Refusal) -> Coordinator {
+    Coordinator::default()
+        .with_key(text(key))
+        .with_node_id(BrokerId(-1))
+        .with_port(-1)
+        .with_error_code(error.code())
+        .with_error_message(Some(text(message)))
+}
+
+fn find(context: &RequestContext, kind: Kind, key: &str) -> Result<Coordinator, Refusal> {
+    kind.check(context, key)?;
     let image = context.broker.image();
-    let not_available = || {
-        failed(
+    if !are_served(&image, kind) {
+        return Err((
             ErrorCode::CoordinatorNotAvailable,
-            "no broker leads the group's partition now",
-        )
-    };
-    let Some(topic) = image.topic(CONSUMER_OFFSETS) else {
-        return not_available();
-    };
+            "not every node of the cluster knows transactions yet",
+        ));
+    }
+    let not_available = (
+        ErrorCode::CoordinatorNotAvailable,
+        "no broker leads its partition now",
+    );
+    let topic = image.topic(kind.topic()).ok_or(not_available)?;
     let index = partition_for(key, topic.partitions.len() as i32);
     let leader = topic
         .partition(index)
         .map_or(NO_LEADER, |partition| partition.leader);
-    match image.broker(leader).filter(|broker| !broker.fenced) {
-        Some(broker) => Coordinator::default()
-            .with_key(text(key))
-            .with_node_id(BrokerId(broker.node_id))
-            .with_host(text(&broker.host))
-            .with_port(i32::from(broker.port)),
-        None => not_available(),
-    }
+    let broker = image.broker(leader).filter(|broker| !broker.fenced);
+    let broker = broker.ok_or(not_available)?;
+    Ok(Coordinator::default()
+        .with_key(text(key))
+        .with_node_id(BrokerId(broker.node_id))
+        .with_host(text(&broker.host))
+        .with_port(i32::from(broker.port)))
 }

@@ -1,9 +1,11 @@
-//! InitProducerId (22): a number for an idempotent producer. Transactional producers come later and
-//! are refused clearly.
+//! InitProducerId (22): a number for an idempotent producer, or number and epoch of a transactional one, whose
+//! predecessors are fenced.
 
 use foz_protocol::error::ErrorCode;
+use foz_transactions::{Request, Response};
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
+use super::transactions;
 use crate::authorizer::{Operation, Resource};
 use crate::request::RequestContext;
 
@@ -11,6 +13,21 @@ use crate::request::RequestContext;
 const NONE: i64 = -1;
 
 pub(crate) async fn handle(
+    context: RequestContext,
+    request: InitProducerIdRequest,
+) -> Option<InitProducerIdResponse> {
+    let Some(transactional_id) = &request.transactional_id else {
+        return Some(idempotent(context, request).await);
+    };
+    let refusal = transactions::refusal(&context, transactional_id);
+    let request = Request::InitProducerId(request);
+    match transactions::ask_or_refuse(&context, request, refusal).await? {
+        Response::InitProducerId(response) => Some(response),
+        other => unreachable!("the coordinator answered {other:?}"),
+    }
+}
+
+async fn idempotent(
     context: RequestContext,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
@@ -27,7 +44,7 @@ pub(crate) async fn handle(
     // another number in any case, as from Kafka.
     let names_id = request.producer_id.0 != NONE;
     let names_epoch = i64::from(request.producer_epoch) != NONE;
-    if request.transactional_id.is_some() || names_id != names_epoch {
+    if names_id != names_epoch {
         return failed(ErrorCode::InvalidRequest);
     }
     match context.broker.producer_ids.next(&context.broker).await {

@@ -37,6 +37,7 @@ mod resent_batches;
 mod stopping;
 mod testbed;
 mod topics;
+mod transaction_coordinators;
 mod transactions;
 mod unchecked_logs;
 mod unregistering;

@@ -1,5 +1,5 @@
-//! Transactions as readers see them, and the markers that end them. No client can begin one yet: what its producers wrote is put in
-//! the log of a broker that does not run.
+//! Transactions as readers see them, and the markers that end them. What its producers wrote is put in the log of a broker
+//! that does not run, so no coordinator knows of it: see `transaction_coordinators.rs` for those.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -18,6 +18,7 @@ pub(crate) mod quorum;
 mod reassignments;
 mod security;
 mod topics;
+pub(crate) mod transaction_coordinators;
 mod transactions;
 
 use connection::{Answered, Connection};
@@ -43,6 +44,7 @@ const AREAS: &[(&str, Area)] = &[
     ("reassignments", reassignments::check),
     ("security", security::check),
     ("topics", topics::check),
+    ("transaction coordinators", transaction_coordinators::check),
     ("transactions", transactions::check),
 ];
 

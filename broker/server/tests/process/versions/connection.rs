@@ -98,14 +98,30 @@ impl<'a> Connection<'a> {
         self.stream.write_all(&frame).unwrap();
     }
 
+    /// As [`call`](Self::call), where the broker may close the connection instead.
+    pub(crate) fn try_call<R: Request + Debug>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> std::io::Result<R::Response> {
+        self.send(version, request);
+        let frame = self.frame()?;
+        Ok(self.decode::<R>(version, &frame))
+    }
+
     /// The answer to the last request that was sent.
     pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
-        let api = Api::of(R::KEY).unwrap();
-        let name = api.name;
+        let name = Api::of(R::KEY).unwrap().name;
         let frame = self
             .frame()
             .unwrap_or_else(|error| panic!("{name} {version} is not answered: {error}"));
-        let (correlation_id, body) = frame::parse_response(api.key, version, &frame).unwrap();
+        self.decode::<R>(version, &frame)
+    }
+
+    fn decode<R: Request>(&mut self, version: i16, frame: &Bytes) -> R::Response {
+        let api = Api::of(R::KEY).unwrap();
+        let name = api.name;
+        let (correlation_id, body) = frame::parse_response(api.key, version, frame).unwrap();
         assert_eq!(correlation_id, self.correlation_id, "{name} {version}");
         let response = frame::decode_response(version, body)
             .unwrap_or_else(|error| panic!("{name} {version}: {error}"));
@@ -202,6 +218,19 @@ impl<'a> Connection<'a> {
             });
         }
         topic
+    }
+
+    /// Makes a topic with so many replicas of each partition.
+    pub(crate) fn create_replicated_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        replicas: i16,
+    ) -> Topic {
+        let topic = CreatableTopic::default()
+            .with_num_partitions(partitions)
+            .with_replication_factor(replicas);
+        self.create(name, topic)
     }
 
     /// Makes a topic of one partition on these brokers.

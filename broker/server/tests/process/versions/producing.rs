@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::{
-    ApiKey, InitProducerIdRequest, ProduceRequest, ProducerId, TransactionalId,
-};
+use kafka_protocol::messages::{ApiKey, InitProducerIdRequest, ProduceRequest, ProducerId};
 
 use super::connection::{
-    Connection, Topic, batch, error, produce_request, text, topic_name, versions_of,
+    Connection, Topic, batch, error, produce_request, topic_name, versions_of,
 };
 
 /// KIP-360.
@@ -135,12 +133,6 @@ fn producers_get_ids(connection: &mut Connection) {
             assert_eq!(response.producer_epoch, 0);
             assert!(seen.insert(response.producer_id), "given out twice");
         }
-        let transactional = InitProducerIdRequest::default()
-            .with_transactional_id(Some(TransactionalId(text("transaction"))))
-            .with_transaction_timeout_ms(1_000);
-        let response = connection.call(version, &transactional);
-        assert_eq!(error(response.error_code), ErrorCode::InvalidRequest);
-        assert_eq!(response.producer_id, ProducerId(-1));
         if version >= IDS_ARE_NAMED_FROM {
             ids_are_named_with_their_epochs(connection, version);
         }

@@ -22,9 +22,9 @@ use foz_metadata::{Changes, Image};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::broker::Broker;
+use crate::coordinator_log::{CoordinatorLog, led_partitions};
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::request::RequestContext;
 use actor::ActorHandle;
@@ -64,7 +64,7 @@ impl Coordinators {
     /// Starts and ends coordinators as leadership moves, and forgets offsets of deleted topics. Called
     /// after the partitions have followed the same image.
     pub(crate) fn apply(&self, broker: &Broker, image: &Arc<Image>, changes: &Changes) {
-        let led = led_epochs(broker, image);
+        let led = led_partitions(image, CONSUMER_OFFSETS, broker.node_id);
         if led.is_empty() {
             self.running.lock().clear();
             *self.following.lock() = Following::default();
@@ -72,15 +72,18 @@ impl Coordinators {
         }
         let followed = self.following.lock().follow(broker, image, changes);
         let mut running = self.running.lock();
-        let is_led = |index: &i32, actor: &mut ActorHandle| led.get(index) == Some(&actor.leads());
-        running.retain(is_led);
-        for (index, leads) in led {
+        running.retain(|index, actor| led.get(index) == Some(&actor.led()));
+        for (index, led) in led {
             if running.contains_key(&index) {
                 continue;
             }
-            if let Some(partition) = broker.partitions.get(leads.0, index) {
+            if let Some(partition) = broker.partitions.get(led.0, index) {
                 let counts = broker.metrics.group_coordinators.clone();
-                let actor = ActorHandle::start(partition, leads, followed.clone(), counts);
+                let log = CoordinatorLog {
+                    partition,
+                    leader_epoch: led.1,
+                };
+                let actor = ActorHandle::start(led.0, log, followed.clone(), counts);
                 running.insert(index, actor);
             }
         }
@@ -178,19 +181,6 @@ impl Following {
         });
         followed.subscribe()
     }
-}
-
-/// Leader epochs of the partitions of `__consumer_offsets` that this broker leads.
-/// The topic's id, which is another one after an earlier topic of the name was restored, and the leader epoch.
-fn led_epochs(broker: &Broker, image: &Image) -> BTreeMap<i32, (Uuid, i32)> {
-    let Some(topic) = image.topic(CONSUMER_OFFSETS) else {
-        return BTreeMap::new();
-    };
-    topic
-        .indexed_partitions()
-        .filter(|(_, partition)| partition.leader == broker.node_id)
-        .map(|(index, partition)| (index, (topic.id, partition.leader_epoch)))
-        .collect()
 }
 
 fn group_config(broker: &Broker, image: &Image) -> GroupConfig {

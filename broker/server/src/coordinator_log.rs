@@ -1,6 +1,7 @@
 //! The partition that a coordinator keeps its state in.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +13,7 @@ use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use tracing::error;
 use uuid::Uuid;
 
-use crate::partition::{Partition, ProduceError, wall_clock_ms};
+use crate::partition::{Partition, ProduceError, Replayed, wall_clock_ms};
 
 /// What a coordinator may write to: the partition, in the leader epoch that it coordinates for. After it, another
 /// coordinator may have loaded what is there, so nothing may be added.
@@ -50,6 +51,20 @@ pub(crate) fn led_partitions(image: &Image, topic: &str, node_id: i32) -> BTreeM
 }
 
 impl CoordinatorLog {
+    /// Gives every record up to the end of the log, and whether it is committed, until `take` refuses one. To wait until
+    /// all is committed could take for ever: too few replicas may be in sync. Returns how many there were.
+    pub(crate) fn replay<E: Display>(
+        &self,
+        mut take: impl FnMut(&Replayed<'_>) -> Result<(), E>,
+    ) -> Result<usize, String> {
+        self.partition.replay(self.leader_epoch, |record| {
+            take(&record).map_err(|error| {
+                let offset = record.offset;
+                format!("the record at offset {offset} cannot be read: {error}")
+            })
+        })
+    }
+
     /// Appends keys and values as one batch, in order with other calls. The answer comes once it is committed; without a
     /// limit of its own: until then, or until the leadership is lost, its outcome is open.
     pub(crate) fn append(
@@ -84,6 +99,13 @@ impl CoordinatorLog {
     }
 }
 
+/// How many records of which types were passed over, for who reads the log of the broker.
+pub(crate) fn by_type(skipped: &BTreeMap<i16, usize>) -> String {
+    let counts = skipped.iter();
+    let counts = counts.map(|(record_type, count)| format!("{count} of type {record_type}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
 fn batch_of(records: &[(Bytes, Option<Bytes>)]) -> Result<BytesMut, NotWritten> {
     let timestamp_ms = wall_clock_ms();
     let mut builder = BatchBuilder::new(Compression::None);
@@ -115,5 +137,16 @@ fn not_written(error: &ProduceError) -> NotWritten {
             | AppendError::StaleLeaderEpoch { .. } => NotWritten::Lost,
             _ => NotWritten::Refused,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_passed_over_is_told_by_type() {
+        let skipped = BTreeMap::from([(10, 2), (3, 1)]);
+        assert_eq!(by_type(&skipped), "1 of type 3, 2 of type 10");
     }
 }

@@ -65,6 +65,8 @@ impl Transactions {
             .actors
             .retain(|index, actor| led.get(index) == Some(&actor.led()));
         if led.is_empty() {
+            // Nobody looks at that image any longer.
+            running.followed = None;
             return;
         }
         let followed = running.follow(broker, image);

@@ -5,14 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use foz_groups::{
     AppendError, AppendToken, Coordinator, Effect, Now, Record, Request,
     RequestContext as GroupContext, Response, TooLarge, WaiterId,
 };
-use foz_protocol::codec::Compression;
-use foz_protocol::error::ErrorCode;
-use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
@@ -20,7 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::Followed;
@@ -28,7 +24,8 @@ use super::counted::{Counted, CountedGroups, Counts};
 use super::load::{Load, Loaded, gone_topics, load};
 use super::regexes::resolve;
 use crate::authorizer::{Operation, Resource};
-use crate::partition::{Partition, ProduceError, wall_clock_ms};
+use crate::coordinator_log::{CoordinatorLog, Led, NotWritten};
+use crate::partition::wall_clock_ms;
 use crate::request::RequestContext;
 
 /// Requests that may wait for one coordinator. More are refused as `COORDINATOR_NOT_AVAILABLE`.
@@ -43,8 +40,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// A running coordinator; dropping the handle makes it resign.
 #[derive(Debug)]
 pub(super) struct ActorHandle {
-    topic_id: Uuid,
-    leader_epoch: i32,
+    led: Led,
     queue: mpsc::Sender<Message>,
 }
 
@@ -64,27 +60,19 @@ impl ActorHandle {
     /// Loads the groups from the partition and begins to coordinate. `followed` has the image by which this
     /// broker leads, or a newer one; the handle is told of topics that are deleted after it.
     pub(super) fn start(
-        partition: Arc<Partition>,
-        (topic_id, leader_epoch): (Uuid, i32),
+        topic_id: Uuid,
+        log: CoordinatorLog,
         followed: watch::Receiver<Arc<Followed>>,
         counts: Counts,
     ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
-        let led = Led {
-            partition,
-            leader_epoch,
-        };
-        tokio::spawn(run(led, followed, messages, counts));
-        Self {
-            topic_id,
-            leader_epoch,
-            queue,
-        }
+        let led = (topic_id, log.leader_epoch);
+        tokio::spawn(run(log, followed, messages, counts));
+        Self { led, queue }
     }
 
-    /// The topic's id and the leader epoch.
-    pub(super) fn leads(&self) -> (Uuid, i32) {
-        (self.topic_id, self.leader_epoch)
+    pub(super) fn led(&self) -> Led {
+        self.led
     }
 
     /// The answer never comes when the coordinator has resigned.
@@ -135,16 +123,8 @@ impl Asked {
     }
 }
 
-/// What a coordinator may write to: the partition, in the leader epoch that it coordinates for. After
-/// it, another coordinator may have loaded what is there, so nothing may be added.
-#[derive(Clone)]
-pub(super) struct Led {
-    pub(super) partition: Arc<Partition>,
-    pub(super) leader_epoch: i32,
-}
-
 async fn run(
-    led: Led,
+    log: CoordinatorLog,
     followed: watch::Receiver<Arc<Followed>>,
     mut messages: mpsc::Receiver<Message>,
     counts: Counts,
@@ -155,20 +135,20 @@ async fn run(
     loop {
         let config = followed.borrow().config.clone();
         let loading = Counted::new(&counts.loading);
-        let load = load(&led, config, &mut messages, clock).await;
+        let load = load(&log, config, &mut messages, clock).await;
         drop(loading);
         let loaded = match load {
             Load::Done(loaded) => loaded,
             Load::Resigned => return,
             Load::Failed => {
-                drop((led, followed));
+                drop((log, followed));
                 let _failed = Counted::new(&counts.failed);
                 return refuse_all(messages).await;
             }
         };
         let _active = Counted::new(&counts.active);
         let mut actor = Actor {
-            led: led.clone(),
+            log: log.clone(),
             clock,
             followed: followed.clone(),
             waiting: HashMap::new(),
@@ -181,9 +161,9 @@ async fn run(
         match actor.serve(*loaded, &mut messages).await {
             Ended::Resigned => return,
             // With the leadership, this coordinator ends for good.
-            Ended::Reload if led.partition.led() != Some(led.leader_epoch) => {}
+            Ended::Reload if log.partition.led() != Some(log.leader_epoch) => {}
             Ended::Reload => warn!(
-                partition = led.partition.name(),
+                partition = log.partition.name(),
                 "groups are loaded again: it is not known whether the change of a consumer group was written"
             ),
         }
@@ -244,7 +224,7 @@ enum Event {
 }
 
 struct Actor {
-    led: Led,
+    log: CoordinatorLog,
     clock: Clock,
     followed: watch::Receiver<Arc<Followed>>,
     waiting: HashMap<WaiterId, oneshot::Sender<Response>>,
@@ -417,7 +397,7 @@ impl Actor {
         let is_due = |last: Instant| last.elapsed() >= REPORT_INTERVAL;
         if self.reported.is_none_or(is_due) {
             self.reported = Some(Instant::now());
-            let partition = self.led.partition.name();
+            let partition = self.log.partition.name();
             warn!(
                 partition,
                 group_id, "a consumer group goes on as it is: {too_large}"
@@ -461,69 +441,29 @@ impl Actor {
 
     /// Waits for what was in the log when the coordinator was loaded, and whatever it has appended by now.
     fn await_committed(&mut self, token: AppendToken) {
-        let Led {
-            partition,
-            leader_epoch,
-        } = self.led.clone();
+        let committed = self.log.all_committed();
         self.appending.push(Box::pin(async move {
-            let committed = partition.all_acknowledged(leader_epoch).await;
-            (token, committed.map_err(|_| AppendError::NotCoordinator))
+            (token, committed.await.map_err(append_error))
         }));
     }
 
     fn append(&mut self, token: AppendToken, records: &[Record]) -> Result<(), AppendError> {
-        let produced = self
-            .led
-            .partition
-            .append_in_epoch(self.led.leader_epoch, batch_of(records)?)
-            .map_err(|error| append_error(&error))?;
-        let partition = Arc::clone(&self.led.partition);
+        let records = records.iter();
+        let records: Vec<_> = records
+            .map(|it| (it.key.clone(), it.value.clone()))
+            .collect();
+        let committed = self.log.append(&records).map_err(append_error)?;
         self.appending.push(Box::pin(async move {
-            // Without a limit of its own: the outcome is open until it is committed, or the leadership
-            // is lost and the coordinator with it. Who waits for it does so for a limited time.
-            let outcome = match partition.acknowledged(&produced).await {
-                // Committed, with as many replicas as it takes; some of them have left since.
-                Ok(()) | Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
-                Err(_) => Err(AppendError::NotCoordinator),
-            };
-            (token, outcome)
+            (token, committed.await.map_err(append_error))
         }));
         Ok(())
     }
 }
 
-fn batch_of(records: &[Record]) -> Result<BytesMut, AppendError> {
-    let timestamp_ms = wall_clock_ms();
-    let mut builder = BatchBuilder::new(Compression::None);
-    for record in records {
-        builder.push(&RecordToWrite {
-            timestamp_ms,
-            key: Some(&record.key),
-            value: record.value.as_deref(),
-            headers: &[],
-        });
-    }
-    let built = builder.build().map_err(|error| {
-        error!(%error, "records of a group make no batch");
-        AppendError::TooLarge
-    })?;
-    Ok(BytesMut::from(built.as_slice()))
-}
-
-fn append_error(error: &ProduceError) -> AppendError {
+fn append_error(error: NotWritten) -> AppendError {
     match error {
-        ProduceError::NotLeader => AppendError::NotCoordinator,
-        ProduceError::Append { error, .. }
-            if error.error_code() == ErrorCode::NotLeaderOrFollower =>
-        {
-            AppendError::NotCoordinator
-        }
-        ProduceError::Append { error, .. } if error.error_code() == ErrorCode::MessageTooLarge => {
-            AppendError::TooLarge
-        }
-        ProduceError::Acks(_)
-        | ProduceError::NoRoom
-        | ProduceError::TooFewHaveRoom
-        | ProduceError::Append { .. } => AppendError::NotAvailable,
+        NotWritten::Lost => AppendError::NotCoordinator,
+        NotWritten::NotAvailable => AppendError::NotAvailable,
+        NotWritten::Refused => AppendError::TooLarge,
     }
 }

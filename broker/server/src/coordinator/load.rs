@@ -1,6 +1,6 @@
 //! How a coordinator comes to know its groups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use foz_groups::{Coordinator, Effect, GroupConfig, Loader};
 use foz_metadata::Image;
@@ -8,8 +8,9 @@ use kafka_protocol::ResponseError;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::actor::{Clock, Led, Message};
+use super::actor::{Clock, Message};
 use crate::blocking::blocking;
+use crate::coordinator_log::{CoordinatorLog, by_type};
 
 /// How a load ended.
 pub(super) enum Load {
@@ -22,12 +23,12 @@ pub(super) enum Load {
 
 /// Replays the log; whoever asks meanwhile is told that loading is in progress.
 pub(super) async fn load(
-    led: &Led,
+    log: &CoordinatorLog,
     config: GroupConfig,
     messages: &mut mpsc::Receiver<Message>,
     clock: Clock,
 ) -> Load {
-    let mut loading = Box::pin(replay(led.clone()));
+    let mut loading = Box::pin(replay(log.clone()));
     let mut topics_deleted = Vec::new();
     let loaded = loop {
         tokio::select! {
@@ -39,11 +40,11 @@ pub(super) async fn load(
             },
         }
     };
-    let partition = led.partition.name();
+    let partition = log.partition.name();
     match loaded {
         Ok((loader, records)) => {
             if !loader.skipped().is_empty() {
-                let skipped = counts(loader.skipped());
+                let skipped = by_type(loader.skipped());
                 warn!(
                     partition,
                     skipped,
@@ -62,14 +63,14 @@ pub(super) async fn load(
                 topics_deleted,
             }))
         }
-        Err(reason) if led.partition.led() != Some(led.leader_epoch) => {
+        Err(reason) if log.partition.led() != Some(log.leader_epoch) => {
             info!(partition, reason, "groups are not loaded");
             Load::Resigned
         }
         Err(reason) => {
             error!(
                 partition,
-                leader_epoch = led.leader_epoch,
+                leader_epoch = log.leader_epoch,
                 reason,
                 "groups cannot be loaded: clients are told NOT_COORDINATOR until a broker that can read them \
                  leads the partition; what a later version wrote, that version reads"
@@ -87,31 +88,16 @@ pub(super) struct Loaded {
     pub(super) topics_deleted: Vec<String>,
 }
 
-/// Reads all that is in the partition, up to the end of its log, and how many records that were. To wait
-/// until all is committed could take for ever: too few replicas may be in sync.
-async fn replay(led: Led) -> Result<(Loader, usize), String> {
+async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
     blocking(move || {
         let mut loader = Loader::new();
-        let records = led.partition.replay(led.leader_epoch, |record| {
-            let replayed = if record.is_committed {
-                loader.replay(record.key, record.value)
-            } else {
-                loader.replay_uncommitted(record.key, record.value)
-            };
-            replayed.map_err(|error| {
-                let offset = record.offset;
-                format!("the record at offset {offset} cannot be read: {error}")
-            })
+        let records = log.replay(|record| match record.is_committed {
+            true => loader.replay(record.key, record.value),
+            false => loader.replay_uncommitted(record.key, record.value),
         })?;
         Ok((loader, records))
     })
     .await
-}
-
-fn counts(skipped: &BTreeMap<i16, usize>) -> String {
-    let counts = skipped.iter();
-    let counts = counts.map(|(record_type, count)| format!("{count} of type {record_type}"));
-    counts.collect::<Vec<_>>().join(", ")
 }
 
 /// Topics whose offsets are to be forgotten: those that were deleted while nobody coordinated the
@@ -127,15 +113,4 @@ pub(super) fn gone_topics(
         .map(ToOwned::to_owned)
         .chain(deleted.iter().cloned())
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_passed_over_is_told_by_type() {
-        let skipped = BTreeMap::from([(10, 2), (3, 1)]);
-        assert_eq!(counts(&skipped), "1 of type 3, 2 of type 10");
-    }
 }

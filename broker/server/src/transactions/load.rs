@@ -1,6 +1,5 @@
 //! How a coordinator comes to know its transactions.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use foz_transactions::{Coordinator, Effect, Loader, TransactionConfig};
@@ -11,7 +10,7 @@ use tracing::{error, info, warn};
 use super::actor::{Asked, now};
 use crate::blocking::blocking;
 use crate::broker::Broker;
-use crate::coordinator_log::CoordinatorLog;
+use crate::coordinator_log::{CoordinatorLog, by_type};
 
 /// How a load ended.
 pub(super) enum Load {
@@ -43,7 +42,7 @@ pub(super) async fn load(
     match loaded {
         Ok((loader, records)) => {
             if !loader.skipped().is_empty() {
-                let skipped = counts(loader.skipped());
+                let skipped = by_type(loader.skipped());
                 warn!(
                     partition,
                     skipped,
@@ -77,29 +76,14 @@ pub(super) async fn load(
     }
 }
 
-/// Reads all that is in the partition, up to the end of its log, and how many records that were. To wait until all is
-/// committed could take for ever: too few replicas may be in sync.
 async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
     blocking(move || {
         let mut loader = Loader::new();
-        let records = log.partition.replay(log.leader_epoch, |record| {
-            let replayed = if record.is_committed {
-                loader.replay(record.key, record.value)
-            } else {
-                loader.replay_uncommitted(record.key, record.value)
-            };
-            replayed.map_err(|error| {
-                let offset = record.offset;
-                format!("the record at offset {offset} cannot be read: {error}")
-            })
+        let records = log.replay(|record| match record.is_committed {
+            true => loader.replay(record.key, record.value),
+            false => loader.replay_uncommitted(record.key, record.value),
         })?;
         Ok((loader, records))
     })
     .await
-}
-
-fn counts(skipped: &BTreeMap<i16, usize>) -> String {
-    let counts = skipped.iter();
-    let counts = counts.map(|(record_type, count)| format!("{count} of type {record_type}"));
-    counts.collect::<Vec<_>>().join(", ")
 }

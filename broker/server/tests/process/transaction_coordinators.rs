@@ -461,6 +461,16 @@ fn what_takes_part_in_no_transaction_is_refused() {
     let response = connection.call(11, &request);
     let refused = error(response.responses[0].partition_responses[0].error_code);
     assert_eq!(refused, ErrorCode::InvalidTxnState);
+    // What may not be written to does not take part either.
+    let internal = Topic {
+        name: "__transaction_state".to_owned(),
+        ..topic.clone()
+    };
+    let records = transactional(&other, 0, "x");
+    let outcome = produce_once(&mut connection, 12, &other, &internal, 0, records);
+    assert_eq!(outcome, ErrorCode::InvalidTopicException);
+    let described = other.describe(&mut connection);
+    assert_eq!(described.transaction_state, text("Empty"));
     // Of a stranger.
     let stranger = Producer {
         id: (other.id.0 + 1_000).into(),

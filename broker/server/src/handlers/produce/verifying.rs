@@ -17,9 +17,8 @@ use kafka_protocol::messages::{TopicName, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 
-use super::{Refusal, refusal_of};
+use super::{Refusal, check_topic, refusal_of};
 use crate::authorizer::{Operation, Resource};
-use crate::handlers::topic_view;
 use crate::partition::Partition;
 use crate::request::RequestContext;
 use crate::transactions;
@@ -119,12 +118,12 @@ const fn adds(version: i16) -> bool {
     version >= ADDS_FROM
 }
 
-/// What is not a batch, or not for a partition led here, is refused when it is appended.
+/// What is not a batch, not for a partition led here, or not allowed, is refused when it is appended.
 fn written(context: &RequestContext, request: &ProduceRequest) -> Vec<Written> {
     let image = context.broker.image();
     let mut found = Vec::new();
     for (topic_index, topic) in request.topics.iter().enumerate() {
-        let Ok(known) = topic_view::find(&image, &topic.topic) else {
+        let Ok(known) = check_topic(context, &image, &topic.topic) else {
             continue;
         };
         let name = TopicName(StrBytes::from_string(known.name.to_string()));

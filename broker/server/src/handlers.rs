@@ -47,7 +47,7 @@ pub(crate) mod write_txn_markers;
 mod authorized_operations;
 mod config_changes;
 mod leader_hint;
-mod leadership;
+pub(crate) mod leadership;
 mod topic_view;
 mod transactions;
 

@@ -17,15 +17,19 @@ use arc_swap::ArcSwap;
 use foz_groups::partition_for;
 use foz_metadata::Image;
 use foz_metadata::config::Resolver;
+use foz_metadata::image::TRANSACTION_VERSION_FEATURE;
 use foz_transactions::{Request, Response, Route, TransactionConfig, merge, split};
 use futures::future::join_all;
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::coordinator_log::{CoordinatorLog, led_partitions};
+use crate::handlers::leadership::CONFIRMATION_MAX;
 use crate::internal_topics::TRANSACTION_STATE;
+use crate::partition::monotonic_ms;
 use crate::request::RequestContext;
 use actor::ActorHandle;
 use adding::AddingQueues;
@@ -119,7 +123,8 @@ impl Transactions {
         }
         // Together: of those that a broker asks for its clients each may wait for a record.
         let responses: Option<Vec<Response>> = join_all(asked).await.into_iter().collect();
-        Some(merge(responses?, empty))
+        let responses = responses?.into_iter().filter(counts_in_list);
+        Some(merge(responses.collect(), empty))
     }
 
     async fn ask_one(
@@ -129,23 +134,52 @@ impl Transactions {
         request: Request,
     ) -> Option<Response> {
         let refused = request.error_response(context.version, ResponseError::NotCoordinator);
-        let asked = self
-            .running
-            .lock()
-            .actors
-            .get(&index)
-            .map(|actor| actor.ask(context, request));
-        let Some(asked) = asked else {
+        let tells_only = matches!(
+            request,
+            Request::DescribeTransactions(_) | Request::ListTransactions(_)
+        );
+        let asked_ms = monotonic_ms();
+        let asked = {
+            let running = self.running.lock();
+            let actor = running.actors.get(&index);
+            actor.map(|actor| (actor.led_in(), actor.ask(context, request)))
+        };
+        let Some((led, asked)) = asked else {
             return Some(refused);
         };
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             // It never comes when the coordinator has ended.
-            answer = asked => answer.unwrap_or(Some(refused)),
+            answer = asked => answer.unwrap_or_else(|_| Some(refused.clone())),
             // Nobody is there to be answered, or this broker is stopping.
-            () = context.client.gone.cancelled() => Some(refused),
+            () = context.client.gone.cancelled() => return Some(refused),
+        };
+        if answer.is_none() || tells_only || answer.as_ref() == Some(&refused) {
+            return answer;
+        }
+        // Much is answered by what the coordinator remembers. One that was stopped or cut off does not know of its
+        // successor, and would tell of the last transaction what the client asks of the next.
+        led.ask_followers(&context.broker, asked_ms);
+        let deadline = Instant::now() + CONFIRMATION_MAX;
+        match led.confirm(&context.broker, asked_ms, deadline).await {
+            Ok(()) => answer,
+            Err(_) => Some(refused),
         }
     }
+}
+
+/// While a cluster comes from a version without transactions there are brokers that take no markers: the feature is
+/// written when there are none left.
+pub(crate) fn are_served(image: &Image) -> bool {
+    let mut features = image.features();
+    features.any(|(name, _)| name == TRANSACTION_VERSION_FEATURE)
+}
+
+/// A coordinator that cannot say anything is as good as none, or one record that cannot be read would hide all
+/// transactions of a broker.
+fn counts_in_list(response: &Response) -> bool {
+    let not_coordinator = ResponseError::NotCoordinator.code();
+    !matches!(response, Response::ListTransactions(it) if it.error_code == not_coordinator)
 }
 
 impl Running {

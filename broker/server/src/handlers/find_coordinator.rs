@@ -3,7 +3,7 @@
 
 use foz_groups::partition_for;
 use foz_metadata::Image;
-use foz_metadata::image::{NO_LEADER, TRANSACTION_VERSION_FEATURE};
+use foz_metadata::image::NO_LEADER;
 use foz_protocol::error::ErrorCode;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
@@ -12,6 +12,7 @@ use super::text;
 use crate::authorizer::{Operation, Resource};
 use crate::internal_topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::request::RequestContext;
+use crate::transactions;
 
 /// Before this version a request holds one key and the answer is not a list.
 const BATCHED_FROM: i16 = 4;
@@ -117,14 +118,12 @@ fn asks_for_one(context: &RequestContext, kind: Kind, request: &FindCoordinatorR
     are_served(&context.broker.image(), kind)
         && keys
             .iter()
+            .filter(|key| !key.is_empty())
             .any(|key| kind.check(context, key.as_str()).is_ok())
 }
 
-/// While a cluster comes from a version without transactions there are brokers that take no markers: the feature is
-/// written when there are none left.
 fn are_served(image: &Image, kind: Kind) -> bool {
-    let mut features = image.features();
-    kind == Kind::Group || features.any(|(name, _)| name == TRANSACTION_VERSION_FEATURE)
+    kind == Kind::Group || transactions::are_served(image)
 }
 
 fn failed(key: &str, (error, message): Refusal) -> Coordinator {

@@ -10,18 +10,18 @@ use crate::broker::Broker;
 use crate::partition::Partition;
 
 /// How long an answer waits until it is known that nobody else leads.
-pub(super) const CONFIRMATION_MAX: Duration = Duration::from_secs(1);
+pub(crate) const CONFIRMATION_MAX: Duration = Duration::from_secs(1);
 
 /// The answer of a partition's leader counts only if nobody led in a newer epoch when the question came.
 #[derive(Debug)]
-pub(super) struct LedIn {
-    pub(super) partition: Arc<Partition>,
-    pub(super) leader_epoch: i32,
+pub(crate) struct LedIn {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) leader_epoch: i32,
 }
 
 /// Why the answer does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unconfirmed {
+pub(crate) enum Unconfirmed {
     /// This broker does not lead in that epoch any more.
     Over,
     /// Nobody could be asked in time.
@@ -32,7 +32,7 @@ impl LedIn {
     /// Has the followers say that they follow, unless that is known already. To be called for all partitions
     /// of a request before the first of them is [confirmed](Self::confirm): what confirms one confirms the others
     /// that the same followers know.
-    pub(super) fn ask_followers(&self, broker: &Broker, asked_ms: i64) {
+    pub(crate) fn ask_followers(&self, broker: &Broker, asked_ms: i64) {
         let is_alone = || self.partition.is_alone_in_sync();
         if !broker.lease.is_fresh(is_alone)
             && self.partition.led_at(self.leader_epoch, asked_ms) == Some(false)
@@ -46,7 +46,7 @@ impl LedIn {
     /// Both are looked at after the answer was found, since this process may be stopped at any moment. And then
     /// this broker leads in the same epoch still: a lease that was lost and given again speaks of what it leads
     /// now.
-    pub(super) async fn confirm(
+    pub(crate) async fn confirm(
         &self,
         broker: &Broker,
         asked_ms: i64,

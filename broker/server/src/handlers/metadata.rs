@@ -14,6 +14,7 @@ use super::{authorized_operations, text, topic_view};
 use crate::authorizer::{Operation, Resource};
 use crate::internal_topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::request::RequestContext;
+use crate::transactions;
 
 pub(crate) async fn handle(context: RequestContext, request: MetadataRequest) -> MetadataResponse {
     let wanted = Wanted::of(&context, &request);
@@ -128,7 +129,7 @@ async fn create_missing(context: &RequestContext, topics: &[Named]) {
     if take(CONSUMER_OFFSETS) {
         context.broker.create_consumer_offsets().await;
     }
-    if take(TRANSACTION_STATE) {
+    if take(TRANSACTION_STATE) && transactions::are_served(&image) {
         context.broker.create_transaction_state().await;
     }
     if !missing.is_empty() {

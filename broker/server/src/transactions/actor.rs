@@ -26,7 +26,8 @@ use super::markers::{Outcomes, Reported, send};
 use crate::broker::Broker;
 use crate::coordinator::Counted;
 use crate::coordinator_log::{CoordinatorLog, Led, NotWritten};
-use crate::partition::{monotonic_ms, wall_clock_ms};
+use crate::handlers::leadership::LedIn;
+use crate::partition::{Partition, monotonic_ms, wall_clock_ms};
 use crate::request::{Listener, RequestContext};
 
 /// Requests that may wait for one coordinator. More are refused as COORDINATOR_NOT_AVAILABLE.
@@ -38,6 +39,7 @@ const FIGURES_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct ActorHandle {
     led: Led,
+    partition: Arc<Partition>,
     queue: mpsc::Sender<Asked>,
 }
 
@@ -62,12 +64,25 @@ impl ActorHandle {
     ) -> Self {
         let (queue, asked) = mpsc::channel(QUEUE_MAX);
         let led = (topic_id, log.leader_epoch);
+        let partition = Arc::clone(&log.partition);
         tokio::spawn(run(broker, log, followed, asked));
-        Self { led, queue }
+        Self {
+            led,
+            partition,
+            queue,
+        }
     }
 
     pub(super) fn led(&self) -> Led {
         self.led
+    }
+
+    /// What its answers depend on.
+    pub(super) fn led_in(&self) -> LedIn {
+        LedIn {
+            partition: Arc::clone(&self.partition),
+            leader_epoch: self.led.1,
+        }
     }
 
     /// The answer never comes when the coordinator has resigned.

@@ -172,6 +172,19 @@ async fn listed(world: &World) -> (i16, usize) {
     (response.error_code, response.transaction_states.len())
 }
 
+/// Nobody can write its marker any more, nor read what it is about: the transaction is complete.
+async fn delete_orders(world: &mut World) {
+    let deletion = DeleteTopicRecord {
+        topic_id: Bytes::copy_from_slice(ORDERS_ID.as_bytes()),
+        ..DeleteTopicRecord::default()
+    };
+    world.commit(vec![Fact::DeleteTopic(deletion).into()]);
+    world.broker.transactions.apply(&world.broker, &world.image);
+    while described(world).await != in_state("CompleteCommit", 0) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn in_state(state: &str, topics: usize) -> Result<(String, usize), i16> {
     Ok((state.to_owned(), topics))
 }
@@ -202,16 +215,7 @@ async fn a_transaction_goes_on_with_the_coordinator_of_the_next_leader_epoch() {
     let concurrent = ResponseError::ConcurrentTransactions.code();
     assert_eq!(add(&world, 0).await, concurrent);
 
-    // Nobody can write it any more, nor read what it is about.
-    let deletion = DeleteTopicRecord {
-        topic_id: Bytes::copy_from_slice(ORDERS_ID.as_bytes()),
-        ..DeleteTopicRecord::default()
-    };
-    world.commit(vec![Fact::DeleteTopic(deletion).into()]);
-    world.broker.transactions.apply(&world.broker, &world.image);
-    while described(&world).await != in_state("CompleteCommit", 0) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    delete_orders(&mut world).await;
     assert_eq!(commit(&world, 0).await, 0, "sent again");
     assert_eq!(init(&world).await, Ok((FIRST, 1)));
 
@@ -238,6 +242,31 @@ async fn who_speaks_over_an_older_connection_is_not_answered() {
     assert_eq!(ask_over(&world, 12, 3, add_request(0)).await, None);
     assert!(ask_over(&world, 13, 3, add_request(0)).await.is_some());
     assert_eq!(described(&world).await, in_state("Ongoing", 1));
+}
+
+/// What the last transaction was told must not be told of the next one, which a successor may coordinate by now.
+#[tokio::test]
+async fn who_does_not_know_that_it_still_leads_tells_nothing_from_memory() {
+    let mut world = world();
+    coordinate(&world).await;
+    assert_eq!(init(&world).await, Ok((FIRST, 0)));
+    assert_eq!(add(&world, 0).await, 0);
+    assert_eq!(commit(&world, 0).await, 0);
+    delete_orders(&mut world).await;
+    assert_eq!(commit(&world, 0).await, 0, "nobody else can lead");
+    world.change(PartitionChangeRecord {
+        replicas: Some(NodeIds::from(vec![0, 1])),
+        isr: Some(NodeIds::from(vec![0, 1])),
+        ..PartitionChangeRecord::default()
+    });
+    let not_coordinator = ResponseError::NotCoordinator.code();
+    assert_eq!(commit(&world, 0).await, not_coordinator);
+    assert_eq!(add(&world, 7).await, not_coordinator);
+    let in_an_hour = tokio::time::Instant::now() + Duration::from_secs(3_600);
+    world.broker.lease.answered(in_an_hour);
+    assert_eq!(commit(&world, 0).await, 0);
+    let fenced = ResponseError::ProducerFenced.code();
+    assert_eq!(add(&world, 7).await, fenced);
 }
 
 /// Whether the coordinator is asked at once or has had time to hear of it.
@@ -281,6 +310,7 @@ async fn a_record_that_cannot_be_read_fails_the_load_until_the_next_leader_epoch
     let not_coordinator = ResponseError::NotCoordinator.code();
     assert_eq!(init(&world).await, Err(not_coordinator));
     assert_eq!(described(&world).await, Err(not_coordinator));
+    assert_eq!(listed(&world).await, (0, 0), "others would be listed");
 
     // Gone, as if a version that can read it had written another.
     let end = partition.log_end_offset();

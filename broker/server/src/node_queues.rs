@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 use tracing::debug;
 
 use crate::broker::Broker;
@@ -20,14 +22,17 @@ pub(crate) trait Asked: Send + Sync + Sized + 'static {
 
     /// For the log of the other broker.
     const PURPOSE: &'static str;
-    /// How many go together.
-    const TOGETHER_MAX: usize;
+    /// Whether it does no harm when it is heard twice.
+    const MAY_COME_TWICE: bool;
+
+    /// How many partitions it is about: what goes together holds memory of the other broker until all are written to.
+    fn partition_count(&self) -> usize;
 
     /// Nobody waits for it any longer.
     fn is_given_up(&self) -> bool;
 
     /// No two of the same may go together: their answers could not be told apart.
-    fn alone(&self) -> Option<StrBytes>;
+    fn alone(&self) -> StrBytes;
 
     fn ask(
         connection: &mut NodeConnection,
@@ -38,16 +43,20 @@ pub(crate) trait Asked: Send + Sync + Sized + 'static {
     fn tell(self, answer: Option<&Self::Answer>);
 }
 
+/// Of one request, unless the first one alone has more.
+pub(crate) const PARTITIONS_TOGETHER_MAX: usize = 2_000;
+
 /// By broker. The queues have no bound of their own: who asks has one.
 #[derive(Debug)]
 pub(crate) struct NodeQueues<A> {
-    by_node: Mutex<BTreeMap<i32, mpsc::UnboundedSender<A>>>,
+    /// `None` once they are stopped.
+    by_node: Mutex<Option<BTreeMap<i32, mpsc::UnboundedSender<A>>>>,
 }
 
 impl<A> Default for NodeQueues<A> {
     fn default() -> Self {
         Self {
-            by_node: Mutex::default(),
+            by_node: Mutex::new(Some(BTreeMap::new())),
         }
     }
 }
@@ -55,26 +64,47 @@ impl<A> Default for NodeQueues<A> {
 impl<A: Asked> NodeQueues<A> {
     pub(crate) fn ask(&self, broker: &Arc<Broker>, node_id: i32, asked: A) {
         let mut by_node = self.by_node.lock();
-        let queue = by_node.entry(node_id).or_insert_with(|| {
-            let (queue, queued) = mpsc::unbounded_channel();
-            tokio::spawn(serve(Arc::clone(broker), node_id, queued));
-            queue
-        });
-        // Whoever serves it ends with the queue.
-        let _ = queue.send(asked);
+        let Some(by_node) = by_node.as_mut() else {
+            return asked.tell(None);
+        };
+        let asked = match by_node.get(&node_id) {
+            None => asked,
+            Some(queue) => match queue.send(asked) {
+                Ok(()) => return,
+                // Nobody serves it.
+                Err(SendError(asked)) => asked,
+            },
+        };
+        Self::begin(by_node, broker, node_id, asked);
+    }
+
+    fn begin(
+        by_node: &mut BTreeMap<i32, mpsc::UnboundedSender<A>>,
+        broker: &Arc<Broker>,
+        node_id: i32,
+        first: A,
+    ) {
+        let (queue, queued) = mpsc::unbounded_channel();
+        tokio::spawn(serve(Arc::clone(broker), node_id, first, queued));
+        by_node.insert(node_id, queue);
     }
 
     /// What is under way or waits comes to its end.
     pub(crate) fn stop(&self) {
-        self.by_node.lock().clear();
+        *self.by_node.lock() = None;
     }
 }
 
 /// Until the queue has ended and is empty. What failed is not repeated here: who asks knows whether to ask again, and by
 /// then perhaps another broker.
-async fn serve<A: Asked>(broker: Arc<Broker>, node_id: i32, mut queue: mpsc::UnboundedReceiver<A>) {
+async fn serve<A: Asked>(
+    broker: Arc<Broker>,
+    node_id: i32,
+    first: A,
+    mut queue: mpsc::UnboundedReceiver<A>,
+) {
     let mut connection = None;
-    let mut waiting = VecDeque::new();
+    let mut waiting = VecDeque::from([first]);
     loop {
         if waiting.is_empty() {
             match queue.recv().await {
@@ -89,7 +119,7 @@ async fn serve<A: Asked>(broker: Arc<Broker>, node_id: i32, mut queue: mpsc::Unb
         if together.is_empty() {
             continue;
         }
-        let answered = ask(&broker, node_id, &mut connection, &together).await;
+        let answered = ask_while_alive(&broker, node_id, &mut connection, &together).await;
         if let Err(error) = &answered {
             debug!(node_id, purpose = A::PURPOSE, %error, "another broker did not answer");
             connection = None;
@@ -104,11 +134,14 @@ async fn serve<A: Asked>(broker: Arc<Broker>, node_id: i32, mut queue: mpsc::Unb
 /// The first of those who still wait, as far as they go together; the others stay, in their order.
 fn next<A: Asked>(waiting: &mut VecDeque<A>) -> Vec<A> {
     let mut together = Vec::new();
+    let mut partition_count = 0;
     let mut alone = HashSet::new();
     let mut rest = VecDeque::new();
     for asked in waiting.drain(..).filter(|asked| !asked.is_given_up()) {
-        let fits = together.len() < A::TOGETHER_MAX;
-        if fits && asked.alone().is_none_or(|it| alone.insert(it)) {
+        let with_it = partition_count + asked.partition_count();
+        let fits = together.is_empty() || with_it <= PARTITIONS_TOGETHER_MAX;
+        if fits && alone.insert(asked.alone()) {
+            partition_count = with_it;
             together.push(asked);
         } else {
             rest.push_back(asked);
@@ -118,20 +151,50 @@ fn next<A: Asked>(waiting: &mut VecDeque<A>) -> Vec<A> {
     together
 }
 
+/// Nobody waits for a broker that the cluster has given up: others lead what it led.
+async fn ask_while_alive<A: Asked>(
+    broker: &Broker,
+    node_id: i32,
+    connection: &mut Option<NodeConnection>,
+    together: &[A],
+) -> io::Result<A::Answer> {
+    let mut applied = broker.applied_offset.subscribe();
+    let registration = || {
+        let image = broker.image();
+        let node = image.broker(node_id).filter(|node| !node.fenced);
+        node.map(|node| node.epoch)
+    };
+    let asked_of = registration();
+    let mut asking = pin!(ask(broker, node_id, connection, together));
+    loop {
+        if asked_of.is_none() || registration() != asked_of {
+            return Err(io::Error::other("it is not alive, or not as it was"));
+        }
+        tokio::select! {
+            answered = &mut asking => return answered,
+            changed = applied.changed() => if changed.is_err() {
+                return asking.await;
+            },
+        }
+    }
+}
+
 async fn ask<A: Asked>(
     broker: &Broker,
     node_id: i32,
     connection: &mut Option<NodeConnection>,
     together: &[A],
 ) -> io::Result<A::Answer> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => {
-            let client_id = format!("broker-{}-{}", broker.node_id, A::PURPOSE);
-            connection.insert(NodeConnection::open_to(broker, node_id, &client_id).await?)
+    if let Some(connection) = connection {
+        let answered = A::ask(connection, together).await;
+        // The other side closes connections that were idle for long.
+        if answered.is_ok() || !A::MAY_COME_TWICE {
+            return answered;
         }
-    };
-    A::ask(connection, together).await
+    }
+    let client_id = format!("broker-{}-{}", broker.node_id, A::PURPOSE);
+    let opened = NodeConnection::open_to(broker, node_id, &client_id).await?;
+    A::ask(connection.insert(opened), together).await
 }
 
 #[cfg(test)]
@@ -145,14 +208,18 @@ mod tests {
         type Answer = ();
 
         const PURPOSE: &'static str = "test";
-        const TOGETHER_MAX: usize = 3;
+        const MAY_COME_TWICE: bool = true;
+
+        fn partition_count(&self) -> usize {
+            PARTITIONS_TOGETHER_MAX / 3
+        }
 
         fn is_given_up(&self) -> bool {
             self.1
         }
 
-        fn alone(&self) -> Option<StrBytes> {
-            (self.0 < 10).then(|| StrBytes::from_string(self.0.to_string()))
+        fn alone(&self) -> StrBytes {
+            StrBytes::from_string(self.0.to_string())
         }
 
         async fn ask(_: &mut NodeConnection, _: &[Self]) -> io::Result<()> {
@@ -164,11 +231,11 @@ mod tests {
 
     #[test]
     fn those_that_cannot_be_told_apart_go_one_after_the_other_and_nobody_is_left_behind() {
-        let numbers = [1, 10, 2, 1, 10, 3, 1, 2];
+        let numbers = [1, 10, 2, 1, 10, 3, 4, 1, 2];
         let mut waiting: VecDeque<_> = numbers.iter().map(|it| Number(*it, *it == 2)).collect();
         let mut next = || -> Vec<i32> { next(&mut waiting).iter().map(|it| it.0).collect() };
-        assert_eq!(next(), [1, 10, 10]);
-        assert_eq!(next(), [1, 3]);
+        assert_eq!(next(), [1, 10, 3]);
+        assert_eq!(next(), [1, 10, 4]);
         assert_eq!(next(), [1]);
         assert!(next().is_empty());
     }

@@ -20,7 +20,7 @@ use tracing::{debug, info};
 
 use super::budget::Reserved;
 use crate::broker::Broker;
-use crate::dispatch::{Answer, Begun, Pending, start};
+use crate::dispatch::{Answer, Begun, Pending, ReadOn, start};
 use crate::request::{Client, Listener};
 
 /// Requests of one connection that were started and not yet answered. Kafka's clients send at most
@@ -114,7 +114,12 @@ async fn read_requests(
         let begun = start(broker, client, &body).map_err(|error| invalid(error.to_string()))?;
         let pending = match begun {
             Begun::Now(pending) => pending,
-            Begun::First(first) => first.await.0,
+            // What waits for its turn was not begun: its client asks somebody else.
+            Begun::First(first) => tokio::select! {
+                biased;
+                ReadOn(pending) = first => pending,
+                () = stop.cancelled() => return Ok(()),
+            },
         };
         let request = Started {
             pending,

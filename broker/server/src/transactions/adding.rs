@@ -79,15 +79,20 @@ impl Asked for Adding {
     type Answer = Result<HashMap<TransactionalId, Refused>, ResponseError>;
 
     const PURPOSE: &'static str = "transactions";
-    const TOGETHER_MAX: usize = 1_000;
+    const MAY_COME_TWICE: bool = true;
+
+    fn partition_count(&self) -> usize {
+        let topics = self.transaction.topics.iter();
+        topics.map(|topic| topic.partitions.len()).sum()
+    }
 
     fn is_given_up(&self) -> bool {
         self.answer.is_closed()
     }
 
     /// Results name the transactional id alone, and a producer that was replaced asks under the id of its successor.
-    fn alone(&self) -> Option<StrBytes> {
-        Some(self.transaction.transactional_id.0.clone())
+    fn alone(&self) -> StrBytes {
+        self.transaction.transactional_id.0.clone()
     }
 
     async fn ask(connection: &mut NodeConnection, together: &[Self]) -> io::Result<Self::Answer> {

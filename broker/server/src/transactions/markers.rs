@@ -16,7 +16,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 
 use crate::broker::Broker;
-use crate::node_queues::{Asked, NodeQueues};
+use crate::node_queues::{Asked, NodeQueues, PARTITIONS_TOGETHER_MAX};
 use crate::replication::NodeConnection;
 
 /// What nodes speak with each other. A newer one only after a feature level says that all can.
@@ -49,14 +49,16 @@ pub(super) fn send(
 ) -> Vec<(TopicPartition, MarkerOutcome)> {
     let (by_leader, not_sent) = by_leader(image, &markers.partitions);
     for (leader, partitions) in by_leader {
-        let sending = Sending {
-            markers: SendMarkers {
-                partitions,
-                ..markers.clone()
-            },
-            outcomes: outcomes.clone(),
-        };
-        broker.transactions.markers.ask(broker, leader, sending);
+        for partitions in parts(partitions) {
+            let sending = Sending {
+                markers: SendMarkers {
+                    partitions,
+                    ..markers.clone()
+                },
+                outcomes: outcomes.clone(),
+            };
+            broker.transactions.markers.ask(broker, leader, sending);
+        }
     }
     not_sent
 }
@@ -65,15 +67,20 @@ impl Asked for Sending {
     type Answer = Errors;
 
     const PURPOSE: &'static str = "markers";
-    const TOGETHER_MAX: usize = 1_000;
+    /// Before `transaction.version` 2 it could end the next transaction.
+    const MAY_COME_TWICE: bool = false;
+
+    fn partition_count(&self) -> usize {
+        self.markers.partitions.len()
+    }
 
     fn is_given_up(&self) -> bool {
         self.outcomes.is_closed()
     }
 
-    /// No two ends have a producer and a partition in common.
-    fn alone(&self) -> Option<StrBytes> {
-        None
+    /// Answers name the producer. A former coordinator may have sent the same end.
+    fn alone(&self) -> StrBytes {
+        StrBytes::from_string(self.markers.producer_id.to_string())
     }
 
     async fn ask(connection: &mut NodeConnection, together: &[Self]) -> io::Result<Errors> {
@@ -88,6 +95,17 @@ impl Asked for Sending {
         // A coordinator that has resigned does not mind.
         let _ = self.outcomes.send((self.markers.token, outcomes));
     }
+}
+
+/// What one request takes.
+fn parts(mut partitions: BTreeSet<TopicPartition>) -> Vec<BTreeSet<TopicPartition>> {
+    let mut parts = Vec::new();
+    while let Some(next) = partitions.iter().nth(PARTITIONS_TOGETHER_MAX).cloned() {
+        let rest = partitions.split_off(&next);
+        parts.push(std::mem::replace(&mut partitions, rest));
+    }
+    parts.push(partitions);
+    parts
 }
 
 type ByLeader = BTreeMap<i32, BTreeSet<TopicPartition>>;
@@ -263,6 +281,24 @@ mod tests {
             (3, 2)
         );
         assert!(marker.transaction_result);
+    }
+
+    #[test]
+    fn a_large_end_goes_in_parts() {
+        let partitions = |count: i32| -> BTreeSet<TopicPartition> {
+            (0..count).map(|index| partition("a", index)).collect()
+        };
+        for (count, expected) in [
+            (1, vec![1]),
+            (2_000, vec![2_000]),
+            (4_001, vec![2_000, 2_000, 1]),
+        ] {
+            let parts = parts(partitions(count));
+            let lengths: Vec<usize> = parts.iter().map(BTreeSet::len).collect();
+            assert_eq!(lengths, expected);
+            let all: BTreeSet<TopicPartition> = parts.into_iter().flatten().collect();
+            assert_eq!(all, partitions(count));
+        }
     }
 
     /// Two sends of one end may go together, with different partitions; another producer may have the same ones.

@@ -6,6 +6,7 @@ use foz_protocol::batch::{BatchHeader, Batches};
 use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
+use kafka_protocol::messages::ProduceRequest;
 
 use crate::testbed::Testbed;
 use crate::versions::connection::{
@@ -433,6 +434,41 @@ fn a_copy_of_an_end_that_comes_late_does_not_end_the_next_transaction() {
     }
 }
 
+/// The first has to wait for the coordinator, the others come right behind it.
+#[test]
+fn records_that_are_sent_without_waiting_keep_their_order() {
+    let testbed = Testbed::start(1, 1);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    let topic = connection.create_topic("orders", 2);
+    await_coordinator(&mut connection, "id");
+    let mut producer = Producer::init(&mut connection, "id");
+    let mut expected = Vec::new();
+    for round in 0..20 {
+        let mut last = 0;
+        for sequence in 0..3 {
+            let value = format!("{round}-{sequence}");
+            let records = transactional(&producer, sequence, &value);
+            let mut request = produce_request(12, &topic, -1, &[(0, Some(records))]);
+            request.transactional_id = Some(producer.transactional_id.clone());
+            connection.send(12, &request);
+            last = connection.correlation_id();
+            expected.push(value);
+        }
+        for before in [2, 1, 0] {
+            let response = connection.receive_of::<ProduceRequest>(12, last - before);
+            let outcome = error(response.responses[0].partition_responses[0].error_code);
+            assert_eq!(outcome, ErrorCode::None, "{round}");
+        }
+        let ended = producer.end(&mut connection, 5, true);
+        assert_eq!(error(ended.error_code), ErrorCode::None);
+        producer.epoch = ended.producer_epoch;
+        // The next one would be told that this one is still ending.
+        producer.await_state(&mut connection, "CompleteCommit");
+    }
+    assert_eq!(read_committed(&testbed, &topic, 0), (expected, false));
+}
+
 /// A batch of a transaction that its coordinator knows nothing of would be open for ever.
 #[test]
 fn what_takes_part_in_no_transaction_is_refused() {
@@ -454,13 +490,13 @@ fn what_takes_part_in_no_transaction_is_refused() {
     }
     let described = producer.describe(&mut connection);
     assert_eq!(described.transaction_state, text("Ongoing"));
-    // Without the id of the transaction nobody can be asked.
+    // Without the id of the transaction nobody knows that it is allowed.
     let other = Producer::init(&mut connection, "other");
     let records = transactional(&other, 0, "x");
     let request = produce_request(11, &topic, -1, &[(0, Some(records))]);
     let response = connection.call(11, &request);
     let refused = error(response.responses[0].partition_responses[0].error_code);
-    assert_eq!(refused, ErrorCode::InvalidTxnState);
+    assert_eq!(refused, ErrorCode::TransactionalIdAuthorizationFailed);
     // What may not be written to does not take part either.
     let internal = Topic {
         name: "__transaction_state".to_owned(),
@@ -493,7 +529,7 @@ fn what_is_open_for_longer_than_its_timeout_is_aborted() {
     let topic = connection.create_topic("orders", 2);
     await_coordinator(&mut connection, "id");
     Producer::init(&mut connection, "id");
-    let request = Producer::init_request("id").with_transaction_timeout_ms(1_000);
+    let request = Producer::init_request("id").with_transaction_timeout_ms(5_000);
     let response = connection.call(5, &request);
     let producer = Producer {
         transactional_id: request.transactional_id.unwrap(),

@@ -80,16 +80,19 @@ pub(super) fn begin(
     context: &RequestContext,
     request: &ProduceRequest,
 ) -> (Verified, Option<Verifying>) {
-    let Some(transactional_id) = &request.transactional_id else {
-        // A transactional batch has no guard then, and is refused by the log.
+    let batches = transactional_batches(request);
+    if batches.is_empty() {
         return (Verified::default(), None);
-    };
-    let resource = Resource::TransactionalId(transactional_id);
-    if !context.allows(Operation::Write, &resource) {
+    }
+    let may_write =
+        |id: &StrBytes| context.allows(Operation::Write, &Resource::TransactionalId(id));
+    let transactional_id = request.transactional_id.as_ref();
+    // Without an id nobody can say that it is allowed.
+    let Some(transactional_id) = transactional_id.filter(|id| may_write(id)) else {
         let error = ErrorCode::TransactionalIdAuthorizationFailed;
         return (Verified::refuse(error), None);
-    }
-    let partitions = written(context, request);
+    };
+    let partitions = written(context, request, &batches);
     let Some(first) = partitions.first() else {
         return (Verified::default(), None);
     };
@@ -118,35 +121,39 @@ const fn adds(version: i16) -> bool {
     version >= ADDS_FROM
 }
 
-/// What is not a batch, not for a partition led here, or not allowed, is refused when it is appended.
-fn written(context: &RequestContext, request: &ProduceRequest) -> Vec<Written> {
+/// By the index of the topic in the request, and that of the partition. What is not a batch is refused when it is appended.
+fn transactional_batches(request: &ProduceRequest) -> Vec<(usize, i32, BatchHeader)> {
+    let topics = request.topics.iter().enumerate();
+    let batches = topics.flat_map(|(topic_index, topic)| {
+        topic.partitions.iter().filter_map(move |produced| {
+            let header = BatchHeader::parse(produced.records.as_deref()?).ok()?;
+            let is_transactional = header.is_transactional() && header.has_producer_id();
+            is_transactional.then_some((topic_index, produced.index, header))
+        })
+    });
+    batches.collect()
+}
+
+/// What is not for a partition that is here, or not allowed, is refused when it is appended.
+fn written(
+    context: &RequestContext,
+    request: &ProduceRequest,
+    batches: &[(usize, i32, BatchHeader)],
+) -> Vec<Written> {
     let image = context.broker.image();
-    let mut found = Vec::new();
-    for (topic_index, topic) in request.topics.iter().enumerate() {
-        let Ok(known) = check_topic(context, &image, &topic.topic) else {
-            continue;
-        };
-        let name = TopicName(StrBytes::from_string(known.name.to_string()));
-        for produced in &topic.partitions {
-            let records = produced.records.as_deref().unwrap_or_default();
-            let Ok(header) = BatchHeader::parse(records) else {
-                continue;
-            };
-            if !header.is_transactional() || !header.has_producer_id() {
-                continue;
-            }
-            if let Ok(partition) = context.broker.partitions.find(&known, produced.index) {
-                found.push(Written {
-                    topic_index,
-                    topic: name.clone(),
-                    index: produced.index,
-                    partition,
-                    header,
-                });
-            }
-        }
-    }
-    found
+    let find = |(topic_index, index, header): &(usize, i32, BatchHeader)| {
+        let topic = &request.topics[*topic_index].topic;
+        let known = check_topic(context, &image, topic).ok()?;
+        let partition = context.broker.partitions.find(&known, *index).ok()?;
+        Some(Written {
+            topic_index: *topic_index,
+            topic: TopicName(StrBytes::from_string(known.name.to_string())),
+            index: *index,
+            partition,
+            header: *header,
+        })
+    };
+    batches.iter().filter_map(find).collect()
 }
 
 impl Verifying {

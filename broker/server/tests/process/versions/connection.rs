@@ -109,6 +109,19 @@ impl<'a> Connection<'a> {
         Ok(self.decode::<R>(version, &frame))
     }
 
+    /// Of the last request that was sent.
+    pub(crate) fn correlation_id(&self) -> i32 {
+        self.correlation_id
+    }
+
+    /// The answer to an earlier request.
+    pub(crate) fn receive_of<R: Request>(&mut self, version: i16, sent: i32) -> R::Response {
+        let last = std::mem::replace(&mut self.correlation_id, sent);
+        let response = self.receive::<R>(version);
+        self.correlation_id = last;
+        response
+    }
+
     /// The answer to the last request that was sent.
     pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
         let name = Api::of(R::KEY).unwrap().name;

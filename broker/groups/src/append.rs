@@ -29,6 +29,9 @@ pub enum AppendError {
     /// The batch is larger than the topic allows.
     #[error("the batch is too large")]
     TooLarge,
+    /// What the log says of the producer of a transaction, or of a marker.
+    #[error("the log refuses it: {0:?}")]
+    Refused(ResponseError),
 }
 
 impl AppendError {
@@ -37,6 +40,7 @@ impl AppendError {
             Self::NotCoordinator => ResponseError::NotCoordinator,
             Self::NotAvailable => ResponseError::CoordinatorNotAvailable,
             Self::TooLarge => ResponseError::UnknownServerError,
+            Self::Refused(error) => error,
         }
     }
 }
@@ -46,6 +50,13 @@ impl AppendError {
 pub(crate) enum Change {
     /// Offsets are set or removed.
     Offsets(Vec<OffsetChange>),
+    /// Offsets are set once the transaction of this producer is committed.
+    Pending {
+        producer_id: i64,
+        offsets: Vec<OffsetChange>,
+    },
+    /// The transaction of this producer has ended.
+    Completion { producer_id: i64, is_commit: bool },
     /// Groups go, with their offsets; they were taken out when the batch was handed out.
     Delete {
         offsets: Vec<OffsetChange>,
@@ -136,11 +147,16 @@ pub(crate) struct TimedOut {
 }
 
 impl PendingAppend {
+    /// Those that are in force, or pending, once it is committed, or are removed.
     fn offset_changes(&self) -> &[OffsetChange] {
         match &self.change {
-            Change::Offsets(offsets) | Change::Delete { offsets, .. } => offsets,
-            Change::Inherited(tail) => &tail.offsets,
-            Change::EmptyGroup
+            Change::Offsets(offsets)
+            | Change::Pending { offsets, .. }
+            | Change::Delete { offsets, .. } => offsets,
+            Change::Inherited(tail) => &tail.touched,
+            // What it touches is pending, and is looked at there.
+            Change::Completion { .. }
+            | Change::EmptyGroup
             | Change::Assignment { .. }
             | Change::StaticMember(_)
             | Change::ConsumerGroup { .. }
@@ -304,6 +320,16 @@ impl Appends {
             .skip_while(|pending| pending.token >= before)
             .find(touches)
             .map(|pending| pending.token)
+    }
+
+    /// Offsets of a group that are being committed in transactions.
+    pub(crate) fn pending_keys_of(&self, group_id: &str) -> impl Iterator<Item = &OffsetKey> {
+        let changes = self.queue.iter().flat_map(|pending| match &pending.change {
+            Change::Pending { offsets, .. } => offsets.as_slice(),
+            _ => &[],
+        });
+        let keys = changes.map(|change| &change.key);
+        keys.filter(move |key| *key.group_id == *group_id)
     }
 
     pub(crate) fn offset_keys(&self) -> BTreeSet<OffsetKey> {

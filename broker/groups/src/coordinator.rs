@@ -36,6 +36,7 @@ mod static_member;
 mod sync_group;
 mod tail;
 mod turn;
+mod txn_offset_commit;
 
 pub(crate) use delete_groups::Deleted;
 pub use load::Loader;
@@ -70,7 +71,7 @@ type ConsumerGroups = BTreeMap<Arc<str>, ConsumerGroup>;
 ///     member_uuid: uuid::Uuid::nil(),
 /// };
 /// let effects = coordinator.handle(&context, Request::OffsetCommit(request), now);
-/// let [Effect::Append { token, records }] = &effects[..] else { panic!("{effects:?}") };
+/// let [Effect::Append { token, records, .. }] = &effects[..] else { panic!("{effects:?}") };
 /// assert_eq!(records.len(), 1);
 /// // The records are appended, the high watermark has passed them:
 /// let effects = coordinator.on_append(*token, Ok(()), now);
@@ -127,6 +128,17 @@ impl Coordinator {
             }
             Request::ConsumerGroupDescribe(request) => {
                 self.consumer_group_describe(context, &request, effects_of_call);
+            }
+            Request::TxnOffsetCommit(request) => {
+                self.txn_offset_commit(context, request, now, effects_of_call);
+            }
+            Request::CompleteTransaction(request) => {
+                let deferred = Deferred::Reply {
+                    waiter: context.waiter,
+                    response: Response::CompleteTransaction(Ok(())),
+                };
+                let mut turn = self.parts(now, effects_of_call).turn;
+                turn.append_marker(request, deferred);
             }
             Request::Heartbeat(request) => {
                 let response = self.heartbeat(&request, now);
@@ -292,8 +304,10 @@ impl Coordinator {
             .offsets
             .group_ids()
             .filter_map(|group_id| self.offsets.group(group_id));
+        let pending = self.offsets.pending().keys().map(|key| &*key.topic);
         groups
             .flat_map(|topics| topics.keys().map(|topic| &**topic))
+            .chain(pending)
             .chain(self.appends.topics_set())
             .collect()
     }
@@ -307,7 +321,7 @@ impl Coordinator {
     /// that offsets keep alive comes back with them.
     fn forget_if_unused(&mut self, group_id: &str) {
         let is_unused = self.groups.get(group_id).is_some_and(Group::is_unused);
-        if is_unused && self.offsets.group(group_id).is_none() {
+        if is_unused && !self.offsets.has_any_of(group_id) {
             self.groups.remove(group_id);
         }
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::consumer::TooLarge;
 use crate::response::Response;
+use crate::transaction::{CompleteTransaction, TransactionalProducer};
 
 /// Names the one who waits for a reply; chosen by the caller, unique among open requests.
 pub type WaiterId = u64;
@@ -36,6 +37,15 @@ pub enum Effect {
         token: AppendToken,
         /// At least one.
         records: Vec<Record>,
+        /// Where they are part of a transaction: whose. Only in answer to a TxnOffsetCommit, at once.
+        producer: Option<TransactionalProducer>,
+    },
+    /// Append the marker that ends a transaction, as [`Self::Append`] does records.
+    AppendMarker {
+        /// Comes back with the outcome.
+        token: AppendToken,
+        /// How it ends.
+        transaction: CompleteTransaction,
     },
     /// Report success once the high watermark has passed everything that was replayed. Only the loader says
     /// so, before any append.

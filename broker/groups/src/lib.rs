@@ -15,6 +15,8 @@
 //!   fails at once. When that fails later, the coordinator says [`Effect::Reload`].
 //! - Nobody waits for an append for longer than `offsets.commit.timeout.ms`. What is committed later is in
 //!   force then, although its client was told that it is not known.
+//! - Offsets of a transaction are in force once its marker is committed, all of them of this partition at once, or
+//!   never; the marker is acknowledged only then. Who asks for stable offsets is told none that may change by it.
 //! - What was in the log above the high watermark when the coordinator was loaded is neither told nor passed
 //!   over until it is committed: its groups are loading, all others are served.
 //! - The generation of a group only grows, and each member has one assignment in a generation.
@@ -28,8 +30,8 @@
 //! `coordinator/rebalance.rs` (how it moves). `routing.rs` cuts a request that names several
 //! groups into one per partition. `consumer.rs` is the core of KIP-848's groups, `assignor.rs` decides who
 //! reads what in them, and `coordinator/consumer_groups.rs` has what the coordinator does with them. A group with
-//! members does not change its protocol; an empty one takes that of the next member. Transactional offset commits
-//! are not part of this crate yet.
+//! members does not change its protocol; an empty one takes that of the next member. `pending.rs` has offsets that are
+//! committed in transactions (KIP-447), until a marker ends those.
 
 mod append;
 mod assignor;
@@ -43,6 +45,7 @@ mod member;
 mod now;
 mod offsets;
 mod partition;
+mod pending;
 #[cfg(test)]
 mod processor_time;
 mod record;
@@ -51,6 +54,7 @@ mod response;
 mod routing;
 mod subscription;
 mod timers;
+mod transaction;
 
 pub use append::AppendError;
 pub use assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
@@ -70,3 +74,4 @@ pub use partition::partition_for;
 pub use request::{Request, RequestContext};
 pub use response::Response;
 pub use routing::{Route, merge, split};
+pub use transaction::{CompleteTransaction, TransactionalProducer};

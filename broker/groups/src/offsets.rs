@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
+
+use crate::pending::PendingOffsets;
 
 /// One committed offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) struct OffsetAndMetadata {
     pub(crate) expire_timestamp_ms: Option<i64>,
     /// The topic that had the name when this was committed; nil when unknown.
     pub(crate) topic_id: Uuid,
+    /// The place of its record among those that took effect, in the order of the log; 0 as long as it did not.
+    pub(crate) place: u64,
 }
 
 impl OffsetAndMetadata {
@@ -46,6 +50,10 @@ pub(crate) type TopicOffsets = BTreeMap<Arc<str>, BTreeMap<i32, OffsetAndMetadat
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Offsets {
     by_group: BTreeMap<Arc<str>, TopicOffsets>,
+    /// Acknowledged too, and in force once their transactions are committed.
+    pending: PendingOffsets,
+    /// How many records took effect.
+    places: u64,
 }
 
 impl Offsets {
@@ -61,11 +69,88 @@ impl Offsets {
         self.by_group.get(group_id)?.get(topic)?.get(&at)
     }
 
+    /// What is removed is so for open transactions, too: they do not bring it back.
     pub(crate) fn apply(&mut self, change: OffsetChange) {
         match change.value {
-            Some(value) => self.put(change.key, value),
-            None => self.remove(&change.key),
+            Some(value) => {
+                let value = self.placed(value);
+                self.put(change.key, value);
+            }
+            None => {
+                self.pending.clear(&change.key);
+                self.remove(&change.key);
+            }
         }
+    }
+
+    /// In the transaction of a producer.
+    pub(crate) fn apply_pending(&mut self, producer_id: i64, change: OffsetChange) {
+        match change.value {
+            Some(value) => {
+                let value = self.placed(value);
+                self.pending.put(producer_id, change.key, value);
+            }
+            None => self.apply(change),
+        }
+    }
+
+    /// Ends the transaction of a producer; returns the groups that had offsets in it. One does not replace what was committed
+    /// after it, as in Kafka: compaction keeps the record that was written last, whenever the transaction ended.
+    pub(crate) fn complete(&mut self, producer_id: i64, is_commit: bool) -> BTreeSet<Arc<str>> {
+        let mut group_ids = BTreeSet::new();
+        for (key, value) in self.pending.take(producer_id) {
+            group_ids.insert(key.group_id.clone());
+            let known = self.get(&key.group_id, &key.topic, key.partition);
+            if is_commit && known.is_none_or(|known| known.place < value.place) {
+                self.put(key, value);
+            }
+        }
+        group_ids
+    }
+
+    /// Takes over what records say that follow in the log.
+    pub(crate) fn append(&mut self, later: Self) {
+        let places = self.places;
+        let moved = |value: OffsetAndMetadata| OffsetAndMetadata {
+            place: places + value.place,
+            ..value
+        };
+        self.places += later.places;
+        for (group_id, topics) in later.by_group {
+            for (topic, partitions) in topics {
+                for (partition, value) in partitions {
+                    let key = OffsetKey {
+                        group_id: group_id.clone(),
+                        topic: topic.clone(),
+                        partition,
+                    };
+                    self.put(key, moved(value));
+                }
+            }
+        }
+        for (producer_id, key, value) in later.pending.into_offsets() {
+            self.pending.put(producer_id, key, moved(value));
+        }
+    }
+
+    pub(crate) fn pending(&self) -> &PendingOffsets {
+        &self.pending
+    }
+
+    /// Whether a group has any, in force or not.
+    pub(crate) fn has_any_of(&self, group_id: &str) -> bool {
+        self.by_group.contains_key(group_id) || self.has_pending_of(group_id)
+    }
+
+    pub(crate) fn has_pending_of(&self, group_id: &str) -> bool {
+        self.pending.keys_of_group(group_id).next().is_some()
+    }
+
+    /// Those in force, and those that are not yet. One can be both.
+    pub(crate) fn all_keys(&self) -> impl Iterator<Item = OffsetKey> {
+        let in_force = self.by_group.keys();
+        let in_force = in_force.flat_map(|group_id| self.keys_of_group(group_id));
+        in_force.chain(self.pending.keys().cloned())
     }
 
     /// The keys of one group.
@@ -82,6 +167,35 @@ impl Offsets {
                     })
                 })
             })
+    }
+
+    /// What sets them, or would, once their transactions are committed.
+    pub(crate) fn all_values(&self) -> impl Iterator<Item = OffsetChange> {
+        let in_force = self.by_group.iter().flat_map(|(group_id, topics)| {
+            topics.iter().flat_map(move |(topic, partitions)| {
+                partitions.iter().map(move |(partition, value)| {
+                    let key = OffsetKey {
+                        group_id: group_id.clone(),
+                        topic: topic.clone(),
+                        partition: *partition,
+                    };
+                    (key, value)
+                })
+            })
+        });
+        let all = in_force.chain(self.pending.iter());
+        all.map(|(key, value)| OffsetChange {
+            key,
+            value: Some(value.clone()),
+        })
+    }
+
+    fn placed(&mut self, value: OffsetAndMetadata) -> OffsetAndMetadata {
+        self.places += 1;
+        OffsetAndMetadata {
+            place: self.places,
+            ..value
+        }
     }
 
     fn put(&mut self, key: OffsetKey, value: OffsetAndMetadata) {

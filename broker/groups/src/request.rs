@@ -2,11 +2,12 @@ use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest,
     DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
     ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    SyncGroupRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use uuid::Uuid;
 
 use crate::effect::WaiterId;
+use crate::transaction::CompleteTransaction;
 
 /// A request of the group APIs, decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,10 +40,15 @@ pub enum Request {
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
     /// Versions 0-1.
     ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
+    /// Versions 0-5. As with OffsetCommit the caller checks that topics and partitions exist; and that the partition of
+    /// this coordinator takes part in the transaction.
+    TxnOffsetCommit(TxnOffsetCommitRequest),
+    /// A marker for this partition, from WriteTxnMarkers.
+    CompleteTransaction(CompleteTransaction),
 }
 
 impl Request {
-    /// The groups that it names; none for ListGroups.
+    /// The groups that it names.
     pub(crate) fn group_ids(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         let one = |group_id| Box::new(std::iter::once(group_id));
         match self {
@@ -68,7 +74,9 @@ impl Request {
             Self::ConsumerGroupDescribe(request) => {
                 Box::new(request.group_ids.iter().map(|group_id| group_id.as_str()))
             }
-            Self::ListGroups(_) => Box::new(std::iter::empty()),
+            Self::TxnOffsetCommit(request) => one(request.group_id.as_str()),
+            // What is loading it follows in the log.
+            Self::ListGroups(_) | Self::CompleteTransaction(_) => Box::new(std::iter::empty()),
         }
     }
 }

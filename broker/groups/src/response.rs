@@ -9,11 +9,15 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
+use kafka_protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
 use kafka_protocol::messages::{
     ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse, DeleteGroupsResponse,
     DescribeGroupsResponse, GroupId, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
     ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse,
-    OffsetFetchRequest, OffsetFetchResponse, SyncGroupResponse, TopicName,
+    OffsetFetchRequest, OffsetFetchResponse, SyncGroupResponse, TopicName, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -36,7 +40,12 @@ pub enum Response {
     OffsetDelete(OffsetDeleteResponse),
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
     ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
+    TxnOffsetCommit(TxnOffsetCommitResponse),
+    CompleteTransaction(Result<(), ResponseError>),
 }
+
+/// From this version on producers know COORDINATOR_LOAD_IN_PROGRESS (KAFKA-7296).
+const LOADING_KNOWN_FROM: i16 = 2;
 
 impl Request {
     /// The answer that says nothing: what a broker answers that coordinates none of the groups.
@@ -54,6 +63,8 @@ impl Request {
             Self::OffsetDelete(_) => Response::OffsetDelete(Default::default()),
             Self::ConsumerGroupHeartbeat(_) => Response::ConsumerGroupHeartbeat(Default::default()),
             Self::ConsumerGroupDescribe(_) => Response::ConsumerGroupDescribe(Default::default()),
+            Self::TxnOffsetCommit(_) => Response::TxnOffsetCommit(Default::default()),
+            Self::CompleteTransaction(_) => Response::CompleteTransaction(Ok(())),
         }
     }
 
@@ -117,6 +128,11 @@ impl Request {
                 let response = ConsumerGroupDescribeResponse::default();
                 Response::ConsumerGroupDescribe(response.with_groups(groups.collect()))
             }
+            Self::TxnOffsetCommit(request) => {
+                let response = failed_txn_offset_commit(request, api_version, error);
+                Response::TxnOffsetCommit(response)
+            }
+            Self::CompleteTransaction(_) => Response::CompleteTransaction(Err(error)),
         }
     }
 }
@@ -143,6 +159,12 @@ impl Response {
                     partition.error_code = error_code;
                 }
             }
+            Self::TxnOffsetCommit(response) => {
+                for partition in response.topics.iter_mut().flat_map(|t| &mut t.partitions) {
+                    partition.error_code = error_code;
+                }
+            }
+            Self::CompleteTransaction(outcome) => *outcome = Err(error),
             Self::DeleteGroups(response) => {
                 for result in &mut response.results {
                     result.error_code = error_code;
@@ -233,6 +255,30 @@ fn failed_offset_commit(
             .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+fn failed_txn_offset_commit(
+    request: &TxnOffsetCommitRequest,
+    api_version: i16,
+    error: ResponseError,
+) -> TxnOffsetCommitResponse {
+    let error = match error {
+        ResponseError::CoordinatorLoadInProgress if api_version < LOADING_KNOWN_FROM => {
+            ResponseError::CoordinatorNotAvailable
+        }
+        other => other,
+    };
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            TxnOffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(error.code())
+        });
+        TxnOffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
+    });
+    TxnOffsetCommitResponse::default().with_topics(topics.collect())
 }
 
 fn failed_offset_fetch(

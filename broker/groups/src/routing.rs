@@ -33,6 +33,10 @@ pub fn split(request: Request, api_version: i16, partition_count: i32) -> Vec<(R
         Request::OffsetCommit(ref part) => vec![(of(&part.group_id), request)],
         Request::OffsetDelete(ref part) => vec![(of(&part.group_id), request)],
         Request::ConsumerGroupHeartbeat(ref part) => vec![(of(&part.group_id), request)],
+        Request::TxnOffsetCommit(ref part) => vec![(of(&part.group_id), request)],
+        Request::CompleteTransaction(part) => {
+            vec![(Route::Partition(part.offsets_partition), request)]
+        }
         Request::OffsetFetch(ref part) if api_version < 8 => vec![(of(&part.group_id), request)],
         Request::OffsetFetch(mut whole) => {
             let groups = by_route(std::mem::take(&mut whole.groups), |group| {

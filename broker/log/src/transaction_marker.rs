@@ -76,7 +76,10 @@ impl TransactionMarker {
 
     /// What the control batch `batch` says; `None` where it ends no transaction, or where compaction has left nothing of it but
     /// its header.
-    pub(crate) fn read(header: &BatchHeader, batch: &[u8]) -> Result<Option<Self>, RecordError> {
+    ///
+    /// # Errors
+    /// The batch holds no record that can be read.
+    pub fn read(header: &BatchHeader, batch: &[u8]) -> Result<Option<Self>, RecordError> {
         if batch.len() > MARKER_BYTES_MAX {
             return Ok(None);
         }

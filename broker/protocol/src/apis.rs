@@ -55,6 +55,7 @@ pub const APIS: &[Api] = &[
     api(ApiKey::AddOffsetsToTxn, "AddOffsetsToTxn", 0, 4),
     api(ApiKey::EndTxn, "EndTxn", 0, 5),
     api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", 1, 2),
+    api(ApiKey::TxnOffsetCommit, "TxnOffsetCommit", 0, 5),
     api(ApiKey::DescribeAcls, "DescribeAcls", 1, 3),
     api(ApiKey::CreateAcls, "CreateAcls", 1, 3),
     api(ApiKey::DeleteAcls, "DeleteAcls", 1, 3),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use foz_groups::{
     Assignor, ConsumerGroupConfig, GroupConfig, Request, Response, Route, Topics, merge, split,
 };
+use foz_log::VerificationGuard;
 use foz_metadata::config::Resolver;
 use foz_metadata::image::Resource;
 use foz_metadata::{Changes, Image};
@@ -106,6 +107,16 @@ impl Coordinators {
 
     /// Sends a request to the coordinators that it concerns and puts their answers together.
     pub(crate) async fn ask(&self, context: &RequestContext, request: Request) -> Response {
+        self.ask_in_transaction(context, request, None).await
+    }
+
+    /// The same, for a request that belongs to a transaction; with the guard, where that begins in the partition.
+    pub(crate) async fn ask_in_transaction(
+        &self,
+        context: &RequestContext,
+        request: Request,
+        guard: Option<VerificationGuard>,
+    ) -> Response {
         let version = context.version;
         let empty = request.empty_response();
         let image = context.broker.image();
@@ -119,11 +130,13 @@ impl Coordinators {
         let mut responses = Vec::new();
         for (route, part) in split(request, version, topic.partitions.len() as i32) {
             match route {
-                Route::Partition(index) => responses.push(self.ask_one(context, index, part).await),
+                Route::Partition(index) => {
+                    responses.push(self.ask_one(context, index, part, guard).await)
+                }
                 Route::Every => {
                     let indexes: Vec<i32> = self.running.lock().keys().copied().collect();
                     for index in indexes {
-                        responses.push(self.ask_one(context, index, part.clone()).await);
+                        responses.push(self.ask_one(context, index, part.clone(), None).await);
                     }
                 }
             }
@@ -131,13 +144,19 @@ impl Coordinators {
         merge(responses, empty)
     }
 
-    async fn ask_one(&self, context: &RequestContext, index: i32, request: Request) -> Response {
+    async fn ask_one(
+        &self,
+        context: &RequestContext,
+        index: i32,
+        request: Request,
+        guard: Option<VerificationGuard>,
+    ) -> Response {
         let refused = request.error_response(context.version, ResponseError::NotCoordinator);
         let asked = self
             .running
             .lock()
             .get(&index)
-            .map(|actor| actor.ask(context, request));
+            .map(|actor| actor.ask(context, request, guard));
         match asked {
             Some(answer) => tokio::select! {
                 biased;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use foz_log::AppendError;
+use foz_log::{AppendError, TransactionMarker, VerificationGuard};
 use foz_metadata::Image;
 use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
@@ -13,7 +13,10 @@ use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use tracing::error;
 use uuid::Uuid;
 
-use crate::partition::{Partition, ProduceError, Replayed, wall_clock_ms};
+use crate::partition::{Partition, ProduceError, Produced, Replayed, wall_clock_ms};
+
+/// What is part of a transaction has no sequence, since its producer did not number it.
+const NO_SEQUENCE: i32 = -1;
 
 /// What a coordinator may write to: the partition, in the leader epoch that it coordinates for. After it, another
 /// coordinator may have loaded what is there, so nothing may be added.
@@ -31,8 +34,18 @@ pub(crate) enum NotWritten {
     Lost,
     /// Nothing was appended: too few replicas, or no room.
     NotAvailable,
-    /// Nothing was appended, and never would be: the batch is larger than the topic allows.
-    Refused,
+    /// Nothing was appended, and never would be: the batch is larger than the topic allows, or the log knows its producer, or
+    /// the coordinator of its transaction, to be another one by now.
+    Refused(ErrorCode),
+}
+
+/// Whose transaction records are part of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InTransaction {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    /// Where it begins in this partition, what [`Partition::begin_verification`] gave.
+    pub(crate) guard: Option<VerificationGuard>,
 }
 
 /// The topic's id, which is another one after an earlier topic of the name was restored, and the leader epoch.
@@ -51,37 +64,63 @@ pub(crate) fn led_partitions(image: &Image, topic: &str, node_id: i32) -> BTreeM
 }
 
 impl CoordinatorLog {
-    /// Gives every record up to the end of the log, and whether it is committed, until `take` refuses one. To wait until
-    /// all is committed could take for ever: too few replicas may be in sync. Returns how many there were.
+    /// Gives every record and marker up to the end of the log, and whether it is committed, until `take` refuses one. To wait
+    /// until all is committed could take for ever: too few replicas may be in sync. Returns how many records there were.
     pub(crate) fn replay<E: Display>(
         &self,
-        mut take: impl FnMut(&Replayed<'_>) -> Result<(), E>,
+        mut take: impl FnMut(Replayed<'_>) -> Result<(), E>,
     ) -> Result<usize, String> {
         self.partition.replay(self.leader_epoch, |record| {
-            take(&record).map_err(|error| {
+            take(record).map_err(|error| {
                 let offset = record.offset;
                 format!("the record at offset {offset} cannot be read: {error}")
             })
         })
     }
 
-    /// Appends keys and values as one batch, in order with other calls. The answer comes once it is committed; without a
-    /// limit of its own: until then, or until the leadership is lost, its outcome is open.
+    /// Appends keys and values as one batch, in order with other calls.
     pub(crate) fn append(
         &self,
         records: &[(Bytes, Option<Bytes>)],
-    ) -> Result<impl Future<Output = Result<(), NotWritten>> + Send + 'static, NotWritten> {
-        let batch = batch_of(records)?;
-        let produced = self.partition.append_in_epoch(self.leader_epoch, batch);
-        let produced = produced.map_err(|error| not_written(&error))?;
+        transaction: Option<InTransaction>,
+    ) -> Result<Produced, NotWritten> {
+        let batch = batch_of(records, transaction)?;
+        let (partition, epoch) = (&self.partition, self.leader_epoch);
+        let produced = match transaction {
+            None => partition.append_in_epoch(epoch, batch),
+            Some(InTransaction { guard, .. }) => {
+                partition.append_transactional_in_epoch(epoch, guard, batch)
+            }
+        };
+        produced.map_err(|error| not_written(&error))
+    }
+
+    /// Ends a transaction that has records here.
+    pub(crate) fn append_marker(
+        &self,
+        marker: TransactionMarker,
+        transaction_version: i16,
+    ) -> Result<Produced, NotWritten> {
+        let partition = &self.partition;
+        let produced =
+            partition.append_marker_in_epoch(self.leader_epoch, marker, transaction_version);
+        produced.map_err(|error| not_written(&error))
+    }
+
+    /// Waits until what was appended is committed; without a limit of its own: until then, or until the leadership is lost,
+    /// its outcome is open.
+    pub(crate) fn committed(
+        &self,
+        produced: Produced,
+    ) -> impl Future<Output = Result<(), NotWritten>> + Send + 'static {
         let partition = Arc::clone(&self.partition);
-        Ok(async move {
+        async move {
             match partition.acknowledged(&produced).await {
                 // Committed, with as many replicas as it takes; some of them have left since.
                 Ok(()) | Err(ErrorCode::NotEnoughReplicasAfterAppend) => Ok(()),
                 Err(_) => Err(NotWritten::Lost),
             }
-        })
+        }
     }
 
     /// Waits until everything is committed that is there by now.
@@ -106,9 +145,16 @@ pub(crate) fn by_type(skipped: &BTreeMap<i16, usize>) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
-fn batch_of(records: &[(Bytes, Option<Bytes>)]) -> Result<BytesMut, NotWritten> {
+fn batch_of(
+    records: &[(Bytes, Option<Bytes>)],
+    transaction: Option<InTransaction>,
+) -> Result<BytesMut, NotWritten> {
     let timestamp_ms = wall_clock_ms();
     let mut builder = BatchBuilder::new(Compression::None);
+    if let Some(producer) = transaction {
+        let (id, epoch) = (producer.producer_id, producer.producer_epoch);
+        builder = builder.idempotent(id, epoch, NO_SEQUENCE).transactional();
+    }
     for (key, value) in records {
         builder.push(&RecordToWrite {
             timestamp_ms,
@@ -119,7 +165,7 @@ fn batch_of(records: &[(Bytes, Option<Bytes>)]) -> Result<BytesMut, NotWritten> 
     }
     let built = builder.build().map_err(|error| {
         error!(%error, "records of a coordinator make no batch");
-        NotWritten::Refused
+        NotWritten::Refused(ErrorCode::MessageTooLarge)
     })?;
     Ok(BytesMut::from(built.as_slice()))
 }
@@ -135,7 +181,7 @@ fn not_written(error: &ProduceError) -> NotWritten {
             AppendError::Storage(_)
             | AppendError::Unusable(..)
             | AppendError::StaleLeaderEpoch { .. } => NotWritten::Lost,
-            _ => NotWritten::Refused,
+            refused => NotWritten::Refused(refused.error_code()),
         },
     }
 }

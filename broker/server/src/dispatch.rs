@@ -168,6 +168,7 @@ fn route(call: Call) -> Result<Pending, NotARequest> {
             call.answer_or_close(handlers::describe_transactions::handle)
         }
         ApiKey::ListTransactions => call.answer_or_close(handlers::list_transactions::handle),
+        ApiKey::TxnOffsetCommit => call.answer(handlers::txn_offset_commit::handle),
         ApiKey::WriteTxnMarkers => call.answer_record(handlers::write_txn_markers::handle),
         ApiKey::DescribeProducers => call.answer(handlers::describe_producers::handle),
         ApiKey::DescribeAcls => call.answer(handlers::acls::describe),

@@ -59,7 +59,7 @@ pub(crate) use log_move::Next;
 pub(crate) use log_moves::LogMoves;
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
 pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Resting};
-pub(crate) use replay::Replayed;
+pub(crate) use replay::{Content, Replayed};
 pub(crate) use role::Proposed;
 use role::{Leading, Role};
 use said_once::SaidOnce;
@@ -271,6 +271,21 @@ impl Partition {
         self.append_in(leading, origin, ACKS_ALL, batches, || true)
     }
 
+    /// As [`append_in_epoch`](Self::append_in_epoch), for a producer, in its transaction; where that begins here, with the
+    /// guard that [`begin_verification`](Self::begin_verification) gave.
+    pub(crate) fn append_transactional_in_epoch(
+        self: &Arc<Self>,
+        leader_epoch: i32,
+        guard: Option<VerificationGuard>,
+        batch: BytesMut,
+    ) -> Result<Produced, ProduceError> {
+        let role = self.role.read();
+        let leading = role.leading().filter(|it| it.epoch == leader_epoch);
+        let leading = leading.ok_or(ProduceError::NotLeader)?;
+        let origin = AppendOrigin::Coordinator(guard);
+        self.append_in(leading, origin, ACKS_ALL, batch, || true)
+    }
+
     /// Ends a transaction here, as its coordinator decided, to be safe on all replicas.
     pub(crate) fn append_marker(
         self: &Arc<Self>,
@@ -279,6 +294,28 @@ impl Partition {
     ) -> Result<Produced, ProduceError> {
         let role = self.role.read();
         let leading = role.leading().ok_or(ProduceError::NotLeader)?;
+        self.append_marker_in(leading, marker, transaction_version)
+    }
+
+    /// The same, for somebody who may write in this leader epoch only.
+    pub(crate) fn append_marker_in_epoch(
+        self: &Arc<Self>,
+        leader_epoch: i32,
+        marker: TransactionMarker,
+        transaction_version: i16,
+    ) -> Result<Produced, ProduceError> {
+        let role = self.role.read();
+        let leading = role.leading().filter(|it| it.epoch == leader_epoch);
+        let leading = leading.ok_or(ProduceError::NotLeader)?;
+        self.append_marker_in(leading, marker, transaction_version)
+    }
+
+    fn append_marker_in(
+        self: &Arc<Self>,
+        leading: &Leading,
+        marker: TransactionMarker,
+        transaction_version: i16,
+    ) -> Result<Produced, ProduceError> {
         let required = required(leading, ACKS_ALL)?;
         // Where clients are refused it gives room back: what it ends can be compacted, and readers go on.
         if !self.located().directory.disk_gate().takes(true) {

@@ -70,6 +70,22 @@ impl Coordinator {
                     self.apply_offsets(changes, now);
                 }
             }
+            Change::Pending {
+                producer_id,
+                offsets,
+            } => {
+                if failure.is_none() {
+                    self.apply_pending(producer_id, offsets, now);
+                }
+            }
+            Change::Completion {
+                producer_id,
+                is_commit,
+            } => {
+                if failure.is_none() {
+                    self.complete(producer_id, is_commit, now);
+                }
+            }
             Change::Delete { offsets, groups } => {
                 if failure.is_none() {
                     offsets
@@ -141,18 +157,38 @@ impl Coordinator {
     /// deletion follows it in the log.
     fn apply_offsets(&mut self, changes: Vec<OffsetChange>, now: Now) {
         for change in changes {
-            let group_id = &change.key.group_id;
-            if change.value.is_some()
-                && !self.groups.contains_key(group_id)
-                && !self.consumer_groups.contains_key(group_id)
-                && !self.appends.deletes_group(group_id)
-            {
-                self.groups.insert(
-                    group_id.clone(),
-                    Group::new(Arc::clone(group_id), now.wall_ms),
-                );
+            if change.value.is_some() {
+                self.add_group_of_offset(&change.key.group_id, now);
             }
             self.offsets.apply(change);
+        }
+    }
+
+    fn apply_pending(&mut self, producer_id: i64, changes: Vec<OffsetChange>, now: Now) {
+        for change in changes {
+            self.add_group_of_offset(&change.key.group_id, now);
+            self.offsets.apply_pending(producer_id, change);
+        }
+    }
+
+    /// All groups at once. One that offsets alone kept alive goes with those that are aborted.
+    fn complete(&mut self, producer_id: i64, is_commit: bool, now: Now) {
+        for group_id in self.offsets.complete(producer_id, is_commit) {
+            if self.offsets.has_any_of(&group_id) {
+                self.add_group_of_offset(&group_id, now);
+            } else {
+                self.forget_if_unused(&group_id);
+            }
+        }
+    }
+
+    fn add_group_of_offset(&mut self, group_id: &Arc<str>, now: Now) {
+        if !self.groups.contains_key(group_id)
+            && !self.consumer_groups.contains_key(group_id)
+            && !self.appends.deletes_group(group_id)
+        {
+            let group = Group::new(Arc::clone(group_id), now.wall_ms);
+            self.groups.insert(group_id.clone(), group);
         }
     }
 

@@ -67,9 +67,11 @@ impl Coordinator {
     }
 }
 
-/// The removal of every offset of a group, those included that are still on their way to the log.
+/// The removal of every offset of a group, those included that are still on their way to the log, or in a transaction that
+/// is open.
 fn removals_of(group_id: &str, offsets: &Offsets, appends: &Appends) -> Vec<OffsetChange> {
     let mut keys: std::collections::BTreeSet<OffsetKey> = offsets.keys_of_group(group_id).collect();
+    keys.extend(offsets.pending().keys_of_group(group_id).cloned());
     keys.extend(
         appends
             .offset_keys()

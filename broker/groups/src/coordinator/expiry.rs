@@ -19,7 +19,8 @@ const REMOVALS_PER_BATCH_MAX: usize = 2_000;
 const TOMBSTONE_FRAMING_BYTES: usize = 40;
 
 impl Coordinator {
-    /// Removes offsets older than `offsets.retention.minutes` and empty groups that have none left.
+    /// Removes offsets older than `offsets.retention.minutes` and empty groups that have none left, unless a transaction that is
+    /// open has one for them.
     /// To be called every `offsets.retention.check.interval.ms` (Kafka's default: 10 minutes).
     pub fn expire_offsets(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -31,12 +32,14 @@ impl Coordinator {
         let mut unused = Vec::new();
         let loaded = |group: &&Group| !self.loading.contains(&group.id);
         for group in self.groups.values().filter(loaded) {
-            let mut keeps_some = under_way.iter().any(|key| key.group_id == group.id);
+            let mut keeps_some = under_way.iter().any(|key| key.group_id == group.id)
+                || self.offsets.has_pending_of(&group.id);
             let expired_before = expired.len();
             for key in self.offsets.keys_of_group(&group.id) {
                 let offset = self.offsets.get(&key.group_id, &key.topic, key.partition);
                 let is_expired = offset.is_some_and(|offset| {
                     !under_way.contains(&key)
+                        && !self.offsets.pending().contains(&key)
                         && !group.is_subscribed_to(&key.topic)
                         && has_expired(group, offset, now.wall_ms, retention_ms)
                 });
@@ -55,12 +58,14 @@ impl Coordinator {
         }
         let loaded = |group: &&ConsumerGroup| !self.loading.contains(group.id());
         for group in self.consumer_groups.values().filter(loaded) {
-            let mut keeps_some = under_way.iter().any(|key| key.group_id == *group.id());
+            let mut keeps_some = under_way.iter().any(|key| key.group_id == *group.id())
+                || self.offsets.has_pending_of(group.id());
             let expired_before = expired.len();
             for key in self.offsets.keys_of_group(group.id()) {
                 let offset = self.offsets.get(&key.group_id, &key.topic, key.partition);
                 let is_expired = offset.is_some_and(|offset| {
                     !under_way.contains(&key)
+                        && !self.offsets.pending().contains(&key)
                         && !group.is_subscribed_to(&key.topic)
                         && is_old(
                             offset,
@@ -89,9 +94,7 @@ impl Coordinator {
     pub fn on_topics_deleted(&mut self, topics: &[&str], now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut keys = self.appends.offset_keys();
-        for group_id in self.offsets.group_ids() {
-            keys.extend(self.offsets.keys_of_group(group_id));
-        }
+        keys.extend(self.offsets.all_keys());
         let topics: BTreeSet<&str> = topics.iter().copied().collect();
         keys.retain(|key| topics.contains(&*key.topic));
         self.append_removals(&Vec::from_iter(keys), now, &mut effects);

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foz_records::group_metadata_value::MemberMetadata;
@@ -23,7 +23,7 @@ use crate::timers::Timers;
 const CONSUMER_GROUP_PARTITION_METADATA: i16 = 4;
 
 /// Builds a [`Coordinator`] from the records of its partition, in order: those below the high watermark, then
-/// those above it up to the log's end. Control batches are to be skipped by the caller.
+/// those above it up to the log's end.
 #[derive(Debug, Default)]
 pub struct Loader {
     groups: Groups,
@@ -39,16 +39,24 @@ impl Loader {
         Self::default()
     }
 
-    /// Takes the next record below the high watermark; `None` as value is a tombstone. One of a type that
-    /// is not kept here is passed over, and counted in [`Self::skipped`].
+    /// Takes the next record below the high watermark; `None` as value is a tombstone. `transaction_of`: the producer, where
+    /// it is part of a transaction. One of a type that is not kept here is passed over, and counted in [`Self::skipped`].
     ///
     /// # Errors
     /// The record is not what its schema says, or its value has a version that is not known. The load has
     /// failed, as in Kafka: what its key had before would come back, an older offset for example.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
+    pub fn replay(
+        &mut self,
+        transaction_of: Option<i64>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), DecodeError> {
         match self.decode(key, value)? {
             None => {}
-            Some(Entry::Offset(change)) => self.offsets.apply(change),
+            Some(Entry::Offset(change)) => match transaction_of {
+                Some(producer_id) => self.offsets.apply_pending(producer_id, change),
+                None => self.offsets.apply(change),
+            },
             Some(Entry::Group {
                 group_id,
                 value: None,
@@ -79,13 +87,24 @@ impl Loader {
     /// As for [`Self::replay`].
     pub fn replay_uncommitted(
         &mut self,
+        transaction_of: Option<i64>,
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), DecodeError> {
         if let Some(entry) = self.decode(key, value)? {
-            self.tail.replay(key, entry);
+            self.tail.replay(transaction_of, key, entry);
         }
         Ok(())
+    }
+
+    /// Takes the next record where that is the marker of a transaction, below the high watermark.
+    pub fn end_transaction(&mut self, producer_id: i64, is_commit: bool) {
+        self.offsets.complete(producer_id, is_commit);
+    }
+
+    /// The same above it.
+    pub fn end_transaction_uncommitted(&mut self, producer_id: i64, is_commit: bool) {
+        self.tail.end_transaction(producer_id, is_commit);
     }
 
     /// How many records were passed over, by their type.
@@ -110,7 +129,8 @@ impl Loader {
     /// Groups with uncommitted records are answered COORDINATOR_LOAD_IN_PROGRESS until those are committed:
     /// the effects then ask to be told, [`Effect::AwaitCommitted`].
     pub fn finish(self, config: GroupConfig, now: Now) -> (Coordinator, Vec<Effect>) {
-        let loading = self.tail.group_ids();
+        let loading = self.tail.group_ids(&self.offsets);
+        let has_tail = !self.tail.is_empty();
         let mut coordinator = Coordinator {
             config,
             groups: self.groups,
@@ -122,7 +142,10 @@ impl Loader {
             rebalances: GroupCounts::default(),
             loading,
         };
-        let with_offsets: Vec<Arc<str>> = coordinator.offsets.group_ids().cloned().collect();
+        let pending = coordinator.offsets.pending().keys();
+        let with_offsets = coordinator.offsets.group_ids();
+        let with_offsets = with_offsets.chain(pending.map(|key| &key.group_id));
+        let with_offsets = Vec::from_iter(BTreeSet::from_iter(with_offsets.cloned()));
         coordinator.add_simple_groups(&with_offsets, now);
         let loaded = coordinator.groups.keys();
         let loaded = loaded.chain(coordinator.consumer_groups.keys());
@@ -131,7 +154,7 @@ impl Loader {
             .cloned()
             .collect();
         let mut effects = Vec::new();
-        if !coordinator.loading.is_empty() {
+        if has_tail {
             // Before anything else is appended: changes take effect in log order.
             let token = coordinator.appends.inherit(self.tail.into_inherited());
             effects.push(Effect::AwaitCommitted { token });
@@ -147,7 +170,7 @@ impl Coordinator {
         self.consumer_groups.retain(|_, group| !group.is_unused());
         for group_id in group_ids {
             let is_consumer_group = self.consumer_groups.contains_key(group_id);
-            if self.offsets.group(group_id).is_some() && !is_consumer_group {
+            if self.offsets.has_any_of(group_id) && !is_consumer_group {
                 let simple = || Group::new(Arc::clone(group_id), now.wall_ms);
                 self.groups.entry(group_id.clone()).or_insert_with(simple);
             }

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use foz_records::STRING_BYTES_MAX;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -136,7 +135,7 @@ fn commit(
         let topic_id = topic_id.or_else(known).unwrap_or_default();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let refused = refuse(&name, partition, config)
+            let refused = refuse(&name, partition.committed_metadata.as_deref(), config)
                 .or_else(|| rule.check(&topic_id, partition.partition_index).err());
             partitions.push(
                 OffsetCommitResponsePartition::default()
@@ -158,6 +157,7 @@ fn commit(
                 commit_timestamp_ms: now.wall_ms,
                 expire_timestamp_ms,
                 topic_id: topic.topic_id,
+                place: 0,
             };
             changes.push(OffsetChange {
                 key,
@@ -175,15 +175,15 @@ fn commit(
 }
 
 /// Kafka counts the metadata in UTF-16 units although its config speaks of bytes.
-fn refuse(
+pub(super) fn refuse(
     topic: &str,
-    partition: &OffsetCommitRequestPartition,
+    metadata: Option<&str>,
     config: &GroupConfig,
 ) -> Option<ResponseError> {
     if topic.len() > TOPIC_NAME_BYTES_MAX {
         return Some(ResponseError::UnknownTopicOrPartition);
     }
-    let metadata = partition.committed_metadata.as_deref().unwrap_or("");
+    let metadata = metadata.unwrap_or("");
     let fits = metadata.len() <= STRING_BYTES_MAX
         && metadata.encode_utf16().count() <= config.offset_metadata_max_bytes;
     (!fits).then_some(ResponseError::OffsetMetadataTooLarge)

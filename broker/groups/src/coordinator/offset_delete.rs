@@ -68,6 +68,7 @@ impl Coordinator {
                     partition,
                 };
                 let exists = offsets.get(&group_id, &topic.name, partition).is_some()
+                    || offsets.pending().contains(&key)
                     || under_way.contains(&key);
                 if exists && !is_subscribed {
                     changes.push(OffsetChange { key, value: None });

@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
@@ -81,14 +84,19 @@ impl Coordinator {
     fn fetch(&self, api_version: i16, request: &OffsetFetchRequest) -> Response {
         let response = OffsetFetchResponse::default();
         Response::OffsetFetch(if api_version >= BATCH_VERSION {
-            let groups = request.groups.iter().map(|group| self.fetch_group(group));
+            let groups = request.groups.iter();
+            let groups = groups.map(|group| self.fetch_group(group, request.require_stable));
             response.with_groups(groups.collect())
         } else {
             response.with_topics(self.fetch_single(request))
         })
     }
 
-    fn fetch_group(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    fn fetch_group(
+        &self,
+        request: &OffsetFetchRequestGroup,
+        require_stable: bool,
+    ) -> OffsetFetchResponseGroup {
         let group_id = request.group_id.as_str();
         let response = OffsetFetchResponseGroup::default().with_group_id(request.group_id.clone());
         if let Some(group) = self.consumer_groups.get(group_id)
@@ -97,12 +105,16 @@ impl Coordinator {
         {
             return response.with_error_code(error.code());
         }
+        let unstable = match require_stable {
+            true => self.unstable(group_id),
+            false => Unstable::new(),
+        };
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()
-                .map(|topic| self.fetch_topic(group_id, topic))
+                .map(|topic| self.fetch_topic(group_id, topic, &unstable))
                 .collect(),
-            None => self.fetch_all(group_id),
+            None => self.fetch_all(group_id, &unstable),
         };
         response.with_topics(topics)
     }
@@ -111,8 +123,12 @@ impl Coordinator {
         &self,
         group_id: &str,
         topic: &OffsetFetchRequestTopics,
+        unstable: &Unstable<'_>,
     ) -> OffsetFetchResponseTopics {
         let partitions = topic.partition_indexes.iter().map(|partition| {
+            if unstable.contains(&(topic.name.as_str(), *partition)) {
+                return unstable_response(*partition);
+            }
             let offset = self.offsets.get(group_id, &topic.name, *partition);
             let offset = offset.filter(|offset| offset.is_of_topic(topic.topic_id));
             partition_response(*partition, offset)
@@ -123,17 +139,30 @@ impl Coordinator {
             .with_partitions(partitions.collect())
     }
 
-    fn fetch_all(&self, group_id: &str) -> Vec<OffsetFetchResponseTopics> {
+    /// As in Kafka, what is only in transactions yet is not named.
+    fn fetch_all(&self, group_id: &str, unstable: &Unstable<'_>) -> Vec<OffsetFetchResponseTopics> {
         let topics = self.offsets.group(group_id).into_iter().flatten();
         let topics = topics.map(|(topic, partitions)| {
-            let partitions = partitions
-                .iter()
-                .map(|(partition, offset)| partition_response(*partition, Some(offset)));
+            let partitions = partitions.iter().map(|(partition, offset)| {
+                match unstable.contains(&(&**topic, *partition)) {
+                    true => unstable_response(*partition),
+                    false => partition_response(*partition, Some(offset)),
+                }
+            });
             OffsetFetchResponseTopics::default()
                 .with_name(wire_topic_name(topic))
                 .with_partitions(partitions.collect())
         });
         topics.collect()
+    }
+
+    /// Offsets that a transaction may be about to replace. One that is still on its way to the log is here only when its
+    /// client waits for it no more, or came later: it may be there all the same.
+    fn unstable(&self, group_id: &str) -> Unstable<'_> {
+        let pending = self.offsets.pending().keys_of_group(group_id);
+        let under_way = self.appends.pending_keys_of(group_id);
+        let keys = pending.chain(under_way);
+        keys.map(|key| (&*key.topic, key.partition)).collect()
     }
 
     /// Up to version 7 one group, with types of its own.
@@ -149,13 +178,15 @@ impl Coordinator {
         let group = OffsetFetchRequestGroup::default()
             .with_group_id(request.group_id.clone())
             .with_topics(topics);
-        let topics = self.fetch_group(&group).topics.into_iter().map(|topic| {
+        let group = self.fetch_group(&group, request.require_stable);
+        let topics = group.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.into_iter().map(|partition| {
                 OffsetFetchResponsePartition::default()
                     .with_partition_index(partition.partition_index)
                     .with_committed_offset(partition.committed_offset)
                     .with_committed_leader_epoch(partition.committed_leader_epoch)
                     .with_metadata(partition.metadata)
+                    .with_error_code(partition.error_code)
             });
             OffsetFetchResponseTopic::default()
                 .with_name(topic.name)
@@ -163,6 +194,13 @@ impl Coordinator {
         });
         topics.collect()
     }
+}
+
+/// Topics and partitions.
+type Unstable<'a> = BTreeSet<(&'a str, i32)>;
+
+fn unstable_response(partition: i32) -> OffsetFetchResponsePartitions {
+    partition_response(partition, None).with_error_code(ResponseError::UnstableOffsetCommit.code())
 }
 
 fn partition_response(

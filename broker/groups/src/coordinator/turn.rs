@@ -6,8 +6,11 @@ use crate::effect::{AppendToken, Effect, Record};
 use crate::group::Group;
 use crate::member::Waiter;
 use crate::now::Now;
+use crate::offsets::OffsetChange;
+use crate::record::offset_record;
 use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
+use crate::transaction::{CompleteTransaction, TransactionalProducer};
 
 /// What one call of the coordinator has at hand besides the group it works on.
 pub(super) struct Turn<'a> {
@@ -32,11 +35,49 @@ impl Turn<'_> {
         change: Change,
         deferred: Vec<Deferred>,
     ) -> AppendToken {
+        let token = self.push(change, deferred);
+        self.effects.push(Effect::Append {
+            token,
+            records,
+            producer: None,
+        });
+        token
+    }
+
+    /// Offsets, in a transaction.
+    pub(super) fn append_pending(
+        &mut self,
+        producer: TransactionalProducer,
+        offsets: Vec<OffsetChange>,
+        deferred: Deferred,
+    ) {
+        let records = offsets.iter().map(offset_record).collect();
+        let change = Change::Pending {
+            producer_id: producer.id,
+            offsets,
+        };
+        let token = self.push(change, vec![deferred]);
+        self.effects.push(Effect::Append {
+            token,
+            records,
+            producer: Some(producer),
+        });
+    }
+
+    pub(super) fn append_marker(&mut self, transaction: CompleteTransaction, deferred: Deferred) {
+        let change = Change::Completion {
+            producer_id: transaction.producer.id,
+            is_commit: transaction.is_commit,
+        };
+        let token = self.push(change, vec![deferred]);
+        self.effects
+            .push(Effect::AppendMarker { token, transaction });
+    }
+
+    fn push(&mut self, change: Change, deferred: Vec<Deferred>) -> AppendToken {
         let timeout_ms = self.config.offsets_commit_timeout_ms;
         let deadline_ms = self.now.monotonic_ms.saturating_add(timeout_ms.into());
-        let token = self.appends.push(change, deferred, deadline_ms);
-        self.effects.push(Effect::Append { token, records });
-        token
+        self.appends.push(change, deferred, deadline_ms)
     }
 
     pub(super) fn schedule(&mut self, key: TimerKey, delay_ms: i32) {

@@ -46,5 +46,6 @@ fn offset_of(value: OffsetCommitValue) -> OffsetAndMetadata {
         commit_timestamp_ms: value.commit_timestamp,
         expire_timestamp_ms: Some(value.expire_timestamp).filter(expires),
         topic_id: value.topic_id,
+        place: 0,
     }
 }

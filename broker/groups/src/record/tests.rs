@@ -42,6 +42,7 @@ fn offset(offset: i64, leader_epoch: i32, metadata: &str) -> OffsetAndMetadata {
         commit_timestamp_ms: 1_700_000_000_123,
         expire_timestamp_ms: None,
         topic_id: Uuid::nil(),
+        place: 0,
     }
 }
 

@@ -442,7 +442,7 @@ fn many_changes_go_in_as_many_batches_as_it_takes() {
 }
 
 fn bytes_of_largest(harness: &Harness) -> usize {
-    let bytes_of = |records: &Vec<foz_groups::Record>| {
+    let bytes_of = |records: &Vec<Logged>| {
         let records = records.iter().map(|record| {
             let value = record.value.as_ref().map_or(0, |value| value.len());
             // Lengths, attributes and numbers take at least that much besides.

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use foz_groups::{
-    AppendError, AppendToken, Coordinator, Effect, GroupConfig, Loader, Now, Record, Request,
-    RequestContext, Response, Topic, Topics, WaiterId,
+    AppendError, AppendToken, CompleteTransaction, Coordinator, Effect, GroupConfig, Loader, Now,
+    Record, Request, RequestContext, Response, Topic, Topics, TransactionalProducer, WaiterId,
 };
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -26,10 +26,10 @@ pub(crate) struct Harness {
     pub(crate) config: GroupConfig,
     pub(crate) now: Now,
     /// What was confirmed, in order: what a restart finds.
-    pub(crate) log: Vec<Record>,
-    pub(crate) pending: VecDeque<(AppendToken, Vec<Record>)>,
+    pub(crate) log: Vec<Logged>,
+    pub(crate) pending: VecDeque<(AppendToken, Vec<Logged>)>,
     /// What is in the log and not committed, when a coordinator is loaded.
-    tail: Vec<Record>,
+    tail: Vec<Logged>,
     /// What waits for the tail to be committed; it does not fail.
     tail_token: Option<AppendToken>,
     /// Confirm appends as soon as they are handed out.
@@ -48,6 +48,58 @@ pub(crate) struct Harness {
     pub(crate) fails_once: Option<AppendError>,
     /// How often the coordinator has asked to be loaded again.
     pub(crate) reloads: usize,
+}
+
+/// A record or a marker in the log. A marker has no key, and a value that is no tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Logged {
+    pub(crate) key: Bytes,
+    pub(crate) value: Option<Bytes>,
+    /// In whose transaction.
+    pub(crate) producer_id: Option<i64>,
+    /// Of a marker.
+    pub(crate) is_commit: Option<bool>,
+}
+
+impl Logged {
+    fn of(record: Record, producer: Option<TransactionalProducer>) -> Self {
+        Self {
+            key: record.key,
+            value: record.value,
+            producer_id: producer.map(|producer| producer.id),
+            is_commit: None,
+        }
+    }
+
+    fn marker(transaction: CompleteTransaction) -> Self {
+        Self {
+            key: Bytes::new(),
+            value: Some(Bytes::new()),
+            producer_id: Some(transaction.producer.id),
+            is_commit: Some(transaction.is_commit),
+        }
+    }
+
+    fn replay(&self, loader: &mut Loader, is_committed: bool) {
+        if let (Some(producer_id), Some(is_commit)) = (self.producer_id, self.is_commit) {
+            return match is_committed {
+                true => loader.end_transaction(producer_id, is_commit),
+                false => loader.end_transaction_uncommitted(producer_id, is_commit),
+            };
+        }
+        let value = self.value.as_deref();
+        let replayed = match is_committed {
+            true => loader.replay(self.producer_id, &self.key, value),
+            false => loader.replay_uncommitted(self.producer_id, &self.key, value),
+        };
+        replayed.expect("a record of our own");
+    }
+}
+
+impl From<Record> for Logged {
+    fn from(record: Record) -> Self {
+        Self::of(record, None)
+    }
 }
 
 pub(crate) fn text(string: &str) -> StrBytes {
@@ -239,7 +291,24 @@ impl Harness {
                         self.replies.insert(waiter, response);
                     }
                     Effect::Append { token, .. } if !self.coordinator.is_under_way(token) => {}
-                    Effect::Append { token, records } => {
+                    Effect::AppendMarker { token, .. } if !self.coordinator.is_under_way(token) => {
+                    }
+                    effect @ (Effect::Append { .. } | Effect::AppendMarker { .. }) => {
+                        let (token, records) = match effect {
+                            Effect::AppendMarker { token, transaction } => {
+                                (token, vec![Logged::marker(transaction)])
+                            }
+                            Effect::Append {
+                                token,
+                                records,
+                                producer,
+                            } => {
+                                let records = records.into_iter();
+                                let logged = |record| Logged::of(record, producer);
+                                (token, records.map(logged).collect())
+                            }
+                            other => panic!("{other:?}"),
+                        };
                         assert!(!records.is_empty());
                         if let Some(error) = self.fails_once.take().or(self.fails) {
                             let undone = self.coordinator.on_append(token, Err(error), self.now);
@@ -287,7 +356,7 @@ impl Harness {
 
     /// Fails the oldest append; false when there is none.
     pub(crate) fn fail(&mut self, error: AppendError) -> bool {
-        let can_fail = |(token, _): &(AppendToken, Vec<Record>)| self.tail_token != Some(*token);
+        let can_fail = |(token, _): &(AppendToken, Vec<Logged>)| self.tail_token != Some(*token);
         if !self.pending.front().is_some_and(can_fail) {
             return false;
         }
@@ -341,14 +410,10 @@ impl Harness {
         self.pending.clear();
         let mut loader = Loader::new();
         for record in &self.log {
-            loader
-                .replay(&record.key, record.value.as_deref())
-                .expect("a record of our own");
+            record.replay(&mut loader, true);
         }
         for record in &self.tail {
-            loader
-                .replay_uncommitted(&record.key, record.value.as_deref())
-                .expect("a record of our own");
+            record.replay(&mut loader, false);
         }
         let (coordinator, effects) = loader.finish(self.config.clone(), self.now);
         self.coordinator = coordinator;
@@ -546,6 +611,8 @@ fn encode(response: &Response, api_version: i16) {
         Response::OffsetDelete(response) => response.encode(&mut buf, api_version),
         Response::ConsumerGroupHeartbeat(response) => response.encode(&mut buf, api_version),
         Response::ConsumerGroupDescribe(response) => response.encode(&mut buf, api_version),
+        Response::TxnOffsetCommit(response) => response.encode(&mut buf, api_version),
+        Response::CompleteTransaction(_) => Ok(()),
     };
     encoded.unwrap_or_else(|error| panic!("{response:?} at version {api_version}: {error}"));
 }

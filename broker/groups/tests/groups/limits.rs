@@ -71,10 +71,11 @@ fn a_generation_cannot_overflow() {
     let mut harness = Harness::new();
     let value = b"\x00\x03\x00\x08consumer\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0";
     let key = b"\x00\x02\x00\x05group";
-    harness.log.push(foz_groups::Record {
+    let record = foz_groups::Record {
         key: key[..].into(),
         value: Some(value[..].into()),
-    });
+    };
+    harness.log.push(record.into());
     harness.restart();
     let waiter = harness.send(3, Request::JoinGroup(join_request("")));
     harness.advance(3_000);

@@ -54,10 +54,12 @@ fn a_record_that_cannot_be_read_ends_the_load() {
         ),
     ] {
         let mut loader = Loader::new();
-        loader.replay(OFFSET_KEY, Some(OFFSET)).unwrap();
-        let error = loader.replay(key, Some(value)).unwrap_err();
+        loader.replay(None, OFFSET_KEY, Some(OFFSET)).unwrap();
+        let error = loader.replay(None, key, Some(value)).unwrap_err();
         assert_eq!(error.to_string(), cause);
-        let error = loader.replay_uncommitted(key, Some(value)).unwrap_err();
+        let error = loader
+            .replay_uncommitted(None, key, Some(value))
+            .unwrap_err();
         assert_eq!(error.to_string(), cause);
         assert!(loader.skipped().is_empty(), "{cause}");
     }
@@ -66,24 +68,26 @@ fn a_record_that_cannot_be_read_ends_the_load() {
 #[test]
 fn records_of_other_types_are_passed_over_and_counted() {
     let mut loader = Loader::new();
-    loader.replay(OFFSET_KEY, Some(OFFSET)).unwrap();
+    loader.replay(None, OFFSET_KEY, Some(OFFSET)).unwrap();
     assert!(loader.skipped().is_empty());
     for _ in 0..2 {
         let anything = b"\x00\x00";
         loader
-            .replay(b"\x00\x11\x00\x05group", Some(anything))
+            .replay(None, b"\x00\x11\x00\x05group", Some(anything))
             .unwrap();
     }
     loader
-        .replay_uncommitted(b"\x00\x11\x00\x05group", None)
+        .replay_uncommitted(None, b"\x00\x11\x00\x05group", None)
         .unwrap();
     // What Kafka wrote once of the topics of a consumer group is of no use to anyone.
     loader
-        .replay(b"\x00\x04\x00\x05group", Some(b"\x00\x00"))
+        .replay(None, b"\x00\x04\x00\x05group", Some(b"\x00\x00"))
         .unwrap();
     // A share group, and a type from the future.
-    loader.replay(b"\x00\x0a?", Some(b"anything")).unwrap();
-    loader.replay_uncommitted(b"\x7f\xff", None).unwrap();
+    loader
+        .replay(None, b"\x00\x0a?", Some(b"anything"))
+        .unwrap();
+    loader.replay_uncommitted(None, b"\x7f\xff", None).unwrap();
     let skipped = loader.skipped().iter();
     let skipped: Vec<(i16, usize)> = skipped.map(|(of, count)| (*of, *count)).collect();
     assert_eq!(skipped, [(10, 1), (17, 3), (i16::MAX, 1)]);

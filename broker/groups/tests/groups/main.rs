@@ -14,4 +14,6 @@ mod loading;
 mod static_members;
 mod stories;
 mod syncs;
+mod transactional_commits;
+mod transactions_model;
 mod uncommitted;

@@ -60,6 +60,7 @@ pub(super) fn shape_of(key: ApiKey) -> Option<&'static Shape> {
         ApiKey::AddPartitionsToTxn => &transactions::ADD_PARTITIONS_TO_TXN,
         ApiKey::AddOffsetsToTxn => &transactions::ADD_OFFSETS_TO_TXN,
         ApiKey::EndTxn => &transactions::END_TXN,
+        ApiKey::TxnOffsetCommit => &transactions::TXN_OFFSET_COMMIT,
         ApiKey::DescribeTransactions => &transactions::DESCRIBE_TRANSACTIONS,
         ApiKey::ListTransactions => &transactions::LIST_TRANSACTIONS,
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,

@@ -33,6 +33,7 @@ macro_rules! for_request_of {
             ApiKey::AddPartitionsToTxn => $then::<AddPartitionsToTxnRequest>($($argument),*),
             ApiKey::AddOffsetsToTxn => $then::<AddOffsetsToTxnRequest>($($argument),*),
             ApiKey::EndTxn => $then::<EndTxnRequest>($($argument),*),
+            ApiKey::TxnOffsetCommit => $then::<TxnOffsetCommitRequest>($($argument),*),
             ApiKey::DescribeTransactions => $then::<DescribeTransactionsRequest>($($argument),*),
             ApiKey::ListTransactions => $then::<ListTransactionsRequest>($($argument),*),
             ApiKey::OffsetForLeaderEpoch => $then::<OffsetForLeaderEpochRequest>($($argument),*),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foz_groups::{
-    AppendError, AppendToken, Coordinator, Effect, Now, Record, Request,
-    RequestContext as GroupContext, Response, TooLarge, WaiterId,
+    AppendError, AppendToken, CompleteTransaction, Coordinator, Effect, Now, Record, Request,
+    RequestContext as GroupContext, Response, TooLarge, TransactionalProducer, WaiterId,
 };
+use foz_log::{TransactionMarker, VerificationGuard};
+use foz_protocol::error::ErrorCode;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kafka_protocol::ResponseError;
@@ -24,8 +26,8 @@ use super::counted::{Counted, CountedGroups, Counts};
 use super::load::{Load, Loaded, gone_topics, load};
 use super::regexes::resolve;
 use crate::authorizer::{Operation, Resource};
-use crate::coordinator_log::{CoordinatorLog, Led, NotWritten};
-use crate::partition::wall_clock_ms;
+use crate::coordinator_log::{CoordinatorLog, InTransaction, Led, NotWritten};
+use crate::partition::{Produced, wall_clock_ms};
 use crate::request::RequestContext;
 
 /// Requests that may wait for one coordinator. More are refused as `COORDINATOR_NOT_AVAILABLE`.
@@ -49,9 +51,16 @@ pub(super) enum Message {
     TopicsDeleted(Arc<[String]>),
 }
 
+/// Who asked.
+struct Asker {
+    context: RequestContext,
+    /// Of the transaction that the request belongs to, where it begins in this partition.
+    guard: Option<VerificationGuard>,
+}
+
 pub(super) struct Asked {
     context: GroupContext,
-    asker: RequestContext,
+    asker: Asker,
     request: Request,
     answer: oneshot::Sender<Response>,
 }
@@ -80,9 +89,13 @@ impl ActorHandle {
         &self,
         context: &RequestContext,
         request: Request,
+        guard: Option<VerificationGuard>,
     ) -> oneshot::Receiver<Response> {
         let (answer, answered) = oneshot::channel();
-        let asker = context.clone();
+        let asker = Asker {
+            context: context.clone(),
+            guard,
+        };
         let context = GroupContext {
             waiter: 0,
             api_version: context.version,
@@ -329,7 +342,7 @@ impl Actor {
         &mut self,
         coordinator: &mut Coordinator,
         message: Message,
-        asker: &mut Option<RequestContext>,
+        asker: &mut Option<Asker>,
     ) -> Vec<Effect> {
         let now = self.clock.now();
         match message {
@@ -359,29 +372,32 @@ impl Actor {
         &mut self,
         coordinator: &mut Coordinator,
         effects: Vec<Effect>,
-        asker: Option<&RequestContext>,
+        asker: Option<&Asker>,
     ) -> ControlFlow<()> {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Reply { waiter, response } => self.reply(waiter, response),
-                Effect::Append { token, .. } if !coordinator.is_under_way(token) => {}
-                Effect::Append { token, records } => {
-                    if let Err(error) = self.append(token, &records) {
-                        let undone = coordinator.on_append(token, Err(error), self.clock.now());
-                        debug_assert!(
-                            !undone
-                                .iter()
-                                .any(|effect| matches!(effect, Effect::Append { .. })),
-                            "it would come before those that were handed out earlier"
-                        );
-                        for effect in undone.into_iter().rev() {
-                            effects.push_front(effect);
-                        }
-                    }
+                Effect::Append { token, .. } | Effect::AppendMarker { token, .. }
+                    if !coordinator.is_under_way(token) => {}
+                Effect::Append {
+                    token,
+                    records,
+                    producer,
+                } => {
+                    let guard = asker.and_then(|asker| asker.guard);
+                    let appended = self.append(&records, producer, guard);
+                    self.appended(coordinator, token, appended, &mut effects);
+                }
+                Effect::AppendMarker { token, transaction } => {
+                    let appended = self.append_marker(transaction);
+                    self.appended(coordinator, token, appended, &mut effects);
                 }
                 Effect::AwaitCommitted { token } => self.await_committed(token),
-                Effect::Resolve { group_id, regexes } => self.resolve(group_id, regexes, asker),
+                Effect::Resolve { group_id, regexes } => {
+                    let asker = asker.map(|asker| &asker.context);
+                    self.resolve(group_id, regexes, asker);
+                }
                 Effect::Report {
                     group_id,
                     too_large,
@@ -447,23 +463,80 @@ impl Actor {
         }));
     }
 
-    fn append(&mut self, token: AppendToken, records: &[Record]) -> Result<(), AppendError> {
+    fn append(
+        &self,
+        records: &[Record],
+        producer: Option<TransactionalProducer>,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Produced, NotWritten> {
         let records = records.iter();
         let records: Vec<_> = records
             .map(|it| (it.key.clone(), it.value.clone()))
             .collect();
-        let committed = self.log.append(&records).map_err(append_error)?;
-        self.appending.push(Box::pin(async move {
-            (token, committed.await.map_err(append_error))
-        }));
-        Ok(())
+        let transaction = producer.map(|producer| InTransaction {
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            guard,
+        });
+        self.log.append(&records, transaction)
+    }
+
+    fn append_marker(&self, transaction: CompleteTransaction) -> Result<Produced, NotWritten> {
+        let marker = TransactionMarker {
+            producer_id: transaction.producer.id,
+            producer_epoch: transaction.producer.epoch,
+            coordinator_epoch: transaction.coordinator_epoch,
+            is_commit: transaction.is_commit,
+        };
+        self.log
+            .append_marker(marker, transaction.transaction_version)
+    }
+
+    fn appended(
+        &mut self,
+        coordinator: &mut Coordinator,
+        token: AppendToken,
+        appended: Result<Produced, NotWritten>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        match appended {
+            Ok(produced) => {
+                let committed = self.log.committed(produced);
+                self.appending.push(Box::pin(async move {
+                    (token, committed.await.map_err(append_error))
+                }));
+            }
+            Err(error) => {
+                let undone =
+                    coordinator.on_append(token, Err(append_error(error)), self.clock.now());
+                let is_append = |effect: &Effect| {
+                    matches!(effect, Effect::Append { .. } | Effect::AppendMarker { .. })
+                };
+                debug_assert!(
+                    !undone.iter().any(is_append),
+                    "it would come before those that were handed out earlier"
+                );
+                for effect in undone.into_iter().rev() {
+                    effects.push_front(effect);
+                }
+            }
+        }
     }
 }
-
 fn append_error(error: NotWritten) -> AppendError {
+    use AppendError::Refused;
     match error {
         NotWritten::Lost => AppendError::NotCoordinator,
         NotWritten::NotAvailable => AppendError::NotAvailable,
-        NotWritten::Refused => AppendError::TooLarge,
+        NotWritten::Refused(code) => match code {
+            ErrorCode::InvalidProducerEpoch => Refused(ResponseError::InvalidProducerEpoch),
+            ErrorCode::InvalidTxnState => Refused(ResponseError::InvalidTxnState),
+            ErrorCode::TransactionCoordinatorFenced => {
+                Refused(ResponseError::TransactionCoordinatorFenced)
+            }
+            // A producer id or an epoch that there cannot be.
+            ErrorCode::InvalidRecord => Refused(ResponseError::InvalidRecord),
+            _ => AppendError::TooLarge,
+        },
     }
 }

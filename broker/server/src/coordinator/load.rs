@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::actor::{Clock, Message};
 use crate::blocking::blocking;
 use crate::coordinator_log::{CoordinatorLog, by_type};
+use crate::partition::{Content, Replayed};
 
 /// How a load ended.
 pub(super) enum Load {
@@ -91,13 +92,42 @@ pub(super) struct Loaded {
 async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
     blocking(move || {
         let mut loader = Loader::new();
-        let records = log.replay(|record| match record.is_committed {
-            true => loader.replay(record.key, record.value),
-            false => loader.replay_uncommitted(record.key, record.value),
+        let records = log.replay(|record| {
+            let Replayed {
+                is_committed,
+                transaction_of,
+                content,
+                ..
+            } = record;
+            match content {
+                Content::Record { key, value } if is_committed => {
+                    loader.replay(transaction_of, key, value)
+                }
+                Content::Record { key, value } => {
+                    loader.replay_uncommitted(transaction_of, key, value)
+                }
+                Content::Marker { is_commit } => {
+                    end_transaction(&mut loader, transaction_of, is_committed, is_commit);
+                    Ok(())
+                }
+            }
         })?;
         Ok((loader, records))
     })
     .await
+}
+
+fn end_transaction(
+    loader: &mut Loader,
+    transaction_of: Option<i64>,
+    is_committed: bool,
+    is_commit: bool,
+) {
+    match transaction_of {
+        Some(producer_id) if is_committed => loader.end_transaction(producer_id, is_commit),
+        Some(producer_id) => loader.end_transaction_uncommitted(producer_id, is_commit),
+        None => {}
+    }
 }
 
 /// Topics whose offsets are to be forgotten: those that were deleted while nobody coordinated the

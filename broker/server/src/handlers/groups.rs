@@ -241,7 +241,11 @@ fn refuse_commits(
     answers
 }
 
-fn partition_error(context: &RequestContext, topic: &str, index: i32) -> Option<ErrorCode> {
+pub(super) fn partition_error(
+    context: &RequestContext,
+    topic: &str,
+    index: i32,
+) -> Option<ErrorCode> {
     if !context.allows(Operation::Read, &Resource::Topic(topic)) {
         return Some(ErrorCode::TopicAuthorizationFailed);
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foz_groups::{CompleteTransaction, Request, Response, TransactionalProducer};
 use foz_log::TransactionMarker;
 use foz_protocol::error::ErrorCode;
 use foz_records::write_txn_markers_request::{WritableTxnMarker, WriteTxnMarkersRequest};
@@ -16,10 +17,12 @@ use foz_records::write_txn_markers_response::{
     WriteTxnMarkersResponse,
 };
 use futures::future::join_all;
+use kafka_protocol::ResponseError;
 use tokio::time::Instant;
 
 use super::leadership::{CONFIRMATION_MAX, LedIn};
 use crate::authorizer::{Operation, Resource};
+use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::partition::{Partition, ProduceError, Produced, monotonic_ms};
 use crate::request::RequestContext;
 
@@ -78,7 +81,13 @@ struct Written {
     outcome: Outcome,
 }
 
-type Outcome = Result<(Arc<Partition>, Produced), Refusal>;
+type Outcome = Result<Taken, Refusal>;
+
+enum Taken {
+    InLog(Arc<Partition>, Produced),
+    /// For the coordinator of the groups, who is to lead in this epoch.
+    ByGroups(LedIn, CompleteTransaction),
+}
 
 struct Refusal {
     error: ErrorCode,
@@ -97,7 +106,15 @@ impl From<ErrorCode> for Refusal {
 
 async fn finish(outcome: Outcome, context: &RequestContext, asked_ms: i64) -> ErrorCode {
     let (error, led) = match outcome {
-        Ok((partition, produced)) => {
+        Ok(Taken::ByGroups(led, transaction)) => {
+            let error = complete(context, transaction).await;
+            let led = is_final(error).then_some(led);
+            if let Some(led) = &led {
+                led.ask_followers(&context.broker, asked_ms);
+            }
+            (error, led)
+        }
+        Ok(Taken::InLog(partition, produced)) => {
             let safe = partition.acknowledged(&produced);
             return match tokio::time::timeout(ACKNOWLEDGED_MAX, safe).await {
                 Ok(Ok(())) => ErrorCode::None,
@@ -117,6 +134,24 @@ async fn finish(outcome: Outcome, context: &RequestContext, asked_ms: i64) -> Er
     }
 }
 
+/// Whoever keeps the offsets of groups writes the marker, and makes those of the transaction count, or forgets them.
+async fn complete(context: &RequestContext, transaction: CompleteTransaction) -> ErrorCode {
+    let coordinators = &context.broker.coordinators;
+    let completed = coordinators.ask(context, Request::CompleteTransaction(transaction));
+    match tokio::time::timeout(ACKNOWLEDGED_MAX, completed).await {
+        Ok(Response::CompleteTransaction(Ok(()))) => ErrorCode::None,
+        Ok(Response::CompleteTransaction(Err(error))) => match error {
+            // As in Kafka: not what the coordinator of a transaction expects.
+            ResponseError::CoordinatorNotAvailable
+            | ResponseError::CoordinatorLoadInProgress
+            | ResponseError::NotCoordinator => ErrorCode::NotLeaderOrFollower,
+            other => ErrorCode::from_code(other.code()).unwrap_or(ErrorCode::UnknownServerError),
+        },
+        Ok(other) => unreachable!("the coordinator answered {other:?}"),
+        Err(_) => ErrorCode::RequestTimedOut,
+    }
+}
+
 /// Each once.
 fn partitions(marker: &WritableTxnMarker) -> BTreeSet<(&Arc<str>, i32)> {
     let named = marker.topics.iter().flat_map(|topic| {
@@ -126,14 +161,31 @@ fn partitions(marker: &WritableTxnMarker) -> BTreeSet<(&Arc<str>, i32)> {
     named.collect()
 }
 
-/// To the log of any partition alike. Once records of groups can be part of transactions (TxnOffsetCommit), the marker for a
-/// partition of `__consumer_offsets` goes to the coordinator of its groups instead, who writes it and makes the offsets count.
+/// To the log of the partition; to one of `__consumer_offsets` by the coordinator of its groups, who alone writes there.
 fn write(context: &RequestContext, marker: &WritableTxnMarker, topic: &str, index: i32) -> Outcome {
     let image = context.broker.image();
     let known = image
         .topic(topic)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let partition = context.broker.partitions.find(known, index)?;
+    if topic == CONSUMER_OFFSETS {
+        let leader_epoch = partition.led().ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let transaction = CompleteTransaction {
+            offsets_partition: index,
+            producer: TransactionalProducer {
+                id: marker.producer_id,
+                epoch: marker.producer_epoch,
+            },
+            coordinator_epoch: marker.coordinator_epoch,
+            transaction_version: i16::from(marker.transaction_version),
+            is_commit: marker.transaction_result,
+        };
+        let led = LedIn {
+            partition,
+            leader_epoch,
+        };
+        return Ok(Taken::ByGroups(led, transaction));
+    }
     let to_write = TransactionMarker {
         producer_id: marker.producer_id,
         producer_epoch: marker.producer_epoch,
@@ -141,7 +193,7 @@ fn write(context: &RequestContext, marker: &WritableTxnMarker, topic: &str, inde
         is_commit: marker.transaction_result,
     };
     match partition.append_marker(to_write, i16::from(marker.transaction_version)) {
-        Ok(produced) => Ok((partition, produced)),
+        Ok(produced) => Ok(Taken::InLog(partition, produced)),
         Err(ProduceError::NotLeader) => Err(ErrorCode::NotLeaderOrFollower.into()),
         Err(ProduceError::Acks(error)) => Err(error.into()),
         Err(ProduceError::NoRoom) => Err(ErrorCode::KafkaStorageError.into()),

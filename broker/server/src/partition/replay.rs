@@ -1,5 +1,6 @@
 //! Reads a partition from its start, record by record, for those who keep their state in it.
 
+use foz_log::TransactionMarker;
 use foz_protocol::batch::Batches;
 use foz_protocol::record::{Records, record_bytes};
 
@@ -10,19 +11,30 @@ const STEP_BYTES: usize = 1 << 20;
 /// What one batch may take when it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
-/// One record.
+/// One record or marker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replayed<'a> {
     pub(crate) offset: i64,
-    pub(crate) key: &'a [u8],
-    pub(crate) value: Option<&'a [u8]>,
     /// The high watermark had passed it when the replay began.
     pub(crate) is_committed: bool,
+    /// In whose transaction it is, or which one it ends.
+    pub(crate) transaction_of: Option<i64>,
+    pub(crate) content: Content<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Record {
+        key: &'a [u8],
+        value: Option<&'a [u8]>,
+    },
+    /// Of the end of a transaction.
+    Marker { is_commit: bool },
 }
 
 impl Partition {
-    /// Gives every record that this broker has when it begins to lead in `leader_epoch`, in order, until
-    /// `take` refuses one; records without a key and control batches are left out. Returns how many there were.
+    /// Gives every record and marker that this broker has when it begins to lead in `leader_epoch`, in order, until
+    /// `take` refuses one; records without a key and other control batches are left out. Returns how many records there were.
     ///
     /// Those above the high watermark stay for as long as this broker leads in that epoch.
     pub(crate) fn replay(
@@ -65,7 +77,18 @@ impl Partition {
                 let (header, batch) = batch.map_err(|error| error.to_string())?;
                 offset = header.next_offset();
                 let is_committed = offset <= high_watermark;
+                let transaction_of = header.is_transactional().then_some(header.producer_id);
                 if header.is_control() {
+                    let marker = TransactionMarker::read(&header, batch);
+                    if let Some(marker) = marker.map_err(|error| error.to_string())? {
+                        let is_commit = marker.is_commit;
+                        take(Replayed {
+                            offset: header.base_offset,
+                            is_committed,
+                            transaction_of,
+                            content: Content::Marker { is_commit },
+                        })?;
+                    }
                     continue;
                 }
                 let records = record_bytes(&header, batch, DECOMPRESSED_BYTES_MAX)
@@ -75,9 +98,12 @@ impl Partition {
                     if let Some(key) = record.key {
                         take(Replayed {
                             offset: record.offset(&header),
-                            key,
-                            value: record.value,
                             is_committed,
+                            transaction_of,
+                            content: Content::Record {
+                                key,
+                                value: record.value,
+                            },
                         })?;
                         count += 1;
                     }

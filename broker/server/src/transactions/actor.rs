@@ -315,7 +315,7 @@ impl Actor {
 
     fn append(&mut self, token: AppendToken, records: &[Record]) -> Result<(), NotWritten> {
         let records: Vec<_> = records.iter().map(Record::encode).collect();
-        let committed = self.log.append(&records)?;
+        let committed = self.log.committed(self.log.append(&records, None)?);
         self.appending
             .push(Box::pin(async move { (token, committed.await) }));
         Ok(())
@@ -350,7 +350,7 @@ fn append_outcome(outcome: Result<(), NotWritten>) -> ControlFlow<(), Result<(),
         Ok(()) => Ok(()),
         Err(NotWritten::Lost) => return ControlFlow::Break(()),
         Err(NotWritten::NotAvailable) => Err(AppendError::NotAvailable),
-        Err(NotWritten::Refused) => Err(AppendError::TooLarge),
+        Err(NotWritten::Refused(_)) => Err(AppendError::TooLarge),
     })
 }
 

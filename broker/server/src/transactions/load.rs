@@ -11,6 +11,7 @@ use super::actor::{Asked, now};
 use crate::blocking::blocking;
 use crate::broker::Broker;
 use crate::coordinator_log::{CoordinatorLog, by_type};
+use crate::partition::Content;
 
 /// How a load ended.
 pub(super) enum Load {
@@ -79,9 +80,11 @@ pub(super) async fn load(
 async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
     blocking(move || {
         let mut loader = Loader::new();
-        let records = log.replay(|record| match record.is_committed {
-            true => loader.replay(record.key, record.value),
-            false => loader.replay_uncommitted(record.key, record.value),
+        let records = log.replay(|record| match record.content {
+            Content::Record { key, value } if record.is_committed => loader.replay(key, value),
+            Content::Record { key, value } => loader.replay_uncommitted(key, value),
+            // Nobody writes in transactions here.
+            Content::Marker { .. } => Ok(()),
         })?;
         Ok((loader, records))
     })

@@ -22,32 +22,33 @@ const PARTITIONS: [i32; 2] = [0, 1];
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy)]
-struct Versions {
+pub(crate) struct Versions {
     produce: i16,
     end: i16,
 }
 
 /// As librdkafka does: all transactions of a producer share an epoch.
-const FIRST: Versions = Versions {
+pub(crate) const FIRST: Versions = Versions {
     produce: 11,
     end: 4,
 };
 /// `transaction.version` 2.
-const SECOND: Versions = Versions {
+pub(crate) const SECOND: Versions = Versions {
     produce: 12,
     end: 5,
 };
 
 impl Versions {
-    fn has_epochs(self) -> bool {
+    pub(crate) fn has_epochs(self) -> bool {
         self.end >= 5
     }
 }
 
-fn three_brokers() -> Testbed {
+pub(crate) fn three_brokers() -> Testbed {
     let mut testbed = Testbed::prepare(1, 3);
     for broker in &testbed.brokers {
         broker.configure("transaction.state.log.num.partitions=3");
+        broker.configure("offsets.topic.num.partitions=3");
     }
     testbed.start_all();
     testbed
@@ -73,7 +74,11 @@ fn leader<'a>(
     Connection::open(&testbed.brokers[node as usize], answered)
 }
 
-fn coordinator<'a>(testbed: &'a Testbed, answered: &'a Answered, id: &str) -> Connection<'a> {
+pub(crate) fn coordinator<'a>(
+    testbed: &'a Testbed,
+    answered: &'a Answered,
+    id: &str,
+) -> Connection<'a> {
     let node = eventually(|| {
         let alive = testbed.brokers.iter().find(|broker| broker.is_running());
         let mut connection = Connection::open(alive.unwrap(), answered);
@@ -114,12 +119,12 @@ fn produce_once(
 }
 
 /// The life of a producer whose coordinator may be killed.
-struct Story<'a> {
-    testbed: &'a mut Testbed,
-    versions: Versions,
-    topic: Topic,
-    producer: Producer,
-    sequence: i32,
+pub(crate) struct Story<'a> {
+    pub(crate) testbed: &'a mut Testbed,
+    pub(crate) versions: Versions,
+    pub(crate) topic: Topic,
+    pub(crate) producer: Producer,
+    pub(crate) sequence: i32,
 }
 
 impl Story<'_> {
@@ -128,7 +133,7 @@ impl Story<'_> {
     }
 
     /// To every partition.
-    fn write(&mut self, value: &str) {
+    pub(crate) fn write(&mut self, value: &str) {
         let answered = Answered::default();
         if !self.versions.has_epochs() {
             let topics: [(&str, &[i32]); 1] = [(&self.topic.name, &PARTITIONS)];
@@ -164,7 +169,7 @@ impl Story<'_> {
         self.sequence += 1;
     }
 
-    fn end(&mut self, committed: bool) {
+    pub(crate) fn end(&mut self, committed: bool) {
         let answered = Answered::default();
         let ended = eventually(|| {
             let mut connection = coordinator(self.testbed, &answered, &self.id());
@@ -183,7 +188,7 @@ impl Story<'_> {
         }
     }
 
-    fn kill_coordinator(&mut self) {
+    pub(crate) fn kill_coordinator(&mut self) {
         let answered = Answered::default();
         let connection = coordinator(self.testbed, &answered, &self.id());
         let port = connection.broker.kafka_port;
@@ -193,7 +198,7 @@ impl Story<'_> {
         killed.kill();
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         for broker in &mut self.testbed.brokers {
             if !broker.is_running() {
                 broker.spawn();
@@ -299,7 +304,7 @@ fn read_committed(testbed: &Testbed, topic: &Topic, partition: i32) -> (Vec<Stri
 }
 
 /// Until every partition has its markers.
-fn await_committed(testbed: &Testbed, topic: &Topic, expected: &[&str]) {
+pub(crate) fn await_committed(testbed: &Testbed, topic: &Topic, expected: &[&str]) {
     for partition in PARTITIONS {
         eventually(|| {
             let read = read_committed(testbed, topic, partition);

@@ -19,6 +19,7 @@ mod reassignments;
 mod security;
 mod topics;
 pub(crate) mod transaction_coordinators;
+pub(crate) mod transactional_offsets;
 mod transactions;
 
 use connection::{Answered, Connection};
@@ -45,6 +46,7 @@ const AREAS: &[(&str, Area)] = &[
     ("security", security::check),
     ("topics", topics::check),
     ("transaction coordinators", transaction_coordinators::check),
+    ("transactional offsets", transactional_offsets::check),
     ("transactions", transactions::check),
 ];
 

@@ -1,7 +1,7 @@
 //! Transactions.
 
 use super::super::{Kind, Shape};
-use super::{INT8, INT16, INT32S, INT64, STRING, STRINGS, f};
+use super::{INT8, INT16, INT32, INT32S, INT64, STRING, STRINGS, f};
 
 const TOPICS: Kind = Kind::Array(&[f("name", STRING), f("partitions", INT32S)]);
 
@@ -44,6 +44,34 @@ pub(super) const END_TXN: Shape = Shape {
         f("producer_id", INT64),
         f("producer_epoch", INT16),
         f("committed", INT8),
+    ],
+};
+
+pub(super) const TXN_OFFSET_COMMIT: Shape = Shape {
+    flexible_from: 3,
+    fields: &[
+        f("transactional_id", STRING),
+        f("group_id", STRING),
+        f("producer_id", INT64),
+        f("producer_epoch", INT16),
+        f("generation_id", INT32).from(3),
+        f("member_id", STRING).from(3),
+        f("group_instance_id", STRING).from(3),
+        f(
+            "topics",
+            Kind::Array(&[
+                f("name", STRING),
+                f(
+                    "partitions",
+                    Kind::Array(&[
+                        f("partition_index", INT32),
+                        f("committed_offset", INT64),
+                        f("committed_leader_epoch", INT32).from(2),
+                        f("committed_metadata", STRING),
+                    ]),
+                ),
+            ]),
+        ),
     ],
 };
 

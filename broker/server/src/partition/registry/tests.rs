@@ -47,6 +47,7 @@ mod burying;
 mod coordinating;
 mod offline_replicas;
 mod transacting;
+mod transactional_offsets;
 
 const TOPIC_ID: Uuid = Uuid::from_u128(7);
 

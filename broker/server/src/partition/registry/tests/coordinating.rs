@@ -42,7 +42,7 @@ fn counts(world: &World) -> [i64; 3] {
 }
 
 /// Until no coordinator loads.
-async fn coordinate(world: &World) -> [i64; 3] {
+pub(super) async fn coordinate(world: &World) -> [i64; 3] {
     let changes = Changes::default();
     let coordinators = &world.broker.coordinators;
     coordinators.apply(&world.broker, &world.image, &changes);
@@ -55,15 +55,19 @@ async fn coordinate(world: &World) -> [i64; 3] {
     }
 }
 
-async fn ask(world: &World, version: i16, request: Request) -> Response {
+pub(super) fn context(world: &World, version: i16) -> RequestContext {
     let peer = "127.0.0.1:1".parse().unwrap();
     let client = Client::anonymous(peer, Listener::Clients, 1, CancellationToken::new());
-    let context = RequestContext {
+    RequestContext {
         broker: Arc::clone(&world.broker),
         client: Arc::new(client),
         client_id: String::new(),
         version,
-    };
+    }
+}
+
+async fn ask(world: &World, version: i16, request: Request) -> Response {
+    let context = context(world, version);
     world.broker.coordinators.ask(&context, request).await
 }
 
@@ -87,7 +91,7 @@ async fn fetched(world: &World) -> Result<Option<i64>, i16> {
 }
 
 /// Leads once more, in the next epoch.
-fn lead_again(world: &mut World, leader_epoch: i32) {
+pub(super) fn lead_again(world: &mut World, leader_epoch: i32) {
     world.change(PartitionChangeRecord {
         leader: Some(0),
         leader_epoch: Some(leader_epoch),

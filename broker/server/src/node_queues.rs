@@ -25,8 +25,8 @@ pub(crate) trait Asked: Send + Sync + Sized + 'static {
     /// Whether it does no harm when it is heard twice.
     const MAY_COME_TWICE: bool;
 
-    /// How many partitions it is about: what goes together holds memory of the other broker until all are written to.
-    fn partition_count(&self) -> usize;
+    /// What it takes of a request, about.
+    fn bytes(&self) -> usize;
 
     /// Nobody waits for it any longer.
     fn is_given_up(&self) -> bool;
@@ -43,8 +43,9 @@ pub(crate) trait Asked: Send + Sync + Sized + 'static {
     fn tell(self, answer: Option<&Self::Answer>);
 }
 
-/// Of one request, unless the first one alone has more.
-pub(crate) const PARTITIONS_TOGETHER_MAX: usize = 2_000;
+/// Of one request, unless the first one alone has more. The other broker holds them until its followers have fetched what is
+/// written for it, in a budget of 8 MiB in which they ask for that, too.
+pub(crate) const BYTES_TOGETHER_MAX: usize = 128 << 10;
 
 /// By broker. The queues have no bound of their own: who asks has one.
 #[derive(Debug)]
@@ -134,14 +135,14 @@ async fn serve<A: Asked>(
 /// The first of those who still wait, as far as they go together; the others stay, in their order.
 fn next<A: Asked>(waiting: &mut VecDeque<A>) -> Vec<A> {
     let mut together = Vec::new();
-    let mut partition_count = 0;
+    let mut bytes = 0;
     let mut alone = HashSet::new();
     let mut rest = VecDeque::new();
     for asked in waiting.drain(..).filter(|asked| !asked.is_given_up()) {
-        let with_it = partition_count + asked.partition_count();
-        let fits = together.is_empty() || with_it <= PARTITIONS_TOGETHER_MAX;
+        let with_it = bytes + asked.bytes();
+        let fits = together.is_empty() || with_it <= BYTES_TOGETHER_MAX;
         if fits && alone.insert(asked.alone()) {
-            partition_count = with_it;
+            bytes = with_it;
             together.push(asked);
         } else {
             rest.push_back(asked);
@@ -187,14 +188,20 @@ async fn ask<A: Asked>(
 ) -> io::Result<A::Answer> {
     if let Some(connection) = connection {
         let answered = A::ask(connection, together).await;
-        // The other side closes connections that were idle for long.
-        if answered.is_ok() || !A::MAY_COME_TWICE {
-            return answered;
+        match &answered {
+            Err(error) if A::MAY_COME_TWICE && may_be_of_idleness(error) => {}
+            _ => return answered,
         }
     }
     let client_id = format!("broker-{}-{}", broker.node_id, A::PURPOSE);
     let opened = NodeConnection::open_to(broker, node_id, &client_id).await?;
     A::ask(connection.insert(opened), together).await
+}
+
+/// The other side closes connections that were idle for long. Who let the time pass lives, and has the request: it would take as
+/// long again, and everybody behind it waits.
+fn may_be_of_idleness(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::TimedOut
 }
 
 #[cfg(test)]
@@ -210,8 +217,12 @@ mod tests {
         const PURPOSE: &'static str = "test";
         const MAY_COME_TWICE: bool = true;
 
-        fn partition_count(&self) -> usize {
-            PARTITIONS_TOGETHER_MAX / 3
+        /// Three go together; of large ones none with another.
+        fn bytes(&self) -> usize {
+            match self.0 {
+                ..100 => BYTES_TOGETHER_MAX / 3,
+                _ => BYTES_TOGETHER_MAX + 1,
+            }
         }
 
         fn is_given_up(&self) -> bool {
@@ -238,5 +249,23 @@ mod tests {
         assert_eq!(next(), [1, 10, 4]);
         assert_eq!(next(), [1]);
         assert!(next().is_empty());
+    }
+
+    #[test]
+    fn what_is_larger_than_a_request_goes_by_itself() {
+        let mut waiting: VecDeque<_> = [1, 100, 3, 101].map(|it| Number(it, false)).into();
+        let mut next = || -> Vec<i32> { next(&mut waiting).iter().map(|it| it.0).collect() };
+        assert_eq!(next(), [1, 3]);
+        assert_eq!(next(), [100]);
+        assert_eq!(next(), [101]);
+    }
+
+    #[test]
+    fn who_let_the_time_pass_is_not_asked_again() {
+        let error = |kind: io::ErrorKind| io::Error::from(kind);
+        assert!(!may_be_of_idleness(&error(io::ErrorKind::TimedOut)));
+        assert!(may_be_of_idleness(&error(io::ErrorKind::UnexpectedEof)));
+        assert!(may_be_of_idleness(&error(io::ErrorKind::ConnectionReset)));
+        assert!(may_be_of_idleness(&error(io::ErrorKind::BrokenPipe)));
     }
 }

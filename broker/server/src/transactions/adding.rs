@@ -25,10 +25,15 @@ const VERSION: i16 = 5;
 /// The producer's connection waits meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// Of a transaction, or of a topic, besides names and partitions.
+const LEAST_BYTES: usize = 16;
+const PARTITION_BYTES: usize = 4;
+
 /// Errors of partitions that cannot be written to.
 pub(crate) type Refused = HashMap<(TopicName, i32), ResponseError>;
 
-/// Those who ask: at most one for each connection of a client, which is read on only then.
+/// Those who ask: produce requests, of which each connection of a client has one at most, and commits of offsets, of which it has
+/// as many as it may have requests under way.
 pub(super) type AddingQueues = NodeQueues<Adding>;
 
 /// A transaction with the partitions that are about to be written to.
@@ -81,9 +86,11 @@ impl Asked for Adding {
     const PURPOSE: &'static str = "transactions";
     const MAY_COME_TWICE: bool = true;
 
-    fn partition_count(&self) -> usize {
+    fn bytes(&self) -> usize {
         let topics = self.transaction.topics.iter();
-        topics.map(|topic| topic.partitions.len()).sum()
+        let topics =
+            topics.map(|it| LEAST_BYTES + it.name.len() + PARTITION_BYTES * it.partitions.len());
+        LEAST_BYTES + self.transaction.transactional_id.len() + topics.sum::<usize>()
     }
 
     fn is_given_up(&self) -> bool {

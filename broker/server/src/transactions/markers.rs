@@ -16,13 +16,16 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 
 use crate::broker::Broker;
-use crate::node_queues::{Asked, NodeQueues, PARTITIONS_TOGETHER_MAX};
+use crate::node_queues::{Asked, BYTES_TOGETHER_MAX, NodeQueues};
 use crate::replication::NodeConnection;
 
 /// What nodes speak with each other. A newer one only after a feature level says that all can.
 const VERSION: i16 = 2;
 /// Leaders answer by then, whether the markers are on all replicas in sync or not.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Of an end, or of a partition, besides the name of its topic.
+const LEAST_BYTES: usize = 40;
 
 /// What became of markers, for the coordinator that sent them.
 pub(super) type Reported = (MarkerToken, Vec<(TopicPartition, MarkerOutcome)>);
@@ -70,8 +73,9 @@ impl Asked for Sending {
     /// Before `transaction.version` 2 it could end the next transaction.
     const MAY_COME_TWICE: bool = false;
 
-    fn partition_count(&self) -> usize {
-        self.markers.partitions.len()
+    fn bytes(&self) -> usize {
+        let partitions = self.markers.partitions.iter();
+        LEAST_BYTES + partitions.map(bytes_of).sum::<usize>()
     }
 
     fn is_given_up(&self) -> bool {
@@ -97,14 +101,26 @@ impl Asked for Sending {
     }
 }
 
+/// At most: a request names each topic once.
+fn bytes_of(partition: &TopicPartition) -> usize {
+    LEAST_BYTES + partition.topic.len()
+}
+
 /// What one request takes.
-fn parts(mut partitions: BTreeSet<TopicPartition>) -> Vec<BTreeSet<TopicPartition>> {
+fn parts(partitions: BTreeSet<TopicPartition>) -> Vec<BTreeSet<TopicPartition>> {
     let mut parts = Vec::new();
-    while let Some(next) = partitions.iter().nth(PARTITIONS_TOGETHER_MAX).cloned() {
-        let rest = partitions.split_off(&next);
-        parts.push(std::mem::replace(&mut partitions, rest));
+    let mut part = BTreeSet::new();
+    let mut bytes = LEAST_BYTES;
+    for partition in partitions {
+        let more = bytes_of(&partition);
+        if bytes + more > BYTES_TOGETHER_MAX {
+            parts.push(std::mem::take(&mut part));
+            bytes = LEAST_BYTES;
+        }
+        bytes += more;
+        part.insert(partition);
     }
-    parts.push(partitions);
+    parts.push(part);
     parts
 }
 
@@ -208,6 +224,7 @@ fn outcomes_of(
 
 #[cfg(test)]
 mod tests {
+    use foz_records::Message;
     use foz_records::write_txn_markers_response::{
         WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
     };
@@ -288,16 +305,36 @@ mod tests {
         let partitions = |count: i32| -> BTreeSet<TopicPartition> {
             (0..count).map(|index| partition("a", index)).collect()
         };
+        let most = (BYTES_TOGETHER_MAX - LEAST_BYTES) / bytes_of(&partition("a", 0));
         for (count, expected) in [
             (1, vec![1]),
-            (2_000, vec![2_000]),
-            (4_001, vec![2_000, 2_000, 1]),
+            (most, vec![most]),
+            (2 * most + 1, vec![most, most, 1]),
         ] {
-            let parts = parts(partitions(count));
+            let all = partitions(count as i32);
+            let parts = parts(all.clone());
             let lengths: Vec<usize> = parts.iter().map(BTreeSet::len).collect();
             assert_eq!(lengths, expected);
-            let all: BTreeSet<TopicPartition> = parts.into_iter().flatten().collect();
-            assert_eq!(all, partitions(count));
+            let together: BTreeSet<TopicPartition> = parts.into_iter().flatten().collect();
+            assert_eq!(together, all);
+        }
+    }
+
+    /// Names may have 249 bytes.
+    #[test]
+    fn a_request_stays_within_its_bound() {
+        let name = |number: usize| format!("{number:0>249}");
+        let names: Vec<String> = (0..5_000).map(name).collect();
+        let partitions: Vec<(&str, i32)> = names.iter().map(|name| (name.as_str(), 0)).collect();
+        let whole = sending(7, &partitions);
+        assert!(whole.bytes() > BYTES_TOGETHER_MAX);
+        let parts = parts(whole.markers.partitions.clone());
+        assert!(parts.len() > 5);
+        for partitions in parts {
+            let mut part = sending(7, &[]);
+            part.markers.partitions = partitions;
+            let body = request_of(&[part]).encode(VERSION).unwrap();
+            assert!(body.len() <= BYTES_TOGETHER_MAX, "{}", body.len());
         }
     }
 

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 use crate::coordinator_log::{CoordinatorLog, led_partitions};
 use crate::internal_topics::CONSUMER_OFFSETS;
+use crate::partition::monotonic_ms;
 use crate::request::RequestContext;
 use actor::ActorHandle;
 pub(crate) use counted::{Counted, Counts};
@@ -152,21 +153,29 @@ impl Coordinators {
         guard: Option<VerificationGuard>,
     ) -> Response {
         let refused = request.error_response(context.version, ResponseError::NotCoordinator);
-        let asked = self
-            .running
-            .lock()
-            .get(&index)
-            .map(|actor| actor.ask(context, request, guard));
-        match asked {
-            Some(answer) => tokio::select! {
-                biased;
-                answer = answer => answer.unwrap_or(refused),
-                // A join waits for other members, for minutes; nobody is there to be answered, or this
-                // broker is stopping.
-                () = context.client.gone.cancelled() => refused,
-            },
-            None => refused,
+        let is_stable = matches!(&request, Request::OffsetFetch(it) if it.require_stable);
+        let asked_ms = monotonic_ms();
+        let asked = {
+            let running = self.running.lock();
+            let actor = running.get(&index);
+            actor.map(|actor| (actor.led_in(), actor.ask(context, request, guard)))
+        };
+        let Some((led, asked)) = asked else {
+            return refused;
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = asked => answer.unwrap_or_else(|_| refused.clone()),
+            // A join waits for other members, for minutes; nobody is there to be answered, or this
+            // broker is stopping.
+            () = context.client.gone.cancelled() => return refused,
+        };
+        // Offsets are told from memory. A coordinator that was stopped or cut off does not know of a transaction that its
+        // successor has ended, and whoever went on from before it would write its output twice.
+        if !is_stable || led.counts(&context.broker, asked_ms).await {
+            return answer;
         }
+        refused
     }
 }
 

@@ -23,11 +23,9 @@ use futures::future::join_all;
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::coordinator_log::{CoordinatorLog, led_partitions};
-use crate::handlers::leadership::CONFIRMATION_MAX;
 use crate::internal_topics::TRANSACTION_STATE;
 use crate::partition::monotonic_ms;
 use crate::request::RequestContext;
@@ -159,11 +157,9 @@ impl Transactions {
         }
         // Much is answered by what the coordinator remembers. One that was stopped or cut off does not know of its
         // successor, and would tell of the last transaction what the client asks of the next.
-        led.ask_followers(&context.broker, asked_ms);
-        let deadline = Instant::now() + CONFIRMATION_MAX;
-        match led.confirm(&context.broker, asked_ms, deadline).await {
-            Ok(()) => answer,
-            Err(_) => Some(refused),
+        match led.counts(&context.broker, asked_ms).await {
+            true => answer,
+            false => Some(refused),
         }
     }
 }

@@ -27,7 +27,8 @@ use super::load::{Load, Loaded, gone_topics, load};
 use super::regexes::resolve;
 use crate::authorizer::{Operation, Resource};
 use crate::coordinator_log::{CoordinatorLog, InTransaction, Led, NotWritten};
-use crate::partition::{Produced, wall_clock_ms};
+use crate::handlers::leadership::LedIn;
+use crate::partition::{Partition, Produced, wall_clock_ms};
 use crate::request::RequestContext;
 
 /// Requests that may wait for one coordinator. More are refused as `COORDINATOR_NOT_AVAILABLE`.
@@ -43,6 +44,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct ActorHandle {
     led: Led,
+    partition: Arc<Partition>,
     queue: mpsc::Sender<Message>,
 }
 
@@ -76,12 +78,25 @@ impl ActorHandle {
     ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let led = (topic_id, log.leader_epoch);
+        let partition = Arc::clone(&log.partition);
         tokio::spawn(run(log, followed, messages, counts));
-        Self { led, queue }
+        Self {
+            led,
+            partition,
+            queue,
+        }
     }
 
     pub(super) fn led(&self) -> Led {
         self.led
+    }
+
+    /// What its answers depend on.
+    pub(super) fn led_in(&self) -> LedIn {
+        LedIn {
+            partition: Arc::clone(&self.partition),
+            leader_epoch: self.led.1,
+        }
     }
 
     /// The answer never comes when the coordinator has resigned.

@@ -41,6 +41,14 @@ impl LedIn {
         }
     }
 
+    /// Whether an answer that was found in memory since `asked_ms` counts. An answer that anything was written for needs no
+    /// such question.
+    pub(crate) async fn counts(&self, broker: &Broker, asked_ms: i64) -> bool {
+        self.ask_followers(broker, asked_ms);
+        let deadline = Instant::now() + CONFIRMATION_MAX;
+        self.confirm(broker, asked_ms, deadline).await.is_ok()
+    }
+
     /// One of two things must be known: the quorum has lately confirmed this broker's lease; or nobody led in a
     /// newer epoch when the question came (`asked_ms`), which the followers know also while no controller answers.
     /// Both are looked at after the answer was found, since this process may be stopped at any moment. And then

@@ -119,7 +119,10 @@ async fn stable(world: &World) -> Result<i64, ErrorCode> {
     let Response::OffsetFetch(response) = answer.await else {
         panic!("no answer to an OffsetFetch")
     };
-    assert_eq!(response.groups[0].error_code, 0);
+    let refused = ErrorCode::from_code(response.groups[0].error_code).unwrap();
+    if refused != ErrorCode::None {
+        return Err(refused);
+    }
     let partition = &response.groups[0].topics[0].partitions[0];
     match ErrorCode::from_code(partition.error_code).unwrap() {
         ErrorCode::None => Ok(partition.committed_offset),
@@ -195,4 +198,23 @@ async fn what_the_log_refuses_is_in_no_transaction() {
     lead_again(&mut world, 1);
     assert_eq!(coordinate(&world).await, [0, 1, 0]);
     assert_eq!(end(&world, 8, 7, true).await, ErrorCode::None);
+}
+
+/// Whoever went on from an offset that a transaction has replaced would write its output twice.
+#[tokio::test]
+async fn who_does_not_know_that_it_still_leads_tells_no_stable_offsets() {
+    let (mut world, partition) = world().await;
+    let begun = guard(&partition, 0);
+    assert_eq!(commit(&world, begun, 0, 5).await, ErrorCode::None);
+    assert_eq!(end(&world, 1, 7, true).await, ErrorCode::None);
+    assert_eq!(stable(&world).await, Ok(5), "nobody else can lead");
+    world.change(PartitionChangeRecord {
+        replicas: Some(NodeIds::from(vec![0, 1])),
+        isr: Some(NodeIds::from(vec![0, 1])),
+        ..PartitionChangeRecord::default()
+    });
+    assert_eq!(stable(&world).await, Err(ErrorCode::NotCoordinator));
+    let in_an_hour = tokio::time::Instant::now() + Duration::from_secs(3_600);
+    world.broker.lease.answered(in_an_hour);
+    assert_eq!(stable(&world).await, Ok(5));
 }

@@ -39,11 +39,15 @@ pub(crate) async fn handle(
     if let Some(error) = refusal(&context, &request) {
         return refused(&context, request, error);
     }
-    let unknown = take_unknown(&context, &mut request);
+    let mut unknown = take_unknown(&context, &mut request);
     if request.topics.is_empty() {
-        return TxnOffsetCommitResponse::default().with_topics(unknown);
+        return merge(TxnOffsetCommitResponse::default(), unknown);
     }
-    let response = match verify(&context, &request).await {
+    let verified = verify(&context, &request).await;
+    // A topic that was deleted meanwhile has had its offsets forgotten: what came now would be there for one of the same name.
+    unknown.extend(take_unknown(&context, &mut request));
+    let response = match verified {
+        _ if request.topics.is_empty() => TxnOffsetCommitResponse::default(),
         Err(error) => refused(&context, request, error),
         Ok(guard) => {
             let coordinators = &context.broker.coordinators;

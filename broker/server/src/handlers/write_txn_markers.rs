@@ -26,7 +26,8 @@ use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::partition::{Partition, ProduceError, Produced, monotonic_ms};
 use crate::request::RequestContext;
 
-/// Kafka's `request.timeout.ms`. The coordinator asks again.
+/// Kafka's `request.timeout.ms`. The coordinator asks again. The coordinator of groups gives an append up earlier, after
+/// `offsets.commit.timeout.ms`; its copies do no harm, since all come before the acknowledgement.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) async fn handle(

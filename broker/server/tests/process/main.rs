@@ -38,6 +38,7 @@ mod stopping;
 mod testbed;
 mod topics;
 mod transaction_coordinators;
+mod transaction_faults;
 mod transactional_offsets;
 mod transactions;
 mod unchecked_logs;

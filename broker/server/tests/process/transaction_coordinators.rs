@@ -7,7 +7,6 @@ use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::record::{BatchBuilder, RecordToWrite, Records, record_bytes};
 use kafka_protocol::messages::ProduceRequest;
-use rustix::process::Signal;
 
 use crate::testbed::Testbed;
 use crate::versions::connection::{
@@ -55,7 +54,7 @@ pub(crate) fn three_brokers() -> Testbed {
 }
 
 /// The broker that leads this partition.
-fn leader<'a>(
+pub(crate) fn leader<'a>(
     testbed: &'a Testbed,
     answered: &'a Answered,
     topic: &str,
@@ -91,7 +90,7 @@ pub(crate) fn coordinator<'a>(
     Connection::open(&testbed.brokers[node as usize], answered)
 }
 
-fn transactional(producer: &Producer, sequence: i32, value: &str) -> Bytes {
+pub(crate) fn transactional(producer: &Producer, sequence: i32, value: &str) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None)
         .idempotent(producer.id.0, producer.epoch, sequence)
         .transactional();
@@ -104,7 +103,7 @@ fn transactional(producer: &Producer, sequence: i32, value: &str) -> Bytes {
 }
 
 /// One attempt.
-fn produce_once(
+pub(crate) fn produce_once(
     connection: &mut Connection,
     version: i16,
     producer: &Producer,
@@ -298,7 +297,11 @@ impl ReadBack {
     }
 }
 
-fn read_committed(testbed: &Testbed, topic: &Topic, partition: i32) -> (Vec<String>, bool) {
+pub(crate) fn read_committed(
+    testbed: &Testbed,
+    topic: &Topic,
+    partition: i32,
+) -> (Vec<String>, bool) {
     let read = read_back(testbed, topic, partition, READ_COMMITTED);
     (read.committed(), read.is_open)
 }
@@ -383,47 +386,6 @@ fn what_is_committed_is_on_every_partition_and_what_is_aborted_on_none_whichever
         );
         assert_eq!(outcome, ErrorCode::InvalidProducerEpoch);
     }
-}
-
-/// One leader is stopped when the commit is decided, and the coordinator dies as soon as it has said so.
-#[test]
-fn markers_that_were_half_sent_are_sent_by_the_next_coordinator() {
-    let mut testbed = three_brokers();
-    let answered = Answered::default();
-    let mut any = Connection::open(&testbed.brokers[0], &answered);
-    let topic = any.create_replicated_topic("orders", 2, 3);
-    let slow = eventually(|| {
-        let found = any.topic(12, "orders");
-        let mut partitions = found.partitions.iter();
-        let second = partitions.find(|it| it.partition_index == 1);
-        let leader = second.map_or(-1, |it| it.leader_id.0);
-        usize::try_from(leader).map_err(|_| found)
-    });
-    let ids = (0..).map(|number| format!("id-{number}"));
-    let mut coordinated = ids.map(|id| {
-        let node = await_coordinator(&mut any, &id) as usize;
-        (id, node)
-    });
-    let (id, node) = coordinated.find(|(_, node)| *node != slow).unwrap();
-    let mut connection = Connection::open(&testbed.brokers[node], &answered);
-    let producer = Producer::init(&mut connection, &id);
-    for partition in PARTITIONS {
-        let records = transactional(&producer, 0, "a");
-        eventually(|| {
-            let mut connection = leader(&testbed, &answered, "orders", partition);
-            let records = records.clone();
-            match produce_once(&mut connection, 12, &producer, &topic, partition, records) {
-                ErrorCode::None => Ok(()),
-                other => Err(other),
-            }
-        });
-    }
-    testbed.brokers[slow].signal(Signal::STOP);
-    let ended = producer.end(&mut connection, 5, true);
-    assert_eq!(error(ended.error_code), ErrorCode::None);
-    testbed.brokers[node].kill();
-    testbed.brokers[slow].signal(Signal::CONT);
-    await_committed(&testbed, &topic, &["a"]);
 }
 
 /// Jepsen, Bufstream 0.1.0: sent over one connection, given up, and sent again over another.

@@ -38,6 +38,7 @@ enum Step {
     },
     Confirm,
     Fail,
+    Compact,
     /// So many of the appends under way are in the log, and not committed yet.
     Restart {
         kept: usize,
@@ -60,6 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|duration_ms| Step::Advance { duration_ms }),
         10 => Just(Step::Confirm),
         1 => Just(Step::Fail),
+        2 => Just(Step::Compact),
         2 => (0..6usize).prop_map(|kept| Step::Restart { kept }),
     ];
     prop::collection::vec(step, 1..100)
@@ -123,9 +125,49 @@ impl Said {
         }
     }
 
+    /// Offsets, and those in transactions.
+    fn without_places(&self) -> (Vec<(&str, i64)>, Vec<(i64, &str, i64)>) {
+        let offsets = self.offsets.iter();
+        let open = self.open.iter();
+        (
+            offsets.map(|(topic, it)| (topic.as_str(), it.1)).collect(),
+            open.map(|((id, topic), it)| (*id, topic.as_str(), it.1))
+                .collect(),
+        )
+    }
+
     fn open_topics(&self) -> BTreeSet<&str> {
         self.open.keys().map(|(_, topic)| topic.as_str()).collect()
     }
+}
+
+/// As the cleaner does below the first open transaction: of each key stays what is the newest and was not aborted. Markers
+/// stay, too.
+fn compact(log: &mut Vec<Logged>) {
+    let before = Said::by(log);
+    let mut ends = BTreeMap::new();
+    let mut is_committed = vec![Some(true); log.len()];
+    for (place, logged) in log.iter().enumerate().rev() {
+        match (logged.producer_id, logged.is_commit) {
+            (Some(producer_id), Some(is_commit)) => {
+                ends.insert(producer_id, is_commit);
+            }
+            (Some(producer_id), None) => is_committed[place] = ends.get(&producer_id).copied(),
+            (None, _) => {}
+        }
+    }
+    let first_open = is_committed.iter().position(Option::is_none);
+    let end = first_open.unwrap_or(log.len());
+    let mut keys = BTreeSet::new();
+    let mut stays = vec![true; log.len()];
+    for place in (0..end).rev() {
+        let logged = &log[place];
+        stays[place] = logged.is_commit.is_some()
+            || is_committed[place] == Some(true) && keys.insert(logged.key.clone());
+    }
+    let mut stays = stays.into_iter();
+    log.retain(|_| stays.next().is_some_and(|stays| stays));
+    assert_eq!(Said::by(log).without_places(), before.without_places());
 }
 
 fn take_step(harness: &mut Harness, step: &Step, offset: i64) {
@@ -165,6 +207,7 @@ fn take_step(harness: &mut Harness, step: &Step, offset: i64) {
         Step::Fail => {
             harness.fail(AppendError::NotAvailable);
         }
+        Step::Compact => compact(&mut harness.log),
         Step::Restart { kept } => harness.restart_with_tail(kept),
     }
 }

@@ -7,7 +7,7 @@ use crate::append::{AppendError, Appends, Change};
 use crate::asker::{Asker, Batches};
 use crate::config::TransactionConfig;
 use crate::effect::{AppendToken, Effect, ProducerIdToken};
-use crate::entry::{Entry, Markers};
+use crate::entry::Entry;
 use crate::now::Now;
 use crate::request::{Request, RequestContext};
 use crate::response::{self, Response};
@@ -76,6 +76,16 @@ pub struct Coordinator {
     next_token: u64,
     /// Ids with records that were there already and are not committed yet: see `load.rs`.
     loading: BTreeSet<Arc<str>>,
+}
+
+/// How many transactional ids there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In a state; none where it is missing.
+    pub by_state: BTreeMap<TransactionState, usize>,
+    /// With a decided transaction that a partition refused the marker of. They are tried again once a minute, and by the next
+    /// coordinator.
+    pub stuck: usize,
 }
 
 impl Coordinator {
@@ -222,34 +232,24 @@ impl Coordinator {
         effects
     }
 
-    /// The number of transactional ids in a state, for metrics.
-    pub fn transactional_id_count(&self, state: TransactionState) -> usize {
-        let committed = self
-            .entries
-            .values()
-            .filter_map(|entry| entry.committed.as_ref());
-        committed
-            .filter(|transaction| transaction.state == state)
-            .count()
+    /// For metrics. Looks at every transactional id.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for entry in self.entries.values() {
+            if let Some(committed) = &entry.committed {
+                *counts.by_state.entry(committed.state).or_default() += 1;
+            }
+            let markers = entry.markers.as_ref();
+            if markers.is_some_and(|markers| markers.missing.values().any(|it| it.is_refused)) {
+                counts.stuck += 1;
+            }
+        }
+        counts
     }
 
     /// The number of transactional ids whose last records are not known to be committed.
     pub fn loading_count(&self) -> usize {
         self.loading.len()
-    }
-
-    /// The number of decided transactions that a partition refused the marker of. They are tried again once a
-    /// minute, and by the next coordinator.
-    pub fn stuck_count(&self) -> usize {
-        let markers = self
-            .entries
-            .values()
-            .filter_map(|entry| entry.markers.as_ref());
-        let is_stuck = |markers: &&Markers| {
-            let mut missing = markers.missing.values();
-            missing.any(|marker| marker.is_refused)
-        };
-        markers.filter(is_stuck).count()
     }
 
     /// The transactional id, when it may be spoken of.

@@ -38,7 +38,7 @@ mod transaction;
 
 pub use append::AppendError;
 pub use config::TransactionConfig;
-pub use coordinator::{Coordinator, Loader};
+pub use coordinator::{Coordinator, Counts, Loader};
 pub use effect::{
     AppendToken, Effect, MarkerOutcome, MarkerToken, ProducerIdToken, SendMarkers, WaiterId,
 };

@@ -68,11 +68,12 @@ impl Share {
     /// Looks at every transactional id.
     pub(super) fn update(&mut self, coordinator: &Coordinator) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let counts = coordinator.counts();
         let by_state = TransactionState::ALL.map(|state| {
-            let ids = coordinator.transactional_id_count(state);
+            let ids = counts.by_state.get(&state).copied().unwrap_or(0);
             (state.name(), count(ids))
         });
-        self.tell(by_state.into(), count(coordinator.stuck_count()));
+        self.tell(by_state.into(), count(counts.stuck));
     }
 
     fn tell(&mut self, by_state: BTreeMap<&'static str, i64>, stuck: i64) {

@@ -6,7 +6,7 @@ use kafka_protocol::messages::{
 
 use crate::harness::*;
 
-use TransactionState::{CompleteCommit, Empty, Ongoing, PrepareCommit};
+use TransactionState::{CompleteAbort, CompleteCommit, Empty, Ongoing, PrepareCommit};
 
 /// One id in each of four states.
 fn four() -> Harness {
@@ -158,8 +158,10 @@ fn describes_what_is_known() {
     assert_eq!(harness.describe("").error_code, code(E::InvalidRequest));
     let not_found = code(E::TransactionalIdNotFound);
     assert_eq!(harness.describe("nobody").error_code, not_found);
-    let count = |state| harness.coordinator.transactional_id_count(state);
-    assert_eq!([Ongoing, Empty, PrepareCommit].map(count), [1, 1, 1]);
+    let counts = harness.coordinator.counts();
+    let count = |state| counts.by_state.get(&state).copied();
+    let found = [Ongoing, Empty, PrepareCommit, CompleteAbort].map(count);
+    assert_eq!(found, [Some(1), Some(1), Some(1), None]);
 }
 
 #[test]

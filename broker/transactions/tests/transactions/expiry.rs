@@ -41,6 +41,32 @@ fn a_transaction_is_aborted_when_its_time_is_over() {
     }
 }
 
+/// After a fail-over: others are served in between.
+#[test]
+fn many_that_are_over_their_time_are_aborted_some_at_a_time() {
+    let mut harness = Harness::new();
+    for number in 0..2_500 {
+        let value = transaction(Ongoing, (number, 7));
+        harness
+            .log
+            .push(record(&format!("id-{number}"), Some(value)));
+    }
+    harness.restart();
+    harness.confirms = false;
+    let now_ms = harness.now.monotonic_ms + i64::from(TIMEOUT_MS) + 10_000;
+    harness.move_clock_to(now_ms);
+    let mut aborted = Vec::new();
+    for _ in 0..4 {
+        let effects = harness.coordinator.on_timer(harness.now);
+        aborted.push(effects.len());
+        harness.absorb(effects);
+        let next_ms = harness.coordinator.next_deadline().unwrap();
+        assert!(next_ms > harness.now.monotonic_ms, "it would not rest");
+        harness.move_clock_to(next_ms);
+    }
+    assert_eq!(aborted, [1_000, 1_000, 500, 0]);
+}
+
 #[test]
 fn a_transaction_that_ended_in_time_is_left_alone() {
     let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));

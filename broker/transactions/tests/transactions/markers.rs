@@ -72,7 +72,7 @@ fn what_may_pass_is_tried_again_for_the_partitions_that_failed() {
         assert_eq!(harness.state(), "PrepareCommit");
         harness.report_one(&markers, partition("orders", 0), MarkerOutcome::Written);
         assert_eq!(harness.state(), "CompleteCommit");
-        assert_eq!(harness.coordinator.stuck_count(), 0);
+        assert_eq!(harness.coordinator.counts().stuck, 0);
     }
 }
 
@@ -133,7 +133,7 @@ fn a_partition_that_knows_better_stops_the_end() {
         harness.report_one(&markers, partition("orders", 0), refused);
         harness.report_one(&markers, partition("orders", 1), MarkerOutcome::Written);
         for _ in 0..3 {
-            assert_eq!(harness.coordinator.stuck_count(), 1);
+            assert_eq!(harness.coordinator.counts().stuck, 1);
             harness.advance(59_999);
             assert_eq!(harness.markers, []);
             assert_eq!(harness.state(), "PrepareCommit");
@@ -142,14 +142,14 @@ fn a_partition_that_knows_better_stops_the_end() {
             harness.advance(1);
             let again = &harness.markers[0].partitions;
             assert!(again.iter().eq(&[partition("orders", 0)]));
-            assert_eq!(harness.coordinator.stuck_count(), 1);
+            assert_eq!(harness.coordinator.counts().stuck, 1);
             harness.report(refused);
         }
         // Its topic is deleted.
         harness.advance(60_000);
         harness.report(MarkerOutcome::PartitionGone);
         assert_eq!(harness.state(), "CompleteCommit");
-        assert_eq!(harness.coordinator.stuck_count(), 0);
+        assert_eq!(harness.coordinator.counts().stuck, 0);
         harness.advance(120_000);
         assert_eq!(harness.markers, []);
     }
@@ -160,7 +160,7 @@ fn the_next_coordinator_tries_again_what_was_refused() {
     let mut harness = ending();
     harness.report(MarkerOutcome::Failed(E::InvalidProducerEpoch));
     harness.restart();
-    assert_eq!(harness.coordinator.stuck_count(), 0);
+    assert_eq!(harness.coordinator.counts().stuck, 0);
     assert_eq!(harness.markers[0].partitions.len(), 2);
     harness.report(MarkerOutcome::Written);
     assert_eq!(harness.state(), "CompleteCommit");
@@ -182,7 +182,7 @@ fn what_is_refused_waits_longer_than_what_failed() {
     let late = harness.markers.remove(0);
     assert!(late.partitions.iter().eq(&[partition("orders", 0)]));
     harness.report_one(&late, partition("orders", 0), failed);
-    assert_eq!(harness.coordinator.stuck_count(), 0);
+    assert_eq!(harness.coordinator.counts().stuck, 0);
     harness.advance(100);
     harness.report(MarkerOutcome::Written);
     assert_eq!(harness.state(), "PrepareCommit");

@@ -464,7 +464,7 @@ impl World {
         }
         let unanswered = &self.harness.open;
         assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
-        assert_eq!(self.harness.coordinator.stuck_count(), 0);
+        assert_eq!(self.harness.coordinator.counts().stuck, 0);
         let state = self.harness.state();
         // It may have expired.
         let is_at_rest = matches!(

@@ -180,6 +180,9 @@ impl Coordinator {
                 Ok(()),
             ) => {
                 self.answer(pending.asker, Ok(next.after_completion()), &mut effects);
+                if let Some(entry) = self.entries.get_mut(&transactional_id) {
+                    entry.hand_out(&next);
+                }
                 self.set(transactional_id, *next, now, &mut effects);
             }
             (

@@ -87,6 +87,20 @@ impl Entry {
         Ok(current)
     }
 
+    /// This coordinator is the one that gives the producer its epoch, with `next`, unless it has had that before. Nobody can
+    /// have spoken for it, so any connection may be the first to do so.
+    pub(crate) fn hand_out(&mut self, next: &Transaction) {
+        let producer = |it: &Transaction| (it.producer_id, it.producer_epoch);
+        let committed = self.committed.as_ref();
+        if committed.is_none_or(|known| producer(known) != producer(next)) {
+            self.newest = Some(Spokesman {
+                producer_id: next.producer_id,
+                producer_epoch: next.producer_epoch,
+                connection: 0,
+            });
+        }
+    }
+
     /// Before version 2 transactions of one producer share an epoch, so a request that was held up could act on
     /// a later one (Jepsen, Bufstream 0.1.0). Whoever gave it up and asked again opened a newer connection for
     /// that; what then comes over the older one is refused. Connections that never spoke for this producer and

@@ -155,3 +155,36 @@ fn a_coordinator_that_was_loaded_closes_only_what_could_be_news() {
     assert_eq!(harness.ended(end), (0, 10, 8));
     assert_eq!(harness.closed, []);
 }
+
+/// On a new cluster the coordinator is younger than the connections of its clients.
+#[test]
+fn who_was_initialised_by_this_coordinator_may_speak_over_a_connection_from_before_it() {
+    let mut harness = Harness::loaded(transaction(Empty, (10, 7)));
+    harness.writes_markers = true;
+    harness.newest_connection = 20;
+    harness.restart();
+    let before = harness.send_over(Some(11), 3, client_add((10, 7), &[0]));
+    assert_eq!(harness.closed, [before]);
+    assert_eq!(harness.init(Some((10, 7))), (0, 10, 8));
+    let add = harness.send_over(Some(12), 3, client_add((10, 8), &[0]));
+    assert_eq!(harness.added(add), 0);
+    let late = harness.send_over(Some(11), 3, client_add((10, 8), &[1]));
+    assert_eq!(harness.closed, [before, late]);
+    harness.restart();
+    let again = harness.send_over(Some(12), 3, end_request((10, 8), true));
+    assert_eq!(harness.closed, [before, late, again]);
+    let end = harness.send_over(Some(21), 3, end_request((10, 8), true));
+    assert_eq!(harness.ended(end).0, 0);
+}
+
+/// KIP-360: the producer may have heard of it the first time, and have spoken.
+#[test]
+fn an_epoch_that_is_told_once_more_is_not_new() {
+    let mut harness = Harness::loaded(transaction(Empty, (10, 7)));
+    assert_eq!(harness.init(Some((10, 7))), (0, 10, 8));
+    let end = harness.send_over(Some(12), 3, end_request((10, 8), true));
+    assert_eq!(harness.ended(end).0, 48);
+    assert_eq!(harness.init(Some((10, 7))), (0, 10, 8));
+    let late = harness.send_over(Some(11), 3, client_add((10, 8), &[0]));
+    assert_eq!(harness.closed, [late]);
+}

@@ -9,16 +9,19 @@
 //!   yet, `broker-internal:` what no other broker can have, `race:` why a test can end either way. An excuse of the
 //!   first two kinds for a test that passes is an error, so that the table only shrinks.
 //! - Every class of the jar is in the baseline or left out by name.
+//! - Beside them, what Kafka's classes write is what the broker's codecs write: [`messages`].
 //! - Nothing outlives a run, even one that was killed: each process has the kernel kill it when its parent dies.
 //!
 //! Start reading at [`run`], then [`comparison::compare`]; the stand-in at `compat/java/ProcessCluster.java`.
 
+mod codec;
 mod comparison;
 mod events;
 mod excuses;
 mod fork;
 mod kit;
 mod lanes;
+mod messages;
 mod row;
 mod work;
 
@@ -77,6 +80,12 @@ enum Action {
         #[arg(required = true)]
         classes: Vec<String>,
     },
+    /// Have Apache Kafka's classes write messages.txt.zst anew.
+    Messages {
+        /// Fail where it is not what they write, and leave it as it is.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -96,7 +105,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let place = folders.cache.join("compat");
     let _held = hold(&place)?;
     let kit = Kit::prepare(&folders, &progress)?;
-    let mut tables = Tables::read(&folders.repository.join("compat"))?;
+    let compat = folders.repository.join("compat");
+    if let Some(Action::Messages { check }) = arguments.action {
+        return messages::make(&compat.join("messages.txt.zst"), &kit, check);
+    }
+    let mut tables = Tables::read(&compat)?;
     let all = kit.classes()?;
     let backend = match arguments.action {
         Some(Action::Baseline { .. }) => Backend::Kafka,

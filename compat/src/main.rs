@@ -9,13 +9,16 @@
 //!   yet, `broker-internal:` what no other broker can have, `race:` why a test can end either way. An excuse of the
 //!   first two kinds for a test that passes is an error, so that the table only shrinks.
 //! - Every class of the jar is in the baseline or left out by name.
-//! - Beside them, what Kafka's classes write is what the broker's codecs write: [`messages`].
+//! - Beside them, what Kafka's classes write is what the broker's codecs write: [`messages`]; and what Kafka answered Foz
+//!   answers: [`answers`].
 //! - Nothing outlives a run, even one that was killed: each process has the kernel kill it when its parent dies.
 //!
 //! Start reading at [`run`], then [`comparison::compare`]; the stand-in at `compat/java/ProcessCluster.java`.
 
+mod answers;
 mod codec;
 mod comparison;
+mod compressed;
 mod events;
 mod excuses;
 mod fork;
@@ -86,6 +89,12 @@ enum Action {
         #[arg(long)]
         check: bool,
     },
+    /// Ask Foz what Apache Kafka was asked, and compare the answers.
+    Answers {
+        /// Ask Apache Kafka, and keep its answers.
+        #[arg(long)]
+        record: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -108,6 +117,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     let compat = folders.repository.join("compat");
     if let Some(Action::Messages { check }) = arguments.action {
         return messages::make(&compat.join("messages.txt.zst"), &kit, check);
+    }
+    if let Some(Action::Answers { record }) = arguments.action {
+        let folder = place.join("answers");
+        if record {
+            return answers::record(&answers::Product::Kafka(&kit), &folder, &compat, &progress);
+        }
+        let broker = broker(arguments, Backend::Foz, &folders, &progress)?;
+        return answers::compare(&answers::Product::Foz(&broker), &folder, &compat, &progress);
     }
     let mut tables = Tables::read(&compat)?;
     let all = kit.classes()?;

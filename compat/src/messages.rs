@@ -15,10 +15,10 @@ use foz_protocol::apis::{APIS, Api};
 use foz_protocol::frame::{LENGTH_BYTES, Request, parse_response};
 
 use crate::codec::{Codec, Head};
+use crate::compressed::{compress, decompress};
 use crate::kit::Kit;
 
 const JAVA_LIMIT: Duration = Duration::from_secs(5 * 60);
-const COMPRESSION_LEVEL: i32 = 19;
 /// As in `Messages.java`.
 const FILLINGS: [&str; 8] = [
     "plain",
@@ -67,8 +67,7 @@ pub(crate) fn make(file: &Path, kit: &Kit, checks: bool) -> Result<()> {
             file.display()
         );
     } else {
-        let compressed = zstd::encode_all(text.as_bytes(), COMPRESSION_LEVEL);
-        write(file, compressed.context("compressing the messages")?)?;
+        write(file, compress(&text)?)?;
     }
     let problems = problems(APIS, &text)?;
     ensure!(
@@ -93,11 +92,6 @@ fn print(kit: &Kit) -> Result<String> {
         .limit(JAVA_LIMIT)
         .run()?;
     String::from_utf8(output.stdout).context("what Messages printed")
-}
-
-fn decompress(file: &[u8]) -> Result<String> {
-    let text = zstd::decode_all(file).context("messages.txt.zst")?;
-    String::from_utf8(text).context("messages.txt.zst")
 }
 
 /// What is wrong with the broker's codecs for these, or missing in the text.

@@ -69,6 +69,12 @@ pub(crate) enum Change {
         /// The empty classic group that had the name before.
         replaced: Option<Box<Group>>,
     },
+    /// A group of KIP-848 is a classic one, since none of its members speaks KIP-848 any more.
+    Downgraded {
+        /// As it was with the change that has brought this about.
+        group: Box<ConsumerGroup>,
+        undo: Undo,
+    },
     /// An empty consumer group has made room for a classic one of its name.
     EndedConsumerGroup(Box<ConsumerGroup>),
     /// A group has lost its last member. Its state has moved already: if this record is missing,
@@ -92,7 +98,9 @@ impl Change {
     /// It has changed a consumer group.
     pub(crate) fn is_of_consumer_group(&self) -> bool {
         match self {
-            Self::ConsumerGroup { .. } | Self::EndedConsumerGroup(_) => true,
+            Self::ConsumerGroup { .. } | Self::EndedConsumerGroup(_) | Self::Downgraded { .. } => {
+                true
+            }
             Self::Delete { groups, .. } => groups.iter().any(Deleted::is_of_consumers),
             _ => false,
         }
@@ -161,6 +169,7 @@ impl PendingAppend {
             | Change::StaticMember(_)
             | Change::ConsumerGroup { .. }
             | Change::EndedConsumerGroup(_)
+            | Change::Downgraded { .. }
             | Change::GivenUp => &[],
         }
     }
@@ -171,6 +180,7 @@ impl PendingAppend {
                 group_id: changed, ..
             } => **changed == *group_id,
             Change::EndedConsumerGroup(ended) => **ended.id() == *group_id,
+            Change::Downgraded { group, .. } => **group.id() == *group_id,
             Change::Delete { groups, .. } => {
                 let mut groups = groups.iter();
                 groups.any(|group| group.is_of_consumers() && group.id() == group_id)

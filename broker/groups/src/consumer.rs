@@ -26,9 +26,10 @@
 //! they are only about to. Java's consumer says what its callbacks have been through, and sends all of it when it
 //! connects anew; what it is told and takes up at that very moment is freed too early, as with Kafka's coordinator.
 //!
-//! Start reading at `heartbeat.rs`, then `step.rs` and `reconcile.rs`. Members that speak the classic protocol are not part of
-//! it yet.
+//! Start reading at `heartbeat.rs`, then `step.rs` and `reconcile.rs`. `classic.rs` and `migrate.rs` are about members that
+//! speak the classic protocol, while a group changes from one to the other.
 
+pub(crate) mod classic;
 mod commit;
 mod config;
 mod connection;
@@ -37,6 +38,7 @@ mod group;
 mod heartbeat;
 mod leave;
 mod member;
+pub(crate) mod migrate;
 mod reconcile;
 mod record;
 mod refused;
@@ -54,8 +56,9 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use classic::ClassicMember;
 pub use commit::{CommitApi, CommitRule};
-pub use config::ConsumerGroupConfig;
+pub use config::{ConsumerGroupConfig, MigrationPolicy};
 pub use group::{ConsumerGroup, ConsumerGroupState};
 pub use heartbeat::HeartbeatOutcome;
 pub use member::{ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState};

@@ -17,6 +17,7 @@ use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
 
 mod apply;
+mod classic_members;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod consumer_groups;
@@ -28,6 +29,7 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod load;
+mod migration;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;

@@ -64,6 +64,7 @@ pub(crate) struct Group {
     pub(crate) generation: i32,
     pub(crate) protocol_type: Option<Arc<str>>,
     pub(crate) protocol_name: Option<Arc<str>>,
+    /// None where it has no member, or has been one of KIP-848 till now.
     pub(crate) leader: Option<Arc<str>>,
     pub(crate) members: BTreeMap<Arc<str>, Member>,
     /// Member id by group.instance.id.

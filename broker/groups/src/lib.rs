@@ -30,8 +30,8 @@
 //! `coordinator/rebalance.rs` (how it moves). `routing.rs` cuts a request that names several
 //! groups into one per partition. `consumer.rs` is the core of KIP-848's groups, `assignor.rs` decides who
 //! reads what in them, and `coordinator/consumer_groups.rs` has what the coordinator does with them. A group with
-//! members does not change its protocol; an empty one takes that of the next member. `pending.rs` has offsets that are
-//! committed in transactions (KIP-447), until a marker ends those.
+//! members goes from one protocol to the other in `coordinator/migration.rs`; an empty one takes that of the next
+//! member. `pending.rs` has offsets that are committed in transactions (KIP-447), until a marker ends those.
 
 mod append;
 mod assignor;
@@ -60,10 +60,10 @@ pub use append::AppendError;
 pub use assignor::{Assignor, AssignorGroup, AssignorMember, Partitions};
 pub use config::GroupConfig;
 pub use consumer::{
-    CommitApi, CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState, ConsumerMember,
-    ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, GroupChange, GroupEpoch,
-    HeartbeatOutcome, MemberMetadata, MemberState, REGEX_BYTES_MAX, Refused, Resolution,
-    ResolvedRegex, TargetEpoch, TimerChange, TooLarge, Topic, Topics, Undo,
+    ClassicMember, CommitApi, CommitRule, ConsumerGroup, ConsumerGroupConfig, ConsumerGroupState,
+    ConsumerMember, ConsumerRecord, ConsumerTimer, CurrentAssignment, EpochPartitions, GroupChange,
+    GroupEpoch, HeartbeatOutcome, MemberMetadata, MemberState, MigrationPolicy, REGEX_BYTES_MAX,
+    Refused, Resolution, ResolvedRegex, TargetEpoch, TimerChange, TooLarge, Topic, Topics, Undo,
 };
 pub use coordinator::{Coordinator, Loader};
 pub use counts::GroupCounts;

@@ -44,6 +44,10 @@ impl Timers {
         }
     }
 
+    pub(crate) fn is_scheduled(&self, key: &TimerKey) -> bool {
+        self.deadlines.contains_key(key)
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<i64> {
         self.queue.first().map(|(deadline_ms, _)| *deadline_ms)
     }

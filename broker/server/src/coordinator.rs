@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foz_groups::{
-    Assignor, ConsumerGroupConfig, GroupConfig, Request, Response, Route, Topics, merge, split,
+    Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy, Request, Response, Route, Topics,
+    merge, split,
 };
 use foz_log::VerificationGuard;
 use foz_metadata::config::Resolver;
@@ -242,6 +243,9 @@ fn consumer_group_config(
     let assignors = resolver.broker("group.consumer.assignors");
     let assignors = assignors.iter().flat_map(|value| value.items());
     let assignors = assignors.filter_map(Assignor::by_name).collect();
+    let migration_policy = resolver.broker("group.consumer.migration.policy");
+    let migration_policy = migration_policy.and_then(|value| value.value);
+    let migration_policy = migration_policy.and_then(|name| MigrationPolicy::by_name(&name));
     let batch_bytes_max = resolver.topic(CONSUMER_OFFSETS, "max.message.bytes");
     let batch_bytes_max = batch_bytes_max.and_then(|value| value.as_i64());
     let session_timeout_ms = within("session.timeout");
@@ -253,6 +257,7 @@ fn consumer_group_config(
         regex_refresh_interval_ms: number("group.consumer.regex.refresh.interval.ms") as i32,
         batch_bytes_max: batch_bytes_max.expect("the key is in the table, with a number") as usize,
         assignors,
+        migration_policy: migration_policy.unwrap_or_default(),
     }
 }
 

@@ -27,13 +27,20 @@ pub enum CommitRule<'a> {
         current: &'a CurrentAssignment,
         /// As the request says.
         epoch: i32,
+        /// What is told of all others: members that speak the classic protocol call their epoch a generation.
+        error: ResponseError,
     },
 }
 
 impl CommitRule<'_> {
     /// Says why the offset of a partition is not to be committed.
     pub fn check(&self, topic_id: &Uuid, partition: i32) -> Result<(), ResponseError> {
-        let Self::HeldSince { current, epoch } = self else {
+        let Self::HeldSince {
+            current,
+            epoch,
+            error,
+        } = self
+        else {
             return Ok(());
         };
         let maps = [&current.assigned, &current.pending_revocation];
@@ -43,7 +50,7 @@ impl CommitRule<'_> {
         let since = held.find_map(|partitions| partitions.get(&partition));
         match since {
             Some(since) if epoch >= since => Ok(()),
-            _ => Err(ResponseError::StaleMemberEpoch),
+            _ => Err(*error),
         }
     }
 }
@@ -66,14 +73,21 @@ impl ConsumerGroup {
             return Ok(CommitRule::Any);
         }
         let member = self.members.get(member_id);
-        let current = &member.ok_or(ResponseError::UnknownMemberId)?.current;
-        if matches!(api, CommitApi::OffsetCommit(..MEMBER_EPOCH_VERSION)) {
+        let member = member.ok_or(ResponseError::UnknownMemberId)?;
+        let current = &member.current;
+        let is_classic = member.metadata.classic.is_some();
+        if !is_classic && matches!(api, CommitApi::OffsetCommit(..MEMBER_EPOCH_VERSION)) {
             return Err(ResponseError::UnsupportedVersion);
         }
+        let error = stale(is_classic);
         match epoch.cmp(&current.epoch) {
             std::cmp::Ordering::Equal => Ok(CommitRule::Any),
-            std::cmp::Ordering::Greater => Err(ResponseError::StaleMemberEpoch),
-            std::cmp::Ordering::Less => Ok(CommitRule::HeldSince { current, epoch }),
+            std::cmp::Ordering::Greater => Err(error),
+            std::cmp::Ordering::Less => Ok(CommitRule::HeldSince {
+                current,
+                epoch,
+                error,
+            }),
         }
     }
 
@@ -90,8 +104,19 @@ impl ConsumerGroup {
         };
         match self.members.get(member_id) {
             None => Err(ResponseError::UnknownMemberId),
-            Some(member) if member.current.epoch != epoch => Err(ResponseError::StaleMemberEpoch),
+            Some(member) if member.current.epoch != epoch => {
+                Err(stale(member.metadata.classic.is_some()))
+            }
             Some(_) => Ok(()),
         }
+    }
+}
+
+/// An epoch that is not that of the member.
+fn stale(is_classic: bool) -> ResponseError {
+    if is_classic {
+        ResponseError::IllegalGeneration
+    } else {
+        ResponseError::StaleMemberEpoch
     }
 }

@@ -1,5 +1,40 @@
 use crate::assignor::Assignor;
 
+/// `group.consumer.migration.policy`: which groups with members may change their protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// From the classic protocol to KIP-848, and back.
+    #[default]
+    Bidirectional,
+    /// To KIP-848.
+    Upgrade,
+    /// Back from it.
+    Downgrade,
+    /// None, and no classic member joins a group of KIP-848.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    /// As Kafka reads it, whatever the case.
+    pub fn by_name(name: &str) -> Option<Self> {
+        match &*name.to_ascii_lowercase() {
+            "bidirectional" => Some(Self::Bidirectional),
+            "upgrade" => Some(Self::Upgrade),
+            "downgrade" => Some(Self::Downgrade),
+            "disabled" => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn allows_upgrade(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Upgrade)
+    }
+
+    pub(crate) fn allows_downgrade(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Downgrade)
+    }
+}
+
 /// Limits and times of a consumer group, with Kafka's names and defaults. A group's own config
 /// (`consumer.session.timeout.ms` and the like) is put in by the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +56,8 @@ pub struct ConsumerGroupConfig {
     pub batch_bytes_max: usize,
     /// `group.consumer.assignors`: the first is taken where members ask for none.
     pub assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`
+    pub migration_policy: MigrationPolicy,
 }
 
 impl Default for ConsumerGroupConfig {
@@ -33,6 +70,7 @@ impl Default for ConsumerGroupConfig {
             regex_refresh_interval_ms: 600_000,
             batch_bytes_max: 1_048_588,
             assignors: Assignor::ALL.to_vec(),
+            migration_policy: MigrationPolicy::default(),
         }
     }
 }

@@ -13,7 +13,8 @@ use super::member::ConsumerMember;
 use super::topics::Topics;
 use crate::response::{wire, wire_group_id};
 
-/// `MemberType` of those that speak the protocol of KIP-848.
+/// `MemberType` of those that speak the classic protocol, and of those that speak that of KIP-848.
+const CLASSIC_MEMBER_TYPE: i8 = 0;
 const CONSUMER_MEMBER_TYPE: i8 = 1;
 
 impl ConsumerGroup {
@@ -50,7 +51,10 @@ impl ConsumerGroup {
             .with_subscribed_topic_regex(metadata.subscribed_regex.as_deref().map(wire))
             .with_assignment(assignment(assigned, topics))
             .with_target_assignment(assignment(target, topics))
-            .with_member_type(CONSUMER_MEMBER_TYPE)
+            .with_member_type(match metadata.classic {
+                Some(_) => CLASSIC_MEMBER_TYPE,
+                None => CONSUMER_MEMBER_TYPE,
+            })
     }
 }
 

@@ -32,6 +32,8 @@ pub struct ConsumerGroup {
     pub(super) resolved: BTreeMap<Arc<str>, ResolvedRegex>,
     /// The number of members that ask for an assignor.
     assignors: BTreeMap<Assignor, usize>,
+    /// The number of members that speak the classic protocol.
+    classic_count: usize,
     /// The topics that the hash in `epoch` was last found right for; in no record.
     pub(super) checked_version: Option<u64>,
     /// Of members; in no record.
@@ -95,6 +97,7 @@ impl ConsumerGroup {
             regexes: BTreeMap::new(),
             resolved: BTreeMap::new(),
             assignors: BTreeMap::new(),
+            classic_count: 0,
             checked_version: None,
             connections: BTreeMap::new(),
             target_failed_ms: None,
@@ -219,6 +222,11 @@ impl ConsumerGroup {
         self.subscribed_topics.contains_key(topic)
     }
 
+    /// Nobody of its members speaks KIP-848.
+    pub(crate) fn is_all_classic(&self) -> bool {
+        !self.members.is_empty() && self.classic_count == self.members.len()
+    }
+
     /// The member that speaks for an instance.
     pub(super) fn static_member(&self, instance_id: &str) -> Option<&Arc<str>> {
         self.static_members.get(instance_id)
@@ -307,6 +315,7 @@ impl ConsumerGroup {
         if let Some(regex) = &metadata.subscribed_regex {
             *self.regexes.entry(regex.clone()).or_default() += 1;
         }
+        self.classic_count += usize::from(metadata.classic.is_some());
         if let Some(assignor) = metadata.assignor {
             *self.assignors.entry(assignor).or_default() += 1;
         }
@@ -346,6 +355,7 @@ impl ConsumerGroup {
                 self.too_large_regexes.remove(regex);
             }
         }
+        self.classic_count -= usize::from(metadata.classic.is_some());
         if let Some(assignor) = &metadata.assignor {
             subtract(&mut self.assignors, assignor);
         }
@@ -447,5 +457,6 @@ impl PartialEq for ConsumerGroup {
             && self.regexes == other.regexes
             && self.resolved == other.resolved
             && self.assignors == other.assignors
+            && self.classic_count == other.classic_count
     }
 }

@@ -5,9 +5,7 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 
 use super::config::ConsumerGroupConfig;
 use super::group::{ConsumerGroup, tombstones_of_member};
-use super::member::{
-    ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata, MemberState,
-};
+use super::member::{ConsumerMember, CurrentAssignment, EpochPartitions, MemberMetadata};
 use super::record::ConsumerRecord;
 use super::refused::Refused;
 use super::sender::Sender;
@@ -139,8 +137,11 @@ impl ConsumerGroup {
                     after_ms: Some(after_ms),
                 });
             };
-            set(ConsumerTimer::Session, config.session_timeout_ms);
-            if member.current.state == MemberState::UnrevokedPartitions {
+            set(
+                ConsumerTimer::Session,
+                member.metadata.session_timeout_ms(config),
+            );
+            if member.has_to_revoke_in_time() {
                 set(
                     ConsumerTimer::Revocation,
                     member.metadata.rebalance_timeout_ms,
@@ -170,7 +171,7 @@ fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
 }
 
 /// Takes over what a member says of itself; says whether it subscribes to something else than before.
-fn update_member(
+pub(super) fn update_member(
     turn: &mut Turn<'_>,
     member_id: &Arc<str>,
     is_new: bool,
@@ -197,7 +198,7 @@ fn update_member(
 
 /// The next process of a static member has its subscription, its target and its partitions. Where its id is that
 /// of another member already, what that one had is free.
-fn succeed(turn: &mut Turn<'_>, of: &Arc<str>, member_id: &Arc<str>) {
+pub(super) fn succeed(turn: &mut Turn<'_>, of: &Arc<str>, member_id: &Arc<str>) {
     let replaced = turn.group.members.get(member_id);
     let replaced = replaced.map(|member| member.metadata.subscribed_regex.clone());
     let ConsumerMember { metadata, current } = turn.group.members[of].clone();
@@ -205,7 +206,7 @@ fn succeed(turn: &mut Turn<'_>, of: &Arc<str>, member_id: &Arc<str>) {
     for record in tombstones_of_member(of) {
         turn.write(record);
     }
-    for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
+    for timer in ConsumerTimer::ALL {
         turn.set_timer(of, timer, None);
     }
     turn.write(ConsumerRecord::Member {

@@ -68,6 +68,19 @@ impl ConsumerGroup {
     }
 }
 
+impl ConsumerGroup {
+    /// One that speaks the classic protocol has not joined, or not synced, in time.
+    pub(crate) fn end_classic_wait(&mut self, member_id: &str, topics: &Topics) -> GroupChange {
+        let mut turn = Turn::new(self, topics);
+        if let Some((member_id, member)) = turn.group.members.get_key_value(member_id)
+            && member.metadata.classic.is_some()
+        {
+            turn.fence(&member_id.clone());
+        }
+        turn.into_change_of_timer()
+    }
+}
+
 fn named(group: &ConsumerGroup, member: &MemberIdentity) -> Result<Arc<str>, ResponseError> {
     let unknown = ResponseError::UnknownMemberId;
     let Some(instance_id) = member.group_instance_id.as_deref() else {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 
 use super::JOIN_EPOCH;
+use super::classic::ClassicMember;
+use super::config::ConsumerGroupConfig;
 use crate::assignor::Assignor;
 use crate::request::RequestContext;
 
@@ -18,6 +20,14 @@ pub struct ConsumerMember {
     pub metadata: MemberMetadata,
     /// Where it is on its way to the target.
     pub current: CurrentAssignment,
+}
+
+impl ConsumerMember {
+    /// There is a deadline for what it is to revoke. Of one that speaks the classic protocol the deadlines are
+    /// those to join and to sync.
+    pub(super) fn has_to_revoke_in_time(&self) -> bool {
+        self.current.state == MemberState::UnrevokedPartitions && self.metadata.classic.is_none()
+    }
 }
 
 /// What a member says of itself.
@@ -40,6 +50,8 @@ pub struct MemberMetadata {
     pub subscribed_regex: Option<Arc<str>>,
     /// The assignor it asks for.
     pub assignor: Option<Assignor>,
+    /// Of one that speaks the classic protocol.
+    pub classic: Option<Arc<ClassicMember>>,
 }
 
 impl MemberMetadata {
@@ -71,7 +83,17 @@ impl MemberMetadata {
             subscribed_regex: optional(&self.subscribed_regex, regex)
                 .filter(|regex| !regex.is_empty()),
             assignor: assignor.or(self.assignor),
+            // Whoever sends it speaks KIP-848.
+            classic: None,
         }
+    }
+
+    /// How long it may stay silent.
+    pub(super) fn session_timeout_ms(&self, config: &ConsumerGroupConfig) -> i32 {
+        let classic = self.classic.as_ref();
+        classic.map_or(config.session_timeout_ms, |classic| {
+            classic.session_timeout_ms
+        })
     }
 }
 

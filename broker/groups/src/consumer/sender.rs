@@ -42,7 +42,10 @@ impl ConsumerGroup {
         match (instance_id, owner) {
             (Some(_), Some(owner)) if *owner == member_id => {}
             (Some(instance_id), Some(owner)) if joins => {
-                let is_away = self.members[owner].current.epoch == LEAVE_FOR_A_WHILE_EPOCH;
+                let owning = &self.members[owner];
+                // One of the classic protocol does not say that it leaves for a while.
+                let is_away = owning.current.epoch == LEAVE_FOR_A_WHILE_EPOCH
+                    || owning.metadata.classic.is_some();
                 return if is_away {
                     Ok(Sender::Successor {
                         of: owner.clone(),

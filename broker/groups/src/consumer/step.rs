@@ -140,8 +140,9 @@ impl Step<'_> {
             return false;
         }
         let has_changed = next.assigned != member.current.assigned;
-        let revocation_ms = (next.state == MemberState::UnrevokedPartitions)
-            .then_some(member.metadata.rebalance_timeout_ms);
+        let has_deadline =
+            next.state == MemberState::UnrevokedPartitions && member.metadata.classic.is_none();
+        let revocation_ms = has_deadline.then_some(member.metadata.rebalance_timeout_ms);
         turn.write(ConsumerRecord::Current {
             member_id: self.member_id.clone(),
             assignment: Some(next),

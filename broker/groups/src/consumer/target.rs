@@ -35,7 +35,7 @@ pub(super) fn update(turn: &mut Turn<'_>, config: &ConsumerGroupConfig, now: Now
 }
 
 /// A wall clock that was set back is not to hold a group up.
-fn is_due(group: &ConsumerGroup, config: &ConsumerGroupConfig, now: Now) -> bool {
+pub(super) fn is_due(group: &ConsumerGroup, config: &ConsumerGroupConfig, now: Now) -> bool {
     let last = group.target_epoch;
     let has_just_failed = group
         .target_failed_ms

@@ -7,6 +7,15 @@ pub enum ConsumerTimer {
     Session,
     /// It has not revoked what it was asked to: [`super::ConsumerGroup::end_revocation`].
     Revocation,
+    /// One of the classic protocol was told to rejoin and has not: [`super::ConsumerGroup::end_classic_wait`].
+    Join,
+    /// One of the classic protocol has joined and does not ask what it got: the same.
+    Sync,
+}
+
+impl ConsumerTimer {
+    /// All of a member.
+    pub(crate) const ALL: [Self; 4] = [Self::Session, Self::Revocation, Self::Join, Self::Sync];
 }
 
 /// Sets a deadline of a member, in place of the one there was, or clears it.

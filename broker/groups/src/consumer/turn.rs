@@ -141,7 +141,7 @@ impl<'a> Turn<'a> {
             self.write(record);
         }
         self.forget_connection(member_id);
-        for timer in [ConsumerTimer::Session, ConsumerTimer::Revocation] {
+        for timer in ConsumerTimer::ALL {
             self.set_timer(member_id, timer, None);
         }
         self.forget_regex(regex.as_ref());

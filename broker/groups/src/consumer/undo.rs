@@ -3,7 +3,6 @@ use std::sync::Arc;
 use super::config::ConsumerGroupConfig;
 use super::connection::Connection;
 use super::group::ConsumerGroup;
-use super::member::MemberState;
 use super::record::ConsumerRecord;
 use super::timer::{ConsumerTimer, TimerChange};
 use crate::now::Now;
@@ -19,6 +18,16 @@ pub struct Undo {
     /// What was known of members that have gone.
     pub(super) connections: Vec<(Arc<str>, Connection)>,
     pub(super) is_of_timer: bool,
+}
+
+impl Undo {
+    /// That of the group before the change, where the change has begun another.
+    pub(super) fn epoch_before(&self) -> Option<i32> {
+        self.records.iter().find_map(|record| match record {
+            ConsumerRecord::Epoch(epoch) => epoch.map(|epoch| epoch.epoch),
+            _ => None,
+        })
+    }
 }
 
 impl ConsumerGroup {
@@ -69,8 +78,9 @@ impl ConsumerGroup {
                     after_ms: Some(if is_of_timer { RETRY_MS } else { after_ms }),
                 });
             };
-            set(ConsumerTimer::Session, config.session_timeout_ms);
-            if member.current.state == MemberState::UnrevokedPartitions {
+            let session_ms = member.metadata.session_timeout_ms(config);
+            set(ConsumerTimer::Session, session_ms);
+            if member.has_to_revoke_in_time() {
                 let timeout_ms = member.metadata.rebalance_timeout_ms;
                 set(ConsumerTimer::Revocation, timeout_ms);
             }

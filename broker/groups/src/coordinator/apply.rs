@@ -54,6 +54,11 @@ impl Coordinator {
                     self.undo_consumer_group(&group_id, undo, replaced, now);
                 }
             }
+            Change::Downgraded { group, undo } => {
+                if let Some(error) = failure {
+                    self.undo_downgrade(*group, undo, error, now, effects);
+                }
+            }
             Change::EndedConsumerGroup(ended) => {
                 if let Some(error) = failure {
                     self.restore_ended(*ended, error, effects);

@@ -7,6 +7,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 
 use super::leave_group::answer;
+use super::migration::no_timers;
 use super::{ConsumerGroups, Coordinator, join_group};
 use crate::append::{Change, Deferred, UnderWay};
 use crate::config::GroupConfig;
@@ -77,8 +78,11 @@ impl Coordinator {
         let change = match timer {
             ConsumerTimer::Session => group.end_session(member_id, &self.topics),
             ConsumerTimer::Revocation => group.end_revocation(member_id, &self.topics),
+            ConsumerTimer::Join | ConsumerTimer::Sync => {
+                group.end_classic_wait(member_id, &self.topics)
+            }
         };
-        self.write_consumer_change(group_id, change, None, now, effects);
+        self.write_or_downgrade(group_id, change, None, now, effects);
     }
 
     pub(super) fn leave_consumer_group(
@@ -101,8 +105,11 @@ impl Coordinator {
         let mut response = Some((context.waiter, response));
         let last = changes.len() - 1;
         for (index, change) in changes.into_iter().enumerate() {
-            let response = response.take_if(|_| index == last);
-            self.write_consumer_change(group_id, change, response, now, effects);
+            if index == last {
+                self.write_or_downgrade(group_id, change, response.take(), now, effects);
+            } else {
+                self.write_consumer_change(group_id, change, None, now, effects);
+            }
         }
     }
 
@@ -152,14 +159,18 @@ impl Coordinator {
         let Some(group) = self.consumer_groups.get_mut(group_id) else {
             return;
         };
+        if let Some(replaced) = replaced {
+            let timers = no_timers(group);
+            self.set_consumer_timers(group_id, &timers, now);
+            self.consumer_groups.remove(group_id);
+            self.groups.insert(group_id.clone(), *replaced);
+            return;
+        }
         let timers = group.undo(undo, self.config.consumer_of(group_id), now);
         if group.is_unused() {
             self.consumer_groups.remove(group_id);
         }
         self.set_consumer_timers(group_id, &timers, now);
-        if let Some(replaced) = replaced {
-            self.groups.insert(group_id.clone(), *replaced);
-        }
     }
 
     pub(super) fn set_consumer_timers(
@@ -241,7 +252,7 @@ impl Coordinator {
         self.rebalances.consumer_rebalances += u64::from(records.iter().any(is_new_epoch));
     }
 
-    fn write_consumer_change(
+    pub(super) fn write_consumer_change(
         &mut self,
         group_id: &Arc<str>,
         change: GroupChange,

@@ -21,6 +21,10 @@ impl Coordinator {
         if request.group_id.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
+        if self.consumer_groups.contains_key(request.group_id.as_str()) {
+            let group_id = Arc::from(request.group_id.as_str());
+            return self.beat_classic_member(&group_id, request, now);
+        }
         let mut effects = Vec::new();
         let Parts {
             groups, mut turn, ..

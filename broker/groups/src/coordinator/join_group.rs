@@ -21,7 +21,7 @@ use crate::response::{Response, wire};
 const NEW_MEMBER_JOIN_TIMEOUT_MS: i32 = 5 * 60 * 1_000;
 
 /// First version whose members have to come back with the id they were given (KIP-394).
-const KNOWN_MEMBER_ID_VERSION: i16 = 4;
+pub(super) const KNOWN_MEMBER_ID_VERSION: i16 = 4;
 
 /// First version with a rebalance timeout; before it the session timeout counts.
 const REBALANCE_TIMEOUT_VERSION: i16 = 1;
@@ -59,10 +59,8 @@ impl Coordinator {
         let join = Join::new(context, &request);
         drop(request);
         if let Some(group) = self.consumer_groups.get(&group_id) {
-            // Kafka lets members of the classic protocol into a consumer group; here they wait until it is empty.
             if !group.members().is_empty() {
-                let error = ResponseError::InconsistentGroupProtocol;
-                return reply(effects, context, failed(&join.member_id, error));
+                return self.join_consumer_group(context, &group_id, join, now, effects);
             }
             if join.member_id.is_empty() {
                 self.end_consumer_group(&group_id, now, effects);

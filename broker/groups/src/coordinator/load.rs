@@ -195,7 +195,10 @@ impl Coordinator {
             for member_id in group.members.keys() {
                 turn.schedule_session(group, member_id);
             }
-            if group.members.len() > turn.config.group_max_size {
+            // It was one of KIP-848, and has not been through a rebalance since: what those had that have gone is
+            // nobody's yet.
+            let has_no_leader = group.leader.is_none() && !group.members.is_empty();
+            if has_no_leader || group.members.len() > turn.config.group_max_size {
                 rebalance::prepare(group, &mut turn);
             }
         }
@@ -218,7 +221,11 @@ pub(super) fn group_of(id: Arc<str>, value: GroupMetadataValue) -> Group {
         .values()
         .filter_map(|member| Some((member.instance_id.clone()?, member.id.clone())))
         .collect();
-    let leader = value.leader.filter(|leader| members.contains_key(leader));
+    let first = || members.keys().next().cloned();
+    let leader = value.leader.and_then(|leader| {
+        let is_member = members.contains_key(&leader);
+        is_member.then_some(leader).or_else(first)
+    });
     let known_timestamp = |timestamp_ms: &i64| *timestamp_ms != -1;
     let mut group = Group {
         id,
@@ -231,7 +238,7 @@ pub(super) fn group_of(id: Arc<str>, value: GroupMetadataValue) -> Group {
         generation: value.generation,
         protocol_type: Some(value.protocol_type).filter(|protocol_type| !protocol_type.is_empty()),
         protocol_name,
-        leader: leader.or_else(|| members.keys().next().cloned()),
+        leader,
         members,
         static_members,
         pending_joins: Default::default(),

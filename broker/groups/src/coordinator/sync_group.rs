@@ -38,6 +38,9 @@ impl Coordinator {
         if request.group_id.is_empty() {
             return reply(effects, context, failed(ResponseError::InvalidGroupId));
         }
+        if self.consumer_groups.contains_key(request.group_id.as_str()) {
+            return self.sync_consumer_group(context, request, now, effects);
+        }
         let Parts {
             groups, mut turn, ..
         } = self.parts(now, effects);

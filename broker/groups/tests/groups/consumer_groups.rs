@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foz_groups::{
-    AppendError, ConsumerGroupConfig, ConsumerGroupState, GroupConfig, Request, Response, WaiterId,
+    AppendError, ConsumerGroupConfig, ConsumerGroupState, GroupConfig, MigrationPolicy, Request,
+    Response, WaiterId,
 };
 use foz_protocol::batch::HEADER_LENGTH;
 use kafka_protocol::ResponseError;
@@ -182,7 +183,10 @@ fn a_group_lives_is_listed_and_described_and_survives_a_restart() {
 
 #[test]
 fn requests_for_the_other_kind_of_group_find_none() {
-    let mut harness = harness();
+    let mut config = GroupConfig::default();
+    config.consumer.migration_policy = MigrationPolicy::Disabled;
+    let mut harness = Harness::with_config(config);
+    harness.set_topics(&[("orders", ORDERS, 2)]);
     for unknown in [request("a", 1), request("a", -1)] {
         assert_eq!(error(&mut harness, unknown), NOT_FOUND);
     }

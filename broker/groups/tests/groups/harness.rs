@@ -38,6 +38,8 @@ pub(crate) struct Harness {
     pub(crate) replies: BTreeMap<WaiterId, Response>,
     next_waiter: WaiterId,
     next_uuid: u128,
+    /// Which requests come over.
+    pub(crate) connection: u64,
     topics: Arc<Topics>,
     topics_version: u64,
     /// What regular expressions are to be resolved.
@@ -219,6 +221,7 @@ impl Harness {
             replies: BTreeMap::new(),
             next_waiter: 1,
             next_uuid: 1,
+            connection: 1,
             topics: Arc::new(Topics::default()),
             topics_version: 0,
             to_resolve: Vec::new(),
@@ -253,7 +256,7 @@ impl Harness {
         let context = RequestContext {
             waiter: self.next_waiter,
             api_version,
-            connection: 1,
+            connection: self.connection,
             client_id: client_id.to_owned(),
             client_host: "/192.0.2.1".to_owned(),
             member_uuid: Uuid::from_u128(self.next_uuid),

@@ -11,6 +11,7 @@ mod interleavings;
 mod joins;
 mod limits;
 mod loading;
+mod migration;
 mod static_members;
 mod stories;
 mod syncs;

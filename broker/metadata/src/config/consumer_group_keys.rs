@@ -4,6 +4,18 @@ use super::ConfigKey;
 use super::Effect::Applied;
 use super::kind::{Kind, int};
 
+/// Kafka takes them in any case.
+const MIGRATION_POLICIES: &[&str] = &[
+    "bidirectional",
+    "upgrade",
+    "downgrade",
+    "disabled",
+    "BIDIRECTIONAL",
+    "UPGRADE",
+    "DOWNGRADE",
+    "DISABLED",
+];
+
 /// Of each time there is a least and a greatest value: where it is beyond one of them, that one counts.
 pub const CONSUMER_GROUP_KEYS: &[ConfigKey] = &[
     ConfigKey::broker(
@@ -54,6 +66,13 @@ pub const CONSUMER_GROUP_KEYS: &[ConfigKey] = &[
         Some("2147483647"),
         Applied,
         "The most members of one consumer group of KIP-848.",
+    ),
+    ConfigKey::broker(
+        "group.consumer.migration.policy",
+        Kind::OneOf(MIGRATION_POLICIES),
+        Some("bidirectional"),
+        Applied,
+        "Which groups with members may change their protocol: upgrade is from the classic one to that of KIP-848.",
     ),
     ConfigKey::broker(
         "group.consumer.min.assignment.interval.ms",

@@ -81,11 +81,6 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
         Kind::Boolean,
         Some("false"),
     ),
-    of_file(
-        "group.consumer.migration.policy",
-        Kind::Text,
-        Some("bidirectional"),
-    ),
     of_file("group.coordinator.append.linger.ms", int(-1), Some("-1")),
     of_file("group.coordinator.background.threads", int(1), Some("2")),
     of_requests(

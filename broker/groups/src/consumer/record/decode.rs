@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use foz_records::consumer_group_current_member_assignment_value::TopicPartitions;
+use foz_records::consumer_group_member_metadata_value::ClassicMemberMetadata;
 use foz_records::{
     ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue,
     ConsumerGroupMetadataValue, ConsumerGroupRegularExpressionValue,
@@ -10,8 +12,10 @@ use foz_records::{
 
 use super::{ConsumerRecord, GroupEpoch, TargetEpoch};
 use crate::assignor::{Assignor, Partitions};
+use crate::consumer::classic::ClassicMember;
 use crate::consumer::member::{CurrentAssignment, EpochPartitions, MemberMetadata, MemberState};
 use crate::consumer::regex::ResolvedRegex;
+use crate::member::Protocol;
 
 impl ConsumerRecord {
     /// Reads a record, and the id of its group. `None` for one of another kind.
@@ -92,6 +96,22 @@ fn metadata(value: ConsumerGroupMemberMetadataValue) -> MemberMetadata {
             .subscribed_topic_regex
             .filter(|regex| !regex.is_empty()),
         assignor: assignor.and_then(|name| Assignor::by_name(&name)),
+        classic: value
+            .classic_member_metadata
+            .map(|classic| Arc::new(classic_member(classic))),
+    }
+}
+
+/// Copied, so that a member does not keep its record alive.
+fn classic_member(value: ClassicMemberMetadata) -> ClassicMember {
+    let protocols = value.supported_protocols.into_iter();
+    let protocols = protocols.map(|protocol| Protocol {
+        name: protocol.name,
+        metadata: Bytes::copy_from_slice(&protocol.metadata),
+    });
+    ClassicMember {
+        session_timeout_ms: value.session_timeout_ms,
+        protocols: protocols.collect(),
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foz_records::consumer_group_current_member_assignment_value::TopicPartitions;
+use foz_records::consumer_group_member_metadata_value::{ClassicMemberMetadata, ClassicProtocol};
 use foz_records::consumer_group_target_assignment_member_value::TopicPartition;
 use foz_records::{
     ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
@@ -14,6 +15,7 @@ use foz_records::{
 
 use super::{ConsumerRecord, GroupEpoch, TargetEpoch};
 use crate::assignor::Partitions;
+use crate::consumer::classic::ClassicMember;
 use crate::consumer::member::{CurrentAssignment, EpochPartitions, MemberMetadata};
 use crate::consumer::regex::ResolvedRegex;
 use crate::effect::Record;
@@ -114,7 +116,19 @@ fn metadata_value(metadata: &MemberMetadata) -> ConsumerGroupMemberMetadataValue
         subscribed_topic_regex: metadata.subscribed_regex.clone(),
         rebalance_timeout_ms: metadata.rebalance_timeout_ms,
         server_assignor: metadata.assignor.map(|assignor| Arc::from(assignor.name())),
-        classic_member_metadata: None,
+        classic_member_metadata: metadata.classic.as_deref().map(classic_value),
+    }
+}
+
+fn classic_value(classic: &ClassicMember) -> ClassicMemberMetadata {
+    let protocols = classic.protocols.iter();
+    let protocols = protocols.map(|protocol| ClassicProtocol {
+        name: protocol.name.clone(),
+        metadata: protocol.metadata.clone(),
+    });
+    ClassicMemberMetadata {
+        session_timeout_ms: classic.session_timeout_ms,
+        supported_protocols: protocols.collect(),
     }
 }
 

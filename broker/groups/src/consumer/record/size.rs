@@ -28,7 +28,15 @@ impl ConsumerRecord {
                     let texts = texts.chain(&metadata.instance_id).chain(&metadata.rack_id);
                     let texts = texts.chain(&*metadata.subscribed_topics);
                     let texts = texts.chain(&metadata.subscribed_regex);
-                    RECORD + texts.map(|string| text(string)).sum::<usize>()
+                    let protocols = metadata
+                        .classic
+                        .iter()
+                        .flat_map(|classic| &classic.protocols);
+                    let protocols = protocols
+                        .map(|protocol| text(&protocol.name) + protocol.metadata.len() + 5);
+                    RECORD
+                        + texts.map(|string| text(string)).sum::<usize>()
+                        + protocols.sum::<usize>()
                 });
                 text(member_id) + of_metadata
             }

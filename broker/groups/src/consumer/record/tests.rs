@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::assignor::Assignor;
+use crate::consumer::classic::ClassicMember;
 use crate::consumer::member::{EpochPartitions, MemberState};
+use crate::member::Protocol;
 
 fn text() -> impl Strategy<Value = Arc<str>> {
     "[a-zé.*-]{0,12}".prop_map(Arc::from)
@@ -45,8 +47,23 @@ fn metadata() -> impl Strategy<Value = MemberMetadata> {
     let option = || prop::option::of(name());
     let assignor = prop::option::of(prop::sample::select(Assignor::ALL.to_vec()));
     let ids = (option(), option(), option());
-    (ids, text(), text(), any::<i32>(), names(), assignor).prop_map(
-        |(ids, client_id, client_host, rebalance_timeout_ms, subscribed_topics, assignor)| {
+    let protocol = (name(), prop::collection::vec(any::<u8>(), 0..20));
+    let protocol = protocol.prop_map(|(name, metadata)| Protocol {
+        name,
+        metadata: metadata.into(),
+    });
+    let protocols = prop::collection::vec(protocol, 0..3);
+    let classic = (any::<i32>(), protocols).prop_map(|(session_timeout_ms, protocols)| {
+        Arc::new(ClassicMember {
+            session_timeout_ms,
+            protocols,
+        })
+    });
+    let classic = prop::option::of(classic);
+    let times = (any::<i32>(), classic);
+    (ids, text(), text(), times, names(), assignor).prop_map(
+        |(ids, client_id, client_host, times, subscribed_topics, assignor)| {
+            let (rebalance_timeout_ms, classic) = times;
             MemberMetadata {
                 instance_id: ids.0,
                 rack_id: ids.1,
@@ -56,6 +73,7 @@ fn metadata() -> impl Strategy<Value = MemberMetadata> {
                 subscribed_topics: Arc::new(subscribed_topics),
                 subscribed_regex: ids.2,
                 assignor,
+                classic,
             }
         },
     )

@@ -200,6 +200,9 @@ impl Harness {
             let fenced = match key.1 {
                 ConsumerTimer::Session => self.group.end_session(&key.0, &self.topics),
                 ConsumerTimer::Revocation => self.group.end_revocation(&key.0, &self.topics),
+                ConsumerTimer::Join | ConsumerTimer::Sync => {
+                    self.group.end_classic_wait(&key.0, &self.topics)
+                }
             };
             let Self {
                 group, config, now, ..

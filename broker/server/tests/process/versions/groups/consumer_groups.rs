@@ -157,13 +157,10 @@ fn bad_requests_are_refused(connection: &mut Connection, version: i16) {
         let request = request(&group, member, epoch);
         assert_eq!(refused(connection, &request), expected);
     }
-    // Nor does a member of the classic protocol come in.
+    // A member of the classic protocol comes in, once it has an id.
     let classic = join_request(9, &group, text(""), None);
     let classic = connection.call(9, &classic);
-    assert_eq!(
-        error(classic.error_code),
-        ErrorCode::InconsistentGroupProtocol
-    );
+    assert_eq!(error(classic.error_code), ErrorCode::MemberIdRequired);
     let left = connection.call(version, &request(&group, &member, -1));
     assert_eq!(error(left.error_code), ErrorCode::None);
 }

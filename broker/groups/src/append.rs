@@ -66,7 +66,7 @@ pub(crate) enum Change {
     ConsumerGroup {
         group_id: Arc<str>,
         undo: Undo,
-        /// The empty classic group that had the name before.
+        /// The classic group that had the name before.
         replaced: Option<Box<Group>>,
     },
     /// A group of KIP-848 is a classic one, since none of its members speaks KIP-848 any more.

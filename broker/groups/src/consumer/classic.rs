@@ -21,11 +21,12 @@ use super::too_large::TooLarge;
 use super::topics::Topics;
 use super::turn::{GroupChange, Turn};
 use crate::assignor::Partitions;
+use crate::group::CONSUMER_PROTOCOL_TYPE;
 use crate::member::Protocol;
 use crate::now::Now;
 
-/// What the members of all groups of consumers call their protocol.
-pub(crate) const PROTOCOL_TYPE: &str = "consumer";
+/// A member that asks for a rebalance timeout of 0 has so long to join and to sync.
+pub(crate) const WAIT_MS_MIN: i32 = 1_000;
 
 /// What a member that speaks the classic protocol says besides what all say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl ConsumerGroup {
             };
             classic().all(knows)
         };
-        protocol_type == PROTOCOL_TYPE && protocols.iter().any(is_known)
+        protocol_type == CONSUMER_PROTOCOL_TYPE && protocols.iter().any(is_known)
     }
 
     /// Takes a JoinGroup: the member says what it has, and gets what it may have by now.
@@ -140,8 +141,13 @@ impl ConsumerGroup {
         turn.group.tell(&member_id, connection);
         for (timer, after_ms) in [
             (ConsumerTimer::Session, Some(session_timeout_ms)),
-            (ConsumerTimer::Sync, Some(rebalance_timeout_ms)),
+            (
+                ConsumerTimer::Sync,
+                Some(rebalance_timeout_ms.max(WAIT_MS_MIN)),
+            ),
             (ConsumerTimer::Join, None),
+            // It may have spoken KIP-848 before.
+            (ConsumerTimer::Revocation, None),
         ] {
             turn.set_timer(&member_id, timer, after_ms);
         }
@@ -167,7 +173,7 @@ impl ConsumerGroup {
         let (member, classic) = self.classic_member(member_id, instance_id, generation)?;
         let protocol = classic.protocol();
         let own_name = protocol.map(|protocol| &*protocol.name);
-        if protocol_type.is_some_and(|protocol_type| protocol_type != PROTOCOL_TYPE)
+        if protocol_type.is_some_and(|protocol_type| protocol_type != CONSUMER_PROTOCOL_TYPE)
             || protocol_name.is_some_and(|name| Some(name) != own_name)
         {
             return Err(ResponseError::InconsistentGroupProtocol);

@@ -8,7 +8,7 @@ use super::LEAVE_FOR_A_WHILE_EPOCH;
 use super::config::ConsumerGroupConfig;
 use super::group::ConsumerGroup;
 use super::heartbeat::HeartbeatOutcome;
-use super::member::{CurrentAssignment, EpochPartitions, MemberState};
+use super::member::{CurrentAssignment, EpochPartitions};
 use super::record::ConsumerRecord;
 use super::refused::Refused;
 use super::sender::unknown_member;
@@ -59,7 +59,7 @@ impl ConsumerGroup {
     pub fn end_revocation(&mut self, member_id: &str, topics: &Topics) -> GroupChange {
         let mut turn = Turn::new(self, topics);
         if let Some((member_id, member)) = turn.group.members.get_key_value(member_id)
-            && member.current.state == MemberState::UnrevokedPartitions
+            && member.has_to_revoke_in_time()
             && member.current.epoch != LEAVE_FOR_A_WHILE_EPOCH
         {
             turn.fence(&member_id.clone());

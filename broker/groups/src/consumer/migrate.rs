@@ -7,16 +7,14 @@ use bytes::Bytes;
 use foz_records::{ConsumerProtocolAssignment, Message};
 use uuid::Uuid;
 
-use super::classic::{
-    ClassicMember, PROTOCOL_TYPE, assignment_bytes, owned, subscription_of, version_of,
-};
+use super::classic::{ClassicMember, assignment_bytes, owned, subscription_of, version_of};
 use super::group::ConsumerGroup;
 use super::member::{CurrentAssignment, EpochPartitions, MemberMetadata, MemberState};
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch, batch_bytes};
 use super::topics::Topics;
 use super::undo::Undo;
 use crate::assignor::Partitions;
-use crate::group::{Group, GroupState};
+use crate::group::{CONSUMER_PROTOCOL_TYPE, Group, GroupState};
 use crate::member::Member;
 
 /// What a classic group with members has become.
@@ -84,8 +82,11 @@ pub(crate) fn upgraded(group: &Group, topics: &Topics) -> Result<Upgraded, Strin
         });
     }
     let metadata_hash = upgraded.group.metadata_hash(topics);
+    // Whoever joins begins an epoch, but for the next process of a static member: what the group was about to assign
+    // would be left to nobody then, as in Kafka.
+    let is_rebalancing = group.state != GroupState::Stable;
     upgraded.write(ConsumerRecord::Epoch(Some(GroupEpoch {
-        epoch: generation,
+        epoch: generation + i32::from(is_rebalancing),
         metadata_hash,
     })));
     for (member_id, of_member) in &taken {
@@ -182,7 +183,7 @@ impl ConsumerGroup {
                 awaiting_sync: None,
                 is_new: false,
             };
-            group.add(member, PROTOCOL_TYPE);
+            group.add(member, CONSUMER_PROTOCOL_TYPE);
         }
         group.state = GroupState::Stable;
         group.leader = None;
@@ -195,10 +196,11 @@ impl ConsumerGroup {
 
 fn take(group: &Group, member: &Member, topics: &Topics) -> Result<Taken, String> {
     let malformed = |what: &str| format!("the {what} of its member {} is malformed", member.id);
-    let protocol_name = group.protocol_name.as_deref();
-    let first = || Some(&*member.protocols.first()?.name);
-    let protocol_name = protocol_name.or_else(first).unwrap_or("");
-    let subscription = subscription_of(&member.metadata(protocol_name));
+    // One that joins need not know the protocol of the last generation. The subscription is the same in each.
+    let mut protocols = member.protocols.iter();
+    let chosen = protocols.find(|known| Some(&known.name) == group.protocol_name.as_ref());
+    let protocol = chosen.or_else(|| member.protocols.first());
+    let subscription = protocol.and_then(|protocol| subscription_of(&protocol.metadata));
     let subscription = subscription.ok_or_else(|| malformed("subscription"))?;
     let kept_generation = subscription.generation_id;
     let kept = with_epoch(&owned(&subscription, topics), group.generation);

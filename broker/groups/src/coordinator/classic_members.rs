@@ -9,9 +9,10 @@ use kafka_protocol::messages::{
 
 use super::join_group::{Join, KNOWN_MEMBER_ID_VERSION, failed};
 use super::{Coordinator, reply, sync_group};
-use crate::consumer::classic::{ClassicJoin, PROTOCOL_TYPE};
+use crate::consumer::classic::{ClassicJoin, WAIT_MS_MIN};
 use crate::consumer::{ConsumerTimer, MigrationPolicy, TimerChange};
 use crate::effect::{AppendToken, Effect};
+use crate::group::CONSUMER_PROTOCOL_TYPE;
 use crate::now::Now;
 use crate::request::RequestContext;
 use crate::response::{Response, wire};
@@ -40,8 +41,12 @@ impl Coordinator {
         }
         if !is_known && join.instance_id.is_none() && context.api_version >= KNOWN_MEMBER_ID_VERSION
         {
-            let error = ResponseError::MemberIdRequired;
-            return reply(effects, context, failed(&join.new_member_id, error));
+            let (told, error) = if group.members().len() < config.max_size {
+                (&*join.new_member_id, ResponseError::MemberIdRequired)
+            } else {
+                ("", ResponseError::GroupMaxSizeReached)
+            };
+            return reply(effects, context, failed(told, error));
         }
         let member_id = join.member_id.clone();
         let join = ClassicJoin {
@@ -61,7 +66,7 @@ impl Coordinator {
         };
         let response = JoinGroupResponse::default()
             .with_generation_id(joined.epoch)
-            .with_protocol_type(Some(wire(PROTOCOL_TYPE)))
+            .with_protocol_type(Some(wire(CONSUMER_PROTOCOL_TYPE)))
             .with_protocol_name(Some(wire(&joined.protocol_name)))
             .with_member_id(wire(&joined.member_id));
         let response = Some((context.waiter, Response::JoinGroup(response)));
@@ -179,8 +184,8 @@ impl Coordinator {
         if let Some(member) = member
             && !self.timers.is_scheduled(&key)
         {
-            let after_ms = i64::from(member.metadata.rebalance_timeout_ms.max(0));
-            let deadline_ms = now.monotonic_ms.saturating_add(after_ms);
+            let after_ms = member.metadata.rebalance_timeout_ms.max(WAIT_MS_MIN);
+            let deadline_ms = now.monotonic_ms.saturating_add(after_ms.into());
             self.timers.schedule(key, deadline_ms);
         }
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 
+use super::migration::RECORD_FRAMING_BYTES_MAX;
 use super::{Coordinator, reply};
 use crate::consumer::{
     ConsumerGroup, ConsumerRecord, GroupChange, HeartbeatOutcome, Refused, validate,
@@ -16,9 +17,6 @@ use crate::response::Response;
 
 /// Who joins a group that is not there makes it.
 const JOIN_EPOCH: i32 = 0;
-
-/// What a record takes in a batch besides its key: lengths, attributes and numbers.
-const RECORD_FRAMING_BYTES_MAX: usize = 32;
 
 impl Coordinator {
     pub(super) fn consumer_group_heartbeat(

@@ -200,6 +200,10 @@ fn validate(
         .group_instance_id
         .as_deref()
         .unwrap_or(&context.client_id);
+    // A group of KIP-848 takes any member id.
+    if request.member_id.len() > STRING_BYTES_MAX {
+        return Err(ResponseError::InvalidRequest);
+    }
     let longest = [&context.client_host, prefix, &*request.protocol_type]
         .into_iter()
         .chain(

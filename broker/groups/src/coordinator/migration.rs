@@ -16,8 +16,8 @@ use crate::now::Now;
 use crate::record::group_record;
 use crate::response::Response;
 
-/// What a record takes in a batch besides its key and its value.
-const RECORD_FRAMING_BYTES_MAX: usize = 32;
+/// What a record takes in a batch besides its key and its value: lengths, attributes and numbers.
+pub(super) const RECORD_FRAMING_BYTES_MAX: usize = 32;
 
 impl Coordinator {
     /// What a classic group with members is to become, for one that joins with KIP-848.

@@ -138,6 +138,10 @@ fn validate(group: &Group, request: &SyncGroupRequest) -> Result<(), ResponseErr
     if request.generation_id != group.generation {
         return Err(ResponseError::IllegalGeneration);
     }
+    if group.state == GroupState::PreparingRebalance {
+        // Where it was of KIP-848 till now, each member was told a protocol of its own.
+        return Err(ResponseError::RebalanceInProgress);
+    }
     let differs = |requested: &Option<StrBytes>, own: &Option<Arc<str>>| match (requested, own) {
         (Some(requested), Some(own)) => requested.as_str() != &**own,
         _ => false,

@@ -223,16 +223,35 @@ pub(super) fn assign(
     generation: i32,
     assigned: &[(&str, &[i32])],
 ) {
+    assign_as(harness, (leader, None), generation, assigned);
+}
+
+/// The same, by a static member.
+pub(super) fn assign_as(
+    harness: &mut Harness,
+    (leader, instance_id): (&str, Option<&str>),
+    generation: i32,
+    assigned: &[(&str, &[i32])],
+) {
+    let request = assigning(leader, generation, assigned);
+    let request = request.with_group_instance_id(instance_id.map(text));
+    let waiter = harness.send(5, Request::SyncGroup(request));
+    assert_eq!(harness.synced(waiter).error_code, 0);
+}
+
+pub(super) fn assigning(
+    leader: &str,
+    generation: i32,
+    assigned: &[(&str, &[i32])],
+) -> SyncGroupRequest {
     let assignments = assigned.iter().map(|(id, partitions)| {
         sync_group_request::SyncGroupRequestAssignment::default()
             .with_member_id(text(id))
             .with_assignment(assignment_of(partitions, None))
     });
-    let request = sync_request(leader, generation, &[])
+    sync_request(leader, generation, &[])
         .with_protocol_name(Some(text("cooperative-sticky")))
-        .with_assignments(assignments.collect());
-    let waiter = harness.send(5, Request::SyncGroup(request));
-    assert_eq!(harness.synced(waiter).error_code, 0);
+        .with_assignments(assignments.collect())
 }
 
 /// The first has all partitions, and the second has joined; both wait for an assignment in generation 2. The leader

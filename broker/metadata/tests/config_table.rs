@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use foz_metadata::config::{
     BROKER_KEYS, CONSUMER_GROUP_KEYS, ConfigError, DEFAULT_ONLY_BROKER_KEYS, Effect, GROUP_KEYS,
-    KEPT_BROKER_KEYS, Kind, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, TRANSACTION_KEYS, validate,
-    validate_in_file,
+    KEPT_BROKER_KEYS, Kind, Scope, Support, TOPIC_DEFAULT_KEYS, TOPIC_KEYS, TRANSACTION_KEYS,
+    validate, validate_in_file,
 };
 
 #[test]

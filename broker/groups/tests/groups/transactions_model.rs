@@ -75,6 +75,9 @@ struct Said {
     open: BTreeMap<(i64, String), (usize, i64)>,
 }
 
+/// Offsets by topic, and those in transactions by producer and topic.
+type Told<'a> = (Vec<(&'a str, i64)>, Vec<(i64, &'a str, i64)>);
+
 impl Said {
     fn by(log: &[Logged]) -> Self {
         let mut said = Self::default();
@@ -90,7 +93,9 @@ impl Said {
             };
             let topic = key.topic.to_string();
             let value = logged.value.as_deref();
-            let value = value.map(|value| OffsetCommitValue::decode_prefixed(value).unwrap());
+            let value = value.map(|value| {
+                OffsetCommitValue::decode_prefixed(value).expect("it was encoded here")
+            });
             match (value, logged.producer_id) {
                 (None, _) => {
                     said.open.retain(|(_, open), _| *open != topic);
@@ -125,8 +130,7 @@ impl Said {
         }
     }
 
-    /// Offsets, and those in transactions.
-    fn without_places(&self) -> (Vec<(&str, i64)>, Vec<(i64, &str, i64)>) {
+    fn without_places(&self) -> Told<'_> {
         let offsets = self.offsets.iter();
         let open = self.open.iter();
         (

@@ -1,6 +1,7 @@
 //! Every API at every version that is answered, with requests that mean something. A response that sets
 //! a field which its version lacks cannot be encoded, and closes the connection: each version counts.
 
+mod answered;
 mod cluster;
 mod configs;
 pub(crate) mod connection;
@@ -22,7 +23,8 @@ pub(crate) mod transaction_coordinators;
 pub(crate) mod transactional_offsets;
 mod transactions;
 
-use connection::{Answered, Connection};
+use answered::{Answered, TABLE};
+use connection::Connection;
 
 use crate::testbed::Testbed;
 
@@ -64,4 +66,10 @@ fn every_api_answers_every_version_it_advertises() {
         }
     });
     assert_eq!(answered.missing(), Vec::<String>::new(), "not asked at all");
+    let table = answered.table();
+    if table != TABLE {
+        let new = concat!(env!("CARGO_TARGET_TMPDIR"), "/answered.tsv");
+        std::fs::write(new, &table).unwrap();
+        panic!("versions/answered.tsv is not what was asked for; that is {new}");
+    }
 }

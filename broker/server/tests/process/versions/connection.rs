@@ -1,15 +1,13 @@
 //! One connection that asks in any version, and the requests that many areas need.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use bytes::Bytes;
-use foz_protocol::apis::{APIS, Api};
+use foz_protocol::apis::Api;
 use foz_protocol::batch::Batches;
 use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
@@ -33,25 +31,10 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
 use crate::testbed::{Node, PATIENCE, pause};
+pub(crate) use crate::versions::answered::Answered;
 
 /// From this version on Produce and Fetch name topics by their ids.
 pub(crate) const TOPIC_IDS_FROM: i16 = 13;
-
-/// Keys and versions that came back decodable.
-#[derive(Debug, Default)]
-pub(crate) struct Answered(Mutex<BTreeSet<(i16, i16)>>);
-
-impl Answered {
-    /// What the table promises and nobody has asked for.
-    pub(crate) fn missing(&self) -> Vec<String> {
-        let answered = self.0.lock().unwrap();
-        APIS.iter()
-            .flat_map(|api| (api.min..=api.max).map(move |version| (api, version)))
-            .filter(|(api, version)| !answered.contains(&(api.key as i16, *version)))
-            .map(|(api, version)| format!("{} {version}", api.name))
-            .collect()
-    }
-}
 
 pub(crate) struct Connection<'a> {
     pub(crate) broker: &'a Node,
@@ -86,6 +69,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Asks and waits for the answer.
+    #[track_caller]
     pub(crate) fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(version, request);
         self.receive::<R>(version)
@@ -123,6 +107,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The answer to the last request that was sent.
+    #[track_caller]
     pub(crate) fn receive<R: Request>(&mut self, version: i16) -> R::Response {
         let name = Api::of(R::KEY).unwrap().name;
         let frame = self
@@ -138,11 +123,12 @@ impl<'a> Connection<'a> {
         assert_eq!(correlation_id, self.correlation_id, "{name} {version}");
         let response = frame::decode_response(version, body)
             .unwrap_or_else(|error| panic!("{name} {version}: {error}"));
-        self.answered.0.lock().unwrap().insert((R::KEY, version));
+        self.answered.add(R::KEY, version);
         response
     }
 
     /// As [`call`](Self::call), in a version that `kafka-protocol` lacks.
+    #[track_caller]
     pub(crate) fn call_newer<Request: Message, Response: Message>(
         &mut self,
         key: ApiKey,
@@ -167,11 +153,7 @@ impl<'a> Connection<'a> {
         let (correlation_id, body) = frame::parse_response(key, version, &frame).unwrap();
         assert_eq!(correlation_id, self.correlation_id, "{name} {version}");
         let response = Response::decode(version, &body).unwrap();
-        self.answered
-            .0
-            .lock()
-            .unwrap()
-            .insert((key as i16, version));
+        self.answered.add(key as i16, version);
         response
     }
 

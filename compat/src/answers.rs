@@ -11,20 +11,20 @@ mod node;
 mod script;
 mod shown;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use foz_e2e::folders::write;
-use foz_e2e::progress::Progress;
 
 use crate::compressed::{compress, decompress};
+use crate::kit::Kit;
+use crate::setting::Setting;
 
 use self::asker::Asker;
 use self::difference::{
     Answers, differences, read_answers, read_explained, unexplained, write_answers,
 };
-use self::node::Node;
-pub(crate) use self::node::Product;
+use self::node::{Node, Product};
 
 const ANSWERS: &str = "answers.txt.zst";
 const DIFFERENCES: &str = "differences.tsv";
@@ -33,13 +33,12 @@ const DIFFERENCES: &str = "differences.tsv";
 ///
 /// # Errors
 /// Kafka does not start, or does not answer.
-pub(crate) fn record(
-    kafka: &Product<'_>,
-    folder: &Path,
-    compat: &Path,
-    progress: &Progress,
-) -> Result<()> {
-    let answers = progress.step("ask Apache Kafka", || ask(kafka, folder))?;
+pub(crate) fn record(setting: &Setting) -> Result<()> {
+    let _held = setting.hold()?;
+    let kit = Kit::prepare(&setting.folders, &setting.progress)?;
+    let (kafka, folder) = (Product::Kafka(&kit), folder(setting));
+    let asked = (setting.progress).step("ask Apache Kafka", || ask(&kafka, &folder));
+    let (answers, compat) = (asked?, setting.folders.repository.join("compat"));
     write(compat.join(ANSWERS), compress(&write_answers(&answers))?)
 }
 
@@ -47,12 +46,11 @@ pub(crate) fn record(
 ///
 /// # Errors
 /// Foz does not start or does not answer; or answers otherwise, and nothing explains it.
-pub(crate) fn compare(
-    foz: &Product<'_>,
-    folder: &Path,
-    compat: &Path,
-    progress: &Progress,
-) -> Result<()> {
+pub(crate) fn compare(setting: &Setting) -> Result<()> {
+    let _held = setting.hold()?;
+    let broker = setting.broker()?;
+    let (folder, compat) = (folder(setting), setting.folders.repository.join("compat"));
+    let (foz, progress) = (Product::Foz(&broker), &setting.progress);
     let text = |name: &str| {
         let path = compat.join(name);
         std::fs::read_to_string(&path).with_context(|| path.display().to_string())
@@ -62,7 +60,7 @@ pub(crate) fn compare(
     write(folder.join("kafka.txt"), &kafka)?;
     let kafka = read_answers(&kafka).context(ANSWERS)?;
     let explained = read_explained(&text(DIFFERENCES)?).context(DIFFERENCES)?;
-    let foz = progress.step("ask Foz", || ask(foz, folder))?;
+    let foz = progress.step("ask Foz", || ask(&foz, &folder))?;
     write(folder.join("foz.txt"), write_answers(&foz))?;
     let differences = differences(&kafka, &foz);
     let problems = unexplained(&differences, &explained);
@@ -80,6 +78,11 @@ pub(crate) fn compare(
         problems.join("\n"),
         folder.display()
     )
+}
+
+/// Where both answers are left, and what the node writes.
+fn folder(setting: &Setting) -> PathBuf {
+    setting.place.join("answers")
 }
 
 fn ask(product: &Product<'_>, folder: &Path) -> Result<Answers> {

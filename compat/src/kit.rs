@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use foz_e2e::build_cache::{Recipe, cached};
-use foz_e2e::external::{External, is_on_path};
+use foz_e2e::external::External;
 use foz_e2e::folders::Folders;
 use foz_e2e::progress::Progress;
 
-const MAVEN_LIMIT: Duration = Duration::from_secs(10 * 60);
+use crate::maven::copy_jars;
+use crate::setting::needs;
+
 const JAVAC_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// The jar that holds the tests begins so.
 const TESTS: &str = "kafka-clients-integration-tests-";
@@ -27,16 +29,12 @@ impl Kit {
     /// # Errors
     /// A program is missing, or fails; with what it printed.
     pub(crate) fn prepare(folders: &Folders, progress: &Progress) -> Result<Self> {
-        for (program, package) in [
+        needs(&[
             ("java", "default-jdk-headless"),
             ("javac", "default-jdk-headless"),
             ("mvn", "maven"),
             ("setpriv", "util-linux"),
-        ] {
-            if !is_on_path(program) {
-                bail!("{program} is missing: install the package {package}");
-            }
-        }
+        ])?;
         let kafka = folders.repository.join("compat/kafka");
         let pom = std::fs::read_to_string(kafka.join("pom.xml")).context("reading pom.xml")?;
         let cache = folders.cache.join("java");
@@ -46,7 +44,9 @@ impl Kit {
             settings: "",
             source: &kafka,
         };
-        let libraries = cached(&cache, &recipe, progress, |folder| fetch(&kafka, folder))?;
+        let libraries = cached(&cache, &recipe, progress, |folder| {
+            copy_jars(&kafka, &[], folder)
+        })?;
         let java = folders.repository.join("compat/java");
         let recipe = Recipe {
             what: "compile the stand-in for Kafka's brokers",
@@ -86,18 +86,6 @@ impl Kit {
         let listed = External::new("jar").arg("tf").arg(jar).run()?;
         Ok(classes_of(&listed.text()))
     }
-}
-
-fn fetch(pom_folder: &Path, into: &Path) -> Result<()> {
-    External::new("mvn")
-        .args(["--quiet", "--batch-mode"])
-        .arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies")
-        .arg("-DincludeScope=runtime")
-        .arg(format!("-DoutputDirectory={}", into.display()))
-        .in_folder(pom_folder)
-        .limit(MAVEN_LIMIT)
-        .run()
-        .map(drop)
 }
 
 fn compile(sources: &Path, libraries: &Path, into: &Path) -> Result<()> {

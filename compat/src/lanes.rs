@@ -1,71 +1,76 @@
-//! Several JVMs at once.
+//! Several things at once.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
-use anyhow::Result;
-use foz_e2e::progress::{Progress, seconds};
+use anyhow::{Result, anyhow};
 
-use crate::fork::Forks;
-use crate::row::{Outcome, Row};
-use crate::work::Work;
-
-/// Runs all of `works`, as many at a time as there are lanes, and tells `done` of each as soon as it is.
+/// Runs all of `works` in the order given, as many at a time as there are lanes; `run` is told the number of its lane.
 ///
 /// # Errors
-/// Of [`Forks::run`] and of `done`. What other lanes have begun comes to its end.
-pub(crate) fn run_all(
-    forks: &Forks,
-    works: &[Work],
+/// The first of one that could not be run; the others are run to their ends all the same.
+pub(crate) fn run_all<W: Send, T: Send>(
+    works: Vec<W>,
     lanes: usize,
-    retries: impl Fn(&Row) -> bool + Sync,
-    done: impl Fn(&Work, &[Row]) -> Result<()> + Sync,
-    progress: &Progress,
-) -> Result<Vec<Row>> {
-    let waiting: Mutex<VecDeque<&Work>> = Mutex::new(works.iter().collect());
+    run: impl Fn(W, usize) -> Result<Vec<T>> + Sync,
+) -> Result<Vec<T>> {
+    let waiting: Mutex<VecDeque<W>> = Mutex::new(works.into());
     let next = || {
-        waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop_front()
     };
-    let work = |lane: usize| -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
+    let work = |lane: usize| -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        let mut failure = None;
         while let Some(work) = next() {
-            let begun = Instant::now();
-            let found = forks.run(work, lane, &retries)?;
-            let passed = found
-                .iter()
-                .filter(|row| row.outcome == Outcome::Passed)
-                .count();
-            progress.line(&format!(
-                "{}: {passed} of {} passed ({})",
-                work.name,
-                found.len(),
-                seconds(begun.elapsed())
-            ));
-            done(work, &found)?;
-            rows.extend(found);
+            match run(work, lane) {
+                Ok(some) => all.extend(some),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
         }
-        Ok(rows)
+        failure.map_or(Ok(all), Err)
     };
     std::thread::scope(|scope| {
+        let work = &work;
         let lanes: Vec<_> = (0..lanes)
+            .map(|lane| scope.spawn(move || work(lane)))
+            .collect();
+        let ended: Vec<Result<Vec<T>>> = lanes
+            .into_iter()
             .map(|lane| {
-                scope.spawn({
-                    let work = &work;
-                    move || work(lane)
-                })
+                lane.join()
+                    .unwrap_or_else(|_| Err(anyhow!("a thread of the run panicked")))
             })
             .collect();
-        let mut rows = Vec::new();
-        for lane in lanes {
-            let found = lane
-                .join()
-                .map_err(|_| anyhow::anyhow!("a thread of the run panicked"))?;
-            rows.extend(found?);
+        let mut all = Vec::new();
+        for some in ended {
+            all.extend(some?);
         }
-        Ok(rows)
+        Ok(all)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_run_and_one_that_cannot_be_is_an_error() {
+        let mut found = run_all(vec![1, 2, 3], 2, |work, _| Ok(vec![work])).unwrap();
+        found.sort_unstable();
+        assert_eq!(found, [1, 2, 3]);
+
+        let ran = Mutex::new(Vec::new());
+        let error = run_all(vec![1, 2, 3], 1, |work, lane| {
+            ran.lock().unwrap().push((work, lane));
+            if work < 3 {
+                return Err(anyhow!("no program for {work}"));
+            }
+            Ok(vec![work])
+        });
+        assert_eq!(error.unwrap_err().to_string(), "no program for 1");
+        assert_eq!(ran.into_inner().unwrap(), [(1, 0), (2, 0), (3, 0)]);
+    }
 }

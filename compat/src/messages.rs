@@ -4,7 +4,6 @@
 //! `compat/java/Messages.java` makes it, and says how messages are filled.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +16,9 @@ use foz_protocol::frame::{LENGTH_BYTES, Request, parse_response};
 use crate::codec::{Codec, Head};
 use crate::compressed::{compress, decompress};
 use crate::kit::Kit;
+use crate::setting::Setting;
 
+const MESSAGES: &str = "messages.txt.zst";
 const JAVA_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// As in `Messages.java`.
 const FILLINGS: [&str; 8] = [
@@ -57,10 +58,12 @@ type Frames<'a> = BTreeMap<Name<'a>, Bytes>;
 ///
 /// # Errors
 /// Java fails, or the broker's codecs; or the file is not what Kafka's classes print.
-pub(crate) fn make(file: &Path, kit: &Kit, checks: bool) -> Result<()> {
-    let text = print(kit)?;
+pub(crate) fn make(setting: &Setting, checks: bool) -> Result<()> {
+    let _held = setting.hold()?;
+    let file = setting.folders.repository.join("compat").join(MESSAGES);
+    let text = print(&Kit::prepare(&setting.folders, &setting.progress)?)?;
     if checks {
-        let kept = std::fs::read(file).with_context(|| file.display().to_string())?;
+        let kept = std::fs::read(&file).with_context(|| file.display().to_string())?;
         ensure!(
             decompress(&kept)? == text,
             "{} is not what Apache Kafka's classes print: cargo run -p foz-compat -- messages",

@@ -11,6 +11,7 @@ use foz_e2e::build_cache::remove_folder;
 use foz_e2e::external::External;
 use foz_e2e::folders::write;
 
+use crate::child::DIES_WITH_US;
 use crate::kit::Kit;
 
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -53,8 +54,9 @@ impl Node {
         let data = folder.join("data");
         let data = data.display();
         let file = folder.join("server.properties");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]);
+        let [program, words @ ..] = DIES_WITH_US;
+        let mut command = Command::new(program);
+        command.args(words);
         match product {
             Product::Foz(broker) => {
                 let text = format!(

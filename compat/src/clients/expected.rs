@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::outcome::{Outcome, Verdict};
+use crate::clients::outcome::{Outcome, Verdict};
 
 /// Every client tells what became of each of these.
-const CASES: [&str; 30] = [
+pub(crate) const CASES: [&str; 30] = [
     "commits",
     "consume-by-offset",
     "consume-by-time",
@@ -43,9 +43,17 @@ const LACKS: &str = "the server has no ";
 /// A row of `expected.tsv`: the client (or `tools`), the case, what becomes of it, why.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
-    of: String,
-    case: String,
-    verdict: Verdict,
+    pub(crate) of: String,
+    pub(crate) case: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: String,
+}
+
+impl Expected {
+    /// Whether it speaks of this case.
+    pub(crate) fn names(&self, outcome: &Outcome) -> bool {
+        (&self.of, &self.case) == (&outcome.of, &outcome.case)
+    }
 }
 
 /// # Errors
@@ -76,6 +84,7 @@ fn read_row(line: &str) -> Result<Expected> {
         of: of.to_owned(),
         case: case.to_owned(),
         verdict,
+        reason: reason.to_owned(),
     })
 }
 
@@ -88,9 +97,7 @@ pub(crate) fn compare(
 ) -> Vec<String> {
     let mut problems = Vec::new();
     for outcome in outcomes {
-        let row = expected
-            .iter()
-            .find(|row| (&row.of, &row.case) == (&outcome.of, &outcome.case));
+        let row = expected.iter().find(|row| row.names(outcome));
         let lacks = outcome.detail.strip_prefix(LACKS);
         let is_lacking = lacks.is_some_and(|feature| !has.iter().any(|it| it == feature));
         let is_right = match row {
@@ -116,9 +123,7 @@ pub(crate) fn compare(
     problems.extend(missing(outcomes));
     if is_whole {
         for row in expected {
-            let is_there = outcomes
-                .iter()
-                .any(|outcome| (&row.of, &row.case) == (&outcome.of, &outcome.case));
+            let is_there = outcomes.iter().any(|outcome| row.names(outcome));
             if !is_there {
                 problems.push(format!(
                     "expected.tsv has {}, {}, which is no case: take the row out",
@@ -133,7 +138,7 @@ pub(crate) fn compare(
 /// Cases of which a client told nothing: its program ended early, or was written without them.
 fn missing(outcomes: &[Outcome]) -> Vec<String> {
     let mut clients: Vec<&str> = outcomes.iter().map(|outcome| outcome.of.as_str()).collect();
-    clients.retain(|of| *of != crate::tools::OF);
+    clients.retain(|of| *of != crate::clients::tools::OF);
     clients.sort_unstable();
     clients.dedup();
     let mut problems = Vec::new();

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use foz_e2e::build_cache::{Recipe, cached};
-use foz_e2e::external::{External, is_on_path, last_lines};
+use foz_e2e::external::{External, last_lines};
 use foz_e2e::folders::write;
 use foz_e2e::progress::Progress;
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::dies_with_us;
-use crate::outcome::{Outcome, Verdict};
-use crate::tools::{JVM, maven};
+use crate::child::dies_with_us;
+use crate::clients::outcome::{Outcome, Verdict};
+use crate::clients::tools::JVM;
+use crate::maven::copy_jars;
+use crate::setting::needs;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Each case waits 30 seconds at most; most of them take one.
@@ -45,28 +47,56 @@ pub(crate) struct Client {
     language: Language,
     /// What the language needs to know.
     which: &'static str,
+    /// What stands before its version in the file that pins it.
+    pin: &'static str,
 }
 
-const fn client(name: &'static str, language: Language, which: &'static str) -> Client {
+const fn client(
+    name: &'static str,
+    language: Language,
+    which: &'static str,
+    pin: &'static str,
+) -> Client {
     Client {
         name,
         language,
         which,
+        pin,
     }
 }
 
 /// The slow ones first, so that the last to end is a short one.
 pub(crate) const CLIENTS: [Client; 10] = [
-    client("kafkajs", Language::Node, "kafkajs.js"),
-    client("java-4.3", Language::Java, "4.3.1"),
-    client("java-3.9", Language::Java, "3.9.2"),
-    client("kafka-python", Language::Python, "kafka_python.py"),
-    client("sarama", Language::Go, "sarama"),
-    client("rdkafka", Language::Rust, ""),
-    client("confluent-kafka", Language::Python, "confluent.py"),
-    client("franz-go", Language::Go, "franz"),
-    client("aiokafka", Language::Python, "aiokafka_scenario.py"),
-    client("kcat", Language::Python, "kcat.py"),
+    client("kafkajs", Language::Node, "kafkajs.js", "\"kafkajs\": \""),
+    client("java-4.3", Language::Java, "4.3.1", ""),
+    client("java-3.9", Language::Java, "3.9.2", ""),
+    client(
+        "kafka-python",
+        Language::Python,
+        "kafka_python.py",
+        "kafka-python==",
+    ),
+    client("sarama", Language::Go, "sarama", "github.com/IBM/sarama v"),
+    client("rdkafka", Language::Rust, "", "rdkafka = { version = \"="),
+    client(
+        "confluent-kafka",
+        Language::Python,
+        "confluent.py",
+        "confluent-kafka==",
+    ),
+    client(
+        "franz-go",
+        Language::Go,
+        "franz",
+        "github.com/twmb/franz-go v",
+    ),
+    client(
+        "aiokafka",
+        Language::Python,
+        "aiokafka_scenario.py",
+        "aiokafka==",
+    ),
+    client("kcat", Language::Python, "kcat.py", ""),
 ];
 
 /// A client that can be started.
@@ -96,6 +126,31 @@ struct Line {
 }
 
 impl Client {
+    /// The version that is pinned.
+    ///
+    /// # Errors
+    /// It stands nowhere.
+    pub(crate) fn version(&self, sources: &Path) -> Result<String> {
+        let file = match self.language {
+            Language::Java => return Ok(self.which.to_owned()),
+            Language::Python if self.pin.is_empty() => return Ok("Debian's".to_owned()),
+            Language::Python => "python/requirements.txt",
+            Language::Node => "node/package.json",
+            Language::Go => "go/go.mod",
+            Language::Rust => "rust/Cargo.toml",
+        };
+        let text = std::fs::read_to_string(sources.join(file)).context(file)?;
+        let (_, rest) = text
+            .split_once(self.pin)
+            .with_context(|| format!("{file} has no {:?}", self.pin))?;
+        let is_of_it = |letter: char| letter.is_ascii_digit() || letter == '.';
+        let version: String = rest
+            .chars()
+            .take_while(|letter| is_of_it(*letter))
+            .collect();
+        Ok(version)
+    }
+
     /// Builds what the cache does not have.
     ///
     /// # Errors
@@ -235,15 +290,6 @@ impl Prepared {
     }
 }
 
-fn needs(programs: &[(&str, &str)]) -> Result<()> {
-    for (program, package) in programs {
-        if !is_on_path(program) {
-            bail!("{program} is missing: install the package {package}");
-        }
-    }
-    Ok(())
-}
-
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
@@ -313,7 +359,8 @@ fn java(sources: &Path, version: &str, place: &Path, progress: &Progress) -> Res
         source: sources,
     };
     let libraries = cached(place, &recipe, progress, |folder| {
-        maven(sources, &[&format!("-Dkafka.version={version}")], folder)
+        let version = format!("-Dkafka.version={version}");
+        copy_jars(sources, &[&version], folder)
     })?;
     let programs = sources.join("src");
     let recipe = Recipe {

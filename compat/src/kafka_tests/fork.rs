@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use foz_e2e::external::External;
 use foz_e2e::folders::write;
+use foz_e2e::progress::{Progress, seconds};
 
-use crate::events::Events;
+use crate::child::dies_with_us;
+use crate::kafka_tests::events::Events;
+use crate::kafka_tests::row::{Outcome, Row};
+use crate::kafka_tests::work::Work;
 use crate::kit::{Kit, short_name};
-use crate::row::{Outcome, Row};
-use crate::work::Work;
 
 /// A JVM that takes longer hangs: each test has a limit of its own.
 const CLASS_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -20,7 +22,7 @@ const PORT_FIRST: usize = 20_000;
 const PORTS: usize = 1_000;
 
 /// Whose brokers the tests run against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Foz,
     Kafka,
@@ -61,7 +63,9 @@ impl Forks {
         work: &Work,
         lane: usize,
         retries: impl Fn(&Row) -> bool,
+        progress: &Progress,
     ) -> Result<Vec<Row>> {
+        let begun = Instant::now();
         let short = short_name(&work.class);
         let mut events = self.once(work, lane)?;
         let is_worth_it = |row: &Row| row.outcome == Outcome::Failed && retries(row);
@@ -75,7 +79,16 @@ impl Forks {
             };
             events.retried(self.once(&work, lane)?);
         }
-        Ok(events.rows(short))
+        let rows = events.rows(short);
+        let passed = rows.iter().filter(|row| row.outcome == Outcome::Passed);
+        progress.line(&format!(
+            "{}: {} of {} passed ({})",
+            work.name,
+            passed.count(),
+            rows.len(),
+            seconds(begun.elapsed())
+        ));
+        Ok(rows)
     }
 
     fn once(&self, work: &Work, lane: usize) -> Result<Events> {
@@ -95,8 +108,7 @@ impl Forks {
     fn command(&self, work: &Work, lane: usize, folder: &Path, rows: &Path) -> External {
         let property = |name: &str, value: &str| format!("-Dfoz.compat.{name}={value}");
         let port = PORT_FIRST + lane * PORTS;
-        External::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", "java"])
+        dies_with_us("java")
             .args(["-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
             .arg(format!("-Djava.io.tmpdir={}", folder.display()))

@@ -28,8 +28,14 @@ pub(crate) fn features(bootstrap: &str) -> Result<Vec<String>> {
     let answer = request(first, API_VERSIONS, &[]);
     let keys = answer.and_then(|answer| keys(&answer));
     let keys = keys.with_context(|| format!("asking {first} for its APIs"))?;
+    Ok(features_of(keys).into_iter().map(str::to_owned).collect())
+}
+
+/// The features of one that has these APIs.
+pub(crate) fn features_of(keys: impl IntoIterator<Item = i16>) -> Vec<&'static str> {
+    let keys: Vec<i16> = keys.into_iter().collect();
     let has = FEATURES.iter().filter(|(_, key)| keys.contains(key));
-    Ok(has.map(|(name, _)| (*name).to_owned()).collect())
+    has.map(|(name, _)| *name).collect()
 }
 
 /// How many brokers this one knows that are alive.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::row::{Outcome, Row};
+use crate::kafka_tests::row::{Outcome, Row};
 
 /// What a row's reason is when only the second of two tries passed.
 pub(crate) const SECOND_TRY: &str = "at the second try";

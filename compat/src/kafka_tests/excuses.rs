@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::row::Row;
+use crate::kafka_tests::row::Row;
 
 const HEADER: &str = "class\ttest\treason";
 const WHOLE_CLASS: &str = "*";
@@ -84,7 +84,7 @@ pub(crate) fn read_excuses(text: &str) -> Result<Vec<Excuse>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::Outcome;
+    use crate::kafka_tests::row::Outcome;
 
     fn excuse(test: &str) -> Excuse {
         let text = format!("{HEADER}\nCloseTest\t{test}\tlater: transactions\n");

@@ -21,15 +21,15 @@ use foz_e2e::folders::write;
 use foz_e2e::progress::Progress;
 use regex::{Regex, RegexBuilder};
 
-use crate::jobs::dies_with_us;
-use crate::outcome::{Outcome, Verdict};
+use crate::child::dies_with_us;
+use crate::clients::outcome::{Outcome, Verdict};
+use crate::maven::copy_jars;
 
 /// What the outcomes of stories are of.
 pub(crate) const OF: &str = "tools";
 /// A tool starts a JVM, on a machine that is busy with the others.
 const TOOL_LIMIT: Duration = Duration::from_secs(90);
 const AGAIN_LIMIT: Duration = Duration::from_secs(10);
-const MAVEN_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// For programs of a few seconds on few cores.
 pub(crate) const JVM: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
@@ -39,7 +39,7 @@ pub(crate) const JVM: [&str; 4] = [
 ];
 
 /// The tools that must run, and the classes that their scripts start.
-const TOOLS: [(&str, &str); 27] = [
+pub(crate) const TOOLS: [(&str, &str); 27] = [
     ("kafka-acls", "org.apache.kafka.tools.AclCommand"),
     (
         "kafka-broker-api-versions",
@@ -130,21 +130,21 @@ const TOOLS: [(&str, &str); 27] = [
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) name: String,
-    steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// One command.
 #[derive(Debug)]
-struct Step {
+pub(crate) struct Step {
     /// The line of the transcript.
     line: usize,
-    class: &'static str,
+    pub(crate) class: &'static str,
     words: Vec<String>,
     files: Vec<(String, String)>,
     input: String,
-    wanted: Vec<Regex>,
+    pub(crate) wanted: Vec<Regex>,
     unwanted: Vec<Regex>,
-    status: i32,
+    pub(crate) status: i32,
 }
 
 /// The jars of Kafka's tools, and of Kafka.
@@ -169,7 +169,7 @@ impl Tools {
             source: &java,
         };
         let libraries = cached(place, &recipe, progress, |folder| {
-            maven(&java, &["-P", "tools"], folder)
+            copy_jars(&java, &["-P", "tools"], folder)
         })?;
         Ok(Self {
             libraries,
@@ -386,23 +386,6 @@ fn pattern(text: &str) -> Result<Regex> {
     Ok(RegexBuilder::new(text).multi_line(true).build()?)
 }
 
-/// Has Maven copy the jars of `pom.xml` there.
-///
-/// # Errors
-/// Maven fails; with what it printed.
-pub(crate) fn maven(sources: &Path, arguments: &[&str], into: &Path) -> Result<()> {
-    External::new("mvn")
-        .args(["--quiet", "--batch-mode"])
-        .arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies")
-        .arg("-DincludeScope=runtime")
-        .args(arguments)
-        .arg(format!("-DoutputDirectory={}", into.display()))
-        .in_folder(sources)
-        .limit(MAVEN_LIMIT)
-        .run()
-        .map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,7 +477,7 @@ mod tests {
 
     #[test]
     fn every_tool_is_in_the_transcript_of_the_repository() {
-        let text = include_str!("../tools.txt");
+        let text = include_str!("../../clients/tools.txt");
         let stories = read_stories(text).unwrap();
         for (tool, class) in TOOLS {
             let steps = stories.iter().flat_map(|story| &story.steps);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::excuses::Excuse;
-use crate::row::{Outcome, Row};
+use crate::kafka_tests::excuses::Excuse;
+use crate::kafka_tests::row::{Outcome, Row};
 
 /// How a run on Foz compares with the baseline.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -94,8 +94,8 @@ pub(crate) fn unaccounted(classes: &[String], baseline: &[Row], excuses: &[Excus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::excuses::read_excuses;
-    use crate::row::read_rows;
+    use crate::kafka_tests::excuses::read_excuses;
+    use crate::kafka_tests::row::read_rows;
 
     fn row(test: &str, outcome: Outcome) -> Row {
         Row {
@@ -184,8 +184,8 @@ mod tests {
     /// What a person changed by hand is found before a run of a quarter of an hour.
     #[test]
     fn the_tables_of_this_repository_agree() {
-        let baseline = read_rows(include_str!("../baseline.tsv")).unwrap();
-        let excuses = read_excuses(include_str!("../excuses.tsv")).unwrap();
+        let baseline = read_rows(include_str!("../../baseline.tsv")).unwrap();
+        let excuses = read_excuses(include_str!("../../excuses.tsv")).unwrap();
         let mut classes: Vec<String> = baseline.iter().map(|row| row.class.clone()).collect();
         classes.extend(excuses.iter().map(|excuse| excuse.class.clone()));
         assert_eq!(unaccounted(&classes, &baseline, &excuses), [""; 0]);

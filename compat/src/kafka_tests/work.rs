@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::excuses::Excuse;
+use crate::kafka_tests::excuses::Excuse;
+use crate::kafka_tests::row::{Outcome, Row};
 use crate::kit::short_name;
-use crate::row::{Outcome, Row};
 
 /// Most excused tests wait until a time limit of theirs ends; so few in one JVM let the waits overlap.
 const EXCUSED_METHODS_MAX: usize = 4;
@@ -79,8 +79,8 @@ pub(crate) fn agenda(classes: &[String], baseline: &[Row], excuses: &[Excuse]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::excuses::read_excuses;
-    use crate::row::read_rows;
+    use crate::kafka_tests::excuses::read_excuses;
+    use crate::kafka_tests::row::read_rows;
 
     fn methods(work: &Work) -> Vec<&str> {
         work.methods.iter().map(String::as_str).collect()

@@ -11,8 +11,9 @@ use foz_e2e::build_cache::remove_folder;
 use foz_e2e::external::External;
 use foz_e2e::folders::write;
 
-use crate::broker_apis::count_brokers;
-use crate::tools::Tools;
+use crate::child::DIES_WITH_US;
+use crate::clients::broker_apis::count_brokers;
+use crate::clients::tools::Tools;
 
 const NODES: usize = 3;
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -117,8 +118,9 @@ impl Drop for Cluster {
 
 fn spawn(product: &Product, number: usize, ports: &[Ports], folder: &Path) -> Result<Child> {
     let file = folder.join("server.properties");
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]);
+    let [setpriv, words @ ..] = DIES_WITH_US;
+    let mut command = Command::new(setpriv);
+    command.args(words);
     match product {
         Product::Foz(broker) => {
             write(&file, foz_properties(number, ports, folder))?;

@@ -40,11 +40,20 @@ const CLUSTER_PACKAGES: [Package; 11] = [
     ("getent", "libc-bin"),
 ];
 /// What the stories need besides, and the tests that run before them.
-const STORY_PACKAGES: [Package; 4] = [
+const STORY_PACKAGES: [Package; 11] = [
     ("kcat", "kcat"),
     ("java", "default-jdk-headless"),
+    ("javac", "default-jdk-headless"),
     ("mvn", "maven"),
     ("strace", "strace"),
+    // The clients in other languages.
+    ("python3", "python3"),
+    ("pip3", "python3-pip"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    // librdkafka is not built without.
+    ("g++", "g++"),
+    ("setpriv", "util-linux"),
 ];
 
 /// What a run is going to do.
@@ -151,6 +160,7 @@ fn missing_packages(purpose: For) -> Vec<&'static str> {
     if !Path::new(CNI_PLUGINS).join("bridge").exists() {
         missing.push("containernetworking-plugins");
     }
+    missing.sort_unstable();
     missing.dedup();
     missing
 }

@@ -32,6 +32,8 @@ const SOAK_COMPACTION_CASES: &str = "100000";
 
 const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
 const SOAK_CARGO_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
+/// Most of it is for what is fetched and built on a new machine.
+const CLIENTS_LIMIT: Duration = Duration::from_secs(40 * 60);
 const LINES_SHOWN: usize = 80;
 
 /// Runs every test. A stage that fails does not keep the others from being run.
@@ -56,6 +58,7 @@ pub fn test(folders: &Folders, progress: &Progress) -> Result<()> {
     stages.cargo("clippy finds nothing", &clippy, &[]);
     let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
     stages.cargo("unit, property and process tests pass", &tests, &[]);
+    stages.run("every Kafka client and tool works", || clients(folders));
     stages.run("helm lint finds nothing", || {
         lint_charts(folders, &programs)
     });
@@ -170,6 +173,16 @@ fn world(
         java,
         progress: *progress,
     }))
+}
+
+/// A program of its own, which needs this library; it tells what it does and where its logs are.
+fn clients(folders: &Folders) -> Result<()> {
+    External::new("cargo")
+        .args(["run", "--quiet", "--locked", "--package", "foz-compat"])
+        .args(["--", "clients"])
+        .in_folder(&folders.repository)
+        .limit(CLIENTS_LIMIT)
+        .run_shown()
 }
 
 fn lint_charts(folders: &Folders, programs: &Programs) -> Result<()> {

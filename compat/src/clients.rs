@@ -8,7 +8,7 @@
 //!
 //! Start reading at [`run`]; then [`client::CLIENTS`] and [`tools::read_stories`].
 
-pub(crate) mod broker_apis;
+mod broker_apis;
 pub(crate) mod client;
 mod cluster;
 pub(crate) mod expected;

@@ -24,17 +24,6 @@ const NOT_ANSWERED: &[(&str, &[(i16, &str)])] = &[
         &[(17, "SaslHandshake"), (36, "SaslAuthenticate")],
     ),
     (
-        "later: transactions",
-        &[
-            (24, "AddPartitionsToTxn"),
-            (25, "AddOffsetsToTxn"),
-            (26, "EndTxn"),
-            (28, "TxnOffsetCommit"),
-            (65, "DescribeTransactions"),
-            (66, "ListTransactions"),
-        ],
-    ),
-    (
         "later: client metrics (KIP-714)",
         &[(71, "GetTelemetrySubscriptions"), (72, "PushTelemetry")],
     ),

@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use foz_protocol::apis::APIS;
 
 use super::{read, table};
-use crate::clients::broker_apis::features_of;
 use crate::clients::client::{CLIENTS, Client};
 use crate::clients::expected::{CASES, Expected, read_expected};
 use crate::clients::outcome::Verdict;
@@ -46,7 +44,7 @@ pub(super) fn render(repository: &Path) -> Result<String> {
         1,
     );
     Ok(format!(
-        "{HEAD}\n{versions}\n{PASSED} passes, {SKIPPED} is nothing that the client can do, {FAILED} does not work, {LATER}: nothing that Foz can do yet.\n\n{cases}\n{}",
+        "{HEAD}\n{versions}\n{PASSED} passes, {SKIPPED} is nothing that the client can do, {FAILED} does not work.\n\n{cases}\n{}",
         reasons(&expected)
     ))
 }
@@ -54,25 +52,8 @@ pub(super) fn render(repository: &Path) -> Result<String> {
 const PASSED: &str = "✓";
 const SKIPPED: &str = "–";
 const FAILED: &str = "✗";
-const LATER: &str = "later";
-
-/// Begins of names of cases, and the feature without which the server cannot have them.
-const NEEDS: [(&str, &str); 2] = [
-    ("group-new-protocol", "consumer groups"),
-    ("transaction", "transactions"),
-];
-
-/// A case is skipped, without a row, as long as the broker does not advertise what it needs.
-fn has_what_it_needs(case: &str) -> bool {
-    let advertised = features_of(APIS.iter().map(|api| api.key as i16));
-    let mut needs = NEEDS.iter().filter(|(begin, _)| case.starts_with(begin));
-    needs.all(|(_, feature)| advertised.contains(feature))
-}
 
 fn mark(expected: &[Expected], client: &Client, case: &str) -> &'static str {
-    if !has_what_it_needs(case) {
-        return LATER;
-    }
     let row = expected
         .iter()
         .find(|row| row.of == client.name && row.case == case);

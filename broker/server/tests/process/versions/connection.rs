@@ -83,6 +83,7 @@ impl<'a> Connection<'a> {
     }
 
     /// As [`call`](Self::call), where the broker may close the connection instead.
+    #[track_caller]
     pub(crate) fn try_call<R: Request + Debug>(
         &mut self,
         version: i16,
@@ -116,6 +117,7 @@ impl<'a> Connection<'a> {
         self.decode::<R>(version, &frame)
     }
 
+    #[track_caller]
     fn decode<R: Request>(&mut self, version: i16, frame: &Bytes) -> R::Response {
         let api = Api::of(R::KEY).unwrap();
         let name = api.name;

@@ -383,7 +383,7 @@ fn what_too_few_would_know_is_not_decided_until_there_are_enough_again() {
         let described = producer.describe(&mut coordinator(&testbed, &answered, "id"));
         match described.transaction_state == text("CompleteAbort") {
             true => Ok(()),
-            false => Err(described),
+            false => Err(described.transaction_state),
         }
     });
     await_committed(&testbed, &topic, &["a"]);

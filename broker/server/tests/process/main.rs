@@ -22,6 +22,7 @@ mod full_disk;
 mod groups;
 mod identity;
 mod internal_topics;
+mod large_groups;
 mod late_fetches;
 mod lifecycle;
 mod log_moves;

@@ -23,6 +23,8 @@ pub struct GroupConfig {
     pub offset_metadata_max_bytes: usize,
     /// `offsets.commit.timeout.ms`: how long a reply waits for its batch to be committed.
     pub offsets_commit_timeout_ms: i32,
+    /// `offsets.retention.check.interval.ms`: how often [`crate::Coordinator::expire_offsets`] is to be called.
+    pub offsets_retention_check_interval_ms: i64,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
     /// Of consumer groups (KIP-848).
@@ -51,6 +53,7 @@ impl Default for GroupConfig {
             group_max_pending_members: 10_000,
             offset_metadata_max_bytes: 4_096,
             offsets_commit_timeout_ms: 5_000,
+            offsets_retention_check_interval_ms: 10 * 60 * 1_000,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             consumer: ConsumerGroupConfig::default(),
             consumer_by_group: Arc::default(),

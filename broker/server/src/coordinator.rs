@@ -225,6 +225,7 @@ fn group_config(broker: &Broker, image: &Image) -> GroupConfig {
         group_max_size: number("group.max.size") as usize,
         offset_metadata_max_bytes: number("offset.metadata.max.bytes") as usize,
         offsets_commit_timeout_ms: number("offsets.commit.timeout.ms") as i32,
+        offsets_retention_check_interval_ms: number("offsets.retention.check.interval.ms"),
         offsets_retention_ms: number("offsets.retention.minutes") * 60_000,
         consumer: consumer_group_config(&resolver, number),
         ..GroupConfig::default()

@@ -318,6 +318,13 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          replicas.",
     ),
     ConfigKey::broker(
+        "offsets.retention.check.interval.ms",
+        long(1),
+        Some("600000"),
+        Applied,
+        "How often it is looked for offsets that are kept no longer.",
+    ),
+    ConfigKey::broker(
         "offsets.retention.minutes",
         int(1),
         Some("10080"),

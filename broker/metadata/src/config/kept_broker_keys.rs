@@ -260,11 +260,6 @@ pub const KEPT_BROKER_KEYS: &[ConfigKey] = &[
     of_file("num.replica.alter.log.dirs.threads", int(i32::MIN), None),
     of_file("offsets.load.buffer.size", int(1), Some("5242880")),
     of_file(
-        "offsets.retention.check.interval.ms",
-        long(1),
-        Some("600000"),
-    ),
-    of_file(
         "producer.purgatory.purge.interval.requests",
         int(i32::MIN),
         Some("1000"),

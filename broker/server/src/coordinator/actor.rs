@@ -33,8 +33,6 @@ use crate::request::RequestContext;
 
 /// Requests that may wait for one coordinator. More are refused as `COORDINATOR_NOT_AVAILABLE`.
 const QUEUE_MAX: usize = 10_000;
-/// Kafka's `offsets.retention.check.interval.ms`.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// A count looks at every member.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Of warnings that groups are too large for a batch.
@@ -278,8 +276,7 @@ impl Actor {
         drop(followed);
         let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
         effects.extend(coordinator.on_topics_deleted(&gone, self.clock.now()));
-        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
-        expiry.tick().await;
+        let mut looked_for_expired = Instant::now();
         let mut counting = tokio::time::interval(COUNT_INTERVAL);
         counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut done = self.carry_out(&mut coordinator, effects, None);
@@ -293,12 +290,16 @@ impl Actor {
                     None => std::future::pending().await,
                 }
             };
+            // A shorter interval counts with the next event: there is one whenever groups are counted.
+            let until_expiry = self
+                .expiry_interval()
+                .saturating_sub(looked_for_expired.elapsed());
             let event = tokio::select! {
                 message = messages.recv() => Event::Message(message),
                 Some((token, outcome)) = self.appending.next() => Event::Appended(token, outcome),
                 Some(resolved) = self.resolving.next() => Event::Resolved(resolved),
                 () = timer => Event::Timer,
-                _ = expiry.tick() => Event::Expiry,
+                () = tokio::time::sleep(until_expiry) => Event::Expiry,
                 _ = counting.tick() => Event::Count,
             };
             self.follow(&mut coordinator);
@@ -322,7 +323,10 @@ impl Actor {
                     version,
                 }) => coordinator.on_resolved(&group_id, &matches, version, now),
                 Event::Timer => coordinator.on_timer(now),
-                Event::Expiry => coordinator.expire_offsets(now),
+                Event::Expiry => {
+                    looked_for_expired = Instant::now();
+                    coordinator.expire_offsets(now)
+                }
                 Event::Count => {
                     self.counted.tell(coordinator.counts());
                     Vec::new()
@@ -332,6 +336,11 @@ impl Actor {
         }
         self.resign(coordinator);
         Ended::Reload
+    }
+
+    fn expiry_interval(&self) -> Duration {
+        let config = &self.followed.borrow().config;
+        Duration::from_millis(config.offsets_retention_check_interval_ms.unsigned_abs())
     }
 
     /// Whoever waits for what is not to come is told NOT_COORDINATOR.

@@ -10,11 +10,18 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{IncrementalAlterConfigsRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, TopicName,
+};
 
 use crate::testbed::{Node, PATIENCE, Testbed, pause};
 use crate::versions::connection::{
-    Answered, Connection, Topic, batch, error, eventually, text, values,
+    Answered, Connection, Topic, batch, error, eventually, group_id, text, topic_name, values,
 };
 use crate::versions::fetching::{fetch, only};
 
@@ -185,4 +192,52 @@ fn batches_are_stored_in_the_codec_that_the_topic_has_by_then() {
             .all(|(_, value)| value == "in its codec"),
         "{found:?}"
     );
+}
+
+#[test]
+fn how_often_it_is_looked_for_expired_offsets_can_be_changed_while_groups_are_coordinated() {
+    const GROUP: &str = "readers";
+    /// The last version in which a commit says how long it is kept.
+    const RETENTION: i16 = 4;
+    let testbed = Testbed::start(1, 1);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[0], &answered);
+    connection.create_topic("orders", 1);
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(5);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name("orders"))
+        .with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_generation_id_or_member_epoch(-1)
+        .with_retention_time_ms(1)
+        .with_topics(vec![topic]);
+    eventually(|| {
+        let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(GROUP)]);
+        connection.call(4, &find);
+        let answer = connection.call(RETENTION, &commit);
+        match error(answer.topics[0].partitions[0].error_code) {
+            ErrorCode::None => Ok(()),
+            error => Err(error),
+        }
+    });
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(topic_name("orders"))
+        .with_partition_indexes(vec![0]);
+    let fetch = OffsetFetchRequest::default()
+        .with_group_id(group_id(GROUP))
+        .with_topics(Some(vec![topic]));
+    let mut committed = || {
+        let answer = connection.call(5, &fetch);
+        answer.topics[0].partitions[0].committed_offset
+    };
+    pause();
+    assert_eq!(committed(), 5, "it is looked for them every ten minutes");
+    let mut other = Connection::open(&testbed.brokers[0], &answered);
+    let (code, message) = set(&mut other, "offsets.retention.check.interval.ms", "100");
+    assert_eq!(code, ErrorCode::None, "{message}");
+    eventually(|| match committed() {
+        -1 => Ok(()),
+        offset => Err(offset),
+    });
 }

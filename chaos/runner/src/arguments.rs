@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use foz_canary::{Canary, UnknownCanary};
 
 use crate::canaries::CanariesConfig;
@@ -45,6 +45,9 @@ pub(crate) enum What {
         #[arg(long, default_value_t = 10)]
         rounds: u64,
     },
+    /// An application of Kafka Streams counts words exactly once while it and the brokers are killed. Exit status 1:
+    /// a count is wrong, or missing.
+    Streams(StreamsArguments),
     /// Whether runs find the bugs that were put in on purpose. Exit status 1: one was missed, or the broker
     /// without any is not clean.
     Canaries(CanaryArguments),
@@ -119,6 +122,46 @@ pub(crate) struct CanaryArguments {
     pub(crate) folder: PathBuf,
 }
 
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StreamsArguments {
+    /// Whom to test.
+    #[arg(long, value_enum, default_value_t = SubjectName::Foz)]
+    subject: SubjectName,
+    /// The foz-broker to test.
+    #[arg(long)]
+    broker: Option<PathBuf>,
+    /// FOZ_CANARY of the brokers: a bug put in on purpose, in a build that has it.
+    #[arg(long)]
+    canary: Option<String>,
+    /// Of the first run; each that follows has the next number. Drawn from the clock when it is not given.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// One after the other.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: u64,
+    /// How long faults are injected, in each.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) minutes: f64,
+    /// Which faults of brokers and controllers; 0 minutes for none.
+    #[arg(long, value_enum, default_value_t = FaultSet::Process)]
+    pub(crate) faults: FaultSet,
+    /// Only these kinds of the set, commas between.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Lines a second.
+    #[arg(long, default_value_t = 200)]
+    rate: u32,
+    /// Everything must be well, and every word counted, so long after a fault was healed.
+    #[arg(long, default_value_t = 90)]
+    pub(crate) recovery_limit_s: u64,
+    /// Holds data, logs and states, in a folder of their own for each run.
+    #[arg(long, default_value = "target/chaos")]
+    pub(crate) folder: PathBuf,
+    /// Keeps the data of a clean run, too.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
 /// Stands for the broker without a canary.
 const NO_CANARY: &str = "none";
 
@@ -145,17 +188,48 @@ impl Common {
     }
 
     pub(crate) fn again(&self, seed: u64, minutes: f64, faults: FaultSet) -> String {
-        use clap::ValueEnum;
-        let set = faults.to_possible_value();
-        let set = set.map_or_else(String::new, |value| value.get_name().to_owned());
         let mut line = format!(
-            "foz-chaos run --subject {} --seed {seed} --minutes {minutes} --faults {set} --rate {}",
+            "foz-chaos run --subject {} --seed {seed} --minutes {minutes} --faults {} --rate {}",
             self.subject.text(),
+            set_name(faults),
             self.rate
         );
         if self.replicas != layout::BROKERS {
             line += &format!(" --replicas {}", self.replicas);
         }
+        if let Some(broker) = &self.broker {
+            line += &format!(" --broker {}", broker.display());
+        }
+        if let Some(canary) = &self.canary {
+            line += &format!(" --canary {canary}");
+        }
+        if !self.only.is_empty() {
+            line += &format!(" --only {}", self.only.join(","));
+        }
+        line
+    }
+}
+
+impl StreamsArguments {
+    pub(crate) fn setting(&self) -> Setting {
+        Setting {
+            subject: self.subject,
+            broker: self.broker.clone(),
+            canary: self.canary.clone(),
+            rate: self.rate,
+            request_timeout_ms: 1_000,
+            replicas: layout::BROKERS,
+        }
+    }
+
+    pub(crate) fn again(&self, seed: u64) -> String {
+        let mut line = format!(
+            "foz-chaos streams --subject {} --seed {seed} --minutes {} --faults {} --rate {}",
+            self.subject.text(),
+            self.minutes,
+            set_name(self.faults),
+            self.rate
+        );
         if let Some(broker) = &self.broker {
             line += &format!(" --broker {}", broker.display());
         }
@@ -191,6 +265,11 @@ impl CanaryArguments {
             recovery_limit: Duration::from_secs(self.recovery_limit_s),
         })
     }
+}
+
+fn set_name(faults: FaultSet) -> String {
+    let value = faults.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// All that show in such runs, and the broker without any, when none is named.

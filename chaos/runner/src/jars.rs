@@ -6,8 +6,10 @@ use anyhow::{Context, Result};
 
 use crate::external::run;
 
-/// Names the jars and their version.
-const POM: &str = include_str!("../../../bench/java/pom.xml");
+/// Names the jars and their version: a broker of Kafka's, its clients and tools.
+const KAFKA_POM: &str = include_str!("../../../bench/java/pom.xml");
+/// Kafka Streams, with the clients that belong to it.
+const STREAMS_POM: &str = include_str!("../../streams/pom.xml");
 /// Written last, so that a download that broke off is made again.
 const DONE: &str = "pom.xml";
 
@@ -20,9 +22,18 @@ pub(crate) struct Jars {
 impl Jars {
     /// Downloads the jars unless they are there.
     pub(crate) fn prepare() -> Result<Self> {
-        let folder = cache_folder()?.join("bench");
+        Self::download("bench", KAFKA_POM)
+    }
+
+    /// The same for an application of Kafka Streams.
+    pub(crate) fn prepare_streams() -> Result<Self> {
+        Self::download("streams", STREAMS_POM)
+    }
+
+    fn download(name: &str, text: &str) -> Result<Self> {
+        let folder = cache_folder()?.join(name);
         let jars = folder.join("jars");
-        if std::fs::read_to_string(folder.join(DONE)).is_ok_and(|pom| pom == POM) {
+        if std::fs::read_to_string(folder.join(DONE)).is_ok_and(|pom| pom == text) {
             return Ok(Self::of(&jars));
         }
         eprintln!(
@@ -34,7 +45,7 @@ impl Jars {
         }
         std::fs::create_dir_all(&folder)?;
         let pom = folder.join("download.xml");
-        std::fs::write(&pom, POM)?;
+        std::fs::write(&pom, text)?;
         let file = pom.display().to_string();
         let output = format!("-DoutputDirectory={}", jars.display());
         let goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";

@@ -37,6 +37,7 @@ mod run;
 mod schedule;
 mod seed;
 mod stage;
+mod streams;
 mod subject;
 mod totals;
 mod verdict;
@@ -117,6 +118,10 @@ fn start(arguments: Arguments) -> Result<bool> {
             write!(std::io::stdout(), "{text}")?;
             Ok(right)
         }
+        What::Streams(arguments) => {
+            let interrupted = prepare_machine()?;
+            streams::run_all(&arguments, &interrupted)
+        }
         What::Failover { common, rounds } => {
             let interrupted = prepare_machine()?;
             let name = format!("failover-{}", common.subject.text());
@@ -157,7 +162,7 @@ fn prepare_machine() -> Result<Arc<AtomicBool>> {
 }
 
 /// The nodes' folders; histories and reports stay.
-fn remove_data(folder: &std::path::Path) -> Result<()> {
+pub(crate) fn remove_data(folder: &std::path::Path) -> Result<()> {
     for name in layout::NodeName::all() {
         let node = folder.join(name.to_string());
         if node.exists() {

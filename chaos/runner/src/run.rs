@@ -14,14 +14,15 @@ pub(crate) use setting::{Setting, prepare_topics};
 
 use crate::canaries::check_switched_on;
 use crate::clock::now_us;
-use crate::fault::{Fault, FaultSet, View};
+use crate::fault::{Fault, FaultSet, Kind, View};
 use crate::fault_log::FaultLog;
 use crate::live::Live;
 use crate::plan::{Plan, Step};
 use crate::report::Report;
 use crate::schedule::{Due, Schedule};
 use crate::stage::{Performed, Stage};
-use crate::workload::Workload;
+use crate::streams::Applications;
+use crate::workload::{Workload, WorkloadConfig};
 
 const TICK: Duration = Duration::from_millis(10);
 /// An act that was not possible is tried again after this.
@@ -53,6 +54,8 @@ pub(crate) struct RunConfig {
 pub(crate) struct Campaign {
     pub(crate) stage: Stage,
     pub(crate) workload: Workload,
+    /// None in a run that writes a history.
+    pub(crate) applications: Applications,
     pub(crate) topics: Vec<String>,
     pub(crate) partitions: Vec<(String, i32)>,
     pub(crate) log: FaultLog,
@@ -68,17 +71,12 @@ pub(crate) fn run(config: &RunConfig, interrupted: Arc<AtomicBool>) -> Result<Re
     let began = Instant::now();
     let mut campaign = Campaign::begin(
         &config.setting,
+        &config.setting.workload(&config.folder),
         &config.folder,
         config.recovery_limit,
         interrupted,
     )?;
-    let spared = |kind: &crate::fault::Kind| campaign.stage.subject.spares(*kind).is_none();
-    let mut kinds = config.faults.kinds();
-    kinds.retain(|kind| {
-        config.only.is_empty() || config.only.iter().any(|name| name == kind.name())
-    });
-    kinds.retain(spared);
-    ensure!(!kinds.is_empty(), "no kind of fault is left to draw from");
+    let kinds = campaign.kinds(config.faults, &config.only)?;
     let until = Instant::now() + Duration::from_secs_f64(config.minutes * 60.0);
     let mut settle = true;
     let mut live = match config.until_wrong {
@@ -115,6 +113,7 @@ impl Campaign {
     /// Starts cluster and clients; returns when every partition is written to.
     pub(crate) fn begin(
         setting: &Setting,
+        workload_config: &WorkloadConfig,
         folder: &std::path::Path,
         recovery_limit: Duration,
         interrupted: Arc<AtomicBool>,
@@ -126,16 +125,18 @@ impl Campaign {
             folder.display()
         );
         let stage = Stage::build(subject, folder)?;
-        let workload_config = setting.workload(folder);
-        prepare_topics(&stage, &workload_config, setting.replicas, &interrupted)?;
+        prepare_topics(&stage, workload_config, setting.replicas, &interrupted)?;
         if let Some(canary) = &setting.canary {
             check_switched_on(folder, canary)?;
         }
-        let jars = crate::jars::Jars::prepare()?;
-        let workload = Workload::start(&workload_config, &jars, &stage.network, folder)?;
+        let compiled = workload_config.program.compile(folder)?;
+        let applications =
+            Applications::start(&workload_config.program, &compiled, &stage.network, folder)?;
+        let workload = Workload::start(workload_config, &compiled, &stage.network, folder)?;
         let mut campaign = Self {
             stage,
             workload,
+            applications,
             topics: workload_config
                 .topics
                 .iter()
@@ -156,6 +157,19 @@ impl Campaign {
             folder.join("workload.log").display()
         );
         Ok(campaign)
+    }
+
+    pub(crate) fn recovery_limit(&self) -> Duration {
+        self.recovery_limit
+    }
+
+    /// Those of a set that this subject is not spared.
+    pub(crate) fn kinds(&self, faults: FaultSet, only: &[String]) -> Result<Vec<Kind>> {
+        let mut kinds = faults.kinds();
+        kinds.retain(|kind| only.is_empty() || only.iter().any(|name| name == kind.name()));
+        kinds.retain(|kind| self.stage.subject.spares(*kind).is_none());
+        ensure!(!kinds.is_empty(), "no kind of fault is left to draw from");
+        Ok(kinds)
     }
 
     /// Waits until every replica of every partition is in sync. False: it took too long, which is wrong.
@@ -182,7 +196,7 @@ impl Campaign {
     }
 
     /// One fault and its companion, from the gap before to the recovery after. False: no recovery.
-    fn step(&mut self, step: &Step) -> Result<bool> {
+    pub(crate) fn step(&mut self, step: &Step) -> Result<bool> {
         let begin = Instant::now() + Duration::from_millis(step.gap_ms);
         while Instant::now() < begin {
             self.look()?;
@@ -293,6 +307,9 @@ impl Campaign {
             self.wrong(format!("workload: {complaint}"));
         }
         for end in self.stage.unexpected_ends()? {
+            self.wrong(end);
+        }
+        for end in self.applications.look(now_us())? {
             self.wrong(end);
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! The clients: one JVM in the clients' namespace that writes the history (`chaos/java`).
+//! The clients: one JVM in the clients' namespace. It writes the history (`chaos/java`), or has its words counted
+//! (`chaos/streams`).
 
 mod figures;
 
@@ -16,6 +17,7 @@ pub(crate) use figures::Figures;
 use crate::jars::Jars;
 use crate::layout::{NodeName, Place, bootstrap};
 use crate::network::Network;
+use crate::streams::{APPLICATION, COUNTS_TOPIC, LINES_TOPIC};
 
 /// What the clients do.
 #[derive(Debug, Clone)]
@@ -24,12 +26,48 @@ pub(crate) struct WorkloadConfig {
     pub(crate) topics: Vec<(String, i32)>,
     /// Records a second, all producers together.
     pub(crate) rate: u32,
-    pub(crate) producers: u32,
-    pub(crate) group_members: u32,
-    pub(crate) record_bytes: u32,
     pub(crate) request_timeout_ms: u32,
     pub(crate) delivery_timeout_ms: u32,
-    pub(crate) history: PathBuf,
+    pub(crate) program: Program,
+}
+
+/// What runs.
+#[derive(Debug, Clone)]
+pub(crate) enum Program {
+    /// Producers and consumers that write down all that they see.
+    History {
+        producers: u32,
+        group_members: u32,
+        record_bytes: u32,
+        history: PathBuf,
+    },
+    /// Lines of words for a word count, and what comes of them.
+    Words {
+        seed: u64,
+        /// How long counts may take to become complete.
+        limit: Duration,
+        /// Processes that count.
+        applications: u8,
+    },
+}
+
+impl Program {
+    /// Compiles it, and what belongs to it.
+    pub(crate) fn compile(&self, folder: &Path) -> Result<Jars> {
+        let (jars, sources) = match self {
+            Program::History { .. } => (Jars::prepare()?, "../java"),
+            Program::Words { .. } => (Jars::prepare_streams()?, "../streams"),
+        };
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(sources);
+        jars.compile(&sources, &folder.join("classes"))
+    }
+
+    fn class(&self) -> &'static str {
+        match self {
+            Program::History { .. } => "dev.foz.chaos.Workload",
+            Program::Words { .. } => "dev.foz.chaos.streams.Words",
+        }
+    }
 }
 
 /// The running clients. Dropping it ends them.
@@ -43,17 +81,15 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Starts it; its errors go to `workload.log` in `folder`.
+    /// Starts what was compiled; its errors go to `workload.log` in `folder`.
     pub(crate) fn start(
         config: &WorkloadConfig,
-        jars: &Jars,
+        compiled: &Jars,
         network: &Network,
         folder: &Path,
     ) -> Result<Self> {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../java");
-        let compiled = jars.compile(&sources, &folder.join("classes"))?;
         let options = ["-Xmx512m", "-XX:+UseSerialGC"];
-        let words = compiled.command(&options, "dev.foz.chaos.Workload");
+        let words = compiled.command(&options, config.program.class());
         let words = [network.prefix(Place::Clients), words].concat();
         let log = folder.join("workload.log");
         let (program, arguments) = words.split_first().context("a command has words")?;
@@ -100,16 +136,25 @@ impl Workload {
             .clone()
     }
 
-    /// Gives a command and waits for its answer.
-    pub(crate) fn command(&mut self, command: &str, answer: &str, limit: Duration) -> Result<()> {
+    /// Gives a command and waits for its answer; returns what was said before it.
+    pub(crate) fn command(
+        &mut self,
+        command: &str,
+        answer: &str,
+        limit: Duration,
+    ) -> Result<Vec<String>> {
         writeln!(self.commands, "{command}")?;
         self.commands.flush()?;
         let deadline = std::time::Instant::now() + limit;
+        let mut said = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
             match self.answers.recv_timeout(left) {
-                Ok(line) if line == answer => return Ok(()),
-                Ok(line) => eprintln!("workload: {line}"),
+                Ok(line) if line == answer => return Ok(said),
+                Ok(line) => {
+                    eprintln!("workload: {line}");
+                    said.push(line);
+                }
                 Err(_) => bail!(
                     "the workload did not answer {answer:?} to {command:?} within {} s; see {}",
                     limit.as_secs(),
@@ -156,23 +201,42 @@ impl WorkloadConfig {
     }
 
     fn arguments(&self) -> Vec<String> {
-        let topics: Vec<String> = self
-            .topics
-            .iter()
-            .map(|(topic, count)| format!("{topic}:{count}"))
-            .collect();
-        let racks: Vec<String> = NodeName::brokers().map(|name| name.to_string()).collect();
-        vec![
+        let mut arguments = vec![
             format!("bootstrap={}", bootstrap()),
-            format!("history={}", self.history.display()),
-            format!("topics={}", topics.join(",")),
-            format!("racks={}", racks.join(",")),
             format!("rate={}", self.rate),
-            format!("producers={}", self.producers),
-            format!("group_members={}", self.group_members),
-            format!("bytes={}", self.record_bytes),
             format!("request_timeout_ms={}", self.request_timeout_ms),
             format!("delivery_timeout_ms={}", self.delivery_timeout_ms),
-        ]
+        ];
+        match &self.program {
+            Program::History {
+                producers,
+                group_members,
+                record_bytes,
+                history,
+            } => {
+                let topics = self.topics.iter();
+                let topics: Vec<_> = topics
+                    .map(|(name, count)| format!("{name}:{count}"))
+                    .collect();
+                let racks: Vec<_> = NodeName::brokers().map(|name| name.to_string()).collect();
+                arguments.extend([
+                    format!("history={}", history.display()),
+                    format!("topics={}", topics.join(",")),
+                    format!("racks={}", racks.join(",")),
+                    format!("producers={producers}"),
+                    format!("group_members={group_members}"),
+                    format!("bytes={record_bytes}"),
+                ]);
+            }
+            Program::Words { seed, limit, .. } => arguments.extend([
+                format!("application={APPLICATION}"),
+                format!("lines={}", LINES_TOPIC.0),
+                format!("counts={}", COUNTS_TOPIC.0),
+                format!("partitions={}", LINES_TOPIC.1),
+                format!("seed={seed}"),
+                format!("limit_s={}", limit.as_secs()),
+            ]),
+        }
+        arguments
     }
 }

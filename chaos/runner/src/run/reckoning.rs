@@ -114,7 +114,8 @@ impl Campaign {
         self.workload.command("stop", "quiet", QUIET_LIMIT)?;
         let acked = self.workload.figures().acked;
         let limit = DRAIN_LIMIT_LEAST + Duration::from_secs(4 * acked / DRAINED_PER_SECOND);
-        self.workload.command("drain", "drained", limit)
+        self.workload.command("drain", "drained", limit)?;
+        Ok(())
     }
 }
 

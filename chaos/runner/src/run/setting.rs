@@ -11,7 +11,7 @@ use crate::layout::NodeName;
 use crate::stage::Stage;
 use crate::subject::{Subject, SubjectName};
 use crate::wire::NewTopic;
-use crate::workload::WorkloadConfig;
+use crate::workload::{Program, WorkloadConfig};
 
 const PLAIN_TOPIC: (&str, i32) = ("chaos", 6);
 /// Each acknowledgement of this one waits for flushes.
@@ -61,12 +61,14 @@ impl Setting {
         WorkloadConfig {
             topics: topics.map(|(name, count)| (name.to_owned(), count)).into(),
             rate: self.rate,
-            producers: 3,
-            group_members: 2,
-            record_bytes: 24,
             request_timeout_ms: self.request_timeout_ms,
             delivery_timeout_ms: DELIVERY_TIMEOUT_MS,
-            history: folder.join("clients.jsonl"),
+            program: Program::History {
+                producers: 3,
+                group_members: 2,
+                record_bytes: 24,
+                history: folder.join("clients.jsonl"),
+            },
         }
     }
 }

@@ -55,9 +55,12 @@ fn properties(name: NodeName, replicas: u8, data: &Path) -> String {
             "listeners={listeners}\nadvertised.listeners={listeners}\n\
              inter.broker.listener.name=REPLICATION\n\
              offsets.topic.replication.factor={replicas}\n\
+             transaction.state.log.replication.factor={replicas}\n\
+             transaction.state.log.min.isr={}\n\
              replica.lag.time.max.ms={LAG_TIME_MAX_MS}\n\
              group.initial.rebalance.delay.ms=0\nbroker.rack={name}\n\
-             replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n"
+             replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector\n",
+            replicas.min(2)
         );
     } else {
         text += &format!("controller.listener={address}:{CONTROLLER_PORT}\n");

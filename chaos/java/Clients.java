@@ -8,16 +8,22 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /** How consumers and producers are configured. */
 final class Clients {
-  static KafkaConsumer<byte[], byte[]> consumer(String name, String group) {
-    return consumer(consumerProperties(name, group));
+  /** A client with a number of its own. */
+  static int told(String name, boolean committed) {
+    int client = nextClient.getAndIncrement();
+    history.write(
+        "client",
+        "\"client\":" + client + ",\"name\":\"" + name + "\"" + (committed ? ",\"read_committed\":true" : ""));
+    return client;
   }
 
   static KafkaConsumer<byte[], byte[]> consumer(Properties properties) {
     return new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
   }
 
-  static Properties consumerProperties(String name, String group) {
+  static Properties consumerProperties(String name, String group, boolean committed) {
     Properties properties = client(name);
+    if (committed) properties.put("isolation.level", "read_committed");
     if (group != null) {
       properties.put("group.id", group);
       properties.put("session.timeout.ms", "10000");

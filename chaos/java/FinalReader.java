@@ -14,12 +14,12 @@ import org.apache.kafka.common.TopicPartition;
 
 /** Everything read back at the end. */
 final class FinalReader {
-  /** Reads each partition from its begin to the end that it has now. */
-  static void drain() {
-    int client = nextClient.getAndIncrement();
-    history.write("client", "\"client\":" + client + ",\"name\":\"final\"");
-    try (KafkaConsumer<byte[], byte[]> consumer = Clients.consumer("final", null)) {
-      for (TopicPartition partition : partitions) {
+  /** Reads each of these from its begin to the end that it has now. */
+  static void drain(List<TopicPartition> drained, boolean committed) {
+    int client = Clients.told("final", committed);
+    try (KafkaConsumer<byte[], byte[]> consumer =
+        Clients.consumer(Clients.consumerProperties("final", null, committed))) {
+      for (TopicPartition partition : drained) {
         long begin = bound(consumer, partition, true);
         long end = bound(consumer, partition, false);
         consumer.assign(List.of(partition));
@@ -37,34 +37,33 @@ final class FinalReader {
             pause(1000);
           }
           if (chunk.size() >= DRAIN_RECORDS_MAX || position >= end) {
-            finalRead(client, partition, begin, position, chunk);
+            finalRead(client, partition, begin, position, chunk, committed);
             begin = position;
             chunk.clear();
           }
         }
         // An empty partition was read, too.
-        if (end == begin && begin == 0) finalRead(client, partition, 0, 0, chunk);
+        if (end == begin && begin == 0) finalRead(client, partition, 0, 0, chunk, committed);
       }
     }
   }
 
   /**
-   * Reads everything once more, from the replicas in this rack where brokers let followers be read
+   * Reads these once more, from the replicas in this rack where brokers let followers be read
    * (KIP-392): so each replica's bytes are looked at.
    */
-  static void drainThrough(String rack) {
-    int client = nextClient.getAndIncrement();
-    history.write("client", "\"client\":" + client + ",\"name\":\"final-" + rack + "\"");
-    Properties properties = Clients.consumerProperties("final-" + rack, null);
+  static void drainThrough(String rack, List<TopicPartition> drained, boolean committed) {
+    int client = Clients.told("final-" + rack, committed);
+    Properties properties = Clients.consumerProperties("final-" + rack, null, committed);
     properties.put("client.rack", rack);
     try (KafkaConsumer<byte[], byte[]> consumer = Clients.consumer(properties)) {
       Map<TopicPartition, Long> ends = new HashMap<>();
-      for (TopicPartition partition : partitions) {
+      for (TopicPartition partition : drained) {
         ends.put(partition, bound(consumer, partition, false));
       }
-      consumer.assign(partitions);
-      consumer.seekToBeginning(partitions);
-      History.assignment("assigned", client, partitions);
+      consumer.assign(drained);
+      consumer.seekToBeginning(drained);
+      History.assignment("assigned", client, drained);
       while (!ends.isEmpty()) {
         Readers.poll(consumer, client);
         ends.entrySet()
@@ -82,17 +81,41 @@ final class FinalReader {
     }
   }
 
+  /** Until no transaction is open in these: the last stable offset is the end. False: one stays open. */
+  static boolean awaitStable(List<TopicPartition> asked, long untilUs) {
+    try (KafkaConsumer<byte[], byte[]> all =
+            Clients.consumer(Clients.consumerProperties("ends", null, false));
+        KafkaConsumer<byte[], byte[]> stable =
+            Clients.consumer(Clients.consumerProperties("stable-ends", null, true))) {
+      for (TopicPartition partition : asked) {
+        long end = bound(all, partition, false);
+        long stableEnd = bound(stable, partition, false);
+        while (stableEnd < end) {
+          if (nowUs() > untilUs) {
+            say("a transaction stays open: " + partition + " is stable up to " + stableEnd + " of " + end);
+            return false;
+          }
+          pause(100);
+          stableEnd = bound(stable, partition, false);
+        }
+      }
+      return true;
+    }
+  }
+
   static void finalRead(
       int client,
       TopicPartition partition,
       long begin,
       long end,
-      List<ConsumerRecord<byte[], byte[]>> chunk) {
+      List<ConsumerRecord<byte[], byte[]>> chunk,
+      boolean committed) {
     history.write(
         "final_read",
         "\"topic\":\"" + partition.topic() + "\",\"partition\":" + partition.partition()
             + ",\"begin_offset\":" + begin + ",\"end_offset\":" + end
-            + ",\"records\":" + Payloads.records(client, partition, chunk));
+            + ",\"records\":" + Payloads.records(client, partition, chunk)
+            + (committed ? ",\"read_committed\":true" : ""));
   }
 
   static long bound(KafkaConsumer<byte[], byte[]> consumer, TopicPartition partition, boolean begin) {

@@ -52,4 +52,15 @@ final class Payloads {
     String text = "{\"offsets\":[" + offsets + "],\"values\":[" + values + "]";
     return epochsKnown ? text + ",\"leader_epochs\":[" + epochs + "]}" : text + "}";
   }
+
+  /** What these records stand for. */
+  static String values(List<ConsumerRecord<byte[], byte[]>> records) {
+    StringBuilder values = new StringBuilder("[");
+    String comma = "";
+    for (ConsumerRecord<byte[], byte[]> record : records) {
+      values.append(comma).append(ByteBuffer.wrap(record.value()).getLong());
+      comma = ",";
+    }
+    return values.append(']').toString();
+  }
 }

@@ -19,8 +19,7 @@ final class Producers {
     // Enough to keep every partition busy, few enough to be remembered while one has no leader.
     long inFlightMax = Math.max(1000, number("rate"));
     while (producing) {
-      int client = nextClient.getAndIncrement();
-      history.write("client", "\"client\":" + client + ",\"name\":\"" + name + "\"");
+      int client = Clients.told(name, false);
       Acks acks = new Acks(client);
       try (KafkaProducer<byte[], byte[]> producer = producer(name + "-" + client)) {
         long startedUs = nowUs();
@@ -34,16 +33,16 @@ final class Producers {
             continue;
           }
           int share = (int) due;
-          TopicPartition partition = partitions.get(next++ % partitions.size());
+          TopicPartition partition = plain.get(next++ % plain.size());
           int index = indexes.get(partition);
           sent += share;
           // What a partition without leader misses is not made up for later.
-          if (inFlight.get(index) > inFlightMax / partitions.size()) {
+          if (inFlight.get(index) > inFlightMax / plain.size()) {
             acks.flushOld();
-            if (next % partitions.size() == 0) pause(1);
+            if (next % plain.size() == 0) pause(1);
             continue;
           }
-          send(producer, client, partition, share, acks);
+          send(producer, client, partition, share, "", acks);
         }
         // Closing waits for what is in flight, up to the delivery time-out.
         producer.close(Duration.ofMillis(number("delivery_timeout_ms") + 5_000));
@@ -60,6 +59,7 @@ final class Producers {
       int client,
       TopicPartition partition,
       int count,
+      String fields,
       Acks acks) {
     int index = indexes.get(partition);
     // One counter for the topic: nobody else gets these numbers.
@@ -70,7 +70,7 @@ final class Producers {
       values.append(first + at);
     }
     inFlight.addAndGet(index, count);
-    history.write("send", History.fields(client, partition) + ",\"values\":[" + values + "]");
+    history.write("send", History.fields(client, partition) + ",\"values\":[" + values + "]" + fields);
     for (int at = 0; at < count; at++) {
       long value = first + at;
       ProducerRecord<byte[], byte[]> record =
@@ -92,6 +92,10 @@ final class Producers {
   }
 
   static KafkaProducer<byte[], byte[]> producer(String name) {
+    return new KafkaProducer<>(properties(name), new ByteArraySerializer(), new ByteArraySerializer());
+  }
+
+  static Properties properties(String name) {
     Properties properties = Clients.client(name);
     properties.put("acks", "all");
     properties.put("enable.idempotence", "true");
@@ -101,7 +105,7 @@ final class Producers {
     properties.put("linger.ms", "5");
     properties.put("batch.size", "32768");
     properties.put("buffer.memory", "67108864");
-    return new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
+    return properties;
   }
 
   /** Acknowledgements of one producer, gathered into lines. */

@@ -18,14 +18,14 @@ import org.apache.kafka.common.errors.RebalanceInProgressException;
 
 /** Consumers while the faults are on. */
 final class Readers {
-  /** Reads every partition as it grows. */
-  static void readAssigned() {
-    int client = nextClient.getAndIncrement();
-    history.write("client", "\"client\":" + client + ",\"name\":\"reader\"");
-    try (KafkaConsumer<byte[], byte[]> consumer = Clients.consumer("reader", null)) {
-      consumer.assign(partitions);
-      consumer.seekToBeginning(partitions);
-      History.assignment("assigned", client, partitions);
+  /** Reads these partitions as they grow. */
+  static void readAssigned(String name, List<TopicPartition> assigned, boolean committed) {
+    int client = Clients.told(name, committed);
+    try (KafkaConsumer<byte[], byte[]> consumer =
+        Clients.consumer(Clients.consumerProperties(name, null, committed))) {
+      consumer.assign(assigned);
+      consumer.seekToBeginning(assigned);
+      History.assignment("assigned", client, assigned);
       while (consuming) {
         poll(consumer, client);
       }
@@ -35,10 +35,10 @@ final class Readers {
   /** Reads as a member of a group, and commits about every second. */
   static void readInGroup(String name) {
     while (consuming) {
-      int client = nextClient.getAndIncrement();
-      history.write("client", "\"client\":" + client + ",\"name\":\"" + name + "\"");
-      try (KafkaConsumer<byte[], byte[]> consumer = Clients.consumer(name, "chaos")) {
-        consumer.subscribe(counters.keySet(), new Rebalances(consumer, client));
+      int client = Clients.told(name, false);
+      try (KafkaConsumer<byte[], byte[]> consumer =
+          Clients.consumer(Clients.consumerProperties(name, "chaos", false))) {
+        consumer.subscribe(counters.keySet(), new Rebalances(consumer, client, "chaos"));
         long committedUs = nowUs();
         while (consuming) {
           poll(consumer, client);
@@ -57,10 +57,12 @@ final class Readers {
   static class Rebalances implements ConsumerRebalanceListener {
     final KafkaConsumer<byte[], byte[]> consumer;
     final int client;
+    final String group;
 
-    Rebalances(KafkaConsumer<byte[], byte[]> consumer, int client) {
+    Rebalances(KafkaConsumer<byte[], byte[]> consumer, int client, String group) {
       this.consumer = consumer;
       this.client = client;
+      this.group = group;
     }
 
     @Override
@@ -80,7 +82,7 @@ final class Readers {
           history.write(
               "committed_offset",
               "\"asked_us\":" + askedUs + "," + History.fields(client, partition)
-                  + ",\"group\":\"chaos\",\"offset\":" + (offset == null ? "null" : offset.offset()));
+                  + ",\"group\":\"" + group + "\",\"offset\":" + (offset == null ? "null" : offset.offset()));
         }
       } catch (Exception error) {
         History.note("committed: " + error);
@@ -108,22 +110,32 @@ final class Readers {
     } catch (Exception error) {
       outcome = "unknown";
     }
+    committed(client, "chaos", askedUs, offsets, outcome);
+  }
+
+  /** What became of a commit of offsets. */
+  static void committed(
+      int client,
+      String group,
+      long askedUs,
+      Map<TopicPartition, OffsetAndMetadata> offsets,
+      String outcome) {
     for (Map.Entry<TopicPartition, OffsetAndMetadata> entry : offsets.entrySet()) {
       history.write(
           "offset_commit",
           "\"asked_us\":" + askedUs + "," + History.fields(client, entry.getKey())
-              + ",\"group\":\"chaos\",\"offset\":" + entry.getValue().offset()
+              + ",\"group\":\"" + group + "\",\"offset\":" + entry.getValue().offset()
               + ",\"outcome\":\"" + outcome + "\"");
     }
   }
 
-  /** Asks where each partition ends, over and over: that must never go back. */
-  static void probeEnds() {
-    int client = nextClient.getAndIncrement();
-    history.write("client", "\"client\":" + client + ",\"name\":\"prober\"");
-    try (KafkaConsumer<byte[], byte[]> consumer = Clients.consumer("prober", null)) {
+  /** Asks where each of these ends, over and over: that must never go back. */
+  static void probeEnds(String name, List<TopicPartition> asked, boolean committed) {
+    int client = Clients.told(name, committed);
+    try (KafkaConsumer<byte[], byte[]> consumer =
+        Clients.consumer(Clients.consumerProperties(name, null, committed))) {
       while (consuming) {
-        for (TopicPartition partition : partitions) {
+        for (TopicPartition partition : asked) {
           if (!consuming) return;
           long askedUs = nowUs();
           try {
@@ -131,7 +143,8 @@ final class Readers {
                 consumer.endOffsets(List.of(partition), Duration.ofSeconds(3)).get(partition);
             history.write(
                 "end_offset",
-                "\"asked_us\":" + askedUs + "," + History.fields(client, partition) + ",\"offset\":" + end);
+                "\"asked_us\":" + askedUs + "," + History.fields(client, partition) + ",\"offset\":" + end
+                    + (committed ? ",\"read_committed\":true" : ""));
           } catch (Exception error) {
             pause(100);
           }

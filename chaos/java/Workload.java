@@ -17,7 +17,9 @@ import org.apache.kafka.common.TopicPartition;
  *
  * <p>Arguments are name=value: bootstrap, history (the file), topics (name:partitions, commas between), rate
  * (records a second, all producers together), producers, group_members, bytes (of a record's value), racks
- * (of the brokers, commas between), request_timeout_ms, delivery_timeout_ms.
+ * (of the brokers, commas between), request_timeout_ms, delivery_timeout_ms. With transaction_version (1 or 2) there
+ * are transactions, too: transactional_producers write to the topic transactions, and copiers copy it to the topic
+ * copies; both topics stand last among the topics.
  *
  * <p>The history has one JSON object a line, as the crate foz-judge says. Standard output has one line of
  * figures every 50 ms. Standard input takes "stop" (send no more; answers "quiet" when nothing is in flight),
@@ -31,6 +33,11 @@ public class Workload {
 
   static Map<String, String> settings = new HashMap<>();
   static List<TopicPartition> partitions = new ArrayList<>();
+  /** Those of them that are written without transactions. */
+  static List<TopicPartition> plain = new ArrayList<>();
+  /** What transactions write, and what others make of it. */
+  static List<TopicPartition> written = new ArrayList<>();
+  static List<TopicPartition> copies = new ArrayList<>();
   static Map<TopicPartition, Integer> indexes = new HashMap<>();
   static Map<String, AtomicLong> counters = new HashMap<>();
   static AtomicInteger nextClient = new AtomicInteger(1);
@@ -56,7 +63,11 @@ public class Workload {
       counters.put(name, new AtomicLong());
       for (int index = 0; index < count; index++) {
         indexes.put(new TopicPartition(name, index), partitions.size());
-        partitions.add(new TopicPartition(name, index));
+        TopicPartition partition = new TopicPartition(name, index);
+        partitions.add(partition);
+        if (name.equals(settings.get("transactions"))) written.add(partition);
+        else if (name.equals(settings.get("copies"))) copies.add(partition);
+        else plain.add(partition);
       }
     }
     payloadBytes = Math.max(16, number("bytes"));
@@ -65,13 +76,29 @@ public class Workload {
     history = new History(Path.of(settings.get("history")));
 
     List<Thread> producers = new ArrayList<>();
+    List<Thread> copiers = new ArrayList<>();
+    if (!written.isEmpty()) Transactions.speak(number("transaction_version"));
     for (int index = 0; index < number("producers"); index++) {
       String name = "producer-" + index;
       producers.add(start(name, () -> Producers.produce(name)));
     }
     List<Thread> consumers = new ArrayList<>();
-    consumers.add(start("reader", Readers::readAssigned));
-    consumers.add(start("prober", Readers::probeEnds));
+    consumers.add(start("reader", () -> Readers.readAssigned("reader", partitions, false)));
+    consumers.add(start("prober", () -> Readers.probeEnds("prober", partitions, false)));
+    if (!written.isEmpty()) {
+      for (int index = 0; index < number("transactional_producers"); index++) {
+        String name = "transactional-" + index;
+        producers.add(start(name, () -> Transactions.produce(name)));
+      }
+      for (int index = 0; index < number("copiers"); index++) {
+        String name = "copier-" + index;
+        copiers.add(start(name, () -> Copiers.copy(name)));
+      }
+      String reader = "committed-reader";
+      consumers.add(start(reader, () -> Readers.readAssigned(reader, transactional(), true)));
+      String prober = "committed-prober";
+      consumers.add(start(prober, () -> Readers.probeEnds(prober, transactional(), true)));
+    }
     for (int index = 0; index < number("group_members"); index++) {
       String name = "member-" + index;
       consumers.add(start(name, () -> Readers.readInGroup(name)));
@@ -89,10 +116,17 @@ public class Workload {
           say("quiet");
         }
         case "drain" -> {
+          if (!written.isEmpty()) Copiers.finish();
+          for (Thread copier : copiers) copier.join(30_000);
+          if (!written.isEmpty()) FinalReader.awaitStable(copies, nowUs() + 60_000_000);
           consuming = false;
           for (Thread consumer : consumers) consumer.join(30_000);
-          FinalReader.drain();
-          for (String rack : settings.get("racks").split(",")) FinalReader.drainThrough(rack);
+          FinalReader.drain(plain, false);
+          if (!written.isEmpty()) FinalReader.drain(transactional(), true);
+          for (String rack : settings.get("racks").split(",")) {
+            FinalReader.drainThrough(rack, partitions, false);
+            if (!written.isEmpty()) FinalReader.drainThrough(rack, transactional(), true);
+          }
           say("drained");
         }
         case "end" -> {
@@ -141,6 +175,12 @@ public class Workload {
     thread.setDaemon(true);
     thread.start();
     return thread;
+  }
+
+  static List<TopicPartition> transactional() {
+    List<TopicPartition> both = new ArrayList<>(written);
+    both.addAll(copies);
+    return both;
   }
 
   static int number(String setting) {

@@ -34,7 +34,7 @@ final class Check {
     compare("final", again.newest);
     compare("changelog", changelog(untilUs + 60_000_000));
     long words = sent.values().stream().mapToLong(Long::longValue).sum();
-    say("note " + acked + " lines, " + words + " words, " + again.records + " counts");
+    say("note " + acked + " lines, " + words + " words, " + again.records() + " counts");
   }
 
   static void compare(String name, Map<String, Long> counted) {

@@ -26,7 +26,7 @@ final class Counts {
   final KafkaConsumer<String, Long> consumer;
   /** The newest count of each word. */
   final Map<String, Long> newest = new HashMap<>();
-  long records;
+  private final AtomicLong records = new AtomicLong();
   private final String name;
   private final List<TopicPartition> topicPartitions = new ArrayList<>();
   private final AtomicLong wrong = new AtomicLong();
@@ -68,7 +68,7 @@ final class Counts {
   void poll() {
     try {
       for (ConsumerRecord<String, Long> record : consumer.poll(Duration.ofMillis(200))) {
-        records++;
+        records.incrementAndGet();
         lastReadUs.set(record.partition(), nowUs());
         look(record);
       }
@@ -130,6 +130,10 @@ final class Counts {
 
   long wrong() {
     return wrong.get();
+  }
+
+  long records() {
+    return records.get();
   }
 
   long lastReadUs(int partition) {

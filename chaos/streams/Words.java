@@ -53,7 +53,9 @@ public class Words {
       switch (command) {
         case "stop" -> {
           producing = false;
+          long before = live.records();
           producer.join();
+          say("note " + before + " counts were read before everything was healed");
           say("quiet");
         }
         case "check" -> {

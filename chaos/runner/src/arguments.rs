@@ -77,6 +77,9 @@ pub(crate) struct Common {
     /// Of each partition; 1 is for trying a single replica's own promise.
     #[arg(long, default_value_t = layout::BROKERS, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub(crate) replicas: u8,
+    /// `transaction.version` of the cluster: 1 or 2. 0: no client has transactions.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(crate) transaction_version: u8,
     /// Producers ask another broker when one has not answered for so long.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) request_timeout_ms: u32,
@@ -148,8 +151,8 @@ pub(crate) struct StreamsArguments {
     /// Only these kinds of the set, commas between.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Lines a second.
-    #[arg(long, default_value_t = 200)]
+    /// Lines a second, three words each.
+    #[arg(long, default_value_t = 100)]
     rate: u32,
     /// Everything must be well, and every word counted, so long after a fault was healed.
     #[arg(long, default_value_t = 90)]
@@ -174,6 +177,7 @@ impl Common {
             rate: self.rate,
             request_timeout_ms: self.request_timeout_ms,
             replicas: self.replicas,
+            transaction_version: self.transaction_version,
         }
     }
 
@@ -197,6 +201,9 @@ impl Common {
         if self.replicas != layout::BROKERS {
             line += &format!(" --replicas {}", self.replicas);
         }
+        if self.transaction_version != 2 {
+            line += &format!(" --transaction-version {}", self.transaction_version);
+        }
         if let Some(broker) = &self.broker {
             line += &format!(" --broker {}", broker.display());
         }
@@ -219,6 +226,7 @@ impl StreamsArguments {
             rate: self.rate,
             request_timeout_ms: 1_000,
             replicas: layout::BROKERS,
+            transaction_version: 2,
         }
     }
 
@@ -255,6 +263,7 @@ impl CanaryArguments {
                 rate: self.rate,
                 request_timeout_ms: 1_000,
                 replicas: layout::BROKERS,
+                transaction_version: 2,
             },
             seed: self.seed,
             limit: Duration::from_secs_f64(self.minutes * 60.0),

@@ -167,7 +167,10 @@ fn await_resumed(
     let mut resumed: Option<Instant> = None;
     while Instant::now() < deadline {
         campaign.tick()?;
-        let silent = campaign.workload.figures().silent_since(since_us);
+        let silent = campaign
+            .workload
+            .figures()
+            .silent_since(campaign.partitions.len(), since_us);
         if indexes.iter().all(|index| !silent.contains(index)) {
             let since = *resumed.get_or_insert_with(Instant::now);
             if since.elapsed() > AFTER {

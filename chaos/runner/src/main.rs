@@ -56,7 +56,7 @@ use rustix::process::geteuid;
 
 use crate::arguments::{Arguments, What};
 use crate::failover::FailoverConfig;
-use crate::run::RunConfig;
+use crate::run::{RunConfig, Setting};
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
@@ -126,7 +126,11 @@ fn start(arguments: Arguments) -> Result<bool> {
             let interrupted = prepare_machine()?;
             let name = format!("failover-{}", common.subject.text());
             let config = FailoverConfig {
-                setting: common.setting(),
+                // So that its figures can be compared with those of earlier versions.
+                setting: Setting {
+                    transaction_version: 0,
+                    ..common.setting()
+                },
                 rounds,
                 only: common.only.clone(),
                 folder: common.run_folder(&name)?,

@@ -27,6 +27,8 @@ use crate::workload::{Workload, WorkloadConfig};
 const TICK: Duration = Duration::from_millis(10);
 /// An act that was not possible is tried again after this.
 const AGAIN_US: u64 = 100_000;
+/// For JVMs to start on a machine that has more to do, and for applications to divide their tasks.
+const BEGIN_LIMIT: Duration = Duration::from_secs(240);
 /// How often what takes its time is looked at.
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
@@ -64,6 +66,8 @@ pub(crate) struct Campaign {
     interrupted: Arc<AtomicBool>,
     recovery_limit: Duration,
     replicas: u8,
+    /// The first of the partitions, which brokers alone keep going.
+    led: usize,
 }
 
 /// Runs it, and leaves the histories in the folder.
@@ -149,10 +153,12 @@ impl Campaign {
             interrupted,
             recovery_limit,
             replicas: setting.replicas,
+            led: workload_config.led(),
         };
         let started = now_us();
+        let all = campaign.partitions.len();
         ensure!(
-            campaign.await_acks(started, Duration::from_secs(120))?,
+            campaign.await_acks(all, started, BEGIN_LIMIT)?,
             "the clients write nothing; see {}",
             folder.join("workload.log").display()
         );
@@ -221,11 +227,23 @@ impl Campaign {
     /// Waits until every partition is written to again. False: it took too long, which is wrong.
     pub(crate) fn recover(&mut self) -> Result<bool> {
         let healed = now_us();
-        if self.await_acks(healed, self.recovery_limit)? {
+        let recovered = self.await_written(self.led, healed)?;
+        if recovered {
             self.log.recoveries_us.push(now_us() - healed);
+        }
+        Ok(recovered)
+    }
+
+    /// The same, for what the applications write, too.
+    pub(crate) fn recover_applications(&mut self) -> Result<bool> {
+        self.await_written(self.partitions.len(), now_us())
+    }
+
+    fn await_written(&mut self, partitions: usize, healed: u64) -> Result<bool> {
+        if self.await_acks(partitions, healed, self.recovery_limit)? {
             return Ok(true);
         }
-        let silent = self.workload.figures().silent_since(healed);
+        let silent = self.workload.figures().silent_since(partitions, healed);
         let names: Vec<String> = silent
             .into_iter()
             .map(|index| format!("{}-{}", self.partitions[index].0, self.partitions[index].1))
@@ -309,19 +327,20 @@ impl Campaign {
         for end in self.stage.unexpected_ends()? {
             self.wrong(end);
         }
-        for end in self.applications.look(now_us())? {
+        let newest = self.workload.figures().written_by_all(self.led);
+        for end in self.applications.look(now_us(), newest)? {
             self.wrong(end);
         }
         Ok(())
     }
 
-    /// Waits until every partition has been acknowledged after `since_us`.
-    fn await_acks(&mut self, since_us: u64, limit: Duration) -> Result<bool> {
+    /// Waits until the first of the partitions have been acknowledged after `since_us`.
+    fn await_acks(&mut self, partitions: usize, since_us: u64, limit: Duration) -> Result<bool> {
         let deadline = Instant::now() + limit;
         loop {
             self.look()?;
             let figures = self.workload.figures();
-            if figures.at_us > since_us && figures.silent_since(since_us).is_empty() {
+            if figures.at_us > since_us && figures.silent_since(partitions, since_us).is_empty() {
                 return Ok(true);
             }
             if Instant::now() > deadline {

@@ -101,7 +101,10 @@ fn run(
         if Instant::now() >= until || !campaign.wrong.is_empty() {
             break;
         }
-        if (settle || step.settle) && !campaign.settle()? {
+        // Brokers go on dying while applications still recover, but not always: nothing would be counted.
+        let settled =
+            !(settle || step.settle) || (campaign.settle()? && campaign.recover_applications()?);
+        if !settled {
             break;
         }
         settle = step.fault.kind.loses_data();

@@ -40,6 +40,7 @@ pub(crate) enum Program {
         group_members: u32,
         record_bytes: u32,
         history: PathBuf,
+        transactions: Option<Transactions>,
     },
     /// Lines of words for a word count, and what comes of them.
     Words {
@@ -49,6 +50,18 @@ pub(crate) enum Program {
         /// Processes that count.
         applications: u8,
     },
+}
+
+/// Transactions beside the rest: some clients write a topic in transactions, and others copy it to another, each value
+/// once.
+#[derive(Debug, Clone)]
+pub(crate) struct Transactions {
+    /// `transaction.version`: 1 or 2.
+    pub(crate) version: u8,
+    pub(crate) producers: u32,
+    pub(crate) copiers: u32,
+    pub(crate) written: String,
+    pub(crate) copies: String,
 }
 
 impl Program {
@@ -200,6 +213,14 @@ impl WorkloadConfig {
             .collect()
     }
 
+    /// How many partitions, the first ones, are written to without applications.
+    pub(crate) fn led(&self) -> usize {
+        match self.program {
+            Program::History { .. } => self.partitions().len(),
+            Program::Words { .. } => LINES_TOPIC.1 as usize,
+        }
+    }
+
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             format!("bootstrap={}", bootstrap()),
@@ -213,6 +234,7 @@ impl WorkloadConfig {
                 group_members,
                 record_bytes,
                 history,
+                transactions,
             } => {
                 let topics = self.topics.iter();
                 let topics: Vec<_> = topics
@@ -227,6 +249,15 @@ impl WorkloadConfig {
                     format!("group_members={group_members}"),
                     format!("bytes={record_bytes}"),
                 ]);
+                if let Some(transactions) = transactions {
+                    arguments.extend([
+                        format!("transaction_version={}", transactions.version),
+                        format!("transactional_producers={}", transactions.producers),
+                        format!("copiers={}", transactions.copiers),
+                        format!("transactions={}", transactions.written),
+                        format!("copies={}", transactions.copies),
+                    ]);
+                }
             }
             Program::Words { seed, limit, .. } => arguments.extend([
                 format!("application={APPLICATION}"),

@@ -328,7 +328,7 @@ mod tests {
         let partitions: Vec<(&str, i32)> = names.iter().map(|name| (name.as_str(), 0)).collect();
         let whole = sending(7, &partitions);
         assert!(whole.bytes() > BYTES_TOGETHER_MAX);
-        let parts = parts(whole.markers.partitions.clone());
+        let parts = parts(whole.markers.partitions);
         assert!(parts.len() > 5);
         for partitions in parts {
             let mut part = sending(7, &[]);

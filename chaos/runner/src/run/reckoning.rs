@@ -111,10 +111,11 @@ impl Campaign {
     }
 
     fn quiet_and_drain(&mut self) -> Result<()> {
-        self.workload.command("stop", "quiet", QUIET_LIMIT)?;
+        let mut said = self.workload.command("stop", "quiet", QUIET_LIMIT)?;
         let acked = self.workload.figures().acked;
         let limit = DRAIN_LIMIT_LEAST + Duration::from_secs(4 * acked / DRAINED_PER_SECOND);
-        self.workload.command("drain", "drained", limit)?;
+        said.extend(self.workload.command("drain", "drained", limit)?);
+        self.wrong.extend(said);
         Ok(())
     }
 }

@@ -11,11 +11,13 @@ use crate::layout::NodeName;
 use crate::stage::Stage;
 use crate::subject::{Subject, SubjectName};
 use crate::wire::NewTopic;
-use crate::workload::{Program, WorkloadConfig};
+use crate::workload::{Program, Transactions, WorkloadConfig};
 
 const PLAIN_TOPIC: (&str, i32) = ("chaos", 6);
 /// Each acknowledgement of this one waits for flushes.
 const FLUSHED_TOPIC: (&str, i32) = ("chaos-flushed", 2);
+/// Written in transactions, and what others make of it: the last of the topics.
+const TRANSACTIONAL_TOPICS: [(&str, i32); 2] = [("chaos-transactions", 4), ("chaos-copies", 4)];
 /// So that segments close while a run lasts.
 const SEGMENT_BYTES: u32 = 1 << 20;
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -32,6 +34,8 @@ pub(crate) struct Setting {
     pub(crate) request_timeout_ms: u32,
     /// Of each partition.
     pub(crate) replicas: u8,
+    /// `transaction.version` of the cluster; 0: no client has transactions.
+    pub(crate) transaction_version: u8,
 }
 
 impl Setting {
@@ -57,9 +61,24 @@ impl Setting {
 
     /// What the clients do; their history goes into `folder`.
     pub(crate) fn workload(&self, folder: &Path) -> WorkloadConfig {
-        let topics = [PLAIN_TOPIC, FLUSHED_TOPIC];
+        let mut topics = vec![PLAIN_TOPIC, FLUSHED_TOPIC];
+        let [written, copies] = TRANSACTIONAL_TOPICS;
+        let version = self.transaction_version;
+        let transactions = (version > 0).then(|| Transactions {
+            version,
+            producers: 2,
+            copiers: 2,
+            written: written.0.to_owned(),
+            copies: copies.0.to_owned(),
+        });
+        if transactions.is_some() {
+            topics.extend([written, copies]);
+        }
+        let topics = topics.into_iter();
         WorkloadConfig {
-            topics: topics.map(|(name, count)| (name.to_owned(), count)).into(),
+            topics: topics
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
             rate: self.rate,
             request_timeout_ms: self.request_timeout_ms,
             delivery_timeout_ms: DELIVERY_TIMEOUT_MS,
@@ -68,6 +87,7 @@ impl Setting {
                 group_members: 2,
                 record_bytes: 24,
                 history: folder.join("clients.jsonl"),
+                transactions,
             },
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Applications {
     next: Option<(u64, ApplicationFault)>,
     /// What is to be healed, and when.
     under_way: Option<(u64, ApplicationFault)>,
+    /// Since when they have had time to go on; the next fault waits until they do.
+    healed_us: Option<u64>,
     faults: BTreeMap<ApplicationFaultKind, usize>,
 }
 
@@ -88,6 +90,7 @@ impl Applications {
             plan: None,
             next: None,
             under_way: None,
+            healed_us: None,
             faults: BTreeMap::new(),
         })
     }
@@ -99,10 +102,17 @@ impl Applications {
         self.plan = Some(plan);
     }
 
-    /// Does what is due; returns those that ended and were not meant to, which are started again.
-    pub(crate) fn look(&mut self, now_us: u64) -> Result<Vec<String>> {
+    /// Does what is due, given when all outputs were written to; returns those that ended and were not meant to, which are started again.
+    pub(crate) fn look(&mut self, now_us: u64, written_us: u64) -> Result<Vec<String>> {
         if let Some((_, fault)) = self.under_way.take_if(|(at_us, _)| *at_us <= now_us) {
             self.undo(&fault)?;
+            self.healed_us = Some(now_us);
+        }
+        if self
+            .healed_us
+            .take_if(|healed_us| written_us > *healed_us)
+            .is_some()
+        {
             self.next = self.plan.as_mut().and_then(|plan| draw(plan, now_us));
         }
         if let Some((_, fault)) = self.next.take_if(|(at_us, _)| *at_us <= now_us) {

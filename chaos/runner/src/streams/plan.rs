@@ -8,7 +8,7 @@ const SALT: u64 = 0x776f_7264_7321;
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ApplicationFault {
-    /// After everything before it was healed.
+    /// After all outputs are written to again.
     pub(super) after_ms: u64,
     pub(super) kind: ApplicationFaultKind,
     /// Which application; `None` is all.
@@ -79,7 +79,7 @@ impl Iterator for ApplicationPlan {
         };
         let index = self.choices.between(0, u64::from(self.applications) - 1) as u8;
         Some(ApplicationFault {
-            after_ms: self.choices.between(1_000, 8_000),
+            after_ms: self.choices.between(0, 4_000),
             kind,
             index: (!self.choices.chance(25)).then_some(index),
             hold_ms,

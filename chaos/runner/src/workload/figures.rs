@@ -42,16 +42,26 @@ impl Figures {
         Some(figures)
     }
 
-    /// Partitions without an acknowledgement since then.
-    pub(crate) fn silent_since(&self, us: u64) -> Vec<usize> {
+    /// Those of the first so many partitions that have no acknowledgement since then.
+    pub(crate) fn silent_since(&self, partitions: usize, us: u64) -> Vec<usize> {
         let silent = |(index, partition): (usize, &PartitionFigures)| {
             (partition.last_ack_us <= us).then_some(index)
         };
         self.partitions
             .iter()
+            .take(partitions)
             .enumerate()
             .filter_map(silent)
             .collect()
+    }
+
+    /// Since when all partitions after the first so many have been written to; 0: not all have.
+    pub(crate) fn written_by_all(&self, first: usize) -> u64 {
+        let after = self.partitions.iter().skip(first);
+        after
+            .map(|partition| partition.last_ack_us)
+            .min()
+            .unwrap_or(0)
     }
 }
 
@@ -64,8 +74,18 @@ mod tests {
         let figures = Figures::parse("figures 90 5 1 0 3:80 0:0").unwrap();
         assert_eq!((figures.at_us, figures.acked, figures.failed), (90, 5, 1));
         assert_eq!(figures.partitions[0].in_flight, 3);
-        assert_eq!(figures.silent_since(79), [1]);
-        assert_eq!(figures.silent_since(80), [0, 1]);
+        assert_eq!(figures.silent_since(2, 79), [1]);
+        assert_eq!(figures.silent_since(2, 80), [0, 1]);
+        assert_eq!(figures.silent_since(1, 80), [0]);
+        assert_eq!(
+            (figures.written_by_all(0), figures.written_by_all(2)),
+            (0, 0)
+        );
+        let figures = Figures::parse("figures 90 5 1 0 3:80 0:0 0:70 0:60").unwrap();
+        assert_eq!(
+            (figures.written_by_all(0), figures.written_by_all(2)),
+            (0, 60)
+        );
         assert_eq!(Figures::parse("quiet"), None);
         assert_eq!(Figures::parse("figures 90 5"), None);
     }

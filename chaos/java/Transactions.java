@@ -51,15 +51,20 @@ final class Transactions {
     }
   }
 
-  /** One transactional id, and one transaction after the other until told to stop. */
+  /**
+   * One transaction after the other until told to stop. Who is abandoned, or fails, is followed by another of the same
+   * transactional id; who retires, by one of a new id: nothing that comes later mends what was kept of it.
+   */
   static void produce(String name) {
     Random random = new Random(name.hashCode());
     Open abandoned = null;
+    String id = null;
     while (producing) {
       int client = Clients.told(name, false);
-      LateEnds late = new LateEnds(name);
+      if (id == null) id = name + "-" + client;
+      LateEnds late = new LateEnds(id);
       LateEnds.Held held = null;
-      KafkaProducer<byte[], byte[]> producer = producer(name, client);
+      KafkaProducer<byte[], byte[]> producer = producer(id, client);
       try {
         init(producer);
         if (abandoned != null) abandoned.endTooLate();
@@ -76,6 +81,10 @@ final class Transactions {
           boolean ended = what < 5 || (what < 25 ? open.abort() : open.commit());
           open.acks.flush();
           if (!ended) break;
+          if (abandoned == null && random.nextInt(100) < 10) {
+            id = null;
+            break;
+          }
           pause(random.nextInt(20));
         }
       } catch (Exception error) {

@@ -77,9 +77,9 @@ pub(crate) struct Common {
     /// Of each partition; 1 is for trying a single replica's own promise.
     #[arg(long, default_value_t = layout::BROKERS, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub(crate) replicas: u8,
-    /// `transaction.version` of the cluster: 1 or 2. 0: no client has transactions.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
-    pub(crate) transaction_version: u8,
+    /// `transaction.version` of the cluster, 1 or 2; 0: no client has transactions. An even seed has 1, an odd one 2.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(crate) transaction_version: Option<u8>,
     /// Producers ask another broker when one has not answered for so long.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) request_timeout_ms: u32,
@@ -201,8 +201,8 @@ impl Common {
         if self.replicas != layout::BROKERS {
             line += &format!(" --replicas {}", self.replicas);
         }
-        if self.transaction_version != 2 {
-            line += &format!(" --transaction-version {}", self.transaction_version);
+        if let Some(version) = self.transaction_version {
+            line += &format!(" --transaction-version {version}");
         }
         if let Some(broker) = &self.broker {
             line += &format!(" --broker {}", broker.display());
@@ -226,7 +226,7 @@ impl StreamsArguments {
             rate: self.rate,
             request_timeout_ms: 1_000,
             replicas: layout::BROKERS,
-            transaction_version: 2,
+            transaction_version: None,
         }
     }
 
@@ -263,7 +263,7 @@ impl CanaryArguments {
                 rate: self.rate,
                 request_timeout_ms: 1_000,
                 replicas: layout::BROKERS,
-                transaction_version: 2,
+                transaction_version: None,
             },
             seed: self.seed,
             limit: Duration::from_secs_f64(self.minutes * 60.0),

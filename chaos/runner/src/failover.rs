@@ -55,7 +55,7 @@ struct Round {
 pub(crate) fn run(config: &FailoverConfig, interrupted: Arc<AtomicBool>) -> Result<String> {
     let mut campaign = Campaign::begin(
         &config.setting,
-        &config.setting.workload(&config.folder),
+        &config.setting.workload(&config.folder, 0),
         &config.folder,
         config.recovery_limit,
         interrupted,

@@ -128,7 +128,7 @@ fn start(arguments: Arguments) -> Result<bool> {
             let config = FailoverConfig {
                 // So that its figures can be compared with those of earlier versions.
                 setting: Setting {
-                    transaction_version: 0,
+                    transaction_version: Some(0),
                     ..common.setting()
                 },
                 rounds,

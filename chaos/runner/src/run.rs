@@ -75,7 +75,7 @@ pub(crate) fn run(config: &RunConfig, interrupted: Arc<AtomicBool>) -> Result<Re
     let began = Instant::now();
     let mut campaign = Campaign::begin(
         &config.setting,
-        &config.setting.workload(&config.folder),
+        &config.setting.workload(&config.folder, config.seed),
         &config.folder,
         config.recovery_limit,
         interrupted,

@@ -34,8 +34,8 @@ pub(crate) struct Setting {
     pub(crate) request_timeout_ms: u32,
     /// Of each partition.
     pub(crate) replicas: u8,
-    /// `transaction.version` of the cluster; 0: no client has transactions.
-    pub(crate) transaction_version: u8,
+    /// `transaction.version` of the cluster; 0: no client has transactions. The seed decides where there is none.
+    pub(crate) transaction_version: Option<u8>,
 }
 
 impl Setting {
@@ -60,10 +60,10 @@ impl Setting {
     }
 
     /// What the clients do; their history goes into `folder`.
-    pub(crate) fn workload(&self, folder: &Path) -> WorkloadConfig {
+    pub(crate) fn workload(&self, folder: &Path, seed: u64) -> WorkloadConfig {
         let mut topics = vec![PLAIN_TOPIC, FLUSHED_TOPIC];
         let [written, copies] = TRANSACTIONAL_TOPICS;
-        let version = self.transaction_version;
+        let version = self.transaction_version.unwrap_or(1 + (seed % 2) as u8);
         let transactions = (version > 0).then(|| Transactions {
             version,
             producers: 2,

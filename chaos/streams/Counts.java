@@ -45,6 +45,14 @@ final class Counts {
   }
 
   static KafkaConsumer<String, Long> consumer(String name) {
+    return consumer(properties(name));
+  }
+
+  static KafkaConsumer<String, Long> consumer(Properties properties) {
+    return new KafkaConsumer<>(properties, new StringDeserializer(), new LongDeserializer());
+  }
+
+  static Properties properties(String name) {
     Properties properties = client(name);
     properties.put("isolation.level", "read_committed");
     properties.put("enable.auto.commit", "false");
@@ -53,7 +61,7 @@ final class Counts {
     properties.put("fetch.max.wait.ms", "100");
     properties.put("request.timeout.ms", "5000");
     properties.put("default.api.timeout.ms", "10000");
-    return new KafkaConsumer<>(properties, new StringDeserializer(), new LongDeserializer());
+    return properties;
   }
 
   void readAsTheyCome() {

@@ -20,7 +20,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  *
  * <p>Standard output has a line of figures every 50 ms, and a line for all that is wrong. Standard input takes "stop"
  * (send no more; answers "quiet" when all is acknowledged), "check" (wait for the last count, and look at everything
- * once more; answers "checked") and "end".
+ * once more; answers "checked"), "describe" (write down how far everything is; answers "described") and "end".
  */
 public class Words {
   static final int FIGURES_MS = 50;
@@ -68,6 +68,14 @@ public class Words {
             say("wrong check: " + error);
           }
           say("checked");
+        }
+        case "describe" -> {
+          try {
+            Describe.describe();
+          } catch (Exception error) {
+            error.printStackTrace();
+          }
+          say("described");
         }
         // Threads that hang on a dead broker must not keep the process alive.
         case "end" -> Runtime.getRuntime().halt(0);

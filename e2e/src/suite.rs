@@ -30,6 +30,9 @@ const SOAK_PROPTEST_CASES: &str = "20000";
 /// And of the one that compares compaction with its model.
 const SOAK_COMPACTION_CASES: &str = "100000";
 
+/// A word count with exactly-once under faults, two minutes each.
+const STREAMS_RUNS: &str = "20";
+
 const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
 const SOAK_CARGO_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 /// Most of it is for what is fetched and built on a new machine.
@@ -43,6 +46,7 @@ pub fn test(folders: &Folders, progress: &Progress) -> Result<()> {
     let mut stages = Stages {
         folders,
         progress,
+        cargo_limit: CARGO_LIMIT,
         failed: Vec::new(),
     };
     stages.cargo("the code is formatted", &["fmt", "--all", "--check"], &[]);
@@ -86,8 +90,8 @@ pub fn stories(folders: &Folders, name: &str, filter: &str, progress: &Progress)
     story::tell(&world, &stories, filter, progress)
 }
 
-/// Runs what takes hours: property tests with many more cases, and the stories of chaos again and
-/// again.
+/// Runs what takes hours: property tests with many more cases, Kafka Streams under faults, and the stories of chaos
+/// again and again.
 pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
     let minutes = soak_minutes(std::env::var(SOAK_MINUTES_VARIABLE).ok().as_deref())?;
     prerequisites::ensure(folders, For::Stories, progress)?;
@@ -95,6 +99,7 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
     let mut stages = Stages {
         folders,
         progress,
+        cargo_limit: SOAK_CARGO_LIMIT,
         failed: Vec::new(),
     };
     let environment = [
@@ -106,6 +111,19 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
         &format!("tests with {SOAK_PROPTEST_CASES} cases each"),
         &tests,
         &environment,
+    );
+    let build = ["build", "--package", "foz-server", "--locked"];
+    stages.cargo("foz-broker is built", &build, &[]);
+    let broker = folders.cargo_target().join("debug/foz-broker");
+    let broker = broker.display().to_string();
+    let runs = ["run", "--package", "foz-chaos", "--locked", "--"];
+    let streams = ["streams", "--broker", &broker, "--runs", STREAMS_RUNS];
+    stages.cargo(
+        &format!(
+            "Kafka Streams counts exactly in {STREAMS_RUNS} runs in which everything is killed"
+        ),
+        &[&runs[..], &streams].concat(),
+        &[],
     );
     stages.run(&format!("{minutes} minutes of chaos lose nothing"), || {
         on_stories_cluster(folders, &programs, progress, |world| {
@@ -200,6 +218,8 @@ fn lint_charts(folders: &Folders, programs: &Programs) -> Result<()> {
 struct Stages<'a> {
     folders: &'a Folders,
     progress: &'a Progress,
+    /// For one command of cargo.
+    cargo_limit: Duration,
     failed: Vec<String>,
 }
 
@@ -218,7 +238,10 @@ impl Stages<'_> {
             .join("logs")
             .join(format!("cargo-{}.log", arguments[0]));
         let repository = self.folders.repository.clone();
-        self.run(name, || cargo(&repository, arguments, environment, &log));
+        let limit = self.cargo_limit;
+        self.run(name, || {
+            cargo(&repository, arguments, environment, limit, &log)
+        });
     }
 
     fn conclude(self) -> Result<()> {
@@ -253,13 +276,9 @@ fn cargo(
     repository: &Path,
     arguments: &[&str],
     environment: &[(&str, &str)],
+    limit: Duration,
     log: &PathBuf,
 ) -> Result<()> {
-    let limit = if environment.is_empty() {
-        CARGO_LIMIT
-    } else {
-        SOAK_CARGO_LIMIT
-    };
     let mut command = External::new("cargo")
         .args(arguments)
         .in_folder(repository)

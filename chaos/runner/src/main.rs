@@ -8,7 +8,7 @@
 //! * What decides is plain: `plan` draws faults from the seed, `fault` turns each into a script of timed acts,
 //!   `fault_log`, `outage` and `report` say what it came to.
 //! * What acts is thin: `network` (namespaces, rules of iptables), `stage` (processes, signals, strace, files),
-//!   `workload` (the clients, in Java), `run` and `failover` (the order of things).
+//!   `workload` (the clients, in Java), `run`, `failover` and `streams` (the order of things).
 //!
 //! Invariants: every script ends with everything healed. A fault that costs a copy of the data begins with
 //! all replicas in sync, strikes one node, and nothing else happens until all are in sync again: else the

@@ -157,11 +157,11 @@ impl Campaign {
         };
         let started = now_us();
         let all = campaign.partitions.len();
-        ensure!(
-            campaign.await_acks(all, started, BEGIN_LIMIT)?,
-            "the clients write nothing; see {}",
-            folder.join("workload.log").display()
-        );
+        if !campaign.await_acks(all, started, BEGIN_LIMIT)? {
+            campaign.workload.describe();
+            let log = folder.join("workload.log");
+            bail!("the clients write nothing; see {}", log.display());
+        }
         Ok(campaign)
     }
 
@@ -351,6 +351,7 @@ impl Campaign {
     }
 
     fn stuck(&mut self, what: &str) {
+        self.workload.describe();
         let seconds = self.recovery_limit.as_secs();
         let mut text = format!("{seconds} s after everything was healed, {what}");
         for node in crate::layout::NodeName::all() {

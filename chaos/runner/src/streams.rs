@@ -180,5 +180,8 @@ fn quiet_and_check(campaign: &mut Campaign) -> Result<Vec<String>> {
     let mut said = campaign.workload.command("stop", "quiet", QUIET_LIMIT)?;
     let limit = campaign.recovery_limit() + CHECK_LIMIT;
     said.extend(campaign.workload.command("check", "checked", limit)?);
+    if said.iter().any(|line| !line.starts_with(NOTE)) {
+        campaign.workload.describe();
+    }
     Ok(said)
 }

@@ -19,6 +19,8 @@ use crate::layout::{NodeName, Place, bootstrap};
 use crate::network::Network;
 use crate::streams::{APPLICATION, COUNTS_TOPIC, LINES_TOPIC};
 
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(60);
+
 /// What the clients do.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkloadConfig {
@@ -91,6 +93,8 @@ pub(crate) struct Workload {
     answers: Receiver<String>,
     figures: Arc<Mutex<Figures>>,
     log: PathBuf,
+    /// Whether it knows the command `describe`.
+    describes: bool,
 }
 
 impl Workload {
@@ -138,6 +142,7 @@ impl Workload {
             answers,
             figures,
             log,
+            describes: matches!(config.program, Program::Words { .. }),
         })
     }
 
@@ -174,6 +179,17 @@ impl Workload {
                     self.log.display()
                 ),
             }
+        }
+    }
+
+    /// Lets it write down how far everything is, where it can: for who looks for what is stuck.
+    pub(crate) fn describe(&mut self) {
+        if self.describes
+            && self
+                .command("describe", "described", DESCRIBE_LIMIT)
+                .is_ok()
+        {
+            eprintln!("how far everything is stands in {}", self.log.display());
         }
     }
 

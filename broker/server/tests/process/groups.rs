@@ -2,6 +2,7 @@
 
 mod consumer_groups;
 mod failover;
+mod migration;
 
 use std::time::{Duration, Instant};
 

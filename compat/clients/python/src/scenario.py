@@ -100,7 +100,7 @@ class Member(threading.Thread):
 
     def __init__(self, consumer, topic):
         super().__init__(daemon=True)
-        self.consumer, self.owned, self.stops, self.failure = consumer, set(), False, None
+        self.consumer, self.assigned, self.stops, self.failure = consumer, set(), False, None
         consumer.subscribe(topic)
         self.start()
 
@@ -108,10 +108,15 @@ class Member(threading.Thread):
         try:
             while not self.stops:
                 self.consumer.poll(0.1)
-                self.owned = self.consumer.assignment()
+                self.assigned = self.consumer.assignment()
             self.consumer.close()
         except Exception as error:
             self.failure = error
+
+    @property
+    def owned(self):
+        check(not self.failure, "a member failed:", repr(self.failure))
+        return self.assigned
 
     def leave(self):
         self.stops = True

@@ -40,6 +40,8 @@ impl ConsumerGroup {
         let assigned = assigned.map(|(id, partitions)| (id, partitions.keys().copied().collect()));
         let target = self.target.get(id).into_iter().flatten();
         let target = target.map(|(id, partitions)| (id, partitions.iter().copied().collect()));
+        // Kafka says nothing with an empty text.
+        let regex = wire(metadata.subscribed_regex.as_deref().unwrap_or_default());
         Member::default()
             .with_member_id(wire(id))
             .with_instance_id(metadata.instance_id.as_deref().map(wire))
@@ -48,7 +50,7 @@ impl ConsumerGroup {
             .with_client_id(wire(&metadata.client_id))
             .with_client_host(wire(&metadata.client_host))
             .with_subscribed_topic_names(names.collect())
-            .with_subscribed_topic_regex(metadata.subscribed_regex.as_deref().map(wire))
+            .with_subscribed_topic_regex(Some(regex))
             .with_assignment(assignment(assigned, topics))
             .with_target_assignment(assignment(target, topics))
             .with_member_type(match metadata.classic {

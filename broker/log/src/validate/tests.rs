@@ -309,9 +309,9 @@ fn a_batch_in_another_codec_keeps_its_producer_and_gets_the_brokers_time() {
         message_timestamp_type: TimestampType::LogAppendTime,
         ..stored_in(Compression::Zstd, Some(19))
     };
-    let sent = transactional(5, 3);
+    let mut sent = transactional(5, 3);
     let before = BatchHeader::parse(&sent).unwrap();
-    let (headers, rebuilt) = validate(&mut sent.clone(), false, &config, NOW_MS + 9).unwrap();
+    let (headers, rebuilt) = validate(&mut sent, false, &config, NOW_MS + 9).unwrap();
     let stored = BatchHeader::parse(rebuilt.as_deref().unwrap()).unwrap();
     assert_eq!(stored, headers[0]);
     stored.check_crc(&rebuilt.unwrap()).unwrap();

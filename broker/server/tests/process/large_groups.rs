@@ -118,7 +118,7 @@ async fn becomes_stable(protocol: Protocol) {
             .iter()
             .all(|took| took.iter().min() < Some(&STABLE_WITHIN))
         {
-            println!("{protocol:?}: all but one at once, and the last one: {took:?}");
+            eprintln!("{protocol:?}: all but one at once, and the last one: {took:?}");
             return;
         }
     }
@@ -210,7 +210,7 @@ async fn loses_no_offset(protocol: Protocol) {
     members.port.send_replace(testbed.brokers[next].kafka_port);
     let begun = Instant::now();
     members.stable().await;
-    println!(
+    eprintln!(
         "{protocol:?}: stable {:?} after the next coordinator was known",
         begun.elapsed()
     );

@@ -1,8 +1,9 @@
 //! The rules for what a leader appends. Pure: bytes, configuration and the time come in.
 
 use foz_protocol::batch::{self, BatchError, BatchHeader, Batches, HEADER_LENGTH};
+use foz_protocol::codec::{CodecError, Compression};
 use foz_protocol::error::ErrorCode;
-use foz_protocol::record::{Records, record_bytes};
+use foz_protocol::record::{RecordError, Records, record_bytes};
 
 use crate::config::{LogConfig, StoredCompression, TimestampType};
 use crate::error::{AppendError, RejectedRecord};
@@ -12,6 +13,10 @@ use crate::transaction_marker::TransactionMarker;
 
 /// What a batch may take when it is decompressed, to look at its records' keys or timestamps.
 pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// What a batch may take when it is decompressed to be compressed anew, unless `max.message.bytes` is more: the two copies are in
+/// no budget.
+const COMPRESSED_ANEW_BYTES_MAX: usize = 64 << 20;
 
 /// A producer that hears of none takes a record for one that was in bad company.
 const REJECTED_RECORDS_MAX: usize = 100;
@@ -52,6 +57,24 @@ pub(crate) fn validate(
         stamp(bytes, &mut headers, now_ms);
     }
     Ok((headers, rebuilt))
+}
+
+/// What [`validate`] would store in the place of these batches of a producer, for who does not want to compress where it appends;
+/// `None` where that would be the batches themselves.
+pub(crate) fn in_stored_compression(
+    bytes: &[u8],
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<Option<Vec<u8>>, AppendError> {
+    let Some(wanted) = config.compression else {
+        return Ok(None);
+    };
+    // What is no batch is told of where it is appended.
+    if Batches::new(bytes).all(|batch| batch.is_ok_and(|(header, _)| is_in(&header, wanted))) {
+        return Ok(None);
+    }
+    let mut headers = check(bytes, false, config, now_ms)?;
+    compress_anew(bytes, &mut headers, wanted, config)
 }
 
 /// The batch of a marker, without its offset.
@@ -153,35 +176,46 @@ fn check_size(bytes: usize, config: &LogConfig) -> Result<(), AppendError> {
     }
 }
 
-/// `None` where every batch is in the wanted codec already: at what level is not asked, as in Kafka.
+/// `None` where every batch is in the wanted codec already: at what level is not asked, as in Kafka. What a few bytes may become
+/// is bounded before anything is decompressed.
 fn compress_anew(
     bytes: &[u8],
     headers: &mut [BatchHeader],
     wanted: StoredCompression,
     config: &LogConfig,
 ) -> Result<Option<Vec<u8>>, AppendError> {
-    let is_wanted = |header: &BatchHeader| header.compression() == Some(wanted.codec);
-    if headers.iter().all(is_wanted) {
+    if headers.iter().all(|header| is_in(header, wanted)) {
         return Ok(None);
     }
-    let mut rebuilt = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    for header in headers {
-        let (batch, after) = rest.split_at(header.total_length());
-        if is_wanted(header) {
-            rebuilt.extend_from_slice(batch);
-        } else {
-            let invalid = |error: RebuildError| AppendError::InvalidRecord(error.to_string());
-            let new =
-                with_compression(header, batch, wanted, DECOMPRESSED_BYTES_MAX).map_err(invalid)?;
-            check_size(new.len(), config)?;
-            *header = BatchHeader::parse(&new)
-                .map_err(|error| AppendError::InvalidRecord(error.to_string()))?;
-            rebuilt.extend(new);
+    let [header] = headers else {
+        return Err(AppendError::InvalidRecord(format!(
+            "{} batches for one partition: where compression.type names a codec, one at a time is compressed anew",
+            headers.len()
+        )));
+    };
+    let largest = config.max_message_bytes.min(BATCH_BYTES_MAX);
+    let max = match wanted.codec {
+        Compression::None => largest,
+        _ => largest.max(COMPRESSED_ANEW_BYTES_MAX),
+    };
+    let refused = |error: RebuildError| match error {
+        RebuildError::Record(RecordError::Codec(CodecError::TooLarge { .. })) => {
+            AppendError::MessageTooLarge {
+                bytes: max.saturating_add(1),
+                max,
+            }
         }
-        rest = after;
-    }
+        error => AppendError::InvalidRecord(error.to_string()),
+    };
+    let rebuilt = with_compression(header, bytes, wanted, max).map_err(refused)?;
+    check_size(rebuilt.len(), config)?;
+    *header = BatchHeader::parse(&rebuilt)
+        .map_err(|error| AppendError::InvalidRecord(error.to_string()))?;
     Ok(Some(rebuilt))
+}
+
+fn is_in(header: &BatchHeader, wanted: StoredCompression) -> bool {
+    header.compression() == Some(wanted.codec)
 }
 
 fn stamp(bytes: &mut [u8], headers: &mut [BatchHeader], now_ms: i64) {

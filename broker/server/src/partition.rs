@@ -45,6 +45,7 @@ use foz_replication::acks::{self, Reached, Required};
 use parking_lot::{Mutex, RwLock};
 use prometheus::IntGauge;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use damage::Damage;
@@ -232,11 +233,28 @@ impl Partition {
         guard: Option<VerificationGuard>,
         batches: BytesMut,
     ) -> Result<Produced, ProduceError> {
+        let batches = self.in_stored_compression(batches)?;
         let role = self.role.read();
         let leading = role.leading().ok_or(ProduceError::NotLeader)?;
         let origin = AppendOrigin::Client(guard);
         let others_have_room = || others_have_room(leading, image);
         self.append_in(leading, origin, acks, batches, others_have_room)
+    }
+
+    /// A second of zstd is neither to hold up who changes the role nor the other tasks of this thread.
+    fn in_stored_compression(&self, batches: BytesMut) -> Result<BytesMut, ProduceError> {
+        let log = self.log();
+        if log.config().compression.is_none() {
+            return Ok(batches);
+        }
+        let leader_epoch = self.role.read().leading().map(|it| it.epoch);
+        let leader_epoch = leader_epoch.ok_or(ProduceError::NotLeader)?;
+        let rebuilt = block_in_place(|| log.in_stored_compression(&batches, wall_clock_ms()));
+        let rebuilt = rebuilt.map_err(|error| ProduceError::Append {
+            leader_epoch,
+            error,
+        })?;
+        Ok(rebuilt.map_or(batches, |rebuilt| BytesMut::from(&rebuilt[..])))
     }
 
     /// Before the coordinator is asked whether this partition takes part in the transaction of `batch`; `None` where it

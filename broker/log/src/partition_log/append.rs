@@ -18,7 +18,7 @@ use crate::producer_snapshot;
 use crate::producer_state::{Circumstances, Sequence};
 use crate::segment::Segment;
 use crate::transaction_marker::TransactionMarker;
-use crate::validate::{validate, validate_marker};
+use crate::validate::{in_stored_compression, validate, validate_marker};
 use crate::verifications::VerificationGuard;
 
 const NOT_READABLE: &str = "not readable where a batch may be that came again";
@@ -112,6 +112,19 @@ impl PartitionLog {
         }
         self.tell_end(appended.last_offset + 1);
         Ok(appended)
+    }
+
+    /// The batches of a producer as they would be stored, where `compression.type` wants another codec: compressing takes long
+    /// enough to be done before somebody waits for the append. What is already so is appended as it is.
+    ///
+    /// # Errors
+    /// [`AppendError`], as from [`Self::append_from`].
+    pub fn in_stored_compression(
+        &self,
+        batches: &[u8],
+        now_ms: i64,
+    ) -> Result<Option<Vec<u8>>, AppendError> {
+        in_stored_compression(batches, &self.config(), now_ms)
     }
 
     /// Ends a transaction on this partition, as its coordinator decided. `transaction_version` is the one that the producer

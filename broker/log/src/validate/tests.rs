@@ -280,13 +280,14 @@ fn stored_in(codec: Compression, level: Option<i32>) -> LogConfig {
 fn batches_are_stored_in_the_codec_of_the_topic() {
     let records = [record(None, NOW_MS), record(Some(b"k"), NOW_MS + 7)];
     for (from, to) in CODECS.iter().flat_map(|from| CODECS.map(|to| (*from, to))) {
-        // The second one is in the wanted codec already.
-        let mut bytes = [batch_of(from, &records), batch_of(to, &records)].concat();
+        let mut bytes = batch_of(from, &records);
         let before = bytes.clone();
         let config = stored_in(to, None);
         let (headers, rebuilt) = validate(&mut bytes, false, &config, NOW_MS).unwrap();
         assert_eq!(bytes, before, "{from:?} {to:?}");
         assert_eq!(rebuilt.is_some(), from != to);
+        let before = in_stored_compression(&bytes, &config, NOW_MS).unwrap();
+        assert_eq!(before, rebuilt);
         let stored = rebuilt.unwrap_or(bytes);
         let found: Vec<_> = Batches::new(&stored).map(Result::unwrap).collect();
         assert_eq!(found.len(), headers.len());
@@ -342,6 +343,48 @@ fn a_level_counts() {
         let of_its_own = stored_in(codec, None);
         validate(&mut sent.clone(), false, &of_its_own, NOW_MS).unwrap();
     }
+}
+
+#[test]
+fn many_batches_are_stored_in_their_codec_only() {
+    let config = stored_in(Compression::Zstd, None);
+    let records = [record(None, NOW_MS)];
+    let two = |other| {
+        [
+            batch_of(Compression::Zstd, &records),
+            batch_of(other, &records),
+        ]
+        .concat()
+    };
+    let mut same = two(Compression::Zstd);
+    assert_eq!(validate(&mut same, false, &config, NOW_MS).unwrap().1, None);
+    assert_eq!(in_stored_compression(&same, &config, NOW_MS).unwrap(), None);
+    let other = two(Compression::Gzip);
+    let early = in_stored_compression(&other, &config, NOW_MS).unwrap_err();
+    assert_eq!(early.error_code(), ErrorCode::InvalidRecord);
+    assert_eq!(code(other, &config), ErrorCode::InvalidRecord);
+    // What it is, is told of where it is appended.
+    assert_eq!(in_stored_compression(&[], &config, NOW_MS).unwrap(), None);
+    assert!(in_stored_compression(&[0; 100], &config, NOW_MS).is_err());
+}
+
+#[test]
+fn a_few_bytes_are_not_made_into_many() {
+    let zeros = vec![0; COMPRESSED_ANEW_BYTES_MAX + 1];
+    let mut bomb = BatchBuilder::new(Compression::Zstd);
+    bomb.push(&RecordToWrite {
+        value: Some(&zeros),
+        ..record(None, NOW_MS)
+    });
+    let bomb = bomb.build().unwrap();
+    assert!(bomb.len() < 100_000);
+    for codec in [Compression::None, Compression::Lz4] {
+        let config = stored_in(codec, None);
+        assert_eq!(code(bomb.clone(), &config), ErrorCode::MessageTooLarge);
+    }
+    // As it came: nobody decompresses it.
+    let config = stored_in(Compression::Zstd, None);
+    validate(&mut bomb.clone(), false, &config, NOW_MS).unwrap();
 }
 
 /// As Kafka: both as they come and as they are stored.

@@ -200,6 +200,8 @@ struct Life {
     world: World,
     open: Option<(LogDirectory, Arc<PartitionLog>)>,
     model: Model,
+    /// The greatest high watermark there was, as far as the log goes: what is checkpointed may be older.
+    committed: i64,
 }
 
 fn data(producer: Option<(i64, i16, i32)>, key: u8, value: &[u8]) -> Vec<u8> {
@@ -275,6 +277,7 @@ impl Life {
             }
             Step::Commit { back } => {
                 self.log().set_high_watermark((end - back).max(0));
+                self.committed = self.committed.max(self.log().high_watermark());
             }
             Step::Flush => {
                 self.log().flush().unwrap();
@@ -357,14 +360,15 @@ impl Life {
             log.check_next(u64::MAX).unwrap();
         }
         self.model.forgotten_to = log.log_end_offset();
+        self.committed = self.committed.min(log.log_end_offset());
         self.model.start = log.log_start_offset();
         self.open = Some((directory, log));
     }
 
     /// Compaction may have left nothing where the cut is, and the log ends before.
     fn truncate(&mut self, offset: i64) {
-        // A replica never cuts what is committed.
-        let offset = offset.max(self.log().high_watermark());
+        // A replica never cuts what is committed: a marker may be all that is left there of a transaction.
+        let offset = offset.max(self.log().high_watermark()).max(self.committed);
         let (directory, log) = self.open.as_ref().unwrap();
         directory.truncate(log, offset, NOW_MS).unwrap();
         let end = log.log_end_offset();
@@ -529,7 +533,7 @@ proptest! {
             ..small_segments(segment_bytes)
         });
         let open = Some(world.log());
-        let mut life = Life { world, open, model: Model::default() };
+        let mut life = Life { world, open, model: Model::default(), committed: 0 };
         life.check();
         for step in &steps {
             life.take(step);

@@ -30,8 +30,24 @@ impl Coordinator {
             let soon_ms = now.monotonic_ms.saturating_add(PAUSE_MS);
             self.next_abort_check_ms = self.next_abort_check_ms.min(soon_ms);
         }
+        let interval_ms = self
+            .config
+            .transaction_abort_timed_out_transaction_cleanup_interval_ms;
+        let again_ms = now.monotonic_ms.saturating_add(interval_ms);
         for id in due {
+            // Those whose end cannot be written are not to keep the others from theirs.
+            self.put_off_abort(&id, again_ms);
             self.fence(&id, Asker::Nobody, now, effects);
         }
+    }
+
+    fn put_off_abort(&mut self, id: &Arc<str>, deadline_ms: i64) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        if let Some(before_ms) = entry.abort_deadline_ms.replace(deadline_ms) {
+            self.aborts.remove(&(before_ms, Arc::clone(id)));
+        }
+        self.aborts.insert((deadline_ms, Arc::clone(id)));
     }
 }

@@ -68,6 +68,37 @@ fn many_that_are_over_their_time_are_aborted_some_at_a_time() {
 }
 
 #[test]
+fn those_that_cannot_be_aborted_keep_no_others_from_it() {
+    const COUNT: usize = 1_500;
+    let mut harness = Harness::new();
+    for number in 0..COUNT {
+        let value = transaction(Ongoing, (number as i64, 7));
+        harness
+            .log
+            .push(record(&format!("id-{number}"), Some(value)));
+    }
+    harness.restart();
+    harness.confirms = false;
+    let due_ms = harness.now.monotonic_ms + i64::from(TIMEOUT_MS) + 10_000;
+    harness.move_clock_to(due_ms);
+    let interval_ms = 10_000;
+    let mut tried = Vec::new();
+    while harness.now.monotonic_ms < due_ms + 2 * interval_ms {
+        let effects = harness.coordinator.on_timer(harness.now);
+        tried.push((harness.now.monotonic_ms - due_ms, effects.len()));
+        harness.absorb(effects);
+        while harness.fail(AppendError::NotAvailable) {}
+        let next_ms = harness.coordinator.next_deadline().unwrap();
+        harness.move_clock_to(next_ms);
+    }
+    tried.retain(|(_, count)| *count > 0);
+    assert_eq!(tried[..2], [(0, 1_000), (100, 500)]);
+    let again: usize = tried[2..].iter().map(|(_, count)| count).sum();
+    assert!((COUNT..=2 * COUNT).contains(&again), "{tried:?}");
+    assert!(tried[2].0 >= interval_ms, "{tried:?}");
+}
+
+#[test]
 fn a_transaction_that_ended_in_time_is_left_alone() {
     let mut harness = Harness::loaded(transaction(Ongoing, (10, 7)));
     harness.writes_markers = true;

@@ -276,7 +276,7 @@ impl Actor {
         drop(followed);
         let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
         effects.extend(coordinator.on_topics_deleted(&gone, self.clock.now()));
-        let mut looked_for_expired = Instant::now();
+        let mut looked_for_expired = tokio::time::Instant::now();
         let mut counting = tokio::time::interval(COUNT_INTERVAL);
         counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut done = self.carry_out(&mut coordinator, effects, None);
@@ -324,7 +324,7 @@ impl Actor {
                 }) => coordinator.on_resolved(&group_id, &matches, version, now),
                 Event::Timer => coordinator.on_timer(now),
                 Event::Expiry => {
-                    looked_for_expired = Instant::now();
+                    looked_for_expired = tokio::time::Instant::now();
                     coordinator.expire_offsets(now)
                 }
                 Event::Count => {

@@ -10,6 +10,7 @@ use crate::request::RequestContext;
 
 /// KIP-919: the client wants the brokers, not the controllers.
 const ENDPOINT_TYPE_BROKERS: i8 = 1;
+const ENDPOINT_TYPE_CONTROLLERS: i8 = 2;
 
 pub(crate) async fn handle(
     context: RequestContext,
@@ -17,8 +18,12 @@ pub(crate) async fn handle(
 ) -> DescribeClusterResponse {
     let response = DescribeClusterResponse::default().with_endpoint_type(ENDPOINT_TYPE_BROKERS);
     if context.version >= 1 && request.endpoint_type != ENDPOINT_TYPE_BROKERS {
+        let error = match request.endpoint_type {
+            ENDPOINT_TYPE_CONTROLLERS => ErrorCode::MismatchedEndpointType,
+            _ => ErrorCode::UnsupportedEndpointType,
+        };
         return response
-            .with_error_code(ErrorCode::MismatchedEndpointType.code())
+            .with_error_code(error.code())
             .with_error_message(Some(text(format!(
                 "endpoint type {} was asked of a broker: 1 is right here",
                 request.endpoint_type

@@ -8,6 +8,7 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
+use super::text;
 use crate::authorizer::{Operation, Resource};
 use crate::request::RequestContext;
 
@@ -49,9 +50,9 @@ fn describe(
 }
 
 fn answer(index: i32, producers: Result<Vec<ActiveProducer>, ErrorCode>) -> PartitionResponse {
-    let (error, producers) = match producers {
-        Ok(producers) => (ErrorCode::None, producers),
-        Err(error) => (error, Vec::new()),
+    let (error, message, producers) = match producers {
+        Ok(producers) => (ErrorCode::None, None, producers),
+        Err(error) => (error, Some(text(error.message())), Vec::new()),
     };
     let states = producers.iter().map(|it| {
         ProducerState::default()
@@ -65,5 +66,6 @@ fn answer(index: i32, producers: Result<Vec<ActiveProducer>, ErrorCode>) -> Part
     PartitionResponse::default()
         .with_partition_index(index)
         .with_error_code(error.code())
+        .with_error_message(message)
         .with_active_producers(states.collect())
 }

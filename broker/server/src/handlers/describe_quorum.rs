@@ -43,7 +43,7 @@ pub(crate) async fn handle(
         return refused(ErrorCode::ClusterAuthorizationFailed.code(), None);
     }
     if !asks_for_metadata(&request) {
-        return unknown_partitions(&request);
+        return unknown_partitions(version, &request);
     }
     match admin::quorum(&context.broker).await {
         Ok(quorum) => described(version, &quorum),
@@ -61,12 +61,15 @@ fn asks_for_metadata(request: &DescribeQuorumRequest) -> bool {
     topic.topic_name.0.as_str() == METADATA_TOPIC && partition.partition_index == METADATA_PARTITION
 }
 
-fn unknown_partitions(request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+fn unknown_partitions(version: i16, request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+    let error = ErrorCode::UnknownTopicOrPartition;
+    let message = (version >= DIRECTORIES_FROM).then(|| text(error.message()));
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             PartitionData::default()
                 .with_partition_index(partition.partition_index)
-                .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+                .with_error_code(error.code())
+                .with_error_message(message.clone())
         });
         TopicData::default()
             .with_topic_name(topic.topic_name.clone())

@@ -36,8 +36,24 @@ macro_rules! ask_for_group {
     };
 }
 
+/// KIP-559: from here on a protocol that nobody has chosen yet is null.
+const NO_PROTOCOL_IS_NULL_FROM: i16 = 7;
+
+pub(crate) async fn join_group(
+    context: RequestContext,
+    request: JoinGroupRequest,
+) -> JoinGroupResponse {
+    let version = context.version;
+    let response = joined_group(context, request).await;
+    let is_chosen = response.protocol_name.as_ref();
+    if version >= NO_PROTOCOL_IS_NULL_FROM && is_chosen.is_some_and(|name| name.is_empty()) {
+        return response.with_protocol_name(None);
+    }
+    response
+}
+
 ask_for_group!(
-    join_group,
+    joined_group,
     JoinGroupRequest,
     JoinGroupResponse,
     JoinGroup,

@@ -231,10 +231,14 @@ fn clusters_are_described(connection: &mut Connection) -> String {
             assert!(!cluster_id.is_empty());
         }
         if version >= 1 {
-            let request = DescribeClusterRequest::default().with_endpoint_type(2);
-            let response = connection.call(version, &request);
-            let refused = ErrorCode::MismatchedEndpointType;
-            assert_eq!(error(response.error_code), refused);
+            for (endpoint_type, refused) in [
+                (2, ErrorCode::MismatchedEndpointType),
+                (9, ErrorCode::UnsupportedEndpointType),
+            ] {
+                let request = DescribeClusterRequest::default().with_endpoint_type(endpoint_type);
+                let response = connection.call(version, &request);
+                assert_eq!(error(response.error_code), refused);
+            }
         }
     }
     cluster_id

@@ -9,7 +9,7 @@ use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::{ApiKey, DescribeProducersRequest, FetchRequest};
 
 use super::connection::{
-    Connection, Topic, batch, error, from_offset, topic_name, values, versions_of,
+    Connection, Topic, batch, error, from_offset, text, topic_name, values, versions_of,
 };
 use super::fetching::{fetch, only};
 
@@ -193,9 +193,10 @@ fn producers_are_told(connection: &mut Connection) {
     };
     let unknown = ErrorCode::UnknownTopicOrPartition;
     assert_eq!(error(missing.error_code), unknown);
+    assert_eq!(missing.error_message, Some(text(unknown.message())));
     assert_eq!(error(nowhere.partitions[0].error_code), unknown);
     assert_eq!(error(second.error_code), ErrorCode::None);
-    assert!(second.active_producers.is_empty());
+    assert!(second.active_producers.is_empty() && second.error_message.is_none());
     let [producer] = &first.active_producers[..] else {
         panic!("{first:?}")
     };

@@ -51,6 +51,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use config::{Roles, ServerConfig};
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     #[cfg(feature = "canaries")]
     choose_canary()?;
+    raise_open_files_limit();
     let path = &arguments.config;
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read --config {}", path.display()))?;
@@ -111,6 +113,19 @@ fn choose_canary() -> anyhow::Result<()> {
         tracing::warn!("this is a build with bugs that can be switched on; none is");
     }
     Ok(())
+}
+
+/// To what the process may have: each connection is an open file, too, and many processes start with 1,024. The JVM does the same.
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        let current = limit.current;
+        tracing::warn!(%error, ?current, "the limit of open files stays as it is");
+    }
 }
 
 /// At least two, so that one slow task never holds up everything.

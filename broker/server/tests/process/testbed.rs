@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use foz_cli::client::{Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, OffsetAt};
 use foz_cli::message::ReceivedMessage;
 use kafka_protocol::messages::BrokerId;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 /// The longest that anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,6 +61,7 @@ impl Testbed {
     }
 
     fn prepare_as(controllers: usize, brokers: usize, are_combined: bool) -> Self {
+        raise_open_files_limit();
         let directory = tempfile::tempdir().unwrap();
         let grpc_ports: Vec<u16> = (0..controllers).map(|_| free_port()).collect();
         let voters: Vec<String> = (1000..)
@@ -437,6 +438,16 @@ fn wait_exit(child: &mut Child) -> Option<std::process::ExitStatus> {
         pause();
     }
     None
+}
+
+/// Of this process, which has thousands of connections in some tests.
+fn raise_open_files_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
 }
 
 /// A port that is free, below those that the kernel gives to outgoing connections, and that no other

@@ -183,20 +183,23 @@ async fn loses_no_offset(protocol: Protocol) {
     members.stable().await;
     members.board.have_committed(MEMBERS / 2).await;
 
+    let killed = coordinator(&client, GROUP).await as usize;
     members.join(1);
     members.board.are_told(MEMBERS / 4).await;
-    let killed = coordinator(&client, GROUP).await as usize;
     testbed.brokers[killed].kill();
     assert!(
         members.board.stable(MEMBERS).is_none(),
         "it was done before"
     );
     let at_kill = members.board.acknowledged();
+    let deadline = Instant::now() + PATIENCE;
     let next = loop {
         let next = coordinator(&client, GROUP).await as usize;
         if next != killed {
             break next;
         }
+        assert!(Instant::now() < deadline, "nobody takes over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     // Before any member commits there.
     for (partition, (now, then)) in committed(&client, GROUP)

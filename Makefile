@@ -33,7 +33,7 @@ soak: ready ## Run the tests that take hours
 
 .PHONY: compat
 compat: ready ## Run Apache Kafka's own tests of its clients against Foz
-	@cargo run --quiet --package foz-compat -- answers
+	@cargo run --quiet --package foz-compat -- messages --check
 	@cargo run --quiet --package foz-compat
 
 .PHONY: bench

@@ -12,6 +12,7 @@ mod child;
 mod clients;
 mod codec;
 mod compressed;
+mod free_port;
 mod kafka_tests;
 mod kit;
 mod lanes;

@@ -36,7 +36,7 @@ const STREAMS_RUNS: &str = "20";
 const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
 const SOAK_CARGO_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 /// Most of it is for what is fetched and built on a new machine.
-const CLIENTS_LIMIT: Duration = Duration::from_secs(40 * 60);
+const COMPAT_LIMIT: Duration = Duration::from_secs(40 * 60);
 const LINES_SHOWN: usize = 80;
 
 /// Runs every test. A stage that fails does not keep the others from being run.
@@ -62,7 +62,10 @@ pub fn test(folders: &Folders, progress: &Progress) -> Result<()> {
     stages.cargo("clippy finds nothing", &clippy, &[]);
     let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
     stages.cargo("unit, property and process tests pass", &tests, &[]);
-    stages.run("every Kafka client and tool works", || clients(folders));
+    stages.run("Foz answers what Kafka does", || compat(folders, "answers"));
+    stages.run("every Kafka client and tool works", || {
+        compat(folders, "clients")
+    });
     stages.run("helm lint finds nothing", || {
         lint_charts(folders, &programs)
     });
@@ -194,12 +197,12 @@ fn world(
 }
 
 /// A program of its own, which needs this library; it tells what it does and where its logs are.
-fn clients(folders: &Folders) -> Result<()> {
+fn compat(folders: &Folders, action: &str) -> Result<()> {
     External::new("cargo")
         .args(["run", "--quiet", "--locked", "--package", "foz-compat"])
-        .args(["--", "clients"])
+        .args(["--", action])
         .in_folder(&folders.repository)
-        .limit(CLIENTS_LIMIT)
+        .limit(COMPAT_LIMIT)
         .run_shown()
 }
 

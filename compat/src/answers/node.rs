@@ -1,7 +1,7 @@
 //! One process, broker and controller, with an empty disk.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use foz_e2e::external::External;
 use foz_e2e::folders::write;
 
 use crate::child::DIES_WITH_US;
+use crate::free_port::free_port;
 use crate::kit::Kit;
 
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -50,7 +51,7 @@ impl Node {
         remove_folder(folder)?;
         std::fs::create_dir_all(folder)?;
         let [client, replication, controller, http] =
-            [free_port()?, free_port()?, free_port()?, free_port()?];
+            [free_port(), free_port(), free_port(), free_port()];
         let data = folder.join("data");
         let data = data.display();
         let file = folder.join("server.properties");
@@ -132,8 +133,4 @@ impl Drop for Node {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

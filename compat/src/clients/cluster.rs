@@ -1,7 +1,6 @@
 //! Three brokers, each a controller too, on loopback.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use foz_e2e::folders::write;
 use crate::child::DIES_WITH_US;
 use crate::clients::broker_apis::count_brokers;
 use crate::clients::tools::Tools;
+use crate::free_port::free_port;
 
 const NODES: usize = 3;
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -58,10 +58,10 @@ impl Cluster {
         let mut ports = Vec::new();
         for _ in 0..NODES {
             ports.push(Ports {
-                client: free_port()?,
-                replication: free_port()?,
-                controller: free_port()?,
-                http: free_port()?,
+                client: free_port(),
+                replication: free_port(),
+                controller: free_port(),
+                http: free_port(),
             });
         }
         let addresses: Vec<String> = ports
@@ -186,8 +186,4 @@ fn voters(first: usize, ports: &[Ports]) -> String {
         .map(|(number, node)| format!("{}@127.0.0.1:{}", first + number, node.controller))
         .collect();
     voters.join(",")
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

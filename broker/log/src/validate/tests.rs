@@ -376,7 +376,7 @@ fn a_few_bytes_are_not_made_into_many() {
         value: Some(&zeros),
         ..record(None, NOW_MS)
     });
-    let bomb = bomb.build().unwrap();
+    let mut bomb = bomb.build().unwrap();
     assert!(bomb.len() < 100_000);
     for codec in [Compression::None, Compression::Lz4] {
         let config = stored_in(codec, None);
@@ -384,7 +384,7 @@ fn a_few_bytes_are_not_made_into_many() {
     }
     // As it came: nobody decompresses it.
     let config = stored_in(Compression::Zstd, None);
-    validate(&mut bomb.clone(), false, &config, NOW_MS).unwrap();
+    validate(&mut bomb, false, &config, NOW_MS).unwrap();
 }
 
 /// As Kafka: both as they come and as they are stored.

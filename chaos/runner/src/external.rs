@@ -1,7 +1,7 @@
 //! Other programs that answer in milliseconds.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -17,7 +17,7 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String> {
             "{program} {} ended with {}: {}",
             arguments.join(" "),
             output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
+            complaint(&output)
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -41,9 +41,18 @@ pub(crate) fn run_with_input(program: &str, arguments: &[&str], input: &str) -> 
         "{program} {} ended with {}: {}",
         arguments.join(" "),
         output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
+        complaint(&output)
     );
     Ok(())
+}
+
+/// What a program that failed says of it. Maven says it on its standard output, and no more than colours on the other.
+fn complaint(output: &Output) -> String {
+    let [errors, printed] = [&output.stderr, &output.stdout].map(|it| {
+        let text = String::from_utf8_lossy(it).replace("\u{1b}[0m", "");
+        text.trim().to_owned()
+    });
+    if errors.is_empty() { printed } else { errors }
 }
 
 /// Says which of these programs are not on the PATH, and which Debian package brings each.
@@ -61,4 +70,21 @@ pub(crate) fn require(programs: &[(&str, &str)]) -> Result<()> {
         missing.join(", ")
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_complains_of_is_told_wherever_it_says_it() {
+        let failing = |script: &str| {
+            run("sh", &["-c", script])
+                .expect_err("it fails")
+                .to_string()
+        };
+        assert!(failing("echo not found >&2; exit 1").ends_with("exit status: 1: not found"));
+        let maven = r"echo '[ERROR] no such jar'; printf '\033[0m\033[0m' >&2; exit 1";
+        assert!(failing(maven).ends_with("exit status: 1: [ERROR] no such jar"));
+    }
 }

@@ -3,22 +3,17 @@
 //! A client does what Java's does: what it is to lose it stops to read before it says so, and what it says that it
 //! reads it reads. Little time passes until all comes to rest, so nobody is taken for dead who is not.
 
+mod client;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use foz_groups::{AppendError, GroupConfig, Request, Response, WaiterId};
-use foz_records::consumer_protocol_assignment::TopicPartition as AssignedPartitions;
-use foz_records::consumer_protocol_subscription::TopicPartition as OwnedPartitions;
-use foz_records::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, Message};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
-use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::*;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::members::{ORDERS, group_type, heartbeat};
 use crate::harness::*;
+use client::{Client, Phase};
 
 /// The last one is a static member.
 const CLIENTS: usize = 4;
@@ -71,31 +66,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..200)
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
-enum Phase {
-    #[default]
-    Join,
-    /// A leader has the others, with what they read and since which generation.
-    Sync(Vec<(String, BTreeSet<i32>, i32)>),
-    Read,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Client {
-    is_native: bool,
-    instance_id: Option<&'static str>,
-    member_id: String,
-    connection: u64,
-    /// Or its generation.
-    epoch: i32,
-    phase: Phase,
-    reads: BTreeSet<i32>,
-    told: Option<BTreeSet<i32>>,
-    awaits: Option<WaiterId>,
-    /// The generation that it has joined may have been known to a coordinator that is no more only.
-    may_lose: bool,
-}
-
 struct World {
     harness: Harness,
     /// The classic members stop to read before they join.
@@ -105,6 +75,8 @@ struct World {
     acknowledged: BTreeMap<i32, i64>,
     next_offset: i64,
     next_number: u64,
+    /// A static member of the classic protocol died before it had revoked what it was to.
+    has_lost_revocation: bool,
 }
 
 impl World {
@@ -125,6 +97,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             next_offset: 1,
             next_number: 1,
+            has_lost_revocation: false,
         };
         for client in 0..CLIENTS {
             world.start(client, natives & (1 << client) != 0);
@@ -162,6 +135,7 @@ impl World {
                 leaves,
                 switches,
             } => {
+                self.has_lost_revocation |= self.clients[client].may_have_to_revoke();
                 if leaves {
                     self.leave(client);
                 }
@@ -207,8 +181,11 @@ impl World {
         if client.awaits.is_some() {
             return;
         }
-        if self.is_eager && !client.is_native && client.phase == Phase::Join {
-            client.reads.clear();
+        if !client.is_native && client.phase == Phase::Join {
+            if self.is_eager {
+                client.reads.clear();
+            }
+            client.claims.clone_from(&client.reads);
         }
         let (api_version, request) = if client.is_native {
             (1, Request::ConsumerGroupHeartbeat(client.beat()))
@@ -330,9 +307,13 @@ impl World {
         self.hear();
         for round in 0..60 {
             let last = &mut self.clients[CLIENTS - 1];
-            if round == 30 && !last.is_native && last.phase == Phase::Read {
-                // The process before it may have died with partitions that it was to revoke. The leader of a classic
-                // group waits for that, in Kafka too, till somebody joins.
+            if round == 30
+                && self.has_lost_revocation
+                && !last.is_native
+                && last.phase == Phase::Read
+            {
+                // The leader of a classic group waits for what a process before it was to revoke, in Kafka too, till
+                // somebody joins.
                 last.phase = Phase::Join;
             }
             for client in 0..CLIENTS {
@@ -364,222 +345,6 @@ impl World {
         }
         assert_eq!(offsets, self.harness.confirmed_offsets());
     }
-}
-
-impl Client {
-    /// First it stops, then it begins.
-    fn take_up(&mut self, told: &BTreeSet<i32>) {
-        let keeps = BTreeSet::from_iter(self.reads.intersection(told).copied());
-        if keeps == self.reads {
-            self.reads.clone_from(told);
-            self.told = None;
-        } else {
-            self.reads = keeps;
-            if !self.is_native {
-                // What it stops to read another may have once it has said so.
-                self.phase = Phase::Join;
-            }
-        }
-    }
-
-    fn beat(&self) -> ConsumerGroupHeartbeatRequest {
-        let mut owned = self.reads.clone();
-        owned.extend(self.told.iter().flatten());
-        let topic = TopicPartitions::default()
-            .with_topic_id(Uuid::from_u128(ORDERS))
-            .with_partitions(Vec::from_iter(owned));
-        let topics = Some(topic).into_iter();
-        let topics = topics.filter(|topic| !topic.partitions.is_empty());
-        heartbeat(&self.member_id, self.epoch)
-            .with_instance_id(self.instance_id.map(text))
-            .with_rebalance_timeout_ms(60_000)
-            .with_subscribed_topic_names(Some(vec![TopicName(text("orders"))]))
-            .with_topic_partitions(Some(topics.collect()))
-    }
-
-    fn join(&self, is_eager: bool) -> JoinGroupRequest {
-        let owned = OwnedPartitions {
-            topic: "orders".into(),
-            partitions: Vec::from_iter(self.reads.iter().copied()),
-        };
-        let subscription = ConsumerProtocolSubscription {
-            topics: vec!["orders".into()],
-            owned_partitions: vec![owned],
-            generation_id: self.epoch,
-            ..ConsumerProtocolSubscription::default()
-        };
-        let name = if is_eager {
-            "range"
-        } else {
-            "cooperative-sticky"
-        };
-        let protocol = JoinGroupRequestProtocol::default()
-            .with_name(text(name))
-            .with_metadata(subscription.encode_prefixed(3).expect("it is short"));
-        join_request(&self.member_id)
-            .with_session_timeout_ms(30_000)
-            .with_protocols(vec![protocol])
-            .with_group_instance_id(self.instance_id.map(text))
-    }
-
-    /// A leader assigns as Java's cooperative assignor: what one says that it reads nobody else gets, but only who
-    /// was in the latest generation is believed.
-    fn sync(&self, others: &[(String, BTreeSet<i32>, i32)]) -> SyncGroupRequest {
-        let latest = others.iter().map(|(_, _, generation)| *generation).max();
-        let mut assigned = BTreeMap::from_iter(others.iter().map(|(id, ..)| (id, Vec::new())));
-        for partition in (0..PARTITIONS).filter(|_| !others.is_empty()) {
-            let reader = others.iter().find(|(_, reads, generation)| {
-                Some(*generation) == latest && reads.contains(&partition)
-            });
-            let (to, ..) = &others[partition as usize % others.len()];
-            if reader.is_none_or(|(reader, ..)| reader == to) {
-                assigned.entry(to).or_default().push(partition);
-            }
-        }
-        let assignments = assigned.into_iter().map(|(id, partitions)| {
-            sync_group_request::SyncGroupRequestAssignment::default()
-                .with_member_id(text(id))
-                .with_assignment(assignment(partitions))
-        });
-        sync_request(&self.member_id, self.epoch, &[])
-            .with_group_instance_id(self.instance_id.map(text))
-            .with_assignments(assignments.collect())
-    }
-
-    fn hear(&mut self, response: Response) {
-        match response {
-            Response::ConsumerGroupHeartbeat(response) => self.hear_beat(&response),
-            Response::JoinGroup(response) => self.hear_join(&response),
-            Response::SyncGroup(response) => match response.error_code {
-                0 => {
-                    self.phase = Phase::Read;
-                    self.may_lose = false;
-                    self.told = Some(partitions(&response.assignment));
-                }
-                code => self.hear_error(code),
-            },
-            Response::Heartbeat(response) if response.error_code == 0 => {}
-            Response::Heartbeat(response) => self.hear_error(response.error_code),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn hear_beat(&mut self, response: &ConsumerGroupHeartbeatResponse) {
-        match error(response.error_code) {
-            None => {
-                assert!(response.member_epoch >= self.epoch, "an epoch went back");
-                self.epoch = response.member_epoch;
-                if let Some(assignment) = &response.assignment {
-                    let topics = assignment.topic_partitions.iter();
-                    self.told = Some(topics.flat_map(|topic| topic.partitions.clone()).collect());
-                }
-            }
-            // Two answers in a row were lost: it has to let go of all, and has its partitions still till it says so.
-            Some(ResponseError::FencedMemberEpoch) => {
-                self.reads.clear();
-                self.told = None;
-                self.epoch = 0;
-            }
-            Some(ResponseError::UnreleasedInstanceId) => assert_eq!(self.epoch, 0),
-            Some(error) if is_retried(error) => {}
-            Some(error) => panic!("{error:?}: {self:?}"),
-        }
-    }
-
-    fn hear_join(&mut self, response: &JoinGroupResponse) {
-        match error(response.error_code) {
-            None => {
-                assert!(
-                    self.may_lose || response.generation_id >= self.epoch,
-                    "a generation went back"
-                );
-                self.epoch = response.generation_id;
-                self.member_id = response.member_id.to_string();
-                let members = response.members.iter();
-                let members = members.map(|member| {
-                    let metadata = &member.metadata;
-                    let subscription =
-                        ConsumerProtocolSubscription::decode_prefixed_or_newer(metadata)
-                            .expect("a subscription");
-                    let owned = subscription.owned_partitions.into_iter();
-                    let owned = owned.flat_map(|topic| topic.partitions).collect();
-                    (
-                        member.member_id.to_string(),
-                        owned,
-                        subscription.generation_id,
-                    )
-                });
-                self.phase = Phase::Sync(members.collect());
-            }
-            Some(ResponseError::MemberIdRequired) => {
-                self.member_id = response.member_id.to_string();
-            }
-            Some(_) => self.hear_error(response.error_code),
-        }
-    }
-
-    fn hear_error(&mut self, code: i16) {
-        self.phase = Phase::Join;
-        match error(code) {
-            Some(ResponseError::RebalanceInProgress) => {}
-            Some(ResponseError::IllegalGeneration) if self.may_lose => {
-                self.reads.clear();
-                self.told = None;
-                self.epoch = -1;
-            }
-            // Its id was not committed yet. In Java that is the end of the process.
-            Some(ResponseError::FencedInstanceId) if self.may_lose => {
-                self.reads.clear();
-                self.told = None;
-                self.epoch = -1;
-                self.member_id.clear();
-            }
-            // A member id was handed out by a coordinator that is no more.
-            Some(ResponseError::UnknownMemberId) if self.reads.is_empty() => {
-                self.member_id.clear();
-            }
-            Some(error) if is_retried(error) => {}
-            error => panic!("{error:?}: {self:?}"),
-        }
-    }
-}
-
-fn error(code: i16) -> Option<ResponseError> {
-    ResponseError::try_from_code(code)
-}
-
-fn is_retried(error: ResponseError) -> bool {
-    matches!(
-        error,
-        ResponseError::CoordinatorLoadInProgress
-            | ResponseError::CoordinatorNotAvailable
-            | ResponseError::NotCoordinator
-    )
-}
-
-fn assignment(partitions: Vec<i32>) -> Bytes {
-    let topic = AssignedPartitions {
-        topic: "orders".into(),
-        partitions,
-    };
-    let assignment = ConsumerProtocolAssignment {
-        assigned_partitions: vec![topic],
-        user_data: None,
-    };
-    assignment.encode_prefixed(3).expect("it is short")
-}
-
-/// A leader may leave a member out.
-fn partitions(assignment: &[u8]) -> BTreeSet<i32> {
-    if assignment.is_empty() {
-        return BTreeSet::new();
-    }
-    let assignment = ConsumerProtocolAssignment::decode_prefixed_or_newer(assignment);
-    let topics = assignment.expect("an assignment").assigned_partitions;
-    topics
-        .into_iter()
-        .flat_map(|topic| topic.partitions)
-        .collect()
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 mod edges;
 mod members;
 mod model;
+mod transactions;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! What members of either protocol may do in a group that changes from one to the other.
 
-use foz_groups::{AppendError, GroupConfig, MigrationPolicy, Request, Response, WaiterId};
+use foz_groups::{AppendError, GroupConfig, MigrationPolicy, Request, Response};
 use foz_records::{ConsumerProtocolAssignment, Message};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::*;
@@ -38,10 +38,6 @@ fn configure(harness: &mut Harness, change: impl FnOnce(&mut GroupConfig)) {
     change(&mut harness.config);
     let config = harness.config.clone();
     harness.coordinator.on_config_changed(config);
-}
-
-fn send_beat(harness: &mut Harness, request: ConsumerGroupHeartbeatRequest) -> WaiterId {
-    harness.send(1, Request::ConsumerGroupHeartbeat(request))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use foz_groups::{GroupConfig, MigrationPolicy, Request, Response};
+use foz_groups::{GroupConfig, MigrationPolicy, Request, Response, WaiterId};
 use foz_records::consumer_protocol_assignment::TopicPartition as AssignedPartitions;
 use foz_records::consumer_protocol_subscription::TopicPartition as OwnedPartitions;
 use foz_records::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, Message};
@@ -165,6 +165,10 @@ pub(super) fn beat(
         Response::ConsumerGroupHeartbeat(response) => response,
         other => panic!("{other:?}"),
     }
+}
+
+pub(super) fn send_beat(harness: &mut Harness, request: ConsumerGroupHeartbeatRequest) -> WaiterId {
+    harness.send(1, Request::ConsumerGroupHeartbeat(request))
 }
 
 pub(super) fn assigned(response: &ConsumerGroupHeartbeatResponse) -> Option<Vec<i32>> {

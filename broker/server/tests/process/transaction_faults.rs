@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use foz_groups::partition_for;
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::{EndTxnRequest, FindCoordinatorRequest};
+use kafka_protocol::messages::{EndTxnRequest, EndTxnResponse, FindCoordinatorRequest};
 use rustix::process::Signal;
 
 use crate::testbed::{Testbed, pause};
@@ -20,6 +20,9 @@ use crate::versions::transactional_offsets::{commit_request, fetch};
 
 const TRANSACTION_STATE: &str = "__transaction_state";
 const STATE_PARTITIONS: i32 = 3;
+const OFFSETS_PARTITIONS: i32 = 3;
+/// How often a moment is waited for that a busy machine can miss.
+const TRIES: usize = 10;
 
 /// Three brokers. What a coordinator decides `replicas` of them have to know.
 fn decided_by(replicas: i32) -> Testbed {
@@ -27,7 +30,8 @@ fn decided_by(replicas: i32) -> Testbed {
     let factor = format!("transaction.state.log.replication.factor={replicas}");
     testbed.controllers[0].configure(&factor);
     for broker in &testbed.brokers {
-        broker.configure("offsets.topic.num.partitions=3");
+        let count = format!("offsets.topic.num.partitions={OFFSETS_PARTITIONS}");
+        broker.configure(&count);
         let count = format!("transaction.state.log.num.partitions={STATE_PARTITIONS}");
         broker.configure(&count);
         broker.configure("transaction.state.log.min.isr=1");
@@ -45,8 +49,9 @@ fn leader_of(any: &mut Connection, topic: &str, partition: i32) -> usize {
     })
 }
 
-/// A transactional id whose coordinator, which is returned with it, can decide without the broker `node`.
-fn id_decided_without(any: &mut Connection, node: usize) -> (String, usize) {
+/// A transactional id whose coordinator, which is returned with it, can decide without the broker `node`. Another for each
+/// try.
+fn id_decided_without(any: &mut Connection, node: usize, attempt: usize) -> (String, usize) {
     await_coordinator(any, "any");
     let found = any.topic(12, TRANSACTION_STATE);
     let is_without = |id: &str| {
@@ -55,26 +60,28 @@ fn id_decided_without(any: &mut Connection, node: usize) -> (String, usize) {
         let known = partitions.find(|it| it.partition_index == index).unwrap();
         known.replica_nodes.contains(&(node as i32).into()).not()
     };
-    let mut ids = (0..100).map(|number| format!("id-{number}"));
+    let mut ids = (0..100).map(|number| format!("id-{attempt}-{number}"));
     let id = ids.find(|id| is_without(id)).expect("there is one");
     let coordinator = await_coordinator(any, &id);
     (id, coordinator as usize)
 }
 
+fn group_coordinator(any: &mut Connection, group: &str) -> usize {
+    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
+    eventually(|| {
+        let found = any.call(4, &request).coordinators.remove(0);
+        match error(found.error_code) {
+            ErrorCode::None => Ok(found.node_id.0 as usize),
+            other => Err(other),
+        }
+    })
+}
+
 /// A group that this broker coordinates.
 fn group_on(any: &mut Connection, node: usize) -> String {
-    let mut find = |name: &str| {
-        let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(name)]);
-        eventually(|| {
-            let found = any.call(4, &request).coordinators.remove(0);
-            match error(found.error_code) {
-                ErrorCode::None => Ok(found.node_id.0 as usize),
-                other => Err(other),
-            }
-        })
-    };
     let mut names = (0..100).map(|number| format!("group-{number}"));
-    names.find(|name| find(name) == node).expect("there is one")
+    let name = names.find(|name| group_coordinator(any, name) == node);
+    name.expect("there is one")
 }
 
 /// The error of a TxnOffsetCommit for the first partition of `orders`.
@@ -104,6 +111,80 @@ fn write(testbed: &Testbed, producer: &Producer, topic: &Topic, partition: i32, 
     });
 }
 
+/// A transaction that is open.
+struct Open {
+    producer: Producer,
+    /// Its coordinator, which can decide without `slow`.
+    node: usize,
+    /// Is to write a marker of it, as leader of this partition.
+    slow: usize,
+    partition: (&'static str, i32),
+}
+
+/// One whose commit is decided while `slow` stands still, which has not written its marker.
+struct Decided {
+    producer: Producer,
+    ended: EndTxnResponse,
+    node: usize,
+    slow: usize,
+    tries: usize,
+}
+
+/// `begin` is told how many were begun before. On a busy machine the lease of the broker that stands still can be over before
+/// anybody has looked: then another has led the partition and written the marker, and the next transaction is tried.
+fn decided_while_one_stands_still(
+    testbed: &Testbed,
+    mut begin: impl FnMut(usize, &mut Connection) -> Open,
+) -> Decided {
+    let answered = Answered::default();
+    let mut any = Connection::open(&testbed.brokers[0], &answered);
+    for attempt in 0..TRIES {
+        let open = begin(attempt, &mut any);
+        let mut connection = Connection::open(&testbed.brokers[open.node], &answered);
+        testbed.brokers[open.slow].signal(Signal::STOP);
+        let ended = open.producer.end(&mut connection, 5, true);
+        assert_eq!(error(ended.error_code), ErrorCode::None);
+        let described = open.producer.describe(&mut connection);
+        match described.transaction_state.as_str() {
+            "PrepareCommit" => {
+                return Decided {
+                    producer: open.producer,
+                    ended,
+                    node: open.node,
+                    slow: open.slow,
+                    tries: attempt + 1,
+                };
+            }
+            late => assert_eq!(late, "CompleteCommit"),
+        }
+        let (topic, partition) = open.partition;
+        let leader = leader_of(&mut connection, topic, partition);
+        assert_ne!(leader, open.slow, "nobody has written the marker");
+        testbed.brokers[open.slow].signal(Signal::CONT);
+        // It has heard of that.
+        any = connection;
+    }
+    panic!("in each of {TRIES} tries the broker that stood still lost its partition too early");
+}
+
+/// With "a" on both partitions of the topic.
+fn begin_on(testbed: &Testbed, topic: &Topic, attempt: usize, any: &mut Connection) -> Open {
+    let slow = leader_of(any, "orders", 1);
+    let (id, node) = id_decided_without(any, slow, attempt);
+    let answered = Answered::default();
+    let mut connection = Connection::open(&testbed.brokers[node], &answered);
+    let producer = Producer::init(&mut connection, &id);
+    for partition in [0, 1] {
+        write(testbed, &producer, topic, partition, "a");
+    }
+    Open {
+        producer,
+        node,
+        slow,
+        partition: ("orders", 1),
+    }
+}
+
 /// The marker is waited for by a broker that stands still; what it hears when it is killed nobody knows.
 #[test]
 fn markers_go_to_the_next_leader_when_one_dies_before_it_has_written_them() {
@@ -112,28 +193,22 @@ fn markers_go_to_the_next_leader_when_one_dies_before_it_has_written_them() {
     let answered = Answered::default();
     let mut any = Connection::open(&testbed.brokers[0], &answered);
     let topic = any.create_replicated_topic("orders", 2, 3);
-    let dying = leader_of(&mut any, "orders", 1);
-    let (id, node) = id_decided_without(&mut any, dying);
-    let mut connection = Connection::open(&testbed.brokers[node], &answered);
-    let mut producer = Producer::init(&mut connection, &id);
-    for partition in [0, 1] {
-        write(&testbed, &producer, &topic, partition, "a");
-    }
-    testbed.brokers[dying].signal(Signal::STOP);
-    let ended = producer.end(&mut connection, 5, true);
-    assert_eq!(error(ended.error_code), ErrorCode::None);
-    let described = producer.describe(&mut connection);
-    assert_eq!(described.transaction_state, text("PrepareCommit"));
-    testbed.brokers[dying].kill();
-    await_committed(&testbed, &topic, &["a"]);
-    let mut connection = Connection::open(&testbed.brokers[node], &answered);
+    let decided = decided_while_one_stands_still(&testbed, |attempt, any| {
+        begin_on(&testbed, &topic, attempt, any)
+    });
+    testbed.brokers[decided.slow].kill();
+    let mut written = vec!["a"; decided.tries];
+    await_committed(&testbed, &topic, &written);
+    let mut producer = decided.producer;
+    let mut connection = Connection::open(&testbed.brokers[decided.node], &answered);
     producer.await_state(&mut connection, "CompleteCommit");
-    producer.epoch = ended.producer_epoch;
+    producer.epoch = decided.ended.producer_epoch;
     write(&testbed, &producer, &topic, 1, "b");
     let ended = producer.end(&mut connection, 5, true);
     assert_eq!(error(ended.error_code), ErrorCode::None);
+    written.push("b");
     eventually(|| match read_committed(&testbed, &topic, 1) {
-        (values, false) if values == ["a", "b"] => Ok(()),
+        (values, false) if values == written => Ok(()),
         other => Err(other),
     });
 }
@@ -146,21 +221,12 @@ fn markers_that_were_half_sent_are_sent_by_the_next_coordinator() {
     let answered = Answered::default();
     let mut any = Connection::open(&testbed.brokers[0], &answered);
     let topic = any.create_replicated_topic("orders", 2, 3);
-    let slow = leader_of(&mut any, "orders", 1);
-    let (id, node) = id_decided_without(&mut any, slow);
-    let mut connection = Connection::open(&testbed.brokers[node], &answered);
-    let producer = Producer::init(&mut connection, &id);
-    for partition in [0, 1] {
-        write(&testbed, &producer, &topic, partition, "a");
-    }
-    testbed.brokers[slow].signal(Signal::STOP);
-    let ended = producer.end(&mut connection, 5, true);
-    assert_eq!(error(ended.error_code), ErrorCode::None);
-    let described = producer.describe(&mut connection);
-    assert_eq!(described.transaction_state, text("PrepareCommit"));
-    testbed.brokers[node].kill();
-    testbed.brokers[slow].signal(Signal::CONT);
-    await_committed(&testbed, &topic, &["a"]);
+    let decided = decided_while_one_stands_still(&testbed, |attempt, any| {
+        begin_on(&testbed, &topic, attempt, any)
+    });
+    testbed.brokers[decided.node].kill();
+    testbed.brokers[decided.slow].signal(Signal::CONT);
+    await_committed(&testbed, &topic, &vec!["a"; decided.tries]);
 }
 
 /// The next transaction of a producer begins when the last one has all its markers. Its first batch may come earlier: the
@@ -183,7 +249,7 @@ fn a_batch_that_comes_before_the_last_markers_waits_for_them_as_long_as_it_is_co
         .map(|(name, on)| topic_on(name, on));
     any.create_on("orders", &[usual as i32], &[]);
     let [of_usual, of_patient] = [usual, patient].map(|node| group_on(&mut any, node));
-    let (id, node) = id_decided_without(&mut any, slow);
+    let (id, node) = id_decided_without(&mut any, slow, 0);
     let mut connection = Connection::open(&testbed.brokers[node], &answered);
     let mut producer = Producer::init(&mut connection, &id);
     write(&testbed, &producer, &on_slow, 0, "a");
@@ -252,23 +318,36 @@ fn offsets_count_with_the_next_coordinator_whichever_dies_before_the_marker_is_w
         let answered = Answered::default();
         let mut any = Connection::open(&testbed.brokers[0], &answered);
         any.create_replicated_topic("orders", 1, 3);
-        let group = group_on(&mut any, 2);
-        let (id, node) = id_decided_without(&mut any, 2);
-        let mut connection = Connection::open(&testbed.brokers[node], &answered);
-        let producer = Producer::init(&mut connection, &id);
-        let mut of_group = Connection::open(&testbed.brokers[2], &answered);
-        let outcome = commit_once(&mut of_group, 5, &producer, &group, 7);
-        assert_eq!(outcome, ErrorCode::None);
-        testbed.brokers[2].signal(Signal::STOP);
-        let ended = producer.end(&mut connection, 5, true);
-        assert_eq!(error(ended.error_code), ErrorCode::None);
-        let described = producer.describe(&mut connection);
-        assert_eq!(described.transaction_state, text("PrepareCommit"));
+        let name = |attempt: usize| format!("group-{attempt}");
+        let decided = decided_while_one_stands_still(&testbed, |attempt, any| {
+            let group = name(attempt);
+            let slow = group_coordinator(any, &group);
+            let (id, node) = id_decided_without(any, slow, attempt);
+            let mut connection = Connection::open(&testbed.brokers[node], &answered);
+            let producer = Producer::init(&mut connection, &id);
+            let mut of_group = Connection::open(&testbed.brokers[slow], &answered);
+            eventually(
+                || match commit_once(&mut of_group, 5, &producer, &group, 7) {
+                    ErrorCode::None => Ok(()),
+                    other => Err(other),
+                },
+            );
+            Open {
+                producer,
+                node,
+                slow,
+                partition: (
+                    "__consumer_offsets",
+                    partition_for(&group, OFFSETS_PARTITIONS),
+                ),
+            }
+        });
+        let group = name(decided.tries - 1);
         if group_dies {
-            testbed.brokers[2].kill();
+            testbed.brokers[decided.slow].kill();
         } else {
-            testbed.brokers[node].kill();
-            testbed.brokers[2].signal(Signal::CONT);
+            testbed.brokers[decided.node].kill();
+            testbed.brokers[decided.slow].signal(Signal::CONT);
         }
         let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(&group)]);
         eventually(|| {

@@ -75,6 +75,10 @@ canaries! {
         "a transaction is stable as soon as the leader has its marker";
     MarkerNotInSnapshot "marker-not-in-snapshot"
         "the snapshot of producers does not say that a transaction was ended";
+    AbortedTransactionsUntold "aborted-transactions-untold"
+        "readers of committed records are not told which transactions were aborted";
+    FencedMemberCommits "fenced-member-commits"
+        "a member that its group does not have any more commits offsets in a transaction";
 }
 
 impl Canary {

@@ -40,7 +40,7 @@ pub struct AlterResource {
 pub enum ResourceName {
     /// By name.
     Topic(String),
-    /// A node id, or empty for the default of all brokers.
+    /// The node id of a broker that is registered, or on which something is set; empty for the default of all brokers.
     Broker(String),
     /// A group id. There need not be a group of it.
     Group(String),
@@ -123,15 +123,7 @@ fn find(image: &Image, name: &ResourceName) -> Result<Resource, Refusal> {
             format!("there is no topic {name:?}"),
         )),
         ResourceName::Broker(name) if name.is_empty() => Ok(Resource::DefaultBroker),
-        ResourceName::Broker(name) => {
-            let node_id = name.parse().ok().filter(|node_id| *node_id >= 0);
-            node_id.map(Resource::Broker).ok_or_else(|| {
-                Refusal::new(
-                    ErrorCode::InvalidRequest,
-                    format!("broker {name:?} must be a node id, or empty for all brokers"),
-                )
-            })
-        }
+        ResourceName::Broker(name) => find_broker(image, name),
         ResourceName::Group(name) if name.is_empty() => Err(Refusal::new(
             ErrorCode::InvalidRequest,
             "the group id is empty; what counts for all groups is set on brokers".to_owned(),
@@ -151,6 +143,25 @@ fn find(image: &Image, name: &ResourceName) -> Result<Resource, Refusal> {
             ),
         )),
     }
+}
+
+/// What was set on a broker that was unregistered since can still be taken away.
+fn find_broker(image: &Image, name: &str) -> Result<Resource, Refusal> {
+    let node_id = name.parse().ok().filter(|node_id| *node_id >= 0);
+    let Some(node_id) = node_id else {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("broker {name:?} must be a node id, or empty for all brokers"),
+        ));
+    };
+    let resource = Resource::Broker(node_id);
+    if image.broker(node_id).is_none() && image.configs(&resource).is_none() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("there is no broker {node_id}: name one that is registered, or none for all"),
+        ));
+    }
+    Ok(resource)
 }
 
 fn deletions_of_others(

@@ -7,10 +7,10 @@ use foz_metadata::image::{Image, Resource};
 use foz_metadata::record::Record;
 use foz_metadata::rules::{
     AlterConfigs, AlterResource, ConfigChange, ConfigOperation, ErrorCode, ResourceName,
-    alter_configs,
+    alter_configs, unregister_broker,
 };
 
-use crate::support::{alter, cluster, commit, create, new_topic, set};
+use crate::support::{alter, cluster, commit, create, fence, new_topic, set};
 
 #[test]
 fn lists_grow_and_shrink_from_their_effective_value() {
@@ -59,6 +59,12 @@ fn bad_config_changes_are_refused_and_good_ones_say_when_they_count() {
         ),
         (broker("one"), vec![], ErrorCode::InvalidRequest),
         (broker("-1"), vec![], ErrorCode::InvalidRequest),
+        (broker("1"), vec![], ErrorCode::InvalidRequest),
+        (
+            broker("1"),
+            vec![set("log.cleaner.threads", "2")],
+            ErrorCode::InvalidRequest,
+        ),
         (
             ResourceName::Other("GROUP".to_owned()),
             vec![],
@@ -99,6 +105,27 @@ fn bad_config_changes_are_refused_and_good_ones_say_when_they_count() {
     ];
     let effects = alter(&image, broker("0"), &changes).unwrap().answer;
     assert_eq!(effects, [Effect::Applied, Effect::NeedsRestart]);
+}
+
+#[test]
+fn what_is_set_on_a_broker_can_be_taken_away_when_the_broker_is_gone() {
+    let mut image = cluster(2);
+    let broker = || ResourceName::Broker("1".to_owned());
+    let set = set("log.cleaner.threads", "2");
+    let decision = alter(&image, broker(), std::slice::from_ref(&set)).unwrap();
+    commit(&mut image, decision);
+    fence(&mut image, 1);
+    let decision = unregister_broker(&image, 1, 0).unwrap();
+    commit(&mut image, decision);
+    let delete = ConfigChange {
+        operation: ConfigOperation::Delete,
+        ..set
+    };
+    let decision = alter(&image, broker(), std::slice::from_ref(&delete)).unwrap();
+    commit(&mut image, decision);
+    assert_eq!(image.configs(&Resource::Broker(1)), None);
+    let refused = alter(&image, broker(), &[delete]).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidRequest);
 }
 
 #[test]

@@ -189,6 +189,12 @@ fn wrong_changes_are_refused(connection: &mut Connection, version: i16) {
             ("root", SET, Some("DEBUG")),
             ErrorCode::InvalidRequest,
         ),
+        (
+            BROKER,
+            "7",
+            ("log.cleaner.threads", SET, Some("2")),
+            ErrorCode::InvalidRequest,
+        ),
     ];
     for (kind, resource, change, expected) in cases {
         let refused = alter(connection, version, false, kind, resource, change);
@@ -276,9 +282,11 @@ fn wrong_replacements_are_refused(connection: &mut Connection, version: i16) {
         (BROKER_LOGGER, "0", &[("root", Some("DEBUG"))]),
         (-1, "configured", good),
         (BROKER, "one", &[]),
+        (BROKER, "7", &[("log.cleaner.threads", Some("2"))]),
     ];
     let expected = [
         ErrorCode::UnknownTopicOrPartition,
+        invalid,
         invalid,
         invalid,
         invalid,

@@ -41,7 +41,6 @@ pub(crate) struct FollowerRead {
 #[derive(Debug)]
 pub(crate) struct FollowerAnswer {
     pub(crate) read: Read,
-    pub(crate) diverging_epoch: Option<EpochEndOffset>,
     /// Somebody waits for the follower's next fetch: see [`Partition::ask_followers`].
     pub(crate) is_urgent: bool,
     /// Where it [catches up](Leader::catches_up): how many records.
@@ -196,6 +195,7 @@ impl Partition {
             last_stable_offset: -1,
             log_start_offset: self.log().log_start_offset(),
             aborted: None,
+            diverging_epoch: None,
             preferred_read_replica: None,
         };
         let node_id = wanted.node_id;
@@ -217,9 +217,12 @@ impl Partition {
                 epoch: diverging.epoch,
                 end_offset: diverging.end_offset,
             };
-            return Ok(FollowerAnswer {
-                read: bounds(&leader, Vec::new()),
+            let read = Read {
                 diverging_epoch: Some(end),
+                ..bounds(&leader, Vec::new())
+            };
+            return Ok(FollowerAnswer {
+                read,
                 is_urgent: false,
                 lacks: None,
             });
@@ -282,7 +285,6 @@ impl Partition {
         if catches_up && bytes_max == 0 {
             return Ok(FollowerAnswer {
                 read,
-                diverging_epoch: None,
                 is_urgent,
                 lacks,
             });
@@ -303,7 +305,6 @@ impl Partition {
                 };
                 Ok(FollowerAnswer {
                     read: Read { records, ..read },
-                    diverging_epoch: None,
                     is_urgent,
                     lacks,
                 })

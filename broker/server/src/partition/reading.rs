@@ -9,7 +9,7 @@ use foz_metadata::Image;
 use foz_protocol::batch::Batches;
 use foz_protocol::error::ErrorCode;
 use foz_protocol::fetch::{AbortedTransaction, IsolationLevel};
-use foz_replication::ReplicaSelector;
+use foz_replication::{EpochEndOffset, ReplicaSelector};
 use tracing::{error, warn};
 
 use super::{FailedRead, Located, Partition};
@@ -24,6 +24,8 @@ pub(crate) struct ConsumerRead<'a> {
     pub(crate) offset: i64,
     /// As the client knows it; -1 for none.
     pub(crate) leader_epoch: i32,
+    /// Of the record that it read before; -1 for none.
+    pub(crate) last_fetched_epoch: i32,
     pub(crate) bytes_max: usize,
     pub(crate) at_least_one: bool,
     pub(crate) isolation_level: IsolationLevel,
@@ -44,6 +46,8 @@ pub(crate) struct Read {
     pub(crate) log_start_offset: i64,
     /// Those that have records among `records`, for who reads committed ones only.
     pub(crate) aborted: Option<Vec<AbortedTransaction>>,
+    /// Nothing was read: what the reader has is not of this log from here on.
+    pub(crate) diverging_epoch: Option<EpochEndOffset>,
     /// Nothing was read: the consumer should ask this node.
     pub(crate) preferred_read_replica: Option<i32>,
 }
@@ -117,10 +121,33 @@ impl Partition {
             last_stable_offset,
             log_start_offset,
             aborted: None,
+            diverging_epoch: None,
             preferred_read_replica,
         };
+        if preferred_read_replica.is_some() {
+            return Ok(nothing);
+        }
+        let out_of_range = ReadError {
+            error: ErrorCode::OffsetOutOfRange,
+            high_watermark,
+            log_start_offset,
+        };
+        if wanted.last_fetched_epoch >= 0 {
+            let log = self.log();
+            let end = log.end_offset_for_epoch(wanted.last_fetched_epoch);
+            // A follower is told where the newest epoch ends, to truncate its log there. A consumer has nothing to
+            // truncate: as in Kafka, it has to begin anew where its epoch is not known here.
+            let Some((epoch, end_offset)) = end.filter(|_| offset >= log_start_offset) else {
+                return Err(out_of_range);
+            };
+            if epoch < wanted.last_fetched_epoch || end_offset < offset {
+                return Ok(Read {
+                    diverging_epoch: Some(EpochEndOffset { epoch, end_offset }),
+                    ..nothing
+                });
+            }
+        }
         let read = match wanted.isolation_level {
-            _ if preferred_read_replica.is_some() => return Ok(nothing),
             IsolationLevel::ReadUncommitted => self
                 .read_records(offset, bytes_max, high_watermark, at_least_one)
                 .map(|bytes| (bytes, None)),
@@ -141,11 +168,7 @@ impl Partition {
             Err(FailedRead {
                 reason: LogReadError::OffsetOutOfRange { .. },
                 ..
-            }) => Err(ReadError {
-                error: ErrorCode::OffsetOutOfRange,
-                high_watermark,
-                log_start_offset,
-            }),
+            }) => Err(out_of_range),
             Err(read) => {
                 let reason = &read.reason;
                 error!(partition = self.name(), offset, %reason, "read failed");

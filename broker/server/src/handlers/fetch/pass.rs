@@ -90,6 +90,7 @@ impl Pass<'_> {
                 let reader = ConsumerRead {
                     offset: wanted.fetch_offset,
                     leader_epoch: wanted.current_leader_epoch,
+                    last_fetched_epoch: wanted.last_fetched_epoch,
                     bytes_max,
                     at_least_one,
                     isolation_level: self.isolation_level,
@@ -103,7 +104,6 @@ impl Pass<'_> {
         match read {
             Ok(FollowerAnswer {
                 read,
-                diverging_epoch,
                 is_urgent,
                 lacks,
             }) => {
@@ -117,12 +117,12 @@ impl Pass<'_> {
                 // KIP-1166: nothing else would tell the follower of an idle partition. One that lacks records
                 // hears of it with them.
                 let is_committed = lacks.is_none() && read.high_watermark > wanted.high_watermark;
-                self.has_news |= diverging_epoch.is_some()
+                self.has_news |= read.diverging_epoch.is_some()
                     || read.preferred_read_replica.is_some()
                     || is_committed
                     || is_urgent;
                 let response = FetchPartitionResponse {
-                    diverging_epoch,
+                    diverging_epoch: read.diverging_epoch,
                     last_stable_offset: read.last_stable_offset,
                     aborted_transactions: read.aborted,
                     preferred_read_replica: read.preferred_read_replica.unwrap_or(-1),
@@ -190,7 +190,6 @@ impl Pass<'_> {
 fn to_consumer(read: Read) -> FollowerAnswer {
     FollowerAnswer {
         read,
-        diverging_epoch: None,
         is_urgent: false,
         lacks: None,
     }

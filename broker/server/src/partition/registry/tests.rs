@@ -1,5 +1,6 @@
 //! A broker's partitions, as the metadata moves.
 
+mod consuming;
 mod damaged;
 mod directories;
 mod failing_directory;

@@ -11,6 +11,7 @@ use super::connection::{
 
 const MIB: i32 = 1 << 20;
 const FETCH_EPOCHS_FROM: i16 = 9;
+const LAST_FETCHED_EPOCHS_FROM: i16 = 12;
 const SESSIONS_FROM: i16 = 7;
 const LOG_START_OFFSET_FROM: i16 = 5;
 const NODE_ENDPOINTS_FROM: i16 = 16;
@@ -26,6 +27,7 @@ pub(super) fn check(connection: &mut Connection) {
         nothing_is_at_the_end(connection, version, &topic);
         refusals_name_the_reason(connection, version, &topic);
         epochs_are_checked(connection, version, &topic);
+        who_says_what_was_read_last_hears_where_logs_part(connection, version, &topic);
         nobody_follows(connection, version, &topic);
         sessions_are_kept(connection, version, &topic);
     }
@@ -179,6 +181,32 @@ fn epochs_are_checked(connection: &mut Connection, version: i16, topic: &Topic) 
             assert!(response.node_endpoints.is_empty());
         }
     }
+}
+
+/// Of an epoch that never was, nothing can be said.
+fn who_says_what_was_read_last_hears_where_logs_part(
+    connection: &mut Connection,
+    version: i16,
+    topic: &Topic,
+) {
+    if version < LAST_FETCHED_EPOCHS_FROM {
+        return;
+    }
+    let mut ask = |offset, last_fetched_epoch| {
+        let mut request = fetch(version, topic, &[(0, offset)]).with_max_wait_ms(60_000);
+        request.topics[0].partitions[0].last_fetched_epoch = last_fetched_epoch;
+        let response = connection.call(version, &request);
+        let told = only(&response);
+        let end = &told.diverging_epoch;
+        (error(told.error_code), end.epoch, end.end_offset)
+    };
+    assert_eq!(ask(2, 0), (ErrorCode::None, -1, -1), "{version}");
+    assert_eq!(ask(5, 0), (ErrorCode::None, 0, 3), "{version}");
+    assert_eq!(
+        ask(2, 7),
+        (ErrorCode::OffsetOutOfRange, -1, -1),
+        "{version}"
+    );
 }
 
 /// Where clients connect, no follower is heard: Kafka's answer without the right to CLUSTER_ACTION.

@@ -65,6 +65,7 @@ fn read(
     let wanted = ConsumerRead {
         offset: 0,
         leader_epoch: -1,
+        last_fetched_epoch: -1,
         bytes_max: 1 << 20,
         at_least_one: true,
         isolation_level,

@@ -21,6 +21,9 @@ pub(crate) async fn handle(
     context: RequestContext,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
+    if let Some(error) = cursor_error(&request) {
+        return refused(&request, error);
+    }
     let image = context.broker.image();
     let mut names: Vec<String> = if request.topics.is_empty() {
         image.topics().map(|topic| topic.name.to_string()).collect()
@@ -34,7 +37,7 @@ pub(crate) async fn handle(
     names.sort();
     names.dedup();
     let start = match &request.cursor {
-        Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index.max(0)),
+        Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index),
         None => (String::new(), 0),
     };
     let limit = usize::try_from(request.response_partition_limit)
@@ -63,6 +66,32 @@ pub(crate) async fn handle(
         }))
 }
 
+/// What is wrong with where the page begins. A topic that is not among those that are named would end in a page without
+/// any, as if all had been told.
+fn cursor_error(request: &DescribeTopicPartitionsRequest) -> Option<ErrorCode> {
+    let cursor = request.cursor.as_ref()?;
+    let mut named = request.topics.iter();
+    let is_named = request.topics.is_empty() || named.any(|it| it.name == cursor.topic_name);
+    (!is_named || cursor.partition_index < 0).then_some(ErrorCode::InvalidRequest)
+}
+
+/// The response has no place for an error but its topics: as in Kafka, it is empty where none is named.
+fn refused(
+    request: &DescribeTopicPartitionsRequest,
+    error: ErrorCode,
+) -> DescribeTopicPartitionsResponse {
+    let topics = request.topics.iter();
+    let topics = topics.map(|topic| failed(&topic.name, error)).collect();
+    DescribeTopicPartitionsResponse::default().with_topics(topics)
+}
+
+fn failed(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic::default()
+        .with_error_code(error.code())
+        .with_name(Some(TopicName(text(name))))
+        .with_topic_authorized_operations(authorized_operations::NOT_ASKED)
+}
+
 struct Page<'a> {
     image: &'a Image,
     context: &'a RequestContext,
@@ -76,29 +105,23 @@ impl Page<'_> {
         if self.room == 0 {
             return Some(first);
         }
-        let error = |error: ErrorCode| {
-            DescribeTopicPartitionsResponseTopic::default()
-                .with_error_code(error.code())
-                .with_name(Some(TopicName(text(name))))
-                .with_topic_authorized_operations(authorized_operations::NOT_ASKED)
-        };
         if !self
             .context
             .allows(Operation::Describe, &Resource::Topic(name))
         {
             // Without a list, what may not be seen is not named either.
             if !all_topics {
-                self.topics.push(error(ErrorCode::TopicAuthorizationFailed));
+                self.topics
+                    .push(failed(name, ErrorCode::TopicAuthorizationFailed));
             }
             return None;
         }
         let Some(topic) = self.image.topic(name) else {
-            self.topics
-                .push(error(if topic_name::validate(name).is_err() {
-                    ErrorCode::InvalidTopicException
-                } else {
-                    ErrorCode::UnknownTopicOrPartition
-                }));
+            let error = match topic_name::validate(name) {
+                Ok(()) => ErrorCode::UnknownTopicOrPartition,
+                Err(_) => ErrorCode::InvalidTopicException,
+            };
+            self.topics.push(failed(name, error));
             return None;
         };
         let from = usize::try_from(first).unwrap_or(0);
@@ -147,5 +170,46 @@ impl Page<'_> {
             .with_eligible_leader_replicas(Some(ids(&partition.elr)))
             .with_last_known_elr(Some(ids(&partition.last_known_elr)))
             .with_offline_replicas(topic_view::offline_replicas(self.image, partition))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::describe_topic_partitions_request::{
+        Cursor as RequestCursor, TopicRequest,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_page_begins_at_a_topic_that_is_named_and_a_partition_that_can_be() {
+        let invalid = Some(ErrorCode::InvalidRequest);
+        for (names, cursor, expected) in [
+            (&["a", "b"][..], None, None),
+            (&["a", "b"], Some(("b", 0)), None),
+            (&["a", "b"], Some(("b", 99)), None),
+            (&["a", "b"], Some(("b", -1)), invalid),
+            (&["a", "b"], Some(("z", 0)), invalid),
+            (&["a", "c"], Some(("b", 0)), invalid),
+            (&[], Some(("z", 0)), None),
+            (&[], Some(("z", -1)), invalid),
+        ] {
+            let name = |name: &str| TopicName(text(name));
+            let topics = names.iter();
+            let topics = topics.map(|it| TopicRequest::default().with_name(name(it)));
+            let from = cursor.map(|(topic, partition)| {
+                RequestCursor::default()
+                    .with_topic_name(name(topic))
+                    .with_partition_index(partition)
+            });
+            let request = DescribeTopicPartitionsRequest::default()
+                .with_topics(topics.collect())
+                .with_cursor(from);
+            assert_eq!(cursor_error(&request), expected, "{names:?} {cursor:?}");
+            let told = refused(&request, ErrorCode::InvalidRequest).topics;
+            let told = told.iter().filter_map(|it| it.name.as_ref());
+            let told: Vec<&str> = told.map(|name| name.as_str()).collect();
+            assert_eq!(told, names);
+        }
     }
 }

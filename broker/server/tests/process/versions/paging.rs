@@ -18,6 +18,7 @@ pub(super) fn check(connection: &mut Connection) {
         }
         all_topics_come_without_names(connection, version);
         partitions_are_described(connection, version);
+        wrong_cursors_are_refused(connection, version);
     }
 }
 
@@ -103,4 +104,33 @@ fn partitions_are_described(connection: &mut Connection, version: i16) {
     let response = connection.call(version, &request(&["no spaces"], 10, None));
     let illegal = ErrorCode::InvalidTopicException;
     assert_eq!(error(response.topics[0].error_code), illegal);
+}
+
+fn wrong_cursors_are_refused(connection: &mut Connection, version: i16) {
+    let mut ask = |names: &[&str], from: &str, partition| {
+        let cursor = Cursor::default()
+            .with_topic_name(topic_name(from))
+            .with_partition_index(partition);
+        let response = connection.call(version, &request(names, 10, Some(cursor)));
+        assert_eq!(response.next_cursor, None);
+        let topics = response.topics.into_iter();
+        let told = topics.map(|it| (it.name.unwrap().to_string(), error(it.error_code)));
+        told.collect::<Vec<_>>()
+    };
+    let told = |names: &[&str], error| -> Vec<_> {
+        names.iter().map(|it| ((*it).to_owned(), error)).collect()
+    };
+    let invalid = told(&NAMES, ErrorCode::InvalidRequest);
+    // It is among the topics that are named.
+    for from in ["paged-z", "paged-c", ""] {
+        assert_eq!(ask(&NAMES, from, 0), invalid, "{from}");
+    }
+    assert_eq!(ask(&NAMES, "paged-b", -1), invalid);
+    assert_eq!(
+        ask(&["paged-d"], "paged-d", 0),
+        told(&["paged-d"], ErrorCode::None)
+    );
+    // Nothing is named that could be refused.
+    assert_eq!(ask(&[], "paged-b", -1), []);
+    assert_eq!(ask(&[], "zzz", 0), []);
 }

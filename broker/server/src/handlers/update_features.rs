@@ -16,7 +16,7 @@ use crate::admin;
 use crate::authorizer::{Operation, Resource};
 use crate::request::RequestContext;
 
-/// Later versions have one error for all.
+/// Later versions have no place for features.
 const RESULTS_TO: i16 = 1;
 /// Earlier versions say whether a downgrade is allowed.
 const UPGRADE_TYPES_FROM: i16 = 1;
@@ -40,6 +40,8 @@ async fn updated(context: &RequestContext, request: &UpdateFeaturesRequest) -> O
         return (ErrorCode::ClusterAuthorizationFailed.code(), None);
     }
     let updates = match checked(context.version, &request.feature_updates) {
+        // Kafka has nothing to do then, and says that it is done.
+        Ok(updates) if updates.is_empty() => return (ErrorCode::None.code(), None),
         Ok(updates) => updates,
         Err((error, message)) => return (error.code(), Some(message)),
     };
@@ -65,8 +67,8 @@ fn checked(
 ) -> Result<Vec<FeatureUpdate>, (ErrorCode, String)> {
     let mut names = HashSet::new();
     let named_once = updates.iter().all(|it| names.insert(it.feature.as_str()));
-    if updates.is_empty() || !named_once {
-        let message = "right is to name each feature once, and at least one".to_owned();
+    if !named_once {
+        let message = "right is to name each feature once".to_owned();
         return Err((ErrorCode::InvalidRequest, message));
     }
     let updates = updates.iter().map(|update| {
@@ -111,25 +113,22 @@ async fn update(
     }
 }
 
+/// As in Kafka, features are answered for one by one only where all are updated: an error is that of the whole request.
 fn answered(
     version: i16,
     request: &UpdateFeaturesRequest,
     error: i16,
     message: Option<String>,
 ) -> UpdateFeaturesResponse {
-    let message = message.map(text);
     let response = UpdateFeaturesResponse::default()
         .with_error_code(error)
-        .with_error_message(message.clone());
-    if version > RESULTS_TO {
+        .with_error_message(message.map(text));
+    if version > RESULTS_TO || error != ErrorCode::None.code() {
         return response;
     }
-    let results = request.feature_updates.iter().map(|update| {
-        UpdatableFeatureResult::default()
-            .with_feature(update.feature.clone())
-            .with_error_code(error)
-            .with_error_message(message.clone())
-    });
+    let updates = request.feature_updates.iter();
+    let results = updates
+        .map(|update| UpdatableFeatureResult::default().with_feature(update.feature.clone()));
     response.with_results(results.collect())
 }
 
@@ -138,14 +137,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_feature_is_answered_where_there_is_a_place_for_it() {
+    fn each_feature_is_answered_where_it_is_updated_and_there_is_a_place_for_it() {
         let update = FeatureUpdateKey::default().with_feature(text("foz.version"));
         let request = UpdateFeaturesRequest::default().with_feature_updates(vec![update]);
         for (version, results) in [(0, 1), (1, 1), (2, 0)] {
+            let response = answered(version, &request, 0, None);
+            assert_eq!((response.error_code, response.results.len()), (0, results));
+            assert!(response.results.iter().all(|it| it.error_code == 0));
             let response = answered(version, &request, 95, Some("no".to_owned()));
-            assert_eq!((response.error_code, response.results.len()), (95, results));
-            assert!(response.results.iter().all(|it| it.error_code == 95));
+            assert_eq!((response.error_code, response.results.len()), (95, 0));
+            assert_eq!(response.error_message.as_deref(), Some("no"));
         }
+    }
+
+    #[test]
+    fn no_features_are_nothing_to_refuse() {
+        assert_eq!(checked(2, &[]), Ok(Vec::new()));
     }
 
     #[test]

@@ -107,7 +107,9 @@ fn features_are_finalised(connection: &mut Connection) {
                 .with_feature_updates(vec![update]);
             let response = connection.call(version, &request);
             assert_eq!(error(response.error_code), expected, "{name} {level}");
-            assert_eq!(response.results.len(), usize::from(version <= 1));
+            // An error is that of the whole request.
+            let has_results = version <= 1 && expected == ErrorCode::None;
+            assert_eq!(response.results.len(), usize::from(has_results));
         }
         let mut ask = |updates: Vec<FeatureUpdateKey>, validate_only| {
             let request = UpdateFeaturesRequest::default()
@@ -118,7 +120,7 @@ fn features_are_finalised(connection: &mut Connection) {
             (error(response.error_code), response.error_message)
         };
         let invalid = ErrorCode::InvalidRequest;
-        assert_eq!(ask(Vec::new(), false).0, invalid);
+        assert_eq!(ask(Vec::new(), false), (ErrorCode::None, None));
         let level = |name: &str, level| {
             FeatureUpdateKey::default()
                 .with_feature(text(name))

@@ -1,5 +1,8 @@
 //! Offsets that are committed in transactions, and the markers that end those.
 
+mod members;
+mod takeovers;
+
 use foz_groups::{
     AppendError, CompleteTransaction, Request, Response, TransactionalProducer, WaiterId,
 };
@@ -402,119 +405,6 @@ fn nothing_expires_that_a_transaction_may_be_about_to_replace() {
 }
 
 #[test]
-fn members_of_classic_groups_are_checked() {
-    let mut harness = Harness::new();
-    let mut refused = |request: TxnOffsetCommitRequest| commit(&mut harness, VERSION, request);
-    let request = || txn_commit(ONE, "orders", 8);
-    assert_eq!(
-        refused(request().with_generation_id(0)),
-        ILLEGAL_GENERATION,
-        "there is no group"
-    );
-    let invalid = ResponseError::InvalidGroupId.code();
-    assert_eq!(refused(request().with_group_id(group_id(""))), invalid);
-    let long = "g".repeat(40_000);
-    assert_eq!(refused(request().with_group_id(group_id(&long))), invalid);
-    assert_eq!(harness.log, []);
-
-    let ids = harness.stable(2);
-    let of = |id: &str, generation: i32| {
-        request()
-            .with_member_id(text(id))
-            .with_generation_id(generation)
-    };
-    let fenced = |id: &str| of(id, 1).with_group_instance_id(Some(text("nobody")));
-    for (request, expected) in [
-        (of(&ids[0], 1), NONE),
-        (of(&ids[0], 0), ILLEGAL_GENERATION),
-        (of(&ids[0], 2), ILLEGAL_GENERATION),
-        (of(&ids[0], -1), ILLEGAL_GENERATION),
-        (of("nobody", 1), UNKNOWN_MEMBER),
-        (of("", 1), UNKNOWN_MEMBER),
-        (fenced(&ids[0]), UNKNOWN_MEMBER),
-        // A producer of version 2 names nobody.
-        (request(), NONE),
-    ] {
-        assert_eq!(
-            commit(&mut harness, VERSION, request.clone()),
-            expected,
-            "{request:?}"
-        );
-    }
-    // In a rebalance, too: until it is over the offset is told to nobody.
-    harness.join(join_request(&ids[0]).with_protocols(protocols(&["range", "sticky"])));
-    assert_eq!(commit(&mut harness, VERSION, of(&ids[1], 1)), NONE);
-}
-
-#[test]
-fn the_second_process_of_a_static_member_is_fenced() {
-    let mut harness = Harness::new();
-    let request = join_request("").with_group_instance_id(Some(text("i")));
-    let first = harness.join(request.clone());
-    harness.advance(3_000);
-    let first = harness.joined(first).member_id.to_string();
-    let waiter = harness.sync(&first, 1, &[(&first, "all")]);
-    harness.synced(waiter);
-    let second = harness.join(request);
-    let second = harness.joined(second);
-    assert_eq!(second.error_code, NONE);
-    let of = |id: &str| {
-        txn_commit(ONE, "orders", 8)
-            .with_member_id(text(id))
-            .with_generation_id(second.generation_id)
-            .with_group_instance_id(Some(text("i")))
-    };
-    assert_eq!(commit(&mut harness, VERSION, of(&first)), FENCED_INSTANCE);
-    assert_eq!(commit(&mut harness, VERSION, of(&second.member_id)), NONE);
-}
-
-#[test]
-fn members_of_consumer_groups_are_checked() {
-    let mut harness = Harness::new();
-    harness.set_topics(&[("orders", 1, 1), ("other", 2, 1)]);
-    let beat = ConsumerGroupHeartbeatRequest::default()
-        .with_group_id(group_id(GROUP))
-        .with_member_id(text("a"))
-        .with_rebalance_timeout_ms(60_000)
-        .with_subscribed_topic_names(Some(vec![TopicName(text("orders"))]))
-        .with_topic_partitions(Some(Vec::new()));
-    let Response::ConsumerGroupHeartbeat(joined) =
-        harness.call(1, Request::ConsumerGroupHeartbeat(beat))
-    else {
-        panic!()
-    };
-    assert_eq!(joined.error_code, NONE);
-    let epoch = joined.member_epoch;
-    let of = |id: &str, epoch: i32| {
-        txn_commit(ONE, "orders", 8)
-            .with_member_id(text(id))
-            .with_generation_id(epoch)
-    };
-    let too_early = |topic: &str| {
-        txn_commit(ONE, topic, 8)
-            .with_member_id(text("a"))
-            .with_generation_id(epoch - 1)
-    };
-    for (request, expected) in [
-        (of("a", epoch), NONE),
-        // Never STALE_MEMBER_EPOCH, which producers do not know.
-        (of("a", epoch + 1), ILLEGAL_GENERATION),
-        (too_early("orders"), ILLEGAL_GENERATION),
-        (too_early("nowhere"), ILLEGAL_GENERATION),
-        (of("b", epoch), UNKNOWN_MEMBER),
-        (of("a", -1), ILLEGAL_GENERATION),
-        (of("", -1), NONE),
-    ] {
-        for version in [3, 5] {
-            let told = commit(&mut harness, version, request.clone());
-            assert_eq!(told, expected, "{request:?}");
-        }
-    }
-    end(&mut harness, ONE, true);
-    assert_eq!(stable(&mut harness), Ok(8));
-}
-
-#[test]
 fn metadata_that_is_too_large_is_refused_for_its_partition_alone() {
     let mut harness = Harness::new();
     let mut request = txn_commit(ONE, "orders", 8);
@@ -539,75 +429,4 @@ fn metadata_that_is_too_large_is_refused_for_its_partition_alone() {
     request.topics.remove(0);
     assert_eq!(commit(&mut harness, VERSION, request), too_large);
     assert_eq!(harness.log.len(), before);
-}
-
-/// So many of the appends under way are in the log when another takes over.
-fn loaded_with(kept: usize, appended: impl FnOnce(&mut Harness) -> Vec<WaiterId>) -> Harness {
-    let mut harness = Harness::new();
-    harness.commit("", -1, "orders", 5);
-    commit(&mut harness, VERSION, txn_commit(ONE, "orders", 8));
-    harness.confirms = false;
-    appended(&mut harness);
-    harness.restart_with_tail(kept);
-    harness
-}
-
-/// A former coordinator may have told of it, or may not.
-#[test]
-fn a_marker_above_the_high_watermark_is_neither_told_nor_passed_over() {
-    for (is_commit, expected) in [(true, 8), (false, 5)] {
-        let mut harness = loaded_with(1, |harness| vec![harness.send(2, marker(ONE, is_commit))]);
-        assert_eq!(any(&mut harness), Err(LOADING));
-        assert_eq!(stable(&mut harness), Err(LOADING));
-        let request = txn_commit(ONE, "orders", 9);
-        for (version, told) in [(5, LOADING), (2, LOADING), (1, NOT_AVAILABLE)] {
-            // KAFKA-7296
-            assert_eq!(commit(&mut harness, version, request.clone()), told);
-        }
-        // Markers are taken all the time.
-        let ended = harness.send(2, marker(ONE, true));
-        while harness.confirm() {}
-        assert_eq!(error(&harness.take(ended)), NONE);
-        assert_eq!(stable(&mut harness), Ok(expected));
-        harness.restart();
-        assert_eq!(stable(&mut harness), Ok(expected));
-    }
-}
-
-#[test]
-fn what_is_above_the_high_watermark_is_in_its_transactions_when_it_is_committed() {
-    let mut harness = loaded_with(4, |harness| {
-        vec![
-            harness.send(2, marker(ONE, true)),
-            harness.send(
-                VERSION,
-                Request::TxnOffsetCommit(txn_commit(ONE, "orders", 9)),
-            ),
-            harness.send(
-                VERSION,
-                Request::TxnOffsetCommit(txn_commit(OTHER, "orders", 10)),
-            ),
-            harness.send(2, marker(OTHER, false)),
-        ]
-    });
-    assert_eq!(any(&mut harness), Err(LOADING));
-    while harness.confirm() {}
-    harness.confirms = true;
-    assert_eq!(any(&mut harness), Ok(8));
-    assert_eq!(stable(&mut harness), Err(UNSTABLE));
-    end(&mut harness, ONE, true);
-    assert_eq!(stable(&mut harness), Ok(9));
-}
-
-#[test]
-fn everybody_is_answered_when_the_coordinator_resigns() {
-    let mut harness = Harness::new();
-    harness.confirms = false;
-    let commit = Request::TxnOffsetCommit(txn_commit(ONE, "orders", 8));
-    let committed = harness.send(VERSION, commit);
-    let ended = harness.send(2, marker(ONE, true));
-    harness.restart();
-    let not_coordinator = ResponseError::NotCoordinator.code();
-    assert_eq!(error(&harness.take(committed)), not_coordinator);
-    assert_eq!(error(&harness.take(ended)), not_coordinator);
 }

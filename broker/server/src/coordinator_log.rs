@@ -1,5 +1,7 @@
 //! The partition that a coordinator keeps its state in.
 
+mod load_times;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use tracing::error;
 use uuid::Uuid;
 
-use crate::partition::{Partition, ProduceError, Produced, Replayed, wall_clock_ms};
+use crate::partition::{Partition, ProduceError, Produced, Replayed, ReplayedLog, wall_clock_ms};
+pub(crate) use load_times::LoadTimes;
 
 /// What is part of a transaction has no sequence, since its producer did not number it.
 const NO_SEQUENCE: i32 = -1;
@@ -65,11 +68,11 @@ pub(crate) fn led_partitions(image: &Image, topic: &str, node_id: i32) -> BTreeM
 
 impl CoordinatorLog {
     /// Gives every record and marker up to the end of the log, and whether it is committed, until `take` refuses one. To wait
-    /// until all is committed could take for ever: too few replicas may be in sync. Returns how many records there were.
+    /// until all is committed could take for ever: too few replicas may be in sync. Returns what there was.
     pub(crate) fn replay<E: Display>(
         &self,
         mut take: impl FnMut(Replayed<'_>) -> Result<(), E>,
-    ) -> Result<usize, String> {
+    ) -> Result<ReplayedLog, String> {
         self.partition.replay(self.leader_epoch, |record| {
             take(record).map_err(|error| {
                 let offset = record.offset;

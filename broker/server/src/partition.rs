@@ -60,7 +60,7 @@ pub(crate) use log_move::Next;
 pub(crate) use log_moves::LogMoves;
 pub(crate) use reading::{ConsumerRead, OffsetQuery, Read, ReadError};
 pub(crate) use registry::{InDoubt, Key, Leave, Partitions, Resting};
-pub(crate) use replay::{Content, Replayed};
+pub(crate) use replay::{Content, Replayed, ReplayedLog};
 pub(crate) use role::Proposed;
 use role::{Leading, Role};
 use said_once::SaidOnce;

@@ -161,7 +161,7 @@ async fn run(
     loop {
         let config = followed.borrow().config.clone();
         let loading = Counted::new(&counts.loading);
-        let load = load(&log, config, &mut messages, clock).await;
+        let load = load(&log, config, &mut messages, clock, &counts.load_times).await;
         drop(loading);
         let loaded = match load {
             Load::Done(loaded) => loaded,

@@ -1,6 +1,9 @@
 use foz_groups::{ConsumerGroupState, GroupCounts, GroupState};
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::coordinator_log::LoadTimes;
+use crate::internal_topics::CONSUMER_OFFSETS;
+
 /// Of the partitions of `__consumer_offsets` that this broker leads, and of the groups in them. The names are those
 /// that Kafka's have.
 #[derive(Debug, Clone)]
@@ -8,6 +11,7 @@ pub(crate) struct Counts {
     pub(crate) loading: IntGauge,
     pub(crate) active: IntGauge,
     pub(crate) failed: IntGauge,
+    pub(crate) load_times: LoadTimes,
     groups: IntGaugeVec,
     consumer_groups: IntGaugeVec,
     classic_groups: [IntGauge; GroupState::ALL.len()],
@@ -48,6 +52,7 @@ impl Counts {
             loading: partitions_of("loading"),
             active: partitions_of("active"),
             failed: partitions_of("failed"),
+            load_times: LoadTimes::register(registry, "group", CONSUMER_OFFSETS)?,
             groups: gauges(
                 "group_count",
                 "Groups that this broker coordinates, by protocol.",

@@ -1,6 +1,7 @@
 //! How a coordinator comes to know its groups.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use foz_groups::{Coordinator, Effect, GroupConfig, Loader};
 use foz_metadata::Image;
@@ -10,8 +11,8 @@ use tracing::{error, info, warn};
 
 use super::actor::{Clock, Message};
 use crate::blocking::blocking;
-use crate::coordinator_log::{CoordinatorLog, by_type};
-use crate::partition::{Content, Replayed};
+use crate::coordinator_log::{CoordinatorLog, LoadTimes, by_type};
+use crate::partition::{Content, Replayed, ReplayedLog};
 
 /// How a load ended.
 pub(super) enum Load {
@@ -28,7 +29,9 @@ pub(super) async fn load(
     config: GroupConfig,
     messages: &mut mpsc::Receiver<Message>,
     clock: Clock,
+    load_times: &LoadTimes,
 ) -> Load {
+    let began = Instant::now();
     let mut loading = Box::pin(replay(log.clone()));
     let mut topics_deleted = Vec::new();
     let loaded = loop {
@@ -43,7 +46,7 @@ pub(super) async fn load(
     };
     let partition = log.partition.name();
     match loaded {
-        Ok((loader, records)) => {
+        Ok((loader, replayed)) => {
             if !loader.skipped().is_empty() {
                 let skipped = by_type(loader.skipped());
                 warn!(
@@ -53,10 +56,17 @@ pub(super) async fn load(
                 );
             }
             let (coordinator, effects) = loader.finish(config, clock.now());
+            let took = began.elapsed();
+            load_times.loaded(replayed, took);
+            let ReplayedLog { records, bytes } = replayed;
             if records > 0 {
                 // Of these the last records are not committed yet.
                 let groups_loading = coordinator.loading_count();
-                info!(partition, records, groups_loading, "groups loaded");
+                let took_ms = took.as_millis() as u64;
+                info!(
+                    partition,
+                    records, bytes, took_ms, groups_loading, "groups loaded"
+                );
             }
             Load::Done(Box::new(Loaded {
                 coordinator,
@@ -89,10 +99,10 @@ pub(super) struct Loaded {
     pub(super) topics_deleted: Vec<String>,
 }
 
-async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
+async fn replay(log: CoordinatorLog) -> Result<(Loader, ReplayedLog), String> {
     blocking(move || {
         let mut loader = Loader::new();
-        let records = log.replay(|record| {
+        let replayed = log.replay(|record| {
             let Replayed {
                 is_committed,
                 transaction_of,
@@ -112,7 +122,7 @@ async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
                 }
             }
         })?;
-        Ok((loader, records))
+        Ok((loader, replayed))
     })
     .await
 }

@@ -22,6 +22,14 @@ pub(crate) struct Replayed<'a> {
     pub(crate) content: Content<'a>,
 }
 
+/// What there was to read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReplayedLog {
+    pub(crate) records: usize,
+    /// Of record batches, as they lie on disk.
+    pub(crate) bytes: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content<'a> {
     Record {
@@ -34,34 +42,34 @@ pub(crate) enum Content<'a> {
 
 impl Partition {
     /// Gives every record and marker that this broker has when it begins to lead in `leader_epoch`, in order, until
-    /// `take` refuses one; records without a key and other control batches are left out. Returns how many records there were.
+    /// `take` refuses one; records without a key and other control batches are left out. Returns what there was.
     ///
     /// Those above the high watermark stay for as long as this broker leads in that epoch.
     pub(crate) fn replay(
         &self,
         leader_epoch: i32,
         take: impl FnMut(Replayed<'_>) -> Result<(), String>,
-    ) -> Result<usize, String> {
+    ) -> Result<ReplayedLog, String> {
         // Another epoch may have cut the log meanwhile.
         let leads = || {
             let leads = self.led() == Some(leader_epoch);
             leads.then_some(()).ok_or("no longer the leader".to_owned())
         };
         leads()?;
-        let count = self.replay_all(take)?;
+        let replayed = self.replay_all(take)?;
         leads()?;
-        Ok(count)
+        Ok(replayed)
     }
 
     fn replay_all(
         &self,
         mut take: impl FnMut(Replayed<'_>) -> Result<(), String>,
-    ) -> Result<usize, String> {
+    ) -> Result<ReplayedLog, String> {
         // In this order: what is below the first is below the second.
         let high_watermark = self.high_watermark();
         let end = self.log().log_end_offset();
         let mut offset = self.log_start_offset();
-        let mut count = 0;
+        let mut replayed = ReplayedLog::default();
         while offset < end {
             let bytes = self
                 .read_log(|log| log.read(offset, STEP_BYTES, end, true))
@@ -76,6 +84,7 @@ impl Partition {
             for batch in Batches::new(&bytes) {
                 let (header, batch) = batch.map_err(|error| error.to_string())?;
                 offset = header.next_offset();
+                replayed.bytes += batch.len() as u64;
                 let is_committed = offset <= high_watermark;
                 let transaction_of = header.is_transactional().then_some(header.producer_id);
                 if header.is_control() {
@@ -105,11 +114,11 @@ impl Partition {
                                 value: record.value,
                             },
                         })?;
-                        count += 1;
+                        replayed.records += 1;
                     }
                 }
             }
         }
-        Ok(count)
+        Ok(replayed)
     }
 }

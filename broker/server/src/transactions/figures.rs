@@ -3,6 +3,9 @@ use std::collections::BTreeMap;
 use foz_transactions::{Coordinator, TransactionState};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::coordinator_log::LoadTimes;
+use crate::internal_topics::TRANSACTION_STATE;
+
 /// What is told of the coordinators that run here.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
@@ -10,6 +13,7 @@ pub(crate) struct Figures {
     pub(crate) loading: IntGauge,
     pub(crate) active: IntGauge,
     pub(crate) failed: IntGauge,
+    pub(crate) load_times: LoadTimes,
     transactional_ids: IntGaugeVec,
     stuck: IntGauge,
 }
@@ -42,6 +46,7 @@ impl Figures {
             loading: of("loading"),
             active: of("active"),
             failed: of("failed"),
+            load_times: LoadTimes::register(registry, "transaction", TRANSACTION_STATE)?,
             transactional_ids,
             stuck,
         })

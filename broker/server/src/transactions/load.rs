@@ -1,6 +1,7 @@
 //! How a coordinator comes to know its transactions.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use foz_transactions::{Coordinator, Effect, Loader, TransactionConfig};
 use kafka_protocol::ResponseError;
@@ -11,7 +12,7 @@ use super::actor::{Asked, now};
 use crate::blocking::blocking;
 use crate::broker::Broker;
 use crate::coordinator_log::{CoordinatorLog, by_type};
-use crate::partition::Content;
+use crate::partition::{Content, ReplayedLog};
 
 /// How a load ended.
 pub(super) enum Load {
@@ -29,6 +30,7 @@ pub(super) async fn load(
     config: impl FnOnce() -> TransactionConfig,
     queue: &mut mpsc::Receiver<Asked>,
 ) -> Load {
+    let began = Instant::now();
     let mut loading = Box::pin(replay(log.clone()));
     let loaded = loop {
         tokio::select! {
@@ -41,7 +43,7 @@ pub(super) async fn load(
     };
     let (partition, leader_epoch) = (log.partition.name(), log.leader_epoch);
     match loaded {
-        Ok((loader, records)) => {
+        Ok((loader, replayed)) => {
             if !loader.skipped().is_empty() {
                 let skipped = by_type(loader.skipped());
                 warn!(
@@ -53,10 +55,21 @@ pub(super) async fn load(
             // After the last record: what came over those connections may be older than what the records say.
             let connections = broker.client_connections.load(Ordering::Acquire);
             let (coordinator, effects) = loader.finish(config(), leader_epoch, connections, now());
+            let took = began.elapsed();
+            broker
+                .metrics
+                .transactions
+                .load_times
+                .loaded(replayed, took);
+            let ReplayedLog { records, bytes } = replayed;
             if records > 0 {
                 // Of these the last records are not committed yet.
                 let ids_loading = coordinator.loading_count();
-                info!(partition, records, ids_loading, "transactions loaded");
+                let took_ms = took.as_millis() as u64;
+                info!(
+                    partition,
+                    records, bytes, took_ms, ids_loading, "transactions loaded"
+                );
             }
             Load::Done(Box::new(coordinator), effects)
         }
@@ -77,16 +90,16 @@ pub(super) async fn load(
     }
 }
 
-async fn replay(log: CoordinatorLog) -> Result<(Loader, usize), String> {
+async fn replay(log: CoordinatorLog) -> Result<(Loader, ReplayedLog), String> {
     blocking(move || {
         let mut loader = Loader::new();
-        let records = log.replay(|record| match record.content {
+        let replayed = log.replay(|record| match record.content {
             Content::Record { key, value } if record.is_committed => loader.replay(key, value),
             Content::Record { key, value } => loader.replay_uncommitted(key, value),
             // Nobody writes in transactions here.
             Content::Marker { .. } => Ok(()),
         })?;
-        Ok((loader, records))
+        Ok((loader, replayed))
     })
     .await
 }

@@ -127,6 +127,8 @@ async fn a_record_that_cannot_be_read_fails_the_load_until_the_next_leader_epoch
     let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
     partition.log().advance_log_start_offset(2).unwrap();
     assert_eq!(coordinate(&world).await, [0, 0, 1], "not in this epoch");
+    let read = &world.broker.metrics.group_coordinators.load_times;
+    assert!(read.scraped()[2] < 1.5, "what failed is not told of");
     append(&world, OFFSET);
     lead_again(&mut world, 2);
     assert_eq!(coordinate(&world).await, [0, 1, 0]);
@@ -136,6 +138,30 @@ async fn a_record_that_cannot_be_read_fails_the_load_until_the_next_leader_epoch
     while counts(&world) != [0, 0, 0] {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn who_reads_the_metrics_learns_what_was_loaded_and_how_long_it_took() {
+    let mut world = World::new();
+    world.create_topic_named("__consumer_offsets", &[0]);
+    let load_times = world.broker.metrics.group_coordinators.load_times.clone();
+    let [max_ms, avg_ms, records, bytes] = load_times.scraped();
+    assert!(max_ms.is_nan() && avg_ms.is_nan());
+    assert_eq!((records, bytes), (0.0, 0.0));
+
+    append(&world, OFFSET);
+    append(&world, OFFSET);
+    coordinate(&world).await;
+    let partition = world.partitions().get(TOPIC_ID, 0).unwrap();
+    let size_bytes = partition.log().size_bytes() as f64;
+    let [max_ms, avg_ms, records, bytes] = load_times.scraped();
+    assert_eq!((records, bytes), (2.0, size_bytes));
+    assert!(0.0 < avg_ms && avg_ms <= max_ms && max_ms < 60_000.0);
+
+    lead_again(&mut world, 1);
+    coordinate(&world).await;
+    let [_, _, records, bytes] = load_times.scraped();
+    assert_eq!((records, bytes), (4.0, 2.0 * size_bytes));
 }
 
 /// Joins a group of KIP-848; the error and the epoch.

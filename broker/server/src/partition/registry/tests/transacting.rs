@@ -205,6 +205,10 @@ async fn a_transaction_goes_on_with_the_coordinator_of_the_next_leader_epoch() {
     assert_eq!(listed(&world).await, (0, 1));
 
     assert_eq!(coordinate_again(&mut world, 1).await, [0, 1, 0]);
+    let [max_ms, _, records, bytes] = world.broker.metrics.transactions.load_times.scraped();
+    assert!(0.0 < max_ms && max_ms < 60_000.0);
+    let log = world.partitions().get(TOPIC_ID, 0).unwrap();
+    assert_eq!((records, bytes), (2.0, log.log().size_bytes() as f64));
     assert_eq!(described(&world).await, in_state("Ongoing", 1));
     assert_eq!(commit(&world, 0).await, 0);
     // The marker does not get through.

@@ -140,7 +140,7 @@ async fn write(tools: &Tools, cluster: &Cluster, mebibytes: u64) -> anyhow::Resu
 }
 
 /// What is measured next is not to pay for what was written to the page cache before.
-async fn settle() -> anyhow::Result<()> {
+pub(crate) async fn settle() -> anyhow::Result<()> {
     tokio::task::spawn_blocking(rustix::fs::sync).await?;
     sleep(SETTLE).await;
     Ok(())

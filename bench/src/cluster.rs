@@ -19,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) command: Command,
     /// Where it listens: for clients, or as a controller.
     pub(crate) port: u16,
+    /// Where its `/metrics` are, if it has any.
+    pub(crate) http_port: Option<u16>,
     pub(crate) folder: PathBuf,
 }
 
@@ -66,12 +68,11 @@ impl Cluster {
             controllers: Vec::new(),
         };
         for node in nodes {
-            let server = Server::spawn(node.command, &node.folder, node.port)?;
             let servers = match node.is_broker {
                 true => &mut cluster.brokers,
                 false => &mut cluster.controllers,
             };
-            servers.push(server);
+            servers.push(Server::spawn(node)?);
         }
         for server in cluster.servers() {
             server
@@ -84,8 +85,15 @@ impl Cluster {
 
     /// For clients: `host:port`, commas between.
     pub(crate) fn bootstrap(&self) -> String {
-        let addresses: Vec<&str> = self.brokers.iter().map(Server::address).collect();
-        addresses.join(",")
+        self.addresses(None).join(",")
+    }
+
+    /// Of all brokers, or of all but one.
+    pub(crate) fn addresses(&self, but: Option<usize>) -> Vec<&str> {
+        let others = (0..)
+            .zip(&self.brokers)
+            .filter(|(number, _)| Some(*number) != but);
+        others.map(|(_, broker)| broker.address()).collect()
     }
 
     /// How many brokers there are, and replicas of each partition.

@@ -86,7 +86,8 @@ pub(crate) fn nodes(
         let listener = format!("controller.listener=127.0.0.1:{controller}\n");
         if brokers == 1 {
             let text = broker + &listener;
-            nodes.push(node(binary, folder, "broker,controller", client, &text)?);
+            let ports = (client, http);
+            nodes.push(node(binary, folder, "broker,controller", ports, &text)?);
             continue;
         }
         let text = format!(
@@ -101,15 +102,23 @@ pub(crate) fn nodes(
             binary,
             &below("controller"),
             "controller",
-            controller,
+            (controller, controller_http),
             &text,
         )?);
-        nodes.push(node(binary, &below("broker"), "broker", client, &broker)?);
+        let ports = (client, http);
+        nodes.push(node(binary, &below("broker"), "broker", ports, &broker)?);
     }
     Ok(nodes)
 }
 
-fn node(binary: &Path, folder: &Path, roles: &str, port: u16, text: &str) -> anyhow::Result<Node> {
+/// `ports`: where it listens, and that of its metrics.
+fn node(
+    binary: &Path,
+    folder: &Path,
+    roles: &str,
+    ports: (u16, u16),
+    text: &str,
+) -> anyhow::Result<Node> {
     std::fs::create_dir_all(folder)?;
     let properties = folder.join("server.properties");
     let text = format!("{text}log.dirs={}\n", folder.join("data").display());
@@ -122,7 +131,8 @@ fn node(binary: &Path, folder: &Path, roles: &str, port: u16, text: &str) -> any
     Ok(Node {
         is_broker: roles.starts_with("broker"),
         command,
-        port,
+        port: ports.0,
+        http_port: Some(ports.1),
         folder: folder.to_owned(),
     })
 }

@@ -118,6 +118,7 @@ async fn node(
         is_broker,
         command,
         port,
+        http_port: None,
         folder: folder.to_owned(),
     })
 }

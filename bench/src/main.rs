@@ -11,7 +11,8 @@
 //! - Every figure is the median over the rounds.
 //!
 //! `foz-bench catch-up` asks another question: what writers feel while a replica that was away catches up.
-//! `foz-bench many-partitions` tells what partitions cost that nobody uses.
+//! `foz-bench many-partitions` tells what partitions cost that nobody uses, and `foz-bench committed-offsets` how long groups
+//! wait for the next coordinator when theirs has died.
 //!
 //! Start reading at [`side_by_side::run`], then [`workload`]; for the others at [`catch_up::run`] and
 //! [`many_partitions::run`].
@@ -20,6 +21,7 @@ mod after_kill;
 mod catch_up;
 mod cleaning;
 mod cluster;
+mod committed_offsets;
 mod foz;
 mod java;
 mod kafka;
@@ -40,6 +42,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 use crate::cluster::Cluster;
+use crate::committed_offsets::Size;
 use crate::java::Java;
 use crate::promise::Promise;
 use crate::report::Product;
@@ -114,6 +117,17 @@ enum Other {
         partitions: usize,
         #[arg(long, default_value_t = 1)]
         topics: usize,
+    },
+    /// Kills a coordinator of groups with many committed offsets, and says how long the groups wait for the next one. Takes
+    /// neither Java nor Kafka unless that is asked for.
+    CommittedOffsets {
+        #[command(flatten)]
+        shared: Shared,
+        /// Whose brokers.
+        #[arg(long, value_enum, default_value = "foz")]
+        subject: Product,
+        #[command(flatten)]
+        size: Size,
     },
 }
 
@@ -193,16 +207,27 @@ async fn main() -> anyhow::Result<()> {
                 bail!("--topics must be at least 1, --partitions at least as many");
             }
             let folder = fresh_folder(&shared.folder)?;
-            let nodes = match subject {
-                Product::Foz => foz::nodes(&shared.broker().await?, &folder, Promise::Flushed, "")?,
-                Product::Kafka => {
-                    let java = Java::prepare().await?;
-                    kafka::nodes(&java, &folder, Promise::PageCache, "").await?
-                }
+            let promise = match subject {
+                Product::Foz => Promise::Flushed,
+                Product::Kafka => Promise::PageCache,
             };
-            let cluster = Cluster::of(subject, nodes).await?;
+            let cluster = shared.cluster(subject, &folder, promise, "").await?;
             let report = many_partitions::run(subject, cluster, &folder, partitions, topics);
             print(&report.await?);
+            return Ok(());
+        }
+        Some(Other::CommittedOffsets {
+            shared,
+            subject,
+            size,
+        }) => {
+            size.check()?;
+            let folder = fresh_folder(&shared.folder)?;
+            let properties = size.properties();
+            let promise = Promise::Replicated;
+            let cluster = shared.cluster(subject, &folder, promise, &properties);
+            let cluster = cluster.await?;
+            print(&committed_offsets::run(subject, cluster, size).await?);
             return Ok(());
         }
     }
@@ -224,6 +249,24 @@ fn subjects(subject: Option<Product>) -> Vec<Product> {
 }
 
 impl Shared {
+    /// Java is looked for where it is Kafka's only.
+    async fn cluster(
+        &self,
+        product: Product,
+        folder: &Path,
+        promise: Promise,
+        properties: &str,
+    ) -> anyhow::Result<Cluster> {
+        let nodes = match product {
+            Product::Foz => foz::nodes(&self.broker().await?, folder, promise, properties)?,
+            Product::Kafka => {
+                let java = Java::prepare().await?;
+                kafka::nodes(&java, folder, promise, properties).await?
+            }
+        };
+        Cluster::of(product, nodes).await
+    }
+
     async fn broker(&self) -> anyhow::Result<PathBuf> {
         let path = match &self.foz_broker {
             Some(path) => path.clone(),

@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::cluster::Node;
 
 /// A process that has not opened its listener by then has failed. Six JVMs may start at once.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -26,16 +29,18 @@ pub(crate) struct Server {
     /// None while it is stopped.
     child: Option<Child>,
     address: String,
+    http_port: Option<u16>,
     log: PathBuf,
 }
 
 impl Server {
-    /// Runs `command`, which listens on `port` of loopback. Its output goes to a file in `folder`.
+    /// Runs it. Its output goes to a file in its folder.
     ///
     /// # Errors
     /// It cannot be run.
-    pub(crate) fn spawn(mut command: Command, folder: &Path, port: u16) -> anyhow::Result<Self> {
-        let log = folder.join("server.log");
+    pub(crate) fn spawn(node: Node) -> anyhow::Result<Self> {
+        let log = node.folder.join("server.log");
+        let mut command = node.command;
         let output = File::create(&log)?;
         command
             .stdin(Stdio::null())
@@ -45,7 +50,8 @@ impl Server {
         let mut server = Self {
             command,
             child: None,
-            address: format!("127.0.0.1:{port}"),
+            address: format!("127.0.0.1:{}", node.port),
+            http_port: node.http_port,
             log,
         };
         server.spawn_again()?;
@@ -70,6 +76,25 @@ impl Server {
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What it counts, one a line; `None` from one that has no `/metrics`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<Option<String>> {
+        let Some(port) = self.http_port else {
+            return Ok(None);
+        };
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        // The answer ends with the connection, and is not cut into chunks (RFC 1945).
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        timeout(START_LIMIT, stream.read_to_string(&mut answer)).await??;
+        let body = answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body.to_owned());
+        Ok(Some(body.context("/metrics is no HTTP answer")?))
     }
 
     /// Waits until its port answers.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use foz_protocol::frame::{self, LENGTH_BYTES};
+use foz_records::Message;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::Request;
 
@@ -19,7 +20,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What stands for an answer where there is none.
-const CONNECTION: &str = "connection";
+pub(super) const CONNECTION: &str = "connection";
+/// There was no answer.
+pub(super) const CLOSED: &str = "closed";
+const CLIENT_ID: &str = "answers";
 
 /// A client that asks one thing after the other.
 #[derive(Debug)]
@@ -60,21 +64,56 @@ impl Asker {
         Q: Request + Debug,
         Q::Response: Debug,
     {
-        let key = ApiKey::try_from(Q::KEY).map_err(|()| anyhow::anyhow!("key {}", Q::KEY))?;
-        let name = format!("{key:?}, {what}, v{version}");
+        let name = name_of(api_key(Q::KEY)?, what, version);
         let answer = self.call(version, request).with_context(|| name.clone())?;
-        let kept = match &answer {
-            Some(answer) => {
-                let lines = lines(&format!("{answer:?}")).with_context(|| name.clone())?;
-                let alike = lines
-                    .iter()
-                    .map(|(field, value)| (field.clone(), alike(field, value)));
-                alike.collect()
-            }
-            None => Lines::from([(CONNECTION.to_owned(), "closed".to_owned())]),
-        };
-        self.keep(name, kept)?;
+        self.keep_answer(name, answer.as_ref())?;
         Ok(answer)
+    }
+
+    /// As [`ask`](Self::ask); what is kept is what this made of the answer: what no two brokers share may be deep inside.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), and those of what is made of the answer.
+    pub(crate) fn ask_shown<Q>(
+        &mut self,
+        what: &str,
+        version: i16,
+        request: &Q,
+        show: impl FnOnce(&mut Q::Response) -> Result<()>,
+    ) -> Result<()>
+    where
+        Q: Request + Debug,
+        Q::Response: Debug,
+    {
+        let name = name_of(api_key(Q::KEY)?, what, version);
+        let mut answer = self.call(version, request).with_context(|| name.clone())?;
+        if let Some(answer) = &mut answer {
+            show(answer).with_context(|| name.clone())?;
+        }
+        self.keep_answer(name, answer.as_ref())
+    }
+
+    /// As [`ask`](Self::ask), with messages of which `kafka-protocol` lacks this version.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub(crate) fn ask_newer<Q: Message, A: Message + Debug>(
+        &mut self,
+        key: ApiKey,
+        what: &str,
+        version: i16,
+        request: &Q,
+    ) -> Result<()> {
+        let name = name_of(key, what, version);
+        self.correlation_id += 1;
+        let body = request.encode(version)?;
+        let frame = frame::request_of(key, version, self.correlation_id, CLIENT_ID, &body);
+        let body = self.body(key, version, &frame);
+        let answer = match body.with_context(|| name.clone())? {
+            Some(body) => Some(A::decode(version, &body).with_context(|| name.clone())?),
+            None => None,
+        };
+        self.keep_answer(name, answer.as_ref())
     }
 
     /// Asks in each of these versions.
@@ -132,7 +171,7 @@ impl Asker {
         frame.extend_from_slice(bytes);
         let state = match self.exchange(&frame)? {
             Some(_) => "answered",
-            None => "closed",
+            None => CLOSED,
         };
         self.keep(
             format!("raw, {what}"),
@@ -149,19 +188,40 @@ impl Asker {
         Ok(())
     }
 
+    fn keep_answer(&mut self, name: String, answer: Option<&impl Debug>) -> Result<()> {
+        let kept = match answer {
+            Some(answer) => {
+                let lines = lines(&format!("{answer:?}")).with_context(|| name.clone())?;
+                let alike = lines
+                    .iter()
+                    .map(|(field, value)| (field.clone(), alike(field, value)));
+                alike.collect()
+            }
+            None => Lines::from([(CONNECTION.to_owned(), CLOSED.to_owned())]),
+        };
+        self.keep(name, kept)
+    }
+
     fn call<Q: Request>(&mut self, version: i16, request: &Q) -> Result<Option<Q::Response>> {
         self.correlation_id += 1;
-        let frame = frame::encode_request(version, self.correlation_id, "answers", request)?;
-        let Some(answer) = self.exchange(&frame)? else {
+        let frame = frame::encode_request(version, self.correlation_id, CLIENT_ID, request)?;
+        let Some(body) = self.body(api_key(Q::KEY)?, version, &frame)? else {
             return Ok(None);
         };
-        let key = ApiKey::try_from(Q::KEY).map_err(|()| anyhow::anyhow!("key {}", Q::KEY))?;
+        Ok(Some(frame::decode_response(version, body)?))
+    }
+
+    /// Of the answer to this frame; `None` when the connection was closed instead.
+    fn body(&mut self, key: ApiKey, version: i16, frame: &[u8]) -> Result<Option<Bytes>> {
+        let Some(answer) = self.exchange(frame)? else {
+            return Ok(None);
+        };
         let (correlation_id, body) = frame::parse_response(key, version, &answer)?;
         ensure!(
             correlation_id == self.correlation_id,
             "an answer to another request"
         );
-        Ok(Some(frame::decode_response(version, body)?))
+        Ok(Some(body))
     }
 
     /// The next frame; `None` when the connection is closed, which is opened again for the next request.
@@ -190,4 +250,12 @@ impl Asker {
         self.stream = Some(stream);
         Ok(Some(Bytes::from(answer)))
     }
+}
+
+fn api_key(key: i16) -> Result<ApiKey> {
+    ApiKey::try_from(key).map_err(|()| anyhow::anyhow!("key {key}"))
+}
+
+fn name_of(key: ApiKey, what: &str, version: i16) -> String {
+    format!("{key:?}, {what}, v{version}")
 }

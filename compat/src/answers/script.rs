@@ -5,11 +5,15 @@ mod configs;
 mod groups;
 mod offsets;
 mod records;
+mod static_members;
 mod topics;
+mod transactions;
 
-use anyhow::Result;
-use kafka_protocol::messages::{GroupId, TopicName};
+use anyhow::{Context, Result};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{GroupId, MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::asker::Asker;
 
@@ -29,6 +33,8 @@ pub(super) fn run(asker: &mut Asker) -> Result<()> {
     records::ask(asker)?;
     groups::ask(asker)?;
     offsets::ask(asker)?;
+    static_members::ask(asker)?;
+    transactions::ask(asker)?;
     topics::delete(asker)
 }
 
@@ -42,4 +48,66 @@ fn topic(name: &str) -> TopicName {
 
 fn group(name: &str) -> GroupId {
     GroupId(text(name))
+}
+
+fn id_of(asker: &mut Asker, name: &str) -> Result<Uuid> {
+    let named = MetadataRequestTopic::default().with_name(Some(topic(name)));
+    let request = MetadataRequest::default().with_topics(Some(vec![named]));
+    let metadata = asker.until(12, &request, |_| true)?;
+    Ok(metadata.topics.first().context("no topic")?.topic_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ops::RangeInclusive;
+
+    use foz_protocol::apis::APIS;
+    use kafka_protocol::messages::ApiKey;
+
+    use super::super::asker::{CLOSED, CONNECTION};
+    use super::super::difference::read_answers;
+    use crate::compressed::decompress;
+
+    /// Which Kafka cannot be asked, and why.
+    const NOT_ASKED: &[(ApiKey, RangeInclusive<i16>, &str)] = &[];
+
+    #[test]
+    fn every_version_of_every_api_is_answered_by_kafka_or_has_a_reason() {
+        let kept = decompress(include_bytes!("../../answers.txt.zst")).unwrap();
+        let answers = read_answers(&kept).unwrap();
+        // A connection that is closed says nothing of the API.
+        let is_answer = |lines: &super::super::shown::Lines| {
+            lines.get(CONNECTION).is_none_or(|state| state != CLOSED)
+        };
+        let asked: BTreeSet<(&str, &str)> = answers
+            .iter()
+            .filter(|(_, lines)| is_answer(lines))
+            .filter_map(|(request, _)| {
+                let (api, rest) = request.split_once(", ")?;
+                let (_, version) = rest.rsplit_once(", v")?;
+                Some((api, version))
+            })
+            .collect();
+        let mut missing = Vec::new();
+        for api in APIS {
+            for version in api.min..=api.max {
+                let is_asked = asked.contains(&(api.name, version.to_string().as_str()));
+                let has_reason = NOT_ASKED
+                    .iter()
+                    .any(|(key, versions, _)| *key == api.key && versions.contains(&version));
+                if is_asked == has_reason {
+                    let what = match is_asked {
+                        true => "is asked, and has a reason why not",
+                        false => "is not asked",
+                    };
+                    missing.push(format!("{} {version} {what}", api.name));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{}", missing.join("\n"));
+        for (key, _, reason) in NOT_ASKED {
+            assert!(!reason.is_empty(), "{key:?}");
+        }
+    }
 }

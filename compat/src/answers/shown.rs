@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Fields that tell the elements of an array apart; the first that an element has names it in paths, so that their order
 /// does not matter, which Kafka promises nowhere.
-const NAMING: [&str; 15] = [
+const NAMING: [&str; 16] = [
     "api_key",
     "name",
     "topic",
@@ -14,6 +14,7 @@ const NAMING: [&str; 15] = [
     "resource_name",
     "feature",
     "group_id",
+    "transactional_id",
     "key",
     "partition_index",
     "partition_id",

@@ -2,12 +2,20 @@
 
 use anyhow::Result;
 use bytes::Bytes;
+use foz_records::describe_log_dirs_request::{
+    DescribableLogDirTopic as NewerTopic, DescribeLogDirsRequest as NewerDescribeLogDirs,
+};
+use foz_records::describe_log_dirs_response::DescribeLogDirsResponse;
+use kafka_protocol::messages::add_raft_voter_request::Listener;
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
 use kafka_protocol::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
+use kafka_protocol::messages::alter_user_scram_credentials_request::{
+    ScramCredentialDeletion, ScramCredentialUpsertion,
 };
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
@@ -20,9 +28,10 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterClientQuotasRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
-    ApiVersionsRequest, BrokerId, CreateAclsRequest, CreateDelegationTokenRequest,
-    DeleteAclsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    AddRaftVoterRequest, AlterClientQuotasRequest, AlterPartitionReassignmentsRequest,
+    AlterReplicaLogDirsRequest, AlterUserScramCredentialsRequest, ApiKey, ApiVersionsRequest,
+    BrokerId, CreateAclsRequest, CreateDelegationTokenRequest, DeleteAclsRequest,
+    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
     DescribeDelegationTokenRequest, DescribeLogDirsRequest, DescribeProducersRequest,
     DescribeQuorumRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest,
     ExpireDelegationTokenRequest, ListPartitionReassignmentsRequest, MetadataRequest,
@@ -162,6 +171,21 @@ fn disks(asker: &mut Asker) -> Result<()> {
     asker.ask_each("no topics", 1..=4, |_| {
         DescribeLogDirsRequest::default().with_topics(Some(vec![]))
     })?;
+    for (what, names) in [
+        ("a partition", &[ORDERS][..]),
+        ("an unknown topic", &[NOWHERE]),
+        ("no topics", &[]),
+    ] {
+        let topics = names.iter().map(|name| NewerTopic {
+            topic: (*name).into(),
+            partitions: vec![0],
+        });
+        let request = NewerDescribeLogDirs {
+            topics: Some(topics.collect()),
+        };
+        let key = ApiKey::DescribeLogDirs;
+        asker.ask_newer::<_, DescribeLogDirsResponse>(key, what, 5, &request)?;
+    }
     let to = |path: &str, name: &str| {
         let of = AlterReplicaLogDirTopic::default()
             .with_name(topic(name))
@@ -263,6 +287,7 @@ fn rights(asker: &mut Asker) -> Result<()> {
     asker.ask("all", 0, &users(None))?;
     asker.ask("a user", 0, &users(Some(&["a"])))?;
     asker.ask("a user twice", 0, &users(Some(&["a", "a"])))?;
+    scram(asker)?;
     asker.ask_each("one", 1..=3, |_| {
         CreateDelegationTokenRequest::default().with_max_lifetime_ms(1000)
     })?;
@@ -276,6 +301,37 @@ fn rights(asker: &mut Asker) -> Result<()> {
     asker.ask_each("one", 1..=2, |_| {
         ExpireDelegationTokenRequest::default().with_hmac(hmac.clone())
     })
+}
+
+fn scram(asker: &mut Asker) -> Result<()> {
+    let deleted = |name: &str, mechanism: i8| {
+        let deletion = ScramCredentialDeletion::default()
+            .with_name(text(name))
+            .with_mechanism(mechanism);
+        AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion])
+    };
+    let set = |name: &str, mechanism: i8, iterations: i32| {
+        let upsertion = ScramCredentialUpsertion::default()
+            .with_name(text(name))
+            .with_mechanism(mechanism)
+            .with_iterations(iterations)
+            .with_salt(Bytes::from_static(b"salt"))
+            .with_salted_password(Bytes::from_static(b"password"));
+        AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion])
+    };
+    for (what, request) in [
+        ("nothing", AlterUserScramCredentialsRequest::default()),
+        ("an unknown user deleted", deleted("nobody", 1)),
+        ("a user without a name deleted", deleted("", 1)),
+        ("an unknown mechanism deleted", deleted("nobody", 9)),
+        ("a user without a name", set("", 1, 4096)),
+        ("an unknown mechanism", set("a", 9, 4096)),
+        ("too few iterations", set("a", 1, 10)),
+        ("too many iterations", set("a", 1, i32::MAX)),
+    ] {
+        asker.ask(what, 0, &request)?;
+    }
+    Ok(())
 }
 
 fn quorum(asker: &mut Asker) -> Result<()> {
@@ -319,6 +375,21 @@ fn quorum(asker: &mut Asker) -> Result<()> {
         "a voter of another cluster",
         0,
         &remove.with_cluster_id(Some(text("another"))),
+    )?;
+    let listener = Listener::default()
+        .with_name(text("CONTROLLER"))
+        .with_host(text("localhost"))
+        .with_port(1);
+    let add = AddRaftVoterRequest::default()
+        .with_timeout_ms(TIMEOUT_MS)
+        .with_voter_id(77)
+        .with_voter_directory_id(Uuid::from_u128(7))
+        .with_listeners(vec![listener]);
+    asker.ask("a negative voter", 0, &add.clone().with_voter_id(-1))?;
+    asker.ask(
+        "a voter of another cluster",
+        0,
+        &add.with_cluster_id(Some(text("another"))),
     )?;
     Ok(())
 }

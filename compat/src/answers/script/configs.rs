@@ -1,5 +1,7 @@
 //! Configs of topics, brokers and groups.
 
+mod sources;
+
 use anyhow::Result;
 use kafka_protocol::messages::alter_configs_request::{
     AlterConfigsResource as ReplacedResource, AlterableConfig as Replaced,
@@ -37,7 +39,7 @@ pub(super) fn ask(asker: &mut Asker) -> Result<()> {
         let request = ListConfigResourcesRequest::default().with_resource_types(vec![kind]);
         asker.ask(&format!("kind {kind}"), 1, &request)?;
     }
-    Ok(())
+    sources::ask(asker)
 }
 
 fn described(asker: &mut Asker) -> Result<()> {

@@ -58,7 +58,7 @@ fn coordinators(asker: &mut Asker) -> Result<()> {
     })
 }
 
-fn joining(version: i16, name: &str, member: &StrBytes) -> JoinGroupRequest {
+pub(super) fn joining(version: i16, name: &str, member: &StrBytes) -> JoinGroupRequest {
     let protocol = JoinGroupRequestProtocol::default()
         .with_name(text("range"))
         .with_metadata(Bytes::from_static(&[
@@ -237,7 +237,7 @@ fn classic(asker: &mut Asker) -> Result<()> {
     Ok(())
 }
 
-fn heartbeat(name: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn heartbeat(name: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(group(name))
         .with_member_id(text(member))

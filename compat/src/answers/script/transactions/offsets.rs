@@ -198,7 +198,7 @@ fn of_members(asker: &mut Asker) -> Result<()> {
             -1,
         ),
     ] {
-        asker.ask_each(what, MEMBERS_FROM..=5, |_| {
+        asker.ask_each(&format!("{what}, of members"), MEMBERS_FROM..=5, |_| {
             producer
                 .committing(name, LEDGER, 0, 3)
                 .with_generation_id(generation)

@@ -18,6 +18,7 @@ use crate::timers::{TimerKey, Timers};
 
 mod apply;
 mod classic_members;
+mod committed_offsets;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod consumer_groups;

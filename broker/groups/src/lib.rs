@@ -32,6 +32,7 @@
 //! reads what in them, and `coordinator/consumer_groups.rs` has what the coordinator does with them. A group with
 //! members goes from one protocol to the other in `coordinator/migration.rs`; an empty one takes that of the next
 //! member. `pending.rs` has offsets that are committed in transactions (KIP-447), until a marker ends those.
+//! `lag.rs` says how far behind groups are, for metrics.
 
 mod append;
 mod assignor;
@@ -41,6 +42,7 @@ mod coordinator;
 mod counts;
 mod effect;
 mod group;
+mod lag;
 mod member;
 mod now;
 mod offsets;
@@ -69,6 +71,10 @@ pub use coordinator::{Coordinator, Loader};
 pub use counts::GroupCounts;
 pub use effect::{AppendToken, Effect, Record, WaiterId};
 pub use group::GroupState;
+pub use lag::{
+    CommittedOffset, CommittedOffsets, END_AGE_MAX_MS, GroupOffsets, LABEL_BYTES_MAX, LeftOut,
+    PartitionEnd, PartitionLag,
+};
 pub use now::Now;
 pub use partition::partition_for;
 pub use request::{Request, RequestContext};

@@ -438,7 +438,23 @@ impl Harness {
                 )
             })
         });
-        offsets.collect()
+        let offsets: Vec<_> = offsets.collect();
+        self.check_told(&offsets);
+        offsets
+    }
+
+    /// Metrics tell no other.
+    fn check_told(&self, fetched: &[(String, i32, i64)]) {
+        let committed = self.coordinator.committed_offsets(usize::MAX);
+        let mut groups = committed.groups.iter();
+        let group = groups.find(|group| &*group.group_id == GROUP);
+        let told = group.into_iter().flat_map(|group| &group.offsets);
+        let told = told.map(|it| (it.topic.to_string(), it.partition, it.offset));
+        let positions = fetched
+            .iter()
+            .filter(|(_, _, offset)| *offset >= 0)
+            .cloned();
+        assert_eq!(told.collect::<Vec<_>>(), positions.collect::<Vec<_>>());
     }
 
     /// State, protocol, and the members' ids with their assignments.

@@ -9,6 +9,7 @@ mod expiry;
 mod harness;
 mod interleavings;
 mod joins;
+mod lag;
 mod limits;
 mod loading;
 mod migration;

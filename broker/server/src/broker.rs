@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::authorizer::Authorizer;
 use crate::coordinator::Coordinators;
+use crate::group_lag::GroupLags;
 use crate::internal_topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
@@ -58,6 +59,7 @@ pub(crate) struct Broker {
     pub(crate) fetchers: Fetchers,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) coordinators: Coordinators,
+    pub(crate) group_lags: GroupLags,
     pub(crate) transactions: Transactions,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,

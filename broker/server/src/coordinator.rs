@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foz_groups::{
-    Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy, Request, Response, Route, Topics,
-    merge, split,
+    Assignor, CommittedOffsets, ConsumerGroupConfig, GroupConfig, MigrationPolicy, Request,
+    Response, Route, Topics, merge, split,
 };
 use foz_log::VerificationGuard;
 use foz_metadata::config::Resolver;
@@ -23,10 +23,11 @@ use foz_metadata::image::Resource;
 use foz_metadata::{Changes, Image};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::broker::Broker;
 use crate::coordinator_log::{CoordinatorLog, led_partitions};
+use crate::handlers::leadership::LedIn;
 use crate::internal_topics::CONSUMER_OFFSETS;
 use crate::partition::monotonic_ms;
 use crate::request::RequestContext;
@@ -105,6 +106,17 @@ impl Coordinators {
     /// Ends all.
     pub(crate) fn stop(&self) {
         self.running.lock().clear();
+    }
+
+    /// Asks each coordinator what its groups have committed, up to so many offsets. Those do not answer that do not know it.
+    pub(crate) fn committed_offsets(
+        &self,
+        offsets_max: usize,
+    ) -> Vec<(LedIn, oneshot::Receiver<CommittedOffsets>)> {
+        let running = self.running.lock();
+        let asked = running.values();
+        let asked = asked.map(|actor| (actor.led_in(), actor.committed_offsets(offsets_max)));
+        asked.collect()
     }
 
     /// Sends a request to the coordinators that it concerns and puts their answers together.

@@ -7,16 +7,24 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::BoxFuture;
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::blocking;
+
 /// Answers whether the process is ready: `Ok`, or why not.
 pub(crate) type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Metrics that are made for a scrape, besides those that are registered.
+pub(crate) type Scraped = Arc<dyn Fn() -> BoxFuture<'static, Vec<MetricFamily>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Served {
     registry: Registry,
+    scraped: Scraped,
     ready: Readiness,
 }
 
@@ -24,6 +32,7 @@ struct Served {
 pub(crate) async fn serve(
     listener: TcpListener,
     registry: Registry,
+    scraped: Scraped,
     ready: Readiness,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
@@ -31,7 +40,11 @@ pub(crate) async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Served { registry, ready });
+        .with_state(Served {
+            registry,
+            scraped,
+            ready,
+        });
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
@@ -45,14 +58,21 @@ async fn readyz(State(served): State<Served>) -> Response {
 }
 
 async fn metrics(State(served): State<Served>) -> Response {
-    let encoder = TextEncoder::new();
-    let mut body = Vec::new();
-    match encoder.encode(&served.registry.gather(), &mut body) {
-        Ok(()) => (
-            [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
-            body,
-        )
-            .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    let scraped = (served.scraped)().await;
+    // Megabytes of text, perhaps: clients' requests do not wait for it.
+    blocking(move || {
+        let encoder = TextEncoder::new();
+        let mut families = served.registry.gather();
+        families.extend(scraped);
+        let mut body = Vec::new();
+        match encoder.encode(&families, &mut body) {
+            Ok(()) => (
+                [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
+                body,
+            )
+                .into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        }
+    })
+    .await
 }

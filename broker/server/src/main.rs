@@ -26,6 +26,7 @@ mod disk_gate;
 mod disk_room;
 mod disk_space;
 mod dispatch;
+mod group_lag;
 mod handlers;
 mod http;
 mod identity;

@@ -36,11 +36,13 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
 
     let stop_http = CancellationToken::new();
     let started: Arc<OnceLock<http::Readiness>> = Arc::default();
+    let scraped: Arc<OnceLock<http::Scraped>> = Arc::default();
     let recovery: Arc<RecoveryProgress> = Arc::default();
     // Before the roles: to recover logs takes as long as it takes, and the process lives meanwhile.
     let http_server = tokio::spawn(http::serve(
         http_listener,
         registry.clone(),
+        scraped_once_started(Arc::clone(&scraped)),
         readiness_of_start(Arc::clone(&started), Arc::clone(&recovery)),
         stop_http.clone(),
     ));
@@ -58,6 +60,9 @@ pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     };
     // Set once, here.
     let _ = started.set(readiness(controller.as_ref(), broker.as_ref()));
+    if let Some(broker) = &broker {
+        let _ = scraped.set(broker.scraped());
+    }
 
     let ended = tokio::select! {
         signal = signals.next() => Ok(signal),
@@ -140,6 +145,13 @@ fn readiness_of_start(
     Arc::new(move || match started.get() {
         Some(is_ready) => is_ready(),
         None => Err(format!("starting: {recovery}")),
+    })
+}
+
+fn scraped_once_started(started: Arc<OnceLock<http::Scraped>>) -> http::Scraped {
+    Arc::new(move || match started.get() {
+        Some(scraped) => scraped(),
+        None => Box::pin(async { Vec::new() }),
     })
 }
 

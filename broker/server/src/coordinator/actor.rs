@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foz_groups::{
-    AppendError, AppendToken, CompleteTransaction, Coordinator, Effect, Now, Record, Request,
-    RequestContext as GroupContext, Response, TooLarge, TransactionalProducer, WaiterId,
+    AppendError, AppendToken, CommittedOffsets, CompleteTransaction, Coordinator, Effect, Now,
+    Record, Request, RequestContext as GroupContext, Response, TooLarge, TransactionalProducer,
+    WaiterId,
 };
 use foz_log::{TransactionMarker, VerificationGuard};
 use foz_protocol::error::ErrorCode;
@@ -49,6 +50,10 @@ pub(super) struct ActorHandle {
 pub(super) enum Message {
     Ask(Box<Asked>),
     TopicsDeleted(Arc<[String]>),
+    CommittedOffsets {
+        offsets_max: usize,
+        answer: oneshot::Sender<CommittedOffsets>,
+    },
 }
 
 /// Who asked.
@@ -128,6 +133,21 @@ impl ActorHandle {
         {
             asked.refuse(ResponseError::CoordinatorNotAvailable);
         }
+        answered
+    }
+
+    /// Not answered by one that is loading, has resigned or has too much to do.
+    pub(super) fn committed_offsets(
+        &self,
+        offsets_max: usize,
+    ) -> oneshot::Receiver<CommittedOffsets> {
+        let (answer, answered) = oneshot::channel();
+        let asked = Message::CommittedOffsets {
+            offsets_max,
+            answer,
+        };
+        // The answer is dropped with what is not taken.
+        let _ = self.queue.try_send(asked);
         answered
     }
 
@@ -386,6 +406,14 @@ impl Actor {
             Message::TopicsDeleted(names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 coordinator.on_topics_deleted(&names, now)
+            }
+            Message::CommittedOffsets {
+                offsets_max,
+                answer,
+            } => {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(coordinator.committed_offsets(offsets_max));
+                Vec::new()
             }
         }
     }

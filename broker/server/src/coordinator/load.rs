@@ -39,6 +39,8 @@ pub(super) async fn load(
             loaded = &mut loading => break loaded,
             message = messages.recv() => match message {
                 Some(Message::Ask(asked)) => asked.refuse(ResponseError::CoordinatorLoadInProgress),
+                // Nobody knows yet.
+                Some(Message::CommittedOffsets { .. }) => {}
                 Some(Message::TopicsDeleted(names)) => topics_deleted.extend(names.iter().cloned()),
                 None => return Load::Resigned,
             },

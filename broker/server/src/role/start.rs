@@ -41,7 +41,8 @@ use crate::broker::Broker;
 use crate::config::{BrokerRole, ListenerConfig, ServerConfig};
 use crate::coordinator::Coordinators;
 use crate::disk_room::disk_room;
-use crate::http::Readiness;
+use crate::group_lag::{self, GroupLags, keep_group_lags};
+use crate::http::{Readiness, Scraped};
 use crate::identity::{self, Claims};
 use crate::metrics::Metrics;
 use crate::net::budget::Budgets;
@@ -168,6 +169,7 @@ pub(crate) async fn start_broker(
         }),
         registered_offset: watch::Sender::new(-1),
         coordinators: Coordinators::default(),
+        group_lags: GroupLags::default(),
         transactions: Transactions::default(),
         producer_ids: ProducerIds::default(),
         metrics,
@@ -238,6 +240,10 @@ pub(crate) async fn start_broker(
     background.spawn(keep_checked(Arc::clone(&broker), stop_background.clone()));
     background.spawn(keep_reporting(Arc::clone(&broker), stop_background.clone()));
     background.spawn(report_load(Arc::clone(&broker), stop_background.clone()));
+    background.spawn(keep_group_lags(
+        Arc::clone(&broker),
+        stop_background.clone(),
+    ));
     background.spawn(replication::tick(
         Arc::clone(&broker),
         stop_background.clone(),
@@ -309,6 +315,15 @@ impl BrokerHandle {
             } else {
                 Err("broker: not yet registered with the metadata quorum and caught up".to_owned())
             }
+        })
+    }
+
+    /// What is looked for anew when metrics are asked for.
+    pub(crate) fn scraped(&self) -> Scraped {
+        let broker = Arc::clone(&self.broker);
+        Arc::new(move || {
+            let broker = Arc::clone(&broker);
+            Box::pin(async move { group_lag::scraped(&broker).await })
         })
     }
 

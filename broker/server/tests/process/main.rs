@@ -19,6 +19,7 @@ mod features;
 mod figures;
 mod follower_fetching;
 mod full_disk;
+mod group_lag;
 mod groups;
 mod identity;
 mod internal_topics;

@@ -22,6 +22,9 @@ final class FozBackend implements Backend {
     /** Foz's controllers are never numbered below this, also where a process is both. */
     private static final int CONTROLLER_ID_FIRST = 1000;
     private static final String CONTROLLED_SHUTDOWN = "controlled.shutdown.enable";
+    /** How often Kafka looks for producers to forget, for its own tests alone; Foz does so whenever it looks at retention. */
+    private static final String PRODUCERS_CHECK = "producer.id.expiration.check.interval.ms";
+    private static final String RETENTION_CHECK = "log.retention.check.interval.ms";
 
     @Override
     public List<String> prepare(Plan plan, Plan.NodePlan node) throws Exception {
@@ -33,6 +36,10 @@ final class FozBackend implements Backend {
         properties.keySet().removeIf(key -> !isDocumented(key));
         if (isStoppedAbruptly(node)) {
             properties.remove(CONTROLLED_SHUTDOWN);
+        }
+        String producersCheck = node.properties().get(PRODUCERS_CHECK);
+        if (producersCheck != null) {
+            properties.putIfAbsent(RETENTION_CHECK, producersCheck);
         }
         properties.put("node.id", Integer.toString(node.isBroker() ? node.number() : controllerId(node)));
         properties.put("controller.quorum.voters", plan.controllers().stream()

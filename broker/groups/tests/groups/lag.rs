@@ -36,7 +36,9 @@ fn commit_of(harness: &mut Harness, group: &str, offsets: &[i64]) {
 }
 
 /// Groups with topics, partitions and offsets.
-fn told(harness: &Harness) -> Vec<(String, Vec<(String, i32, i64)>)> {
+type Told = Vec<(String, Vec<(String, i32, i64)>)>;
+
+fn told(harness: &Harness) -> Told {
     let committed = harness.coordinator.committed_offsets(ALL);
     let groups = committed.groups.iter().map(|group| {
         let offsets = group.offsets.iter();
@@ -46,7 +48,7 @@ fn told(harness: &Harness) -> Vec<(String, Vec<(String, i32, i64)>)> {
     groups.collect()
 }
 
-fn of_group(offsets: &[(&str, i32, i64)]) -> Vec<(String, Vec<(String, i32, i64)>)> {
+fn of_group(offsets: &[(&str, i32, i64)]) -> Told {
     let offsets = offsets.iter();
     let offsets = offsets.map(|(topic, partition, offset)| ((*topic).into(), *partition, *offset));
     vec![(GROUP.to_owned(), offsets.collect())]

@@ -49,6 +49,9 @@ fn build(regex: &str) -> Result<Regex, regex::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use foz_groups::Topic;
     use uuid::Uuid;
 
@@ -100,5 +103,43 @@ mod tests {
         ] {
             assert!(compile(regex).is_ok(), "{regex}");
         }
+    }
+
+    /// Whoever goes back and tries the next way takes some 2 to the power of 240 steps for each of these names.
+    #[test]
+    fn what_has_exponentially_many_ways_takes_no_longer_than_other_expressions() {
+        const TOPICS: u128 = 10_000;
+        let name = |n| format!("{}{n:04}-", "a".repeat(244));
+        let topics = (0..TOPICS).map(|n| {
+            let name: Arc<str> = Arc::from(name(n));
+            let topic = Topic::new(&name, Uuid::from_u128(n + 1), &[vec![]]);
+            (name, topic)
+        });
+        let topics = Topics::new(1, topics.chain([one("aaab")]));
+        let regexes = [
+            "(a+)+b",
+            "(a|aa)+b",
+            "(.*a){25}b",
+            "((a*)*)*b",
+            "a{0,200}(a|aa)*b",
+        ];
+        let (resolved, done) = mpsc::channel();
+        // Not waited for should it never end.
+        std::thread::spawn(move || {
+            let regexes = regexes.map(Arc::from).to_vec();
+            resolved.send(resolve(regexes, &topics, |_| true))
+        });
+        let resolved = done.recv_timeout(Duration::from_secs(30)).unwrap();
+        for (regex, matched) in resolved {
+            let expected = if *regex == *"(.*a){25}b" { 0 } else { 1 };
+            assert_eq!(matched.len(), expected, "{regex}");
+        }
+    }
+
+    fn one(name: &str) -> (Arc<str>, Topic) {
+        (
+            Arc::from(name),
+            Topic::new(name, Uuid::from_u128(u128::MAX), &[vec![]]),
+        )
     }
 }

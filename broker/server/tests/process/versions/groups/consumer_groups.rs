@@ -23,6 +23,7 @@ pub(super) fn check(connection: &mut Connection, topic: &Topic) {
         bad_requests_are_refused(connection, version);
         if version >= MEMBER_ID_FROM {
             regular_expressions_match(connection, version, topic);
+            expressions_of_exponential_time_hold_up_nobody(connection, version, topic);
         }
     }
 }
@@ -187,6 +188,53 @@ fn regular_expressions_match(connection: &mut Connection, version: i16, topic: &
     });
     let left = connection.call(version, &request(&group, &member, -1));
     assert_eq!(error(left.error_code), ErrorCode::None);
+}
+
+/// Whoever goes back and tries the next way would not end with this topic before the sun does.
+fn expressions_of_exponential_time_hold_up_nobody(
+    connection: &mut Connection,
+    version: i16,
+    topic: &Topic,
+) {
+    let longest = "a".repeat(249);
+    if connection.topic(12, &longest).error_code != 0 {
+        connection.create_topic(&longest, 1);
+    }
+    let group = format!("slow-regex-consumer-group-{version}");
+    let other = format!("beside-slow-regex-consumer-group-{version}");
+    for group in [&group, &other] {
+        wait_for_coordinator(connection, group);
+    }
+    let beside = &mut connection.another();
+    let joined = beside.call(version, &join(version, &other));
+    assert_eq!(error(joined.error_code), ErrorCode::None);
+    let neighbour = joined.member_id.unwrap().to_string();
+
+    let regex = format!("(a+)+b|(a|aa)+c|(.*a){{25}}d|{}", topic.name);
+    let joining = join(version, &group)
+        .with_subscribed_topic_names(Some(vec![]))
+        .with_subscribed_topic_regex(Some(text(&regex)));
+    let joined = connection.call(version, &joining);
+    assert_eq!(error(joined.error_code), ErrorCode::None);
+    let member = joined.member_id.unwrap().to_string();
+    let mut epoch = joined.member_epoch;
+    eventually(|| {
+        let beaten = beside.call(version, &request(&other, &neighbour, 1));
+        assert_eq!(error(beaten.error_code), ErrorCode::None);
+        let beaten = connection.call(version, &request(&group, &member, epoch));
+        assert_eq!(error(beaten.error_code), ErrorCode::None);
+        epoch = beaten.member_epoch;
+        match &assigned(&beaten)[..] {
+            [(id, _)] if *id == topic.id => Ok(()),
+            _ => Err(format!("{beaten:?}")),
+        }
+    });
+    // Each over the connection that it came by.
+    for (connection, group, member) in [(connection, &group, &member), (beside, &other, &neighbour)]
+    {
+        let left = connection.call(version, &request(group, member, -1));
+        assert_eq!(error(left.error_code), ErrorCode::None);
+    }
 }
 
 fn request(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {

@@ -299,7 +299,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "num.replica.fetchers",
         int(1),
         Some("1"),
-        NeedsRestart,
+        Applied,
         "How many connections a broker fetches from each other broker with.",
     ),
     ConfigKey::broker(
@@ -364,7 +364,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "producer.id.expiration.ms",
         int(1),
         Some("86400000"),
-        NeedsRestart,
+        Applied,
         "How long a partition remembers a producer that is silent.",
     ),
     ConfigKey::broker(

@@ -68,6 +68,10 @@ impl Assigned {
         self.changed.notify_one();
     }
 
+    pub(super) fn partition(&self, key: Key) -> Option<Arc<Partition>> {
+        self.partitions.lock().get(&key).cloned()
+    }
+
     fn has_news(&self) -> bool {
         !self.news.lock().is_empty()
     }
@@ -275,7 +279,7 @@ impl Fetcher {
 
     fn want(&mut self, key: Key) {
         let at = session_key(key);
-        let partition = self.assigned.partitions.lock().get(&key).cloned();
+        let partition = self.assigned.partition(key);
         let position = partition
             .as_ref()
             .and_then(|it| it.fetch_position())
@@ -319,7 +323,7 @@ impl Fetcher {
     async fn wait_for_flushes(&self) {
         let deadline = Instant::now() + FLUSH_WAIT_MAX;
         for key in &self.flushing {
-            let partition = self.assigned.partitions.lock().get(key).cloned();
+            let partition = self.assigned.partition(*key);
             let Some(partition) = partition else { continue };
             loop {
                 let waiter = Arc::new(Notify::new());
@@ -456,7 +460,7 @@ impl Fetcher {
         let Some(asked) = self.session.wanted(&at).copied() else {
             return false;
         };
-        let Some(partition) = self.assigned.partitions.lock().get(&key).cloned() else {
+        let Some(partition) = self.assigned.partition(key) else {
             return false;
         };
         let diverging = Some(&data.diverging_epoch).filter(|it| it.epoch >= 0);

@@ -1,6 +1,7 @@
 //! Which fetcher fetches which partition.
 //!
-//! A leader's broker has up to `num.replica.fetchers` fetchers here; one ends with its last partition.
+//! A leader's broker has up to `num.replica.fetchers` fetchers here; one ends with its last partition. When that number
+//! changes, partitions go to the fetchers that they would join then.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) struct Fetchers {
 struct State {
     running: BTreeMap<FetcherKey, Running>,
     by_partition: HashMap<Key, FetcherKey>,
+    /// The `num.replica.fetchers` that partitions were spread by last; 0 before.
+    spread_over: u32,
     is_stopped: bool,
 }
 
@@ -41,23 +44,28 @@ struct Running {
 impl Fetchers {
     /// Follows `leader` in this partition from now on, or hears of a new leader epoch.
     pub(crate) fn join(&self, broker: &Broker, leader: i32, partition: &Arc<Partition>) {
-        let key = partition.key();
-        let fetcher_key = (leader, fetcher_of(key, broker));
         let mut state = self.state.lock();
-        if state.is_stopped {
+        // Read under the lock: else `spread` might have passed with a newer one.
+        let fetcher_key = (leader, fetcher_of(partition.key(), count(broker)));
+        self.assign(&mut state, broker, fetcher_key, partition);
+    }
+
+    /// Takes over `num.replica.fetchers`, once the broker's image has it.
+    pub(crate) fn spread(&self, broker: &Broker) {
+        let mut state = self.state.lock();
+        let count = count(broker);
+        if state.spread_over == count {
             return;
         }
-        if state.by_partition.get(&key) != Some(&fetcher_key) {
-            state.leave(key);
-        }
-        state.by_partition.insert(key, fetcher_key);
-        let running = state.running.entry(fetcher_key).or_insert_with(|| {
-            let (assigned, stop) = (Arc::<Assigned>::default(), CancellationToken::new());
-            let fetching = run(broker.me(), leader, Arc::clone(&assigned), stop.clone());
-            self.tasks.spawn(fetching);
-            Running { assigned, stop }
+        state.spread_over = count;
+        let wrong = state.by_partition.iter().filter_map(|(key, from)| {
+            let to = (from.0, fetcher_of(*key, count));
+            let partition = state.running.get(from)?.assigned.partition(*key)?;
+            (to != *from).then_some((to, partition))
         });
-        running.assigned.add(Arc::clone(partition));
+        for (to, partition) in wrong.collect::<Vec<_>>() {
+            self.assign(&mut state, broker, to, &partition);
+        }
     }
 
     /// What a follower says of its log in this partition has changed: the leader hears of it at once.
@@ -86,6 +94,32 @@ impl Fetchers {
         self.tasks.close();
         self.tasks.wait().await;
     }
+
+    /// What an earlier fetcher of the partition is still told it drops: the partition is not its own any more.
+    fn assign(
+        &self,
+        state: &mut State,
+        broker: &Broker,
+        fetcher_key: FetcherKey,
+        partition: &Arc<Partition>,
+    ) {
+        if state.is_stopped {
+            return;
+        }
+        let key = partition.key();
+        if state.by_partition.get(&key) != Some(&fetcher_key) {
+            state.leave(key);
+        }
+        state.by_partition.insert(key, fetcher_key);
+        let running = state.running.entry(fetcher_key).or_insert_with(|| {
+            let (assigned, stop) = (Arc::<Assigned>::default(), CancellationToken::new());
+            let leader = fetcher_key.0;
+            let fetching = run(broker.me(), leader, Arc::clone(&assigned), stop.clone());
+            self.tasks.spawn(fetching);
+            Running { assigned, stop }
+        });
+        running.assigned.add(Arc::clone(partition));
+    }
 }
 
 impl State {
@@ -102,9 +136,13 @@ impl State {
     }
 }
 
-/// Topic ids are random.
-fn fetcher_of((topic_id, index): Key, broker: &Broker) -> u32 {
+/// `num.replica.fetchers`.
+fn count(broker: &Broker) -> u32 {
     let count = broker.config_number("num.replica.fetchers").max(1);
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Topic ids are random.
+fn fetcher_of((topic_id, index): Key, count: u32) -> u32 {
     (topic_id.as_u128() as u32).wrapping_add(index.cast_unsigned()) % count
 }

@@ -107,6 +107,9 @@ impl ImageApplier {
             broker.coordinators.apply(&broker, &image, &changes);
             broker.transactions.apply(&broker, &image);
             broker.image.store(Arc::clone(&image));
+            if !changes.configs_changed.is_empty() {
+                broker.fetchers.spread(&broker);
+            }
             broker.metrics.metadata_offset.set(image.offset());
             broker.applied_offset.send_replace(image.offset());
         })

@@ -1,5 +1,6 @@
 //! Keys of brokers do what they say, when they say it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use kafka_protocol::messages::{
 
 use crate::testbed::{Node, PATIENCE, Testbed, pause};
 use crate::versions::connection::{
-    Answered, Connection, Topic, batch, error, eventually, group_id, text, topic_name, values,
+    Answered, Connection, Topic, batch, error, eventually, group_id, text,
+    topic_name, values,
 };
 use crate::versions::fetching::{fetch, only};
 
@@ -139,6 +141,52 @@ fn a_topic_made_in_passing_is_as_the_file_of_the_broker_says() {
     let done = set(&mut first, "num.partitions", "4");
     assert_eq!(done, (ErrorCode::None, String::new()));
     assert_eq!(made_in_passing(&mut first, "of-the-metadata"), (4, 2));
+}
+
+#[test]
+fn the_number_of_fetchers_can_be_changed_while_they_fetch() {
+    const KEY: &str = "num.replica.fetchers";
+    const PARTITIONS: i32 = 16;
+    let testbed = Testbed::start(1, 2);
+    let (leader, answered) = (&testbed.brokers[0], Answered::default());
+    let mut connection = Connection::open(leader, &answered);
+    let orders = connection.create_replicated_topic("orders", PARTITIONS, 2);
+    let await_followers = |connection: &mut Connection| {
+        eventually(|| {
+            let found = connection.topic(12, "orders").partitions;
+            let followed = found.iter().filter(|it| it.isr_nodes.len() == 2);
+            match followed.count() == PARTITIONS as usize {
+                true => Ok(found),
+                false => Err(found),
+            }
+        })
+    };
+    let led = await_followers(&mut connection).into_iter();
+    let led = led.filter(|it| it.leader_id.0 == 0);
+    let led: Vec<i32> = led.map(|it| it.partition_index).collect();
+    let mut write = |value| {
+        for partition in &led {
+            // With acks=all: who does not follow any more is waited for until this fails.
+            connection.produce(&orders, *partition, batch(1, &[value]));
+        }
+    };
+    let mut other = Connection::open(leader, &answered);
+    write("by one");
+    let by_one = leader.connections_of_nodes();
+    for (count, value) in [(3, "by three"), (5, "by five"), (1, "by one again")] {
+        // One after the other goes to the next fetcher.
+        let fetchers: BTreeSet<i32> = led.iter().map(|partition| partition % count).collect();
+        assert!(count == 1 || fetchers.len() > 1, "{led:?}");
+        let done = set(&mut other, KEY, &count.to_string());
+        assert_eq!(done, (ErrorCode::None, String::new()));
+        let expected = by_one + fetchers.len() - 1;
+        eventually(|| match leader.connections_of_nodes() {
+            found if found == expected => Ok(()),
+            found => Err((count, expected, found)),
+        });
+        write(value);
+    }
+    await_followers(&mut other);
 }
 
 /// Of each batch of the first partition.

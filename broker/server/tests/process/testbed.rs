@@ -316,6 +316,21 @@ impl Node {
         connect(self.replication_port)
     }
 
+    /// How many connections of other nodes it has.
+    pub(crate) fn connections_of_nodes(&self) -> usize {
+        const ESTABLISHED: &str = "01";
+        let port = format!(":{:04X}", self.replication_port);
+        let connections = fs::read_to_string("/proc/net/tcp").unwrap();
+        let connections = connections.lines().map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            (fields.next(), fields.nth(1))
+        });
+        let ours = connections.filter(|(local, state)| {
+            local.is_some_and(|local| local.ends_with(&port)) && *state == Some(ESTABLISHED)
+        });
+        ours.count()
+    }
+
     /// Of the process.
     pub(crate) fn process_id(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()

@@ -30,7 +30,7 @@ use crate::versions::fetching::{fetch, only};
 const BROKER: i8 = 4;
 
 /// On the default of all brokers.
-fn set(connection: &mut Connection, key: &str, value: &str) -> (ErrorCode, String) {
+pub(crate) fn set(connection: &mut Connection, key: &str, value: &str) -> (ErrorCode, String) {
     let change = AlterableConfig::default()
         .with_name(text(key))
         .with_value(Some(text(value)));

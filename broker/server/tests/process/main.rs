@@ -21,6 +21,7 @@ mod follower_fetching;
 mod full_disk;
 mod group_lag;
 mod groups;
+mod hanging_transactions;
 mod identity;
 mod internal_topics;
 mod large_groups;

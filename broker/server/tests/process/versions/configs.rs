@@ -23,8 +23,10 @@ const BROKER_LOGGER: i8 = 8;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
 /// Where a value comes from.
 const OF_TOPIC: i8 = 1;
+const OF_ALL_BROKERS: i8 = 3;
 const OF_DEFAULT: i8 = 5;
 
 pub(super) fn check(connection: &mut Connection) {
@@ -33,6 +35,7 @@ pub(super) fn check(connection: &mut Connection) {
     alter(connection, 1, false, TOPIC, "configured", default);
     for version in versions_of::<IncrementalAlterConfigsRequest>() {
         changes_take_effect(connection, version);
+        lists_grow_and_shrink(connection, version);
         wrong_changes_are_refused(connection, version);
     }
     for version in versions_of::<AlterConfigsRequest>() {
@@ -149,6 +152,57 @@ fn changes_take_effect(connection: &mut Connection, version: i16) {
         found if found == before => Ok(()),
         other => Err(other),
     });
+}
+
+/// A topic's list, and one of all brokers on which nothing here depends: other areas go on meanwhile.
+fn lists_grow_and_shrink(connection: &mut Connection, version: i16) {
+    const REPORTER: &str = "org.apache.kafka.common.metrics.JmxReporter";
+    let lists = [
+        (
+            TOPIC,
+            "configured",
+            "cleanup.policy",
+            OF_TOPIC,
+            ["delete", "compact"],
+        ),
+        (
+            BROKER,
+            "",
+            "metric.reporters",
+            OF_ALL_BROKERS,
+            [REPORTER, "a.Reporter"],
+        ),
+    ];
+    for (kind, resource, key, source, [first, second]) in lists {
+        let both = format!("{first},{second}");
+        let turned = format!("{second},{first}");
+        for (operation, operand, expected) in [
+            // To its default, as long as it has no value of its own.
+            (APPEND, Some(second), Some(&*both)),
+            // It has it.
+            (APPEND, Some(first), Some(&*both)),
+            (SUBTRACT, Some(first), Some(second)),
+            (SUBTRACT, Some(first), Some(second)),
+            (APPEND, Some(first), Some(&*turned)),
+            (DELETE, None, None),
+        ] {
+            let change = (key, operation, operand);
+            let code = alter(connection, version, false, kind, resource, change);
+            assert_eq!(code, ErrorCode::None, "{version}: {change:?}");
+            eventually(|| {
+                let found = describe(connection, 4, kind, resource, Some(&[key]));
+                let mut set = found
+                    .configs
+                    .into_iter()
+                    .filter(|it| it.config_source == source);
+                let value = set.next().and_then(|it| it.value);
+                match value.as_deref() == expected {
+                    true => Ok(()),
+                    false => Err((change, value)),
+                }
+            });
+        }
+    }
 }
 
 fn wrong_changes_are_refused(connection: &mut Connection, version: i16) {

@@ -22,7 +22,7 @@ use kafka_protocol::messages::{
 
 use crate::testbed::{Node, PATIENCE, Testbed, pause};
 use crate::versions::connection::{
-    Answered, Connection, Topic, batch, error, eventually, group_id, text,
+    Answered, Connection, Topic, batch, error, eventually, group_id, produce_request, text,
     topic_name, values,
 };
 use crate::versions::fetching::{fetch, only};
@@ -141,6 +141,78 @@ fn a_topic_made_in_passing_is_as_the_file_of_the_broker_says() {
     let done = set(&mut first, "num.partitions", "4");
     assert_eq!(done, (ErrorCode::None, String::new()));
     assert_eq!(made_in_passing(&mut first, "of-the-metadata"), (4, 2));
+}
+
+/// What Metadata says of a topic that may not be there, and whether it is there afterwards.
+fn asked_in_passing(
+    connection: &mut Connection,
+    name: &str,
+    is_allowed: bool,
+) -> (ErrorCode, bool) {
+    let wanted = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    let request = MetadataRequest::default()
+        .with_topics(Some(vec![wanted]))
+        .with_allow_auto_topic_creation(is_allowed);
+    let told = error(connection.call(12, &request).topics[0].error_code);
+    (told, is_there(connection, name))
+}
+
+fn is_there(connection: &mut Connection, name: &str) -> bool {
+    let all = connection.call(12, &MetadataRequest::default().with_topics(None));
+    let mut names = all.topics.iter().filter_map(|topic| topic.name.as_ref());
+    names.any(|found| &*found.0 == name)
+}
+
+#[test]
+fn topics_are_made_in_passing_only_where_the_broker_and_the_client_allow_it() {
+    const KEY: &str = "auto.create.topics.enable";
+    let unknown = (ErrorCode::UnknownTopicOrPartition, false);
+    let made = (ErrorCode::None, true);
+    let mut testbed = Testbed::prepare(1, 2);
+    testbed.brokers[1].configure("auto.create.topics.enable=false");
+    testbed.start_all();
+    let answered = Answered::default();
+    let by_default = &mut Connection::open(&testbed.brokers[0], &answered);
+    let by_its_file = &mut Connection::open(&testbed.brokers[1], &answered);
+    assert_eq!(asked_in_passing(by_its_file, "asked", true), unknown);
+    assert_eq!(asked_in_passing(by_default, "asked", false), unknown);
+    let asked = Topic {
+        name: "asked".to_owned(),
+        ..Topic::unknown()
+    };
+    let request = produce_request(9, &asked, -1, &[(0, Some(batch(1, &["a"])))]);
+    let refused = by_default.call(9, &request);
+    let refused = error(refused.responses[0].partition_responses[0].error_code);
+    assert_eq!(refused, ErrorCode::UnknownTopicOrPartition);
+    let illegal = (ErrorCode::InvalidTopicException, false);
+    assert_eq!(asked_in_passing(by_default, "no spaces", true), illegal);
+    assert!(!is_there(by_default, "asked"));
+    assert_eq!(asked_in_passing(by_default, "asked", true), made);
+
+    let done = set(by_default, KEY, "false");
+    assert_eq!(done, (ErrorCode::None, String::new()));
+    let mut asked = 0;
+    // The broker learns of it a moment after who asked.
+    eventually(|| {
+        asked += 1;
+        let name = format!("asked-{asked}");
+        match asked_in_passing(by_default, &name, true) {
+            found if found == unknown => Ok(()),
+            other => Err(other),
+        }
+    });
+    let done = set(by_default, KEY, "true");
+    assert_eq!(done, (ErrorCode::None, String::new()));
+    // What was said to all brokers counts more than the file of one.
+    for (connection, name) in [
+        (by_default, "once-more"),
+        (by_its_file, "in-spite-of-its-file"),
+    ] {
+        eventually(|| match asked_in_passing(connection, name, true) {
+            found if found == made => Ok(()),
+            other => Err(other),
+        });
+    }
 }
 
 #[test]

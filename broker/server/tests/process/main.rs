@@ -14,6 +14,7 @@ mod directories;
 mod disks;
 mod durability;
 mod elections;
+mod expiring_producers;
 mod failing_directory;
 mod features;
 mod figures;

@@ -32,6 +32,9 @@ const SOAK_COMPACTION_CASES: &str = "100000";
 
 /// A word count with exactly-once under faults, two minutes each.
 const STREAMS_RUNS: &str = "20";
+/// Of transactions under faults: an even seed has `transaction.version` 1, an odd one 2.
+const TRANSACTIONS_SEEDS: [&str; 2] = ["700", "701"];
+const TRANSACTIONS_MINUTES: &str = "20";
 
 const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
 const SOAK_CARGO_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
@@ -62,9 +65,11 @@ pub fn test(folders: &Folders, progress: &Progress) -> Result<()> {
     stages.cargo("clippy finds nothing", &clippy, &[]);
     let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
     stages.cargo("unit, property and process tests pass", &tests, &[]);
-    stages.run("Foz answers what Kafka does", || compat(folders, "answers"));
+    stages.run("Foz answers what Kafka does", || {
+        compat(folders, &["answers"])
+    });
     stages.run("every Kafka client and tool works", || {
-        compat(folders, "clients")
+        compat(folders, &["clients"])
     });
     stages.run("helm lint finds nothing", || {
         lint_charts(folders, &programs)
@@ -93,8 +98,8 @@ pub fn stories(folders: &Folders, name: &str, filter: &str, progress: &Progress)
     story::tell(&world, &stories, filter, progress)
 }
 
-/// Runs what takes hours: property tests with many more cases, Kafka Streams under faults, and the stories of chaos
-/// again and again.
+/// Runs what takes hours: property tests with many more cases, Kafka's own tests, Kafka Streams and transactions under
+/// faults, and the stories of chaos again and again.
 pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
     let minutes = soak_minutes(std::env::var(SOAK_MINUTES_VARIABLE).ok().as_deref())?;
     prerequisites::ensure(folders, For::Stories, progress)?;
@@ -115,6 +120,10 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
         &tests,
         &environment,
     );
+    stages.run("codecs are tested with what Kafka's classes write", || {
+        compat(folders, &["messages", "--check"])
+    });
+    stages.run("Kafka's own tests pass", || compat(folders, &["run"]));
     let build = ["build", "--package", "foz-server", "--locked"];
     stages.cargo("foz-broker is built", &build, &[]);
     let broker = folders.cargo_target().join("debug/foz-broker");
@@ -128,6 +137,26 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
         &[&runs[..], &streams].concat(),
         &[],
     );
+    for (seed, version) in TRANSACTIONS_SEEDS.into_iter().zip(1..) {
+        let transactions = [
+            "run",
+            "--broker",
+            &broker,
+            "--faults",
+            "process",
+            "--seed",
+            seed,
+            "--minutes",
+            TRANSACTIONS_MINUTES,
+        ];
+        stages.cargo(
+            &format!(
+                "transactions of version {version} hold for {TRANSACTIONS_MINUTES} minutes in which everything is killed"
+            ),
+            &[&runs[..], &transactions].concat(),
+            &[],
+        );
+    }
     stages.run(&format!("{minutes} minutes of chaos lose nothing"), || {
         on_stories_cluster(folders, &programs, progress, |world| {
             chaos(world, minutes, progress)
@@ -197,10 +226,17 @@ fn world(
 }
 
 /// A program of its own, which needs this library; it tells what it does and where its logs are.
-fn compat(folders: &Folders, action: &str) -> Result<()> {
+fn compat(folders: &Folders, action: &[&str]) -> Result<()> {
     External::new("cargo")
-        .args(["run", "--quiet", "--locked", "--package", "foz-compat"])
-        .args(["--", action])
+        .args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "foz-compat",
+            "--",
+        ])
+        .args(action)
         .in_folder(&folders.repository)
         .limit(COMPAT_LIMIT)
         .run_shown()
@@ -235,11 +271,8 @@ impl Stages<'_> {
     }
 
     fn cargo(&mut self, name: &str, arguments: &[&str], environment: &[(&str, &str)]) {
-        let log = self
-            .folders
-            .cache
-            .join("logs")
-            .join(format!("cargo-{}.log", arguments[0]));
+        let logs = self.folders.cache.join("logs");
+        let log = logs.join(log_name(name));
         let repository = self.folders.repository.clone();
         let limit = self.cargo_limit;
         self.run(name, || {
@@ -255,6 +288,15 @@ impl Stages<'_> {
         }
         bail!("failed after {took}: {}", self.failed.join("; "))
     }
+}
+
+/// Of a stage: several run the same command, and none may write over what another one said.
+fn log_name(stage: &str) -> String {
+    let plain = |letter: char| match letter.is_ascii_alphanumeric() {
+        true => letter.to_ascii_lowercase(),
+        false => '-',
+    };
+    format!("{}.log", stage.chars().map(plain).collect::<String>())
 }
 
 /// What cargo and the tests say of failures, each with a few words more. In the output of thousands of tests
@@ -315,6 +357,22 @@ mod tests {
             let error = soak_minutes(Some(wrong)).unwrap_err().to_string();
             assert!(error.contains(&format!("{wrong:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn each_stage_has_its_log() {
+        assert_eq!(
+            log_name("Kafka's tests, 20 runs"),
+            "kafka-s-tests--20-runs.log"
+        );
+        assert_ne!(log_name("version 1 holds"), log_name("version 2 holds"));
+    }
+
+    /// As `foz-chaos` deals versions to seeds.
+    #[test]
+    fn seeds_of_transactions_are_of_both_versions() {
+        let parities = TRANSACTIONS_SEEDS.map(|seed| seed.parse::<u64>().unwrap() % 2);
+        assert_eq!(parities, [0, 1]);
     }
 
     #[test]

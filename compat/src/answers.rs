@@ -88,6 +88,12 @@ fn folder(setting: &Setting) -> PathBuf {
 fn ask(product: &Product<'_>, folder: &Path) -> Result<Answers> {
     let node = Node::start(product, &folder.join("node"))?;
     let mut asker = Asker::new(node.address());
-    script::run(&mut asker)?;
-    Ok(asker.into_answers())
+    let asked = script::run(&mut asker);
+    let answers = asker.into_answers();
+    if let Err(error) = asked {
+        let unfinished = folder.join("unfinished.txt");
+        write(&unfinished, write_answers(&answers))?;
+        return Err(error.context(format!("the answers so far: {}", unfinished.display())));
+    }
+    Ok(answers)
 }

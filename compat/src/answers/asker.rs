@@ -21,8 +21,9 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What stands for an answer where there is none.
 pub(super) const CONNECTION: &str = "connection";
-/// There was no answer.
-pub(super) const CLOSED: &str = "closed";
+const CLOSED: &str = "closed";
+/// It is open, and nothing comes.
+const SILENT: &str = "silent";
 const CLIENT_ID: &str = "answers";
 
 /// A client that asks one thing after the other.
@@ -31,6 +32,8 @@ pub(crate) struct Asker {
     address: SocketAddr,
     stream: Option<TcpStream>,
     correlation_id: i32,
+    /// What became of the last request that was not answered.
+    unanswered: &'static str,
     answers: Answers,
 }
 
@@ -40,6 +43,7 @@ impl Asker {
             address,
             stream: None,
             correlation_id: 0,
+            unanswered: CLOSED,
             answers: Answers::new(),
         }
     }
@@ -50,10 +54,10 @@ impl Asker {
     }
 
     /// Asks, and keeps the answer under the API's name, this one, and the version. `None` when the connection was
-    /// closed instead.
+    /// closed instead, or nothing came in time.
     ///
     /// # Errors
-    /// The request does not fit the version, the name was used before, or there is no answer in time.
+    /// The request does not fit the version, or the name was used before.
     pub(crate) fn ask<Q>(
         &mut self,
         what: &str,
@@ -171,7 +175,7 @@ impl Asker {
         frame.extend_from_slice(bytes);
         let state = match self.exchange(&frame)? {
             Some(_) => "answered",
-            None => CLOSED,
+            None => self.unanswered,
         };
         self.keep(
             format!("raw, {what}"),
@@ -197,7 +201,7 @@ impl Asker {
                     .map(|(field, value)| (field.clone(), alike(field, value)));
                 alike.collect()
             }
-            None => Lines::from([(CONNECTION.to_owned(), CLOSED.to_owned())]),
+            None => Lines::from([(CONNECTION.to_owned(), self.unanswered.to_owned())]),
         };
         self.keep(name, kept)
     }
@@ -211,7 +215,7 @@ impl Asker {
         Ok(Some(frame::decode_response(version, body)?))
     }
 
-    /// Of the answer to this frame; `None` when the connection was closed instead.
+    /// Of the answer to this frame; `None` when there is none, and `unanswered` says why.
     fn body(&mut self, key: ApiKey, version: i16, frame: &[u8]) -> Result<Option<Bytes>> {
         let Some(answer) = self.exchange(frame)? else {
             return Ok(None);
@@ -224,7 +228,7 @@ impl Asker {
         Ok(Some(body))
     }
 
-    /// The next frame; `None` when the connection is closed, which is opened again for the next request.
+    /// The next frame; `None` when the connection is closed or nothing comes in time: the next request has a new one.
     fn exchange(&mut self, frame: &[u8]) -> Result<Option<Bytes>> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -241,6 +245,11 @@ impl Asker {
                     ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
                 ) =>
             {
+                self.unanswered = CLOSED;
+                return Ok(None);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                self.unanswered = SILENT;
                 return Ok(None);
             }
             Err(error) => bail!("no answer: {error}"),

@@ -14,8 +14,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use foz_groups::END_AGE_MAX_MS;
 use futures::future::join_all;
-use prometheus::proto::MetricFamily;
-use tokio::time::{Instant, MissedTickBehavior};
+use prometheus::TextEncoder;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::blocking;
@@ -23,16 +24,21 @@ use crate::broker::Broker;
 use crate::handlers::leadership::CONFIRMATION_MAX;
 use crate::partition::monotonic_ms;
 use ends::{EndQueues, KnownEnds};
-use round::Round;
+use round::{NEVER, Round};
 
 /// Scrapes come every fifteen seconds or more: each finds something new.
 const ROUND_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Scrapers give up after ten seconds, and want the other metrics until then.
+const SCRAPE_MAX: Duration = Duration::from_secs(5);
 
 /// What a broker knows of it.
 #[derive(Debug, Default)]
 pub(crate) struct GroupLags {
     last_round: ArcSwap<Round>,
     ends: EndQueues,
+    /// Held while own partitions are looked at, which a disk can hold up.
+    own: Arc<Mutex<()>>,
 }
 
 /// Looks from time to time, until `stop`.
@@ -53,32 +59,36 @@ pub(crate) async fn keep_group_lags(broker: Arc<Broker>, stop: CancellationToken
     broker.group_lags.ends.stop();
 }
 
-/// For a scrape that comes now.
-pub(crate) async fn scraped(broker: &Broker) -> Vec<MetricFamily> {
+/// The text for a scrape that comes now; none when it cannot be made in time, as while a disk holds up all threads.
+pub(crate) async fn scraped(broker: &Broker) -> String {
+    let made = timeout(SCRAPE_MAX, make_text(broker)).await;
+    made.unwrap_or_default()
+}
+
+async fn make_text(broker: &Broker) -> String {
     let now_ms = monotonic_ms();
     let round = broker.group_lags.last_round.load_full();
-    let is_recent = now_ms.saturating_sub(round.began_ms) <= END_AGE_MAX_MS;
-    let coordinators = if is_recent {
-        &round.coordinators[..]
-    } else {
-        &[]
-    };
+    if round.began_ms == NEVER || now_ms.saturating_sub(round.began_ms) > END_AGE_MAX_MS {
+        // Not even that nothing is left out.
+        return String::new();
+    }
+    let coordinators = &round.coordinators;
     // Who was stopped or cut off does not know by itself that another has taken over, and both would be scraped.
     for coordinator in coordinators {
         coordinator.led.ask_followers(broker, now_ms);
     }
     let deadline = Instant::now() + CONFIRMATION_MAX;
-    let confirmed = coordinators.iter().map(|coordinator| async move {
-        let confirmed = coordinator.led.confirm(broker, now_ms, deadline).await;
-        confirmed.is_ok()
-    });
+    let confirmed = coordinators
+        .iter()
+        .map(|coordinator| async move { coordinator.led.confirm(broker, now_ms, deadline).await });
     let confirmed = join_all(confirmed).await;
     // There may be many, and making text of them takes its time.
     blocking(move || {
         let coordinators = round.coordinators.iter().zip(confirmed);
-        let confirmed = coordinators
-            .filter_map(|(coordinator, is_confirmed)| is_confirmed.then_some(coordinator));
-        page::families(confirmed, now_ms)
+        let families = page::families(coordinators, now_ms);
+        // Only without a family or in one would it fail.
+        let text = TextEncoder::new().encode_to_string(&families);
+        text.unwrap_or_default()
     })
     .await
 }

@@ -8,24 +8,24 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::BoxFuture;
-use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-use crate::blocking::blocking;
 
 /// Answers whether the process is ready: `Ok`, or why not.
 pub(crate) type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Metrics that are made for a scrape, besides those that are registered.
-pub(crate) type Scraped = Arc<dyn Fn() -> BoxFuture<'static, Vec<MetricFamily>> + Send + Sync>;
+/// Text of metrics that are made for a scrape, besides those that are registered.
+pub(crate) type Scraped = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
 #[derive(Clone)]
 struct Served {
     registry: Registry,
     scraped: Scraped,
     ready: Readiness,
+    /// Pages are made one after the other: one can have megabytes, and anybody may ask.
+    page: Arc<Semaphore>,
 }
 
 /// Serves until `stop`.
@@ -44,6 +44,7 @@ pub(crate) async fn serve(
             registry,
             scraped,
             ready,
+            page: Arc::new(Semaphore::new(1)),
         });
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -58,21 +59,19 @@ async fn readyz(State(served): State<Served>) -> Response {
 }
 
 async fn metrics(State(served): State<Served>) -> Response {
+    let _page = served.page.acquire().await;
     let scraped = (served.scraped)().await;
-    // Megabytes of text, perhaps: clients' requests do not wait for it.
-    blocking(move || {
-        let encoder = TextEncoder::new();
-        let mut families = served.registry.gather();
-        families.extend(scraped);
-        let mut body = Vec::new();
-        match encoder.encode(&families, &mut body) {
-            Ok(()) => (
+    let encoder = TextEncoder::new();
+    let mut body = Vec::new();
+    match encoder.encode(&served.registry.gather(), &mut body) {
+        Ok(()) => {
+            body.extend_from_slice(scraped.as_bytes());
+            (
                 [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
                 body,
             )
-                .into_response(),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+                .into_response()
         }
-    })
-    .await
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }

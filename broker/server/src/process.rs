@@ -151,7 +151,7 @@ fn readiness_of_start(
 fn scraped_once_started(started: Arc<OnceLock<http::Scraped>>) -> http::Scraped {
     Arc::new(move || match started.get() {
         Some(scraped) => scraped(),
-        None => Box::pin(async { Vec::new() }),
+        None => Box::pin(async { String::new() }),
     })
 }
 

@@ -12,7 +12,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::blocking::blocking;
@@ -25,7 +25,7 @@ use crate::replication::NodeConnection;
 /// What nodes speak with each other. A newer one only after a feature level says that all can.
 const VERSION: i16 = 7;
 /// Leaders answer at once, or as soon as they know that they lead.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_millis(1_500);
 /// As ListOffsets names the newest end.
 const LATEST: i64 = -1;
 /// Nobody's: whoever asks is told what consumers are.
@@ -126,9 +126,20 @@ async fn own_ends(broker: &Arc<Broker>, wanted: Vec<Wanted>, deadline: Instant) 
     if wanted.is_empty() {
         return Vec::new();
     }
+    // The one before it is still held up: no more threads are.
+    let Ok(only) = Arc::clone(&broker.group_lags.own).try_lock_owned() else {
+        return Vec::new();
+    };
     let asked_ms = monotonic_ms();
     let leader = Arc::clone(broker);
-    let found = blocking(move || found_here(&leader, &wanted)).await;
+    let looking = blocking(move || {
+        let found = found_here(&leader, &wanted);
+        drop(only);
+        found
+    });
+    let Ok(found) = timeout_at(deadline, looking).await else {
+        return Vec::new();
+    };
     for (_, led) in &found {
         led.ask_followers(broker, asked_ms);
     }
@@ -186,7 +197,9 @@ impl Asked for Asking {
         let request = ListOffsetsRequest::default()
             .with_replica_id(NO_REPLICA)
             .with_topics(topics.collect());
-        let response = connection.call(VERSION, &request, WAIT_MAX).await?;
+        // A connection that waits for longer for one answer keeps the next rounds waiting, too.
+        let answer = timeout(WAIT_MAX, connection.call(VERSION, &request, WAIT_MAX)).await;
+        let response = answer.map_err(|_| io::ErrorKind::TimedOut)??;
         Ok(ends_of(response))
     }
 

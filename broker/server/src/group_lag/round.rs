@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use foz_groups::{CommittedOffsets, GroupOffsets, LeftOut, PartitionLag};
+use foz_groups::{CommittedOffsets, GroupOffsets, LeftOut, PartitionEnd, PartitionLag};
 use foz_metadata::Image;
 use foz_metadata::image::NO_LEADER;
 use futures::future::join_all;
@@ -20,11 +20,14 @@ use crate::partition::monotonic_ms;
 const COMMITTED_MAX: Duration = Duration::from_secs(1);
 /// What leaders tell later is nothing to anybody: others' lag does not wait for it, and the next round comes.
 const ENDS_MAX: Duration = Duration::from_secs(2);
-/// Two series each, of some hundred bytes each: a page of four megabytes or so.
+/// Two series each, of some hundred bytes each: a page of four megabytes, and of 33 where names are as long as they may be.
 const OFFSETS_MAX: usize = 20_000;
 
+/// When the round began that there was not.
+pub(super) const NEVER: i64 = i64::MIN;
+
 /// What was found at one time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Round {
     pub(super) began_ms: i64,
     pub(super) coordinators: Vec<CoordinatorLags>,
@@ -43,6 +46,15 @@ pub(super) struct CoordinatorLags {
 pub(super) struct GroupLag {
     pub(super) group_id: Arc<str>,
     pub(super) partitions: Vec<PartitionLag>,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self {
+            began_ms: NEVER,
+            coordinators: Vec::new(),
+        }
+    }
 }
 
 impl Round {
@@ -76,7 +88,7 @@ impl Round {
             .into_iter()
             .map(|(led, committed)| CoordinatorLags {
                 led,
-                groups: lags(committed.groups, known),
+                groups: lags(committed.groups, known, asked_ms),
                 left_out: committed.left_out,
             });
         Self {
@@ -126,12 +138,18 @@ fn wanted<'a>(
     by_leader
 }
 
-fn lags(groups: Vec<GroupOffsets>, known: &KnownEnds) -> Vec<GroupLag> {
+fn lags(groups: Vec<GroupOffsets>, known: &KnownEnds, asked_ms: i64) -> Vec<GroupLag> {
     let groups = groups.into_iter().map(|group| {
         let offsets = group.offsets.into_iter();
-        let partitions = offsets.map(|committed| PartitionLag {
-            end: known.end(committed.topic_id, committed.partition),
-            committed,
+        let partitions = offsets.map(|committed| {
+            let end = known.end(committed.topic_id, committed.partition);
+            // What an earlier round was told says nothing of a group that has gone beyond it since.
+            let tells =
+                |end: &PartitionEnd| end.asked_ms >= asked_ms || end.offset >= committed.offset;
+            PartitionLag {
+                end: end.filter(tells),
+                committed,
+            }
         });
         GroupLag {
             group_id: group.group_id,

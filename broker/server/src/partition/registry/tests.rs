@@ -35,6 +35,7 @@ use super::*;
 use crate::authorizer::AllowAll;
 use crate::broker::Broker;
 use crate::coordinator::Coordinators;
+use crate::group_lag::GroupLags;
 use crate::identity::claim_all;
 use crate::net::budget::Budgets;
 use crate::partition::{Followed, Openings};
@@ -266,6 +267,7 @@ fn broker(data: &Path) -> (Arc<Broker>, mpsc::Receiver<String>) {
         fetchers: Fetchers::default(),
         fetch_sessions: SessionCache::new(SessionLimits::default()),
         coordinators: Coordinators::default(),
+        group_lags: GroupLags::default(),
         transactions: Transactions::default(),
         producer_ids: ProducerIds::default(),
         metrics,

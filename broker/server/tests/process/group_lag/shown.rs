@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::testbed::Node;
 use crate::versions::connection::eventually;
 
+/// By group, topic and partition.
+pub(super) const LAG: &str = "kminion_kafka_consumer_group_topic_partition_lag";
+
 /// By topic and partition.
 pub(crate) type Lags = BTreeMap<(String, i32), i64>;
 
@@ -21,8 +24,8 @@ pub(super) fn by_group(page: &str, name: &str) -> BTreeMap<String, Lags> {
             let (_, rest) = labels.split_once(&format!("{name}=\"")).unwrap();
             rest.split('"').next().unwrap().to_owned()
         };
-        let partition = (label("topic"), label("partition").parse().unwrap());
-        let lags = by_group.entry(label("group")).or_default();
+        let partition = (label("topic_name"), label("partition_id").parse().unwrap());
+        let lags = by_group.entry(label("group_id")).or_default();
         assert_eq!(
             lags.insert(partition, value),
             None,
@@ -42,11 +45,14 @@ fn lines_of<'a>(page: &'a str, name: &str) -> Vec<(&'a str, i64)> {
         .collect()
 }
 
-/// Numbers by their reasons.
+/// Numbers by their reasons; none before the broker has looked for the first time.
 pub(super) fn left_out(node: &Node) -> Vec<(&'static str, i64)> {
     let page = node.http("/metrics").unwrap();
     let found = lines_of(&page, "foz_group_lag_left_out");
-    let reasons = ["end", "group_id", "limit"];
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let reasons = ["coordinator", "end", "group_id", "limit"];
     assert_eq!(found.len(), reasons.len());
     let count = |reason: &str| {
         let label = format!("reason=\"{reason}\"");
@@ -61,8 +67,7 @@ pub(super) fn shown<'a>(
     group: &str,
 ) -> Option<(&'a Node, Lags)> {
     let nodes = nodes.into_iter().filter(|node| node.is_running());
-    let mut shown =
-        nodes.filter_map(|node| Some((node, series(node, "foz_group_lag").remove(group)?)));
+    let mut shown = nodes.filter_map(|node| Some((node, series(node, LAG).remove(group)?)));
     let first = shown.next();
     assert!(
         first.is_none() || shown.next().is_none(),
@@ -72,7 +77,7 @@ pub(super) fn shown<'a>(
 }
 
 pub(super) fn await_lags<'a>(
-    nodes: impl IntoIterator<Item = &'a Node> + Clone,
+    nodes: impl IntoIterator<Item = &'a Node> + Copy,
     group: &str,
     expected: &Lags,
 ) {
@@ -81,12 +86,12 @@ pub(super) fn await_lags<'a>(
 
 /// Some broker, whichever, shows this.
 pub(super) fn await_shown<'a>(
-    nodes: impl IntoIterator<Item = &'a Node> + Clone,
+    nodes: impl IntoIterator<Item = &'a Node> + Copy,
     group: &str,
     expected: Option<&Lags>,
 ) {
     eventually(|| {
-        let shown = shown(nodes.clone(), group).map(|(_, lags)| lags);
+        let shown = shown(nodes, group).map(|(_, lags)| lags);
         match shown.as_ref() == expected {
             true => Ok(()),
             false => Err(format!("{group} {shown:?}, not {expected:?}")),

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::catch_up::settle;
 use crate::cluster::Cluster;
+use crate::many_partitions::accepted;
 use crate::report::Product;
 use group::Group;
 
@@ -114,7 +115,7 @@ struct Failover {
 }
 
 /// What the brokers that live say of it.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Loads {
     longest_ms: f64,
     records: f64,
@@ -137,7 +138,7 @@ async fn course(cluster: &mut Cluster, size: Size) -> anyhow::Result<Failover> {
         replication_factor: Some(i16::try_from(brokers)?),
         ..NewTopic::default()
     };
-    client.create_topic(&topic).await?;
+    accepted(client.create_topic(&topic).await.map(drop))?;
     in_sync(&client, TOPIC, brokers).await?;
     let groups: Vec<Group> = (0..size.groups)
         .map(|number| Group::new(&client, number, size.commits(number)))
@@ -156,12 +157,12 @@ async fn course(cluster: &mut Cluster, size: Size) -> anyhow::Result<Failover> {
         .max_by_key(|(_, groups)| groups.len());
     let (victim, groups) = most.context("no group has a coordinator")?;
     eprintln!(
-        "        broker {victim} coordinates {} groups and is killed",
+        "        broker {victim} coordinates {} groups and is to be killed",
         groups.len()
     );
     let victim = usize::try_from(victim)?;
     let others = Client::connect(ClientConfig::new(cluster.addresses(Some(victim)))).await?;
-    let before = loads(cluster, victim).await?;
+    let before = quiet_loads(cluster, victim).await?;
     let mut clients = Vec::new();
     for group in &groups {
         let group = group.by_way_of(&others);
@@ -283,9 +284,27 @@ async fn within_limit(else_: &str, mut is_so: impl AsyncFnMut() -> bool) -> anyh
     Ok(())
 }
 
-/// Of all brokers but this one. The longest was lately: the partitions were made and empty not so long ago.
+/// Of all brokers but this one, once they tell of no load any longer that was before: those of partitions that had just
+/// been made.
+async fn quiet_loads(cluster: &mut Cluster, but: usize) -> anyhow::Result<Option<Loads>> {
+    let limit = Instant::now() + LIMIT;
+    loop {
+        match loads(cluster, but).await? {
+            Some(loads) if !loads.longest_ms.is_nan() && Instant::now() < limit => {
+                sleep(Duration::from_secs(1)).await;
+            }
+            loads => return Ok(loads),
+        }
+    }
+}
+
+/// Of all brokers but this one. The longest is not a number where nothing was loaded lately.
 async fn loads(cluster: &mut Cluster, but: usize) -> anyhow::Result<Option<Loads>> {
-    let mut all = Loads::default();
+    let mut all = Loads {
+        longest_ms: f64::NAN,
+        records: 0.0,
+        bytes: 0.0,
+    };
     for number in (0..cluster.replicas()).filter(|number| *number != but) {
         let Some(text) = cluster.broker(number).metrics().await? else {
             return Ok(None);
@@ -298,7 +317,7 @@ async fn loads(cluster: &mut Cluster, but: usize) -> anyhow::Result<Option<Loads
             value.with_context(|| format!("/metrics of broker {number} has no {name}"))
         };
         let longest_ms = "kafka_server_group_coordinator_metrics_partition_load_time_max";
-        // Where nothing was loaded it is not a number.
+        // The one that is a number.
         all.longest_ms = all.longest_ms.max(metric(longest_ms)?);
         all.records += metric("foz_group_coordinator_loaded_records_total")?;
         all.bytes += metric("foz_group_coordinator_loaded_bytes_total")?;

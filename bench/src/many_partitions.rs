@@ -210,7 +210,7 @@ async fn delete(client: &Client, topics: usize) -> anyhow::Result<()> {
 }
 
 /// A change that is made may be carried out for longer than its request waits.
-fn accepted(changed: Result<(), ClientError>) -> Result<(), ClientError> {
+pub(crate) fn accepted(changed: Result<(), ClientError>) -> Result<(), ClientError> {
     match changed {
         Err(error) if error.code() == Some(ErrorCode::RequestTimedOut) => Ok(()),
         changed => changed,

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use foz_groups::partition_for;
 use foz_protocol::error::ErrorCode;
-use kafka_protocol::messages::{EndTxnRequest, EndTxnResponse, FindCoordinatorRequest};
+use kafka_protocol::messages::{
+    EndTxnRequest, EndTxnResponse, FindCoordinatorRequest, MetadataRequest,
+};
 use rustix::process::Signal;
 
 use crate::testbed::{Testbed, pause};
@@ -118,7 +120,7 @@ struct Open {
     node: usize,
     /// Is to write a marker of it, as leader of this partition.
     slow: usize,
-    partition: (&'static str, i32),
+    partition: (String, i32),
 }
 
 /// One whose commit is decided while `slow` stands still, which has not written its marker.
@@ -127,39 +129,38 @@ struct Decided {
     ended: EndTxnResponse,
     node: usize,
     slow: usize,
-    tries: usize,
 }
 
-/// `begin` is told how many were begun before. On a busy machine the lease of the broker that stands still can be over before
-/// anybody has looked: then another has led the partition and written the marker, and the next transaction is tried.
-fn decided_while_one_stands_still(
+/// What `begin` has begun, which is told how many were before. On a busy machine the lease of the broker that stands still can be
+/// over before anybody has looked: then another leads the partition and writes the marker, and the next is begun.
+fn decided_while_one_stands_still<T>(
     testbed: &Testbed,
-    mut begin: impl FnMut(usize, &mut Connection) -> Open,
-) -> Decided {
+    begin: impl Fn(usize, &mut Connection) -> (T, Open),
+) -> (T, Decided) {
     let answered = Answered::default();
     let mut any = Connection::open(&testbed.brokers[0], &answered);
     for attempt in 0..TRIES {
-        let open = begin(attempt, &mut any);
+        let (begun, open) = begin(attempt, &mut any);
         let mut connection = Connection::open(&testbed.brokers[open.node], &answered);
         testbed.brokers[open.slow].signal(Signal::STOP);
         let ended = open.producer.end(&mut connection, 5, true);
         assert_eq!(error(ended.error_code), ErrorCode::None);
         let described = open.producer.describe(&mut connection);
+        let (topic, partition) = open.partition;
+        let leads = leader_of(&mut connection, &topic, partition) == open.slow;
         match described.transaction_state.as_str() {
-            "PrepareCommit" => {
-                return Decided {
+            "PrepareCommit" if leads => {
+                let decided = Decided {
                     producer: open.producer,
                     ended,
                     node: open.node,
                     slow: open.slow,
-                    tries: attempt + 1,
                 };
+                return (begun, decided);
             }
-            late => assert_eq!(late, "CompleteCommit"),
+            "PrepareCommit" | "CompleteCommit" if !leads => {}
+            other => panic!("{other}, though nobody can have written the marker"),
         }
-        let (topic, partition) = open.partition;
-        let leader = leader_of(&mut connection, topic, partition);
-        assert_ne!(leader, open.slow, "nobody has written the marker");
         testbed.brokers[open.slow].signal(Signal::CONT);
         // It has heard of that.
         any = connection;
@@ -167,22 +168,33 @@ fn decided_while_one_stands_still(
     panic!("in each of {TRIES} tries the broker that stood still lost its partition too early");
 }
 
-/// With "a" on both partitions of the topic.
-fn begin_on(testbed: &Testbed, topic: &Topic, attempt: usize, any: &mut Connection) -> Open {
-    let slow = leader_of(any, "orders", 1);
+/// With "a" on both partitions of a new topic, which two brokers lead.
+fn begin_on_two(testbed: &Testbed, attempt: usize, any: &mut Connection) -> (Topic, Open) {
+    // Who stood still in the last try is to be there again.
+    eventually(|| {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        match any.call(12, &request).brokers.len() {
+            3 => Ok(()),
+            other => Err(other),
+        }
+    });
+    let name = format!("orders-{attempt}");
+    let topic = any.create_replicated_topic(&name, 2, 3);
+    let slow = leader_of(any, &name, 1);
     let (id, node) = id_decided_without(any, slow, attempt);
     let answered = Answered::default();
     let mut connection = Connection::open(&testbed.brokers[node], &answered);
     let producer = Producer::init(&mut connection, &id);
     for partition in [0, 1] {
-        write(testbed, &producer, topic, partition, "a");
+        write(testbed, &producer, &topic, partition, "a");
     }
-    Open {
+    let open = Open {
         producer,
         node,
         slow,
-        partition: ("orders", 1),
-    }
+        partition: (name, 1),
+    };
+    (topic, open)
 }
 
 /// The marker is waited for by a broker that stands still; what it hears when it is killed nobody knows.
@@ -191,14 +203,11 @@ fn markers_go_to_the_next_leader_when_one_dies_before_it_has_written_them() {
     let mut testbed = decided_by(1);
     testbed.start_all();
     let answered = Answered::default();
-    let mut any = Connection::open(&testbed.brokers[0], &answered);
-    let topic = any.create_replicated_topic("orders", 2, 3);
-    let decided = decided_while_one_stands_still(&testbed, |attempt, any| {
-        begin_on(&testbed, &topic, attempt, any)
+    let (topic, decided) = decided_while_one_stands_still(&testbed, |attempt, any| {
+        begin_on_two(&testbed, attempt, any)
     });
     testbed.brokers[decided.slow].kill();
-    let mut written = vec!["a"; decided.tries];
-    await_committed(&testbed, &topic, &written);
+    await_committed(&testbed, &topic, &["a"]);
     let mut producer = decided.producer;
     let mut connection = Connection::open(&testbed.brokers[decided.node], &answered);
     producer.await_state(&mut connection, "CompleteCommit");
@@ -206,9 +215,8 @@ fn markers_go_to_the_next_leader_when_one_dies_before_it_has_written_them() {
     write(&testbed, &producer, &topic, 1, "b");
     let ended = producer.end(&mut connection, 5, true);
     assert_eq!(error(ended.error_code), ErrorCode::None);
-    written.push("b");
     eventually(|| match read_committed(&testbed, &topic, 1) {
-        (values, false) if values == written => Ok(()),
+        (values, false) if values == ["a", "b"] => Ok(()),
         other => Err(other),
     });
 }
@@ -218,15 +226,12 @@ fn markers_go_to_the_next_leader_when_one_dies_before_it_has_written_them() {
 fn markers_that_were_half_sent_are_sent_by_the_next_coordinator() {
     let mut testbed = decided_by(2);
     testbed.start_all();
-    let answered = Answered::default();
-    let mut any = Connection::open(&testbed.brokers[0], &answered);
-    let topic = any.create_replicated_topic("orders", 2, 3);
-    let decided = decided_while_one_stands_still(&testbed, |attempt, any| {
-        begin_on(&testbed, &topic, attempt, any)
+    let (topic, decided) = decided_while_one_stands_still(&testbed, |attempt, any| {
+        begin_on_two(&testbed, attempt, any)
     });
     testbed.brokers[decided.node].kill();
     testbed.brokers[decided.slow].signal(Signal::CONT);
-    await_committed(&testbed, &topic, &vec!["a"; decided.tries]);
+    await_committed(&testbed, &topic, &["a"]);
 }
 
 /// The next transaction of a producer begins when the last one has all its markers. Its first batch may come earlier: the
@@ -318,9 +323,8 @@ fn offsets_count_with_the_next_coordinator_whichever_dies_before_the_marker_is_w
         let answered = Answered::default();
         let mut any = Connection::open(&testbed.brokers[0], &answered);
         any.create_replicated_topic("orders", 1, 3);
-        let name = |attempt: usize| format!("group-{attempt}");
-        let decided = decided_while_one_stands_still(&testbed, |attempt, any| {
-            let group = name(attempt);
+        let (group, decided) = decided_while_one_stands_still(&testbed, |attempt, any| {
+            let group = format!("group-{attempt}");
             let slow = group_coordinator(any, &group);
             let (id, node) = id_decided_without(any, slow, attempt);
             let mut connection = Connection::open(&testbed.brokers[node], &answered);
@@ -332,17 +336,15 @@ fn offsets_count_with_the_next_coordinator_whichever_dies_before_the_marker_is_w
                     other => Err(other),
                 },
             );
-            Open {
+            let index = partition_for(&group, OFFSETS_PARTITIONS);
+            let open = Open {
                 producer,
                 node,
                 slow,
-                partition: (
-                    "__consumer_offsets",
-                    partition_for(&group, OFFSETS_PARTITIONS),
-                ),
-            }
+                partition: ("__consumer_offsets".to_owned(), index),
+            };
+            (group, open)
         });
-        let group = name(decided.tries - 1);
         if group_dies {
             testbed.brokers[decided.slow].kill();
         } else {

@@ -1,7 +1,7 @@
 //! What is wrong with a producer, its epoch or what it names.
 
 use anyhow::{Context, Result};
-use kafka_protocol::messages::{AddPartitionsToTxnRequest, ProducerId};
+use kafka_protocol::messages::{AddPartitionsToTxnRequest, ProducerId, TransactionalId};
 use uuid::Uuid;
 
 use super::super::{NOWHERE, group, text};
@@ -9,7 +9,6 @@ use super::{
     ADD_VERSION, Asker, BROKERS_ADD_FROM, EPOCHS_FROM, GROUP, LEDGER, NAMED_FROM, Producer,
     initialising, producing, topic_data,
 };
-use kafka_protocol::messages::TransactionalId;
 
 const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// More than any producer that asks here has.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::now::Now;
 use crate::pending::PendingOffsets;
 
 /// One committed offset.
@@ -23,6 +24,24 @@ pub(crate) struct OffsetAndMetadata {
 }
 
 impl OffsetAndMetadata {
+    /// What a client commits now, for any topic of the name, and for as long as the broker keeps offsets.
+    pub(crate) fn committed(
+        offset: i64,
+        leader_epoch: i32,
+        metadata: Option<&str>,
+        now: Now,
+    ) -> Self {
+        Self {
+            offset,
+            leader_epoch,
+            metadata: Arc::from(metadata.unwrap_or("")),
+            commit_timestamp_ms: now.wall_ms,
+            expire_timestamp_ms: None,
+            topic_id: Uuid::nil(),
+            place: 0,
+        }
+    }
+
     /// Not when another topic has taken the name since; a nil id is any topic.
     pub(crate) fn is_of_topic(&self, topic_id: Uuid) -> bool {
         self.topic_id.is_nil() || topic_id.is_nil() || self.topic_id == topic_id

@@ -135,7 +135,8 @@ fn commit(
         let topic_id = topic_id.or_else(known).unwrap_or_default();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let refused = refuse(&name, partition.committed_metadata.as_deref(), config)
+            let metadata = partition.committed_metadata.as_deref();
+            let refused = refuse(&name, metadata, config)
                 .or_else(|| rule.check(&topic_id, partition.partition_index).err());
             partitions.push(
                 OffsetCommitResponsePartition::default()
@@ -151,13 +152,14 @@ fn commit(
                 partition: partition.partition_index,
             };
             let value = OffsetAndMetadata {
-                offset: partition.committed_offset,
-                leader_epoch: partition.committed_leader_epoch,
-                metadata: Arc::from(partition.committed_metadata.as_deref().unwrap_or("")),
-                commit_timestamp_ms: now.wall_ms,
                 expire_timestamp_ms,
                 topic_id: topic.topic_id,
-                place: 0,
+                ..OffsetAndMetadata::committed(
+                    partition.committed_offset,
+                    partition.committed_leader_epoch,
+                    metadata,
+                    now,
+                )
             };
             changes.push(OffsetChange {
                 key,

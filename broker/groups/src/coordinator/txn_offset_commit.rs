@@ -7,7 +7,6 @@ use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
-use uuid::Uuid;
 
 use super::offset_commit::refuse;
 use super::{Coordinator, reply};
@@ -91,15 +90,12 @@ impl Coordinator {
                     topic: name.clone(),
                     partition: partition.partition_index,
                 };
-                let value = OffsetAndMetadata {
-                    offset: partition.committed_offset,
-                    leader_epoch: partition.committed_leader_epoch,
-                    metadata: Arc::from(metadata.unwrap_or("")),
-                    commit_timestamp_ms: now.wall_ms,
-                    expire_timestamp_ms: None,
-                    topic_id: Uuid::nil(),
-                    place: 0,
-                };
+                let value = OffsetAndMetadata::committed(
+                    partition.committed_offset,
+                    partition.committed_leader_epoch,
+                    metadata,
+                    now,
+                );
                 offsets.push(OffsetChange {
                     key,
                     value: Some(value),

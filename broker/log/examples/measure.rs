@@ -81,13 +81,6 @@ fn write_sample(path: &Path) -> Result<()> {
         flush_before_acknowledge: true,
         ..LogConfig::default()
     };
-    let codecs = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
     for round in 0..3 {
         let (directory, _) = open(path, &config)?;
         let name = TopicPartition::new("sample", 0);
@@ -98,7 +91,7 @@ fn write_sample(path: &Path) -> Result<()> {
         let mut sequences = [0; 5];
         for n in 0..200_i64 {
             let producer = (n % 5) as usize;
-            let builder = BatchBuilder::new(codecs[(n / 7 % 5) as usize]).idempotent(
+            let builder = BatchBuilder::new(Compression::ALL[(n / 7 % 5) as usize]).idempotent(
                 4000 + producer as i64,
                 round,
                 sequences[producer],

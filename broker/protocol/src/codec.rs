@@ -57,6 +57,9 @@ pub enum CodecError {
 }
 
 impl Compression {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
     /// The codec with this number.
     #[must_use]
     pub fn from_id(id: u8) -> Option<Self> {
@@ -315,17 +318,9 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
-
     #[test]
     fn ids_and_names_come_back() {
-        for codec in ALL {
+        for codec in Compression::ALL {
             assert_eq!(Compression::from_id(codec.id()), Some(codec));
             assert_eq!(Compression::from_name(codec.name()), Some(codec));
         }
@@ -335,7 +330,7 @@ mod tests {
 
     #[test]
     fn every_head_that_is_written_is_taken_and_no_other() {
-        for codec in ALL {
+        for codec in Compression::ALL {
             let packed = codec.compress(b"some bytes").unwrap();
             codec.check_head(&packed).unwrap();
             let is_told = !matches!(codec, Compression::None | Compression::Snappy);
@@ -367,7 +362,7 @@ mod tests {
     #[test]
     fn a_bomb_is_stopped_at_the_bound() {
         let zeros = vec![0; 4 << 20];
-        for codec in ALL {
+        for codec in Compression::ALL {
             let packed = codec.compress(&zeros).unwrap();
             assert!(matches!(
                 codec.decompress(&packed, zeros.len() - 1),
@@ -453,7 +448,7 @@ mod tests {
             repeat in 1usize..30,
         ) {
             let plain = plain.repeat(repeat);
-            for codec in ALL {
+            for codec in Compression::ALL {
                 let packed = codec.compress(&plain).unwrap();
                 prop_assert_eq!(&codec.decompress(&packed, plain.len()).unwrap(), &plain);
             }
@@ -461,7 +456,7 @@ mod tests {
 
         #[test]
         fn garbage_never_panics(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
-            for codec in ALL {
+            for codec in Compression::ALL {
                 if let Ok(plain) = codec.decompress(&garbage, 4096) {
                     prop_assert!(plain.len() <= 4096);
                 }

@@ -8,14 +8,6 @@ use foz_protocol::record::{
 use foz_protocol::wire::WireError;
 use proptest::prelude::*;
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
-
 #[derive(Debug, Clone, PartialEq)]
 struct Owned {
     timestamp_ms: i64,
@@ -295,7 +287,7 @@ fn sequences_wrap_to_zero() {
 proptest! {
     #[test]
     fn what_is_built_is_read_back(records in proptest::collection::vec(owned(), 1..20)) {
-        for codec in CODECS {
+        for codec in Compression::ALL {
             let mut builder = BatchBuilder::new(codec);
             for record in &records {
                 push(&mut builder, record);
@@ -330,7 +322,7 @@ proptest! {
         at: prop::sample::Index,
         bits: u8,
     ) {
-        for codec in CODECS {
+        for codec in Compression::ALL {
             let mut builder = BatchBuilder::new(codec);
             for record in &records {
                 push(&mut builder, record);

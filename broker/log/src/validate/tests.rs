@@ -249,7 +249,7 @@ fn compacted_topics_need_keys_in_every_codec() {
         cleanup_compact: true,
         ..LogConfig::default()
     };
-    for codec in CODECS {
+    for codec in Compression::ALL {
         let keyed = [record(Some(b""), NOW_MS), record(Some(b"k"), NOW_MS)];
         validate(&mut batch_of(codec, &keyed), false, &config, NOW_MS).unwrap();
         let one_without = [record(Some(b"k"), NOW_MS), record(None, NOW_MS)];
@@ -261,14 +261,6 @@ fn compacted_topics_need_keys_in_every_codec() {
     }
 }
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
-
 fn stored_in(codec: Compression, level: Option<i32>) -> LogConfig {
     LogConfig {
         compression: Some(StoredCompression { codec, level }),
@@ -279,7 +271,10 @@ fn stored_in(codec: Compression, level: Option<i32>) -> LogConfig {
 #[test]
 fn batches_are_stored_in_the_codec_of_the_topic() {
     let records = [record(None, NOW_MS), record(Some(b"k"), NOW_MS + 7)];
-    for (from, to) in CODECS.iter().flat_map(|from| CODECS.map(|to| (*from, to))) {
+    for (from, to) in Compression::ALL
+        .iter()
+        .flat_map(|from| Compression::ALL.map(|to| (*from, to)))
+    {
         let mut bytes = batch_of(from, &records);
         let before = bytes.clone();
         let config = stored_in(to, None);

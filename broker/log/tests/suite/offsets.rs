@@ -6,13 +6,7 @@ use crate::support::*;
 
 #[test]
 fn the_first_record_at_or_after_a_time_is_found_in_every_codec() {
-    for codec in [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ] {
+    for codec in Compression::ALL {
         let world = World::new(small_segments(400));
         let (_directory, log) = world.log();
         // Times fall and rise: 100 105 103 | 110 115 113 | ...

@@ -11,14 +11,6 @@ use foz_protocol::codec::Compression;
 
 use crate::testbed::{Testbed, read_all, topic};
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
-
 /// Of sizes from nothing to a megabyte, with null keys, empty keys, null values and headers.
 fn message(number: usize) -> Message {
     let value = format!("{number}:")
@@ -69,7 +61,7 @@ fn started_ms() -> i64 {
 /// By a producer for each chunk, the codecs in turn.
 async fn produce(client: &Client, numbers: std::ops::Range<usize>, chunk: usize) {
     let numbers: Vec<usize> = numbers.collect();
-    for (codec, chunk) in CODECS.iter().cycle().zip(numbers.chunks(chunk)) {
+    for (codec, chunk) in Compression::ALL.iter().cycle().zip(numbers.chunks(chunk)) {
         let config = ProducerConfig {
             compression: *codec,
             ..ProducerConfig::default()

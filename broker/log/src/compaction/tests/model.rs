@@ -14,14 +14,6 @@ use crate::compaction::LastOfProducer;
 use crate::{CompactionError, CompactionLimits, PageCache};
 
 const CASES: u32 = 300;
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
-
 #[derive(Debug, Clone)]
 enum Step {
     Data {
@@ -67,7 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => (
             proptest::collection::vec((key, value), 1..5),
-            0..CODECS.len(),
+            0..Compression::ALL.len(),
             proptest::option::weighted(0.6, (1..4_i64, any::<bool>())),
         ).prop_map(|(records, codec, producer)| Step::Data { records, codec, producer }),
         6 => (1..4_i64, any::<bool>())
@@ -195,7 +187,7 @@ impl Life {
                 records,
                 codec,
                 producer,
-            } => self.append(&records, CODECS[codec], producer),
+            } => self.append(&records, Compression::ALL[codec], producer),
             Step::End {
                 producer,
                 is_commit,

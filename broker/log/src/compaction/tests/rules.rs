@@ -306,13 +306,7 @@ fn the_first_batch_of_an_epoch_stays_as_a_header() {
 
 #[test]
 fn codecs_and_timestamps_of_the_broker_stay() {
-    for codec in [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ] {
+    for codec in Compression::ALL {
         let root = tempfile::tempdir().unwrap();
         let world = world(&root);
         let spec = Spec { codec, ..PLAIN };

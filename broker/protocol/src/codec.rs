@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_cut_stream_is_damaged() {
         let plain: Vec<u8> = (0..100_000u32).flat_map(u32::to_be_bytes).collect();
-        for codec in &ALL[1..] {
+        for codec in &Compression::ALL[1..] {
             let packed = codec.compress(&plain).unwrap();
             let cut = codec.decompress(&packed[..packed.len() - 20], 1 << 20);
             assert!(matches!(cut, Err(CodecError::Damaged { .. })), "{codec:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foz_metadata::config::{Effect, Effective, Kind, Resolver, Scope, Source};
+use foz_metadata::config::{Effect, Effective, Kind, Resolver, Scope, Source, SynonymValue};
 
 use crate::broker::Broker;
 
@@ -69,11 +69,17 @@ pub(crate) fn default_broker_configs(broker: &Broker) -> Vec<Entry> {
         .flat_map(|set| set.iter())
         .filter_map(|(name, value)| {
             let key = Scope::Broker.key(name)?;
+            let source = Source::DynamicDefaultBroker;
             Some(entry(Effective {
                 key,
                 value: Some(value.clone()),
-                source: Source::DynamicDefaultBroker,
-                synonyms: Vec::new(),
+                source,
+                // Asked of all brokers there is no other place, unlike asked of one.
+                synonyms: vec![SynonymValue {
+                    name: key.name,
+                    value: value.clone(),
+                    source,
+                }],
             }))
         })
         .collect()

@@ -9,11 +9,9 @@ mod static_members;
 mod topics;
 mod transactions;
 
-use anyhow::{Context, Result};
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{GroupId, MetadataRequest, TopicName};
+use anyhow::Result;
+use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use uuid::Uuid;
 
 use super::asker::Asker;
 
@@ -48,13 +46,6 @@ fn topic(name: &str) -> TopicName {
 
 fn group(name: &str) -> GroupId {
     GroupId(text(name))
-}
-
-fn id_of(asker: &mut Asker, name: &str) -> Result<Uuid> {
-    let named = MetadataRequestTopic::default().with_name(Some(topic(name)));
-    let request = MetadataRequest::default().with_topics(Some(vec![named]));
-    let metadata = asker.until(12, &request, |_| true)?;
-    Ok(metadata.topics.first().context("no topic")?.topic_id)
 }
 
 #[cfg(test)]

@@ -82,14 +82,16 @@ canaries! {
 }
 
 impl Canary {
-    /// Whether the faults of the chaos runs bring it out: a broker has one data directory there, and hardly ever does a
-    /// leader go away between a marker and its copies. Others are for the properties of `foz-metadata`, and for the model of
-    /// transactions of `foz-log`.
+    /// Whether the faults of the chaos runs bring it out: a broker has one data directory there, hardly ever does a
+    /// leader go away between a marker and its copies, and no client stands still. Others are for the properties of
+    /// `foz-metadata`, for the model of transactions of `foz-log`, and for Kafka Streams under faults.
     #[must_use]
     pub const fn shows_in_runs(self) -> bool {
         !matches!(
             self,
-            Self::OfflineReplicaIsElected | Self::LsoIgnoresUnreplicatedMarkers
+            Self::OfflineReplicaIsElected
+                | Self::LsoIgnoresUnreplicatedMarkers
+                | Self::FencedMemberCommits
         )
     }
 }

@@ -124,6 +124,8 @@ impl Campaign {
     ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let subject = setting.subject()?;
+        // The stage takes this thread to the clients' network, where Maven has nobody to ask.
+        let compiled = workload_config.program.compile(folder)?;
         eprintln!(
             "starting 3 controllers and 3 brokers in {}",
             folder.display()
@@ -133,7 +135,6 @@ impl Campaign {
         if let Some(canary) = &setting.canary {
             check_switched_on(folder, canary)?;
         }
-        let compiled = workload_config.program.compile(folder)?;
         let applications =
             Applications::start(&workload_config.program, &compiled, &stage.network, folder)?;
         let workload = Workload::start(workload_config, &compiled, &stage.network, folder)?;

@@ -202,7 +202,8 @@ async fn commit_all(groups: &[Group], size: Size) -> anyhow::Result<()> {
         writers.spawn(async move {
             for offset in 1..=size.commits(0) {
                 for group in groups.iter().filter(|group| group.offset >= offset) {
-                    until_answered(began, || group.commit(size.partitions, offset)).await?;
+                    until_answered(Instant::now(), || group.commit(size.partitions, offset))
+                        .await?;
                 }
             }
             anyhow::Ok(())

@@ -32,8 +32,7 @@ const SOAK_COMPACTION_CASES: &str = "100000";
 
 /// A word count with exactly-once under faults, two minutes each.
 const STREAMS_RUNS: &str = "20";
-/// Of transactions under faults: an even seed has `transaction.version` 1, an odd one 2.
-const TRANSACTIONS_SEEDS: [&str; 2] = ["700", "701"];
+const TRANSACTION_VERSIONS: [&str; 2] = ["1", "2"];
 const TRANSACTIONS_MINUTES: &str = "20";
 
 const CARGO_LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -137,15 +136,15 @@ pub fn soak(folders: &Folders, progress: &Progress) -> Result<()> {
         &[&runs[..], &streams].concat(),
         &[],
     );
-    for (seed, version) in TRANSACTIONS_SEEDS.into_iter().zip(1..) {
+    for version in TRANSACTION_VERSIONS {
         let transactions = [
             "run",
             "--broker",
             &broker,
             "--faults",
             "process",
-            "--seed",
-            seed,
+            "--transaction-version",
+            version,
             "--minutes",
             TRANSACTIONS_MINUTES,
         ];
@@ -366,13 +365,6 @@ mod tests {
             "kafka-s-tests--20-runs.log"
         );
         assert_ne!(log_name("version 1 holds"), log_name("version 2 holds"));
-    }
-
-    /// As `foz-chaos` deals versions to seeds.
-    #[test]
-    fn seeds_of_transactions_are_of_both_versions() {
-        let parities = TRANSACTIONS_SEEDS.map(|seed| seed.parse::<u64>().unwrap() % 2);
-        assert_eq!(parities, [0, 1]);
     }
 
     #[test]

@@ -127,8 +127,11 @@ fn answered(
         return response;
     }
     let updates = request.feature_updates.iter();
-    let results = updates
-        .map(|update| UpdatableFeatureResult::default().with_feature(update.feature.clone()));
+    let results = updates.map(|update| {
+        UpdatableFeatureResult::default()
+            .with_feature(update.feature.clone())
+            .with_error_message(None)
+    });
     response.with_results(results.collect())
 }
 
@@ -143,7 +146,8 @@ mod tests {
         for (version, results) in [(0, 1), (1, 1), (2, 0)] {
             let response = answered(version, &request, 0, None);
             assert_eq!((response.error_code, response.results.len()), (0, results));
-            assert!(response.results.iter().all(|it| it.error_code == 0));
+            let mut results = response.results.iter();
+            assert!(results.all(|it| it.error_code == 0 && it.error_message.is_none()));
             let response = answered(version, &request, 95, Some("no".to_owned()));
             assert_eq!((response.error_code, response.results.len()), (95, 0));
             assert_eq!(response.error_message.as_deref(), Some("no"));

@@ -15,6 +15,9 @@ use super::throttle::Throttle;
 use crate::broker::Broker;
 use crate::partition::{Key, Partition};
 
+/// Of one leader: each has a connection, a task and a fetch session there.
+const FETCHERS_MAX: u32 = 64;
+
 /// A leader's node and the number of the fetcher.
 type FetcherKey = (i32, u32);
 
@@ -58,12 +61,22 @@ impl Fetchers {
             return;
         }
         state.spread_over = count;
-        let wrong = state.by_partition.iter().filter_map(|(key, from)| {
-            let to = (from.0, fetcher_of(*key, count));
+        let mut by_partition = state.by_partition.iter();
+        if by_partition.all(|(key, from)| from.1 == fetcher_of(*key, count)) {
+            return;
+        }
+        // All begin anew. One that only lost some of its partitions would keep its connection, and what it had asked for there
+        // could reach the leader after what its successor asks, as if the follower had gone back.
+        let followed = state.by_partition.iter().filter_map(|(key, from)| {
             let partition = state.running.get(from)?.assigned.partition(*key)?;
-            (to != *from).then_some((to, partition))
+            Some(((from.0, fetcher_of(*key, count)), partition))
         });
-        for (to, partition) in wrong.collect::<Vec<_>>() {
+        let followed: Vec<_> = followed.collect();
+        state.by_partition.clear();
+        for (_, running) in std::mem::take(&mut state.running) {
+            running.stop.cancel();
+        }
+        for (to, partition) in followed {
             self.assign(&mut state, broker, to, &partition);
         }
     }
@@ -138,8 +151,8 @@ impl State {
 
 /// `num.replica.fetchers`.
 fn count(broker: &Broker) -> u32 {
-    let count = broker.config_number("num.replica.fetchers").max(1);
-    u32::try_from(count).unwrap_or(u32::MAX)
+    let count = broker.config_number("num.replica.fetchers");
+    u32::try_from(count).unwrap_or(1).clamp(1, FETCHERS_MAX)
 }
 
 /// Topic ids are random.

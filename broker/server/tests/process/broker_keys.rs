@@ -251,6 +251,8 @@ fn the_number_of_fetchers_can_be_changed_while_they_fetch() {
         assert!(count == 1 || fetchers.len() > 1, "{led:?}");
         let done = set(&mut other, KEY, &count.to_string());
         assert_eq!(done, (ErrorCode::None, String::new()));
+        // While they begin anew.
+        write(value);
         let expected = by_one + fetchers.len() - 1;
         eventually(|| match leader.connections_of_nodes() {
             found if found == expected => Ok(()),

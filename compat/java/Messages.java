@@ -49,10 +49,23 @@ public final class Messages {
         many,
         /** The least and the greatest numbers. */
         extreme,
+        /** Each value by itself: null or not, of any length, small and great; and others in each of these. */
+        mixed_1,
+        mixed_2,
+        mixed_3,
+        mixed_4;
+
+        boolean isMixed() {
+            return compareTo(mixed_1) >= 0;
+        }
     }
 
     private static final int UNKNOWN_TAG = 10000;
     private static final int MANY = 130;
+    /** About where the length of a length changes, and others. */
+    private static final int[] MIXED_LENGTHS = {0, 1, 2, 7, 40, 126, 127, 128, 300};
+    /** Of one to four bytes. */
+    private static final String[] MIXED_LETTERS = {"a", "Z", "0", ".", "\0", "\u00e9", "\u6771", "\ud83d\ude00"};
     /** Brokers never say it in a Fetch response; controllers do. */
     private static final String OF_RAFT = "snapshot_id";
 
@@ -113,7 +126,8 @@ public final class Messages {
         for (BoundField bound : schema.fields()) {
             if (bound.def.type instanceof TaggedFields tagged) {
                 for (var field : tagged.fields().values()) {
-                    if (!OF_RAFT.equals(field.name)) {
+                    boolean isLeftOut = filling.isMixed() && drawn(path + "." + field.name + ".default", 3) == 0;
+                    if (!OF_RAFT.equals(field.name) && !isLeftOut) {
                         set(message, field, path);
                     }
                 }
@@ -176,6 +190,9 @@ public final class Messages {
             return switch (filling) {
                 case extreme -> new Uuid(-1, -1);
                 case empty -> Uuid.ZERO_UUID;
+                case mixed_1, mixed_2, mixed_3, mixed_4 -> drawn(path, 4) == 0
+                    ? Uuid.ZERO_UUID
+                    : new Uuid(hash(path), hash(path + ".low"));
                 default -> new Uuid(hash(path), hash(path + ".low"));
             };
         }
@@ -184,6 +201,7 @@ public final class Messages {
                 case empty -> "";
                 case many -> "0123456789".repeat(path.contains("[") ? 1 : MANY / 10);
                 case extreme -> "\0\t\uffff\ud83d\ude00";
+                case mixed_1, mixed_2, mixed_3, mixed_4 -> mixedText(path);
                 default -> "p\u00e9age-\u6771-" + Long.toHexString(hash(path));
             };
         }
@@ -203,6 +221,9 @@ public final class Messages {
         // Kafka's broker answers with no records where there are none, never with null.
         if (path.startsWith("response.") && path.endsWith(".records")) {
             return false;
+        }
+        if (filling.isMixed()) {
+            return drawn(path + ".null", 3) == 0;
         }
         boolean holdsStructures = type instanceof Schema || elementOf(type) instanceof Schema;
         return filling == Filling.nulls || (filling == Filling.inner_nulls && !holdsStructures);
@@ -234,6 +255,7 @@ public final class Messages {
             case empty, nulls, inner_nulls -> element instanceof Schema ? 1 : 0;
             // An array inside of another is short, or the message would be megabytes.
             case many -> isInside ? 1 : MANY;
+            case mixed_1, mixed_2, mixed_3, mixed_4 -> drawn(path + ".count", 4);
             default -> 2;
         };
         for (int i = 0; i < count; i++) {
@@ -252,12 +274,40 @@ public final class Messages {
         return switch (filling) {
             case empty, nulls, inner_nulls -> new byte[0];
             case many -> new byte[path.contains("[") ? 1 : MANY];
+            case mixed_1, mixed_2, mixed_3, mixed_4 -> mixedBytes(path);
             default -> ByteBuffer.allocate(Long.BYTES).putLong(hash(path)).array();
         };
     }
 
+    private byte[] mixedBytes(String path) {
+        byte[] bytes = new byte[MIXED_LENGTHS[drawn(path + ".length", MIXED_LENGTHS.length)]];
+        for (int i = 0; i < bytes.length; i++) {
+            bytes[i] = (byte) hash(path + i);
+        }
+        return bytes;
+    }
+
+    private String mixedText(String path) {
+        int length = MIXED_LENGTHS[drawn(path + ".length", MIXED_LENGTHS.length)];
+        StringBuilder text = new StringBuilder();
+        for (int i = 0; i < length; i++) {
+            text.append(MIXED_LETTERS[drawn(path + i, MIXED_LETTERS.length)]);
+        }
+        return text.toString();
+    }
+
+    /** From 0 on, less than {@code bound}. */
+    private int drawn(String path, int bound) {
+        return (int) Long.remainderUnsigned(hash(path), bound);
+    }
+
     private long number(String path, long least, long greatest) {
         long hash = hash(path);
+        if (filling.isMixed()) {
+            // As many small ones as great ones.
+            hash >>= drawn(path + ".width", Long.SIZE);
+            return greatest - least == -1 ? hash : least + Math.floorMod(hash - least, greatest - least + 1);
+        }
         if (filling != Filling.extreme) {
             return least + Long.remainderUnsigned(hash, greatest - least == -1 ? -1 : greatest - least + 1);
         }
@@ -265,9 +315,10 @@ public final class Messages {
     }
 
     /** FNV-1a, mixed. */
-    private static long hash(String path) {
+    private long hash(String path) {
+        String of = filling.isMixed() ? filling + path : path;
         long hash = 0xcbf29ce484222325L;
-        for (byte next : path.getBytes(StandardCharsets.UTF_8)) {
+        for (byte next : of.getBytes(StandardCharsets.UTF_8)) {
             hash = (hash ^ next) * 0x100000001b3L;
         }
         hash = (hash ^ (hash >>> 32)) * 0x9e3779b97f4a7c15L;

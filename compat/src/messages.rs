@@ -21,7 +21,7 @@ use crate::setting::Setting;
 const MESSAGES: &str = "messages.txt.zst";
 const JAVA_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// As in `Messages.java`.
-const FILLINGS: [&str; 8] = [
+const FILLINGS: [&str; 12] = [
     "plain",
     "full",
     TAGGED,
@@ -30,6 +30,10 @@ const FILLINGS: [&str; 8] = [
     "empty",
     "many",
     "extreme",
+    "mixed_1",
+    "mixed_2",
+    "mixed_3",
+    "mixed_4",
 ];
 /// As `full`, and with tagged fields that nobody knows.
 const TAGGED: &str = "tagged";

@@ -17,9 +17,9 @@ pub(crate) mod tools;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use foz_e2e::folders::write;
 use foz_e2e::progress::seconds;
 
@@ -31,6 +31,9 @@ use cluster::{Cluster, Product};
 use expected::{Expected, compare, read_expected};
 use outcome::{Outcome, Verdict, table};
 use tools::{Story, Tools, read_stories};
+
+/// How often nodes are looked at in stories in which they end.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What one lane does.
 #[derive(Debug)]
@@ -71,16 +74,16 @@ pub(crate) fn run(setting: &Setting, names: &[String], on_kafka: bool) -> Result
         Product::Foz(setting.broker()?)
     };
     let cluster = progress.step("start three brokers", || {
-        Cluster::start(&product, &place.join("run"))
+        Cluster::start(product, &place.join("run"))
     })?;
     let bootstrap = cluster.bootstrap();
     let has = features(bootstrap)?;
     let tools = tools.with_archive(bootstrap, &place)?;
 
     let jobs = prepared.iter().map(Job::Client);
-    let jobs = jobs.chain(stories.iter().map(Job::Tools)).collect();
-    let begun = Instant::now();
-    let outcomes = run_all(jobs, setting.jobs, |job, _lane| {
+    let beside = stories.iter().filter(|story| !story.is_alone);
+    let jobs = jobs.chain(beside.map(Job::Tools)).collect();
+    let run = |job: Job<'_>| {
         let begun = Instant::now();
         let (name, outcomes) = match job {
             Job::Client(client) => (
@@ -89,7 +92,7 @@ pub(crate) fn run(setting: &Setting, names: &[String], on_kafka: bool) -> Result
             ),
             Job::Tools(story) => (
                 format!("tools: {}", story.name),
-                tools.tell(story, bootstrap, &place.join("tools")),
+                tools.tell(story, &cluster, &place.join("tools")),
             ),
         };
         let outcomes = outcomes.with_context(|| name.clone())?;
@@ -99,7 +102,12 @@ pub(crate) fn run(setting: &Setting, names: &[String], on_kafka: bool) -> Result
             seconds(begun.elapsed())
         ));
         Ok(outcomes)
-    })?;
+    };
+    let begun = Instant::now();
+    let mut outcomes = run_all(jobs, setting.jobs, |job, _lane| run(job))?;
+    let alone = stories.iter().filter(|story| story.is_alone);
+    let alone = alone.map(Job::Tools).collect();
+    outcomes.extend(run_tended(alone, &cluster, run)?);
     let took = seconds(begun.elapsed());
     progress.line(&format!("{} cases in {took}", outcomes.len()));
     drop(cluster);
@@ -111,6 +119,24 @@ pub(crate) fn run(setting: &Setting, names: &[String], on_kafka: bool) -> Result
         return Ok(());
     }
     conclude(&outcomes, &expected, &has, names.is_empty(), &place)
+}
+
+/// One after the other; nodes that end by themselves meanwhile are started again. All are run by one thread: the nodes that
+/// it starts end with it.
+fn run_tended(
+    jobs: Vec<Job<'_>>,
+    cluster: &Cluster,
+    run: impl Fn(Job<'_>) -> Result<Vec<Outcome>> + Sync,
+) -> Result<Vec<Outcome>> {
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run_all(jobs, 1, |job, _lane| run(job)));
+        while !running.is_finished() {
+            cluster.revive()?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        let ended = running.join();
+        ended.unwrap_or_else(|_| Err(anyhow!("a thread of the run panicked")))
+    })
 }
 
 fn conclude(

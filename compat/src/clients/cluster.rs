@@ -1,11 +1,12 @@
 //! Three brokers, each a controller too, on loopback.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use foz_e2e::build_cache::remove_folder;
 use foz_e2e::external::External;
 use foz_e2e::folders::write;
@@ -20,8 +21,12 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const FORMAT_LIMIT: Duration = Duration::from_secs(120);
 /// Any id does; the clients show it.
 const KAFKA_CLUSTER_ID: &str = "Zm96LWNvbXBhdC1rYWZrYQ";
-/// What both products are given: no test waits for members that do not come.
-const COMMON: &str = "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=5\n";
+/// Of a controller of Kafka's; its number stands in between.
+const KAFKA_DIRECTORY_ID: &str = "Zm96LWNvbXBhdC1kaXJ";
+const FIRST_CONTROLLER: usize = 1000;
+/// What both products are given: no test waits for members that do not come, and no leader moves unless it is asked to.
+const COMMON: &str = "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=5\n\
+                      auto.leader.rebalance.enable=false\n";
 
 /// What is run.
 #[derive(Debug)]
@@ -35,8 +40,12 @@ pub(crate) enum Product {
 /// It ends with this.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    nodes: Vec<Child>,
+    product: Product,
+    folder: PathBuf,
+    addresses: Vec<String>,
     bootstrap: String,
+    /// None where one was killed on purpose.
+    nodes: Mutex<Vec<Option<Child>>>,
 }
 
 /// Where one node listens.
@@ -53,7 +62,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A node ends, or is not there in time; says where its log is.
-    pub(crate) fn start(product: &Product, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(product: Product, folder: &Path) -> Result<Self> {
         remove_folder(folder)?;
         let mut ports = Vec::new();
         for _ in 0..NODES {
@@ -68,17 +77,20 @@ impl Cluster {
             .iter()
             .map(|node| format!("127.0.0.1:{}", node.client))
             .collect();
-        let mut cluster = Self {
-            nodes: Vec::new(),
+        let cluster = Self {
             bootstrap: addresses.join(","),
+            product,
+            folder: folder.to_owned(),
+            addresses,
+            nodes: Mutex::new(Vec::new()),
         };
         for number in 0..NODES {
-            let node_folder = folder.join(number.to_string());
-            let node = spawn(product, number, &ports, &node_folder)
-                .with_context(|| format!("starting node {number}"))?;
-            cluster.nodes.push(node);
+            let context = || format!("starting node {number}");
+            prepare(&cluster.product, number, &ports, folder).with_context(context)?;
+            let node = cluster.spawn(number).with_context(context)?;
+            cluster.nodes().push(Some(node));
         }
-        cluster.await_brokers(&addresses, folder)?;
+        cluster.await_brokers()?;
         Ok(cluster)
     }
 
@@ -87,13 +99,65 @@ impl Cluster {
         &self.bootstrap
     }
 
+    /// Where the nodes have their files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// With SIGKILL.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn kill(&self, number: usize) -> Result<()> {
+        let mut nodes = self.nodes();
+        let node = nodes.get_mut(number).and_then(Option::take);
+        let mut node = node.with_context(|| format!("node {number} does not run"))?;
+        node.kill()?;
+        node.wait()?;
+        Ok(())
+    }
+
+    /// One that was killed, on the disk it had; the kernel kills it when the thread that calls this is gone.
+    ///
+    /// # Errors
+    /// It runs, or cannot be started.
+    pub(crate) fn start_again(&self, number: usize) -> Result<()> {
+        let mut nodes = self.nodes();
+        let node = nodes.get_mut(number);
+        let node = node.with_context(|| format!("there is no node {number}"))?;
+        ensure!(node.is_none(), "node {number} runs");
+        *node = Some(self.spawn(number)?);
+        Ok(())
+    }
+
+    /// Starts nodes again that ended by themselves, as Kubernetes does: a controller ends that is to join under a new name.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub(crate) fn revive(&self) -> Result<()> {
+        for (number, node) in self.nodes().iter_mut().enumerate() {
+            if let Some(process) = node
+                && process.try_wait()?.is_some()
+            {
+                *process = self.spawn(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Vec<Option<Child>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Until each of them knows all.
-    fn await_brokers(&mut self, addresses: &[String], folder: &Path) -> Result<()> {
+    fn await_brokers(&self) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        for (number, address) in addresses.iter().enumerate() {
-            let log = folder.join(number.to_string()).join("log");
+        for (number, address) in self.addresses.iter().enumerate() {
+            let log = node_folder(&self.folder, number).join("log");
             while !count_brokers(address).is_ok_and(|count| count == NODES) {
-                if let Some(status) = self.nodes[number].try_wait()? {
+                if let Some(node) = &mut self.nodes()[number]
+                    && let Some(status) = node.try_wait()?
+                {
                     bail!("node {number} ended with {status}: {}", log.display());
                 }
                 if Instant::now() > deadline {
@@ -104,11 +168,37 @@ impl Cluster {
         }
         Ok(())
     }
+
+    fn spawn(&self, number: usize) -> Result<Child> {
+        let folder = node_folder(&self.folder, number);
+        let file = properties_file(&folder);
+        let [setpriv, words @ ..] = DIES_WITH_US;
+        let mut command = Command::new(setpriv);
+        command.args(words);
+        match &self.product {
+            Product::Foz(broker) => {
+                command.arg(broker).arg("--config").arg(&file);
+                command.args(["--roles", "broker,controller", "--log-text"]);
+            }
+            Product::Kafka(tools) => {
+                let words = tools.words("kafka.Kafka");
+                command.arg("java").args(words).arg(&file);
+            }
+        }
+        let log = folder.join("log");
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start setpriv")
+    }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for node in self.nodes().iter_mut().flatten() {
             // What it has is of no use any more; it may have ended.
             let _ = node.kill();
             let _ = node.wait();
@@ -116,38 +206,46 @@ impl Drop for Cluster {
     }
 }
 
-fn spawn(product: &Product, number: usize, ports: &[Ports], folder: &Path) -> Result<Child> {
-    let file = folder.join("server.properties");
-    let [setpriv, words @ ..] = DIES_WITH_US;
-    let mut command = Command::new(setpriv);
-    command.args(words);
+fn node_folder(folder: &Path, number: usize) -> PathBuf {
+    folder.join(number.to_string())
+}
+
+fn properties_file(node_folder: &Path) -> PathBuf {
+    node_folder.join("server.properties")
+}
+
+/// Writes what it reads at its first start, and what `kafka-metadata-quorum add-controller` reads of it.
+fn prepare(product: &Product, number: usize, ports: &[Ports], folder: &Path) -> Result<()> {
+    let node = node_folder(folder, number);
+    let file = properties_file(&node);
+    let own = ports[number].controller;
+    let (controller, metadata) = match product {
+        Product::Foz(_) => (FIRST_CONTROLLER + number, node.join("metadata")),
+        Product::Kafka(_) => (number, node.join("data")),
+    };
+    let text = format!(
+        "node.id={controller}\nprocess.roles=controller\nmetadata.log.dir={}\n\
+         controller.listener.names=CONTROLLER\nlisteners=CONTROLLER://127.0.0.1:{own}\n",
+        metadata.display()
+    );
+    write(
+        folder.join(format!("controller-{controller}.properties")),
+        text,
+    )?;
     match product {
-        Product::Foz(broker) => {
-            write(&file, foz_properties(number, ports, folder))?;
-            command.arg(broker).arg("--config").arg(&file);
-            command.args(["--roles", "broker,controller", "--log-text"]);
-        }
+        Product::Foz(_) => write(&file, foz_properties(number, ports, &node)),
         Product::Kafka(tools) => {
-            write(&file, kafka_properties(number, ports, folder))?;
+            write(&file, kafka_properties(number, ports, &node))?;
             External::new("java")
                 .args(tools.words("kafka.tools.StorageTool"))
                 .args(["format", "-t", KAFKA_CLUSTER_ID, "-c"])
                 .arg(&file)
+                .args(["--initial-controllers", &kafka_controllers(ports)])
                 .limit(FORMAT_LIMIT)
-                .run()?;
-            command
-                .arg("java")
-                .args(tools.words("kafka.Kafka"))
-                .arg(&file);
+                .run()
+                .map(drop)
         }
     }
-    let log = File::create(folder.join("log"))?;
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("cannot start setpriv")
 }
 
 fn foz_properties(number: usize, ports: &[Ports], folder: &Path) -> String {
@@ -158,7 +256,7 @@ fn foz_properties(number: usize, ports: &[Ports], folder: &Path) -> String {
          listeners=PLAINTEXT://127.0.0.1:{},REPLICATION://127.0.0.1:{}\n{COMMON}",
         folder.join("data").display(),
         folder.join("metadata").display(),
-        voters(1000, ports),
+        voters(ports),
         own.controller,
         own.http,
         own.client,
@@ -166,24 +264,49 @@ fn foz_properties(number: usize, ports: &[Ports], folder: &Path) -> String {
     )
 }
 
+/// Its voters are in the metadata, so that they can be changed (KIP-853).
 fn kafka_properties(number: usize, ports: &[Ports], folder: &Path) -> String {
     let own = ports[number];
+    let controllers: Vec<String> = ports
+        .iter()
+        .map(|node| format!("127.0.0.1:{}", node.controller))
+        .collect();
     format!(
-        "process.roles=broker,controller\nnode.id={number}\nlog.dirs={}\ncontroller.quorum.voters={}\n\
+        "process.roles=broker,controller\nnode.id={number}\nlog.dirs={}\ncontroller.quorum.bootstrap.servers={}\n\
          controller.listener.names=CONTROLLER\n\
          listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}\n\
          transaction.state.log.num.partitions=5\n{COMMON}",
         folder.join("data").display(),
-        voters(0, ports),
+        controllers.join(","),
         own.client,
         own.controller
     )
 }
 
-fn voters(first: usize, ports: &[Ports]) -> String {
+fn voters(ports: &[Ports]) -> String {
     let voters = ports.iter().enumerate();
     let voters: Vec<String> = voters
-        .map(|(number, node)| format!("{}@127.0.0.1:{}", first + number, node.controller))
+        .map(|(number, node)| {
+            format!(
+                "{}@127.0.0.1:{}",
+                FIRST_CONTROLLER + number,
+                node.controller
+            )
+        })
+        .collect();
+    voters.join(",")
+}
+
+/// With the ids of their directories, of which any do.
+fn kafka_controllers(ports: &[Ports]) -> String {
+    let voters = ports.iter().enumerate();
+    let voters: Vec<String> = voters
+        .map(|(number, node)| {
+            format!(
+                "{number}@127.0.0.1:{}:{KAFKA_DIRECTORY_ID}{number}Yw",
+                node.controller
+            )
+        })
         .collect();
     voters.join(",")
 }

@@ -90,7 +90,7 @@ fn row(tool: &str, class: &str, stories: &[Story], expected: &[Expected]) -> [St
         let steps: Vec<&Step> = story
             .steps
             .iter()
-            .filter(|step| step.class == class)
+            .filter(|step| step.is_of(class))
             .collect();
         if steps.is_empty() {
             continue;

@@ -220,7 +220,7 @@ fn prepare(product: &Product, number: usize, ports: &[Ports], folder: &Path) -> 
     let file = properties_file(&node);
     let own = ports[number].controller;
     let (controller, metadata) = match product {
-        Product::Foz(_) => (FIRST_CONTROLLER + number, node.join("metadata")),
+        Product::Foz(_) => (FIRST_CONTROLLER + number, node.join("metadata/controller")),
         Product::Kafka(_) => (number, node.join("data")),
     };
     let text = format!(

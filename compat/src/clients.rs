@@ -12,6 +12,7 @@ mod broker_apis;
 pub(crate) mod client;
 mod cluster;
 pub(crate) mod expected;
+pub(crate) mod lowered;
 pub(crate) mod outcome;
 pub(crate) mod tools;
 
@@ -83,12 +84,12 @@ pub(crate) fn run(setting: &Setting, names: &[String], on_kafka: bool) -> Result
     let jobs = prepared.iter().map(Job::Client);
     let beside = stories.iter().filter(|story| !story.is_alone);
     let jobs = jobs.chain(beside.map(Job::Tools)).collect();
-    let run = |job: Job<'_>| {
+    let run_job = |job: Job<'_>, cases: &[&str], suffix: &str| {
         let begun = Instant::now();
         let (name, outcomes) = match job {
             Job::Client(client) => (
-                client.name().to_owned(),
-                client.run(bootstrap, &has, &place),
+                format!("{}{suffix}", client.name()),
+                client.run(bootstrap, &has, cases, suffix, &place),
             ),
             Job::Tools(story) => (
                 format!("tools: {}", story.name),
@@ -104,10 +105,18 @@ pub(crate) fn run(setting: &Setting, names: &[String], on_kafka: bool) -> Result
         Ok(outcomes)
     };
     let begun = Instant::now();
-    let mut outcomes = run_all(jobs, setting.jobs, |job, _lane| run(job))?;
+    let mut outcomes = run_all(jobs, setting.jobs, |job, _lane| run_job(job, &[], ""))?;
+    outcomes.extend(lowered::run(
+        &prepared,
+        |story| run_job(Job::Tools(story), &[], ""),
+        |clients, cases, suffix| {
+            let jobs = clients.into_iter().map(Job::Client).collect();
+            run_all(jobs, setting.jobs, |job, _lane| run_job(job, cases, suffix))
+        },
+    )?);
     let alone = stories.iter().filter(|story| story.is_alone);
     let alone = alone.map(Job::Tools).collect();
-    outcomes.extend(run_tended(alone, &cluster, run)?);
+    outcomes.extend(run_tended(alone, &cluster, |job| run_job(job, &[], ""))?);
     let took = seconds(begun.elapsed());
     progress.line(&format!("{} cases in {took}", outcomes.len()));
     drop(cluster);

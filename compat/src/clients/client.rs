@@ -115,6 +115,8 @@ struct Setup<'a> {
     /// Of the names of its topics and groups.
     prefix: &'a str,
     has: &'a [String],
+    /// Only these; all when none is named.
+    cases: &'a [&'a str],
 }
 
 /// A line that a program prints.
@@ -234,7 +236,8 @@ impl Prepared {
         self.name
     }
 
-    /// Runs all of its cases. That the program itself fails is one, too.
+    /// Runs these of its cases, all when none is named; `suffix` is put behind the names of topics, groups and cases.
+    /// That the program itself fails is a case, too.
     ///
     /// # Errors
     /// It cannot be started, or takes too long; with the end of what it said.
@@ -242,14 +245,18 @@ impl Prepared {
         &self,
         bootstrap: &str,
         has: &[String],
+        cases: &[&str],
+        suffix: &str,
         place: &Path,
     ) -> Result<Vec<Outcome>> {
+        let name = format!("{}{suffix}", self.name);
         let setup = Setup {
             bootstrap,
-            prefix: self.name,
+            prefix: &name,
             has,
+            cases,
         };
-        let file = place.join("setup").join(format!("{}.json", self.name));
+        let file = place.join("setup").join(format!("{name}.json"));
         write(&file, serde_json::to_vec(&setup)?)?;
         let mut command = dies_with_us(&self.program).args(&self.words).arg(&file);
         for (name, value) in &self.environment {
@@ -257,13 +264,16 @@ impl Prepared {
         }
         let output = command.limit(RUN_LIMIT).run_any()?;
         let logs = place.join("logs");
-        write(logs.join(format!("{}.out", self.name)), output.text())?;
-        write(logs.join(format!("{}.err", self.name)), output.error_text())?;
+        write(logs.join(format!("{name}.out")), output.text())?;
+        write(logs.join(format!("{name}.err")), output.error_text())?;
         let text = output.text();
         let mut outcomes: Vec<Outcome> = text.lines().map(|line| self.outcome(line)).collect();
         if !output.status.success() {
             let words = last_lines(output.error_text().trim(), WORDS_MAX);
             outcomes.push(self.failed(format!("ended with {}: {words}", output.status)));
+        }
+        for outcome in &mut outcomes {
+            outcome.case += suffix;
         }
         Ok(outcomes)
     }
@@ -375,7 +385,10 @@ fn java(sources: &Path, version: &str, place: &Path, progress: &Progress) -> Res
             .arg(folder)
             .arg("-cp")
             .arg(format!("{}/*", libraries.display()))
-            .arg(programs.join("Scenario.java"))
+            .args(
+                ["Scenario", "ConsumerProtocol", "Migration"]
+                    .map(|name| programs.join(format!("{name}.java"))),
+            )
             .limit(BUILD_LIMIT)
             .run()
             .map(drop)

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 
+use crate::clients::lowered;
 use crate::clients::outcome::{Outcome, Verdict};
 
 /// Every client tells what became of each of these.
-pub(crate) const CASES: [&str; 30] = [
+pub(crate) const CASES: [&str; 34] = [
     "commits",
     "consume-by-offset",
     "consume-by-time",
@@ -17,7 +18,11 @@ pub(crate) const CASES: [&str; 30] = [
     "group-admin",
     "group-changes",
     "group-cooperative-sticky",
+    "group-migration",
     "group-new-protocol",
+    "group-new-range",
+    "group-new-regex",
+    "group-new-static",
     "group-range",
     "group-roundrobin",
     "group-static",
@@ -148,7 +153,12 @@ fn missing(outcomes: &[Outcome]) -> Vec<String> {
                 .iter()
                 .any(|outcome| outcome.of == client && outcome.case == case)
         };
-        let absent: Vec<&str> = CASES.into_iter().filter(|case| !tells(case)).collect();
+        let mut wanted: Vec<String> = CASES.map(str::to_owned).into();
+        if lowered::CLIENTS.contains(&client) {
+            wanted.extend(lowered::cases());
+        }
+        wanted.retain(|case| !tells(case));
+        let absent = wanted;
         if !absent.is_empty() {
             problems.push(format!("{client} told nothing of {}", absent.join(", ")));
         }

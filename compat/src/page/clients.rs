@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{read, table};
 use crate::clients::client::{CLIENTS, Client};
 use crate::clients::expected::{CASES, Expected, read_expected};
+use crate::clients::lowered;
 use crate::clients::outcome::Verdict;
 
 const HEAD: &str = "\
@@ -32,21 +33,34 @@ pub(super) fn render(repository: &Path) -> Result<String> {
         versions.push(cells);
     }
     let versions = table(["client", "version", "cases that pass"], versions);
-    let cases = CASES.map(|case| {
-        let marks = CLIENTS.iter().map(|client| mark(&expected, client, case));
-        let marks: Vec<&str> = marks.collect();
-        [case.to_owned(), marks.join(" | ")]
-    });
-    let names = CLIENTS.each_ref().map(|client| client.name).join(" | ");
-    let cases = table(["case", &names], cases).replacen(
-        "|-|-|",
-        &format!("|-|{}", "-|".repeat(CLIENTS.len())),
-        1,
-    );
+    let cases = marks(&expected, &CASES, &CLIENTS.each_ref());
+    let lowered_cases = lowered::cases();
+    let lowered_cases: Vec<&str> = lowered_cases.iter().map(String::as_str).collect();
+    let is_lowered = |client: &&Client| lowered::CLIENTS.contains(&client.name);
+    let lowered_clients: Vec<&Client> = CLIENTS.iter().filter(is_lowered).collect();
+    let lowered = marks(&expected, &lowered_cases, &lowered_clients);
     Ok(format!(
-        "{HEAD}\n{versions}\n{PASSED} passes, {SKIPPED} is nothing that the client can do, {FAILED} does not work.\n\n{cases}\n{}",
+        "{HEAD}\n{versions}\n{PASSED} passes, {SKIPPED} is nothing that the client can do, {FAILED} does not work.\n\n{cases}\n\
+         {LOWERED}\n{lowered}\n{}",
         reasons(&expected)
     ))
+}
+
+const LOWERED: &str = "\
+Then `kafka-features` lowers `transaction.version` from 2 to 1 (`-v1`) and to 0 (`-v0`), at which these clients, too,
+speak as those before KIP-890 did:
+";
+
+/// A row for each case, a column for each client.
+fn marks(expected: &[Expected], cases: &[&str], clients: &[&Client]) -> String {
+    let rows = cases.iter().map(|case| {
+        let marks = clients.iter().map(|client| mark(expected, client, case));
+        let marks: Vec<&str> = marks.collect();
+        [(*case).to_owned(), marks.join(" | ")]
+    });
+    let names: Vec<&str> = clients.iter().map(|client| client.name).collect();
+    let line = format!("|-|{}", "-|".repeat(clients.len()));
+    table(["case", &names.join(" | ")], rows).replacen("|-|-|", &line, 1)
 }
 
 const PASSED: &str = "✓";

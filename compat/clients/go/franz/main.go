@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,12 +23,13 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
-		return &client{seeds, kadm.NewClient(inner)}, nil
+		return &client{seeds, inner, kadm.NewClient(inner)}, nil
 	})
 }
 
 type client struct {
 	seeds kgo.Opt
+	inner *kgo.Client
 	admin *kadm.Client
 }
 
@@ -258,26 +260,57 @@ func poll(limit context.Context, inner *kgo.Client) ([]scenario.Record, error) {
 	return found, fetches.Err()
 }
 
+// GroupType is not among what kadm tells of a group.
+func (c *client) GroupType(group string) (string, error) {
+	found, err := kmsg.NewPtrListGroupsRequest().RequestWith(within(), c.inner)
+	if err != nil {
+		return "", err
+	}
+	for _, each := range found.Groups {
+		if each.Group == group {
+			return each.GroupType, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not listed", group)
+}
+
 type member struct {
 	inner   *kgo.Client
 	topic   string
 	lock    sync.Mutex
-	owned   map[int32]bool
+	owned   map[scenario.Place]bool
 	found   []scenario.Record
+	journal scenario.Journal
 	failure error
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
 func (c *client) Join(group, topic string, kind scenario.MemberKind) (scenario.Member, error) {
-	m := &member{topic: topic, owned: map[int32]bool{}, stopped: make(chan struct{})}
+	return c.join(group, topic, kind, nil)
+}
+
+func (c *client) Migrant(group, topic string, kind scenario.MemberKind, journal scenario.Journal) (scenario.NewMember, error) {
+	return c.join(group, topic, kind, journal)
+}
+
+// With a journal it commits what it reads, before it reads on and before it gives a partition up.
+func (c *client) join(group, topic string, kind scenario.MemberKind, journal scenario.Journal) (*member, error) {
+	m := &member{topic: topic, owned: map[scenario.Place]bool{}, stopped: make(chan struct{}), journal: journal}
 	limit, stop := context.WithCancel(context.Background())
 	m.stop = stop
-	options := []kgo.Opt{c.seeds, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second),
-		kgo.HeartbeatInterval(300 * time.Millisecond),
+	options := []kgo.Opt{c.seeds, kgo.ConsumerGroup(group), kgo.ConsumeTopics(append([]string{topic}, kind.More...)...),
+		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second),
+		kgo.HeartbeatInterval(300 * time.Millisecond), kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.OnPartitionsAssigned(m.change(true)), kgo.OnPartitionsRevoked(m.change(false)),
-		kgo.OnPartitionsLost(m.change(false))}
+		kgo.OnPartitionsLost(m.lose)}
+	if journal != nil {
+		// No partition goes between what is polled and its commit.
+		options = append(options, kgo.BlockRebalanceOnPoll())
+	}
+	if kind.Regex {
+		options = append(options, kgo.ConsumeRegex())
+	}
 	if kind.Assignor != "" {
 		balancers := map[string]kgo.GroupBalancer{"range": kgo.RangeBalancer(), "roundrobin": kgo.RoundRobinBalancer(),
 			"sticky": kgo.StickyBalancer(), "cooperative-sticky": kgo.CooperativeStickyBalancer()}
@@ -305,33 +338,83 @@ func (c *client) Join(group, topic string, kind scenario.MemberKind) (scenario.M
 				m.failure = err
 			}
 			m.lock.Unlock()
+			if journal != nil {
+				for _, each := range more {
+					journal.Read(each)
+				}
+				m.commitAll()
+				inner.AllowRebalance()
+			}
 		}
 	}()
 	return m, nil
 }
 
+// Where it is refused, it may once it has polled again, or it has lost what it read.
+func (m *member) commitAll() {
+	offsets := m.inner.UncommittedOffsets()
+	if len(offsets) == 0 {
+		return
+	}
+	m.inner.CommitOffsetsSync(within(), offsets,
+		func(_ *kgo.Client, request *kmsg.OffsetCommitRequest, answer *kmsg.OffsetCommitResponse, err error) {
+			if err != nil {
+				return
+			}
+			for i, topic := range answer.Topics {
+				for j, each := range topic.Partitions {
+					if each.ErrorCode == 0 {
+						m.journal.Committed(each.Partition, request.Topics[i].Partitions[j].Offset)
+					}
+				}
+			}
+		})
+}
+
 func (m *member) change(owns bool) func(context.Context, *kgo.Client, map[string][]int32) {
 	return func(_ context.Context, _ *kgo.Client, changed map[string][]int32) {
+		if m.journal != nil && !owns {
+			m.commitAll()
+		}
 		m.lock.Lock()
 		defer m.lock.Unlock()
-		for _, partition := range changed[m.topic] {
-			if owns {
-				m.owned[partition] = true
-			} else {
-				delete(m.owned, partition)
+		for topic, partitions := range changed {
+			for _, partition := range partitions {
+				if owns {
+					m.owned[scenario.Place{Topic: topic, Partition: partition}] = true
+				} else {
+					delete(m.owned, scenario.Place{Topic: topic, Partition: partition})
+				}
 			}
 		}
 	}
 }
 
-func (m *member) Owned() map[int32]bool {
+func (m *member) lose(limit context.Context, inner *kgo.Client, lost map[string][]int32) {
+	if m.journal != nil {
+		m.journal.Lost(lost[m.topic])
+	}
+	m.change(false)(limit, inner, lost)
+}
+
+func (m *member) Places() map[scenario.Place]bool {
 	m.lock.Lock()
 	defer m.lock.Unlock()
-	copied := map[int32]bool{}
-	for partition := range m.owned {
-		copied[partition] = true
+	return maps.Clone(m.owned)
+}
+
+func (m *member) Owned() map[int32]bool {
+	owned := map[int32]bool{}
+	for place := range m.Places() {
+		owned[place.Partition] = true
 	}
-	return copied
+	return owned
+}
+
+func (m *member) Failure() error {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	return m.failure
 }
 
 func (m *member) Found() []scenario.Record {

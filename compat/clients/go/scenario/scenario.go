@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,10 @@ type ProducerKind struct {
 type MemberKind struct {
 	Assignor, Instance string
 	NewProtocol        bool
+	// More topics than the one.
+	More []string
+	// The topic is a regular expression.
+	Regex bool
 }
 
 // Producer sends and waits for the answers.
@@ -109,7 +114,7 @@ func (reason Skipped) Error() string { return string(reason) }
 
 type setup struct {
 	Bootstrap, Prefix string
-	Has               []string
+	Has, Cases        []string
 }
 
 type scenario struct {
@@ -127,6 +132,11 @@ func Run(connect func(bootstrap []string) (Client, error)) {
 	client, err := connect(strings.Split(read.Bootstrap, ","))
 	must(err)
 	s := &scenario{read, client, read.Prefix + "-records"}
+	tell := func(name string, action func()) {
+		if len(s.Cases) == 0 || slices.Contains(s.Cases, name) {
+			tell(name, action)
+		}
+	}
 	tell("create-topic", s.createTopic)
 	tell("create-partitions", s.createPartitions)
 	tell("topic-configs", s.topicConfigs)
@@ -145,6 +155,10 @@ func Run(connect func(bootstrap []string) (Client, error)) {
 	}
 	tell("group-static", s.staticMember)
 	tell("group-new-protocol", s.newProtocol)
+	tell("group-new-static", s.newStatic)
+	tell("group-new-regex", s.newRegex)
+	tell("group-new-range", s.newRange)
+	tell("group-migration", s.migration)
 	tell("commits", s.commits)
 	tell("group-admin", s.groupAdmin)
 	tell("group-changes", s.groupChanges)
@@ -279,11 +293,6 @@ func (s *scenario) staticMember() {
 	equal(len(two.Owned()), partitions-len(owned), "what the other has")
 	must(again.Leave())
 	must(two.Leave())
-}
-
-func (s *scenario) newProtocol() {
-	s.needs("consumer groups")
-	s.rebalance("new", MemberKind{NewProtocol: true})
 }
 
 func (s *scenario) commits() {

@@ -15,6 +15,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -56,28 +57,29 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /** Apache Kafka's Java client; what each case does stands in compat/clients/README.md. */
 public final class Scenario {
+    private static final Set<String> FILES = Set.of("Scenario.java", "ConsumerProtocol.java", "Migration.java");
     private static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
     private static final int RECORDS = 20;
-    private static final int PARTITIONS = 5;
+    static final int PARTITIONS = 5;
     private static final long TIME_FIRST_MS = 1_700_000_000_000L;
     private static final long TIME_STEP_MS = 1000;
-    private static final Duration PATIENCE = Duration.ofSeconds(30);
-    private static final Duration POLL = Duration.ofMillis(100);
+    static final Duration PATIENCE = Duration.ofSeconds(30);
+    static final Duration POLL = Duration.ofMillis(100);
 
     private final String bootstrap;
     private final String prefix;
-    private final String topic;
+    final String topic;
     private final String setup;
-    private final Admin admin;
+    final Admin admin;
 
     /** The client or the server does not have what the case needs. */
-    private static final class Skipped extends RuntimeException {
+    static final class Skipped extends RuntimeException {
         Skipped(String reason) {
             super(reason);
         }
     }
 
-    private interface Case {
+    interface Case {
         void run() throws Exception;
     }
 
@@ -116,7 +118,12 @@ public final class Scenario {
         cases.put("group-sticky", () -> group("sticky", assignor("StickyAssignor")));
         cases.put("group-cooperative-sticky", () -> group("cooperative", assignor("CooperativeStickyAssignor")));
         cases.put("group-static", this::staticMember);
-        cases.put("group-new-protocol", this::newProtocol);
+        ConsumerProtocol consumerProtocol = new ConsumerProtocol(this);
+        cases.put("group-new-protocol", consumerProtocol::shared);
+        cases.put("group-new-static", consumerProtocol::staticMember);
+        cases.put("group-new-regex", consumerProtocol::regex);
+        cases.put("group-new-range", consumerProtocol::range);
+        cases.put("group-migration", () -> new Migration(this).run());
         cases.put("commits", this::commits);
         cases.put("group-admin", this::groupAdmin);
         cases.put("group-changes", this::groupChanges);
@@ -126,6 +133,8 @@ public final class Scenario {
         cases.put("transaction-open", this::transactionOpen);
         cases.put("transaction-offsets", this::transactionOffsets);
         cases.put("transaction-fenced", this::transactionFenced);
+        Set<String> asked = list("cases");
+        cases.keySet().removeIf(name -> !asked.isEmpty() && !asked.contains(name));
         cases.forEach(this::tell);
     }
 
@@ -232,15 +241,19 @@ public final class Scenario {
     }
 
     /** A member of a group that polls and never commits. */
-    private final class Member extends Thread {
+    final class Member extends Thread {
         private final KafkaConsumer<byte[], byte[]> consumer;
-        private volatile int owned;
+        volatile Set<TopicPartition> assigned = Set.of();
+        volatile Exception failure;
         private volatile boolean stops;
-        private volatile Exception failure;
 
         Member(String group, Map<String, Object> properties) {
+            this(group, properties, consumer -> consumer.subscribe(List.of(topic)));
+        }
+
+        Member(String group, Map<String, Object> properties, Consumer<KafkaConsumer<byte[], byte[]>> subscribe) {
             consumer = consumer(group, properties);
-            consumer.subscribe(List.of(topic));
+            subscribe.accept(consumer);
             setDaemon(true);
             start();
         }
@@ -250,11 +263,15 @@ public final class Scenario {
             try (consumer) {
                 while (!stops) {
                     consumer.poll(POLL);
-                    owned = consumer.assignment().size();
+                    assigned = Set.copyOf(consumer.assignment());
                 }
             } catch (Exception e) {
                 failure = e;
             }
+        }
+
+        int owned() {
+            return assigned.size();
         }
 
         void leave() throws Exception {
@@ -265,13 +282,13 @@ public final class Scenario {
         }
     }
 
-    private void group(String name, Map<String, Object> properties) throws Exception {
+    void group(String name, Map<String, Object> properties) throws Exception {
         Member one = new Member(name, properties);
-        until("one member has all partitions", () -> one.owned == PARTITIONS);
+        until("one member has all partitions", () -> one.owned() == PARTITIONS);
         Member two = new Member(name, properties);
-        until("two members share them", () -> Math.min(one.owned, two.owned) == 2 && one.owned + two.owned == PARTITIONS);
+        until("two members share them", () -> Math.min(one.owned(), two.owned()) == 2 && one.owned() + two.owned() == PARTITIONS);
         two.leave();
-        until("the one that is left has all of them", () -> one.owned == PARTITIONS);
+        until("the one that is left has all of them", () -> one.owned() == PARTITIONS);
         one.leave();
     }
 
@@ -279,19 +296,19 @@ public final class Scenario {
         Map<String, Object> first = Map.of("group.instance.id", "one");
         Member one = new Member("static", first);
         Member two = new Member("static", Map.of("group.instance.id", "two"));
-        until("two members share them", () -> Math.min(one.owned, two.owned) == 2 && one.owned + two.owned == PARTITIONS);
+        until("two members share them", () -> Math.min(one.owned(), two.owned()) == 2 && one.owned() + two.owned() == PARTITIONS);
         // It does not leave: the same instance gets the same partitions without a rebalance.
         Set<TopicPartition> owned = owned("static", "one");
         one.leave();
         equal(owned("static", "one"), owned, "what an instance owns that is away");
         Member again = new Member("static", first);
-        until("it is back", () -> again.owned == owned.size());
+        until("it is back", () -> again.owned() == owned.size());
         equal(owned("static", "one"), owned, "what it owns again");
         again.leave();
         two.leave();
     }
 
-    private Set<TopicPartition> owned(String group, String instance) throws Exception {
+    Set<TopicPartition> owned(String group, String instance) throws Exception {
         var described = admin.describeConsumerGroups(List.of(name(group))).all().get().get(name(group));
         return described.members().stream()
             .filter(member -> member.groupInstanceId().equals(java.util.Optional.of(instance)))
@@ -299,20 +316,8 @@ public final class Scenario {
             .collect(Collectors.toSet());
     }
 
-    private void newProtocol() throws Exception {
-        needs("consumer groups");
-        if (!hasNewProtocol()) {
-            throw new Skipped("the client has it in preview only");
-        }
-        Map<String, Object> properties = new HashMap<>();
-        properties.put("group.protocol", "consumer");
-        properties.put("heartbeat.interval.ms", null);
-        properties.put("session.timeout.ms", null);
-        group("new", properties);
-    }
-
     /** 3.9 speaks an early version that no broker takes any more. */
-    private static boolean hasNewProtocol() {
+    static boolean hasNewProtocol() {
         return !org.apache.kafka.common.utils.AppInfoParser.getVersion().startsWith("3.");
     }
 
@@ -503,13 +508,13 @@ public final class Scenario {
             .map(each -> new String(each.value(), UTF_8)).toList();
     }
 
-    private KafkaProducer<byte[], byte[]> producer(Map<String, Object> properties) {
+    KafkaProducer<byte[], byte[]> producer(Map<String, Object> properties) {
         Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "acks", "all"));
         all.putAll(properties);
         return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
     }
 
-    private KafkaConsumer<byte[], byte[]> consumer(String group, Map<String, Object> properties) {
+    KafkaConsumer<byte[], byte[]> consumer(String group, Map<String, Object> properties) {
         Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "group.id", name(group),
             "enable.auto.commit", "false", "auto.offset.reset", "earliest", "heartbeat.interval.ms", "300",
             "session.timeout.ms", "10000"));
@@ -579,14 +584,21 @@ public final class Scenario {
         return new TopicPartition(topic, partition);
     }
 
-    private String name(String what) {
+    String name(String what) {
         return prefix + "-" + what;
     }
 
-    private void needs(String feature) {
-        if (!setup.contains('"' + feature + '"')) {
+    void needs(String feature) {
+        if (!list("has").contains(feature)) {
             throw new Skipped("the server has no " + feature);
         }
+    }
+
+    /** What stands in a list of the setup; nothing where there is none. */
+    private Set<String> list(String name) {
+        Matcher matcher = Pattern.compile('"' + name + "\":\\s*\\[([^\\]]*)\\]").matcher(setup);
+        return !matcher.find() ? Set.of() : Arrays.stream(matcher.group(1).split(","))
+            .map(each -> each.replace("\"", "").strip()).filter(each -> !each.isEmpty()).collect(Collectors.toSet());
     }
 
     private String field(String name) {
@@ -597,13 +609,13 @@ public final class Scenario {
         return matcher.group(1);
     }
 
-    private static void equal(Object found, Object wanted, String what) {
+    static void equal(Object found, Object wanted, String what) {
         if (!Objects.equals(found, wanted)) {
             throw new AssertionError(what + ": " + found + "; it should be " + wanted);
         }
     }
 
-    private static void fails(Class<? extends Exception> wanted, Case action) throws Exception {
+    static void fails(Class<? extends Exception> wanted, Case action) throws Exception {
         try {
             action.run();
         } catch (ExecutionException e) {
@@ -621,7 +633,7 @@ public final class Scenario {
     }
 
     /** Asks again and again until it is so. */
-    private static void until(String what, Callable<Boolean> condition) throws Exception {
+    static void until(String what, Callable<Boolean> condition) throws Exception {
         long deadline = System.nanoTime() + PATIENCE.toNanos();
         while (!condition.call()) {
             if (System.nanoTime() > deadline) {
@@ -643,8 +655,8 @@ public final class Scenario {
         } catch (Exception | AssertionError e) {
             result = "failed";
             String at = Arrays.stream(e.getStackTrace()).filter(frame -> frame.getFileName() != null
-                && frame.getFileName().equals("Scenario.java") && !frame.getMethodName().equals("equal"))
-                .findFirst().map(frame -> " (line " + frame.getLineNumber() + ")").orElse("");
+                && FILES.contains(frame.getFileName()) && !frame.getMethodName().equals("equal"))
+                .findFirst().map(frame -> " (" + frame.getFileName() + ":" + frame.getLineNumber() + ")").orElse("");
             detail = e + at;
         }
         detail = detail.replaceAll("[\\\\\"\\p{Cntrl}]", " ");

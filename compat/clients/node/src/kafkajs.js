@@ -262,10 +262,11 @@ const cases = {
   'group-static': async () => {
     throw new Skipped('the client has no static members')
   },
-  'group-new-protocol': async () => {
+  ...Object.fromEntries(['group-new-protocol', 'group-new-static', 'group-new-regex', 'group-new-range',
+    'group-migration'].map(name => [name, async () => {
     needs('consumer groups')
     throw new Skipped('the client has only the classic protocol')
-  },
+  }])),
   commits: async () => {
     const one = await join('commits')
     await until('a record', () => one.found.length > 0)

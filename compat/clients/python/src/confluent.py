@@ -11,6 +11,8 @@ NAMES = {"MSG_SIZE_TOO_LARGE": "MESSAGE_TOO_LARGE", "UNKNOWN_TOPIC_OR_PART": "UN
          "_FENCED": "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH": "PRODUCER_FENCED",
          "_AUTO_OFFSET_RESET": "OFFSET_OUT_OF_RANGE"}
 NONE = -1001
+AMID_REBALANCE = {"REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "STALE_MEMBER_EPOCH",
+                  "_ASSIGNMENT_LOST"}
 
 
 def refuse(error):
@@ -32,8 +34,8 @@ class OfConsumer:
     def assign(self, topic, partition, offset):
         self.inner.assign([TopicPartition(topic, partition, offset)])
 
-    def subscribe(self, topic):
-        self.inner.subscribe([topic])
+    def subscribe(self, *topics, **told):
+        self.inner.subscribe(list(topics), **told)
 
     def poll(self, timeout_s):
         message = self.inner.poll(timeout_s)
@@ -46,6 +48,19 @@ class OfConsumer:
 
     def assignment(self):
         return {each.partition for each in self.inner.assignment()}
+
+    def places(self):
+        return {(each.topic, each.partition) for each in self.inner.assignment()}
+
+    def commit_all(self, topic, offsets):
+        """Whether all are committed, which they are not amid a rebalance."""
+        try:
+            places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+            return not any(each.error for each in self.inner.commit(offsets=places, asynchronous=False))
+        except KafkaException as error:
+            if error.args[0].name() in AMID_REBALANCE:
+                return False
+            raise
 
     def commit(self, topic, partition, offset, metadata):
         self.inner.commit(offsets=[TopicPartition(topic, partition, offset, metadata)], asynchronous=False)
@@ -130,7 +145,9 @@ class OfConfluent:
             config |= {"session.timeout.ms": 10000, "heartbeat.interval.ms": 300}
         if assignor == "sticky":
             raise Skipped("librdkafka has only the cooperative one")
-        if assignor:
+        if assignor and protocol == "consumer":
+            config["group.remote.assignor"] = assignor
+        elif assignor:
             config["partition.assignment.strategy"] = assignor
         if instance:
             config["group.instance.id"] = instance
@@ -177,6 +194,9 @@ class OfConfluent:
 
     def group_state(self, group):
         return one(self.admin.describe_consumer_groups([group])).state.name
+
+    def group_type(self, group):
+        return one(self.admin.describe_consumer_groups([group])).type.name
 
     def group_offsets(self, group, topic):
         found = one(self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]))

@@ -132,7 +132,8 @@ for name in ("create-partitions", "topic-configs", "greatest-time", "group-admin
              "delete-topic"):
     cases[name] = cannot("kcat administers nothing")
 for name in ("offset-out-of-range", "group-range", "group-roundrobin", "group-sticky", "group-cooperative-sticky",
-             "group-static", "group-new-protocol"):
+             "group-static", "group-new-protocol", "group-new-static", "group-new-regex", "group-new-range",
+             "group-migration"):
     cases[name] = cannot("as confluent-kafka, whose library it has")
 for name in ("transaction-open", "transaction-offsets", "transaction-fenced"):
     cases[name] = cannot("kcat commits when its input ends, and does nothing else")

@@ -38,6 +38,7 @@ class Setup:
         with open(sys.argv[1]) as file:
             read = json.load(file)
         self.bootstrap, self.prefix, self.has = read["bootstrap"], read["prefix"], read["has"]
+        self.cases = read["cases"]
 
     def name(self, what):
         return f"{self.prefix}-{what}"
@@ -98,20 +99,23 @@ def until(condition, what):
 class Member(threading.Thread):
     """A member of a group that polls and never commits."""
 
-    def __init__(self, consumer, topic):
+    def __init__(self, consumer, *topics):
         super().__init__(daemon=True)
         self.consumer, self.assigned, self.stops, self.failure = consumer, set(), False, None
-        consumer.subscribe(topic)
+        consumer.subscribe(*topics)
         self.start()
 
     def run(self):
         try:
             while not self.stops:
                 self.consumer.poll(0.1)
-                self.assigned = self.consumer.assignment()
+                self.assigned = self.look()
             self.consumer.close()
         except Exception as error:
             self.failure = error
+
+    def look(self):
+        return self.consumer.assignment()
 
     @property
     def owned(self):
@@ -129,6 +133,14 @@ class Scenario:
         self.setup, self.client, self.topic = setup, client, setup.name("records")
 
     def run(self):
+        # They are of this file's kind, so that they can only be known once it is.
+        from consumer_protocol import ConsumerProtocol
+        from migration import Migration
+        new = ConsumerProtocol(self.setup, self.client, self.topic)
+
+        def migrate():
+            new.needs()
+            Migration(self.setup, self.client).run()
         group = self.group
         cases = [("create-topic", self.create_topic), ("create-partitions", self.create_partitions),
                  ("topic-configs", self.topic_configs)]
@@ -140,13 +152,16 @@ class Scenario:
                   ("group-range", group("range")), ("group-roundrobin", group("roundrobin")),
                   ("group-sticky", group("sticky")), ("group-cooperative-sticky", group("cooperative-sticky")),
                   ("group-static", self.static_member), ("group-new-protocol", self.new_protocol),
+                  ("group-new-static", new.static_member), ("group-new-regex", new.regex),
+                  ("group-new-range", new.range), ("group-migration", migrate),
                   ("commits", self.commits), ("group-admin", self.group_admin),
                   ("group-changes", self.group_changes), ("delete-records", self.delete_records), ("delete-topic", self.delete_topic),
                   ("transactions", self.transactions), ("transaction-open", self.transaction_open),
                   ("transaction-offsets", self.transaction_offsets),
                   ("transaction-fenced", self.transaction_fenced)]
         for case, action in cases:
-            tell(case, action)
+            if not self.setup.cases or case in self.setup.cases:
+                tell(case, action)
 
     def create_topic(self):
         self.client.create_topic(self.topic, 3, {"retention.ms": "-1"})

@@ -24,10 +24,11 @@ const KAFKA_CLUSTER_ID: &str = "Zm96LWNvbXBhdC1rYWZrYQ";
 /// Of a controller of Kafka's; its number stands in between.
 const KAFKA_DIRECTORY_ID: &str = "Zm96LWNvbXBhdC1kaXJ";
 const FIRST_CONTROLLER: usize = 1000;
-/// What both products are given: no test waits for members that do not come, or for the next heartbeat of those that are
-/// there, of which the broker says when they are due (KIP-848); and no leader moves unless it is asked to.
+/// What both products are given: no test waits for members that do not come, or for long until the next heartbeat, of which
+/// the broker says when it is due (KIP-848; it is the time, too, after which librdkafka gives up on one); and no leader moves
+/// unless it is asked to.
 const COMMON: &str = "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=5\n\
-                      group.consumer.heartbeat.interval.ms=300\ngroup.consumer.min.heartbeat.interval.ms=300\n\
+                      group.consumer.heartbeat.interval.ms=1000\ngroup.consumer.min.heartbeat.interval.ms=1000\n\
                       auto.leader.rebalance.enable=false\n";
 
 /// What is run.

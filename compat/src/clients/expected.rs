@@ -249,6 +249,21 @@ mod tests {
     }
 
     #[test]
+    fn some_clients_tell_of_lowered_levels_too() {
+        let mut outcomes = all_passed("franz-go");
+        assert_eq!(
+            problems(&outcomes, "", &[]),
+            [format!(
+                "franz-go told nothing of {}",
+                lowered::cases().join(", ")
+            )]
+        );
+        let told = lowered::cases().into_iter();
+        outcomes.extend(told.map(|case| outcome("franz-go", &case, Verdict::Passed, "")));
+        assert!(problems(&outcomes, "", &[]).is_empty());
+    }
+
+    #[test]
     fn a_line_that_is_no_row_is_named() {
         for (wrong, says) in [
             ("franz\tcommits\tfailed", "four columns"),

@@ -443,8 +443,8 @@ func (m *member) Commit(partition int32, offset int64, metadata string) error {
 func (m *member) Leave() error {
 	m.stop()
 	<-m.stopped
-	m.inner.Close()
-	return m.failure
+	defer m.inner.Close()
+	return errors.Join(m.failure, m.inner.LeaveGroupContext(within()))
 }
 
 func (c *client) SendOffsets(id, group, topic, out string, partition int32, commits bool) (int64, error) {

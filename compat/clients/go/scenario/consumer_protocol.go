@@ -19,7 +19,7 @@ type NewMember interface {
 // NewClient is one that knows the consumer protocol.
 type NewClient interface {
 	Client
-	// GroupType is Classic or Consumer.
+	// GroupType is classic or consumer.
 	GroupType(group string) (string, error)
 	// Migrant joins and tells of what it reads, commits and loses.
 	Migrant(group, topic string, kind MemberKind, journal Journal) (NewMember, error)

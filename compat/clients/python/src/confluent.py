@@ -10,12 +10,18 @@ from scenario import PATIENCE_S, Record, Refused, Scenario, Setup, Skipped, equa
 NAMES = {"MSG_SIZE_TOO_LARGE": "MESSAGE_TOO_LARGE", "UNKNOWN_TOPIC_OR_PART": "UNKNOWN_TOPIC_OR_PARTITION",
          "_FENCED": "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH": "PRODUCER_FENCED",
          "_AUTO_OFFSET_RESET": "OFFSET_OUT_OF_RANGE"}
+FATAL = {"The instance ID is still used by another member": "UNRELEASED_INSTANCE_ID",
+         "The assignor or its version range is not supported": "UNSUPPORTED_ASSIGNOR"}
 NONE = -1001
 AMID_REBALANCE = {"REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "STALE_MEMBER_EPOCH",
                   "_ASSIGNMENT_LOST"}
 
 
 def refuse(error):
+    if error.name() == "_FATAL":
+        # librdkafka keeps the error that it cannot go on with to itself, but for its text.
+        known = [name for text, name in FATAL.items() if text in error.str()]
+        raise Refused(known[0] if known else error.str())
     raise Refused(NAMES.get(error.name(), error.name()))
 
 

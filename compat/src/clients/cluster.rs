@@ -120,17 +120,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// One that was killed, on the disk it had; the kernel kills it when the thread that calls this is gone.
+    /// One that was killed, on the disk it had, until every broker knows all; the kernel kills it when the thread that calls
+    /// this is gone.
     ///
     /// # Errors
-    /// It runs, or cannot be started.
+    /// It runs, or cannot be started, or is not there in time.
     pub(crate) fn start_again(&self, number: usize) -> Result<()> {
         let mut nodes = self.nodes();
         let node = nodes.get_mut(number);
         let node = node.with_context(|| format!("there is no node {number}"))?;
         ensure!(node.is_none(), "node {number} runs");
         *node = Some(self.spawn(number)?);
-        Ok(())
+        drop(nodes);
+        self.await_brokers()
     }
 
     /// Starts nodes again that ended by themselves, as Kubernetes does: a controller ends that is to join under a new name.

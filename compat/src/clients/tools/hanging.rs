@@ -79,7 +79,6 @@ fn producing(topic: &str, (producer_id, epoch): (i64, i16)) -> Result<ProduceReq
     let mut builder = BatchBuilder::new(Compression::None)
         .idempotent(producer_id, epoch, 0)
         .transactional();
-    #[expect(clippy::disallowed_methods, reason = "find-hanging looks at the age")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     builder.push(&RecordToWrite {
         timestamp_ms: i64::try_from((now - AGE).as_millis())?,

@@ -89,19 +89,15 @@ func (s *scenario) migration() {
 	one, two := join(classic), join(classic)
 	settle("two classic members", "classic", one, two)
 	must(two.Leave())
-	alone(one)
 	two = join(consumer)
 	settle("the second has the consumer protocol", "consumer", one, two)
 	must(one.Leave())
-	alone(two)
 	one = join(consumer)
 	settle("both have the consumer protocol", "consumer", one, two)
 	must(two.Leave())
-	alone(one)
 	two = join(classic)
 	settle("the second has the classic protocol", "consumer", one, two)
 	must(one.Leave())
-	alone(two)
 	one = join(classic)
 	settle("both have the classic protocol again", "classic", one, two)
 
@@ -115,14 +111,6 @@ func (s *scenario) migration() {
 			equal(journal.read[partition][offset], true, fmt.Sprintf("%d of partition %d is read", offset, partition))
 		}
 	}
-}
-
-// Amid a rebalance of classic members a group is not converted: who joins is told GROUP_ID_NOT_FOUND.
-func alone(left NewMember) {
-	until("the one that is left has all partitions", func() bool {
-		must(left.Failure())
-		return len(left.Owned()) == migrating
-	})
 }
 
 // Writes to all partitions in turn until it is called, and says where each ends.

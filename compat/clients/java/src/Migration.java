@@ -49,19 +49,15 @@ final class Migration {
         Migrant two = new Migrant(CLASSIC);
         await("two classic members", "Classic", one, two);
         two.leave();
-        alone(one);
         two = new Migrant(CONSUMER);
         await("the second has the consumer protocol", "Consumer", one, two);
         one.leave();
-        alone(two);
         one = new Migrant(CONSUMER);
         await("both have the consumer protocol", "Consumer", one, two);
         two.leave();
-        alone(one);
         two = new Migrant(CLASSIC);
         await("the second has the classic protocol", "Consumer", one, two);
         one.leave();
-        alone(two);
         one = new Migrant(CLASSIC);
         await("both have the classic protocol again", "Classic", one, two);
 
@@ -75,11 +71,6 @@ final class Migration {
             Scenario.equal(found.last(), ends.get(partition) - 1, "the last record read of " + partition);
         }
         Scenario.equal(List.copyOf(problems), List.of(), "problems");
-    }
-
-    /** Amid a rebalance of classic members a group is not converted: who joins is told GROUP_ID_NOT_FOUND. */
-    private static void alone(Migrant left) throws Exception {
-        Scenario.until("the one that is left has all partitions", () -> left.owns(PARTITIONS));
     }
 
     /** Until both share the partitions and read on; then the group is of this type and has what was committed. */

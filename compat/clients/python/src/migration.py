@@ -22,19 +22,15 @@ class Migration:
         one, two = Migrant(self, CLASSIC), Migrant(self, CLASSIC)
         self.settle("two classic members", "CLASSIC", one, two)
         two.leave()
-        self.alone(one)
         two = Migrant(self, CONSUMER)
         self.settle("the second has the consumer protocol", "CONSUMER", one, two)
         one.leave()
-        self.alone(two)
         one = Migrant(self, CONSUMER)
         self.settle("both have the consumer protocol", "CONSUMER", one, two)
         two.leave()
-        self.alone(one)
         two = Migrant(self, CLASSIC)
         self.settle("the second has the classic protocol", "CONSUMER", one, two)
         one.leave()
-        self.alone(two)
         one = Migrant(self, CLASSIC)
         self.settle("both have the classic protocol again", "CLASSIC", one, two)
 
@@ -45,10 +41,6 @@ class Migration:
         for partition, end in ends.items():
             equal(self.read[partition] ^ set(range(end)), set(), f"records of partition {partition} that were not read")
         equal(self.problems, [], "problems")
-
-    def alone(self, left):
-        """Amid a rebalance of classic members a group is not converted: who joins is told GROUP_ID_NOT_FOUND."""
-        until(lambda: left.owned() == PARTITIONS, "the one that is left has all partitions")
 
     def settle(self, what, type, one, two):
         """Until both share the partitions and read on; then the group is of this type and has what was committed."""

@@ -6,7 +6,9 @@ import threading
 from scenario import PATIENCE_S, check, equal, until, valued
 
 PARTITIONS = 4
-CLASSIC = {"assignor": "cooperative-sticky"}
+# Not cooperative-sticky: from the second rebalance on, librdkafka's leader puts user data into the assignments, and a
+# group with such is not converted, in Kafka neither: GROUP_ID_NOT_FOUND.
+CLASSIC = {"assignor": "range"}
 CONSUMER = {"protocol": "consumer"}
 
 

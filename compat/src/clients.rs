@@ -11,6 +11,7 @@
 mod broker_apis;
 pub(crate) mod client;
 mod cluster;
+mod exchange;
 pub(crate) mod expected;
 pub(crate) mod lowered;
 pub(crate) mod outcome;

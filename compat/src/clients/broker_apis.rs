@@ -1,10 +1,10 @@
 //! What the brokers have of what clients need, from what they advertise.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use crate::clients::exchange::exchange;
 
 /// What a case may need, and the API without which there is none of it.
 const FEATURES: [(&str, i16); 2] = [
@@ -16,8 +16,6 @@ const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
 const LIMIT: Duration = Duration::from_secs(10);
-/// An answer has a few bytes for each of a hundred APIs.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// The features that the broker advertises.
 ///
@@ -57,19 +55,8 @@ fn request(address: &str, key: i16, body: &[u8]) -> Result<Vec<u8>> {
     request.extend(NO_CLIENT_ID.to_be_bytes());
     request.extend(body);
     let length = i32::try_from(request.len())?;
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.write_all(&length.to_be_bytes())?;
-    stream.write_all(&request)?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let length = usize::try_from(i32::from_be_bytes(length))?;
-    if length > ANSWER_BYTES_MAX {
-        bail!("an answer of {length} bytes");
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer)?;
-    Ok(answer)
+    let frame = [&length.to_be_bytes()[..], &request].concat();
+    exchange(address, &frame, LIMIT)
 }
 
 /// Correlation id, error code, length of the list; then key, least and greatest version each.

@@ -1,14 +1,12 @@
 //! A transaction that hangs: a leader has a record of it, and no coordinator knows that it takes part (KIP-664).
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use foz_protocol::codec::Compression;
 use foz_protocol::error::ErrorCode;
-use foz_protocol::frame::{self, LENGTH_BYTES};
+use foz_protocol::frame;
 use foz_protocol::record::{BatchBuilder, RecordToWrite};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -17,10 +15,10 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
+use crate::clients::exchange::exchange;
+
 const CLIENT_ID: &str = "hanging";
 const LIMIT: Duration = Duration::from_secs(30);
-/// An answer names a few brokers and one partition.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const METADATA_VERSION: i16 = 9;
 const INIT_VERSION: i16 = 4;
 /// The newest whose partitions nobody adds to the transaction for the producer (KIP-890).
@@ -114,13 +112,7 @@ fn ask<Q: Request>(address: &str, version: i16, request: &Q) -> Result<Q::Respon
     const CORRELATION_ID: i32 = 1;
     let key = ApiKey::try_from(Q::KEY).map_err(|()| anyhow!("key {}", Q::KEY))?;
     let frame = frame::encode_request(version, CORRELATION_ID, CLIENT_ID, request)?;
-    let mut stream = TcpStream::connect(address).with_context(|| address.to_owned())?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.write_all(&frame)?;
-    let mut length = [0; LENGTH_BYTES];
-    stream.read_exact(&mut length)?;
-    let mut answer = vec![0; frame::frame_length(length, ANSWER_BYTES_MAX)?];
-    stream.read_exact(&mut answer)?;
-    let (_, body) = frame::parse_response(key, version, &Bytes::from(answer))?;
+    let answer = exchange(address, &frame, LIMIT)?;
+    let (_, body) = frame::parse_response(key, version, &answer.into())?;
     Ok(frame::decode_response(version, body)?)
 }
